@@ -1,0 +1,79 @@
+"""An architecture is a frozen value with a canonical key, never a state of a model.
+
+It names everything that fixes the shapes of a student, so that one key stands for one student in every
+table, cache and ledger.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+from .errors import InputError
+
+Value = int | float | str | bool
+
+
+@dataclass(frozen=True, eq=False)
+class Architecture:
+    """One student: its family and the value of each gene.
+
+    >>> small = Architecture("bert", {"layers": 2, "width": 128})
+    >>> small["layers"]
+    2
+    >>> small == Architecture("bert", {"width": 128, "layers": 2})
+    True
+    """
+
+    family: str
+    values: Mapping[str, Value]
+    _canonical: str = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        values = {name: _plain(name, self.values[name]) for name in sorted(self.values)}
+        canonical = json.dumps({"family": self.family, "values": values}, sort_keys=True, allow_nan=False)
+        object.__setattr__(self, "values", MappingProxyType(values))
+        object.__setattr__(self, "_canonical", canonical)
+
+    @property
+    def key(self) -> str:
+        """Twelve hexadecimal digits of the sha256 of the canonical JSON."""
+        return hashlib.sha256(self._canonical.encode()).hexdigest()[:12]
+
+    def __getitem__(self, gene: str) -> Value:
+        try:
+            return self.values[gene]
+        except KeyError:
+            known = ", ".join(self.values)
+            raise InputError(f"a {self.family} architecture has no gene {gene!r}; it has {known}") from None
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Architecture) and self._canonical == other._canonical
+
+    def __hash__(self) -> int:
+        return hash(self._canonical)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Architecture, (self.family, dict(self.values))
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON: `{"family": ..., "values": {...}}`."""
+        return {"family": self.family, "values": dict(self.values)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "Architecture":
+        """The inverse of `to_json`; an `InputError` says what is missing."""
+        if not {"family", "values"} <= set(data):
+            raise InputError(f"an architecture needs 'family' and 'values'; got {sorted(data)}")
+        return cls(data["family"], data["values"])
+
+
+def _plain(name: str, value: object) -> Value:
+    """A Python scalar out of a Python or numpy scalar, so that equal values have equal JSON."""
+    item = getattr(value, "item", None)
+    plain = item() if callable(item) else value
+    if isinstance(plain, int | float | str | bool):
+        return plain
+    raise InputError(f"gene {name!r} must be a number, a string or a boolean; got {type(value).__name__}")

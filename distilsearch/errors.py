@@ -1,0 +1,56 @@
+"""Every error a user can meet: one base, few leaves. Each message says what was expected, what came, and what to do.
+
+The leaf decides the exit code of the command line, so that scripts can tell bad input (2) from a damaged
+table (3) and a failed trial (4).
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class DistilSearchError(Exception):
+    """Base of all errors raised on purpose."""
+
+    exit_code = 1
+
+
+class InputError(DistilSearchError):
+    """What the user asked for cannot be done: run file, space, architecture or arguments."""
+
+    exit_code = 2
+
+
+class TeacherError(InputError):
+    """The teacher is missing, is not a model, or disagrees with its tokenizer."""
+
+
+class TextError(InputError):
+    """The text is missing, empty, binary or too small."""
+
+
+class DeviceError(InputError):
+    """The device is not there, or cannot do what was asked."""
+
+
+class RunError(InputError):
+    """The run folder belongs to another run, or cannot be written."""
+
+
+class TableError(DistilSearchError):
+    """A latency table or predictor file is damaged, foreign or newer than this version."""
+
+    exit_code = 3
+
+
+class TrialError(DistilSearchError):
+    """One trial failed; the message carries the cause."""
+
+    exit_code = 4
+
+
+def unknown(what: str, name: str, known: Iterable[str]) -> InputError:
+    """The error for a name that is not in a list: it names the nearest known one, and all of them."""
+    known = sorted(known)
+    near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return InputError(f"unknown {what} {name!r}: {hint}known: {', '.join(known) or '(none)'}")

@@ -1,0 +1,263 @@
+"""BERT encoders: post-norm Transformer layers with learned positions, as `transformers.BertModel` runs them.
+
+Genes: `layers`, `width`, `heads`, `ffn`, `activation`, and `inherit`, the rule for which teacher layers a student
+starts from. Constants, taken from the teacher so that an architecture alone fixes every shape: `vocabulary`,
+`positions`, `types`, `head` (what is served: "embedding" or "mlm") and `pool`.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ..architecture import Architecture, Value
+from ..errors import InputError, unknown
+from ..lowering import Site
+from ..operators import Operator, Serving, Size
+from ..space import Constraint, Parameter, SearchSpace
+
+if TYPE_CHECKING:
+    from . import TeacherFacts
+
+CHOICES: dict[str, tuple[Value, ...]] = {
+    "layers": (1, 2, 3, 4, 6, 8, 12),
+    "width": (128, 192, 256, 320, 384, 512, 640, 768),
+    "heads": (2, 3, 4, 5, 6, 8, 10, 12, 16),
+    "ffn": (256, 384, 512, 768, 1024, 1536, 2048, 3072),
+    "inherit": ("even", "first", "last"),
+    "activation": ("gelu",),
+    "vocabulary": (30522,),
+    "positions": (512,),
+    "types": (2,),
+    "head": ("embedding",),
+    "pool": ("mean",),
+}
+BOUNDED = ("layers", "width", "ffn")  # a student has no more of these than its teacher
+CONSTANTS = ("vocabulary", "positions", "types", "head", "pool")
+CATEGORICAL = ("inherit", "activation", "head", "pool")
+HEADS = ("embedding", "mlm")
+MIN_HEAD_SIZE, MAX_HEAD_SIZE = 16, 64
+
+
+class Bert:
+    """The family of BERT encoders."""
+
+    name = "bert"
+
+    def space(
+        self, choices: Mapping[str, Sequence[Value]] | None = None, teacher: "TeacherFacts | None" = None
+    ) -> SearchSpace:
+        """The space of students; with a teacher, constants are its own and no student is larger than it."""
+        given = dict(choices or {})
+        for gene in given:
+            if gene not in CHOICES:
+                raise unknown("gene of family bert", gene, CHOICES)
+        parameters = [
+            Parameter(gene, tuple(self._choices(gene, given, teacher)), ordered=gene not in CATEGORICAL)
+            for gene in CHOICES
+        ]
+        _check_values(parameters)
+        fits = Constraint(
+            ("width", "heads"),
+            lambda width, heads: width % heads == 0 and MIN_HEAD_SIZE <= width // heads <= MAX_HEAD_SIZE,
+            f"heads must divide width into heads of size {MIN_HEAD_SIZE} to {MAX_HEAD_SIZE}",
+        )
+        active = {}
+        if teacher:
+            depth = teacher.layers
+            active["inherit"] = Constraint(("layers",), lambda layers: layers < depth)
+        return SearchSpace(self.name, parameters, [fits], active)
+
+    def _choices(
+        self, gene: str, given: Mapping[str, Sequence[Value]], teacher: "TeacherFacts | None"
+    ) -> Sequence[Value]:
+        if teacher is None:
+            return given.get(gene, CHOICES[gene])
+        if gene in CONSTANTS or (gene == "activation" and gene not in given):
+            own = getattr(teacher, gene)
+            if tuple(given.get(gene, (own,))) != (own,):
+                raise InputError(f"{gene} is the teacher's own ({own!r}) and cannot be searched; got {given[gene]}")
+            return (own,)
+        if gene not in BOUNDED:
+            return given.get(gene, CHOICES[gene])
+        limit = getattr(teacher, gene)
+        larger = [c for c in given.get(gene, ()) if c > limit]
+        if larger:
+            raise InputError(
+                f"{gene}={larger} is more than the teacher's {limit}; a student is not larger than its teacher"
+            )
+        return given.get(gene) or sorted({c for c in CHOICES[gene] if c <= limit} | {limit})
+
+    def sites(self, serving: Serving) -> tuple[Site, ...]:
+        """Embedding, `layers` x (projections, attention, norms, feed-forward), then pooling or the output head."""
+        if serving.phase != "encode":
+            raise InputError(f'bert models encode; got the phase {serving.phase!r}: use phase = "encode"')
+        b, s = serving.batch, serving.sequence
+
+        def linear(inputs: int, outputs: int, activation: str = "none", tokens: int = s) -> Operator:
+            sizes: dict[str, Size] = {"inputs": inputs, "outputs": outputs, "bias": 1, "activation": activation}
+            return Operator("linear", {"batch": b, "sequence": tokens, **sizes})
+
+        def embedding(width: int, vocabulary: int, positions: int, types: int) -> Operator:
+            sizes = {"width": width, "vocabulary": vocabulary, "positions": positions, "types": types}
+            return Operator("embedding", {"batch": b, "sequence": s, "norm": "layer", **sizes})
+
+        def attention(width: int, heads: int) -> Operator:
+            sizes = {"heads": heads, "kv_heads": heads, "head_size": width // heads, "causal": 0, "cached": 0}
+            return Operator("attention", {"batch": b, "sequence": s, **sizes})
+
+        def norm(width: int) -> Operator:
+            return Operator("norm", {"batch": b, "sequence": s, "width": width, "norm": "layer", "residual": 1})
+
+        def pooling(width: int, pool: str) -> Operator:
+            return Operator("pooling", {"batch": b, "sequence": s, "width": width, "pool": pool, "normalize": 1})
+
+        def mlm(width: int, vocabulary: int) -> Operator:
+            sizes = {"width": width, "vocabulary": vocabulary, "transform": 1, "tied": 1}
+            return Operator("head", {"batch": b, "sequence": s, **sizes})
+
+        return (
+            Site("embedding", ("width", "vocabulary", "positions", "types"), embedding),
+            Site(
+                "query, key, value, output",
+                ("layers", "width"),
+                lambda n, w: linear(w, w),
+                lambda n, w: 4 * n,
+            ),
+            Site("attention", ("layers", "width", "heads"), lambda n, w, h: attention(w, h), _fitting_heads),
+            Site("norms", ("layers", "width"), lambda n, w: norm(w), lambda n, w: 2 * n),
+            Site(
+                "up",
+                ("layers", "width", "ffn", "activation"),
+                lambda n, w, f, a: linear(w, f, a),
+                lambda n, *_: n,
+            ),
+            Site("down", ("layers", "width", "ffn"), lambda n, w, f: linear(f, w), lambda n, *_: n),
+            Site(
+                "pooler",
+                ("width", "head"),
+                lambda w, _: linear(w, w, "tanh", 1),
+                lambda _, h: h == "embedding",
+            ),
+            Site(
+                "pooling",
+                ("width", "pool", "head"),
+                lambda w, p, _: pooling(w, p),
+                lambda *v: v[-1] == "embedding",
+            ),
+            Site("head", ("width", "vocabulary", "head"), lambda w, v, _: mlm(w, v), lambda *v: v[-1] == "mlm"),
+        )
+
+    def facts(self, config: Any, name: str, head: str, pool: str = "mean") -> "TeacherFacts":
+        """The facts of a BERT teacher."""
+        from . import TeacherFacts
+
+        if config.model_type != "bert":
+            raise InputError(f"expected a teacher of model type 'bert'; {name} is a {config.model_type!r} model")
+        return TeacherFacts(
+            name=name,
+            family=self.name,
+            layers=config.num_hidden_layers,
+            width=config.hidden_size,
+            heads=config.num_attention_heads,
+            ffn=config.intermediate_size,
+            vocabulary=config.vocab_size,
+            positions=config.max_position_embeddings,
+            types=config.type_vocab_size,
+            activation=config.hidden_act,
+            head=head,
+            pool=pool,
+        )
+
+    def architecture(self, facts: "TeacherFacts") -> Architecture:
+        """The teacher as an architecture of this family."""
+        values: dict[str, Value] = {gene: getattr(facts, gene) for gene in CHOICES if gene != "inherit"}
+        return Architecture(self.name, values | {"inherit": "even"})
+
+    def config(self, architecture: Architecture, teacher_config: Any = None) -> Any:
+        """A `BertConfig`; what is no gene (special tokens, norm epsilon) is the teacher's. No dropout."""
+        from transformers import BertConfig
+
+        a: Mapping[str, Any] = architecture.values
+        kept = ("layer_norm_eps", "initializer_range", "pad_token_id", "bos_token_id", "eos_token_id")
+        return BertConfig(
+            **{name: getattr(teacher_config, name) for name in kept if hasattr(teacher_config, name)},
+            num_hidden_layers=a["layers"],
+            hidden_size=a["width"],
+            num_attention_heads=a["heads"],
+            intermediate_size=a["ffn"],
+            hidden_act=a["activation"],
+            vocab_size=a["vocabulary"],
+            max_position_embeddings=a["positions"],
+            type_vocab_size=a["types"],
+            hidden_dropout_prob=0.0,
+            attention_probs_dropout_prob=0.0,
+        )
+
+    def build(self, architecture: Architecture, teacher_config: Any = None) -> Any:
+        """A `BertModel` for embedding students, else a `BertForMaskedLM`."""
+        from transformers import BertForMaskedLM, BertModel
+
+        config = self.config(architecture, teacher_config)
+        model: Any = BertModel(config) if architecture["head"] == "embedding" else BertForMaskedLM(config)
+        return model.eval()
+
+    def serve(self, model: Any, architecture: Architecture, input_ids: Any, attention_mask: Any) -> Any:
+        """Normalised pooled embeddings (batch, width), or masked-LM logits (batch, sequence, vocabulary)."""
+        import torch
+
+        output = model(input_ids=input_ids, attention_mask=attention_mask)
+        if architecture["head"] == "mlm":
+            return output.logits
+        hidden = output.last_hidden_state  # (b, s, w)
+        if architecture["pool"] == "cls":
+            return torch.nn.functional.normalize(hidden[:, 0], dim=-1)
+        mask = attention_mask.unsqueeze(-1).to(hidden.dtype)  # (b, s, 1)
+        return torch.nn.functional.normalize((hidden * mask).sum(1) / mask.sum(1).clamp(min=1e-9), dim=-1)
+
+    def inherit(self, student: Any, teacher: Any, architecture: Architecture) -> None:
+        """Copy the chosen teacher layers, each cut to the student's sizes (leading rows and columns)."""
+        import torch
+
+        source = dict(teacher.named_parameters())
+        depth = teacher.config.num_hidden_layers
+        chosen = inherited_layers(str(architecture["inherit"]), int(architecture["layers"]), depth)
+        with torch.no_grad():
+            for name, parameter in student.named_parameters():
+                origin = source.get(_teacher_name(name, chosen))
+                if origin is not None:
+                    parameter.copy_(origin[tuple(slice(0, size) for size in parameter.shape)])
+
+
+def inherited_layers(rule: str, layers: int, depth: int) -> list[int]:
+    """The teacher layer that each student layer starts from.
+
+    >>> inherited_layers("even", 3, 6), inherited_layers("last", 3, 6)
+    ([0, 2, 4], [3, 4, 5])
+    """
+    if rule == "even":
+        return [i * depth // layers for i in range(layers)]
+    return [i + (depth - layers if rule == "last" else 0) for i in range(layers)]
+
+
+def _teacher_name(name: str, chosen: Sequence[int]) -> str:
+    head, found, tail = name.partition("encoder.layer.")
+    if not found:
+        return name
+    index, _, rest = tail.partition(".")
+    return f"{head}{found}{chosen[int(index)]}.{rest}"
+
+
+def _fitting_heads(layers: int, width: int, heads: int) -> int:
+    return layers if width % heads == 0 else 0
+
+
+def _check_values(parameters: Sequence[Parameter]) -> None:
+    for parameter in parameters:
+        known = {"inherit": CHOICES["inherit"], "head": HEADS, "pool": ("mean", "cls")}.get(parameter.name)
+        for value in parameter.choices:
+            if known and value not in known:
+                raise unknown(f"value of {parameter.name}", str(value), map(str, known))
+            if parameter.name not in CATEGORICAL and (type(value) is not int or value < 1):
+                raise InputError(f"{parameter.name} must be a positive whole number; got {value!r}")
+
+
+BERT = Bert()

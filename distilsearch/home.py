@@ -1,0 +1,79 @@
+"""The folder shared by all runs, and the two rules of writing into it: under a lock, and never half a file.
+
+`$DISTILSEARCH_HOME` (default: the user's cache folder) holds `tables/` (latency tables), `targets/` (the
+teacher's cached outputs) and `trials/` (distilled students by content).
+"""
+
+import contextlib
+import fcntl
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import platformdirs
+
+from .errors import RunError
+
+
+def home() -> Path:
+    """The shared folder; created when first asked for."""
+    chosen = os.environ.get("DISTILSEARCH_HOME")
+    return ensure_folder(Path(chosen).expanduser() if chosen else platformdirs.user_cache_path("distilsearch"))
+
+
+def tables_folder() -> Path:
+    """Where latency tables are kept unless a store is named."""
+    return ensure_folder(home() / "tables")
+
+
+def targets_folder() -> Path:
+    """Where teacher outputs are cached."""
+    return ensure_folder(home() / "targets")
+
+
+def trials_folder() -> Path:
+    """Where finished trials are kept, one folder a content key."""
+    return ensure_folder(home() / "trials")
+
+
+def ensure_folder(path: Path) -> Path:
+    """Create `path` if needed and return it; a `RunError` says so when it cannot be written."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"cannot create the folder {path}: {error.strerror or error}; name a writable one") from error
+    if not os.access(path, os.W_OK):
+        raise RunError(f"the folder {path} cannot be written; name a writable one")
+    return path
+
+
+def write_atomically(path: Path, content: bytes | str) -> None:
+    """Write a file under a temporary name beside it and rename it: readers see the old one or the new one."""
+    data = content.encode() if isinstance(content, str) else content
+    ensure_folder(path.parent)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).replace(path)
+    except OSError as error:
+        Path(name).unlink(missing_ok=True)
+        raise RunError(f"cannot write {path}: {error.strerror or error}; free space or name another folder") from error
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+@contextlib.contextmanager
+def file_lock(path: Path) -> Iterator[None]:
+    """Hold an exclusive lock on `path` (created if needed); it is freed by the system when its holder dies."""
+    ensure_folder(path.parent)
+    with path.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.flock(file, fcntl.LOCK_UN)

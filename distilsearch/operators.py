@@ -1,0 +1,224 @@
+"""What students are made of: operators with exact sizes, and the conditions they are served under.
+
+An `Operator` is the unit of every latency table. Its sizes include batch and sequence, so that a signature
+alone says what was timed. Work and traffic are counted the usual way: a multiply-add is two FLOPs; bytes are
+weights and activations, each moved once (the roofline's lower bound).
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+from .errors import InputError, unknown
+
+Size = int | str
+Sizes = Mapping[str, Any]
+
+DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+PHASES = ("encode", "prefill", "decode")
+MODES = ("eager", "compile")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of operator: the names of its sizes, and how much it computes, moves and holds.
+
+    `flops` and `parameters` count FLOPs and weights; `moved` counts the activation elements read and written
+    plus the weight elements read.
+    """
+
+    sizes: tuple[str, ...]
+    flops: Callable[[Sizes], int]
+    moved: Callable[[Sizes], int]
+    parameters: Callable[[Sizes], int]
+
+
+def _tokens(s: Sizes) -> int:
+    return int(s["batch"] * s["sequence"])
+
+
+def _norm_weights(s: Sizes) -> int:
+    vectors: dict[str, int] = {"layer": 2, "rms": 1, "none": 0}
+    return int(s["width"]) * vectors[str(s["norm"])]
+
+
+def _embedding_weights(s: Sizes) -> int:
+    return int((s["vocabulary"] + s["positions"] + s["types"]) * s["width"]) + _norm_weights(s)
+
+
+def _embedding_lookups(s: Sizes) -> int:
+    return 1 + int(s["positions"] > 0) + int(s["types"] > 0)
+
+
+def _linear_weights(s: Sizes) -> int:
+    return int(s["outputs"] * (s["inputs"] + s["bias"]))
+
+
+def _attention_flops(s: Sizes) -> int:
+    keys = s["sequence"] + s["cached"]
+    return int(s["batch"] * s["heads"] * s["sequence"] * keys * (4 * s["head_size"] + 5))
+
+
+def _attention_moved(s: Sizes) -> int:
+    keys = s["sequence"] + s["cached"]
+    queries = 2 * s["batch"] * s["sequence"] * s["heads"] * s["head_size"]
+    return int(queries + 2 * s["batch"] * keys * s["kv_heads"] * s["head_size"])
+
+
+def _head_weights(s: Sizes) -> int:
+    transform = s["transform"] * (s["width"] * (s["width"] + 1) + 2 * s["width"] + s["vocabulary"])
+    return int(transform + (0 if s["tied"] else s["width"] * s["vocabulary"]))
+
+
+def _head_flops(s: Sizes) -> int:
+    return 2 * _tokens(s) * int(s["width"] * s["vocabulary"] + s["transform"] * s["width"] * s["width"])
+
+
+KINDS: dict[str, Kind] = {
+    "embedding": Kind(
+        ("batch", "sequence", "width", "vocabulary", "positions", "types", "norm"),
+        flops=lambda s: _tokens(s) * int(s["width"]) * 10,
+        moved=lambda s: _tokens(s) * int(s["width"]) * (_embedding_lookups(s) + 1) + _norm_weights(s),
+        parameters=_embedding_weights,
+    ),
+    "linear": Kind(
+        ("batch", "sequence", "inputs", "outputs", "bias", "activation"),
+        flops=lambda s: 2 * _tokens(s) * int(s["inputs"] * s["outputs"]),
+        moved=lambda s: _tokens(s) * int(s["inputs"] + s["outputs"]) + _linear_weights(s),
+        parameters=_linear_weights,
+    ),
+    "attention": Kind(
+        ("batch", "sequence", "heads", "kv_heads", "head_size", "causal", "cached"),
+        flops=_attention_flops,
+        moved=_attention_moved,
+        parameters=lambda s: 0,
+    ),
+    "norm": Kind(
+        ("batch", "sequence", "width", "norm", "residual"),
+        flops=lambda s: _tokens(s) * int(s["width"] * (8 + s["residual"])),
+        moved=lambda s: _tokens(s) * int(s["width"] * (2 + s["residual"])) + _norm_weights(s),
+        parameters=_norm_weights,
+    ),
+    "gate": Kind(
+        ("batch", "sequence", "width", "activation"),
+        flops=lambda s: 6 * _tokens(s) * int(s["width"]),
+        moved=lambda s: 3 * _tokens(s) * int(s["width"]),
+        parameters=lambda s: 0,
+    ),
+    "rotary": Kind(
+        ("batch", "sequence", "heads", "kv_heads", "head_size"),
+        flops=lambda s: 3 * _tokens(s) * int((s["heads"] + s["kv_heads"]) * s["head_size"]),
+        moved=lambda s: 2 * _tokens(s) * int((s["heads"] + s["kv_heads"]) * s["head_size"]),
+        parameters=lambda s: 0,
+    ),
+    "pooling": Kind(
+        ("batch", "sequence", "width", "pool", "normalize"),
+        flops=lambda s: 2 * _tokens(s) * int(s["width"]),
+        moved=lambda s: int((_tokens(s) if s["pool"] == "mean" else s["batch"]) * s["width"]),
+        parameters=lambda s: 0,
+    ),
+    "head": Kind(
+        ("batch", "sequence", "width", "vocabulary", "transform", "tied"),
+        flops=_head_flops,
+        moved=lambda s: int((_tokens(s) + s["width"]) * s["vocabulary"] + _tokens(s) * s["width"]),
+        parameters=_head_weights,
+    ),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Operator:
+    """One operator at one size; hashable.
+
+    >>> Operator("pooling", dict(batch=1, sequence=8, width=4, pool="mean", normalize=1)).signature
+    'pooling(batch=1,normalize=1,pool=mean,sequence=8,width=4)'
+    """
+
+    kind: str
+    sizes: Mapping[str, Size]
+    signature: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise unknown("operator kind", self.kind, KINDS)
+        if set(self.sizes) != set(KINDS[self.kind].sizes):
+            expected = ", ".join(KINDS[self.kind].sizes)
+            raise InputError(f"{self.kind} needs the sizes {expected}; got {', '.join(self.sizes) or 'none'}")
+        sizes = {n: v if isinstance(v, str) else int(v) for n, v in sorted(self.sizes.items())}
+        object.__setattr__(self, "sizes", MappingProxyType(sizes))
+        listed = ",".join(f"{name}={value}" for name, value in sizes.items())
+        object.__setattr__(self, "signature", f"{self.kind}({listed})")
+
+    @classmethod
+    def parse(cls, signature: str) -> "Operator":
+        """The operator of a signature."""
+        kind, _, listed = signature.rstrip(")").partition("(")
+        pairs = [pair.partition("=") for pair in listed.split(",") if pair]
+        return cls(kind, {name: int(v) if v.lstrip("-").isdigit() else v for name, _, v in pairs})
+
+    @property
+    def flops(self) -> int:
+        """Floating-point operations."""
+        return KINDS[self.kind].flops(self.sizes)
+
+    @property
+    def parameters(self) -> int:
+        """Weights that the operator holds."""
+        return KINDS[self.kind].parameters(self.sizes)
+
+    def bytes(self, dtype: str) -> int:
+        """Bytes of activations and used weights, each moved once."""
+        return KINDS[self.kind].moved(self.sizes) * DTYPE_BYTES[dtype]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Operator) and self.signature == other.signature
+
+    def __hash__(self) -> int:
+        return hash(self.signature)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Operator, (self.kind, dict(self.sizes))
+
+
+@dataclass(frozen=True)
+class Serving:
+    """The conditions a student is served under.
+
+    `sequence` is the number of tokens that go in; while decoding one token goes in and `sequence` is the
+    length already cached. `threads=None` means as many as the machine has.
+    """
+
+    batch: int = 1
+    sequence: int = 128
+    dtype: str = "float32"
+    phase: str = "encode"
+    threads: int | None = None
+    mode: str = "eager"
+
+    def __post_init__(self) -> None:
+        for name, known in (("dtype", tuple(DTYPE_BYTES)), ("phase", PHASES), ("mode", MODES)):
+            if getattr(self, name) not in known:
+                raise unknown(f"serving {name}", getattr(self, name), known)
+        for name in ("batch", "sequence", "threads"):
+            value = getattr(self, name)
+            if not (name == "threads" and value is None) and (type(value) is not int or value < 1):
+                raise InputError(f"serving {name} must be a positive whole number; got {value!r}")
+
+    @property
+    def resolved_threads(self) -> int:
+        """The number of threads, with None resolved on this machine."""
+        return self.threads or len(os.sched_getaffinity(0))
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON with every field."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "Serving":
+        """The inverse of `to_json`; an unknown key is an `InputError`."""
+        for name in data:
+            if name not in cls.__dataclass_fields__:
+                raise unknown("serving key", name, cls.__dataclass_fields__)
+        return cls(**data)

@@ -1,0 +1,10 @@
+"""How long work tells its caller where it stands: one callable, so that every room is free of terminals."""
+
+from collections.abc import Callable
+
+Progress = Callable[[str, float, float], None]
+"""`progress(what, done, total)`: what is being done, and how much of it, in a unit of the caller's own."""
+
+
+def silent(what: str, done: float, total: float) -> None:
+    """Tell nobody."""
