@@ -1,0 +1,157 @@
+"""Robust timing on machines that others use too.
+
+What a table wants is the latency of the undisturbed machine, so cases are visited in many short rounds spread in
+time, a sentinel kernel runs between them, rounds in which the sentinel was slow are dropped, and a low quantile
+is taken over the rest. The disturbance itself is kept beside it: `relative_iqr` and `sentinel_ratio`.
+
+| symbol | meaning |
+| --- | --- |
+| visit | one case timed once in one round: a warm call, then `BLOCKS` blocks of back-to-back calls |
+| sentinel ratio | sentinel seconds beside a visit / sentinel seconds of the undisturbed machine |
+| kept | the rounds whose sentinel ratio is at most `SLOW_SENTINEL` |
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from .device import Prepared
+
+BLOCKS = 3
+BLOCK_SECONDS = 8e-4
+SLOW_SENTINEL = 1.15
+LEAST_KEPT = 3
+NOISY_SPREAD = 0.35
+LOW_QUANTILE = 0.1
+NAN = float("nan")
+
+Floats = npt.NDArray[np.float64]
+
+
+class Clock(Protocol):
+    """Where time comes from; tests give one that only moves when told to."""
+
+    def now(self) -> float:
+        """Monotonic seconds."""
+        ...
+
+    def epoch(self) -> float:
+        """Seconds since 1970."""
+        ...
+
+
+class SystemClock:
+    """The clock of the operating system."""
+
+    def now(self) -> float:
+        """Monotonic seconds."""
+        return time.perf_counter()
+
+    def epoch(self) -> float:
+        """Seconds since 1970."""
+        return time.time()
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was measured of one case, in seconds a call.
+
+    `seconds_p10` is the latency of the undisturbed machine; `seconds_p50`, `seconds_p90` and `relative_iqr` are
+    over all rounds, disturbed ones included. `status` is `ok`, `noisy`, `oom` or `unsupported`; the latter two
+    carry NaN times.
+    """
+
+    seconds_p10: float
+    seconds_p50: float
+    seconds_p90: float
+    rounds: int
+    relative_iqr: float
+    sentinel_ratio: float
+    status: str
+
+    @property
+    def usable(self) -> bool:
+        """Whether the times mean anything."""
+        return self.status in ("ok", "noisy")
+
+    @classmethod
+    def failed(cls, status: str) -> "Measured":
+        """A case that could not run."""
+        return cls(NAN, NAN, NAN, 0, NAN, NAN, status)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON with every field; times that are not there are None."""
+        return {name: None if value != value else value for name, value in vars(self).items()}
+
+
+def undisturbed(seconds: Sequence[float] | Floats) -> float:
+    """The low quantile that stands for the undisturbed machine."""
+    return float(np.quantile(np.asarray(seconds, dtype=np.float64), LOW_QUANTILE))
+
+
+def summarise(seconds: Sequence[float], sentinels: Sequence[float], baseline: float) -> Measured:
+    """The robust statistics of one case from its rounds.
+
+    `seconds` (r,) and `sentinels` (r,) belong together; `baseline` is the undisturbed sentinel.
+    """
+    values = np.asarray(seconds, dtype=np.float64)
+    ratios = np.asarray(sentinels, dtype=np.float64) / baseline
+    kept = values[kept_rounds(ratios)]
+    low = undisturbed(kept)
+    q25, q50, q75, q90 = np.quantile(values, (0.25, 0.5, 0.75, 0.9))
+    quiet = int((ratios <= SLOW_SENTINEL).sum())
+    noisy = quiet < min(LEAST_KEPT, len(values)) or float(np.median(kept)) / low - 1 > NOISY_SPREAD
+    return Measured(
+        low,
+        float(q50),
+        float(q90),
+        len(values),
+        float((q75 - q25) / q50),
+        float(np.median(ratios)),
+        "noisy" if noisy else "ok",
+    )
+
+
+def kept_rounds(ratios: Floats) -> npt.NDArray[np.int64]:
+    """Indices of the rounds to trust: those with a quiet sentinel, else the least disturbed third."""
+    quiet = np.flatnonzero(ratios <= SLOW_SENTINEL)
+    least = min(len(ratios), max(LEAST_KEPT, len(ratios) // 3))
+    return quiet if len(quiet) >= least else np.argsort(ratios, kind="stable")[:least]
+
+
+def visit(prepared: Prepared) -> float:
+    """Seconds a call, now: the median over a few blocks after one call that brings its data near."""
+    first = prepared.seconds(1)
+    calls = max(1, int(BLOCK_SECONDS / max(first, 1e-9)))
+    return float(np.median([prepared.seconds(calls) / calls for _ in range(BLOCKS)]))
+
+
+def warm_up(prepared: Prepared, clock: Clock, tolerance: float = 0.05, at_most: float = 0.25) -> float:
+    """Run until times stop falling, `at_most` seconds long; returns the last seconds a call.
+
+    Allocation, lazy initialisation and frequency all make early calls slow, by amounts no constant count knows.
+    """
+    start, blocks = clock.now(), [prepared.seconds(1)]
+    while len(blocks) < 6 or min(blocks[-3:]) < (1 - tolerance) * min(blocks[-6:-3]):
+        if clock.now() - start > at_most and len(blocks) >= 2:
+            break
+        calls = max(1, int(BLOCK_SECONDS / 2 / max(blocks[-1], 1e-9)))
+        blocks.append(prepared.seconds(calls) / calls)
+    return min(blocks[-3:])
+
+
+def settled(seconds: Sequence[float], sentinels: Sequence[float], baseline: float, tolerance: float) -> bool:
+    """Whether more rounds would hardly move the low quantile: the three fastest quiet rounds agree."""
+    ratios = np.asarray(sentinels, dtype=np.float64) / baseline
+    fastest = np.sort(np.asarray(seconds, dtype=np.float64)[ratios <= SLOW_SENTINEL])[:LEAST_KEPT]
+    return len(fastest) == LEAST_KEPT and bool(fastest[-1] / fastest[0] - 1 <= tolerance)
+
+
+def repeat_error(seconds: Sequence[float], sentinels: Sequence[float], baseline: float) -> float:
+    """How far two measurements of half the rounds each disagree, relatively: |log(a / b)|."""
+    halves = [summarise(seconds[i::2], sentinels[i::2], baseline).seconds_p10 for i in (0, 1)]
+    return float(abs(np.log(halves[0] / halves[1])))

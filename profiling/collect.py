@@ -1,0 +1,127 @@
+"""The two things a caller asks for: a table that covers a space, and the latency of given architectures."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from distilsearch.architecture import Architecture
+from distilsearch.errors import InputError
+from distilsearch.home import file_lock
+from distilsearch.operators import Operator, Serving
+from distilsearch.progress import Progress, silent
+from distilsearch.space import SearchSpace
+
+from . import rounds
+from .clock import Clock, Measured, SystemClock
+from .device import Device, open_device
+from .plan import MOST_OPERATORS, Case, Floats, Plan, make_plan, missing
+from .store import table_folder
+from .sweep import LEAST_ROUNDS, Sweep
+from .table import LatencyTable, Roof
+
+MEASURE_ROUNDS = 9
+MACHINE_LOCK = "machine.lock"
+GUESSED_ROOF = Roof(1e11, 2e10, 1e-5)
+
+
+def profile(
+    space_or_operators: SearchSpace | Iterable[SearchSpace | Operator],
+    device: str | Device = "auto",
+    serving: Serving | Sequence[Serving] = Serving(),  # noqa: B008  (frozen)
+    store: Path | str | None = None,
+    budget_seconds: float | None = None,
+    progress: Progress = silent,
+    models: int = 3,
+    most_operators: int = MOST_OPERATORS,
+    clock: Clock | None = None,
+    seed: int = 0,
+) -> LatencyTable:
+    """The latency table of a device, grown until it covers spaces or operators under the given servings.
+
+    What the table holds already is not measured again. With `budget_seconds` the most valuable cases come first and
+    a later call continues. At most `most_operators` operators a serving are timed, spread over the space;
+    `models` students are timed whole.
+
+    Raises `DeviceError` when the device is not there, `TableError` when the stored table is damaged or newer.
+    """
+    opened, ticking = open_device(device), clock or SystemClock()
+    start = ticking.now()
+    servings = [serving] if isinstance(serving, Serving) else list(serving)
+    plan = make_plan(space_or_operators, servings, models, most_operators)
+    if not plan.cases:
+        raise InputError("there is nothing to profile: give a space or at least one operator")
+    folder = table_folder(opened, store)
+    probes = _probes(opened, servings)
+    table = _read(folder)
+    if table and not _waiting(table, opened, probes).cases and not _waiting(table, opened, plan).cases:
+        return table
+    with file_lock(folder.parent / MACHINE_LOCK):
+        sweep = Sweep(opened, folder, np.random.default_rng(seed), ticking, progress)
+        sweep.run(_waiting(_read(folder), opened, probes).cases)
+        waiting = _waiting(_read(folder), opened, plan)  # another process may have measured while we waited
+        progress(_announced(waiting, opened, _read(folder)), 0, len(waiting.cases))
+        sweep.run(waiting.cases, np.inf if budget_seconds is None else start + budget_seconds)
+    return LatencyTable.read(folder)
+
+
+def measure(
+    architectures: Sequence[Architecture],
+    device: str | Device = "auto",
+    serving: Serving = Serving(),  # noqa: B008  (frozen)
+    store: Path | str | None = None,
+    progress: Progress = silent,
+    budget_seconds: float | None = None,
+    rounds: int = MEASURE_ROUNDS,
+    clock: Clock | None = None,
+    seed: int = 0,
+) -> list[Measured]:
+    """The latency of whole models with random weights, in the order given, measured now and side by side.
+
+    The rounds are added to the device's table; what comes back is of this call's rounds alone, so that repeated
+    calls are repeated measurements. A model that the budget left no time for has the status `skipped`.
+    """
+    opened, ticking = open_device(device), clock or SystemClock()
+    until = np.inf if budget_seconds is None else ticking.now() + budget_seconds
+    cases = {a: Case(a, serving) for a in architectures}
+    folder = table_folder(opened, store)
+    with file_lock(folder.parent / MACHINE_LOCK):
+        sweep = Sweep(opened, folder, np.random.default_rng(seed), ticking, progress, rounds, rounds)
+        timed = sweep.run(list(cases.values()), until)
+    found = {t.case.work: t.measured(sweep.baseline) for t in timed}
+    return [found[a] for a in architectures]
+
+
+def _read(folder: Path) -> LatencyTable | None:
+    return LatencyTable.read(folder) if rounds.names(folder) else None
+
+
+def _probes(device: Device, servings: Sequence[Serving]) -> Plan:
+    """The roofline probes of every regime."""
+    regimes = {device.regime(serving): serving for serving in servings}
+    cases = [Case(probe, serving) for serving in regimes.values() for probe in device.probes(serving)]
+    return Plan(tuple(cases), 0)
+
+
+def _waiting(table: LatencyTable | None, device: Device, plan: Plan) -> Plan:
+    """The cases of a plan that a table lacks, or has too few rounds of."""
+    if table is None:
+        return plan
+    done = {
+        (kind, signature, regime)
+        for (kind, signature, regime), times in table.measured.items()
+        if not times.usable or times.rounds >= LEAST_ROUNDS
+    }
+    return missing(plan, lambda case: (case.kind, case.signature, device.regime(case.serving)) in done)
+
+
+def _announced(plan: Plan, device: Device, table: LatencyTable | None) -> str:
+    """What is about to happen and how long it takes."""
+
+    def roofline(operators: Sequence[Operator], serving: Serving) -> Floats:
+        regime = device.regime(serving)
+        roof = table.roof(regime) if table and table.meta.roofs else GUESSED_ROOF
+        return np.array([roof.seconds(o.flops, o.bytes(serving.dtype)) for o in operators])
+
+    seconds = plan.estimate_seconds(roofline, LEAST_ROUNDS)
+    return f"{plan.count('operator')} operators and {plan.count('model')} models, about {seconds:.0f} s"

@@ -1,0 +1,202 @@
+"""The CPU of this machine: eager or compiled torch, float32 or bfloat16, with the threads that were asked for.
+
+Facts come from the system's own files and package metadata, so that finding a table loads no torch.
+"""
+
+import contextlib
+import os
+import platform
+import time
+from collections.abc import Callable, Iterator, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from distilsearch.architecture import Architecture
+from distilsearch.errors import DeviceError
+from distilsearch.families import family
+from distilsearch.operators import Operator, Serving
+
+from .device import Facts, Prepared, Probe, Regime, Unsupported, Work
+
+if TYPE_CHECKING:
+    pass
+
+ISA_FLAGS = ("avx2", "fma", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_tile")
+ARM_FLAGS = ("asimd", "asimddp", "bf16", "i8mm", "sve", "sve2")
+STACK_VARIABLES = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "MKL_CBWR", "OMP_PROC_BIND", "KMP_AFFINITY")
+DTYPES = ("float32", "bfloat16")
+PEAK_SIZE = 768
+PEAK_BATCH = 128
+COPY_ELEMENTS = 1 << 19
+SENTINEL_SIZE = 256
+
+
+class CpuDevice:
+    """The processor that this process may use."""
+
+    name = "cpu"
+
+    def facts(self) -> Facts:
+        """Model, usable cores, memory, instruction set."""
+        info = _cpuinfo()
+        flags = set(info.get("flags", info.get("Features", "")).split())
+        names = ("model name", "cpu family", "model", "stepping", "CPU implementer", "CPU part")
+        return {
+            "kind": "cpu",
+            "machine": platform.machine(),
+            "model": {name: info[name] for name in names if name in info},
+            "cores": len(os.sched_getaffinity(0)),
+            "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),
+            "isa": [flag for flag in (*ISA_FLAGS, *ARM_FLAGS) if flag in flags],
+        }
+
+    def stack(self) -> Facts:
+        """Versions of what runs the kernels, and the variables that change which ones run."""
+        versions = {name: metadata.version(name) for name in ("torch", "transformers")}
+        flags = {name: os.environ[name] for name in STACK_VARIABLES if name in os.environ}
+        return {**versions, "python": ".".join(platform.python_version_tuple()[:2]), "flags": flags}
+
+    def regime(self, serving: Serving) -> Regime:
+        """The regime that `serving` means here."""
+        if serving.dtype not in DTYPES:
+            raise DeviceError(f"the cpu serves {' or '.join(DTYPES)}; got dtype {serving.dtype!r}")
+        cores = len(os.sched_getaffinity(0))
+        threads = serving.threads or cores
+        if threads > cores:
+            raise DeviceError(f"serving asks for {threads} threads; this machine lets us use {cores}")
+        return Regime(serving.dtype, serving.mode, threads)
+
+    @contextlib.contextmanager
+    def session(self, serving: Serving) -> Iterator[None]:
+        """Set torch's threads and inference mode; the caller's random state and threads come back after."""
+        import torch
+
+        before = torch.get_num_threads()
+        torch.set_num_threads(self.regime(serving).threads)
+        try:
+            with torch.inference_mode(), torch.random.fork_rng(devices=[]):
+                torch.manual_seed(0)
+                yield
+        finally:
+            torch.set_num_threads(before)
+
+    def prepare(self, work: Work, serving: Serving) -> Prepared:
+        """Build the work with random weights and inputs; compile it where the serving says so."""
+        try:
+            call = self._call(work, serving)
+        except RuntimeError as error:
+            if "allocate" in str(error) or "memory" in str(error):
+                raise MemoryError(str(error)) from error
+            raise
+        if serving.mode == "compile" and not isinstance(work, Probe):
+            call = _compiled(call)
+        return Loop(call)
+
+    def _call(self, work: Work, serving: Serving) -> Callable[[], Any]:
+        if isinstance(work, Operator):
+            return _operator_call(work, serving.dtype)
+        if isinstance(work, Architecture):
+            return _model_call(work, serving)
+        return _probe_call(work)
+
+    def sentinel(self, serving: Serving) -> Prepared:
+        """A square float32 product: it feels stolen cores, lowered clocks and busy caches alike."""
+        import torch
+
+        a = torch.randn(SENTINEL_SIZE, SENTINEL_SIZE)
+        return Loop(lambda: a @ a)
+
+    def probes(self, serving: Serving) -> tuple[Probe, ...]:
+        """The best product, a copy that stays in cache, and the smallest kernel."""
+        moved = 2 * COPY_ELEMENTS * 4
+        return (
+            Probe("peak", serving.dtype, flops=2 * PEAK_BATCH * PEAK_SIZE**2 * 4),
+            Probe("bandwidth", serving.dtype, bytes=moved),
+            Probe("launch", serving.dtype),
+        )
+
+    def conditions(self) -> Mapping[str, float]:
+        """Stolen time from /proc/stat and the clock from /proc/cpuinfo, where they are given."""
+        found = {}
+        with contextlib.suppress(OSError, IndexError, ValueError):
+            ticks = Path("/proc/stat").read_text().split("\n", 1)[0].split()
+            found["steal_seconds"] = int(ticks[8]) / os.sysconf("SC_CLK_TCK")
+        with contextlib.suppress(KeyError, ValueError):
+            found["frequency_hertz"] = float(_cpuinfo()["cpu MHz"]) * 1e6
+        return found
+
+
+class Loop:
+    """A callable that has finished when it returns."""
+
+    def __init__(self, call: Callable[[], Any]) -> None:
+        self.call = call
+
+    def seconds(self, calls: int) -> float:
+        """Seconds of `calls` calls together."""
+        call, start = self.call, time.perf_counter()
+        for _ in range(calls):
+            call()
+        return time.perf_counter() - start
+
+
+def _cpuinfo() -> dict[str, str]:
+    """The first processor of /proc/cpuinfo; empty where there is none."""
+    try:
+        first = Path("/proc/cpuinfo").read_text().split("\n\n", 1)[0]
+    except OSError:
+        return {"model name": platform.processor() or platform.machine()}
+    pairs = (line.partition(":") for line in first.splitlines())
+    return {name.strip(): value.strip() for name, _, value in pairs}
+
+
+def _compiled(call: Callable[[], Any]) -> Callable[[], Any]:
+    """`torch.compile` of the call, run once so that what it cannot compile shows here."""
+    import torch
+
+    compiled: Callable[[], Any] = torch.compile(call, dynamic=False)
+    try:
+        compiled()
+    except (RuntimeError, torch._dynamo.exc.TorchDynamoException) as error:
+        raise Unsupported(f"torch.compile failed: {error}") from error
+    return compiled
+
+
+def _operator_call(operator: Operator, dtype: str) -> Callable[[], Any]:
+    import torch
+
+    from .kernels import kernel
+
+    module, number = kernel(operator).to(getattr(torch, dtype)), getattr(torch, dtype)
+    drawn = module.inputs(torch.Generator().manual_seed(0))
+    inputs = tuple(x.to(number) if x.is_floating_point() else x for x in drawn)
+    return lambda: module(*inputs)
+
+
+def _model_call(architecture: Architecture, serving: Serving) -> Callable[[], Any]:
+    """The whole served model with random weights, on unpadded random tokens."""
+    import torch
+
+    builder = family(architecture.family)
+    model = builder.build(architecture).eval().to(getattr(torch, serving.dtype))
+    vocabulary = int(model.config.vocab_size)
+    shape = (serving.batch, serving.sequence)
+    ids = torch.randint(vocabulary, shape, generator=torch.Generator().manual_seed(0))
+    mask = torch.ones(shape, dtype=torch.long)
+    return lambda: builder.serve(model, architecture, ids, mask)
+
+
+def _probe_call(probe: Probe) -> Callable[[], Any]:
+    import torch
+
+    if probe.name == "peak":
+        dtype = getattr(torch, probe.dtype)
+        a = torch.randn(PEAK_BATCH * 4, PEAK_SIZE).to(dtype)
+        b = torch.randn(PEAK_SIZE, PEAK_SIZE).to(dtype)
+        return lambda: torch.nn.functional.linear(a, b)
+    if probe.name == "bandwidth":
+        source, target = torch.randn(COPY_ELEMENTS), torch.empty(COPY_ELEMENTS)
+        return lambda: target.copy_(source)
+    one: torch.Tensor = torch.ones(1)
+    return lambda: one + one

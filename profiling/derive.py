@@ -1,0 +1,110 @@
+"""From raw rounds to figures: what each case takes, how noisy the table is, how far operators are from adding up.
+
+| symbol | meaning |
+| --- | --- |
+| group | all rounds of one (kind, signature, regime) |
+| baseline | the low quantile of all sentinel times at one thread count: the undisturbed machine |
+| noise floor | median over groups of the relative difference of two halves of the rounds |
+| additivity error | median over models of measured / sum of operators - 1 |
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from distilsearch.lowering import operators
+
+from .clock import Measured, repeat_error, summarise, undisturbed
+from .device import Probe, Regime
+from .model_case import parse_model
+from .rounds import Rounds
+
+Key = tuple[str, str, Regime]
+LEAST_FOR_FLOOR = 4
+
+
+@dataclass
+class Group:
+    """The rounds of one case, in order of time."""
+
+    seconds: list[float] = field(default_factory=list)
+    sentinels: list[float] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+    baseline: float = math.nan
+
+
+Groups = dict[Key, Group]
+
+
+def grouped(parts: Iterable[Rounds]) -> Groups:
+    """The rounds of each case; the same groups whatever the order of the files."""
+    records = [record for part in parts for record in part.rows.to_pylist()]
+    records.sort(key=lambda r: (r["kind"], r["signature"], r["unix_seconds"], r["session"], r["round"]))
+    regimes: dict[tuple[str, str, int, str], Regime] = {}
+    groups: Groups = {}
+    for r in records:
+        conditions = (r["dtype"], r["mode"], r["threads"], r["cache"])
+        regime = regimes.setdefault(conditions, Regime(*conditions))
+        group = groups.setdefault((r["kind"], r["signature"], regime), Group())
+        if r["status"] != "ok":
+            group.failures.append(r["status"])
+            continue
+        group.seconds.append(r["seconds"])
+        group.sentinels.append(r["sentinel_seconds"])
+    _set_baselines(groups)
+    return groups
+
+
+def _set_baselines(groups: Groups) -> None:
+    sentinels: dict[int, list[float]] = {}
+    for (_, _, regime), group in groups.items():
+        sentinels.setdefault(regime.threads, []).extend(group.sentinels)
+    baselines = {threads: undisturbed(values) for threads, values in sentinels.items() if values}
+    for (_, _, regime), group in groups.items():
+        group.baseline = baselines.get(regime.threads, math.nan)
+
+
+def measured(group: Group) -> Measured:
+    """The statistics of one case; a case that ever ran is what it was when it ran."""
+    if not group.seconds:
+        return Measured.failed(group.failures[-1])
+    return summarise(group.seconds, group.sentinels, group.baseline)
+
+
+def roofs(groups: Groups) -> dict[tuple[str, int], tuple[float, float, float]]:
+    """(peak FLOP/s, bytes/s, launch seconds) of each (dtype, threads) whose three probes were timed."""
+    found: dict[tuple[str, int], dict[str, float]] = {}
+    for (kind, signature, regime), group in groups.items():
+        if kind != "probe" or not group.seconds:
+            continue
+        probe, least = Probe.parse(signature), min(group.seconds)
+        figures = {"peak": probe.flops / least, "bandwidth": probe.bytes / least, "launch": least}
+        found.setdefault((regime.dtype, regime.threads), {})[probe.name] = figures[probe.name]
+    complete = {key: f for key, f in found.items() if len(f) == 3}
+    return {key: (f["peak"], f["bandwidth"], f["launch"]) for key, f in complete.items()}
+
+
+def noise_floor(groups: Groups) -> float:
+    """How far a measurement with half the rounds is from the other half, relatively; NaN with too few rounds."""
+    errors = [
+        repeat_error(group.seconds, group.sentinels, group.baseline)
+        for (kind, _, _), group in groups.items()
+        if kind != "probe" and len(group.seconds) >= LEAST_FOR_FLOOR
+    ]
+    return float(np.median(errors)) if errors else math.nan
+
+
+def additivity_error(found: Mapping[Key, Measured]) -> float:
+    """Median over models of measured / sum of operators - 1, where every operator is in the table; else NaN."""
+    times = {(s, r): m.seconds_p10 for (k, s, r), m in found.items() if k == "operator"}
+    errors = []
+    for (kind, signature, regime), whole in found.items():
+        if kind != "model":
+            continue
+        architecture, serving = parse_model(signature, regime)
+        parts = [(times.get((o.signature, regime), math.nan), n) for o, n in operators(architecture, serving)]
+        error = whole.seconds_p10 / sum(seconds * n for seconds, n in parts) - 1
+        errors += [] if math.isnan(error) else [error]
+    return float(np.median(errors)) if errors else math.nan

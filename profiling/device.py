@@ -1,0 +1,173 @@
+"""What a device must offer to be profiled: facts to be found again by, and callables that can be timed.
+
+A device is one file of this package and one line in `DEVICES`. It says what it is (`facts`, `stack`), turns
+operators and whole models into `Prepared` work, and times that work itself, because only the device knows how
+to wait for it: a loop on a CPU, a replayed graph on CUDA, the slope of a chained loop on XLA.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
+
+from distilsearch.architecture import Architecture
+from distilsearch.errors import DeviceError, unknown
+from distilsearch.operators import Operator, Serving
+
+Facts = Mapping[str, Any]
+"""Plain JSON values that identify a machine or its software; anything that varies from boot to boot stays out."""
+
+FINGERPRINT_DIGITS = 12
+
+
+class Unsupported(Exception):  # noqa: N818  (a finding about one case, kept in the table, not a user's error)
+    """The device cannot run this work; the table records it with the status `unsupported`."""
+
+
+@dataclass(frozen=True)
+class Regime:
+    """The conditions of a timing beyond the signature: two rows compare only when these agree.
+
+    `mode` is how kernels are issued (`eager`, `compile`, ...), `cache` whether weights are found in cache (`hot`).
+    """
+
+    dtype: str
+    mode: str
+    threads: int
+    cache: str = "hot"
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON with every field."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A calibrating kernel of the device itself: what it computes and moves fixes a roof."""
+
+    name: str
+    dtype: str
+    flops: int = 0
+    bytes: int = 0
+
+    @property
+    def signature(self) -> str:
+        """Canonical and parsable: `peak(bytes=0,dtype=float32,flops=2000000)`."""
+        return f"{self.name}(bytes={self.bytes},dtype={self.dtype},flops={self.flops})"
+
+    @classmethod
+    def parse(cls, signature: str) -> "Probe":
+        """The probe of a signature."""
+        name, _, listed = signature.rstrip(")").partition("(")
+        fields = dict(pair.split("=") for pair in listed.split(","))
+        return cls(name, fields["dtype"], int(fields["flops"]), int(fields["bytes"]))
+
+
+Work = Operator | Architecture | Probe
+
+
+class Prepared(Protocol):
+    """Work ready to run, its inputs and weights in place."""
+
+    def seconds(self, calls: int) -> float:
+        """Run `calls` times back to back, wait until all is done, and return the seconds of all calls together."""
+        ...
+
+
+class Device(Protocol):
+    """One device of this machine."""
+
+    name: str
+
+    def facts(self) -> Facts:
+        """What the hardware is: model, cores, memory, instruction set. Cheap; loads no library."""
+        ...
+
+    def stack(self) -> Facts:
+        """What runs on it: versions and flags that change timings. Cheap; loads no library."""
+        ...
+
+    def regime(self, serving: Serving) -> Regime:
+        """The regime that `serving` means here; `DeviceError` when the device cannot serve so."""
+        ...
+
+    def session(self, serving: Serving) -> AbstractContextManager[None]:
+        """Threads and modes of `serving` hold inside; the process is as before afterwards."""
+        ...
+
+    def prepare(self, work: Work, serving: Serving) -> Prepared:
+        """Work ready to be timed inside a session; raises `Unsupported` or `MemoryError`."""
+        ...
+
+    def sentinel(self, serving: Serving) -> Prepared:
+        """A fixed kernel of some hundred microseconds that tells how disturbed the machine is."""
+        ...
+
+    def probes(self, serving: Serving) -> tuple[Probe, ...]:
+        """The kernels named `peak`, `bandwidth` and `launch` that fix the roofline."""
+        ...
+
+    def conditions(self) -> Mapping[str, float]:
+        """`steal_seconds` (cumulated) and `frequency_hertz`, where the system tells."""
+        ...
+
+
+def fingerprint(facts: Facts) -> str:
+    """Twelve hexadecimal digits of the sha256 of canonical JSON.
+
+    >>> fingerprint({"cores": 2, "model": "x"}) == fingerprint({"model": "x", "cores": 2})
+    True
+    """
+    canonical = json.dumps(facts, sort_keys=True, allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:FINGERPRINT_DIGITS]
+
+
+def _cpu() -> Device:
+    from .cpu import CpuDevice
+
+    return CpuDevice()
+
+
+DEVICES: dict[str, Callable[[], Device]] = {"cpu": _cpu}
+"""How to open each known device, best first for `auto`; opening raises `DeviceError` where it is not there."""
+
+
+def open_device(name: str | Device = "auto") -> Device:
+    """The device of that name; `auto` takes the first of `DEVICES` that is there.
+
+    Raises `InputError` for a name nobody knows, `DeviceError` for a device that this machine has not.
+    """
+    if not isinstance(name, str):
+        return name
+    if name != "auto":
+        if name not in DEVICES:
+            raise unknown("device", name, [*DEVICES, "auto"])
+        return _opened(name)
+    for known in DEVICES:
+        try:
+            return DEVICES[known]()
+        except DeviceError:
+            continue
+    raise DeviceError(f"none of the devices {', '.join(DEVICES)} is there")
+
+
+def _opened(name: str) -> Device:
+    try:
+        return DEVICES[name]()
+    except DeviceError as error:
+        there = ", ".join(available_devices()) or "none"
+        raise DeviceError(f"the device {name!r} is not there ({error}); there are: {there}") from error
+
+
+def available_devices() -> list[str]:
+    """Names of the devices that this machine has, best first."""
+    found = []
+    for name, opening in DEVICES.items():
+        try:
+            opening()
+        except DeviceError:
+            continue
+        found.append(name)
+    return found

@@ -1,0 +1,85 @@
+"""Where tables are: `<store>/<device fingerprint>/<stack fingerprint>/`, found again by what the machine is.
+
+A table of another machine is named by its device fingerprint, or enough of its first digits.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from distilsearch.errors import InputError, TableError
+from distilsearch.home import ensure_folder, tables_folder, write_atomically
+
+from . import rounds
+from .device import DEVICES, Device, Facts, fingerprint, open_device
+from .table import LatencyTable, derived
+
+LEAST_DIGITS = 6
+
+
+def store_folder(store: Path | str | None) -> Path:
+    """The store that is meant: the given one, else the one shared by all runs."""
+    return ensure_folder(Path(store)) if store is not None else tables_folder()
+
+
+def table_folder(device: Device, store: Path | str | None = None) -> Path:
+    """Where the table of a device with its present stack belongs."""
+    return folder_of(device.facts(), device.stack(), store)
+
+
+def folder_of(facts: Facts, stack: Facts, store: Path | str | None = None) -> Path:
+    """Where the table of a machine and stack belongs."""
+    return store_folder(store) / fingerprint(facts) / fingerprint(stack)
+
+
+def find_table(device: str | Device, store: Path | str | None = None) -> LatencyTable | None:
+    """The table of a device of this machine with its present stack, or of any machine by its fingerprint.
+
+    None where there is none. `TableError` when it is damaged or newer.
+    """
+    if isinstance(device, str) and device not in (*DEVICES, "auto"):
+        return _by_fingerprint(device, store_folder(store))
+    folder = table_folder(open_device(device), store)
+    return LatencyTable.read(folder) if rounds.names(folder) else None
+
+
+def _by_fingerprint(name: str, store: Path) -> LatencyTable | None:
+    """The table of the device whose fingerprint starts so; of several stacks the one profiled last."""
+    if len(name) < LEAST_DIGITS or set(name) - set("0123456789abcdef"):
+        known = ", ".join([*DEVICES, "auto"])
+        raise InputError(
+            f"expected a device ({known}) or at least {LEAST_DIGITS} digits of the fingerprint of a table; got {name!r}"
+        )
+    devices = [path for path in sorted(store.iterdir()) if path.name.startswith(name)]
+    if len(devices) > 1:
+        raise InputError(f"{name!r} is the start of several tables: {', '.join(d.name for d in devices)}")
+    stacks = [path for device in devices for path in device.iterdir() if rounds.names(path)]
+    if not stacks:
+        return None
+    return LatencyTable.read(max(stacks, key=_last_profiled))
+
+
+def _last_profiled(folder: Path) -> float:
+    return max((folder / rounds.ROUNDS / name).stat().st_mtime for name in rounds.names(folder))
+
+
+def all_tables(store: Path | str | None = None) -> list[Path]:
+    """Folders of all tables of a store, sorted."""
+    return sorted(p for p in store_folder(store).glob("*/*") if p.is_dir() and rounds.names(p))
+
+
+def merge(sources: Sequence[Path | str], store: Path | str | None = None) -> list[LatencyTable]:
+    """Add the rounds of tables to those of a store; what is there already stays. Returns the tables touched.
+
+    The union of rounds: any order and any repetition of sources gives the same tables.
+    """
+    touched: dict[Path, None] = {}
+    for source in map(Path, sources):
+        parts = rounds.read_all(source)
+        if not parts:
+            raise TableError(f"there is no latency table in {source}; name a folder that holds `rounds/`")
+        derived(parts)  # refuses rounds of different machines before anything is copied
+        target = folder_of(parts[0].device, parts[0].stack, store)
+        for name in set(rounds.names(source)) - set(rounds.names(target)):
+            write_atomically(target / rounds.ROUNDS / name, rounds.verified_bytes(source / rounds.ROUNDS / name))
+        touched[target] = None
+    return [LatencyTable.read(folder) for folder in touched]

@@ -1,0 +1,205 @@
+"""Running cases on a device: rounds in random order, the sentinel between them, every round kept on disk.
+
+A killed sweep loses at most the last few seconds: rounds are flushed as files of their own, and what has too few of
+them is simply measured again. Two processes never time at once on one machine: they queue on a lock.
+"""
+
+import uuid
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from distilsearch.progress import Progress, silent
+
+from . import rounds
+from .clock import Clock, Measured, SystemClock, settled, summarise, undisturbed, visit, warm_up
+from .device import Device, Prepared, Regime, Unsupported
+from .plan import Case
+
+LEAST_ROUNDS, MOST_ROUNDS = 6, 12
+TOLERANCE = 0.03
+FLUSH_SECONDS = 10.0
+HELD_BYTES = 2 << 30
+SENTINEL_CALLS = 2
+
+
+@dataclass
+class Timed:
+    """One case during a sweep."""
+
+    case: Case
+    regime: Regime
+    prepared: Prepared | None = None
+    prepare_seconds: float = 0.0
+    call_seconds: float = 0.0
+    status: str = "ok"
+    seconds: list[float] = field(default_factory=list)
+    sentinels: list[float] = field(default_factory=list)
+
+    def measured(self, baseline: float) -> Measured:
+        """The statistics of this sweep's rounds."""
+        if not self.seconds:
+            return Measured.failed(self.status)
+        return summarise(self.seconds, self.sentinels, baseline)
+
+
+@dataclass
+class Sweep:
+    """One session of timing on a device, writing into a table's folder.
+
+    `tolerance`: cases whose fastest quiet rounds agree this closely after `least` rounds are done.
+    """
+
+    device: Device
+    folder: Path
+    rng: np.random.Generator
+    clock: Clock = field(default_factory=SystemClock)
+    progress: Progress = silent
+    least: int = LEAST_ROUNDS
+    most: int = MOST_ROUNDS
+    tolerance: float = TOLERANCE
+    session: str = field(default_factory=lambda: uuid.uuid4().hex[:16])
+    _rows: list[rounds.Row] = field(default_factory=list)
+    _flushed: float = 0.0
+    _sentinels: list[float] = field(default_factory=list)
+
+    def run(self, cases: Sequence[Case], until: float = np.inf) -> list[Timed]:
+        """Time cases, most valuable first, until all are settled or the clock passes `until`.
+
+        What does not fit into the time comes back with the status `skipped` and leaves no rounds.
+        """
+        self._flushed = self.clock.now()
+        try:
+            return [timed for chunk in _chunks(cases, self.device) for timed in self._run_chunk(chunk, until)]
+        finally:
+            self.flush()
+
+    def _run_chunk(self, cases: Sequence[Case], until: float) -> list[Timed]:
+        """Cases of one regime that fit into memory together."""
+        serving = cases[0].serving
+        with self.device.session(serving):
+            sentinel = self.device.sentinel(serving)
+            warm_up(sentinel, self.clock)
+            self._sentinels.clear()
+            done = self._prepare_all(cases, until)
+            self._rounds([t for t in done if t.prepared], sentinel, until)
+        for timed in done:
+            timed.prepared = None
+        return done
+
+    def _prepare_all(self, cases: Sequence[Case], until: float) -> list[Timed]:
+        """Make cases ready, in order, as long as the least rounds of all of them still fit into the time."""
+        done, committed = [], 0.0
+        for i, case in enumerate(cases):
+            timed = Timed(case, self.device.regime(case.serving))
+            done.append(timed)
+            if self.clock.now() + committed > until:
+                timed.status = "skipped"
+                continue
+            self.progress("preparing", i, len(cases))
+            self._prepare(timed)
+            committed += self.least * max(5e-3, 4 * timed.call_seconds)
+        return done
+
+    def _prepare(self, timed: Timed) -> None:
+        start = self.clock.now()
+        try:
+            timed.prepared = self.device.prepare(timed.case.work, timed.case.serving)
+            timed.prepare_seconds = self.clock.now() - start
+            timed.call_seconds = warm_up(timed.prepared, self.clock)
+        except MemoryError:
+            self._fail(timed, "oom")
+        except Unsupported:
+            self._fail(timed, "unsupported")
+
+    def _fail(self, timed: Timed, status: str) -> None:
+        timed.status, timed.prepared = status, None
+        self._rows.append(self._row(timed, 0, None, None))
+
+    def _rounds(self, waiting: list[Timed], sentinel: Prepared, until: float) -> None:
+        total = len(waiting) * self.least
+        for number in range(self.most):
+            if number >= self.least:
+                baseline = undisturbed(self._sentinels)
+                waiting = [t for t in waiting if not settled(t.seconds, t.sentinels, baseline, self.tolerance)]
+            if not waiting or (number and self.clock.now() > until):
+                break
+            self._round(number, waiting, sentinel)
+            done = (number + 1) * len(waiting) if number < self.least else total
+            self.progress("timing", done, total)
+
+    def _round(self, number: int, waiting: Sequence[Timed], sentinel: Prepared) -> None:
+        """Visit each case once, in random order; a row's sentinel is the slower one of before and after."""
+        start, before_round = self.clock.now(), dict(self.device.conditions())
+        before, fresh = _sentinel_seconds(sentinel), []
+        for i in self.rng.permutation(len(waiting)):
+            timed = waiting[int(i)]
+            assert timed.prepared is not None
+            seconds = visit(timed.prepared)
+            after = _sentinel_seconds(sentinel)
+            timed.seconds.append(seconds)
+            timed.sentinels.append(max(before, after))
+            fresh.append(self._row(timed, number, seconds, max(before, after)))
+            before = after
+        self._sentinels += [row.sentinel_seconds for row in fresh if row.sentinel_seconds]
+        self._keep(fresh, before_round, self.clock.now() - start)
+
+    def _keep(self, fresh: Iterable[rounds.Row], before: dict[str, float], elapsed: float) -> None:
+        now = self.device.conditions()
+        steal = None
+        if "steal_seconds" in now and "steal_seconds" in before and elapsed > 0:
+            steal = (now["steal_seconds"] - before["steal_seconds"]) / elapsed
+        conditions = {"steal_share": steal, "frequency_hertz": now.get("frequency_hertz")}
+        self._rows += [rounds.Row(**{**vars(row), **conditions}) for row in fresh]
+        if self.clock.now() - self._flushed > FLUSH_SECONDS:
+            self.flush()
+
+    def _row(self, timed: Timed, number: int, seconds: float | None, sentinel_seconds: float | None) -> rounds.Row:
+        return rounds.Row(
+            kind=timed.case.kind,
+            signature=timed.case.signature,
+            regime=timed.regime,
+            session=self.session,
+            round=number,
+            seconds=seconds,
+            sentinel_seconds=sentinel_seconds,
+            prepare_seconds=timed.prepare_seconds,
+            steal_share=None,
+            frequency_hertz=None,
+            unix_seconds=self.clock.epoch(),
+            status=timed.status,
+        )
+
+    @property
+    def baseline(self) -> float:
+        """The undisturbed sentinel of the regime timed last."""
+        return undisturbed(self._sentinels) if self._sentinels else float("nan")
+
+    def flush(self) -> None:
+        """Write the rounds held in memory as a file of their own."""
+        if self._rows:
+            rounds.append(self.folder, self._rows, self.device.facts(), self.device.stack())
+        self._rows, self._flushed = [], self.clock.now()
+
+
+def _sentinel_seconds(sentinel: Prepared) -> float:
+    return sentinel.seconds(SENTINEL_CALLS) / SENTINEL_CALLS
+
+
+def _chunks(cases: Sequence[Case], device: Device) -> Iterable[list[Case]]:
+    """Cases of one regime together, as many as memory holds; the order within a regime stays."""
+    regimes: dict[Regime, list[Case]] = {}
+    for case in cases:
+        regimes.setdefault(device.regime(case.serving), []).append(case)
+    for members in regimes.values():
+        chunk: list[Case] = []
+        held = 0
+        for case in members:
+            if chunk and held + case.weight_bytes > HELD_BYTES:
+                yield chunk
+                chunk, held = [], 0
+            chunk.append(case)
+            held += case.weight_bytes
+        yield chunk
