@@ -1,0 +1,247 @@
+"""Latency of architectures nobody has run: operators from a table, composed, with intervals, for one or for millions.
+
+Everything predicted is linear in sums over operators, up to a final maximum with the roofline. So one function from
+operators to three figures serves both paths: `predict` adds them up operator by operator, `compile` folds them into
+look-up tables over the genes of a space. Latency is that of the undisturbed machine (`seconds_p10`), in milliseconds.
+
+The intervals are the only part that changes in place: `observe` widens or narrows them after each measured winner,
+and whatever was compiled before sees it. `fit`, `calibrate` and `load` return new predictors.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from distilsearch.architecture import Architecture
+from distilsearch.errors import InputError
+from distilsearch.lowering import tabulate
+from distilsearch.operators import Operator, Serving
+from distilsearch.profiling.table import LatencyTable, ModelRow
+from distilsearch.space import Codes, SearchSpace
+
+from . import composition, source
+from .composition import COLUMNS, Composition
+from .features import Setting
+from .intervals import Intervals
+from .totals import Lowered
+from .utilisation import TIERS, OperatorModel
+
+FloatArray = NDArray[np.float64]
+Key = tuple[Setting, str]  # a composition's: setting and phase
+
+MS = 1e3
+WITHIN = 0.05  # log spread of whole models of measured operators, before any was measured
+LEAST_WITHIN, MOST_WITHIN = 0.01, 0.1
+CHUNK = 1 << 15  # rows at a time: what is gathered stays in the cache
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Predicted latency of n architectures: mean, bounds and standard deviation (n,) in ms, and the tier (n,) of each.
+
+    The tier of an architecture is the worst of its operators': exact, interpolated, extrapolated or analytic.
+    """
+
+    mean_ms: FloatArray
+    lower_ms: FloatArray
+    upper_ms: FloatArray
+    spread_ms: FloatArray
+    tier: NDArray[np.str_]
+
+
+@dataclass(frozen=True)
+class CompiledLatency:
+    """Latency over one space and serving, vectorised: codes (n, d) to ms (n,), equal to `LatencyPredictor.predict`."""
+
+    table: Callable[[Codes], FloatArray]
+    composition: Composition
+    launch: float
+    intervals: Intervals
+
+    def __call__(self, codes: Codes) -> FloatArray:
+        """Mean latency (n,) in ms."""
+        return self._each(codes, lambda mean, scale: mean)
+
+    def spread(self, codes: Codes) -> FloatArray:
+        """Standard deviation (n,) in ms."""
+        return self._each(codes, lambda mean, scale: mean * self.intervals.deviation(scale))
+
+    def upper(self, codes: Codes) -> FloatArray:
+        """Upper bound (n,) of the interval in ms: what a limit is held against."""
+        return self._each(codes, lambda mean, scale: mean * self.intervals.factor(scale))
+
+    def _each(self, codes: Codes, figure: Callable[[FloatArray, FloatArray], FloatArray]) -> FloatArray:
+        out = np.empty(len(codes))
+        for start in range(0, len(codes), CHUNK):
+            totals = self.table(codes[start : start + CHUNK])
+            mean, scale = self.composition.finish(totals, self.launch)
+            out[start : start + CHUNK] = figure(mean * MS, scale)
+        return out
+
+
+class LatencyPredictor:
+    """Predicts serving latency on the device of a table; made by `fit`, `calibrate` or `load`."""
+
+    def __init__(
+        self,
+        model: OperatorModel,
+        compositions: dict[Key, Composition],
+        intervals: Intervals,
+        machine: source.Machine,
+        within: float = WITHIN,
+    ) -> None:
+        self.model = model
+        self.compositions = compositions
+        self.intervals = intervals
+        self.machine = machine
+        self.within = within
+
+    @classmethod
+    def fit(
+        cls, table: LatencyTable, models: Sequence[ModelRow] = (), seed: int = 0, level: float = 0.9
+    ) -> "LatencyPredictor":
+        """From a latency table and further measured whole models of the same device.
+
+        A table without operator rows is used for its ceilings alone. `level` is the share of measurements that the
+        intervals shall hold. Raises `TableError` where the table holds no usable peak, or models of other regimes.
+        """
+        machine = source.machine(table)
+        model = OperatorModel.fit(source.samples(table, machine), source.ceilings(table), seed)
+        rows = [row for row in (*table.models, *models) if row.measured.usable]
+        seconds = np.array([row.measured.seconds_p10 for row in rows])
+        empty = cls(model, {}, Intervals.fit([], [], level), machine)
+        return empty._fitted([row.architecture for row in rows], [row.serving for row in rows], seconds)
+
+    def predict(self, architectures: Sequence[Architecture], serving: Serving) -> Prediction:
+        """Latency of n architectures; `TableError` names operators or regimes the table lacks: none is skipped."""
+        lowered = Lowered.of(architectures, serving)
+        mean, scale = self._finished(lowered, serving)
+        tier = self.model.estimate(lowered.distinct, self.setting(serving)).tier
+        factor = self.intervals.factor(scale)
+        return Prediction(
+            mean_ms=mean,
+            lower_ms=mean / factor,
+            upper_ms=mean * factor,
+            spread_ms=mean * self.intervals.deviation(scale),
+            tier=np.asarray(TIERS)[lowered.worst(tier)],
+        )
+
+    def compile(self, space: SearchSpace, serving: Serving) -> CompiledLatency:
+        """The same latency as a function of codes, a million and more a second; `TableError` as in `predict`."""
+        table = tabulate(space, serving, lambda distinct: self._figures(distinct, serving))
+        return CompiledLatency(table, self._composition(serving), self._launch(serving), self.intervals)
+
+    def calibrate(
+        self, architectures: Sequence[Architecture], serving: Serving, measured_ms: ArrayLike
+    ) -> "LatencyPredictor":
+        """A predictor for the device that these whole models (n,) were measured on, in ms; 10 to 20 of them do.
+
+        What this predictor knows becomes the prior, up to a common factor; the intervals are fitted to the new
+        measurements alone, with whole models left out. Other regimes and phases get the same factor.
+        """
+        seconds = _positive(measured_ms, len(architectures)) / MS
+        guess, _ = self._finished(Lowered.of(architectures, serving), serving)
+        factor = float(np.median(seconds * MS / guess))
+        scaled = {key: fitted.scaled(factor) for key, fitted in self.compositions.items()}
+        other = LatencyPredictor(self.model, scaled, Intervals.fit([], [], self.intervals.level), self.machine)
+        return other._fitted(architectures, [serving] * len(seconds), seconds)
+
+    def observe(self, architecture: Architecture, serving: Serving, measured_ms: float) -> "LatencyPredictor":
+        """Adapt the intervals, in place, to one measured model that a search had picked; returns itself."""
+        measured = float(_positive([measured_ms], 1)[0])
+        mean, scale = self._finished(Lowered.of([architecture], serving), serving)
+        self.intervals.observe(float(np.log(measured / mean[0])), float(scale[0]))
+        return self
+
+    def setting(self, serving: Serving) -> Setting:
+        """The regime of the table that `serving` asks for; no thread count means the largest one in the table."""
+        return self.machine.setting(serving, self.model.settings)
+
+    def save(self, folder: Path | str) -> Path:
+        """Write `predictor.json` and, where trees help, `operators.ubj` into a folder; returns it."""
+        from .storage import save
+
+        return save(self, Path(folder))
+
+    @classmethod
+    def load(cls, folder: Path | str) -> "LatencyPredictor":
+        """A saved predictor, with the same predictions; `TableError` for foreign, newer or damaged files."""
+        from .storage import load
+
+        return load(Path(folder))
+
+    def _composition(self, serving: Serving) -> Composition:
+        return self.compositions.get((self.setting(serving), serving.phase), Composition.prior())
+
+    def _launch(self, serving: Serving) -> float:
+        return self.model.ceilings.of(self.setting(serving))[2]
+
+    def _figures(self, distinct: Sequence[Operator], serving: Serving) -> FloatArray:
+        """Figures (m, 3) of m operators that add up to a model's; see `Composition.per_operator`."""
+        setting = self.setting(serving)
+        estimates = self.model.estimate(distinct, setting)
+        columns = composition.columns(distinct, estimates.seconds, self.model.ceilings, setting)
+        scales = self.model.scales(self.within)[estimates.tier]
+        return self._composition(serving).per_operator(columns, estimates.least, scales)
+
+    def _finished(self, lowered: Lowered, serving: Serving) -> tuple[FloatArray, FloatArray]:
+        """Mean (n,) in ms and interval scale (n,)."""
+        totals = lowered.sums(self._figures(lowered.distinct, serving))
+        mean, scale = self._composition(serving).finish(totals, self._launch(serving))
+        return mean * MS, scale
+
+    def _fitted(
+        self, architectures: Sequence[Architecture], servings: Sequence[Serving], seconds: FloatArray
+    ) -> "LatencyPredictor":
+        """Compositions and intervals fitted to measured models (n,), with the present ones as their prior."""
+        keys = [(self.setting(serving), serving.phase) for serving in servings]
+        fitted, residuals, shares = dict(self.compositions), [np.empty(0)], [np.empty((0, len(TIERS)))]
+        for key in dict.fromkeys(keys):
+            own = [index for index, other in enumerate(keys) if other == key]
+            sums = self._sums([architectures[i] for i in own], [servings[i] for i in own])
+            centre, groups = self.compositions.get(key), [architectures[i].key for i in own]
+            fitted[key] = Composition.fit(sums.columns, sums.least, seconds[own], centre)
+            residuals.append(composition.left_out(sums.columns, sums.least, seconds[own], groups, centre))
+            shares.append(sums.shares)
+        pooled = np.concatenate(residuals)
+        # the median absolute deviation, so that models of badly predicted operators do not set it
+        typical = 1.4826 * float(np.median(np.abs(pooled))) if len(pooled) > 2 else WITHIN
+        within = min(max(typical, self.machine.noise_floor, LEAST_WITHIN), MOST_WITHIN)
+        scales = np.concatenate(shares) @ self.model.scales(within)
+        floor = max(self.machine.noise_floor, 1e-3)
+        intervals = Intervals.fit(pooled, scales, self.intervals.level, floor=floor)
+        return LatencyPredictor(self.model, fitted, intervals, self.machine, within)
+
+    def _sums(self, architectures: Sequence[Architecture], servings: Sequence[Serving]) -> "_Sums":
+        """Sums over the operators of n models of one regime."""
+        rows = []
+        for architecture, serving in zip(architectures, servings, strict=True):
+            setting, lowered = self.setting(serving), Lowered.of([architecture], serving)
+            estimates = self.model.estimate(lowered.distinct, setting)
+            columns = composition.columns(lowered.distinct, estimates.seconds, self.model.ceilings, setting)
+            tiers = np.eye(len(TIERS))[estimates.tier] * estimates.seconds[:, None]
+            total = lowered.sums(np.hstack([columns, estimates.least[:, None], tiers]))[0]
+            total[len(COLUMNS) - 1] = self._launch(serving)
+            rows.append(total)
+        table, k = np.asarray(rows), len(COLUMNS)
+        return _Sums(table[:, :k], table[:, k], table[:, k + 1 :] / table[:, k + 1 :].sum(axis=1, keepdims=True))
+
+
+@dataclass(frozen=True)
+class _Sums:
+    """Of n models: `columns` (n, k) and `least` (n,) in seconds, `shares` (n, 4) of the tiers in their time."""
+
+    columns: FloatArray
+    least: FloatArray
+    shares: FloatArray
+
+
+def _positive(values: ArrayLike, n: int) -> FloatArray:
+    """Measured values (n,) in ms, checked."""
+    array = np.asarray(values, dtype=np.float64)
+    if array.shape != (n,) or n == 0 or not (np.isfinite(array) & (array > 0)).all():
+        raise InputError(f"expected {n or 'some'} positive measured latencies in ms; got {array.tolist()}")
+    return array

@@ -1,0 +1,121 @@
+"""The least time an operator can take, and a three-term law of how long its kind takes in fact.
+
+The roofline is the largest of starting, computing at the measured peak, and moving every byte once at the measured
+bandwidth. The law adds up what the roofline takes the maximum of, plus a start-up time, with one non-negative
+coefficient each, fitted to the relative errors of the measured operators of one kind: smooth, positive, right in
+its limits, and therefore what carries a prediction outside the measured range. Where fewer than three operators
+were measured the prior decides.
+
+    F, B     FLOPs and bytes of an operator          P, W   peak FLOP/s and bandwidth
+    l        launch floor of the device in seconds   roofline = max(l, F / P, B / W)
+    law      t = c0 l + c1 F / P + c2 B / W,         c >= 0
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import nnls
+
+from distilsearch.errors import TableError
+from distilsearch.operators import Operator
+
+from .features import Sample, Setting
+
+FloatArray = NDArray[np.float64]
+
+PRIOR = np.array([4.0, 1.5, 1.5])
+PRIOR_SPREAD = np.array([8.0, 3.0, 3.0])
+RELATIVE_NOISE = 0.1
+
+
+@dataclass(frozen=True)
+class Ceilings:
+    """Measured limits of a device: (peak FLOP/s, bytes/s, launch floor in seconds) by (dtype, threads)."""
+
+    roofs: Mapping[tuple[str, int], tuple[float, float, float]]
+
+    def of(self, setting: Setting) -> tuple[float, float, float]:
+        """(P, W, l) of a setting; where its thread count was not measured, the best of its dtype.
+
+        Raises `TableError` where the dtype was not measured at all.
+        """
+        same = {threads: roof for (dtype, threads), roof in self.roofs.items() if dtype == setting.dtype}
+        if not same:
+            known = ", ".join(sorted({dtype for dtype, _ in self.roofs})) or "none"
+            raise TableError(
+                f"the latency table has no measured peak for {setting.dtype} (it has {known}): profile this dtype"
+            )
+        return same.get(setting.threads) or max(same.values())
+
+    def terms(self, operators: Sequence[Operator], setting: Setting) -> FloatArray:
+        """(n, 3) seconds: launch, computing at the peak, moving every byte once."""
+        peak, bandwidth, launch = self.of(setting)
+        work = np.array([operator.flops for operator in operators], dtype=np.float64)
+        moved = np.array([operator.bytes(setting.dtype) for operator in operators], dtype=np.float64)
+        return np.stack([np.full(len(operators), launch), work / peak, moved / bandwidth], axis=1)
+
+
+def seconds(terms: FloatArray) -> FloatArray:
+    """Roofline seconds (n,) of the terms (n, 3)."""
+    roof: FloatArray = np.maximum(terms.max(axis=1), 1e-12)
+    return roof
+
+
+@dataclass(frozen=True)
+class Law:
+    """The coefficients c of one kind, and `floor`: the share of the roofline that no measured operator went below."""
+
+    coefficients: tuple[float, float, float]
+    floor: float = 1.0
+
+    @classmethod
+    def fit(cls, terms: FloatArray, measured: FloatArray) -> "Law":
+        """From terms (n, 3) and measured seconds (n,), n >= 0: least relative squares with a prior, c >= 0."""
+        data = terms / measured[:, None] / RELATIVE_NOISE
+        design = np.vstack([data, np.diag(1.0 / PRIOR_SPREAD)])
+        target = np.concatenate([np.full(len(measured), 1.0 / RELATIVE_NOISE), PRIOR / PRIOR_SPREAD])
+        solution, _ = nnls(design, target)
+        fastest = float((measured / seconds(terms)).min()) if len(measured) else 1.0
+        if not solution.any():
+            solution = PRIOR
+        return cls((float(solution[0]), float(solution[1]), float(solution[2])), min(1.0, fastest))
+
+    def seconds(self, terms: FloatArray) -> FloatArray:
+        """Seconds (n,) by the law, never below the floor."""
+        value: FloatArray = np.maximum(terms @ np.asarray(self.coefficients), self.least(terms))
+        return value
+
+    def least(self, terms: FloatArray) -> FloatArray:
+        """Seconds (n,) that nothing of this kind goes below."""
+        least: FloatArray = seconds(terms) * self.floor
+        return least
+
+
+Laws = Mapping[tuple[Setting, str], Law]
+UNMEASURED = Law((float(PRIOR[0]), float(PRIOR[1]), float(PRIOR[2])))
+
+
+def fit_laws(samples: Sequence[Sample], ceilings: Ceilings) -> dict[tuple[Setting, str], Law]:
+    """One law per setting and kind, in a fixed order."""
+    groups: dict[tuple[Setting, str], list[Sample]] = {}
+    for sample in samples:
+        groups.setdefault((sample.setting, sample.operator.kind), []).append(sample)
+    laws = {}
+    for (setting, kind), members in sorted(groups.items(), key=lambda item: repr(item[0])):
+        terms = ceilings.terms([member.operator for member in members], setting)
+        laws[setting, kind] = Law.fit(terms, np.array([member.seconds for member in members]))
+    return laws
+
+
+def by_law(
+    operators: Sequence[Operator], terms: FloatArray, setting: Setting, laws: Laws
+) -> tuple[FloatArray, FloatArray]:
+    """Seconds (n,) of operators with terms (n, 3) by the laws of their kinds, and the least they can be (n,)."""
+    value, least = np.empty(len(operators)), np.empty(len(operators))
+    kinds = np.array([operator.kind for operator in operators])
+    for kind in np.unique(kinds):
+        law, own = laws.get((setting, str(kind)), UNMEASURED), kinds == kind
+        value[own], least[own] = law.seconds(terms[own]), law.least(terms[own])
+    return value, least

@@ -1,0 +1,93 @@
+"""What the predictor takes from a latency table: the machine it is of, its ceilings, its operators.
+
+Servings are told apart as the trees tell them apart, by dtype, mode and threads; where a table holds the same
+operator with warm and with cold caches, the warm rows are used, and the composition learns what cold weights cost.
+"""
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from distilsearch.errors import TableError
+from distilsearch.operators import Serving
+from distilsearch.profiling.device import Regime
+from distilsearch.profiling.table import LatencyTable
+
+from .features import Sample, Setting
+from .roofline import Ceilings
+
+PARALLEL_UNITS = ("multiprocessors", "sm_count", "cores_per_chip")  # facts of a device that count its units
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where a table comes from: static facts, versions, the hash of its content, its noise floor, its parallel units.
+
+    `units` is 0 where threads are the units (a CPU).
+    """
+
+    device: Mapping[str, Any]
+    stack: Mapping[str, Any]
+    table_sha256: str
+    noise_floor: float
+    units: int
+
+    def setting(self, serving: Serving, known: Sequence[Setting]) -> Setting:
+        """The setting of a serving; no thread count means the largest one measured for its dtype and mode."""
+        same = [s.threads for s in known if (s.dtype, s.mode) == (serving.dtype, serving.mode)]
+        threads = serving.threads or max(same, default=0) or serving.resolved_threads
+        return Setting(serving.dtype, serving.mode, threads, self.units or threads)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON."""
+        return {**vars(self), "device": dict(self.device), "stack": dict(self.stack)}
+
+
+def machine(table: LatencyTable) -> Machine:
+    """The machine a table is of."""
+    meta = table.meta
+    units = next((int(meta.device[name]) for name in PARALLEL_UNITS if name in meta.device), 0)
+    noise = meta.noise_floor if math.isfinite(meta.noise_floor) else 0.0
+    return Machine(meta.device, meta.stack, fingerprint(table), noise, units)
+
+
+def fingerprint(table: LatencyTable) -> str:
+    """sha256 of every operator's and model's time: which table a predictor was fitted to, wherever the table lies."""
+    rows = [f"{row.operator.signature} {row.regime} {row.measured.seconds_p10!r}" for row in table.operators]
+    rows += [f"{row.architecture.key} {row.serving} {row.measured.seconds_p10!r}" for row in table.models]
+    return hashlib.sha256("\n".join(sorted(rows)).encode()).hexdigest()
+
+
+def ceilings(table: LatencyTable) -> Ceilings:
+    """The measured ceilings of a table; `TableError` where there are none."""
+    meta = table.meta
+    launch = max(meta.launch_floor_seconds, 1e-9)
+    roofs = {(dtype, 0): (peak, meta.bandwidth, launch) for dtype, peak in meta.peak_flops.items()}
+    for name, roof in meta.roofs.items():
+        dtype, _, threads = name.partition("/")
+        roofs[dtype, int(threads)] = (roof.peak_flops, roof.bandwidth, max(roof.launch_floor_seconds, 1e-9))
+    figures = [figure for roof in roofs.values() for figure in roof]
+    if not figures or not all(math.isfinite(figure) and figure > 0 for figure in figures):
+        raise TableError("this table holds no measured peak and bandwidth; profile on its device again")
+    return Ceilings(roofs)
+
+
+def samples(table: LatencyTable, of: Machine) -> list[Sample]:
+    """The usable operators of a table, one per signature and setting."""
+    found: dict[tuple[Setting, str], tuple[bool, Sample]] = {}
+    for row in table.operators:
+        if not row.measured.usable:
+            continue
+        setting = regime_setting(row.regime, of)
+        warm = row.regime.cache == "hot"
+        key = (setting, row.operator.signature)
+        if key not in found or warm > found[key][0]:
+            found[key] = warm, Sample(row.operator, setting, row.measured.seconds_p10)
+    return [sample for _, sample in found.values()]
+
+
+def regime_setting(regime: Regime, of: Machine) -> Setting:
+    """The setting of a table's regime."""
+    return Setting(regime.dtype, regime.mode, regime.threads, of.units or regime.threads)

@@ -1,0 +1,118 @@
+"""XGBoost on log utilisation, starting from the laws, and how many trees help on shapes never seen.
+
+Trees learn log(roofline / measured) with the law's log utilisation as base margin: what they add up to is a factor
+on the law's seconds. They are constant outside what they were trained on. One thread, no sampling, exact splits:
+the same table gives the same trees.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import xgboost as xgb
+from numpy.typing import NDArray
+
+from distilsearch.operators import Operator
+
+from . import features
+from .features import Sample, Setting
+from .roofline import Ceilings, Laws, by_law, fit_laws, seconds
+
+FloatArray = NDArray[np.float64]
+
+ROUNDS = (0, 10, 25, 50, 100, 150)
+FOLDS = 5
+PARAMETERS = {
+    "objective": "reg:squarederror",
+    "base_score": 0.0,
+    "eta": 0.1,
+    "max_depth": 4,
+    "lambda": 1.0,
+    "tree_method": "exact",
+    "nthread": 1,
+}
+
+
+def boost(samples: Sequence[Sample], ceilings: Ceilings, laws: Laws, rounds: int, seed: int) -> xgb.Booster:
+    """`rounds` trees trained on all samples."""
+    rows, base, target = _table(samples, ceilings, laws)
+    return xgb.train({**PARAMETERS, "seed": seed}, _data(rows, base, target), num_boost_round=rounds)
+
+
+def correction(
+    booster: xgb.Booster, operators: Sequence[Operator], terms: FloatArray, law: FloatArray, setting: Setting
+) -> FloatArray:
+    """The factor (n,) on the law's seconds (n,) of n operators with the roofline terms (n, 3)."""
+    roof = seconds(terms)
+    base = np.log(roof / law).astype(np.float32)
+    margin = booster.predict(_data(features.matrix(operators, roof, setting), base), output_margin=True)
+    factor: FloatArray = np.exp(base.astype(np.float64) - margin)
+    return factor
+
+
+def choose(samples: Sequence[Sample], ceilings: Ceilings, seed: int) -> tuple[int, float] | None:
+    """The number of trees with the least mean error on left-out shapes, and its root mean square error in logs.
+
+    The mean of absolute errors decides, so that one odd operator does not choose for all; None below ten shapes.
+    """
+    residuals = left_out(samples, ceilings, seed)
+    if residuals is None:
+        return None
+    best = int(np.argmin(np.abs(residuals).mean(axis=1)))
+    return ROUNDS[best], float(np.sqrt((residuals[best] ** 2).mean()))
+
+
+def left_out(samples: Sequence[Sample], ceilings: Ceilings, seed: int = 0) -> FloatArray | None:
+    """log(measured / predicted), (len(ROUNDS), n), of every sample, trained without any sample of its shape.
+
+    A shape is an operator without its batch and sequence: neighbours in token count would tell too much. None below
+    ten shapes.
+    """
+    shapes = [_shape(sample.operator) for sample in samples]
+    distinct = sorted(set(shapes))
+    if len(distinct) < 2 * FOLDS:
+        return None
+    order = np.random.default_rng(seed).permutation(len(distinct)) % FOLDS
+    fold_of = dict(zip(distinct, order.tolist(), strict=True))
+    fold = np.array([fold_of[shape] for shape in shapes])
+    residuals = np.empty((len(ROUNDS), len(samples)))
+    for index in range(FOLDS):
+        train = [sample for sample, f in zip(samples, fold, strict=True) if f != index]
+        held = [sample for sample, f in zip(samples, fold, strict=True) if f == index]
+        residuals[:, fold == index] = _fold(train, held, ceilings, seed)
+    return residuals
+
+
+def _fold(train: Sequence[Sample], held: Sequence[Sample], ceilings: Ceilings, seed: int) -> FloatArray:
+    """Log residuals (len(ROUNDS), len(held)) for every number of trees."""
+    laws = fit_laws(train, ceilings)
+    booster = boost(train, ceilings, laws, ROUNDS[-1], seed)
+    rows, base, target = _table(held, ceilings, laws)
+    data = _data(rows, base)
+    guesses = [
+        booster.predict(data, output_margin=True, iteration_range=(0, rounds)) if rounds else base for rounds in ROUNDS
+    ]
+    return np.asarray(guesses, dtype=np.float64) - target
+
+
+def _table(samples: Sequence[Sample], ceilings: Ceilings, laws: Laws) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Features (n, d), log utilisation (n,) by law and as measured."""
+    rows = np.empty((len(samples), len(features.names())))
+    law, roof = np.empty(len(samples)), np.empty(len(samples))
+    settings = {sample.setting for sample in samples}
+    for setting in settings:
+        own = [index for index, sample in enumerate(samples) if sample.setting == setting]
+        operators = [samples[index].operator for index in own]
+        terms = ceilings.terms(operators, setting)
+        roof[own], law[own] = seconds(terms), by_law(operators, terms, setting, laws)[0]
+        rows[own] = features.matrix(operators, roof[own], setting)
+    measured = np.array([sample.seconds for sample in samples])
+    return rows, np.log(roof / law), np.log(roof / measured)
+
+
+def _data(rows: FloatArray, base: NDArray[np.floating], target: FloatArray | None = None) -> xgb.DMatrix:
+    return xgb.DMatrix(rows, label=target, base_margin=base, feature_names=features.names(), nthread=1)
+
+
+def _shape(operator: Operator) -> str:
+    sizes = [f"{name}={value}" for name, value in operator.sizes.items() if name not in ("batch", "sequence")]
+    return f"{operator.kind}({','.join(sizes)})"

@@ -1,0 +1,129 @@
+"""Seconds of single operators: measured ones as measured, the others by a law and by trees on what the law leaves.
+
+Every operator has a tier: `exact` (measured), `interpolated` (within the measured sizes of its kind),
+`extrapolated` (outside, or with a choice nobody measured), `analytic` (the table has no operators at all, only the
+ceilings of the device). Outside the measured range the trees keep the nearest utilisation and the law scales it.
+How many trees help is decided by predicting whole shapes that were left out; with few rows it is often none.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import xgboost as xgb
+from numpy.typing import NDArray
+
+from distilsearch.errors import TableError
+from distilsearch.operators import Operator
+
+from . import features, trees
+from .features import Sample, Setting
+from .roofline import Ceilings, Law, by_law, fit_laws
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+TIERS = ("exact", "interpolated", "extrapolated", "analytic")
+EXACT, INTERPOLATED, EXTRAPOLATED, ANALYTIC = range(len(TIERS))
+UNVALIDATED = 0.3  # log spread of unmeasured operators where too few shapes were measured to tell
+
+
+@dataclass(frozen=True)
+class Estimates:
+    """Per operator: `seconds` (n,), `least` (n,) seconds nothing goes below, `tier` (n,) index into TIERS."""
+
+    seconds: FloatArray
+    least: FloatArray
+    tier: IntArray
+
+
+@dataclass
+class OperatorModel:
+    """A fitted model of operator seconds.
+
+    `laws` are per (setting, kind); `booster` is None where trees do not help; `spread` is the root mean square log
+    error on left-out shapes.
+    """
+
+    ceilings: Ceilings
+    samples: tuple[Sample, ...]
+    laws: dict[tuple[Setting, str], Law]
+    booster: xgb.Booster | None
+    spread: float
+    exact: dict[tuple[Setting, str], float] = field(init=False)
+    ranges: dict[tuple[Setting, tuple[str, ...]], FloatArray] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.exact = {(s.setting, s.operator.signature): s.seconds for s in self.samples}
+        self.ranges = _ranges(self.samples)
+
+    @classmethod
+    def fit(cls, samples: Sequence[Sample], ceilings: Ceilings, seed: int = 0) -> "OperatorModel":
+        """From measured operators, in any order; without any the law's prior answers and every tier is analytic."""
+        samples = sorted(samples, key=lambda s: (s.operator.signature, str(s.setting)))
+        laws = fit_laws(samples, ceilings)
+        rounds, spread = trees.choose(samples, ceilings, seed) or (0, UNVALIDATED)
+        booster = trees.boost(samples, ceilings, laws, rounds, seed) if rounds else None
+        return cls(ceilings, tuple(samples), laws, booster, spread)
+
+    @property
+    def settings(self) -> list[Setting]:
+        """The settings that were measured, in a fixed order."""
+        return sorted({setting for setting, _ in self.laws}, key=str)
+
+    def scales(self, within: float) -> FloatArray:
+        """Relative interval widths (4,) of the tiers: 1 for measured operators, strictly growing.
+
+        `within` is the log spread that whole models of measured operators have; what predicting an operator adds to
+        it is independent of it.
+        """
+        guessed = max(1.25, float(np.hypot(1.0, self.spread / within)))
+        return np.array([1.0, guessed, 2.0 * guessed, 4.0 * guessed])
+
+    def check(self, operators: Sequence[Operator], setting: Setting) -> None:
+        """Raise a `TableError` that names the regime or the kinds of operators which the table lacks."""
+        if not self.samples:
+            return
+        if setting not in self.settings:
+            there = "; ".join(str(known) for known in self.settings)
+            raise TableError(f"the latency table has no rows for {setting} (it has {there}): profile this regime")
+        known = {kind for at, kind in self.laws if at == setting}
+        missing = sorted({operator.kind for operator in operators} - known)
+        if missing:
+            raise TableError(
+                f"the latency table has no operators of kind {', '.join(missing)} for {setting} "
+                f"(it has {', '.join(sorted(known))}): profile the space that needs them"
+            )
+
+    def estimate(self, operators: Sequence[Operator], setting: Setting) -> Estimates:
+        """Seconds of n operators under one setting; `TableError` for kinds or settings that the table lacks."""
+        self.check(operators, setting)
+        terms = self.ceilings.terms(operators, setting)
+        value, least = by_law(operators, terms, setting, self.laws)
+        if self.booster is not None and operators:
+            value = value * trees.correction(self.booster, operators, terms, value, setting)
+        value = np.maximum(value, least)
+        tier = np.array([self._tier(operator, setting) for operator in operators], dtype=np.int64)
+        for index in np.flatnonzero(tier == EXACT).tolist():
+            value[index] = self.exact[setting, operators[index].signature]
+        return Estimates(value, np.minimum(least, value), tier)
+
+    def _tier(self, operator: Operator, setting: Setting) -> int:
+        if (setting, operator.signature) in self.exact:
+            return EXACT
+        if not self.samples:
+            return ANALYTIC
+        place, fixed = features.shape(operator)
+        limits = self.ranges.get((setting, fixed))
+        if limits is None or (place < limits[0] - 1e-9).any() or (place > limits[1] + 1e-9).any():
+            return EXTRAPOLATED
+        return INTERPOLATED
+
+
+def _ranges(samples: Sequence[Sample]) -> dict[tuple[Setting, tuple[str, ...]], FloatArray]:
+    """Smallest and largest log2 sizes (2, d) measured, for every setting and set of choices."""
+    places: dict[tuple[Setting, tuple[str, ...]], list[FloatArray]] = {}
+    for sample in samples:
+        place, fixed = features.shape(sample.operator)
+        places.setdefault((sample.setting, fixed), []).append(place)
+    return {key: np.stack([np.min(value, axis=0), np.max(value, axis=0)]) for key, value in places.items()}
