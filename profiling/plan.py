@@ -191,7 +191,7 @@ def estimate_seconds(case: Case, roofline: Callable[[Sequence[Operator], Serving
     if isinstance(case.work, Probe):
         return prepare + rounds * VISIT_SECONDS
     if isinstance(case.work, Operator):
-        parts = [(case.work, 1)]
+        parts: list[tuple[Operator, int]] = [(case.work, 1)]
     else:
         parts, prepare = operators(case.work, case.serving), prepare + case.weight_bytes / 2e8
     seconds = roofline([o for o, _ in parts], case.serving) @ np.array([n for _, n in parts], dtype=np.float64)

@@ -18,7 +18,7 @@ from .clock import Clock, Measured, SystemClock, settled, summarise, undisturbed
 from .device import Device, Prepared, Regime, Unsupported
 from .plan import Case
 
-LEAST_ROUNDS, MOST_ROUNDS = 6, 12
+LEAST_ROUNDS, MOST_ROUNDS = 8, 16
 TOLERANCE = 0.03
 FLUSH_SECONDS = 10.0
 HELD_BYTES = 2 << 30
