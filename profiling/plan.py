@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from distilsearch.architecture import Architecture
+from distilsearch.architecture import Architecture, Value
 from distilsearch.families import family
 from distilsearch.lowering import Site, operators, parameter_count, tabulate
 from distilsearch.operators import Operator, Serving
@@ -114,12 +114,18 @@ def space_operators(space: SearchSpace, serving: Serving) -> list[Operator]:
     return list(found)
 
 
-def _allowed(space: SearchSpace, site: Site) -> Iterable[tuple[object, ...]]:
-    """The values of a site's genes that no constraint on those genes alone forbids."""
-    rules = [(c.reads, c.holds) for c in space.constraints if c.reads and set(c.reads) <= set(site.reads)]
+def _allowed(space: SearchSpace, site: Site) -> Iterable[tuple[Value, ...]]:
+    """The values of a site's genes that every single constraint can still be met with."""
+    rules = []
+    for rule in space.constraints:
+        shared = [name for name in site.reads if rule.reads and name in rule.reads]
+        if shared and rule.reads:
+            columns = [rule.reads.index(name) for name in shared]
+            met = (values for values in space.combinations(rule.reads) if rule.holds(*values))
+            possible = {tuple(values[c] for c in columns) for values in met}
+            rules.append(([site.reads.index(name) for name in shared], possible))
     for values in space.combinations(site.reads):
-        genes = dict(zip(site.reads, values, strict=True))
-        if all(holds(*(genes[name] for name in reads)) for reads, holds in rules):
+        if all(tuple(values[c] for c in columns) in possible for columns, possible in rules):
             yield values
 
 
@@ -195,7 +201,8 @@ def estimate_seconds(case: Case, roofline: Callable[[Sequence[Operator], Serving
     else:
         parts, prepare = operators(case.work, case.serving), prepare + case.weight_bytes / 2e8
     seconds = roofline([o for o, _ in parts], case.serving) @ np.array([n for _, n in parts], dtype=np.float64)
-    return float(prepare + rounds * max(VISIT_SECONDS, CALLS_A_VISIT * EAGER_PENALTY * seconds))
+    visit: float = max(VISIT_SECONDS, CALLS_A_VISIT * EAGER_PENALTY * float(seconds))
+    return prepare + rounds * visit
 
 
 def missing(plan: Plan, done: Callable[[Case], bool]) -> Plan:

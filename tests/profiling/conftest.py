@@ -34,7 +34,7 @@ class FakeClock:
 
 @dataclass
 class FakeWork:
-    """Takes `true` seconds a call, `slow_start` times as long at first, and longer while the machine is disturbed."""
+    """Takes `true` seconds a call, three times that at first, and longer while the machine is disturbed."""
 
     device: "FakeDevice"
     true: float
@@ -45,7 +45,7 @@ class FakeWork:
         device, total = self.device, 0.0
         for _ in range(min(calls, 50)):
             self.runs += 1
-            cold = 3.0 if self.runs <= self.slow_start else 1.0
+            cold = 1.0 + 2.0 * max(0.0, 1.0 - self.runs / max(1, self.slow_start))
             total += self.true * cold * device.disturbance() * (1 + device.noise * device.rng.random())
         total *= calls / min(calls, 50)
         device.clock.seconds += total

@@ -103,7 +103,7 @@ def test_the_session_gives_threads_and_random_state_back(linear: Callable[..., O
 
 
 def test_what_is_not_there_is_named() -> None:
-    with pytest.raises(InputError, match="unknown device 'cup'.*did you mean 'cpu'"):
+    with pytest.raises(InputError, match=r"unknown device 'cup'.*did you mean 'cpu'"):
         open_device("cup")
     with pytest.raises(DeviceError, match="threads; this machine"):
         open_device("cpu").regime(Serving(threads=4096))
