@@ -1,0 +1,184 @@
+"""What the told trials say about any architecture: one surrogate per expensive objective, and the odds of failing.
+
+Everything a strategy needs of the models, in the units of the objectives and to be minimised.
+
+Notation: n candidates, u told architectures, p pending ones, K known and E expensive objectives, S draws.
+"""
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from distilsearch.predictors.accuracy import Surrogate, fit_surrogate
+from distilsearch.predictors.encoding import Encoding
+
+from .acquisition import Belief
+from .objectives import Codes, Floats
+from .view import View
+
+CHUNK = 1 << 15
+NEAR = 0.05  # squared distance, as a share of the largest one, at which a failure's influence falls to 1/e
+
+
+@dataclass(frozen=True)
+class Beliefs:
+    """Fitted models of one view; made by `Beliefs.of`. Pending architectures count at their posterior mean."""
+
+    view: View
+    encoding: Encoding
+    surrogates: tuple[Surrogate, ...]
+    target: float | None  # logarithm of the fidelity that candidates are judged at
+    base: Codes  # (u + p, d)
+    base_costs: Floats  # (u + p, K)
+
+    @classmethod
+    def of(cls, view: View) -> "Beliefs":
+        """Fit every expensive objective on the tells that carry it."""
+        length = np.log(view.fidelity)
+        known = length[~np.isnan(length)]
+        target = float(known.max()) if len(known) and known.max() > known.min() else None
+        bare = view.further(view.codes)[view.row]
+        rows = bare if target is None else np.column_stack([bare, np.where(np.isnan(length), target, length)])
+        encoding = Encoding.of(view.space, rows)
+        features = encoding(view.codes[view.row], rows)
+        fits = []
+        for e in range(len(view.expensive)):
+            has = ~np.isnan(view.values[:, e])
+            fits.append(fit_surrogate(features[has], view.values[has, e], encoding.groups, view.noise[has, e]))
+        made = cls(view, encoding, tuple(fits), target, view.codes, view.told_costs)
+        return made.given(view.pending)
+
+    def given(self, codes: Codes) -> "Beliefs":
+        """The same with further pending architectures."""
+        if not len(codes):
+            return self
+        features = self.features(codes)
+        fits = tuple(s.conditioned(features, s.marginals(features)[0]) for s in self.surrogates)
+        costs = np.concatenate([self.base_costs, self.view.costs(codes)])
+        return replace(self, surrogates=fits, base=np.concatenate([self.base, codes]), base_costs=costs)
+
+    def features(self, codes: Codes, dtype: torch.dtype = torch.float64) -> Tensor:
+        """Surrogate features (n, f) of candidates, at the fidelity they are judged at."""
+        further = self.view.further(codes)
+        if self.target is not None:
+            further = np.column_stack([further, np.full(len(codes), self.target)])
+        return self.encoding(codes, further, dtype)
+
+    def raw(self, e: int, warped: Tensor) -> Tensor:
+        """Told units of warped values of expensive objective e."""
+        warp = self.surrogates[e].warp
+        plain = warp.centre + warp.scale * warped
+        return plain if warp.shift is None else warp.shift + plain.exp()
+
+    def front_points(self) -> Floats:
+        """Objectives (u + p, M) of told and pending ones, the learnt ones at their posterior medians."""
+        features = self.features(self.base)
+        learnt = [self.raw(e, s.marginals(features)[0]).numpy() for e, s in enumerate(self.surrogates)]
+        return np.column_stack([self.base_costs, *learnt])
+
+    def belief(self, codes: Codes, dtype: torch.dtype = torch.float64) -> Belief:
+        """Marginal belief of candidates: known costs, then all expensive objectives but the last, then the last."""
+        features = self.features(codes, dtype)
+        moments = [s.marginals(features) for s in self.surrogates]
+        return self._assemble(codes, moments, dtype)
+
+    def _assemble(self, codes: Codes, moments: list[tuple[Tensor, Tensor]], dtype: torch.dtype) -> Belief:
+        costs = torch.from_numpy(self.view.costs(codes)).to(dtype)
+        spread = self.view.cost_deviations(codes)
+        sds = None if spread is None else torch.from_numpy(spread).to(dtype)
+        for e, (mean, sd) in enumerate(moments[:-1]):
+            plain, width = self._plain(e, mean, sd)
+            before = torch.zeros_like(costs) if sds is None else sds
+            costs, sds = torch.cat([costs, plain[:, None]], 1), torch.cat([before, width[:, None]], 1)
+        last = self.surrogates[-1].warp
+        mean, sd = last.centre + last.scale * moments[-1][0], last.scale * moments[-1][1]
+        return Belief(costs, sds, mean, sd, last.shift)
+
+    def _plain(self, e: int, mean: Tensor, sd: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and deviation in told units; a warped one by its moments."""
+        warp = self.surrogates[e].warp
+        mean, sd = warp.centre + warp.scale * mean, warp.scale * sd
+        if warp.shift is None:
+            return mean, sd
+        centre = (mean + sd.square() / 2).exp()
+        return warp.shift + centre, centre * torch.expm1(sd.square()).sqrt()
+
+    def draws(self, count: int, rng: np.random.Generator) -> "Draws":
+        """Joint draws of all told and pending outcomes."""
+        features = self.features(self.base)
+        samples = []
+        for surrogate in self.surrogates:
+            mean, covariance = surrogate.joint(features)
+            noise = torch.from_numpy(_antithetic(count, len(mean), rng))
+            samples.append(mean + noise @ _root(covariance).T)
+        return Draws(self, features, tuple(samples))
+
+    def log_success(self, codes: Codes) -> Tensor:
+        """Logarithm (n,) of the share of successes near each candidate, from a prior that all succeed."""
+        view = self.view
+        if not len(view.failed):
+            return torch.zeros(len(codes), dtype=torch.float64)
+        seen = torch.cat([self._place(view.codes), self._place(view.failed)])
+        weight = torch.exp(-torch.cdist(self._place(codes), seen).square() / NEAR)
+        good = 1.0 + weight[:, : len(view.codes)].sum(1)
+        return torch.log(good / (1.0 + weight.sum(1)))
+
+    def _place(self, codes: Codes) -> Tensor:
+        """Features scaled so that genes and costs count alike and the largest distance is about one."""
+        features = self.features(codes)
+        genes = sum(g < max(self.encoding.groups) + 1 - len(self.encoding.low) for g in self.encoding.groups)
+        parts = [features[:, :genes], features[:, genes:]]
+        counts = [len(set(self.encoding.groups[:genes])), features.shape[1] - genes]
+        scaled = [p / math.sqrt(4.0 * c) for p, c in zip(parts, counts, strict=True) if c]
+        return torch.cat(scaled, 1) / math.sqrt(len(scaled))
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Joint draws (S, u + p) of each expensive objective, and the beliefs given each of them."""
+
+    beliefs: Beliefs
+    features: Tensor
+    samples: tuple[Tensor, ...]
+
+    def points(self, s: int) -> Floats:
+        """Objectives (u + p, M) of draw s."""
+        learnt = [self.beliefs.raw(e, z[s]).numpy() for e, z in enumerate(self.samples)]
+        return np.column_stack([self.beliefs.base_costs, *learnt])
+
+    def believe(self, codes: Codes) -> list[Belief]:
+        """The belief of the candidates given each draw: one conditional variance, a mean for each draw."""
+        features = self.beliefs.features(codes)
+        conditional = [self._conditional(e, features) for e in range(len(self.samples))]
+        count = len(self.samples[0])
+        assemble = self.beliefs._assemble
+        return [assemble(codes, [(m[:, s], sd) for m, sd in conditional], torch.float64) for s in range(count)]
+
+    def _conditional(self, e: int, features: Tensor) -> tuple[Tensor, Tensor]:
+        kernel = self.beliefs.surrogates[e].kernel
+        with torch.no_grad():
+            root = _root(kernel.forward(self.features, self.features))
+            half = torch.linalg.solve_triangular(root, kernel.forward(self.features, features), upper=False)
+            white = torch.linalg.solve_triangular(root, self.samples[e].T, upper=False)
+            variance = kernel.forward(features, features, diag=True) - half.square().sum(0)
+        return half.T @ white, variance.clamp_min(1e-8).sqrt()
+
+
+def _root(covariance: Tensor) -> Tensor:
+    """Lower Cholesky factor, with as little jitter as it takes."""
+    scale = float(covariance.diagonal().mean().clamp_min(1e-12))
+    eye = torch.eye(len(covariance), dtype=covariance.dtype)
+    for power in (-8, -6, -4, -2):
+        factor: Tensor
+        factor, info = torch.linalg.cholesky_ex(covariance + 10.0**power * scale * eye)
+        if not int(info):
+            return factor
+    return covariance.diagonal().clamp_min(0.0).sqrt().diag()
+
+
+def _antithetic(count: int, size: int, rng: np.random.Generator) -> Floats:
+    half = rng.standard_normal(((count + 1) // 2, size))
+    return np.concatenate([half, -half])[:count]

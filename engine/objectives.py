@@ -1,0 +1,187 @@
+"""What is optimised, what came out, and how good a set of outcomes is.
+
+Cost is known, quality is not: a `Known` objective is a function of the codes and is called afresh at every ask,
+so that a refined latency predictor takes effect at once; an `Expensive` one is only ever told.
+
+Notation: m points, M objectives, all to be minimised inside this module's array functions; R reference (M,).
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from distilsearch.architecture import Architecture
+from distilsearch.errors import InputError
+
+Codes = npt.NDArray[np.int16]
+Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+CodeFunction = Callable[[Codes], npt.ArrayLike]
+Goal = Literal["min", "max"]
+
+
+@dataclass(frozen=True)
+class Expensive:
+    """An objective known only by training; told values may be noisy."""
+
+    name: str
+    goal: Goal = "min"
+
+    def __post_init__(self) -> None:
+        _check_goal(self.name, self.goal)
+
+    @property
+    def sign(self) -> float:
+        """Factor that turns values into ones to minimise."""
+        return 1.0 if self.goal == "min" else -1.0
+
+
+@dataclass(frozen=True)
+class Known:
+    """An objective that a function gives for any architecture.
+
+    Args:
+        name: its name in told values and outcomes.
+        function: codes (n, d) -> values (n,).
+        goal: `"min"` or `"max"`.
+        at_most: candidates whose upper bound is above it are never proposed.
+        spread: codes -> standard deviation (n,) of the function's own error; certain where not given.
+        upper: codes -> bound (n,) held against `at_most`; the function itself where not given.
+    """
+
+    name: str
+    function: CodeFunction
+    goal: Goal = "min"
+    at_most: float | None = None
+    spread: CodeFunction | None = None
+    upper: CodeFunction | None = None
+
+    def __post_init__(self) -> None:
+        _check_goal(self.name, self.goal)
+        if self.at_most is not None and not math.isfinite(self.at_most):
+            raise InputError(f"the limit of {self.name!r} must be a finite number; got {self.at_most}")
+
+    @property
+    def sign(self) -> float:
+        """Factor that turns values into ones to minimise."""
+        return 1.0 if self.goal == "min" else -1.0
+
+    def values(self, codes: Codes) -> Floats:
+        """The objective itself, (n,)."""
+        return self._call(self.function, codes, "function")
+
+    def deviations(self, codes: Codes) -> Floats:
+        """Standard deviation of the values, (n,); zero where no spread was given."""
+        return np.zeros(len(codes)) if self.spread is None else self._call(self.spread, codes, "spread")
+
+    def within(self, codes: Codes) -> Bools:
+        """Which rows (n,) keep the limit by their upper bound."""
+        if self.at_most is None:
+            return np.ones(len(codes), dtype=bool)
+        return self._call(self.upper or self.function, codes, "upper bound") <= self.at_most
+
+    def _call(self, function: CodeFunction, codes: Codes, what: str) -> Floats:
+        values = np.asarray(function(codes), dtype=np.float64)
+        if values.shape != (len(codes),):
+            raise InputError(
+                f"the {what} of {self.name!r} must give one number a row, shape ({len(codes)},); got shape"
+                f" {values.shape}"
+            )
+        if not np.isfinite(values).all():
+            raise InputError(f"the {what} of {self.name!r} gave values that are not finite; mend the function")
+        return values
+
+
+Objective = Expensive | Known
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One finished architecture: its objectives in the user's own direction and units.
+
+    `measured` names the values that were told; the other ones are predictions. Replicates are averaged.
+    """
+
+    architecture: Architecture
+    values: Mapping[str, float]
+    measured: frozenset[str]
+    replicates: int = 1
+    fidelity: float | None = None
+
+
+def check_objectives(objectives: Sequence[Objective]) -> tuple[Objective, ...]:
+    """The objectives as a tuple; an `InputError` where names repeat or nothing is left to learn."""
+    names = [o.name for o in objectives]
+    if len(set(names)) < len(names):
+        raise InputError(f"objectives must have different names; got {names}")
+    if not any(isinstance(o, Expensive) for o in objectives):
+        raise InputError("at least one objective must be Expensive; with all known, sort the grid instead")
+    return tuple(objectives)
+
+
+def _check_goal(name: str, goal: str) -> None:
+    if goal not in ("min", "max"):
+        raise InputError(f"the goal of {name!r} must be 'min' or 'max'; got {goal!r}")
+
+
+def nondominated(points: npt.ArrayLike) -> Bools:
+    """Which of the points (m, M), to be minimised, no other one dominates; equal points stay together."""
+    array = np.asarray(points, dtype=np.float64)
+    if array.shape[1:] == (2,):
+        return _nondominated_pairs(array)
+    keep = np.ones(len(array), dtype=bool)
+    for i, point in enumerate(array):
+        if keep[i]:  # what a dominated point dominates, its dominator does too
+            keep &= ~((point <= array).all(axis=1) & (point < array).any(axis=1))
+    return keep
+
+
+def _nondominated_pairs(points: Floats) -> Bools:
+    order = np.lexsort((points[:, 1], points[:, 0]))
+    first, second = points[order].T
+    best = np.minimum.accumulate(second)
+    before = np.concatenate([[np.inf], best[:-1]])
+    keep = second < before
+    same = np.concatenate([[False], (np.diff(first) == 0) & (np.diff(second) == 0)])
+    for i in np.flatnonzero(same):  # a copy shares the fate of what it copies
+        keep[i] = keep[i - 1]
+    result = np.empty(len(points), dtype=bool)
+    result[order] = keep
+    return result
+
+
+def hypervolume(points: npt.ArrayLike, reference: npt.ArrayLike) -> float:
+    """Volume that points (m, M) dominate below the reference (M,), all to be minimised; exact.
+
+    Two objectives by a sweep, more by the WFG recursion (While, Bradstreet and Barone 2012).
+    """
+    corner = np.asarray(reference, dtype=np.float64)
+    array = np.asarray(points, dtype=np.float64).reshape(-1, len(corner))
+    array = array[(array < corner).all(axis=1)]
+    return _volume(array[nondominated(array)], corner) if len(array) else 0.0
+
+
+def _volume(front: Floats, reference: Floats) -> float:
+    if front.shape[1] == 1:
+        return float(reference[0] - front.min())
+    if front.shape[1] == 2:
+        ordered = front[np.argsort(front[:, 0])]
+        heights = np.concatenate([[reference[1]], ordered[:-1, 1]]) - ordered[:, 1]
+        return float(((reference[0] - ordered[:, 0]) * np.maximum(heights, 0.0)).sum())
+    ordered = front[np.argsort(front[:, -1])[::-1]]
+    return sum(_exclusive(ordered, i, reference) for i in range(len(ordered)))
+
+
+def _exclusive(front: Floats, i: int, reference: Floats) -> float:
+    """Volume of point i that no later one dominates; later ones are no worse in the last objective."""
+    own = float(np.prod(reference - front[i]))
+    rest = np.maximum(front[i + 1 :], front[i])
+    if not len(rest):
+        return own
+    depth = float(reference[-1] - front[i, -1])  # every later point, clipped, ends at the same last value
+    flat = np.unique(rest[:, :-1], axis=0)
+    return own - depth * _volume(flat[nondominated(flat)], reference[:-1])

@@ -1,0 +1,173 @@
+"""Candidates: the whole grid where it has a few million points at most, else what is likely to matter.
+
+A sampled pool holds uniform draws, draws spread over cost (pushed outwards by mutation, since uniform draws
+crowd at middling cost), and mutated and crossed members of the front; the best are refined by their neighbours.
+All rows are valid, canonical, distinct, free and within the limits.
+
+Rows are identified and ordered by a fingerprint of their values, not of their codes: relabelling the choices of
+a gene changes neither which rows there are nor which of two equal ones comes first.
+"""
+
+import hashlib
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+from distilsearch.errors import InputError
+from distilsearch.predictors.encoding import Encoding
+from distilsearch.space import SearchSpace
+
+from .objectives import Codes, Floats
+from .view import View
+
+GRID = 2_000_000
+DRAWS = 1 << 17
+DESIGN = 8_192
+BINS = 32
+Rng = np.random.Generator
+Prints = npt.NDArray[np.uint64]
+
+
+def fingerprints(space: SearchSpace, codes: Codes) -> Prints:
+    """A 64-bit number (n,) for each row, the same for the same values under any labelling."""
+    total = np.zeros(len(codes), dtype=np.uint64)
+    for column, parameter in enumerate(space.parameters):
+        total += np.array([_digest(parameter.name, c) for c in parameter.choices], np.uint64)[codes[:, column]]
+    return total
+
+
+def _digest(name: str, choice: object) -> int:
+    text = f"{name}={type(choice).__name__}:{choice!r}"
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
+
+
+def distinct(space: SearchSpace, codes: Codes, taken: Codes) -> Codes:
+    """The rows without repeats and without those taken, in the order of their fingerprints."""
+    prints, first = np.unique(fingerprints(space, codes), return_index=True)
+    free = ~np.isin(prints, fingerprints(space, taken))
+    return codes[first[free]]
+
+
+def is_grid(view: View) -> bool:
+    """Whether every architecture of the space is a candidate."""
+    return view.space.size <= GRID
+
+
+def candidates(view: View, parents: Codes, rng: Rng, draws: int = DRAWS) -> Codes:
+    """All candidates (n, d) of this ask; none when the space is exhausted.
+
+    Raises:
+        InputError: no architecture at all keeps the limits; it names the lowest bound found.
+    """
+    codes = view.grid(GRID) if is_grid(view) else _sampled(view, parents, rng, draws)
+    allowed = codes[view.within(codes)]
+    if not len(allowed):
+        raise _no_candidate(view, codes)
+    return distinct(view.space, allowed, view.taken)
+
+
+def refined(view: View, codes: Codes, score: Callable[[Codes], Floats], rng: Rng, rounds: int = 3) -> Codes:
+    """The rows given and, where the pool is a sample, better ones a few mutations away."""
+    if is_grid(view):
+        return codes
+    best, value = codes, score(codes)
+    for _ in range(rounds):
+        top = best[np.argsort(-value, kind="stable")[:256]]
+        near = view.space.neighbours(np.repeat(top, 8, axis=0), rng)
+        near = near[view.within(near)]
+        near = distinct(view.space, near, np.concatenate([view.taken, best]))
+        if not len(near):
+            break
+        best, value = np.concatenate([best, near]), np.concatenate([value, score(near)])
+    return best[np.argsort(-value, kind="stable")[: len(codes)]]
+
+
+def design(view: View, n: int, rng: Rng) -> Codes:
+    """The next n rows of an initial design: cost from end to end first, then as unlike each other as possible."""
+    codes = candidates(view, view.codes, rng, DESIGN)
+    if len(codes) > DESIGN:
+        codes = codes[np.sort(rng.choice(len(codes), DESIGN, replace=False))]
+    chosen: list[int] = []
+    encoding = Encoding.of(view.space, np.zeros((0, 0)))
+    points = encoding(codes, np.zeros((len(codes), 0))).numpy()
+    others = encoding(view.taken, np.zeros((len(view.taken), 0))).numpy()
+    position, gap = _position(view.costs(codes)), np.full(len(codes), np.inf)
+    for other in others:
+        gap = np.minimum(gap, ((points - other) ** 2).sum(axis=1))
+    for i in range(min(n, len(codes))):
+        gap[chosen] = -1.0
+        target = _van_der_corput(len(others) + i)
+        near = np.argsort(np.abs(position - target) + (gap < 0) * 9.0, kind="stable")[: max(8, len(codes) // 12)]
+        pick = int(near[np.argmax(np.round(gap[near], 9))])
+        chosen.append(pick)
+        gap = np.minimum(gap, ((points - points[pick]) ** 2).sum(axis=1))
+    return codes[chosen]
+
+
+def _position(costs: Floats) -> Floats:
+    """Where each row stands between the cheapest (0) and the dearest (1), in logarithms, over all costs."""
+    if not costs.shape[1]:
+        return np.zeros(len(costs))
+    scale = np.where(costs.min(axis=0) > 0, np.log(np.maximum(costs, 1e-300)), costs)
+    low, high = scale.min(axis=0), scale.max(axis=0)
+    return np.asarray(((scale - low) / np.where(high > low, high - low, 1.0)).mean(axis=1))
+
+
+def _van_der_corput(i: int) -> float:
+    """0, 1, 1/2, 1/4, 3/4, 1/8, ...: both ends, then ever finer between."""
+    if i < 2:
+        return float(i)
+    value, unit, rest = 0.0, 0.5, i - 1
+    while rest:
+        value, unit, rest = value + unit * (rest & 1), unit / 2, rest >> 1
+    return value
+
+
+def _sampled(view: View, parents: Codes, rng: Rng, draws: int) -> Codes:
+    space = view.space
+    drawn = space.sample(draws, rng)
+    spread = _spread(view, drawn, rng, draws // 8)
+    for _ in range(3):
+        moved = space.neighbours(np.repeat(spread, 2, axis=0), rng)
+        spread = _spread(view, np.concatenate([spread, moved]), rng, draws // 8)
+    parts = [drawn, spread]
+    if len(parents):
+        children = _crossed(space, parents, rng, draws // 8)
+        parts += [children, *_mutated(space, np.concatenate([parents, children]), rng, draws // 8)]
+    codes: Codes = np.concatenate(parts)
+    return codes[space.valid(codes)]
+
+
+def _spread(view: View, codes: Codes, rng: Rng, n: int) -> Codes:
+    """About n rows, as even over the logarithm of cost as the rows allow."""
+    bins = np.minimum((_position(view.costs(codes)) * BINS).astype(int), BINS - 1)
+    order = rng.permutation(len(codes))
+    picked = [order[bins[order] == b][: n // BINS] for b in range(BINS)]
+    rows = np.concatenate(picked)
+    return np.asarray(codes[rows])
+
+
+def _crossed(space: SearchSpace, parents: Codes, rng: Rng, n: int) -> Codes:
+    mothers, fathers = rng.integers(len(parents), size=(2, n))
+    mask = rng.random((n, space.d)) < 0.5
+    children: Codes = space.canonical(np.where(mask, parents[mothers], parents[fathers]))
+    return children[space.valid(children)]
+
+
+def _mutated(space: SearchSpace, parents: Codes, rng: Rng, n: int) -> list[Codes]:
+    """Rows one, two and three mutations away."""
+    steps = [parents[rng.integers(len(parents), size=n)]]
+    for _ in range(3):
+        steps.append(space.neighbours(steps[-1], rng))
+    return steps[1:]
+
+
+def _no_candidate(view: View, codes: Codes) -> InputError:
+    limits = [o for o in view.known if o.at_most is not None]
+    parts = [
+        f"{o.name} <= {o.at_most:g} (the lowest upper bound found is"
+        f" {float(np.min(np.asarray((o.upper or o.function)(codes)))):.4g})"
+        for o in limits
+    ]
+    return InputError(f"no architecture of this space keeps {' and '.join(parts)}; raise the limit")

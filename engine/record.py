@@ -1,0 +1,194 @@
+"""What was told, asked and failed, and the rules that turn it into outcomes, a reference and a view.
+
+Notation: u distinct told architectures, N tells, K known and E expensive objectives.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from distilsearch.architecture import Architecture
+from distilsearch.errors import InputError
+from distilsearch.space import SearchSpace
+
+from .objectives import Codes, Expensive, Floats, Known, Objective, Outcome
+from .view import Features, View
+
+
+@dataclass(frozen=True)
+class Tell:
+    """One result as it was told."""
+
+    architecture: Architecture
+    values: Mapping[str, float]
+    noise: float | None = None
+    fidelity: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON."""
+        plain = {"architecture": self.architecture.to_json(), "values": dict(self.values)}
+        return {**plain, "noise": self.noise, "fidelity": self.fidelity}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "Tell":
+        """The inverse of `to_json`."""
+        return cls(Architecture.from_json(data["architecture"]), data["values"], data["noise"], data["fidelity"])
+
+
+@dataclass
+class Record:
+    """The memory of an engine: plain facts, in the order they came."""
+
+    space: SearchSpace
+    objectives: tuple[Objective, ...]
+    initial: int
+    given: dict[str, float]
+    frozen: dict[str, float] | None = None
+    tells: list[Tell] = field(default_factory=list)
+    pending: dict[Architecture, None] = field(default_factory=dict)
+    failed: dict[Architecture, str] = field(default_factory=dict)
+
+    def told(self) -> dict[Architecture, list[Tell]]:
+        """The tells that count for each architecture: those at its highest fidelity; in the order of first tells."""
+        groups: dict[Architecture, list[Tell]] = {}
+        for tell in self.tells:
+            groups.setdefault(tell.architecture, []).append(tell)
+        return {a: [t for t in group if _rank(t) == max(map(_rank, group))] for a, group in groups.items()}
+
+    @property
+    def started(self) -> int:
+        """How many architectures were told, failed or are pending."""
+        return len({t.architecture for t in self.tells} | set(self.pending) | set(self.failed))
+
+    @property
+    def learnable(self) -> bool:
+        """Whether every expensive objective has values for two architectures."""
+        names = [o.name for o in self.objectives if isinstance(o, Expensive)]
+        return all(len({t.architecture for t in self.tells if name in t.values}) >= 2 for name in names)
+
+    # Outcomes
+
+    def outcomes(self) -> list[Outcome]:
+        """Every told architecture, in the order of the first tells."""
+        groups = self.told()
+        codes = self.space.encode(list(groups))
+        predicted = {o.name: o.values(codes) for o in self.objectives if isinstance(o, Known) and len(codes)}
+        rows = {name: column.tolist() for name, column in predicted.items()}
+        return [
+            _outcome(architecture, tells, {name: column[i] for name, column in rows.items()})
+            for i, (architecture, tells) in enumerate(groups.items())
+        ]
+
+    def complete(self) -> list[Outcome]:
+        """The outcomes that have every objective and keep every limit."""
+        limits = {o.name: o.at_most for o in self.objectives if isinstance(o, Known) and o.at_most is not None}
+        full = [o for o in self.outcomes() if len(o.values) == len(self.objectives)]
+        return [o for o in full if all(o.values[name] <= limit for name, limit in limits.items())]
+
+    def minimised(self, outcomes: list[Outcome]) -> Floats:
+        """Their values (m, M), to be minimised, in the order of the objectives."""
+        rows = [[o.sign * outcome.values[o.name] for o in self.objectives] for outcome in outcomes]
+        return np.array(rows, dtype=np.float64).reshape(len(rows), len(self.objectives))
+
+    # The reference
+
+    def reference(self) -> dict[str, float]:
+        """The rule: what was given, else the limit, else the worst of the initial design; where there is one."""
+        if self.frozen is not None:
+            return self.frozen
+        first = self.outcomes()[: self.initial]
+        result = {}
+        for objective in self.objectives:
+            limit = objective.at_most if isinstance(objective, Known) and objective.goal == "min" else None
+            seen = [o.values[objective.name] for o in first if objective.name in o.values]
+            if objective.name in self.given:
+                result[objective.name] = self.given[objective.name]
+            elif limit is not None:
+                result[objective.name] = limit
+            elif seen:
+                result[objective.name] = objective.sign * max(objective.sign * value for value in seen)
+        return result
+
+    def freeze(self) -> None:
+        """Fix the reference once the initial design is complete."""
+        done = len({t.architecture for t in self.tells}) + len(self.failed)
+        if self.frozen is None and done >= self.initial:
+            reference = self.reference()
+            if len(reference) == len(self.objectives):
+                self.frozen = reference
+
+    def corner(self, objectives: tuple[Objective, ...]) -> Floats:
+        """The reference (M,) to be minimised, clipped by the limits."""
+        reference = self.reference()
+        values = []
+        for o in objectives:
+            value = o.sign * reference.get(o.name, o.sign * math.inf)
+            clipped = isinstance(o, Known) and o.goal == "min" and o.at_most is not None
+            values.append(min(value, o.at_most) if clipped and isinstance(o, Known) and o.at_most else value)
+        return np.array(values)
+
+    # What a strategy sees
+
+    def view(self, extra: list[Architecture], grid: Callable[[int], Codes], features: Features | None) -> View:
+        """The arrays of this moment, with some more architectures pending; the order of tells does not matter."""
+        tells = sorted(self.tells, key=lambda t: (t.architecture.key, sorted(t.values.items())))
+        architectures = list(dict.fromkeys(t.architecture for t in tells))
+        index = {a: i for i, a in enumerate(architectures)}
+        known = [o for o in self.objectives if isinstance(o, Known)]
+        expensive = [o for o in self.objectives if isinstance(o, Expensive)]
+        values = [[o.sign * t.values.get(o.name, math.nan) for o in expensive] for t in tells]
+        noise = [[_or_nan(t.noise)] * len(expensive) for t in tells]
+        return View(
+            space=self.space,
+            objectives=self.objectives,
+            codes=self.space.encode(architectures),
+            measured=self._measured(architectures, known),
+            row=np.array([index[t.architecture] for t in tells], dtype=np.int64),
+            values=_table(values, len(expensive)),
+            noise=_table(noise, len(expensive)),
+            fidelity=np.array([_or_nan(t.fidelity) for t in tells], dtype=np.float64),
+            pending=self.space.encode(sorted([*self.pending, *extra], key=lambda a: a.key)),
+            failed=self.space.encode(sorted(self.failed, key=lambda a: a.key)),
+            reference=self.corner((*known, *expensive)),
+            grid=grid,
+            features=features,
+        )
+
+    def _measured(self, architectures: list[Architecture], known: list[Known]) -> Floats:
+        means = {o.architecture: o for o in self.outcomes()}
+        rows = [
+            [k.sign * means[a].values[k.name] if k.name in means[a].measured else math.nan for k in known]
+            for a in architectures
+        ]
+        return _table(rows, len(known))
+
+
+def _table(rows: list[list[float]], width: int) -> Floats:
+    return np.array(rows, dtype=np.float64).reshape(len(rows), width)
+
+
+def _rank(tell: Tell) -> float:
+    return -math.inf if tell.fidelity is None else tell.fidelity
+
+
+def _or_nan(value: float | None) -> float:
+    return math.nan if value is None else value
+
+
+def _outcome(architecture: Architecture, tells: list[Tell], predicted: Mapping[str, float]) -> Outcome:
+    names = sorted({name for t in tells for name in t.values})
+    means = {name: float(np.mean([t.values[name] for t in tells if name in t.values])) for name in names}
+    return Outcome(architecture, {**predicted, **means}, frozenset(names), len(tells), tells[0].fidelity)
+
+
+def checked_reference(reference: Mapping[str, float] | None, objectives: tuple[Objective, ...]) -> dict[str, float]:
+    """The user's reference as plain floats; an `InputError` where it names no objective or is not finite."""
+    names = [o.name for o in objectives]
+    given = {name: float(value) for name, value in (reference or {}).items()}
+    wrong = [name for name, value in given.items() if name not in names or not math.isfinite(value)]
+    if wrong:
+        raise InputError(f"the reference must give finite numbers for some of {names}; got {given}")
+    return given

@@ -1,0 +1,58 @@
+"""Strategies: who is trained next. One file each, all of the same shape; `STRATEGIES` lists them.
+
+A strategy is a frozen value with a `name`, options that are plain JSON, and one method.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import numpy as np
+
+from distilsearch.errors import InputError, unknown
+
+from ..objectives import Codes
+from ..view import View
+from .ehvi import EHVI
+from .enumerate import Enumerate
+from .reward import Reward
+
+
+class Strategy(Protocol):
+    """Chooses what to train next."""
+
+    @property
+    def name(self) -> str:
+        """The name it is listed under."""
+        ...
+
+    @property
+    def needs_design(self) -> bool:
+        """Whether an initial design comes first."""
+        ...
+
+    def propose(self, view: View, n: int, rng: np.random.Generator) -> Codes:
+        """At most n distinct codes that are free; fewer when the space is exhausted."""
+        ...
+
+    def options(self) -> dict[str, Any]:
+        """What to call it with to have it again: plain JSON."""
+        ...
+
+
+STRATEGIES: Mapping[str, type[EHVI] | type[Reward] | type[Enumerate]] = {
+    "ehvi": EHVI,
+    "reward": Reward,
+    "enumerate": Enumerate,
+}
+
+
+def find_strategy(given: str | Strategy, options: Mapping[str, Any] | None = None) -> Strategy:
+    """A strategy by name, or the one given; an `InputError` names the known ones or the wrong option."""
+    if not isinstance(given, str):
+        return given
+    if given not in STRATEGIES:
+        raise unknown("strategy", given, STRATEGIES)
+    try:
+        return STRATEGIES[given](**(options or {}))
+    except TypeError as error:
+        raise InputError(f"strategy {given!r} does not take these options: {error}") from error

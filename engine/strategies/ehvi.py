@@ -1,0 +1,120 @@
+"""The default: exact expected hypervolume improvement over the whole pool.
+
+Millions are screened in single precision against the front of posterior medians; the best are judged again over
+joint draws of what the told trials really are worth, so that a lucky tell does not pass for the front. A batch
+is chosen one by one, each as if those before it had come out as expected.
+
+Notation: n candidates, S draws, b boxes.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..acquisition import Boxes, log_ehvi
+from ..beliefs import CHUNK, Beliefs, Draws
+from ..objectives import Codes, Floats, nondominated
+from ..pool import candidates, distinct, fingerprints, refined
+from ..view import View
+from .several import choose_several
+
+SHORT = 10_000
+LATER = 2_048
+PLUG_IN = math.log(0.01)  # weight of the screen's own value beside the draws': it breaks ties at nothing
+
+
+@dataclass(frozen=True)
+class EHVI:
+    """Exact expected hypervolume improvement; with more than three objectives BoTorch's qLogNEHVI.
+
+    Args:
+        draws: joint draws of the told outcomes; 0 trusts the posterior medians.
+    """
+
+    draws: int = 32
+    name = "ehvi"
+    needs_design = True
+
+    def options(self) -> dict[str, Any]:
+        """Plain JSON of the fields."""
+        return asdict(self)
+
+    def propose(self, view: View, n: int, rng: np.random.Generator) -> Codes:
+        """At most n free codes, best first."""
+        beliefs = Beliefs.of(view)
+        pool = candidates(view, parents(beliefs), rng)
+        if len(pool) <= 1:
+            return pool[:n]
+        if len(view.objectives) > 3:
+            return choose_several(beliefs, pool, n, rng)
+        scorer = screen(beliefs, torch.float32)
+        short = shortlist(pool, scorer(pool), max(SHORT, 4 * n))
+        short = refined(view, short, screen(beliefs, torch.float64), rng)
+        return self._choose(beliefs, short, n, rng)
+
+    def _choose(self, beliefs: Beliefs, short: Codes, n: int, rng: np.random.Generator) -> Codes:
+        chosen: list[Codes] = []
+        for _ in range(min(n, len(short))):
+            score = screen(beliefs, torch.float64)(short)
+            best = np.argsort(-score, kind="stable")[: LATER if chosen else SHORT]
+            short, score = short[best], score[best]
+            if self.draws:
+                drawn = over_draws(beliefs.draws(self.draws, rng), short)
+                score = np.logaddexp(drawn + beliefs.log_success(short).numpy(), score + PLUG_IN)
+            pick = short[[first_best(beliefs.view, short, score)]]
+            chosen.append(pick)
+            beliefs = beliefs.given(pick)
+            short = distinct(beliefs.view.space, short, pick)
+        return np.concatenate(chosen)
+
+
+def parents(beliefs: Beliefs) -> Codes:
+    """Told and pending architectures worth varying: the front of posterior medians and the one behind it."""
+    points, codes = beliefs.front_points(), beliefs.base
+    first = nondominated(points)
+    rest = np.flatnonzero(~first)
+    second = rest[nondominated(points[rest])] if len(rest) else rest
+    return np.concatenate([codes[first], codes[second]])
+
+
+def screen(beliefs: Beliefs, dtype: torch.dtype) -> Callable[[Codes], Floats]:
+    """Scores codes (n, d) -> log EHVI (n,) against the front of posterior medians, chunk by chunk."""
+    boxes = Boxes.of(beliefs.front_points(), beliefs.view.reference).to(dtype)
+
+    def score(codes: Codes) -> Floats:
+        parts = [codes[i : i + CHUNK] for i in range(0, len(codes), CHUNK)]
+        scores = [log_ehvi(beliefs.belief(part, dtype), boxes).double() + beliefs.log_success(part) for part in parts]
+        return np.asarray(np.nan_to_num(torch.cat(scores).numpy(), nan=-np.inf, neginf=-np.inf))
+
+    return score
+
+
+def shortlist(codes: Codes, score: Floats, n: int) -> Codes:
+    """The n best rows, best first."""
+    if len(score) > n:
+        best = np.argpartition(-score, n)[:n]
+        best.sort()
+    else:
+        best = np.arange(len(score))
+    return codes[best[np.argsort(-score[best], kind="stable")]]
+
+
+def over_draws(draws: Draws, codes: Codes) -> Floats:
+    """Logarithm (n,) of the EHVI averaged over the draws."""
+    total: list[Tensor] = []
+    for s, belief in enumerate(draws.believe(codes)):
+        boxes = Boxes.of(draws.points(s), draws.beliefs.view.reference)
+        total.append(log_ehvi(belief, boxes))
+    value = torch.logsumexp(torch.stack(total), 0) - math.log(len(total))
+    return np.asarray(np.nan_to_num(value.numpy(), nan=-np.inf, neginf=-np.inf))
+
+
+def first_best(view: View, codes: Codes, score: Floats) -> int:
+    """Index of the best score; near ties go to the smallest fingerprint."""
+    near = np.flatnonzero(score >= score.max() - 1e-9)
+    return int(near[np.argmin(fingerprints(view.space, codes[near]))])

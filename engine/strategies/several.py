@@ -1,0 +1,118 @@
+"""More than three objectives: BoTorch's qLogNEHVI on the best-screened part of the pool.
+
+The screen draws random weights and takes the candidates with the best optimistic Chebyshev value under any.
+
+Notation: n candidates, M objectives, K of them known; X = features, then the K costs.
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+from botorch.acquisition.multi_objective.logei import qLogNoisyExpectedHypervolumeImprovement
+from botorch.acquisition.multi_objective.objective import GenericMCMultiOutputObjective
+from botorch.models.model import Model, ModelList
+from botorch.posteriors.posterior import Posterior
+from botorch.sampling.list_sampler import ListSampler
+from botorch.sampling.normal import SobolQMCNormalSampler
+from torch import Tensor
+
+from ..beliefs import CHUNK, Beliefs
+from ..objectives import Codes, Floats
+from ..pool import distinct, fingerprints
+
+SCREENED = 512
+WEIGHTS = 128
+SAMPLES = 64
+
+
+def choose_several(beliefs: Beliefs, pool: Codes, n: int, rng: np.random.Generator) -> Codes:
+    """At most n rows of the pool, chosen one after the other."""
+    short = _screened(beliefs, pool, rng)
+    chosen = [short[:0]]
+    for _ in range(min(n, len(short))):
+        value = _qlognehvi(beliefs, short, int(rng.integers(1 << 31))) + beliefs.log_success(short).numpy()
+        near = np.flatnonzero(value >= value.max() - 1e-9)
+        pick = short[[int(near[np.argmin(fingerprints(beliefs.view.space, short[near]))])]]
+        chosen.append(pick)
+        beliefs = beliefs.given(pick)
+        short = distinct(beliefs.view.space, short, pick)
+    return np.concatenate(chosen)
+
+
+def _optimistic(beliefs: Beliefs, codes: Codes) -> Floats:
+    """One standard deviation better than expected, (n, M)."""
+    features = beliefs.features(codes, torch.float32)
+    moments = [s.marginals(features) for s in beliefs.surrogates]
+    learnt = [beliefs.raw(e, mean - sd).double().numpy() for e, (mean, sd) in enumerate(moments)]
+    return np.column_stack([beliefs.view.costs(codes), *learnt])
+
+
+def _screened(beliefs: Beliefs, pool: Codes, rng: np.random.Generator) -> Codes:
+    if len(pool) <= SCREENED:
+        return pool
+    told = beliefs.front_points()
+    low = told.min(axis=0)
+    span = np.where(beliefs.view.reference > low, beliefs.view.reference - low, 1.0)
+    weights = rng.dirichlet(np.ones(told.shape[1]), WEIGHTS)
+    best: list[tuple[Floats, Codes]] = []
+    for i in range(0, len(pool), CHUNK):
+        scaled = (_optimistic(beliefs, pool[i : i + CHUNK]) - low) / span
+        values = np.stack([(w * scaled).max(axis=1) + 0.05 * scaled @ w for w in weights])  # (weights, chunk)
+        rows = np.argsort(values, axis=1, kind="stable")[:, : SCREENED // 64]
+        best.append((np.take_along_axis(values, rows, 1), pool[i : i + CHUNK][rows]))
+    values, codes = np.concatenate([b[0] for b in best], 1), np.concatenate([b[1] for b in best], 1)
+    order = np.argsort(values, axis=1, kind="stable")[:, : SCREENED // 64]
+    kept = np.take_along_axis(codes, order[..., None], 1).reshape(-1, pool.shape[1])
+    return distinct(beliefs.view.space, kept, kept[:0])
+
+
+class _Leading(Model):
+    """A model of the leading columns of X; the costs behind them are for the objective."""
+
+    num_outputs = 1
+    batch_shape = torch.Size([])
+
+    def __init__(self, model: Model, width: int) -> None:
+        super().__init__()
+        self.model = model
+        self.width = width
+
+    def posterior(
+        self,
+        X: Tensor,  # noqa: N803
+        output_indices: list[int] | None = None,
+        observation_noise: bool | Tensor = False,
+        posterior_transform: Any = None,
+    ) -> Posterior:
+        """Posterior of the wrapped model."""
+        return self.model.posterior(X[..., : self.width], None, observation_noise, posterior_transform)
+
+
+def _qlognehvi(beliefs: Beliefs, codes: Codes, seed: int) -> Floats:
+    width = beliefs.features(codes[:1]).shape[1]
+    models = [_Leading(s.model(), width) for s in beliefs.surrogates]
+
+    def maximised(samples: Tensor, X: Tensor | None = None) -> Tensor:  # noqa: N803
+        assert X is not None
+        learnt = [beliefs.raw(e, samples[..., e]) for e in range(len(models))]
+        costs = X[..., width:].expand(*samples.shape[:-1], X.shape[-1] - width)
+        return -torch.cat([costs, torch.stack(learnt, -1)], -1)
+
+    shape = torch.Size([SAMPLES])
+    acquisition = qLogNoisyExpectedHypervolumeImprovement(
+        ModelList(*models),
+        ref_point=(-torch.from_numpy(beliefs.view.reference)).tolist(),
+        X_baseline=_rows(beliefs, beliefs.base, beliefs.base_costs),
+        sampler=ListSampler(*(SobolQMCNormalSampler(shape, seed=seed + e) for e in range(len(models)))),
+        objective=GenericMCMultiOutputObjective(maximised),
+        prune_baseline=False,
+        cache_root=False,
+    )
+    rows = _rows(beliefs, codes, beliefs.view.costs(codes))
+    with torch.no_grad():
+        return np.concatenate([acquisition(part[:, None]).numpy() for part in torch.split(rows, 256)])
+
+
+def _rows(beliefs: Beliefs, codes: Codes, costs: Floats) -> Tensor:
+    return torch.cat([beliefs.features(codes), torch.from_numpy(costs)], 1)

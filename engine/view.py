@@ -1,0 +1,94 @@
+"""What a strategy may look at during one ask: a frozen picture in arrays, everything to be minimised.
+
+Objectives stand in plane order here: the known ones first, then the expensive ones.
+
+Notation: u distinct told architectures, N tells (replicates apart), K known, E expensive, M = K + E.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from distilsearch.space import SearchSpace
+
+from .objectives import Codes, Expensive, Floats, Known, Objective
+
+Features = Callable[[Codes], npt.ArrayLike]
+
+
+@dataclass(frozen=True)
+class View:
+    """One moment of an engine.
+
+    `codes` (u, d) told; `measured` (u, K) measured costs, NaN where predicted; `row` (N,) the architecture of
+    each tell; `values`, `noise` (N, E) told values and their standard deviations, NaN where missing;
+    `fidelity` (N,), NaN where not given; `pending` (p, d), `failed` (f, d) codes; `reference` (M,).
+    """
+
+    space: SearchSpace
+    objectives: tuple[Objective, ...]
+    codes: Codes
+    measured: Floats
+    row: npt.NDArray[np.int64]
+    values: Floats
+    noise: Floats
+    fidelity: Floats
+    pending: Codes
+    failed: Codes
+    reference: Floats
+    grid: Callable[[int], Codes]
+    features: Features | None = None
+
+    @cached_property
+    def known(self) -> tuple[Known, ...]:
+        """The known objectives."""
+        return tuple(o for o in self.objectives if isinstance(o, Known))
+
+    @cached_property
+    def expensive(self) -> tuple[Expensive, ...]:
+        """The expensive objectives."""
+        return tuple(o for o in self.objectives if isinstance(o, Expensive))
+
+    @cached_property
+    def taken(self) -> Codes:
+        """Codes never to be proposed again: told, pending and failed."""
+        return np.concatenate([self.codes, self.pending, self.failed])
+
+    def costs(self, codes: Codes) -> Floats:
+        """Predicted known objectives (n, K), to be minimised."""
+        return _stack([o.sign * o.values(codes) for o in self.known], len(codes))
+
+    def cost_deviations(self, codes: Codes) -> Floats | None:
+        """Their standard deviations (n, K); None where all are certain."""
+        if all(o.spread is None for o in self.known):
+            return None
+        return _stack([o.deviations(codes) for o in self.known], len(codes))
+
+    @cached_property
+    def told_costs(self) -> Floats:
+        """Costs (u, K) of the told architectures; what was measured wins."""
+        predicted = self.costs(self.codes)
+        return np.where(np.isnan(self.measured), predicted, self.measured)
+
+    def within(self, codes: Codes) -> npt.NDArray[np.bool_]:
+        """Which rows keep every limit by their upper bounds."""
+        result = np.ones(len(codes), dtype=bool)
+        for objective in self.known:
+            if objective.at_most is not None and len(codes):
+                result &= objective.within(codes)
+        return result
+
+    def further(self, codes: Codes) -> Floats:
+        """Further feature columns (n, k): the logarithm of each positive known objective, and the caller's."""
+        columns = [o.values(codes) for o in self.known]
+        given = _stack([np.log(c) if len(c) and c.min() > 0 else c for c in columns], len(codes))
+        if self.features is None:
+            return given
+        return np.column_stack([given, np.asarray(self.features(codes), dtype=np.float64)])
+
+
+def _stack(columns: Sequence[Floats], n: int) -> Floats:
+    return np.stack(columns, axis=1) if columns else np.zeros((n, 0))
