@@ -60,8 +60,10 @@ class Family(Protocol):
     def serve(self, model: Any, architecture: Architecture, input_ids: Any, attention_mask: Any) -> Any:
         """What is served: normalised embeddings (batch, width), or logits (batch, sequence, vocabulary)."""
 
-    def inherit(self, student: Any, teacher: Any, architecture: Architecture) -> None:
-        """Copy the teacher's weights into the student, in place."""
+    def inherit(
+        self, student: Any, teacher: Any, architecture: Architecture, guide: Mapping[str, Any] | None = None
+    ) -> None:
+        """Cut the teacher's weights to the student's sizes, in place; `guide` says which parts matter most."""
 
 
 def family(name: str) -> Family:

@@ -15,6 +15,8 @@ from ..operators import Operator, Serving, Size
 from ..space import Constraint, Parameter, SearchSpace
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from . import TeacherFacts
 
 CHOICES: dict[str, tuple[Value, ...]] = {
@@ -213,8 +215,14 @@ class Bert:
         mask = attention_mask.unsqueeze(-1).to(hidden.dtype)  # (b, s, 1)
         return torch.nn.functional.normalize((hidden * mask).sum(1) / mask.sum(1).clamp(min=1e-9), dim=-1)
 
-    def inherit(self, student: Any, teacher: Any, architecture: Architecture) -> None:
-        """Copy the chosen teacher layers, each cut to the student's sizes (leading rows and columns)."""
+    def inherit(
+        self, student: Any, teacher: Any, architecture: Architecture, guide: "Mapping[str, Tensor] | None" = None
+    ) -> None:
+        """Cut the chosen teacher layers to the student's sizes, in place.
+
+        `guide` says what to keep: "basis" (teacher width, width) maps the residual stream, "gain" is the scale of
+        its norms, "heads" (layers, heads) and "ffn" (layers, ffn) are importances. Without it: what comes first.
+        """
         import torch
 
         source = dict(teacher.named_parameters())
@@ -222,9 +230,71 @@ class Bert:
         chosen = inherited_layers(str(architecture["inherit"]), int(architecture["layers"]), depth)
         with torch.no_grad():
             for name, parameter in student.named_parameters():
-                origin = source.get(_teacher_name(name, chosen))
-                if origin is not None:
-                    parameter.copy_(origin[tuple(slice(0, size) for size in parameter.shape)])
+                origin, layer = _teacher_name(name, chosen)
+                if origin in source:
+                    maps = _maps(student.config, teacher.config, guide, layer)
+                    parameter.copy_(_cut(origin, source[origin], maps))
+
+
+AXES: dict[str, tuple[str, ...]] = {  # what each axis of a weight runs over: (rows, columns), or (rows,) of a bias
+    "attention.self.": ("inner", "residual"),
+    "attention.output.dense.": ("residual", "inner"),
+    "intermediate.dense.": ("ffn", "residual"),
+    "output.dense.": ("residual", "ffn"),
+    "pooler.dense.": ("residual", "residual"),
+    "transform.dense.": ("residual", "residual"),
+    "_embeddings.": ("all", "residual"),
+}
+
+
+def _cut(name: str, weight: Any, maps: Mapping[str, Any]) -> Any:
+    """One teacher parameter, cut along its axes; norms take the diagonal of their cut matrix."""
+    if "LayerNorm" in name:
+        basis = maps["residual"]
+        return basis.T @ weight if name.endswith("bias") else basis.square().T @ weight * maps["gain"]
+    axes = next((axes for part, axes in AXES.items() if part in name), ("all", "residual"))
+    for axis, kind in enumerate(axes[: weight.dim()]):
+        if kind == "residual":
+            weight = (weight.movedim(axis, -1) @ maps[kind]).movedim(-1, axis)
+        elif kind in maps:
+            weight = weight.index_select(axis, maps[kind])
+    return weight
+
+
+def _maps(student: Any, teacher: Any, guide: "Mapping[str, Tensor] | None", layer: int) -> dict[str, Any]:
+    """The residual stream's basis and gain, and which inner and feed-forward units of a teacher layer are kept."""
+    import torch
+
+    if guide is None:
+        heads, units = -torch.arange(teacher.num_attention_heads), -torch.arange(teacher.intermediate_size)
+        return {
+            "residual": torch.eye(teacher.hidden_size)[:, : student.hidden_size],
+            "gain": 1.0,
+            "inner": _inner(heads, student.hidden_size, teacher.hidden_size),
+            "ffn": _best(units, student.intermediate_size),
+        }
+    return {
+        "residual": guide["basis"],
+        "gain": guide["gain"],
+        "inner": _inner(guide["heads"][layer], student.hidden_size, teacher.hidden_size),
+        "ffn": _best(guide["ffn"][layer], student.intermediate_size),
+    }
+
+
+def _inner(importance: Any, width: int, teacher_width: int) -> Any:
+    """The query, key and value rows kept: those of the most important heads, whole ones first."""
+    import torch
+
+    size = teacher_width // len(importance)
+    ranked = importance.argsort(descending=True, stable=True)[: -(-width // size)]
+    whole, part = width // size, width % size
+    kept = torch.cat([ranked[:whole].sort().values, ranked[whole:]])
+    rows = (kept[:, None] * size + torch.arange(size)).flatten()
+    return rows[: whole * size + part]
+
+
+def _best(importance: Any, count: int) -> Any:
+    return importance.argsort(descending=True, stable=True)[:count].sort().values
 
 
 def inherited_layers(rule: str, layers: int, depth: int) -> list[int]:
@@ -238,12 +308,13 @@ def inherited_layers(rule: str, layers: int, depth: int) -> list[int]:
     return [i + (depth - layers if rule == "last" else 0) for i in range(layers)]
 
 
-def _teacher_name(name: str, chosen: Sequence[int]) -> str:
+def _teacher_name(name: str, chosen: Sequence[int]) -> tuple[str, int]:
+    """The teacher's parameter that a student's one starts from, and its layer (0 outside the layers)."""
     head, found, tail = name.partition("encoder.layer.")
     if not found:
-        return name
+        return name, 0
     index, _, rest = tail.partition(".")
-    return f"{head}{found}{chosen[int(index)]}.{rest}"
+    return f"{head}{found}{chosen[int(index)]}.{rest}", chosen[int(index)]
 
 
 def _fitting_heads(layers: int, width: int, heads: int) -> int:

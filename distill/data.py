@@ -1,0 +1,155 @@
+"""Text to packed token blocks: (m, block) int32, each one framed as the teacher expects it.
+
+All documents are tokenised once, joined, and cut into full blocks, so that no step pads or masks. Which
+blocks are held out, and the order in which training meets them, depends on the text alone: every student of
+a search sees the same tokens in the same order. Packed blocks are cached by content of tokenizer and files.
+"""
+
+import hashlib
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from distilsearch.errors import TextError
+from distilsearch.home import targets_folder, write_atomically
+
+from .sources import PYTHON_DOCS, documents, stamp
+from .teacher import Teacher
+
+BlockArray = npt.NDArray[np.int32]
+
+MIN_HELDOUT = 4  # fewer blocks give too few pairs to rank
+
+
+@dataclass(frozen=True, eq=False)
+class Text:
+    """Packed blocks of token ids. `sha256` is of their content; `tokens` counts the training part."""
+
+    train: BlockArray  # (m, block)
+    heldout: BlockArray  # (h, block)
+    sha256: str
+
+    @property
+    def block(self) -> int:
+        """Tokens a block, special tokens included."""
+        return int(self.train.shape[1])
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of the training part."""
+        return int(self.train.size)
+
+
+def load_text(
+    sources: Sequence[str],
+    teacher: Teacher,
+    block: int = 128,
+    heldout_fraction: float = 0.05,
+) -> Text:
+    """Read, tokenise, pack and split `sources`: files, globs, folders, a datasets name, or "python-docs"."""
+    if not 0.0 < heldout_fraction < 1.0:
+        raise TextError(f"heldout_fraction must lie between 0 and 1, got {heldout_fraction}")
+    longest = getattr(teacher.config, "max_position_embeddings", block)
+    if not 16 <= block <= longest:
+        raise TextError(f"a block must hold 16 to {longest} tokens for this teacher, got {block}")
+    key = _cache_key(sources, teacher, block, heldout_fraction)
+    path = targets_folder() / f"text-{key}.safetensors" if key else None
+    known = _read(path) if path else None
+    if known is not None:
+        return known
+    text = pack(_tokenise(documents(sources), teacher), teacher, block, heldout_fraction)
+    if path:
+        write_atomically(path, save({"train": text.train, "heldout": text.heldout}, {"sha256": text.sha256}))
+    return text
+
+
+def pack(tokens: npt.NDArray[np.int32], teacher: Teacher, block: int, heldout_fraction: float) -> Text:
+    """Cut one stream of ids into framed blocks, shuffled once, the first of them held out."""
+    frame = framing(teacher)
+    content = block - sum(len(part) for part in frame)
+    count = len(tokens) // content
+    heldout = max(MIN_HELDOUT, round(count * heldout_fraction))
+    if count < heldout + MIN_HELDOUT:
+        raise TextError(
+            f"the text has {len(tokens)} tokens, too few to hold out blocks of {block}: at least "
+            f"{2 * MIN_HELDOUT * content} are needed; add text or choose shorter blocks"
+        )
+    order = np.random.default_rng(0).permutation(count)
+    blocks = add_frame(tokens[: count * content].reshape(count, content)[order], frame)
+    digest = hashlib.sha256(blocks.tobytes() + f"{blocks.shape} {heldout}".encode()).hexdigest()
+    return Text(blocks[heldout:], blocks[:heldout], digest)
+
+
+def framing(teacher: Teacher) -> tuple[list[int], list[int]]:
+    """The ids before and after each sequence: [CLS] and [SEP] for encoders, none for decoders."""
+    if teacher.kind == "causal":
+        return [], []
+    return [int(teacher.tokenizer.cls_token_id)], [int(teacher.tokenizer.sep_token_id)]
+
+
+def add_frame(content: BlockArray, frame: tuple[list[int], list[int]]) -> BlockArray:
+    """(n, c) ids -> (n, before + c + after)."""
+    rows = len(content)
+    before, after = (np.tile(np.asarray(part, np.int32), (rows, 1)) for part in frame)
+    return np.ascontiguousarray(np.concatenate([before, content, after], axis=1), dtype=np.int32)
+
+
+def pieces(blocks: BlockArray, length: int, frame: tuple[list[int], list[int]]) -> BlockArray:
+    """Cut blocks into shorter framed sequences of `length`: (m, block) -> (m * (block // length), length)."""
+    before, after = len(frame[0]), len(frame[1])
+    per_block, content = blocks.shape[1] // length, length - before - after
+    inner = blocks[:, before : before + per_block * content]
+    return add_frame(inner.reshape(-1, content), frame)
+
+
+def _tokenise(texts: Iterator[str], teacher: Teacher, batch: int = 512) -> npt.NDArray[np.int32]:
+    parts: list[npt.NDArray[np.int32]] = []
+    waiting: list[str] = []
+    encode = teacher.tokenizer.backend_tokenizer.encode_batch_fast
+    separator = [int(teacher.tokenizer.eos_token_id)] if teacher.kind == "causal" else []
+
+    def flush() -> None:
+        for encoding in encode(waiting, add_special_tokens=False):
+            parts.append(np.asarray(encoding.ids + separator, np.int32))
+        waiting.clear()
+
+    for text in texts:
+        waiting.append(text)
+        if len(waiting) == batch:
+            flush()
+    flush()
+    tokens = np.concatenate(parts) if parts else np.zeros(0, np.int32)
+    if not len(tokens):
+        raise TextError("the text is empty: no token in any source; name files that hold text")
+    return tokens
+
+
+def _cache_key(sources: Sequence[str], teacher: Teacher, block: int, heldout_fraction: float) -> str | None:
+    """A key over everything the blocks depend on; none when a source cannot be stamped without reading it."""
+    stamps = stamp(sources)
+    if stamps is None:
+        return None
+    version = sys.version if PYTHON_DOCS in sources else ""
+    content: list[Any] = [teacher.tokenizer_sha256, teacher.kind, block, heldout_fraction, stamps, version, 1]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]
+
+
+def _read(path: Path) -> Text | None:
+    """Cached blocks, or none when they are absent or damaged (they are then made again)."""
+    try:
+        with safe_open(str(path), framework="np") as file:
+            sha256 = (file.metadata() or {})["sha256"]
+            train, heldout = file.get_tensor("train"), file.get_tensor("heldout")
+    except (OSError, SafetensorError, KeyError):
+        return None
+    blocks = np.concatenate([heldout, train])
+    digest = hashlib.sha256(blocks.tobytes() + f"{blocks.shape} {len(heldout)}".encode()).hexdigest()
+    return Text(train, heldout, sha256) if digest == sha256 else None

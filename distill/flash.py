@@ -1,0 +1,45 @@
+"""Flash distillation: the short, complete schedule that ranks students in seconds.
+
+Every trial sees the same tokens in the same order and ends its learning-rate schedule, so that what is compared
+are finished short runs, not beginnings of long ones.
+"""
+
+import itertools
+from pathlib import Path
+
+from distilsearch.architecture import Architecture
+from distilsearch.progress import Progress, silent
+
+from .data import Text
+from .recipes import Recipe, default_recipe
+from .student import Student
+from .teacher import Teacher
+from .training import distill_student
+
+FLASH_TOKENS = 160_000
+
+
+def flash_distill(
+    teacher: Teacher,
+    architecture: Architecture,
+    text: Text,
+    recipe: Recipe | None = None,
+    tokens: int = FLASH_TOKENS,
+    seed: int = 0,
+    precision: str = "auto",
+    folder: Path | None = None,
+    progress: Progress = silent,
+) -> Student:
+    """A student after a short schedule; its `area` feeds the surrogate."""
+    chosen = recipe or default_recipe(teacher.kind)
+    return distill_student(teacher, architecture, text, chosen, tokens, seed, precision, folder, progress)
+
+
+def area(student: Student) -> float:
+    """The mean held-out loss over the run's tokens, by the trapezoid rule from its first measurement on."""
+    points = student.curve
+    if len(points) == 1:
+        return points[0][1]
+    pairs = itertools.pairwise(points)
+    total = sum((b[0] - a[0]) * (a[1] + b[1]) / 2 for a, b in pairs)
+    return total / (points[-1][0] - points[0][0])

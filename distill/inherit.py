@@ -1,0 +1,101 @@
+"""What the teacher shows of itself on a few blocks: which directions, heads and feed-forward units carry it.
+
+Families cut the teacher's weights by these statistics. `basis` maps the teacher's residual stream to the
+student's: with P (v, w) orthonormal columns, a hidden state h becomes h P.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from distilsearch.home import targets_folder, write_atomically
+
+from .data import Text
+from .teacher import Teacher
+
+BLOCKS = 16
+SCHEMA = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Statistics:
+    """Measured on a few blocks of the text."""
+
+    moments: Tensor  # (layers + 1, v, v) second moments of the hidden states, embeddings first
+    heads: Tensor  # (layers, heads) root mean square of each head's contribution to the residual stream
+    ffn: Tensor  # (layers, ffn) the same of each feed-forward unit
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The fields by name."""
+        return {"moments": self.moments, "heads": self.heads, "ffn": self.ffn}
+
+
+def statistics(teacher: Teacher, text: Text) -> Statistics:
+    """The teacher's statistics on the first blocks of the text; cached."""
+    key = hashlib.sha256(f"{SCHEMA} {BLOCKS} {teacher.weights_sha256} {text.sha256}".encode()).hexdigest()[:32]
+    path = targets_folder() / f"statistics-{key}.safetensors"
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            return Statistics(**{name: file.get_tensor(name) for name in ("moments", "heads", "ffn")})
+    except (OSError, SafetensorError):
+        found = _measure(teacher, text)
+        write_atomically(path, save({k: v.contiguous() for k, v in found.tensors().items()}))
+        return found
+
+
+def basis(found: Statistics, width: int) -> Tensor:
+    """(v, width): the directions that hold most of the hidden states, those of the last layer counted twice."""
+    v = found.moments.shape[-1]
+    if width == v:
+        return torch.eye(v)
+    scaled = found.moments / found.moments.diagonal(dim1=1, dim2=2).sum(-1)[:, None, None]
+    total = scaled.mean(0) + scaled[-1]
+    values, vectors = torch.linalg.eigh(total.double())
+    chosen: Tensor = vectors[:, values.argsort(descending=True)[:width]]
+    signs = torch.where(chosen.sum(0) < 0, -1.0, 1.0)  # eigenvectors have no sign of their own
+    return (chosen * signs).float()
+
+
+def _measure(teacher: Teacher, text: Text) -> Statistics:
+    model = teacher.model()
+    layers = model.base_model.encoder.layer
+    size = teacher.facts.width // teacher.facts.heads
+    heads: list[Tensor] = [torch.zeros(0)] * len(layers)
+    ffn: list[Tensor] = [torch.zeros(0)] * len(layers)
+
+    def watch(kept: list[Tensor], index: int, group: int) -> Any:
+        def hook(module: Any, inputs: tuple[Tensor, ...]) -> None:
+            energy = inputs[0].float().square().mean((0, 1)) * module.weight.square().sum(0)
+            kept[index] = energy.view(-1, group).sum(-1).sqrt()
+
+        return hook
+
+    hooks = []
+    for index, layer in enumerate(layers):
+        hooks.append(layer.attention.output.dense.register_forward_pre_hook(watch(heads, index, size)))
+        hooks.append(layer.output.dense.register_forward_pre_hook(watch(ffn, index, 1)))
+    try:
+        ids = torch.from_numpy(text.train[:BLOCKS].astype("int64"))
+        with torch.no_grad():
+            states = model.base_model(input_ids=ids, output_hidden_states=True).hidden_states
+    finally:
+        for hook in hooks:
+            hook.remove()
+    flat = torch.stack([state.flatten(0, 1) for state in states])  # (layers + 1, tokens, v)
+    return Statistics(flat.transpose(1, 2) @ flat / flat.shape[1], torch.stack(heads), torch.stack(ffn))
+
+
+def guide(found: Statistics, width: int) -> Mapping[str, Tensor]:
+    """What a family's `inherit` takes: basis and gain of the residual stream, importance of heads and units."""
+    chosen = basis(found, width)
+    moments = found.moments[-1]
+    kept = torch.trace(chosen.T @ moments @ chosen) / torch.trace(moments)
+    # A norm gives every stream the same size a coordinate; the kept directions are the larger ones.
+    gain = (kept * chosen.shape[0] / width).sqrt()
+    return {"basis": chosen, "gain": gain, "heads": found.heads, "ffn": found.ffn}

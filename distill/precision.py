@@ -1,0 +1,49 @@
+"""Whether bfloat16 pays on this machine: asked of the machine, not of its name."""
+
+import contextlib
+import functools
+import time
+from typing import Any
+
+import torch
+
+from distilsearch.errors import unknown
+
+PRECISIONS = ("float32", "bf16")
+WORTH = 1.15  # bf16 rounds; it must be this much faster to be chosen
+
+
+def resolve_precision(precision: str, device: str = "cpu") -> str:
+    """ "float32" or "bf16"; "auto" picks the faster one by a short probe."""
+    if precision == "auto":
+        return _faster(device)
+    if precision not in PRECISIONS:
+        raise unknown("precision", precision, (*PRECISIONS, "auto"))
+    return precision
+
+
+def autocast(precision: str, device: str = "cpu") -> contextlib.AbstractContextManager[Any]:
+    """The autocast context of a resolved precision."""
+    return torch.autocast(device, torch.bfloat16, enabled=precision == "bf16")
+
+
+@functools.cache
+def _faster(device: str) -> str:
+    generator = torch.Generator().manual_seed(0)
+    layer = torch.nn.Linear(384, 1536)
+    inputs = torch.randn(1024, 384, generator=generator).to(device)
+    layer = layer.to(device)
+    times: dict[str, float] = dict.fromkeys(PRECISIONS, float("inf"))
+    for _ in range(8):
+        for precision in PRECISIONS:
+            times[precision] = min(times[precision], _step_seconds(layer, inputs, precision, device))
+    return "bf16" if times["bf16"] * WORTH < times["float32"] else "float32"
+
+
+def _step_seconds(layer: torch.nn.Linear, inputs: torch.Tensor, precision: str, device: str) -> float:
+    start = time.perf_counter()
+    for _ in range(3):
+        with autocast(precision, device):
+            loss = layer(inputs).square().mean()
+        torch.autograd.grad(loss, layer.weight)[0].sum().item()
+    return time.perf_counter() - start

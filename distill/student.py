@@ -1,0 +1,126 @@
+"""A student: a stock transformers model cut from its teacher, and how it is saved.
+
+The saved folder needs nothing of this package: `AutoModel.from_pretrained` loads it, and for embedding teachers
+`SentenceTransformer` does, with the same outputs.
+"""
+
+import json
+import shutil
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from distilsearch.architecture import Architecture
+from distilsearch.errors import RunError, TrialError
+from distilsearch.families import family
+from distilsearch.home import ensure_folder
+
+from .data import Text
+from .inherit import guide, statistics
+from .teacher import Teacher
+
+
+@dataclass(frozen=True, eq=False)
+class Student:
+    """A trained student. `curve` holds (tokens, loss) on the held-out blocks; `loss` is its last point."""
+
+    architecture: Architecture
+    model: Any
+    teacher: Teacher
+    loss: float
+    curve: tuple[tuple[int, float], ...]
+    seconds: float
+    tokens: int
+
+    @property
+    def parameters(self) -> int:
+        """Parameters of the model, tied ones once."""
+        return sum(parameter.numel() for parameter in self.model.parameters())
+
+    def save(self, path: Path | str) -> Path:
+        """Write a stock checkpoint; the folder appears whole or not at all, and replaces an older one."""
+        target = Path(path)
+        ensure_folder(target.parent)
+        temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
+        try:
+            self.model.save_pretrained(str(temporary))
+            self.teacher.tokenizer.save_pretrained(str(temporary))
+            if self.teacher.kind == "embedding":
+                _write_sentence_files(temporary, self)
+            _replace(temporary, target)
+        except OSError as error:
+            raise RunError(f"cannot save the student to {target}: {error}; free space or name another") from error
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+        return target
+
+
+def build_student(teacher: Teacher, architecture: Architecture, text: Text, seed: int = 0) -> tuple[Any, Tensor]:
+    """The student before training, cut from the teacher, and the basis (v, w) its hidden states live in."""
+    kind = family(architecture.family)
+    _check(teacher, architecture)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = kind.build(architecture, teacher.config)
+    known = guide(statistics(teacher, text), int(architecture["width"]))
+    kind.inherit(model, teacher.model(), architecture, known)
+    return model, known["basis"]
+
+
+def _check(teacher: Teacher, architecture: Architecture) -> None:
+    facts = teacher.facts
+    if architecture.family != facts.family:
+        raise TrialError(f"a {architecture.family} student cannot be cut from the {facts.family} teacher {facts.name}")
+    if architecture["vocabulary"] != facts.vocabulary:
+        raise TrialError(
+            f"the student's vocabulary of {architecture['vocabulary']} is not the teacher's {facts.vocabulary}: "
+            "their tokens would not mean the same words; leave the gene to the teacher"
+        )
+    if architecture["head"] != facts.head:
+        raise TrialError(f"the student's head is {architecture['head']!r}, the teacher's {facts.head!r}")
+
+
+def _write_sentence_files(folder: Path, student: Student) -> None:
+    prefix = "sentence_transformers.models"
+    names = [("", "Transformer"), ("1_Pooling", "Pooling"), ("2_Normalize", "Normalize")]
+    modules = [
+        {"idx": i, "name": str(i), "path": path, "type": f"{prefix}.{name}"} for i, (path, name) in enumerate(names)
+    ]
+    pool = str(student.architecture["pool"])
+    modes = {"cls": "cls_token", "mean": "mean_tokens", "max": "max_tokens", "mean_sqrt": "mean_sqrt_len_tokens"}
+    pooling = {"word_embedding_dimension": int(student.architecture["width"])}
+    pooling |= {f"pooling_mode_{mode}": name == pool for name, mode in modes.items()}
+    for path, _ in names:
+        ensure_folder(folder / path)
+    _dump(folder / "modules.json", modules)
+    _dump(folder / "1_Pooling" / "config.json", pooling)
+    _dump(folder / "2_Normalize" / "config.json", {})
+    longest = {"max_seq_length": _longest(student), "do_lower_case": False}
+    _dump(folder / "sentence_bert_config.json", longest)
+
+
+def _longest(student: Student) -> int:
+    """The teacher's own limit on sentence length, or all positions."""
+    try:
+        known = json.loads((student.teacher.folder / "sentence_bert_config.json").read_text(encoding="utf-8"))
+        return int(known["max_seq_length"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return int(student.architecture["positions"])
+
+
+def _replace(temporary: Path, target: Path) -> None:
+    if target.exists():
+        old = target.with_name(f".{target.name}.{uuid.uuid4().hex}.old")
+        target.rename(old)
+        temporary.rename(target)
+        shutil.rmtree(old, ignore_errors=True)
+    else:
+        temporary.rename(target)
+
+
+def _dump(path: Path, content: Any) -> None:
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,148 @@
+"""One loop: it learns, resumes exactly, reports where it stands, and stops with the cause when it diverges."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from distilsearch.distill.data import Text, load_text
+from distilsearch.distill.flash import area, flash_distill
+from distilsearch.distill.heldout import heldout_loss
+from distilsearch.distill.precision import resolve_precision
+from distilsearch.distill.recipes import EMBEDDING, MLM, RELATION, Recipe, View
+from distilsearch.distill.student import Student, build_student
+from distilsearch.distill.targets import Targets
+from distilsearch.distill.teacher import Teacher
+from distilsearch.distill.training import distill_student, schedule, start
+from distilsearch.errors import InputError, TrialError
+
+TINY = replace(EMBEDDING, batch_tokens=256, views=(View(), View(16, 0.2)))
+Make = Callable[..., Any]
+
+
+def _weights(student: Student) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in student.model.state_dict().items()}
+
+
+@pytest.mark.parametrize("recipe", [TINY, replace(RELATION, batch_tokens=256)], ids=lambda r: r.name)
+@pytest.mark.parametrize("width", [32, 64])
+def test_training_lowers_what_a_recipe_weighs(
+    teacher: Teacher, text: Text, make_architecture: Make, recipe: Recipe, width: int
+) -> None:
+    architecture = make_architecture(teacher, width=width, heads=width // 16)
+    run = start(teacher, architecture, text, recipe, 10_000, precision="float32")
+    batch = run.targets.batch(0)
+    before = sum(weight * run.losses(batch)[name].item() for name, weight in recipe.weights)
+    while run.step < run.steps:
+        run.advance()
+    assert sum(weight * run.losses(batch)[name].item() for name, weight in recipe.weights) < 0.8 * before
+
+
+def test_the_loss_is_that_of_the_returned_model(teacher: Teacher, text: Text, make_architecture: Make) -> None:
+    architecture = make_architecture(teacher)
+    student = distill_student(teacher, architecture, text, TINY, 10_000, precision="float32")
+    assert student.loss == pytest.approx(heldout_loss(teacher, text, student.model, architecture))
+    assert student.curve[-1] == (student.tokens, student.loss)
+
+
+def test_a_student_of_the_teachers_own_shape_starts_as_the_teacher(
+    teacher: Teacher, text: Text, make_architecture: Make
+) -> None:
+    architecture = make_architecture(teacher, layers=3, width=64, heads=4, ffn=128)
+    model, basis = build_student(teacher, architecture, text)
+    torch.testing.assert_close(basis, torch.eye(64))
+    assert heldout_loss(teacher, text, model, architecture) == pytest.approx(0, abs=1e-6)
+
+
+class StopError(Exception):
+    """Stands for a kill."""
+
+
+def test_resume_is_exact(teacher: Teacher, text: Text, make_architecture: Make, tmp_path: Path) -> None:
+    architecture = make_architecture(teacher)
+    options: dict[str, Any] = {"precision": "float32", "checkpoint_seconds": 0.0}
+    whole = distill_student(teacher, architecture, text, TINY, 8_000, **options)
+
+    def stop(what: str, done: float, total: float) -> None:
+        if done > total * 0.6:
+            raise StopError
+
+    with pytest.raises(StopError):
+        distill_student(teacher, architecture, text, TINY, 8_000, folder=tmp_path, progress=stop, **options)
+    seen: list[float] = []
+    resumed = distill_student(
+        teacher, architecture, text, TINY, 8_000, folder=tmp_path, progress=lambda w, d, t: seen.append(d), **options
+    )
+    assert min(seen) > 0.5 * 8_000
+    assert resumed.curve == whole.curve
+    torch.testing.assert_close(_weights(resumed), _weights(whole), rtol=0, atol=0)
+
+
+def test_checkpoints_of_another_run_or_damaged_ones_are_ignored(
+    teacher: Teacher, text: Text, make_architecture: Make, tmp_path: Path
+) -> None:
+    architecture = make_architecture(teacher)
+    options: dict[str, Any] = {"precision": "float32", "checkpoint_seconds": 0.0, "folder": tmp_path}
+    distill_student(teacher, architecture, text, TINY, 2_000, **options)
+    steps: list[float] = []
+    distill_student(teacher, architecture, text, TINY, 4_000, progress=lambda w, d, t: steps.append(d), **options)
+    assert steps[0] <= 256
+    (tmp_path / "checkpoint.safetensors").write_bytes(b"damaged")
+    steps.clear()
+    distill_student(teacher, architecture, text, TINY, 4_000, progress=lambda w, d, t: steps.append(d), **options)
+    assert steps[0] <= 256
+
+
+def test_divergence_is_a_failed_trial_with_its_cause(teacher: Teacher, text: Text, make_architecture: Make) -> None:
+    wild = replace(TINY, learning_rate=1e30, clip=1e30, warmup=0.0)
+    with pytest.raises(TrialError, match=r"diverged at step .*tokens nan"):
+        distill_student(teacher, make_architecture(teacher), text, wild, 8_000, precision="float32")
+
+
+def test_two_epochs_see_other_views_and_cached_targets_equal_live_ones(
+    teacher: Teacher, text: Text, make_architecture: Make
+) -> None:
+    cached = Targets(teacher, text, TINY, "float32")
+    live = Targets(teacher, text, TINY, "float32", cache_limit=0)
+    for step in (0, 1, cached.batches, cached.batches + 1):
+        first, again, other = cached.batch(step), cached.batch(step), live.batch(step)
+        torch.testing.assert_close(first.input_ids, other.input_ids, rtol=0, atol=0)
+        for name in first.targets:
+            torch.testing.assert_close(first.targets[name], again.targets[name], rtol=0, atol=0)
+            torch.testing.assert_close(first.targets[name], other.targets[name], rtol=0, atol=0)
+
+
+def test_masked_lm_students_learn(mlm_teacher: Teacher, text_file: Path, make_architecture: Make) -> None:
+    text = load_text([str(text_file)], mlm_teacher, block=32, heldout_fraction=0.2)
+    architecture = make_architecture(mlm_teacher)
+    model, _ = build_student(mlm_teacher, architecture, text)
+    before = heldout_loss(mlm_teacher, text, model, architecture)
+    recipe = replace(MLM, batch_tokens=256)
+    student = flash_distill(mlm_teacher, architecture, text, recipe, tokens=10_000, precision="float32")
+    assert student.loss < before
+    assert area(student) >= student.loss
+
+
+def test_a_student_with_another_vocabulary_is_refused(teacher: Teacher, text: Text, make_architecture: Make) -> None:
+    with pytest.raises(TrialError, match="vocabulary"):
+        distill_student(teacher, make_architecture(teacher, vocabulary=100), text, TINY, 1_000)
+    with pytest.raises(InputError, match="at least one token"):
+        distill_student(teacher, make_architecture(teacher), text, TINY, 0)
+
+
+def test_precision_is_probed_or_named() -> None:
+    assert resolve_precision("auto") in ("float32", "bf16")
+    assert resolve_precision("bf16") == "bf16"
+    with pytest.raises(InputError, match="bf16"):
+        resolve_precision("bf61")
+
+
+def test_the_schedule_is_complete() -> None:
+    rates = [schedule(step, 100, 0.1) for step in range(100)]
+    assert max(rates) == 1.0
+    assert rates[0] == pytest.approx(0.1)
+    assert rates[-1] == pytest.approx(1 / 90)
+    assert schedule(0, 1, 0.1) == 1.0
