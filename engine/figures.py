@@ -7,7 +7,6 @@ to show is None. Latency axes are logarithmic with ticks at 1, 2, 3, 5 times pow
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from .plots import (
     ACCENT,
@@ -15,6 +14,7 @@ from .plots import (
     KNEE,
     LIMIT,
     MUTED,
+    OUTLINE,
     POINT,
     TEACHER,
     Figure,
@@ -49,7 +49,7 @@ def front_figure(reading: Reading, objective: str) -> Figure | None:
         _points(reading, objective, others, "trial", {"size": 8, "color": POINT}),
         _steps(reading, objective),
         _points(reading, objective, reading.front, "front", {"size": 11, "color": ACCENT}),
-        _named(reading, objective, reading.knee, "knee", {"symbol": "star", "size": 18, "color": KNEE}),
+        _knee(reading, objective),
         _teacher(reading, objective),
     ]
     data = [trace for trace in traces if trace]
@@ -92,7 +92,7 @@ def hypervolume_figure(reading: Reading) -> Figure | None:
     trace |= {"fillcolor": BAND, "showlegend": False}
     trace["line"] |= {"shape": "hv", "width": 2.5}
     layout = common_layout("Completed trials", "Hypervolume")
-    layout["xaxis"] |= {"rangemode": "tozero", "tickformat": "d", "dtick": max(1, math.ceil(len(values) / 8))}
+    layout["xaxis"] |= {"range": [0, len(values) + 0.5], "tickformat": "d", "dtick": max(1, math.ceil(len(values) / 8))}
     layout["yaxis"]["rangemode"] = "tozero"
     return {"data": [trace], "layout": layout}
 
@@ -144,32 +144,39 @@ def _points(reading: Reading, objective: str, entries: Sequence[Entry], name: st
     if not kept:
         return None
     symbols = ["circle" if latency.measured else "circle-open" for _, latency, _ in kept]
-    xs = [latency.ms for _, latency, _ in kept]
-    trace = scatter(xs, [q for *_, q in kept], name, marker | {"symbol": symbols, "line": {"width": 1.5}})
+    style = marker | {"symbol": symbols, "line": OUTLINE}
+    trace = scatter([latency.ms for _, latency, _ in kept], [q for *_, q in kept], name, style)
     trace["hovertext"] = [_hover(reading, e, objective) for e, *_ in kept]
     trace["error_x"] = interval([latency for _, latency, _ in kept], skip_measured=True, colour=marker["color"])
     return trace
 
 
-def _named(
-    reading: Reading, objective: str, entry: Entry | None, label: str, marker: Figure, loss: Any = None
-) -> Figure | None:
-    if entry is None:
-        return None
-    latency = reading.latency(entry, objective).ms
-    quality = reading.teacher_quality if label == "teacher" else reading.quality(entry.get("loss"))
-    if latency is None or quality is None:
-        return None
-    place = "middle left" if label == "teacher" else f"{'top' if reading.agreement else 'bottom'} left"
-    trace = scatter([latency], [quality], label, marker | {"line": {"width": 1.5, "color": "var(--card)"}})
-    trace |= {"mode": "markers+text", "text": [f"<b>{label}</b>  "], "textposition": place}
-    trace |= {"textfont": {"color": marker["color"]}, "hovertext": [_hover(reading, entry, objective)]}
-    return trace
+def _knee(reading: Reading, objective: str) -> Figure | None:
+    knee = reading.knee
+    place = f"{'top' if reading.agreement else 'bottom'} left"  # the side where no student is
+    trace = _landmark(reading, objective, knee or {}, "knee", reading.quality((knee or {}).get("loss")), KNEE)
+    return trace and _styled(trace, {"symbol": "star", "size": 18}, place)
 
 
 def _teacher(reading: Reading, objective: str) -> Figure | None:
-    marker = {"symbol": "diamond", "size": 14, "color": TEACHER}
-    return _named(reading, objective, reading.teacher or None, "teacher", marker)
+    trace = _landmark(reading, objective, reading.teacher, "teacher", reading.teacher_quality, TEACHER)
+    return trace and _styled(trace, {"symbol": "diamond", "size": 14}, "middle left")
+
+
+def _landmark(
+    reading: Reading, objective: str, entry: Entry, label: str, quality: float | None, colour: str
+) -> Figure | None:
+    """One named mark; its colour is also that of its label."""
+    latency = reading.latency(entry, objective).ms
+    if latency is None or quality is None:
+        return None
+    trace = scatter([latency], [quality], label, {"color": colour, "line": OUTLINE})
+    text = {"mode": "markers+text", "text": [f"<b>{label}</b>  "], "textfont": {"color": colour}}
+    return trace | text | {"hovertext": [_hover(reading, entry, objective)]}
+
+
+def _styled(trace: Figure, marker: Figure, place: str) -> Figure:
+    return trace | {"marker": trace["marker"] | marker, "textposition": place}
 
 
 def _steps(reading: Reading, objective: str) -> Figure | None:
@@ -203,7 +210,8 @@ def _mark_limits(layout: Figure, reading: Reading, objective: str, limit: float 
         style = {"color": colour, "dash": "dash", "width": 1.5}
         shape = {"type": "line", "x0": x, "x1": x, "y0": 0, "y1": 1, "yref": "paper", "layer": "below", "line": style}
         # plotly wants the logarithm of an annotation's place on a log axis, but not of a shape's
-        place = {"x": math.log10(x), "y": 0.02, "yref": "paper", "xanchor": "right", "yanchor": "bottom"}
+        side = {"y": 0.02, "yanchor": "bottom"} if reading.agreement else {"y": 0.98, "yanchor": "top"}
+        place = side | {"x": math.log10(x), "yref": "paper", "xanchor": "right"}
         note = {"text": text, "showarrow": False, "textangle": -90, "font": {"color": colour, "size": 12}}
         layout.setdefault("shapes", []).append(shape)
         layout.setdefault("annotations", []).append(place | note)

@@ -36,7 +36,7 @@ p{margin:0 0 12px;max-width:78ch}.lead{color:var(--muted);font-size:1.02rem}
 .tile span{color:var(--muted);font-size:.84rem;display:block;line-height:1.4}
 section{padding:22px 24px;margin-bottom:16px;min-width:0}section>p{color:var(--muted);font-size:.94rem}
 .pair{display:grid;grid-template-columns:repeat(2,minmax(0,1fr));gap:0 16px}.pair section{display:flex;
-flex-direction:column}.pair figure,.pair .empty{margin-top:auto}
+flex-direction:column}.pair figure{margin-top:auto}.pair .empty{margin:auto 0}
 figure{margin:0}.chart{height:400px}.chart.tall{height:520px}
 .scroll{overflow-x:auto;margin:0 -24px;padding:0 24px}.scroll:focus-visible,a:focus-visible,summary:focus-visible
 {outline:2px solid var(--accent);outline-offset:2px}
@@ -54,7 +54,7 @@ a{color:var(--accent)}small{color:var(--muted)}
 font-size:.74rem;font-weight:650}
 summary{cursor:pointer;font-weight:600;font-size:1.15rem;letter-spacing:-.01em}
 summary+*{margin-top:12px}td.bar{width:45%;padding-right:0}.bar i{display:block;height:9px;border-radius:5px;
-background:var(--accent);min-width:2px}.empty{padding:24px 0;text-align:center;color:var(--muted)}
+background:var(--accent);min-width:2px}.empty{padding:24px 0;max-width:none;text-align:center;color:var(--muted)}
 footer{color:var(--muted);font-size:.84rem;text-align:center;padding-top:12px}
 @media(max-width:860px){.pair{grid-template-columns:minmax(0,1fr)}}
 @media(max-width:640px){main{padding:24px 12px 40px}section{padding:16px}.scroll{margin:0 -16px;padding:0 16px}
@@ -82,7 +82,8 @@ SCRIPT = """
         layout.font.size = 11;
         layout.margin = {l: 46, r: 8, t: 30, b: 44};
       }
-      const config = {responsive: true, displaylogo: false, modeBarButtons: [["toImage", "zoom2d", "pan2d", "resetScale2d"]]};
+      const modeBarButtons = [["toImage", "zoom2d", "pan2d", "resetScale2d"]];
+      const config = {responsive: true, displaylogo: false, modeBarButtons};
       if (narrow) config.displayModeBar = false;
       Plotly.react(document.getElementById(id), data, layout, config);
     }

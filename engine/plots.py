@@ -22,6 +22,7 @@ ACCENT, KNEE, TEACHER, LIMIT, POINT = (
     "var(--point)",
 )
 BAND = "var(--band)"
+OUTLINE = {"width": 1.5, "color": "var(--card)"}
 
 
 def interval(readings: Sequence[Latency], skip_measured: bool, colour: str) -> Figure:

@@ -56,7 +56,7 @@ class Speedup:
     """How many times faster than the teacher, and what both sides of the ratio are."""
 
     ratio: float
-    kind: str  # "measured", "predicted" or "mixed"
+    kind: str  # "measured", "predicted" or "partly predicted"
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Reading:
     @property
     def quality_name(self) -> str:
         """The name of what `quality` returns."""
-        return str(self.result.get("quality") or "loss")
+        return str(self.result.get("quality") or "loss").replace("mlm ", "MLM ", 1)
 
     @property
     def latencies(self) -> tuple[str, ...]:
@@ -128,7 +128,7 @@ class Reading:
             return Speedup(other.measured / own.measured, "measured")
         if own.predicted and other.predicted:
             return Speedup(other.predicted / own.predicted, "predicted")
-        return Speedup(other.ms / own.ms, "mixed") if own.ms and other.ms else None
+        return Speedup(other.ms / own.ms, "partly predicted") if own.ms and other.ms else None
 
     def target(self, objective: str) -> Entry:
         """The serving target of a latency objective, or an empty one."""

@@ -66,9 +66,11 @@ def headline(result: Mapping[str, Any]) -> str:
     at = "" if quality is None else f" at {quality:.2f} {reading.quality_name}"
     speedup, latency = reading.speedup(knee), reading.latency(knee)
     name = short_name(knee)
+    name = name[:1].upper() + name[1:]
     if speedup:
-        verb = "is predicted to be" if speedup.kind == "predicted" else "is"
-        return f"{name} {verb} {speedup.ratio:.1f}× faster than the teacher{at}"
+        verb = "is" if speedup.kind == "measured" else "is predicted to be"
+        faster = f"{speedup.ratio:.1f}× faster than" if speedup.ratio > 1 else f"{1 / speedup.ratio:.1f}× slower than"
+        return f"{name} {verb} {faster} the teacher{at}"
     return f"{name} answers in {milliseconds(latency.ms)} ms{at}" if latency.ms else f"{name} is the choice{at}"
 
 
@@ -88,11 +90,9 @@ def final_table(result: Mapping[str, Any]) -> Table:
     for column in ("parameters", *_latency_columns(reading), reading.quality_name):
         table.add_column(Text(column), justify="right")
     for member in reading.front:
-        knee = reading.is_knee(member)
-        name = f"{'★ ' if knee else ''}{member.get('key')}"
-        quality = score(reading.quality(member.get("loss")))
-        cells = [name, shape(member, genes), *_table_numbers(reading, member), quality]
-        table.add_row(*(Text(cell) for cell in cells), style="bold" if knee else "")
+        cells = [f"{'★ ' if reading.is_knee(member) else ''}{member.get('key')}", shape(member, genes)]
+        cells += [*_table_numbers(reading, member), score(reading.quality(member.get("loss")))]
+        table.add_row(*(Text(cell) for cell in cells), style="bold" if reading.is_knee(member) else "")
     if reading.teacher:
         cells = ["teacher", DASH, *_table_numbers(reading, reading.teacher), score(reading.teacher_quality)]
         table.add_row(*(Text(cell) for cell in cells), style="dim")
@@ -138,7 +138,8 @@ def _header(reading: Reading) -> str:
     size = f" ({count(teacher.get('parameters'))} parameters)" if teacher.get("parameters") else ""
     states = [trial.get("state") for trial in reading.trials]
     failed = f", {states.count('failed')} failed" if "failed" in states else ""
-    lead = f"Teacher {teacher.get('name') or 'unknown'}{size}. {states.count('complete')} trials completed{failed}."
+    done = _counted(states.count("complete"), "trial")
+    lead = f"Teacher {teacher.get('name') or 'unknown'}{size}. {done} completed{failed}."
     for i, objective in enumerate(reading.latencies):
         words = _target_words(reading, objective)
         lead += f" Latency{f' {i + 1}' if len(reading.latencies) > 1 else ''}: {words}." if words else ""
@@ -156,6 +157,10 @@ def _target_words(reading: Reading, objective: str) -> str:
     words += [str(serving[name]) for name in ("dtype", "mode", "phase") if serving.get(name)]
     words += [f"{serving['threads']} threads"] if serving.get("threads") else []
     return ", ".join(words)
+
+
+def _counted(amount: int, noun: str) -> str:
+    return f"{amount} {noun}{'' if amount == 1 else 's'}"
 
 
 def _tiles(reading: Reading) -> str:
@@ -196,8 +201,8 @@ def _latency_section(reading: Reading, objective: str, name: str, figures: Mappi
     floor = number(reading.target(objective).get("noise_floor"))
     text = ""
     if error:
-        text = f"Over {error.count} measured students the median error is {percent(error.median)}, the worst "
-        text += f"{percent(error.worst)}; {percent(error.within_tenth)} lie within the 10\u00a0% band"
+        text = f"Over {_counted(error.count, 'measured student')} the median error is {percent(error.median)}, "
+        text += f"the worst {percent(error.worst)}; {percent(error.within_tenth)} lie within the 10\u00a0% band"
         held = error.inside_interval
         text += "" if held is None else f" and {percent(held)} of the intervals hold their measurement"
         text += "."
@@ -231,9 +236,8 @@ def _surrogate_words(reading: Reading) -> str:
     )
     words += f" {', '.join(facts)}." if facts else ""
     if number(ranks.get("spearman")) is not None:
-        words += (
-            f" Short against full training ranks {ranks.get('pairs')} students with Spearman {ranks['spearman']:.2f}"
-        )
+        pairs = _counted(ranks.get("pairs") or 0, "student")
+        words += f" Short against full training of {pairs}: Spearman {ranks['spearman']:.2f}"
         words += f", Kendall {ranks['kendall']:.2f}." if number(ranks.get("kendall")) is not None else "."
     return words + (f" {ranks['note']}" if ranks.get("note") else "")
 

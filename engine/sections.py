@@ -53,16 +53,11 @@ def trials(reading: Reading) -> str:
         return ""
     genes = reading.genes()
     causes = any(trial.get("cause") for trial in reading.trials)
-    words = [
-        "#",
-        "Student",
-        " / ".join(GENE_WORDS.get(gene, gene) for gene in genes),
-        "State",
-        "Source",
-        _name(reading),
-    ]
+    shapes = " / ".join(GENE_WORDS.get(gene, gene) for gene in genes) or "Architecture"
+    words = ["#", "Student", shapes, "State", "Source", _name(reading)]
     words += [f"{word}{mark}" for mark in _marks(reading) for word in ("Predicted ms", "Measured ms")]
-    heads = [_head(word) for word in (*words, "Tokens", "Time")] + ([_head("Cause", "text")] if causes else [])
+    words += ["Tokens", "Time"] + (["Cause"] if causes else [])
+    heads = [_head(word, "text" if word in ("Student", "Cause") else "") for word in words]
     rows = [_trial_row(reading, trial, genes, causes) for trial in reading.trials]
     few = len(rows) <= 40
     return folded(f"All {len(rows)} trials" if len(rows) > 1 else "The only trial", _table(heads, rows, "Trials"), few)
@@ -108,7 +103,8 @@ def _student_row(reading: Reading, member: Entry, genes: Sequence[str]) -> str:
 
 
 def _trial_row(reading: Reading, trial: Entry, genes: Sequence[str], causes: bool) -> str:
-    cells = [_cell(trial.get("number", DASH)), f"<td><code>{html.escape(str(trial.get('key')))}</code></td>"]
+    key = f"<code>{html.escape(str(trial.get('key') or DASH))}</code>"
+    cells = [_cell(trial.get("number", DASH)), f'<td class="text">{key}</td>']
     cells += [_cell(shape(trial, genes)), _cell(trial.get("state") or DASH), _cell(trial.get("source") or DASH)]
     cells.append(_cell(score(reading.quality(trial.get("loss")))))
     for objective in reading.latencies:

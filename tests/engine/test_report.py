@@ -236,7 +236,7 @@ def test_headline_says_what_was_found(result: Result) -> None:
     assert headline(result) == expected
     assert expected in "".join(Page(render(result)).text)
     assert "is predicted to be" in headline(unmeasured(result))
-    assert "mlm loss" in headline(sparse(result, "mlm"))
+    assert "MLM loss" in headline(sparse(result, "mlm"))
 
 
 HOSTILE = """</script><script>alert(1)</script><img src=x onerror="alert('2')">&amp;"""
