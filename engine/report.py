@@ -222,7 +222,7 @@ def _progress_section(reading: Reading, figures: Mapping[str, Any]) -> str:
 
 def _surrogate_section(reading: Reading, figures: Mapping[str, Any]) -> str:
     label = "Chart: leave-one-out predictions against measured quality"
-    body = chart("calibration", figures, label, "Too few trials to check the surrogate yet.")
+    body = chart("calibration", figures, label, "This result holds no check of the surrogate.")
     return section("How well quality is foreseen", _surrogate_words(reading), body)
 
 
@@ -235,11 +235,13 @@ def _surrogate_words(reading: Reading) -> str:
         [f"interval coverage {percent(surrogate['coverage'])}"] if number(surrogate.get("coverage")) is not None else []
     )
     words += f" {', '.join(facts)}." if facts else ""
-    if number(ranks.get("spearman")) is not None:
-        pairs = _counted(ranks.get("pairs") or 0, "student")
-        words += f" Short against full training of {pairs}: Spearman {ranks['spearman']:.2f}"
-        words += f", Kendall {ranks['kendall']:.2f}." if number(ranks.get("kendall")) is not None else "."
-    return words + (f" {ranks['note']}" if ranks.get("note") else "")
+    note = str(ranks.get("note") or "")
+    if number(ranks.get("spearman")) is None:
+        return words + (f" Short against full training: {note}." if note else "")
+    pairs = _counted(ranks.get("pairs") or 0, "student")
+    words += f" Short against full training of {pairs}: Spearman {ranks['spearman']:.2f}"
+    words += f", Kendall {ranks['kendall']:.2f}" if number(ranks.get("kendall")) is not None else ""
+    return f"{words} ({note})." if note else f"{words}."
 
 
 def _curves_section(figures: Mapping[str, Any]) -> str:

@@ -296,6 +296,12 @@ def test_empty_states_say_what_is_missing(result: Result) -> None:
     assert "latency-0" not in figures_of(render(unmeasured(result)))
 
 
+def test_rank_fidelity_is_told_with_its_note(result: Result) -> None:
+    assert "full training of 6 students: Spearman 0.93, Kendall 0.80." in render(result)
+    result["rank_fidelity"] = {"spearman": None, "kendall": None, "pairs": 1, "note": "fewer than 3 students have both"}
+    assert "Short against full training: fewer than 3 students have both." in render(result)
+
+
 def test_not_a_number_is_a_dash_not_a_broken_page(result: Result) -> None:
     result["front"][0] |= {"loss": math.nan, "parameters": math.inf, "latency_ms": {"predicted": -1.0, "measured": 0.0}}
     result["hypervolume_trace"][2] = math.nan
