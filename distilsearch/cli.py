@@ -1,0 +1,334 @@
+"""The command line: parse, call, print. The roof of the house; nothing imports it.
+
+Heavy libraries are imported inside the commands, so that `--help` answers at once.
+"""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .errors import DistilSearchError, InputError
+from .operators import Serving
+
+if TYPE_CHECKING:
+    from .architecture import Architecture
+    from .engine.result import Result
+    from .progress import Progress
+    from .space import SearchSpace
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    help="Find the distilled students of a teacher that are best in quality and serving latency.",
+)
+tables = typer.Typer(no_args_is_help=True, help="Latency tables: list, show, check, merge.")
+app.add_typer(tables, name="tables")
+
+Device = Annotated[str, typer.Option(help="cpu, or auto for the best one that is there")]
+Store = Annotated[Path | None, typer.Option(help="Folder of tables; default: the one shared by all runs")]
+Batch = Annotated[int, typer.Option(help="Sequences served at once")]
+Sequence = Annotated[int, typer.Option(help="Tokens a sequence")]
+Dtype = Annotated[str, typer.Option(help="float32 or bfloat16")]
+Threads = Annotated[int | None, typer.Option(help="Threads; default: all cores")]
+RunFile = Annotated[Path, typer.Argument(help="The run file, TOML", show_default=False)]
+RunFolder = Annotated[Path, typer.Argument(help="The folder of a run", show_default=False)]
+TableName = Annotated[str, typer.Argument(help="Device name, or fingerprint of a table")]
+Genes = Annotated[list[str], typer.Argument(help="Genes, such as layers=2 width=384", show_default=False)]
+Folder = Annotated[Path | None, typer.Option(help="The run's folder; default: runs/NAME")]
+
+
+def main() -> None:
+    """Run the command line; errors raised on purpose are one line and an exit code."""
+    try:
+        app()
+    except DistilSearchError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("interrupted; the same command continues", file=sys.stderr)
+        sys.exit(130)
+
+
+@app.command()
+def quickstart(
+    trials: Annotated[int, typer.Option(help="Students to distil")] = 12,
+    folder: Folder = None,
+) -> None:
+    """Search students of a real teacher on this CPU: ten minutes, nothing to download."""
+    from .engine.quickstart import quickstart_run
+    from .engine.run import search as run_search
+
+    with _progress() as progress:
+        result = run_search(quickstart_run(trials), folder, progress)
+    _show(result)
+
+
+@app.command()
+def search(run_file: RunFile, folder: Folder = None) -> None:
+    """Search as RUN_FILE says; called again, it continues."""
+    from .engine.config import Run
+    from .engine.run import search as run_search
+
+    run = Run.read(run_file)
+    with _progress() as progress:
+        result = run_search(run, folder, progress)
+    _show(result)
+
+
+@app.command()
+def profile(
+    space: Annotated[Path | None, typer.Option(help="Run file whose space to cover; default: the quickstart's")] = None,
+    device: Device = "auto",
+    store: Store = None,
+    batch: Batch = 1,
+    sequence: Sequence = 128,
+    dtype: Dtype = "float32",
+    threads: Threads = None,
+    mode: Annotated[str, typer.Option(help="eager or compile")] = "eager",
+    budget: Annotated[float | None, typer.Option(help="Seconds to spend at most")] = None,
+) -> None:
+    """Build or extend the latency table of a device; needs no teacher and no text."""
+    from . import profiling
+
+    serving = Serving(batch=batch, sequence=sequence, dtype=dtype, threads=threads, mode=mode)
+    asked = _space(space)
+    with _progress() as progress:
+        table = profiling.profile(asked, device, serving, store, budget, progress)
+    _print_table(table)
+
+
+@app.command()
+def predict(
+    genes: Genes,
+    space: Annotated[Path | None, typer.Option(help="Run file that names the family")] = None,
+    device: Device = "auto",
+    store: Store = None,
+    batch: Batch = 1,
+    sequence: Sequence = 128,
+    dtype: Dtype = "float32",
+    threads: Threads = None,
+) -> None:
+    """Predict the latency of one architecture from the device's table."""
+    from . import profiling
+    from .errors import TableError
+    from .lowering import parameter_count
+    from .predictors.latency import LatencyPredictor
+
+    architecture = _architecture(genes, space)
+    table = profiling.find_table(device, store)
+    if table is None:
+        raise TableError(f"there is no latency table of {device!r} yet; make one with `distilsearch profile`")
+    serving = Serving(batch=batch, sequence=sequence, dtype=dtype, threads=threads)
+    p = LatencyPredictor.fit(table).predict([architecture], serving)
+    print(f"{p.mean_ms[0]:.3f} ms, 90 % interval {p.lower_ms[0]:.3f} to {p.upper_ms[0]:.3f} ms ({p.tier[0]})")
+    print(f"{parameter_count(architecture):,} parameters, key {architecture.key}")
+
+
+@app.command()
+def measure(run_folder: RunFolder) -> None:
+    """Measure the front of a finished run on this machine, where it is one of the run's targets."""
+    from rich.console import Console
+
+    from .engine.remeasure import remeasure
+    from .engine.report import final_table
+
+    with _progress() as progress:
+        data = remeasure(run_folder, progress)
+    Console().print(final_table(data))
+
+
+@app.command()
+def report(run_folder: RunFolder) -> None:
+    """Write report.html of a run again, and print its table."""
+    from rich.console import Console
+
+    from .engine.remeasure import read_result
+    from .engine.report import final_table, write_report
+
+    data = read_result(run_folder)
+    write_report(data, run_folder / "report.html")
+    Console().print(final_table(data))
+    print(run_folder / "report.html")
+
+
+@app.command()
+def distill(
+    genes: Genes,
+    teacher: Annotated[str, typer.Option(help="Folder, hub name, or quickstart")],
+    text: Annotated[list[str], typer.Option(help="Files, folders, a datasets name, or python-docs")],
+    out: Annotated[Path, typer.Option(help="Folder of the student")],
+    tokens: Annotated[int, typer.Option(help="Tokens to train on")] = 2_000_000,
+    seed: Annotated[int, typer.Option(help="Seed")] = 0,
+) -> None:
+    """Distil one architecture; called again after an interruption, it continues."""
+    from .distill.data import load_text
+    from .distill.recipes import default_recipe
+    from .distill.teacher import load_teacher
+    from .distill.training import distill_student
+
+    loaded = load_teacher(teacher)
+    blocks = load_text(text, loaded)
+    architecture = _member(genes, loaded.facts)
+    checkpoint = out.with_name(f".{out.name}.checkpoint")
+    with _progress() as progress:
+        student = distill_student(
+            loaded,
+            architecture,
+            blocks,
+            default_recipe(loaded.kind),
+            tokens,
+            seed,
+            folder=checkpoint,
+            progress=progress,
+        )
+    student.save(out)
+    print(f"{student.tokens:,} tokens in {student.seconds:.0f} s, held-out loss {student.loss:.4f}: {out}")
+
+
+@tables.command("list")
+def tables_list(store: Store = None) -> None:
+    """Every table of the store."""
+    from . import profiling
+
+    for folder in profiling.all_tables(store):
+        table = profiling.LatencyTable.read(folder)
+        model = table.meta.device.get("model", "unknown device")
+        print(f"{folder.parent.name}/{folder.name}  {model}  {len(table.operators)} operators")
+
+
+@tables.command("show")
+def tables_show(table: TableName = "auto", store: Store = None) -> None:
+    """What one table holds, and how noisy it is."""
+    _print_table(_found(table, store))
+
+
+@tables.command("check")
+def tables_check(table: TableName = "auto", store: Store = None) -> None:
+    """Read one table whole: hashes, schema, values."""
+    found = _found(table, store)
+    print(f"{found.folder} is sound: {len(found.operators)} operators, {len(found.models)} models")
+
+
+@tables.command("merge")
+def tables_merge(sources: Annotated[list[Path], typer.Argument(help="Folders of tables")], store: Store = None) -> None:
+    """Add the rounds of other tables to those of the store."""
+    from . import profiling
+
+    for merged in profiling.merge(sources, store):
+        _print_table(merged)
+
+
+# What commands share
+
+
+def _found(name: str, store: Path | None) -> Any:
+    from . import profiling
+    from .errors import TableError
+
+    table = profiling.find_table(name, store)
+    if table is None:
+        raise TableError(f"there is no latency table of {name!r}; make one with `distilsearch profile`")
+    return table
+
+
+def _space(run_file: Path | None) -> "SearchSpace":
+    from .engine.config import Run
+    from .engine.quickstart import quickstart_run
+    from .families import family
+
+    run = Run.read(run_file) if run_file else quickstart_run()
+    return family(run.space.family).space(run.space.genes)
+
+
+def _architecture(genes: list[str], run_file: Path | None) -> "Architecture":
+    from .engine.config import Run
+    from .families import family
+
+    kind = family(Run.read(run_file).space.family if run_file else "bert")
+    return _only(kind.space(_parsed(genes)))
+
+
+def _member(genes: list[str], facts: Any) -> "Architecture":
+    from .families import family
+
+    return _only(family(facts.family).space(_parsed(genes), facts))
+
+
+def _only(space: "SearchSpace") -> "Architecture":
+    """The one architecture that named genes fix; what is left open takes its first valid choice."""
+    return space.decode(space.grid(limit=1_000_000)[:1])[0]
+
+
+def _parsed(genes: list[str]) -> dict[str, tuple[Any, ...]]:
+    pairs = [gene.partition("=") for gene in genes]
+    for name, equals, value in pairs:
+        if not (name and equals and value):
+            raise InputError(f"expected genes as name=value, such as layers=2; got {name + equals + value!r}")
+    return {name: (int(value) if value.isdigit() else value,) for name, _, value in pairs}
+
+
+def _print_table(table: Any) -> None:
+    from collections import Counter
+
+    meta = table.meta
+    print(f"{table.folder}\n{meta.device.get('model', 'unknown device')}")
+    kinds = Counter(row.operator.kind for row in table.operators)
+    print(f"{len(table.operators)} operators: " + ", ".join(f"{n} {kind}" for kind, n in sorted(kinds.items())))
+    peaks = ", ".join(f"{value / 1e9:.0f} GFLOP/s {dtype}" for dtype, value in meta.peak_flops.items())
+    print(f"{len(table.models)} whole models; peak {peaks}; bandwidth {meta.bandwidth / 1e9:.1f} GB/s")
+    print(
+        f"noise floor {meta.noise_floor:.1%}; models take {1 + meta.additivity_error:.2f} x the sum of their operators"
+    )
+
+
+def _show(result: "Result") -> None:
+    from rich.console import Console
+
+    from .engine.report import final_table
+
+    Console().print(final_table(result.data))
+    print(result.folder / "report.html")
+
+
+@contextmanager
+def _progress() -> Iterator["Progress"]:
+    """A bar for each kind of work, on a terminal; a line now and then elsewhere."""
+    if not sys.stderr.isatty():
+        yield _lines()
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+        tasks: dict[str, Any] = {}
+
+        def report(what: str, done: float, total: float) -> None:
+            if what not in tasks or (done == 0 and bars.tasks[tasks[what]].finished):
+                tasks[what] = bars.add_task(what, total=total)
+            bars.update(tasks[what], completed=done, total=total, visible=done < total)
+
+        yield report
+
+
+def _lines() -> Callable[[str, float, float], None]:
+    import time
+
+    last: dict[str, float] = {}
+
+    def report(what: str, done: float, total: float) -> None:
+        now = time.monotonic()
+        if done >= total or now - last.get(what, -1e9) > 15:
+            last[what] = now
+            print(f"{what}: {done:g} of {total:g}", file=sys.stderr, flush=True)
+
+    return report
+
+
+if __name__ == "__main__":
+    main()

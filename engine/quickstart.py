@@ -1,0 +1,27 @@
+"""The quickstart: a run on a real teacher and real text, with nothing to download when it runs."""
+
+from .config import Run
+
+TRIALS = 12
+
+
+def quickstart_run(trials: int = TRIALS, seed: int = 0) -> Run:
+    """The run of `distilsearch quickstart`: all-MiniLM-L6-v2, Python's documentation, this CPU."""
+    return Run.parse(
+        {
+            "name": "quickstart",
+            "teacher": "quickstart",
+            "text": ["python-docs"],
+            "trials": trials,
+            "seed": seed,
+            "space": {
+                "family": "bert",
+                "layers": [1, 2, 3, 4, 6],
+                "width": [128, 192, 256, 320, 384],
+                "heads": [4, 6, 8, 12],
+                "ffn": [256, 384, 512, 768, 1024, 1536],
+            },
+            "train": {"device": "cpu", "flash_tokens": 160_000, "final_tokens": 600_000},
+            "target": [{"device": "cpu", "serving": {"batch": 1, "sequence": 128}}],
+        }
+    )

@@ -1,0 +1,126 @@
+"""The machines students are to be served on: a table, a predictor, and measurements where the machine is this one.
+
+A target that is not this machine is named by the fingerprint of its table; its latencies stay predictions until
+`distilsearch measure` runs there.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from distilsearch import profiling
+from distilsearch.architecture import Architecture
+from distilsearch.errors import InputError
+from distilsearch.operators import Serving
+from distilsearch.predictors.latency import LatencyPredictor
+from distilsearch.profiling.device import DEVICES
+from distilsearch.profiling.table import LatencyTable
+from distilsearch.progress import Progress
+from distilsearch.space import SearchSpace
+
+from .config import Run, TargetSection
+from .executors import Worker
+from .objectives import Known
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Latency of one student on one target, in ms; `measured` is None where it was only predicted."""
+
+    predicted: float
+    lower: float
+    upper: float
+    measured: float | None = None
+
+    @property
+    def best(self) -> float:
+        """What is known best: the measurement, else the prediction."""
+        return self.predicted if self.measured is None else self.measured
+
+
+@dataclass
+class Target:
+    """One serving target of a run. `objective` names it: `latency_ms`, then `latency_ms_2` and so on."""
+
+    objective: str
+    section: TargetSection
+    serving: Serving
+    table: LatencyTable | None = None
+    predictor: LatencyPredictor | None = None
+    _measured: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def local(self) -> bool:
+        """Whether this machine is the target."""
+        return self.section.device in (*DEVICES, "auto")
+
+    def check(self) -> None:
+        """Refuse a device that is not here, or a machine nobody has profiled, or a damaged table."""
+        if self.local:
+            profiling.open_device(self.section.device).regime(self.serving)
+            profiling.find_table(self.section.device)
+        elif profiling.find_table(self.section.device) is None:
+            raise InputError(
+                f"there is no table of the device {self.section.device!r}; run `distilsearch profile` on that machine"
+                " and copy its folder into the tables folder"
+            )
+
+    def profile(self, worker: Worker, run: Run, facts: dict[str, Any], progress: Progress) -> None:
+        """Time what the table lacks (nothing, when all is known), and fit the predictor."""
+        if self.local:
+            section = {"device": self.section.device, "serving": self.serving.to_json(), "store": None}
+            asked = {"family": run.space.family, "genes": run.space.genes, "facts": facts, **section}
+            self.table = LatencyTable.read(Path(worker.call("profile", asked, progress)))
+        else:
+            self.table = profiling.find_table(self.section.device)
+        assert self.table is not None
+        self.predictor = LatencyPredictor.fit(self.table)
+
+    def known(self, space: SearchSpace) -> Known:
+        """The objective of this target: certain but for the predictor's own spread."""
+        assert self.predictor is not None
+        compiled = self.predictor.compile(space, self.serving)
+        limit = self.section.latency_ms
+        return Known(self.objective, compiled, at_most=limit, spread=compiled.spread, upper=compiled.upper)
+
+    def measure(self, worker: Worker, architectures: Sequence[Architecture], progress: Progress) -> None:
+        """Measure whole models in a child process and learn from them; nothing on a machine that is elsewhere."""
+        if not self.local or not architectures:
+            return
+        asked = [a.to_json() for a in architectures]
+        conditions = {"device": self.section.device, "serving": self.serving.to_json(), "store": None}
+        found = worker.call("measure", {"architectures": asked, **conditions}, progress)
+        for architecture, measured in zip(architectures, found, strict=True):
+            if measured["status"] in ("ok", "noisy"):
+                self._measured[architecture.key] = measured["seconds_p10"] * 1e3
+
+    def knows(self, architecture: Architecture) -> bool:
+        """Whether nothing is left to measure of an architecture here."""
+        return not self.local or architecture.key in self._measured
+
+    def recall(self, architecture: Architecture, measured_ms: float | None) -> float | None:
+        """Take over an earlier measurement of this run, if there is one, and return it."""
+        if measured_ms is not None:
+            self._measured[architecture.key] = measured_ms
+        return measured_ms
+
+    def learn(self, architecture: Architecture) -> None:
+        """Let the intervals adapt to a student that was chosen and has been measured."""
+        measured = self._measured.get(architecture.key)
+        if measured is not None and self.predictor is not None:
+            self.predictor.observe(architecture, self.serving, measured)
+
+    def latency(self, architecture: Architecture) -> Latency:
+        """What is predicted and measured of an architecture."""
+        assert self.predictor is not None
+        p = self.predictor.predict([architecture], self.serving)
+        measured = self._measured.get(architecture.key)
+        return Latency(float(p.mean_ms[0]), float(p.lower_ms[0]), float(p.upper_ms[0]), measured)
+
+
+def targets_of(run: Run) -> list[Target]:
+    """The targets of a run, not yet profiled."""
+    names = ["latency_ms", *(f"latency_ms_{i}" for i in range(2, len(run.target) + 1))]
+    pairs = zip(names, run.target, strict=True)
+    return [Target(name, section, section.conditions) for name, section in pairs]

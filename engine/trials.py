@@ -1,0 +1,144 @@
+"""Finished trials, kept by content and shared by all runs.
+
+A trial is keyed by everything that its quality depends on: teacher weights, tokenizer, text, recipe with its
+tokens, seed and precision, and the architecture. What it is served on is not part of the key, so a search for
+another device, serving or limit starts from every student that was ever distilled the same way.
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from distilsearch.architecture import Architecture
+from distilsearch.home import trials_folder, write_atomically
+from distilsearch.progress import Progress
+
+if TYPE_CHECKING:
+    from distilsearch.distill.data import Text
+    from distilsearch.distill.recipes import Recipe
+    from distilsearch.distill.teacher import Teacher
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Context:
+    """What the quality of a student depends on, but for its architecture."""
+
+    teacher: str
+    tokenizer: str
+    text: str
+    recipe: str
+    tokens: int
+    seed: int
+    precision: str
+
+    def key(self, architecture: Architecture) -> str:
+        """The content key of one trial: a sha256."""
+        facts = asdict(self) | {"architecture": architecture.to_json()}
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a finished trial leaves. `curve`: pairs of tokens seen and held-out loss."""
+
+    key: str
+    architecture: Architecture
+    context: Context
+    loss: float
+    parameters: int
+    tokens: int
+    seconds: float
+    curve: tuple[tuple[int, float], ...] = ()
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def student(self) -> Path:
+        """The folder of the stock checkpoint."""
+        return trial_folder(self.key) / "student"
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON."""
+        plain = {"schema": SCHEMA, "architecture": self.architecture.to_json(), "context": asdict(self.context)}
+        return vars(self) | plain
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> "Record":
+        """The inverse of `to_json`."""
+        parts = {k: v for k, v in data.items() if k != "schema"}
+        parts["architecture"] = Architecture.from_json(data["architecture"])
+        parts["context"] = Context(**data["context"])
+        parts["curve"] = tuple((int(t), float(v)) for t, v in data["curve"])
+        return cls(**parts)
+
+
+def trial_folder(key: str) -> Path:
+    """Where the trial of a content key lives."""
+    return trials_folder() / key
+
+
+def find(key: str) -> Record | None:
+    """The finished trial of a content key, if there is one and its student is still there."""
+    path = trial_folder(key) / "trial.json"
+    try:
+        data = json.loads(path.read_text())
+    except (OSError, json.JSONDecodeError):
+        return None
+    if data.get("schema") != SCHEMA or not (path.parent / "student" / "config.json").exists():
+        return None
+    return Record.from_json(data)
+
+
+def matching(context: Context) -> Iterator[Record]:
+    """All finished trials of a context, in the order of their keys."""
+    for folder in sorted(trials_folder().iterdir()):
+        record = find(folder.name)
+        if record is not None and record.context == context:
+            yield record
+
+
+def distil(
+    teacher: "Teacher",
+    text: "Text",
+    architecture: Architecture,
+    recipe: "Recipe",
+    context: Context,
+    cache_limit: int,
+    progress: Progress,
+) -> Record:
+    """Distil one student and keep it; a trial that was interrupted goes on where its checkpoint stands."""
+    from distilsearch.distill.training import distill_student
+
+    key = context.key(architecture)
+    folder = trial_folder(key)
+    student = distill_student(
+        teacher,
+        architecture,
+        text,
+        recipe,
+        budget_tokens=context.tokens,
+        seed=context.seed,
+        precision=context.precision,
+        folder=folder / "checkpoint",
+        cache_limit=cache_limit,
+        progress=progress,
+    )
+    student.save(folder / "student")
+    record = Record(
+        key=key,
+        architecture=architecture,
+        context=context,
+        loss=student.loss,
+        parameters=student.parameters,
+        tokens=student.tokens,
+        seconds=student.seconds,
+        curve=tuple(student.curve),
+    )
+    write_atomically(folder / "trial.json", json.dumps(record.to_json(), indent=1))
+    shutil.rmtree(folder / "checkpoint", ignore_errors=True)
+    return record
