@@ -13,6 +13,7 @@ from distilsearch.progress import Progress, silent
 from distilsearch.space import SearchSpace
 
 from . import rounds
+from .alarms import suspects
 from .clock import Clock, Measured, SystemClock
 from .device import Device, open_device
 from .plan import MOST_OPERATORS, Case, Floats, Plan, make_plan, missing
@@ -56,12 +57,14 @@ def profile(
     table = _read(folder)
     if table and not _waiting(table, opened, probes).cases and not _waiting(table, opened, plan).cases:
         return table
+    until = np.inf if budget_seconds is None else start + budget_seconds
     with file_lock(folder.parent / MACHINE_LOCK):
         sweep = Sweep(opened, folder, np.random.default_rng(seed), ticking, progress)
         sweep.run(_waiting(_read(folder), opened, probes).cases)
         waiting = _waiting(_read(folder), opened, plan)  # another process may have measured while we waited
         progress(_announced(waiting, opened, _read(folder)), 0, len(waiting.cases))
-        sweep.run(waiting.cases, np.inf if budget_seconds is None else start + budget_seconds)
+        sweep.run((*probes.cases, *waiting.cases), until)
+        sweep.run(_suspect(LatencyTable.read(folder), opened, waiting), until)
     return LatencyTable.read(folder)
 
 
@@ -113,6 +116,12 @@ def _waiting(table: LatencyTable | None, device: Device, plan: Plan) -> Plan:
         if not times.usable or times.rounds >= LEAST_ROUNDS
     }
     return missing(plan, lambda case: (case.kind, case.signature, device.regime(case.serving)) in done)
+
+
+def _suspect(table: LatencyTable, device: Device, plan: Plan) -> list[Case]:
+    """The cases of a plan whose measurements raise an alarm."""
+    found = {(row.operator.signature, row.regime) for row in suspects(table)}
+    return [case for case in plan.cases if (case.signature, device.regime(case.serving)) in found]
 
 
 def _announced(plan: Plan, device: Device, table: LatencyTable | None) -> str:

@@ -4,6 +4,7 @@ Facts come from the system's own files and package metadata, so that finding a t
 """
 
 import contextlib
+import math
 import os
 import platform
 import time
@@ -26,8 +27,7 @@ ISA_FLAGS = ("avx2", "fma", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16",
 ARM_FLAGS = ("asimd", "asimddp", "bf16", "i8mm", "sve", "sve2")
 STACK_VARIABLES = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "MKL_CBWR", "OMP_PROC_BIND", "KMP_AFFINITY")
 DTYPES = ("float32", "bfloat16")
-PEAK_SIZE = 768
-PEAK_BATCH = 128
+PEAK_SHAPES = ((128, 256, 1024), (256, 512, 512), (512, 768, 768))
 COPY_ELEMENTS = 1 << 19
 SENTINEL_SIZE = 256
 
@@ -108,13 +108,10 @@ class CpuDevice:
         return Loop(lambda: a @ a)
 
     def probes(self, serving: Serving) -> tuple[Probe, ...]:
-        """The best product, a copy that stays in cache, and the smallest kernel."""
-        moved = 2 * COPY_ELEMENTS * 4
-        return (
-            Probe("peak", serving.dtype, flops=2 * PEAK_BATCH * PEAK_SIZE**2 * 4),
-            Probe("bandwidth", serving.dtype, bytes=moved),
-            Probe("launch", serving.dtype),
-        )
+        """Products of several shapes, of which the best counts, a copy that stays in cache, the smallest kernel."""
+        peaks = [Probe("peak", serving.dtype, flops=2 * m * k * n) for m, k, n in PEAK_SHAPES]
+        copy = Probe("bandwidth", serving.dtype, bytes=2 * COPY_ELEMENTS * 4)
+        return (*peaks, copy, Probe("launch", serving.dtype))
 
     def conditions(self) -> Mapping[str, float]:
         """Stolen time from /proc/stat and the clock from /proc/cpuinfo, where they are given."""
@@ -192,8 +189,8 @@ def _probe_call(probe: Probe) -> Callable[[], Any]:
 
     if probe.name == "peak":
         dtype = getattr(torch, probe.dtype)
-        a = torch.randn(PEAK_BATCH * 4, PEAK_SIZE).to(dtype)
-        b = torch.randn(PEAK_SIZE, PEAK_SIZE).to(dtype)
+        m, k, n = next(shape for shape in PEAK_SHAPES if 2 * math.prod(shape) == probe.flops)
+        a, b = torch.randn(m, k).to(dtype), torch.randn(n, k).to(dtype)
         return lambda: torch.nn.functional.linear(a, b)
     if probe.name == "bandwidth":
         source, target = torch.randn(COPY_ELEMENTS), torch.empty(COPY_ELEMENTS)

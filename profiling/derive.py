@@ -74,14 +74,16 @@ def measured(group: Group) -> Measured:
 
 
 def roofs(groups: Groups) -> dict[tuple[str, int], tuple[float, float, float]]:
-    """(peak FLOP/s, bytes/s, launch seconds) of each (dtype, threads) whose three probes were timed."""
+    """(peak FLOP/s, bytes/s, launch seconds) of each (dtype, threads) whose probes were timed."""
     found: dict[tuple[str, int], dict[str, float]] = {}
     for (kind, signature, regime), group in groups.items():
         if kind != "probe" or not group.seconds:
             continue
         probe, least = Probe.parse(signature), min(group.seconds)
         figures = {"peak": probe.flops / least, "bandwidth": probe.bytes / least, "launch": least}
-        found.setdefault((regime.dtype, regime.threads), {})[probe.name] = figures[probe.name]
+        known = found.setdefault((regime.dtype, regime.threads), {})
+        better = min if probe.name == "launch" else max
+        known[probe.name] = better(known.get(probe.name, figures[probe.name]), figures[probe.name])
     complete = {key: f for key, f in found.items() if len(f) == 3}
     return {key: (f["peak"], f["bandwidth"], f["launch"]) for key, f in complete.items()}
 

@@ -6,6 +6,8 @@ space, corners first; the predictor fills the gaps. Some whole models are added 
 between depths is the cost of a layer where it runs.
 """
 
+import itertools
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -25,10 +27,11 @@ MOST_OPERATORS = 400
 DEPTHS = (1, 2, 4)
 DEPTH_GENE = "layers"
 DRAWS = 1024
+MOST_COMBINATIONS = 8192
 PREPARE_SECONDS = 0.05
 COMPILE_SECONDS = 6.0
 VISIT_SECONDS = 5e-3
-CALLS_A_VISIT = 4
+CALLS_A_VISIT = 6
 EAGER_PENALTY = 2.0
 
 Floats = npt.NDArray[np.float64]
@@ -67,7 +70,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Plan:
-    """Cases in the order of their value, without duplicates; `distinct` operators stand behind them."""
+    """Cases in the order of their value, without duplicates, chosen among `distinct` operators."""
 
     cases: tuple[Case, ...]
     distinct: int
@@ -105,7 +108,10 @@ def make_plan(
 
 
 def space_operators(space: SearchSpace, serving: Serving) -> list[Operator]:
-    """Every distinct operator of the valid architectures of a space, in the order of the model."""
+    """The distinct operators of the valid architectures of a space, in the order of the model.
+
+    All of them, unless a site has more than `MOST_COMBINATIONS` combinations of its genes.
+    """
     found: dict[Operator, None] = {}
     for site in family(space.family).sites(serving):
         for values in _allowed(space, site):
@@ -124,9 +130,20 @@ def _allowed(space: SearchSpace, site: Site) -> Iterable[tuple[Value, ...]]:
             met = (values for values in space.combinations(rule.reads) if rule.holds(*values))
             possible = {tuple(values[c] for c in columns) for values in met}
             rules.append(([site.reads.index(name) for name in shared], possible))
-    for values in space.combinations(site.reads):
+    for values in itertools.product(*_thinned(space, site)):
         if all(tuple(values[c] for c in columns) in possible for columns, possible in rules):
             yield values
+
+
+def _thinned(space: SearchSpace, site: Site) -> list[Sequence[Value]]:
+    """The choices of a site's genes; of very many combinations an even part, ends included, as only some are timed."""
+    choices: list[Sequence[Value]] = [space.parameters[space.column(name)].choices for name in site.reads]
+    while math.prod(map(len, choices)) > MOST_COMBINATIONS:
+        longest = max(range(len(choices)), key=lambda i: len(choices[i]))
+        kept = len(choices[longest]) // 2 + 1
+        places = np.linspace(0, len(choices[longest]) - 1, kept).round().astype(int)
+        choices[longest] = [choices[longest][i] for i in places]
+    return choices
 
 
 def whole_models(space: SearchSpace, serving: Serving, count: int) -> list[Architecture]:

@@ -22,7 +22,7 @@ LEAST_ROUNDS, MOST_ROUNDS = 8, 16
 TOLERANCE = 0.03
 FLUSH_SECONDS = 10.0
 HELD_BYTES = 2 << 30
-SENTINEL_CALLS = 2
+SENTINEL_CALLS = 3
 
 
 @dataclass
@@ -100,7 +100,7 @@ class Sweep:
                 continue
             self.progress("preparing", i, len(cases))
             self._prepare(timed)
-            committed += self.least * max(5e-3, 4 * timed.call_seconds)
+            committed += self.least * max(5e-3, 6 * timed.call_seconds)
         return done
 
     def _prepare(self, timed: Timed) -> None:
@@ -185,7 +185,7 @@ class Sweep:
 
 
 def _sentinel_seconds(sentinel: Prepared) -> float:
-    return sentinel.seconds(SENTINEL_CALLS) / SENTINEL_CALLS
+    return min(sentinel.seconds(1) for _ in range(SENTINEL_CALLS))
 
 
 def _chunks(cases: Sequence[Case], device: Device) -> Iterable[list[Case]]:

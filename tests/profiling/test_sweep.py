@@ -1,5 +1,6 @@
 """Sweeps on a fake device: they find the true times under disturbance, keep their budget and are resumed."""
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from distilsearch.architecture import Architecture
 from distilsearch.operators import Operator, Serving
 from distilsearch.profiling import LatencyTable, measure, profile, table_folder
 from distilsearch.profiling import rounds as files
+from distilsearch.profiling.alarms import suspects
 from distilsearch.space import SearchSpace
 
 Fake = Callable[..., Any]
@@ -57,7 +59,7 @@ def test_only_what_is_new_is_measured(space: SearchSpace, serving: Serving, stor
     known = profile(space, first, serving, store, models=0, clock=first.clock)
     new = Operator.parse("norm(batch=1,norm=layer,residual=1,sequence=8,width=48)")
     table = profile([space, new], second, serving, store, models=0, clock=second.clock)
-    assert second.prepared == [new]
+    assert [work for work in second.prepared if isinstance(work, Operator)] == [new]
     assert len(table.operators) == len(known.operators) + 1
 
 
@@ -155,3 +157,25 @@ def test_several_servings_share_a_table(space: SearchSpace, store: Path, make_fa
     table = profile(space, device, servings, store, clock=device.clock, models=1)
     assert {row.regime.threads for row in table.operators} == {1, 2, 4}
     assert {row.serving.batch for row in table.models} == {1, 4}
+
+
+def test_alarms_are_measured_again(space: SearchSpace, serving: Serving, store: Path, make_fake: Fake) -> None:
+    """An operator far slower than larger ones gets more rounds than the rest; what is right then stands."""
+    device = make_fake()
+    start = device.clock.now()
+    device.disturbed = lambda now: now - start < 1.0
+    table = profile(space, device, serving, store, models=0, clock=device.clock)
+    assert not suspects(table)
+    worse = dataclasses.replace(table.operators[0].measured, seconds_p10=1e-9)
+    damaged = dataclasses.replace(table.operators[0], measured=worse)
+    assert suspects(dataclasses.replace(table, operators=(damaged, *table.operators[1:]))) == [damaged]
+    linear = max((r for r in table.operators if r.operator.kind == "linear"), key=lambda r: r.flops)
+    small = min((r for r in table.operators if r.operator.kind == "linear"), key=lambda r: r.flops)
+    slow = dataclasses.replace(linear.measured, seconds_p10=10 * linear.measured.seconds_p10)
+    odd = dataclasses.replace(small, measured=slow)
+    same_words = dataclasses.replace(linear, operator=widened(small.operator))
+    assert odd in suspects(dataclasses.replace(table, operators=(odd, same_words)))
+
+
+def widened(operator: Operator) -> Operator:
+    return Operator("linear", {**operator.sizes, "outputs": 10 * int(operator.sizes["outputs"])})
