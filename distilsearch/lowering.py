@@ -7,13 +7,12 @@ only once per combination of the genes it reads: `tabulate` turns it into a few 
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from .architecture import Architecture
+from .families import family
 from .operators import Operator, Serving
 from .space import Codes, SearchSpace
 
@@ -21,23 +20,10 @@ FloatArray = npt.NDArray[np.float64]
 TABLE_LIMIT = 1 << 16
 
 
-@dataclass(frozen=True)
-class Site:
-    """A place in a model where an operator stands.
-
-    `operator(*values)` and `repeats(*values)` are called with the values of the genes `reads`, in that order.
-    """
-
-    name: str
-    reads: tuple[str, ...]
-    operator: Callable[..., Operator]
-    repeats: Callable[..., int] = lambda *values: 1
-
-
 def operators(architecture: Architecture, serving: Serving) -> list[tuple[Operator, int]]:
     """The distinct operators of one model, each with how often it runs; in the order of the model."""
     counts: dict[Operator, int] = {}
-    for site in _sites(architecture.family, serving):
+    for site in family(architecture.family).sites(serving):
         values = [architecture[name] for name in site.reads]
         if repeats := site.repeats(*values):
             operator = site.operator(*values)
@@ -66,7 +52,7 @@ def tabulate(
     Returns:
         A function from codes (n, d) to sums (n, k).
     """
-    sites = _sites(space.family, serving)
+    sites = family(space.family).sites(serving)
     rows = [[(v, s.repeats(*v)) for v in space.combinations(s.reads)] for s in sites]
     placed = [
         [(s.operator(*v), r) if r else None for v, r in site_rows] for s, site_rows in zip(sites, rows, strict=True)
@@ -116,10 +102,3 @@ def _spread(space: SearchSpace, names: Sequence[str], values: FloatArray, union:
     for name, column in zip(union, grids, strict=True):
         codes[:, space.column(name)] = column
     return values[space.indices(codes, names)]
-
-
-def _sites(family_name: str, serving: Serving) -> tuple[Site, ...]:
-    from .families import family  # families describe themselves with sites: the import runs upwards only here
-
-    sites: Any = family(family_name).sites(serving)
-    return tuple(sites)

@@ -23,7 +23,7 @@ GROWING = ("trials",)  # what a later call may raise without becoming another ru
 class Section(BaseModel):
     """A table of the run file: frozen, and strict about keys."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
 
 class SpaceSection(BaseModel):

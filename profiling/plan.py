@@ -16,8 +16,9 @@ import numpy.typing as npt
 
 from distilsearch.architecture import Architecture, Value
 from distilsearch.families import family
-from distilsearch.lowering import Site, operators, parameter_count, tabulate
+from distilsearch.lowering import operators, parameter_count, tabulate
 from distilsearch.operators import Operator, Serving
+from distilsearch.sites import Site
 from distilsearch.space import SearchSpace
 
 from .device import Probe, Work

@@ -9,8 +9,8 @@ from typing import Any, Protocol
 
 from ..architecture import Architecture, Value
 from ..errors import unknown
-from ..lowering import Site
 from ..operators import Serving
+from ..sites import Site
 from ..space import SearchSpace
 
 

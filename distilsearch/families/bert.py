@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..architecture import Architecture, Value
 from ..errors import InputError, unknown
-from ..lowering import Site
 from ..operators import Operator, Serving, Size
+from ..sites import Site
 from ..space import Constraint, Parameter, SearchSpace
 
 if TYPE_CHECKING:
