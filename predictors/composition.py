@@ -2,10 +2,10 @@
 
 Operators do not add up: in a model they find other data in the caches, run between other kernels, and the host pays
 for every call. The correction is kept linear in sums over operators, so that it folds into look-up tables, and non-
-negative, so that more work never takes less time. Its prior is the plain sum: each coefficient shrinks towards a
-common factor, and that factor towards 1. With no measured model the prior answers, with three mainly the common
-factor is learnt, with twenty the groups come apart. Relative errors are weighted, not seconds, and outliers are
-down-weighted (Huber).
+negative, so that more work never takes less time. Its prior is a little more than the plain sum: each coefficient
+shrinks towards a common factor, and that factor towards 1. With no measured model the prior answers, with three
+mainly the common factor is learnt, with twenty the groups come apart. Relative errors are weighted, not seconds,
+and outliers are down-weighted (Huber).
 
     S_g   sum of the operator seconds of group g            N   number of operator calls
     w     seconds of moving all weights once                g   common factor, shrunk towards 1
@@ -39,7 +39,7 @@ GROUPS = {
 }
 SUMS = ("matrix", "attention", "pointwise", "ends", "head")
 COLUMNS = (*SUMS, "weights", "calls", "model")
-PRIOR = np.array([1.0, 1.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0])
+PRIOR = np.array([1.1, 1.2, 1.1, 1.2, 1.1, 0.0, 1.0, 10.0])  # what eager models take more than their operators
 SPREAD = np.array([0.25, 0.35, 0.5, 0.5, 0.25, 0.3, 3.0, 20.0])  # standard deviation of each coefficient
 COMMON_SPREAD = 0.4
 NOISE = 0.03
@@ -72,7 +72,7 @@ class Composition:
 
     @classmethod
     def prior(cls) -> "Composition":
-        """The plain sum of operators."""
+        """What is assumed of models when none was measured."""
         return cls(tuple(PRIOR.tolist()))
 
     @classmethod
@@ -95,20 +95,19 @@ class Composition:
             weights = np.minimum(1.0, HUBER / np.maximum(off, 1e-9))
         return cls(tuple(solution.tolist()), len(measured), min(1.0, float((measured / least).min())))
 
-    def per_operator(self, columns: FloatArray, least: FloatArray, scales: FloatArray) -> FloatArray:
-        """Figures (n, 3) of n operators that add up to a model's: seconds, scale-weighted and least seconds."""
+    def per_operator(self, columns: FloatArray, least: FloatArray, spread: FloatArray) -> FloatArray:
+        """Figures (n, 3) of n operators that add up to a model's: seconds, seconds x log spread, least seconds."""
         value = columns @ np.asarray(self.coefficients)
-        return np.stack([value, value * scales, least * self.floor], axis=1)
+        return np.stack([value, value * spread, least * self.floor], axis=1)
 
     def finish(self, totals: FloatArray, launch: float) -> tuple[FloatArray, FloatArray]:
-        """From summed figures (n, 3): seconds (n,) of whole models, and the scale (n,) of their intervals.
+        """From summed figures (n, 3): seconds (n,) of whole models, and the log spread (n,) that operators cause.
 
-        The scale is the mean of the operators' scales, weighted with their shares of the latency.
+        The spread is the mean of the operators' own, weighted with their shares of the latency: operators of one kind
+        err together.
         """
-        fixed = self.coefficients[-1] * launch
-        value = totals[:, 0] + fixed
-        scale = (totals[:, 1] + fixed) / value
-        return np.maximum(value, totals[:, 2]), scale
+        value = totals[:, 0] + self.coefficients[-1] * launch
+        return np.maximum(value, totals[:, 2]), totals[:, 1] / value
 
     def scaled(self, factor: float) -> "Composition":
         """The same composition on a machine that takes `factor` times as long."""

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from distilsearch.architecture import Architecture
 from distilsearch.errors import InputError
-from distilsearch.lowering import tabulate
+from distilsearch.lowering import operators, tabulate
 from distilsearch.operators import Operator, Serving
 from distilsearch.profiling.table import LatencyTable, ModelRow
 from distilsearch.space import Codes, SearchSpace
@@ -60,6 +60,7 @@ class CompiledLatency:
     composition: Composition
     launch: float
     intervals: Intervals
+    within: float
 
     def __call__(self, codes: Codes) -> FloatArray:
         """Mean latency (n,) in ms."""
@@ -77,8 +78,8 @@ class CompiledLatency:
         out = np.empty(len(codes))
         for start in range(0, len(codes), CHUNK):
             totals = self.table(codes[start : start + CHUNK])
-            mean, scale = self.composition.finish(totals, self.launch)
-            out[start : start + CHUNK] = figure(mean * MS, scale)
+            mean, spread = self.composition.finish(totals, self.launch)
+            out[start : start + CHUNK] = figure(mean * MS, _scale(spread, self.within))
         return out
 
 
@@ -105,14 +106,15 @@ class LatencyPredictor:
     ) -> "LatencyPredictor":
         """From a latency table and further measured whole models of the same device.
 
-        A table without operator rows is used for its ceilings alone. `level` is the share of measurements that the
-        intervals shall hold. Raises `TableError` where the table holds no usable peak, or models of other regimes.
+        A table without operator rows is used for its ceilings alone. Measured models of regimes or operators that the
+        table lacks say nothing of the rest and are left aside. `level` is the share of measurements that the intervals
+        shall hold. Raises `TableError` where the table holds no usable peak.
         """
         machine = source.machine(table)
         model = OperatorModel.fit(source.samples(table, machine), source.ceilings(table), seed)
-        rows = [row for row in (*table.models, *models) if row.measured.usable]
-        seconds = np.array([row.measured.seconds_p10 for row in rows])
         empty = cls(model, {}, Intervals.fit([], [], level), machine)
+        rows = [row for row in (*table.models, *models) if row.measured.usable and empty._covers(row)]
+        seconds = np.array([row.measured.seconds_p10 for row in rows])
         return empty._fitted([row.architecture for row in rows], [row.serving for row in rows], seconds)
 
     def predict(self, architectures: Sequence[Architecture], serving: Serving) -> Prediction:
@@ -132,7 +134,8 @@ class LatencyPredictor:
     def compile(self, space: SearchSpace, serving: Serving) -> CompiledLatency:
         """The same latency as a function of codes, a million and more a second; `TableError` as in `predict`."""
         table = tabulate(space, serving, lambda distinct: self._figures(distinct, serving))
-        return CompiledLatency(table, self._composition(serving), self._launch(serving), self.intervals)
+        composed, launch = self._composition(serving), self._launch(serving)
+        return CompiledLatency(table, composed, launch, self.intervals, self.within)
 
     def calibrate(
         self, architectures: Sequence[Architecture], serving: Serving, measured_ms: ArrayLike
@@ -173,6 +176,12 @@ class LatencyPredictor:
 
         return load(Path(folder))
 
+    def _covers(self, row: ModelRow) -> bool:
+        """Whether the table has what a measured model is made of."""
+        setting = self.setting(row.serving)
+        known = not self.model.samples or setting in self.model.settings
+        return known and not self.model.missing([o for o, _ in operators(row.architecture, row.serving)], setting)
+
     def _composition(self, serving: Serving) -> Composition:
         return self.compositions.get((self.setting(serving), serving.phase), Composition.prior())
 
@@ -184,33 +193,32 @@ class LatencyPredictor:
         setting = self.setting(serving)
         estimates = self.model.estimate(distinct, setting)
         columns = composition.columns(distinct, estimates.seconds, self.model.ceilings, setting)
-        scales = self.model.scales(self.within)[estimates.tier]
-        return self._composition(serving).per_operator(columns, estimates.least, scales)
+        return self._composition(serving).per_operator(columns, estimates.least, estimates.spread)
 
     def _finished(self, lowered: Lowered, serving: Serving) -> tuple[FloatArray, FloatArray]:
         """Mean (n,) in ms and interval scale (n,)."""
         totals = lowered.sums(self._figures(lowered.distinct, serving))
-        mean, scale = self._composition(serving).finish(totals, self._launch(serving))
-        return mean * MS, scale
+        mean, spread = self._composition(serving).finish(totals, self._launch(serving))
+        return mean * MS, _scale(spread, self.within)
 
     def _fitted(
         self, architectures: Sequence[Architecture], servings: Sequence[Serving], seconds: FloatArray
     ) -> "LatencyPredictor":
         """Compositions and intervals fitted to measured models (n,), with the present ones as their prior."""
         keys = [(self.setting(serving), serving.phase) for serving in servings]
-        fitted, residuals, shares = dict(self.compositions), [np.empty(0)], [np.empty((0, len(TIERS)))]
+        fitted, residuals, spreads = dict(self.compositions), [np.empty(0)], [np.empty(0)]
         for key in dict.fromkeys(keys):
             own = [index for index, other in enumerate(keys) if other == key]
             sums = self._sums([architectures[i] for i in own], [servings[i] for i in own])
             centre, groups = self.compositions.get(key), [architectures[i].key for i in own]
             fitted[key] = Composition.fit(sums.columns, sums.least, seconds[own], centre)
             residuals.append(composition.left_out(sums.columns, sums.least, seconds[own], groups, centre))
-            shares.append(sums.shares)
+            spreads.append(sums.spread)
         pooled = np.concatenate(residuals)
         # the median absolute deviation, so that models of badly predicted operators do not set it
         typical = 1.4826 * float(np.median(np.abs(pooled))) if len(pooled) > 2 else WITHIN
         within = min(max(typical, self.machine.noise_floor, LEAST_WITHIN), MOST_WITHIN)
-        scales = np.concatenate(shares) @ self.model.scales(within)
+        scales = _scale(np.concatenate(spreads), within)
         floor = max(self.machine.noise_floor, 1e-3)
         intervals = Intervals.fit(pooled, scales, self.intervals.level, floor=floor)
         return LatencyPredictor(self.model, fitted, intervals, self.machine, within)
@@ -222,21 +230,27 @@ class LatencyPredictor:
             setting, lowered = self.setting(serving), Lowered.of([architecture], serving)
             estimates = self.model.estimate(lowered.distinct, setting)
             columns = composition.columns(lowered.distinct, estimates.seconds, self.model.ceilings, setting)
-            tiers = np.eye(len(TIERS))[estimates.tier] * estimates.seconds[:, None]
-            total = lowered.sums(np.hstack([columns, estimates.least[:, None], tiers]))[0]
+            own = np.stack([estimates.least, estimates.seconds, estimates.seconds * estimates.spread], axis=1)
+            total = lowered.sums(np.hstack([columns, own]))[0]
             total[len(COLUMNS) - 1] = self._launch(serving)
             rows.append(total)
         table, k = np.asarray(rows), len(COLUMNS)
-        return _Sums(table[:, :k], table[:, k], table[:, k + 1 :] / table[:, k + 1 :].sum(axis=1, keepdims=True))
+        return _Sums(table[:, :k], table[:, k], table[:, k + 2] / table[:, k + 1])
 
 
 @dataclass(frozen=True)
 class _Sums:
-    """Of n models: `columns` (n, k) and `least` (n,) in seconds, `shares` (n, 4) of the tiers in their time."""
+    """Of n models: `columns` (n, k) and `least` (n,) in seconds, log `spread` (n,) that their operators cause."""
 
     columns: FloatArray
     least: FloatArray
-    shares: FloatArray
+    spread: FloatArray
+
+
+def _scale(spread: FloatArray, within: float) -> FloatArray:
+    """Interval scale (n,) >= 1: what operators add to the spread that models of measured ones have anyway."""
+    scale: FloatArray = np.hypot(1.0, spread / within)
+    return scale
 
 
 def _positive(values: ArrayLike, n: int) -> FloatArray:

@@ -68,7 +68,7 @@ def load(folder: Path) -> "LatencyPredictor":
         samples = tuple(Sample(Operator.parse(o), settings[at], t) for o, at, t in content["operators"])
         laws = {(settings[at], kind): Law((a, b, c), floor) for at, kind, a, b, c, floor in content["laws"]}
         booster = _trees(folder, content["trees_sha256"])
-        model = OperatorModel(ceilings, samples, laws, booster, content["spread"])
+        model = OperatorModel(ceilings, samples, laws, booster, dict(content["spreads"]))
         compositions = {
             (settings[entry["setting"]], entry["phase"]): Composition.from_json(entry)
             for entry in content["compositions"]
@@ -87,7 +87,7 @@ def _model_json(predictor: "LatencyPredictor") -> dict[str, Any]:
     return {
         "settings": [vars(setting) for setting in settings],
         "ceilings": [[dtype, threads, *roof] for (dtype, threads), roof in model.ceilings.roofs.items()],
-        "spread": model.spread,
+        "spreads": model.spreads,
         "laws": [[at[s], kind, *law.coefficients, law.floor] for (s, kind), law in model.laws.items()],
         "compositions": [
             {"setting": at[setting], "phase": phase, **fitted.to_json()}

@@ -21,6 +21,7 @@ FloatArray = NDArray[np.float64]
 
 ROUNDS = (0, 10, 25, 50, 100, 150)
 FOLDS = 5
+UNVALIDATED = 0.3  # log spread of unmeasured operators where too few shapes were measured to tell
 PARAMETERS = {
     "objective": "reg:squarederror",
     "base_score": 0.0,
@@ -49,16 +50,22 @@ def correction(
     return factor
 
 
-def choose(samples: Sequence[Sample], ceilings: Ceilings, seed: int) -> tuple[int, float] | None:
-    """The number of trees with the least mean error on left-out shapes, and its root mean square error in logs.
+def choose(samples: Sequence[Sample], ceilings: Ceilings, seed: int) -> tuple[int, dict[str, float]]:
+    """The number of trees with the least mean error on left-out shapes, and the spread of each kind with them.
 
-    The mean of absolute errors decides, so that one odd operator does not choose for all; None below ten shapes.
+    A spread is a root mean square error in logs, shrunk towards UNVALIDATED where few operators tell; the mean of
+    absolute errors chooses, so that one odd operator does not choose for all. Below ten shapes: no trees.
     """
     residuals = left_out(samples, ceilings, seed)
     if residuals is None:
-        return None
+        return 0, dict.fromkeys((sample.operator.kind for sample in samples), UNVALIDATED)
     best = int(np.argmin(np.abs(residuals).mean(axis=1)))
-    return ROUNDS[best], float(np.sqrt((residuals[best] ** 2).mean()))
+    kinds = np.array([sample.operator.kind for sample in samples])
+    spreads = {}
+    for kind in np.unique(kinds).tolist():
+        squares = residuals[best, kinds == kind] ** 2
+        spreads[kind] = float(np.sqrt((squares.sum() + UNVALIDATED**2) / (len(squares) + 1)))
+    return ROUNDS[best], spreads
 
 
 def left_out(samples: Sequence[Sample], ceilings: Ceilings, seed: int = 0) -> FloatArray | None:

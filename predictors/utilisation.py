@@ -25,31 +25,36 @@ IntArray = NDArray[np.int64]
 
 TIERS = ("exact", "interpolated", "extrapolated", "analytic")
 EXACT, INTERPOLATED, EXTRAPOLATED, ANALYTIC = range(len(TIERS))
-UNVALIDATED = 0.3  # log spread of unmeasured operators where too few shapes were measured to tell
+WIDER = np.array([0.0, 1.0, 2.0, 4.0])  # by tier: how many times the left-out error of its kind a prediction errs
+LEAST_SPREAD = 0.02
 
 
 @dataclass(frozen=True)
 class Estimates:
-    """Per operator: `seconds` (n,), `least` (n,) seconds nothing goes below, `tier` (n,) index into TIERS."""
+    """Of n operators: `seconds`, `least` seconds they cannot go below, `tier` as index into TIERS, log `spread`.
+
+    The spread is what predicting an operator adds to the error of a model: 0 for measured ones.
+    """
 
     seconds: FloatArray
     least: FloatArray
     tier: IntArray
+    spread: FloatArray
 
 
 @dataclass
 class OperatorModel:
     """A fitted model of operator seconds.
 
-    `laws` are per (setting, kind); `booster` is None where trees do not help; `spread` is the root mean square log
-    error on left-out shapes.
+    `laws` are per (setting, kind); `booster` is None where trees do not help; `spreads` are the log errors of each kind
+    on left-out shapes.
     """
 
     ceilings: Ceilings
     samples: tuple[Sample, ...]
     laws: dict[tuple[Setting, str], Law]
     booster: xgb.Booster | None
-    spread: float
+    spreads: dict[str, float]
     exact: dict[tuple[Setting, str], float] = field(init=False)
     ranges: dict[tuple[Setting, tuple[str, ...]], FloatArray] = field(init=False)
 
@@ -62,38 +67,32 @@ class OperatorModel:
         """From measured operators, in any order; without any the law's prior answers and every tier is analytic."""
         samples = sorted(samples, key=lambda s: (s.operator.signature, str(s.setting)))
         laws = fit_laws(samples, ceilings)
-        rounds, spread = trees.choose(samples, ceilings, seed) or (0, UNVALIDATED)
+        rounds, spreads = trees.choose(samples, ceilings, seed)
         booster = trees.boost(samples, ceilings, laws, rounds, seed) if rounds else None
-        return cls(ceilings, tuple(samples), laws, booster, spread)
+        return cls(ceilings, tuple(samples), laws, booster, spreads)
 
     @property
     def settings(self) -> list[Setting]:
         """The settings that were measured, in a fixed order."""
         return sorted({setting for setting, _ in self.laws}, key=str)
 
-    def scales(self, within: float) -> FloatArray:
-        """Relative interval widths (4,) of the tiers: 1 for measured operators, strictly growing.
-
-        `within` is the log spread that whole models of measured operators have; what predicting an operator adds to
-        it is independent of it.
-        """
-        guessed = max(1.25, float(np.hypot(1.0, self.spread / within)))
-        return np.array([1.0, guessed, 2.0 * guessed, 4.0 * guessed])
-
     def check(self, operators: Sequence[Operator], setting: Setting) -> None:
         """Raise a `TableError` that names the regime or the kinds of operators which the table lacks."""
-        if not self.samples:
-            return
-        if setting not in self.settings:
+        if self.samples and setting not in self.settings:
             there = "; ".join(str(known) for known in self.settings)
             raise TableError(f"the latency table has no rows for {setting} (it has {there}): profile this regime")
-        known = {kind for at, kind in self.laws if at == setting}
-        missing = sorted({operator.kind for operator in operators} - known)
+        missing = self.missing(operators, setting)
         if missing:
+            known = {kind for at, kind in self.laws if at == setting}
             raise TableError(
                 f"the latency table has no operators of kind {', '.join(missing)} for {setting} "
                 f"(it has {', '.join(sorted(known))}): profile the space that needs them"
             )
+
+    def missing(self, operators: Sequence[Operator], setting: Setting) -> list[str]:
+        """The kinds among the operators that the table lacks under a setting; none without any measured operators."""
+        known = {kind for at, kind in self.laws if at == setting}
+        return sorted({operator.kind for operator in operators} - known) if self.samples else []
 
     def estimate(self, operators: Sequence[Operator], setting: Setting) -> Estimates:
         """Seconds of n operators under one setting; `TableError` for kinds or settings that the table lacks."""
@@ -106,7 +105,8 @@ class OperatorModel:
         tier = np.array([self._tier(operator, setting) for operator in operators], dtype=np.int64)
         for index in np.flatnonzero(tier == EXACT).tolist():
             value[index] = self.exact[setting, operators[index].signature]
-        return Estimates(value, np.minimum(least, value), tier)
+        kinds = [max(self.spreads.get(o.kind, trees.UNVALIDATED), LEAST_SPREAD) for o in operators]
+        return Estimates(value, np.minimum(least, value), tier, WIDER[tier] * np.asarray(kinds))
 
     def _tier(self, operator: Operator, setting: Setting) -> int:
         if (setting, operator.signature) in self.exact:

@@ -20,7 +20,7 @@ def models(n: int, rng: np.random.Generator) -> np.ndarray[Any, np.dtype[np.floa
     return typical * np.exp(spread * rng.standard_normal((n, len(COLUMNS))))
 
 
-def test_without_models_it_is_the_plain_sum() -> None:
+def test_without_models_the_prior_answers() -> None:
     fitted = Composition.fit(np.empty((0, len(COLUMNS))), np.empty(0), np.empty(0))
     assert fitted.coefficients == tuple(PRIOR)
 

@@ -247,6 +247,17 @@ def test_a_table_without_ceilings_is_refused(table: LatencyTable) -> None:
         LatencyPredictor.fit(bare)
 
 
+def test_models_of_what_the_table_lacks_are_left_aside(
+    toy: Any, space: SearchSpace, serving: Serving, table: LatencyTable
+) -> None:
+    mlm = family("bert").space({"layers": [2], "width": [128], "heads": [4], "ffn": [512], "head": ["mlm"]})
+    other = [replace(row, serving=replace(row.serving, threads=7)) for row in table.models]
+    more = replace(table, models=(*table.models, *toy.table(mlm, models=2).models, *other))
+    architectures = space.decode(draw(space, 11, 20))
+    a, b = (LatencyPredictor.fit(t).predict(architectures, serving).upper_ms for t in (table, more))
+    np.testing.assert_array_equal(a, b)
+
+
 def test_works_for_any_batch_and_length_in_range(toy: Any, space: SearchSpace) -> None:
     """Servings share one composition; a length between two profiled ones is interpolated."""
     tables = [toy.table(space, models=6, serving=Serving(batch=1, sequence=n, threads=2)) for n in (64, 256)]
