@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from distilsearch.architecture import Architecture, Value
 from distilsearch.families import family
-from distilsearch.lowering import operators, parameter_count, tabulate
+from distilsearch.lowering import flops, operators, parameter_count
 from distilsearch.operators import Operator, Serving
 from distilsearch.sites import Site
 from distilsearch.space import SearchSpace
@@ -27,7 +27,7 @@ from .model_case import model_signature
 MOST_OPERATORS = 400
 DEPTHS = (1, 2, 4)
 DEPTH_GENE = "layers"
-DRAWS = 1024
+DRAWS = 256
 MOST_COMBINATIONS = 8192
 PREPARE_SECONDS = 0.05
 COMPILE_SECONDS = 6.0
@@ -152,7 +152,7 @@ def whole_models(space: SearchSpace, serving: Serving, count: int) -> list[Archi
     if count < 1:
         return []
     codes = np.unique(space.sample(DRAWS, np.random.default_rng(0)), axis=0)
-    cost = tabulate(space, serving, lambda found: np.array([float(o.flops) for o in found]))(codes)[:, 0]
+    cost = [flops(architecture, serving) for architecture in space.decode(codes)]
     ranks = np.argsort(cost, kind="stable")
     picked = codes[ranks[((np.arange(count) + 0.5) / count * len(codes)).astype(int)]]
     return list(dict.fromkeys(a for row in picked for a in _depths(space, row)))
