@@ -43,6 +43,10 @@ class Clock(Protocol):
         """Seconds since 1970."""
         ...
 
+    def sleep(self, seconds: float) -> None:
+        """Let time pass."""
+        ...
+
 
 class SystemClock:
     """The clock of the operating system."""
@@ -54,6 +58,10 @@ class SystemClock:
     def epoch(self) -> float:
         """Seconds since 1970."""
         return time.time()
+
+    def sleep(self, seconds: float) -> None:
+        """Let time pass."""
+        time.sleep(seconds)
 
 
 @dataclass(frozen=True)

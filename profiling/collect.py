@@ -1,6 +1,6 @@
 """The two things a caller asks for: a table that covers a space, and the latency of given architectures."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -59,7 +59,8 @@ def profile(
         return table
     until = np.inf if budget_seconds is None else start + budget_seconds
     with file_lock(folder.parent / MACHINE_LOCK):
-        sweep = Sweep(opened, folder, np.random.default_rng(seed), ticking, progress)
+        rng = np.random.default_rng(seed)
+        sweep = Sweep(opened, folder, rng, ticking, progress, known=_sentinels(table))
         sweep.run(_waiting(_read(folder), opened, probes).cases)
         waiting = _waiting(_read(folder), opened, plan)  # another process may have measured while we waited
         progress(_announced(waiting, opened, _read(folder)), 0, len(waiting.cases))
@@ -81,22 +82,28 @@ def measure(
 ) -> list[Measured]:
     """The latency of whole models with random weights, in the order given, measured now and side by side.
 
-    The rounds are added to the device's table; what comes back is of this call's rounds alone, so that repeated
-    calls are repeated measurements. A model that the budget left no time for has the status `skipped`.
+    Models that do not settle in `rounds` rounds get up to as many more. All are added to the device's table; what
+    comes back is of this call's rounds alone, so that repeated calls are repeated measurements. A model that the
+    budget left no time for has the status `skipped`.
     """
     opened, ticking = open_device(device), clock or SystemClock()
     until = np.inf if budget_seconds is None else ticking.now() + budget_seconds
     cases = {a: Case(a, serving) for a in architectures}
     folder = table_folder(opened, store)
     with file_lock(folder.parent / MACHINE_LOCK):
-        sweep = Sweep(opened, folder, np.random.default_rng(seed), ticking, progress, rounds, rounds)
+        rng, known = np.random.default_rng(seed), _sentinels(_read(folder))
+        sweep = Sweep(opened, folder, rng, ticking, progress, rounds, 2 * rounds, known=known)
         timed = sweep.run(list(cases.values()), until)
-    found = {t.case.work: t.measured(sweep.baseline) for t in timed}
+    found = {t.case.work: t.measured(sweep.baseline(t.regime)) for t in timed}
     return [found[a] for a in architectures]
 
 
 def _read(folder: Path) -> LatencyTable | None:
     return LatencyTable.read(folder) if rounds.names(folder) else None
+
+
+def _sentinels(table: LatencyTable | None) -> Mapping[str, float]:
+    return table.meta.sentinel_seconds if table else {}
 
 
 def _probes(device: Device, servings: Sequence[Serving]) -> Plan:

@@ -58,12 +58,17 @@ def grouped(parts: Iterable[Rounds]) -> Groups:
 
 
 def _set_baselines(groups: Groups) -> None:
+    known = baselines(groups)
+    for (_, _, regime), group in groups.items():
+        group.baseline = known.get(regime.threads, math.nan)
+
+
+def baselines(groups: Groups) -> dict[int, float]:
+    """The undisturbed sentinel of each thread count, seconds."""
     sentinels: dict[int, list[float]] = {}
     for (_, _, regime), group in groups.items():
         sentinels.setdefault(regime.threads, []).extend(group.sentinels)
-    baselines = {threads: undisturbed(values) for threads, values in sentinels.items() if values}
-    for (_, _, regime), group in groups.items():
-        group.baseline = baselines.get(regime.threads, math.nan)
+    return {threads: undisturbed(values) for threads, values in sentinels.items() if values}
 
 
 def measured(group: Group) -> Measured:

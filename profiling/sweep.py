@@ -5,7 +5,7 @@ them is simply measured again. Two processes never time at once on one machine: 
 """
 
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from .plan import Case
 LEAST_ROUNDS, MOST_ROUNDS = 8, 16
 TOLERANCE = 0.03
 FLUSH_SECONDS = 10.0
+ROUND_SECONDS = 0.12
 HELD_BYTES = 2 << 30
 SENTINEL_CALLS = 3
 
@@ -49,7 +50,9 @@ class Timed:
 class Sweep:
     """One session of timing on a device, writing into a table's folder.
 
-    `tolerance`: cases whose fastest quiet rounds agree this closely after `least` rounds are done.
+    `tolerance`: cases whose fastest quiet rounds agree this closely after `least` rounds are done. `known`: the
+    undisturbed sentinel of each number of threads, from earlier sessions, so that a session that is disturbed from
+    beginning to end is told from a quiet one.
     """
 
     device: Device
@@ -60,6 +63,7 @@ class Sweep:
     least: int = LEAST_ROUNDS
     most: int = MOST_ROUNDS
     tolerance: float = TOLERANCE
+    known: Mapping[str, float] = field(default_factory=dict)
     session: str = field(default_factory=lambda: uuid.uuid4().hex[:16])
     _rows: list[rounds.Row] = field(default_factory=list)
     _flushed: float = 0.0
@@ -122,13 +126,15 @@ class Sweep:
         total = len(waiting) * self.least
         for number in range(self.most):
             if number >= self.least:
-                baseline = undisturbed(self._sentinels)
-                waiting = [t for t in waiting if not settled(t.seconds, t.sentinels, baseline, self.tolerance)]
+                waiting = [t for t in waiting if not self._settled(t)]
             if not waiting or (number and self.clock.now() > until):
                 break
             self._round(number, waiting, sentinel)
             done = (number + 1) * len(waiting) if number < self.least else total
             self.progress("timing", done, total)
+
+    def _settled(self, timed: Timed) -> bool:
+        return settled(timed.seconds, timed.sentinels, self.baseline(timed.regime), self.tolerance)
 
     def _round(self, number: int, waiting: Sequence[Timed], sentinel: Prepared) -> None:
         """Visit each case once, in random order; a row's sentinel is the slower one of before and after."""
@@ -143,6 +149,7 @@ class Sweep:
             timed.sentinels.append(max(before, after))
             fresh.append(self._row(timed, number, seconds, max(before, after)))
             before = after
+        self.clock.sleep(max(0.0, ROUND_SECONDS - (self.clock.now() - start)))  # few cases: spread in time all the same
         self._sentinels += [row.sentinel_seconds for row in fresh if row.sentinel_seconds]
         self._keep(fresh, before_round, self.clock.now() - start)
 
@@ -172,10 +179,10 @@ class Sweep:
             status=timed.status,
         )
 
-    @property
-    def baseline(self) -> float:
-        """The undisturbed sentinel of the regime timed last."""
-        return undisturbed(self._sentinels) if self._sentinels else float("nan")
+    def baseline(self, regime: Regime) -> float:
+        """The undisturbed sentinel of a regime: of this session, or of an earlier and quieter one."""
+        here = undisturbed(self._sentinels) if self._sentinels else np.inf
+        return min(here, self.known.get(str(regime.threads), np.inf))
 
     def flush(self) -> None:
         """Write the rounds held in memory as a file of their own."""

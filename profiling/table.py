@@ -23,7 +23,7 @@ from distilsearch.operators import Operator, Serving
 
 from . import rounds
 from .clock import Measured
-from .derive import Key, additivity_error, grouped, measured, noise_floor, roofs
+from .derive import Key, additivity_error, baselines, grouped, measured, noise_floor, roofs
 from .device import Facts, Regime
 from .model_case import parse_model
 
@@ -70,7 +70,8 @@ class TableMeta:
 
     `noise_floor` is the median relative difference of two measurements of half the rounds each;
     `additivity_error` the median of measured model / sum of its operators - 1 (NaN without models).
-    `roofs` keeps the roof of each "dtype/threads"; `peak_flops`, `bandwidth` and `launch_floor_seconds` the best.
+    `sentinel_seconds` is the undisturbed sentinel of each number of threads. `roofs` keeps the roof of each
+    "dtype/threads"; `peak_flops`, `bandwidth` and `launch_floor_seconds` the best.
     """
 
     schema: int
@@ -82,6 +83,7 @@ class TableMeta:
     noise_floor: float
     additivity_error: float
     collector: str
+    sentinel_seconds: Mapping[str, float] = field(default_factory=dict)
     roofs: Mapping[str, Roof] = field(default_factory=dict)
     hashes: Mapping[str, Any] = field(default_factory=dict)
 
@@ -157,6 +159,7 @@ def derived(parts: Iterable[rounds.Rounds], folder: Path | None = None) -> Laten
         noise_floor=noise_floor(groups),
         additivity_error=additivity_error(times),
         collector=rounds.COLLECTOR,
+        sentinel_seconds={str(threads): seconds for threads, seconds in baselines(groups).items()},
         roofs=best,
         hashes={"rounds": [part.name.removesuffix(".parquet") for part in parts]},
     )

@@ -31,6 +31,9 @@ class FakeClock:
     def epoch(self) -> float:
         return 1.7e9 + self.seconds
 
+    def sleep(self, seconds: float) -> None:
+        self.seconds += seconds
+
 
 @dataclass
 class FakeWork:

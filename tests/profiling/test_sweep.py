@@ -1,6 +1,8 @@
 """Sweeps on a fake device: they find the true times under disturbance, keep their budget and are resumed."""
 
 import dataclasses
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ import pytest
 
 from distilsearch.architecture import Architecture
 from distilsearch.operators import Operator, Serving
-from distilsearch.profiling import LatencyTable, measure, profile, table_folder
+from distilsearch.profiling import LatencyTable, measure, open_device, profile, table_folder
 from distilsearch.profiling import rounds as files
 from distilsearch.profiling.alarms import suspects
 from distilsearch.space import SearchSpace
@@ -179,3 +181,32 @@ def test_alarms_are_measured_again(space: SearchSpace, serving: Serving, store: 
 
 def widened(operator: Operator) -> Operator:
     return Operator("linear", {**operator.sizes, "outputs": 10 * int(operator.sizes["outputs"])})
+
+
+def test_a_session_disturbed_from_end_to_end_is_noisy(
+    space: SearchSpace, serving: Serving, store: Path, make_fake: Fake
+) -> None:
+    """The table remembers how fast the sentinel was when the machine was quiet."""
+    models = space.decode(space.sample(2, np.random.default_rng(0)))
+    quiet = make_fake()
+    assert measure(models, quiet, serving, store, clock=quiet.clock)[0].status == "ok"
+    loaded = make_fake(disturbed=lambda now: True)
+    again = measure(models, loaded, serving, store, clock=loaded.clock)
+    assert {times.status for times in again} == {"noisy"}
+    kept = {row.architecture: row.measured for row in LatencyTable.read(table_folder(loaded, store)).models}
+    assert kept[models[0]].seconds_p10 == pytest.approx(loaded.true_seconds(models[0], serving), rel=0.05)
+
+
+def test_two_processes_lose_nothing_and_measure_nothing_twice(store: Path) -> None:
+    code = (
+        "from distilsearch.families import family; from distilsearch.operators import Serving;"
+        "from distilsearch.profiling import profile;"
+        "genes = dict(layers=[1], width=[32], heads=[2], ffn=[64, 128], vocabulary=[100]);"
+        f"profile(family('bert').space(genes), 'cpu', Serving(sequence=8, threads=1), {str(store)!r}, models=0)"
+    )
+    running = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(2)]
+    assert [process.wait(timeout=120) for process in running] == [0, 0]
+    parts = files.read_all(table_folder(open_device("cpu"), store))
+    rows = [row for part in parts for row in part.rows.to_pylist() if row["kind"] == "operator"]
+    assert len({row["signature"] for row in rows}) == 10
+    assert len({(row["signature"], row["session"]) for row in rows}) == 10
