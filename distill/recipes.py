@@ -13,6 +13,8 @@ from distilsearch.errors import InputError, unknown
 
 from .losses import LOSSES
 
+EMBEDDING_MODES = ("none", "adapt", "all")
+
 
 @dataclass(frozen=True)
 class View:
@@ -33,12 +35,12 @@ class Recipe:
     name: str
     weights: tuple[tuple[str, float], ...]
     views: tuple[View, ...] = (View(),)
-    batch_tokens: int = 2048
+    batch_tokens: int = 1024
     learning_rate: float = 1e-3
     warmup: float = 0.1  # share of the steps; then a linear decay to zero
     weight_decay: float = 0.01
     clip: float = 1.0  # largest norm of a step's gradient
-    train_embeddings: bool = False  # the vocabulary's table; a short run sees too few of its words to gain
+    embeddings: str = "adapt"  # of the vocabulary's table, train "none", a map over it ("adapt"), or "all" of it
     layer: int = -1  # the teacher layer whose relations are learnt
     mask: float = 0.15  # share of tokens masked for masked-LM teachers
 
@@ -48,6 +50,8 @@ class Recipe:
                 raise unknown("loss", loss, LOSSES)
             if weight < 0:
                 raise InputError(f"the weight of loss {loss!r} must not be negative, got {weight}")
+        if self.embeddings not in EMBEDDING_MODES:
+            raise unknown("way to train embeddings", self.embeddings, EMBEDDING_MODES)
         if not self.views or not self.weights or self.batch_tokens < 1 or self.learning_rate <= 0:
             raise InputError("a recipe needs a loss, a view, a positive batch and a positive learning rate")
         if any(not 0 <= view.noise < 1 or view.length < 0 for view in self.views):
@@ -85,7 +89,7 @@ EMBEDDING = Recipe(
     views=(View(), View(32, 0.15), View(), View(16, 0.3)),
 )
 RELATION = Recipe(name="relation", weights=(("relation", 1.0), ("similarity", 10.0)))
-MLM = Recipe(name="mlm", weights=(("relation", 1.0), ("logits", 1.0)), learning_rate=5e-4, train_embeddings=True)
+MLM = Recipe(name="mlm", weights=(("relation", 1.0), ("logits", 1.0)), learning_rate=5e-4, embeddings="all")
 
 RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in (EMBEDDING, RELATION, MLM)}
 

@@ -25,6 +25,7 @@ from distilsearch.home import write_atomically
 from distilsearch.progress import Progress, silent
 
 from . import losses
+from .adapt import adapt, fold
 from .data import Text
 from .heldout import heldout_loss
 from .precision import autocast, resolve_precision
@@ -71,6 +72,7 @@ def distill_student(
         if path and now - saved > checkpoint_seconds:
             run.save(path, run.seconds + now - started)
             saved = now
+    fold(run.model)
     run.model.eval()
     seconds = run.seconds + time.monotonic() - started
     tokens = run.steps * run.step_tokens
@@ -91,6 +93,8 @@ def start(
     precision = resolve_precision(precision)
     targets = Targets(teacher, text, recipe, precision, cache_limit)
     model, basis = build_student(teacher, architecture, text, seed)
+    if recipe.embeddings == "adapt" and teacher.kind == "embedding":  # elsewhere the table is the output head too
+        adapt(model, teacher.model(), basis)
     content = [architecture.to_json(), recipe.to_json(), budget_tokens, seed, precision]
     content += [teacher.weights_sha256, text.sha256]
     key = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
@@ -103,7 +107,7 @@ def trainable(model: Any, recipe: Recipe) -> list[tuple[str, Tensor]]:
     """The parameters a recipe trains, by name; the others stop asking for gradients."""
     kept = []
     for name, parameter in model.named_parameters():
-        frozen = "pooler." in name or ("word_embeddings" in name and not recipe.train_embeddings)
+        frozen = "pooler." in name or ("word_embeddings.weight" in name and recipe.embeddings != "all")
         parameter.requires_grad_(not frozen)
         if not frozen:
             kept.append((name, parameter))

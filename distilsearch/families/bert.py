@@ -298,13 +298,14 @@ def _best(importance: Any, count: int) -> Any:
 
 
 def inherited_layers(rule: str, layers: int, depth: int) -> list[int]:
-    """The teacher layer that each student layer starts from.
+    """The teacher layer that each student layer starts from; "even" keeps the first and the last.
 
     >>> inherited_layers("even", 3, 6), inherited_layers("last", 3, 6)
-    ([0, 2, 4], [3, 4, 5])
+    ([0, 3, 5], [3, 4, 5])
     """
     if rule == "even":
-        return [i * depth // layers for i in range(layers)]
+        gaps = max(1, layers - 1)
+        return [(2 * i * (depth - 1) + gaps) // (2 * gaps) for i in range(layers)] if layers > 1 else [depth - 1]
     return [i + (depth - layers if rule == "last" else 0) for i in range(layers)]
 
 

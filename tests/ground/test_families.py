@@ -105,7 +105,7 @@ def test_bert_does_not_decode() -> None:
 
 
 def test_layers_are_inherited_in_order() -> None:
-    assert inherited_layers("even", 4, 12) == [0, 3, 6, 9]
+    assert inherited_layers("even", 4, 12) == [0, 4, 7, 11]
     assert inherited_layers("first", 2, 6) == [0, 1]
     assert inherited_layers("last", 2, 6) == [4, 5]
 
