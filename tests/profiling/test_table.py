@@ -19,7 +19,7 @@ from distilsearch.operators import Serving
 from distilsearch.profiling import LatencyTable, find_table, merge, profile, table_folder
 from distilsearch.profiling import rounds as files
 from distilsearch.profiling.device import Regime, fingerprint
-from distilsearch.profiling.table import META, MODELS, OPERATORS
+from distilsearch.profiling.restate import META, MODELS, OPERATORS
 from distilsearch.space import SearchSpace
 
 Fake = Callable[..., Any]
