@@ -9,9 +9,28 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .architecture import Architecture as Architecture
+    from .distill.data import load_text as load_text
+    from .distill.recipes import Recipe as Recipe
+    from .distill.student import Student as Student
+    from .distill.teacher import Teacher as Teacher
+    from .distill.teacher import load_teacher as load_teacher
+    from .distill.training import distill_student as distill_student
+    from .engine.config import Run as Run
+    from .engine.engine import Engine as Engine
+    from .engine.objectives import Expensive as Expensive
+    from .engine.objectives import Known as Known
+    from .engine.objectives import Outcome as Outcome
+    from .engine.result import Result as Result
+    from .engine.run import search as search
     from .errors import DistilSearchError as DistilSearchError
+    from .families import family as family
     from .operators import Operator as Operator
     from .operators import Serving as Serving
+    from .predictors.latency import LatencyPredictor as LatencyPredictor
+    from .predictors.latency import Prediction as Prediction
+    from .profiling.collect import measure as measure
+    from .profiling.collect import profile as profile
+    from .profiling.table import LatencyTable as LatencyTable
     from .space import Constraint as Constraint
     from .space import Parameter as Parameter
     from .space import SearchSpace as SearchSpace
@@ -21,11 +40,30 @@ __version__ = "0.1.0"
 _HOMES = {
     "Architecture": "architecture",
     "Constraint": "space",
+    "distill_student": "distill.training",
     "DistilSearchError": "errors",
+    "Engine": "engine.engine",
+    "Expensive": "engine.objectives",
+    "family": "families",
+    "Known": "engine.objectives",
+    "LatencyPredictor": "predictors.latency",
+    "LatencyTable": "profiling.table",
+    "load_teacher": "distill.teacher",
+    "load_text": "distill.data",
+    "measure": "profiling.collect",
     "Operator": "operators",
+    "Outcome": "engine.objectives",
     "Parameter": "space",
+    "Prediction": "predictors.latency",
+    "profile": "profiling.collect",
+    "Recipe": "distill.recipes",
+    "Result": "engine.result",
+    "Run": "engine.config",
+    "search": "engine.run",
     "SearchSpace": "space",
     "Serving": "operators",
+    "Student": "distill.student",
+    "Teacher": "distill.teacher",
 }
 
 __all__ = sorted(_HOMES)

@@ -109,6 +109,14 @@ class Ledger:
                 left.append(self._entry(trial))
         return left
 
+    def note(self, name: str, value: Any) -> None:
+        """Keep a fact of the whole run; plain JSON."""
+        self._storage.set_study_user_attr(self._study, name, value)
+
+    def noted(self, name: str) -> Any:
+        """A fact that was kept, or None."""
+        return self._storage.get_study_user_attrs(self._study).get(name)
+
     def _fetch(self, trial_id: int) -> Entry:
         return self._entry(self._storage.get_trial(trial_id))
 

@@ -11,7 +11,7 @@ from distilsearch.distill.recipes import recipe as recipe_named
 from distilsearch.distill.teacher import Teacher, load_teacher
 from distilsearch.errors import InputError, RunError, unknown
 from distilsearch.families import family
-from distilsearch.home import ensure_folder, file_lock, home, write_atomically
+from distilsearch.home import ensure_folder, home, write_atomically
 from distilsearch.space import SearchSpace
 
 from .config import Run
@@ -78,17 +78,15 @@ def prepare(run: Run, folder: Path) -> Prepared:
     recipe = default_recipe(teacher.kind) if run.train.recipe == "default" else recipe_named(run.train.recipe)
     text = load_text(run.text, teacher)
     _check_disk(run, folder, teacher)
+    write_atomically(folder / "run.toml", run.to_toml())  # only now: what was refused may be mended
     return Prepared(run, folder, teacher, text, space, recipe, targets)
 
 
 def _check_folder(run: Run, folder: Path) -> None:
-    """Refuse a folder of another run, or one that cannot be written; write down what is asked."""
-    ensure_folder(folder)
-    with file_lock(folder / ".lock"):
-        path = folder / "run.toml"
-        if path.exists():
-            run.check_same(Run.read(path))
-        write_atomically(path, run.to_toml())
+    """Refuse a folder of another run, or one that cannot be written."""
+    path = ensure_folder(folder) / "run.toml"
+    if path.exists():
+        run.check_same(Run.read(path))
 
 
 def _check_disk(run: Run, folder: Path, teacher: Teacher) -> None:

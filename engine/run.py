@@ -140,6 +140,8 @@ class Search:
         for record in trials.matching(self.context):
             if record.architecture not in present and self.prepared.space.contains(record.architecture):
                 self._tell(self._enter(None, record, "known"))
+        for target in self.targets:
+            target.measured.update((self.ledger.noted("measured") or {}).get(target.objective, {}))
 
     def _explore(self) -> None:
         """Distil and measure proposals until the asked number of trials has ended."""
@@ -221,22 +223,30 @@ class Search:
     # Finish
 
     def _measure_front(self) -> None:
-        """Measure until every member of the front is measured: a measurement may open the front to others."""
+        """Measure teacher and front side by side, once for a set of trials; the ledger keeps what came out.
+
+        A measurement may open the front to students not measured yet, so this goes on until none is left.
+        """
+        done = sum(e.state == "complete" for e in self.ledger.entries())
+        if self.ledger.noted("measured_after") == done:
+            return
         for target in self.targets:
-            while missing := [e.architecture for e in self._front() if not target.knows(e.architecture)]:
-                target.measure(self.meters[target.objective], missing, self.progress)
-                if not all(target.knows(a) for a in missing):
-                    break
+            meter, models = self.meters[target.objective], [self.teacher]
+            while models and target.local:
+                target.measure(meter, [*models, *(e.architecture for e in self._front())], self.progress)
+                models = [e.architecture for e in self._front() if not target.knows(e.architecture)]
+        self.ledger.note("measured", {t.objective: t.measured for t in self.targets})
+        self.ledger.note("measured_after", done)
 
     def _finish(self) -> None:
-        """Distil the chosen students fully; then measure the front and the teacher side by side."""
+        """Distil the chosen students fully."""
         front = self._front()
+        for entry in front:  # what another run has finished costs nothing
+            if (known := trials.find(self._final_context.key(entry.architecture))) is not None:
+                self.finals[entry.architecture.key] = known
         for i, entry in enumerate(chosen := self._chosen(front)):
             self.progress("finishing", i, len(chosen))
             self.finals[entry.architecture.key] = self._distil(entry.architecture, self.run.train.final_tokens)
-        for target in self.targets:
-            models = [self.teacher, *(e.architecture for e in front)]
-            target.measure(self.meters[target.objective], models, self.progress)
 
     def _front(self) -> list[Entry]:
         return results.front(self.ledger.entries(), self.targets)
@@ -248,6 +258,10 @@ class Search:
             return []
         knee = results.knee(front, self.targets, self.run.loss_at_most)
         return front if train.finish == "front" else [knee] if knee else []
+
+    @property
+    def _final_context(self) -> trials.Context:
+        return self.prepared.context(self.run.train.final_tokens)
 
     def record(self, entry: Entry) -> Record | None:
         """The finished trial of an entry, if it is still kept."""

@@ -41,14 +41,17 @@ class Latency:
 
 @dataclass
 class Target:
-    """One serving target of a run. `objective` names it: `latency_ms`, then `latency_ms_2` and so on."""
+    """One serving target of a run; `measured` holds ms by the key of the architecture.
+
+    `objective` names the target: `latency_ms`, then `latency_ms_2` and so on.
+    """
 
     objective: str
     section: TargetSection
     serving: Serving
     table: LatencyTable | None = None
     predictor: LatencyPredictor | None = None
-    _measured: dict[str, float] = field(default_factory=dict)
+    measured: dict[str, float] = field(default_factory=dict)
 
     @property
     def local(self) -> bool:
@@ -93,21 +96,21 @@ class Target:
         found = worker.call("measure", {"architectures": asked, **conditions}, progress)
         for architecture, measured in zip(architectures, found, strict=True):
             if measured["status"] in ("ok", "noisy"):
-                self._measured[architecture.key] = measured["seconds_p10"] * 1e3
+                self.measured[architecture.key] = measured["seconds_p10"] * 1e3
 
     def knows(self, architecture: Architecture) -> bool:
         """Whether nothing is left to measure of an architecture here."""
-        return not self.local or architecture.key in self._measured
+        return not self.local or architecture.key in self.measured
 
     def recall(self, architecture: Architecture, measured_ms: float | None) -> float | None:
         """Take over an earlier measurement of this run, if there is one, and return it."""
         if measured_ms is not None:
-            self._measured[architecture.key] = measured_ms
+            self.measured[architecture.key] = measured_ms
         return measured_ms
 
     def learn(self, architecture: Architecture) -> None:
         """Let the intervals adapt to a student that was chosen and has been measured."""
-        measured = self._measured.get(architecture.key)
+        measured = self.measured.get(architecture.key)
         if measured is not None and self.predictor is not None:
             self.predictor.observe(architecture, self.serving, measured)
 
@@ -115,7 +118,7 @@ class Target:
         """What is predicted and measured of an architecture."""
         assert self.predictor is not None
         p = self.predictor.predict([architecture], self.serving)
-        measured = self._measured.get(architecture.key)
+        measured = self.measured.get(architecture.key)
         return Latency(float(p.mean_ms[0]), float(p.lower_ms[0]), float(p.upper_ms[0]), measured)
 
 

