@@ -1,0 +1,101 @@
+"""Fitting without tables: on a toy device, and on published measurements of GPT students where they are there."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from distilsearch.errors import InputError
+from distilsearch.lowering import operators
+from distilsearch.operators import Operator, Serving
+from distilsearch.predictors import quality
+from distilsearch.predictors.pairs import PARTS, Counted, PairPredictor, _negative_log_likelihood
+from distilsearch.space import SearchSpace
+
+DATA = Path(__file__).parents[3] / "shared" / "data" / "latency" / "hwgpt_s.csv.gz"
+
+
+@pytest.fixture(scope="module")
+def pairs(toy: Any, space: SearchSpace, serving: Serving) -> tuple[list[Counted], np.ndarray[Any, Any]]:
+    architectures = space.decode(space.sample(240, np.random.default_rng(0)))
+    measured = [
+        toy.rounds(toy.model_seconds(a, serving), np.random.default_rng(i)) for i, a in enumerate(architectures)
+    ]
+    return [operators(a, serving) for a in architectures], np.array([1e3 * m.seconds_p10 for m in measured])
+
+
+@pytest.mark.parametrize(("n", "most"), [(10, 0.15), (40, 0.05), (100, 0.03)])
+def test_pairs_alone_tell_the_operators_apart(pairs: Any, n: int, most: float) -> None:
+    models, measured = pairs
+    p = PairPredictor.fit(models[:n], measured[:n]).predict(models[140:])
+    assert quality.errors(p.mean_ms, measured[140:]).median < most
+    assert quality.coverage(p.lower_ms, p.upper_ms, measured[140:]).share > 0.75
+
+
+def test_positive_finite_inside_its_interval_and_the_same_again(pairs: Any) -> None:
+    models, measured = pairs
+    a, b = (PairPredictor.fit(models[:30], measured[:30]).predict(models) for _ in range(2))
+    assert (np.isfinite(a.upper_ms) & (a.lower_ms > 0)).all()
+    assert ((a.lower_ms < a.mean_ms) & (a.mean_ms < a.upper_ms)).all()
+    np.testing.assert_array_equal(a.upper_ms, b.upper_ms)
+
+
+def test_the_unit_does_not_matter(pairs: Any) -> None:
+    models, measured = pairs
+    a = PairPredictor.fit(models[:30], measured[:30]).predict(models[30:60]).mean_ms
+    b = PairPredictor.fit(models[:30], 1000 * measured[:30]).predict(models[30:60]).mean_ms
+    np.testing.assert_allclose(b, 1000 * a, rtol=1e-3)
+
+
+def test_the_gradient_of_the_likelihood(pairs: Any) -> None:
+    rng = np.random.default_rng(0)
+    roots = [rng.standard_normal((12, 12)) for _ in range(len(PARTS) - 1)]
+    parts, target, at = [r @ r.T for r in roots], rng.standard_normal(12), rng.standard_normal(len(PARTS))
+    _, gradient = _negative_log_likelihood(parts, target, np.exp(at))
+    for index in range(len(PARTS)):
+        step = 1e-5 * np.eye(len(PARTS))[index]
+        high, low = (_negative_log_likelihood(parts, target, np.exp(at + sign * step))[0] for sign in (1, -1))
+        assert gradient[index] == pytest.approx((high - low) / 2e-5, rel=1e-4, abs=1e-6)
+
+
+def test_bad_pairs_are_refused(pairs: Any) -> None:
+    models, measured = pairs
+    for n, values in ((2, measured[:2]), (3, measured[:2]), (3, -measured[:3])):
+        with pytest.raises(InputError, match="three or more models"):
+            PairPredictor.fit(models[:n], values)
+
+
+def gpt(width: int, heads: list[int], ratios: list[int], bias: int, sequence: int = 1024) -> Counted:
+    """A GPT with its own head count and feed-forward ratio in each layer."""
+    parts: list[tuple[Operator, int]] = []
+
+    def add(kind: str, count: int = 1, **sizes: int | str) -> None:
+        parts.append((Operator(kind, {"batch": 1, "sequence": sequence, **sizes}), count))
+
+    add("embedding", width=width, vocabulary=50257, positions=0, types=0, norm="none")
+    for h, ratio in zip(heads, ratios, strict=True):
+        add("linear", inputs=width, outputs=3 * 64 * h, bias=bias, activation="none")
+        add("attention", heads=h, kv_heads=h, head_size=64, causal=1, cached=0)
+        add("rotary", heads=h, kv_heads=h, head_size=64)
+        add("linear", inputs=64 * h, outputs=width, bias=bias, activation="none")
+        add("linear", inputs=width, outputs=ratio * width, bias=bias, activation="gelu")
+        add("linear", inputs=ratio * width, outputs=width, bias=bias, activation="none")
+        add("norm", 2, width=width, norm="layer", residual=1)
+    add("head", width=width, vocabulary=50257, transform=0, tied=0)
+    return parts
+
+
+@pytest.mark.skipif(not DATA.exists(), reason=f"the published latencies are not there: {DATA.name}")
+@pytest.mark.parametrize(("device", "most"), [("a100", 0.005), ("h100", 0.005), ("P100", 0.005), ("cpu_mlgpu", 0.06)])
+def test_published_gpt_students(device: str, most: float) -> None:
+    import pandas as pd
+
+    rows = pd.read_csv(DATA, dtype={"n_head": str, "mlp_ratio": str}).sample(350, random_state=0)
+    models = [
+        gpt(w, [int(x) for x in h.split("-")[:n]], [int(x) for x in m.split("-")[:n]], b)
+        for w, n, h, m, b in zip(rows.embed_dim, rows.n_layer, rows.n_head, rows.mlp_ratio, rows.bias, strict=True)
+    ]
+    measured = rows[f"lat_{device}"].to_numpy()
+    p = PairPredictor.fit(models[:50], measured[:50]).predict(models[50:])
+    assert quality.errors(p.mean_ms, measured[50:]).mean < most
