@@ -21,7 +21,7 @@ from distilsearch.home import ensure_folder
 
 from .data import Text
 from .inherit import guide, statistics
-from .teacher import Teacher
+from .teacher import Teacher, quiet
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +47,8 @@ class Student:
         ensure_folder(target.parent)
         temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
         try:
-            self.model.save_pretrained(str(temporary))
+            with quiet():
+                self.model.save_pretrained(str(temporary))
             self.teacher.tokenizer.save_pretrained(str(temporary))
             if self.teacher.kind == "embedding":
                 _write_sentence_files(temporary, self)

@@ -7,6 +7,7 @@ most do the same work twice. The least recently used sets go when all of them ou
 whose own set would not fit asks the live teacher instead.
 """
 
+import functools
 import hashlib
 import json
 import shutil
@@ -64,6 +65,7 @@ def make_batch(teacher: Teacher, blocks: BlockArray, view: View, mask: float, se
     return Batch(torch.from_numpy(ids), torch.from_numpy(masked), torch.from_numpy(labels))
 
 
+@functools.lru_cache(maxsize=4)  # by the identity of the teacher; the vocabulary has tens of thousands of words
 def whole_words(teacher: Teacher) -> npt.NDArray[np.int64]:
     """The ids of the vocabulary's whole alphabetic words (special tokens and word parts left out)."""
     special = set(teacher.tokenizer.all_special_ids)

@@ -5,11 +5,13 @@ its kind: "embedding" (sentence-transformers files, or an encoder without a head
 kind decides which targets a student learns from and what its loss is.
 """
 
+import contextlib
 import functools
 import hashlib
 import importlib.util
 import json
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -199,17 +201,25 @@ def _pooling(folder: Path) -> tuple[str, bool]:
     return str(mode).removesuffix("_tokens").removesuffix("_token"), "Normalize" in kinds
 
 
-def _load_model(folder: Path, kind: str) -> Any:
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """No progress bars of transformers inside: loading and saving take less than a second."""
     bars = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
-        options = {"dtype": torch.float32, "use_safetensors": True, "trust_remote_code": False}
-        model = _LOADERS[kind].from_pretrained(str(folder), **options)
-    except (OSError, ValueError, RuntimeError, TypeError) as error:
-        raise TeacherError(f"{folder} cannot be loaded as a {kind} model: {error}") from error
+        yield
     finally:
         if bars:
             transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+
+
+def _load_model(folder: Path, kind: str) -> Any:
+    options: dict[str, Any] = {"dtype": torch.float32, "use_safetensors": True, "trust_remote_code": False}
+    try:
+        with quiet():
+            model = _LOADERS[kind].from_pretrained(str(folder), **options)
+    except (OSError, ValueError, RuntimeError, TypeError) as error:
+        raise TeacherError(f"{folder} cannot be loaded as a {kind} model: {error}") from error
     return model.eval().requires_grad_(False)
 
 
