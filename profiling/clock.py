@@ -23,6 +23,7 @@ from .device import Prepared
 
 BLOCKS = 5
 BLOCK_SECONDS = 5e-4
+VISIT_SECONDS = 0.03
 SLOW_SENTINEL = 1.15
 LEAST_KEPT = 3
 NOISY_SPREAD = 0.35
@@ -138,7 +139,11 @@ def visit(prepared: Prepared) -> float:
     """
     first = prepared.seconds(1)
     calls = max(1, int(BLOCK_SECONDS / max(first, 1e-9)))
-    return min(prepared.seconds(calls) / calls for _ in range(BLOCKS))
+    blocks, spent = [prepared.seconds(calls) / calls], first
+    while len(blocks) < BLOCKS and spent + calls * blocks[-1] < VISIT_SECONDS:
+        blocks.append(prepared.seconds(calls) / calls)
+        spent += calls * blocks[-1]
+    return min(blocks)
 
 
 def warm_up(prepared: Prepared, clock: Clock, tolerance: float = 0.05, at_most: float = 0.25) -> float:
