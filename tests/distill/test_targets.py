@@ -1,0 +1,83 @@
+"""The cache of targets: checked by hash, bounded, shared; and views that show the same words every time."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from distilsearch.distill import targets as module
+from distilsearch.distill.data import Text
+from distilsearch.distill.recipes import EMBEDDING, RELATION, View
+from distilsearch.distill.targets import Batch, Targets, make_batch, open_set, target_names, whole_words
+from distilsearch.distill.teacher import Teacher
+
+RECIPE = replace(EMBEDDING, batch_tokens=256, views=(View(),))
+
+
+def _equal(first: Batch, second: Batch) -> bool:
+    return all(torch.equal(first.targets[name], second.targets[name]) for name in first.targets)
+
+
+def test_the_teacher_is_asked_once(teacher: Teacher, text: Text, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = Targets(teacher, text, RECIPE, "float32").batch(0)
+
+    def never(*arguments: object) -> None:
+        raise AssertionError("the teacher was asked again")
+
+    monkeypatch.setattr(module, "ask_teacher", never)
+    assert _equal(Targets(teacher, text, RECIPE, "float32").batch(0), first)
+
+
+@pytest.mark.parametrize("damage", [lambda b: b[:-4], lambda b: b[:-1] + bytes([b[-1] ^ 1]), lambda b: b""])
+def test_damaged_targets_are_made_again(teacher: Teacher, text: Text, damage, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    source = Targets(teacher, text, RECIPE, "float32")
+    first = source.batch(0)
+    copies = {name: value.clone() for name, value in first.targets.items()}
+    path = next(module.targets_folder().rglob("000000.safetensors"))
+    content = path.read_bytes()
+    path.unlink()
+    path.write_bytes(damage(content))
+    assert _equal(source.batch(0), Batch(first.input_ids, first.masked, first.labels, copies))
+
+
+def test_the_least_recently_used_set_goes_first(text: Text) -> None:
+    folders = {}
+    for age, name in enumerate(("old", "middle", "new")):
+        folders[name] = open_set(name, limit=10_000, expected=0)
+        (folders[name] / "0.safetensors").write_bytes(bytes(1_000))
+        seconds = 1_000_000 + age
+        os.utime(folders[name] / "used", (seconds, seconds))
+    open_set("next", limit=3_000, expected=1_500)
+    assert [name for name, folder in folders.items() if folder.exists()] == ["new"]
+
+
+def test_targets_that_would_not_fit_are_not_cached(teacher: Teacher, text: Text) -> None:
+    Targets(teacher, text, RECIPE, "float32", cache_limit=1_000).batch(0)
+    assert not list(module.targets_folder().glob("set-*"))
+
+
+def test_targets_depend_on_precision_and_recipe(teacher: Teacher, text: Text) -> None:
+    for recipe, precision in ((RECIPE, "float32"), (RECIPE, "bf16"), (replace(RELATION, batch_tokens=256), "float32")):
+        Targets(teacher, text, recipe, precision).batch(0)
+    assert len(list(module.targets_folder().glob("set-*"))) == 3
+    assert target_names(RELATION) == ("pooled", "queries", "keys", "values")
+
+
+def test_noise_exchanges_whole_words_only(teacher: Teacher, text: Text) -> None:
+    plain = make_batch(teacher, text.train[:8], View(), 0.15, (0,)).input_ids
+    noisy = make_batch(teacher, text.train[:8], View(0, 0.5), 0.15, (0,)).input_ids
+    changed = (plain != noisy).numpy()
+    assert 0.3 < changed[:, 1:-1].mean() < 0.6
+    assert not changed[:, [0, -1]].any()
+    assert np.isin(noisy.numpy()[changed], whole_words(teacher)).all()
+
+
+def test_masking_hides_the_named_share(mlm_teacher: Teacher, text: Text) -> None:
+    batch = make_batch(mlm_teacher, text.train[:8], View(), 0.15, (0,))
+    assert len(batch.labels) == round(0.15 * 8 * 30)
+    shown = batch.input_ids.flatten()[batch.masked]
+    assert 0.6 < (shown == mlm_teacher.tokenizer.mask_token_id).float().mean() < 0.95
+    np.testing.assert_array_equal(batch.labels.numpy(), text.train[:8].flatten()[batch.masked.numpy()])
