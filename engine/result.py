@@ -103,6 +103,7 @@ def conclude(search: "Search") -> Result:
         "teacher": {
             "name": search.run.teacher,
             "parameters": parameter_count(search.teacher),
+            "architecture": search.teacher.to_json(),
             "loss": 0.0 if teacher.kind == "embedding" else None,
         }
         | {t.objective: asdict(t.latency(search.teacher)) for t in search.targets},
