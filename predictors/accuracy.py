@@ -17,12 +17,12 @@ import torch
 from botorch.models import SingleTaskGP
 from botorch.settings import validate_input_scaling
 from gpytorch.means import ZeroMean
-from scipy.optimize import minimize
 from torch import Tensor
 
 from distilsearch.errors import InputError
 
 from .kernels import KERNELS, ArchitectureKernel
+from .minimise import minimise
 
 Floats = npt.NDArray[np.float64]
 NOISE_PRIOR = (-4.5, 1.5)  # of the logarithm of the noise variance, for targets of unit variance
@@ -210,14 +210,14 @@ def _fit(kind: str, features: Tensor, values: Floats, stated: Floats, groups: tu
         noise = torch.where(fixed.isnan(), level.exp(), fixed) + JITTER
         loss = _negative_log_marginal(kernel.forward(features, features), noise, targets)
         loss = loss + kernel.penalty() + ((level - NOISE_PRIOR[0]) / NOISE_PRIOR[1]).square() / 2
+        if not torch.isfinite(loss):
+            return math.inf, np.zeros_like(x)
         gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
         flat = [torch.zeros_like(p) if g is None else g for p, g in zip(parameters, gradients, strict=True)]
         return float(loss.detach()), torch.cat([g.reshape(-1) for g in flat]).numpy()
 
     start = torch.cat([p.detach().reshape(-1) for p in parameters]).numpy()
-    bounds = [(s - 8.0, s + 8.0) for s in start]
-    found = minimize(objective, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": STEPS})
-    _assign(parameters, found.x)
+    _assign(parameters, minimise(objective, start, STEPS))
     for parameter in kernel.parameters():
         parameter.requires_grad_(False)
     return _made(kernel, features, values, stated, warp, math.exp(float(level.detach())))
@@ -232,7 +232,9 @@ def _assign(parameters: list[torch.nn.Parameter], x: Floats) -> None:
 
 
 def _negative_log_marginal(gram: Tensor, noise: Tensor, targets: Tensor) -> Tensor:
-    factor = torch.linalg.cholesky(gram + torch.diag(noise))
+    factor, failed = torch.linalg.cholesky_ex(gram + torch.diag(noise))
+    if int(failed):
+        return gram.sum() * math.inf
     white = torch.linalg.solve_triangular(factor, targets[:, None], upper=False)
     total: Tensor = white.square().sum() / 2 + factor.diagonal().log().sum()
     return total

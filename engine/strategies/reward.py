@@ -53,6 +53,8 @@ class Reward:
             raise InputError("strategy 'reward' needs exactly one expensive and one known objective; use 'ehvi'")
         beliefs = Beliefs.of(view)
         pool = candidates(view, parents(beliefs), rng)
+        if not len(pool):
+            return pool
         score = partial(self._score, beliefs, best=self._best(beliefs))
         short = refined(view, shortlist(pool, score(pool), SHORT), score, rng)
         chosen = [pool[:0]]

@@ -1,0 +1,312 @@
+"""Ask and tell under any interleaving, on a space with a constraint, a silent gene and a categorical one."""
+
+import json
+import threading
+from collections.abc import Iterable
+
+import numpy as np
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from distilsearch.architecture import Architecture
+from distilsearch.engine.engine import Engine
+from distilsearch.engine.objectives import Codes, Expensive, Floats, Known, Objective, hypervolume
+from distilsearch.engine.strategies import STRATEGIES
+from distilsearch.errors import InputError
+from distilsearch.space import Constraint, Parameter, SearchSpace
+
+
+def small_space(kinds: tuple[str, ...] = ("a", "b", "c")) -> SearchSpace:
+    return SearchSpace(
+        "generic",
+        [Parameter("depth", (1, 2, 3)), Parameter("width", (8, 16, 32)), Parameter("kind", kinds, ordered=False),
+         Parameter("extra", (0, 1))],
+        [Constraint(("depth", "width"), lambda depth, width: depth * width < 96, "too large")],
+        {"extra": Constraint(("depth",), lambda depth: depth > 1)},
+    )  # fmt: skip
+
+
+def cost(space: SearchSpace) -> Known:
+    def function(codes: Codes) -> Floats:
+        rows = space.decode(codes)
+        return np.array([0.5 + float(a["depth"]) * float(a["width"]) / 8 for a in rows])
+
+    return Known("ms", function)
+
+
+def loss(architecture: Architecture) -> float:
+    bonus = {"a": 0.3, "b": 0.0, "c": 0.1}[str(architecture["kind"])]
+    return 1.0 / (1.0 + float(architecture["depth"])) + 4.0 / float(architecture["width"]) + bonus
+
+
+def engine_of(space: SearchSpace, strategy: str = "ehvi", seed: int = 0, **more: object) -> Engine:
+    return Engine(space, [Expensive("loss"), cost(space)], seed, initial=4, strategy=strategy, **more)  # type: ignore[arg-type]
+
+
+def run(engine: Engine, trials: int) -> list[Architecture]:
+    asked = []
+    for _ in range(trials):
+        (architecture,) = engine.ask()
+        engine.tell(architecture, {"loss": loss(architecture)})
+        asked.append(architecture)
+    return asked
+
+
+class Interleaving(RuleBasedStateMachine):
+    """Whatever is asked, told and failed in whatever order, the promises hold."""
+
+    strategy = "enumerate"
+
+    @initialize(seed=st.integers(0, 3))
+    def start(self, seed: int) -> None:
+        self.space = small_space()
+        self.engine = engine_of(self.space, self.strategy, seed)
+        self.free = set(self.space.decode(self.space.grid(1000)))
+        self.all = set(self.free)
+        self.pending: list[Architecture] = []
+        self.told: set[Architecture] = set()
+
+    @rule(n=st.integers(1, 5))
+    def ask(self, n: int) -> None:
+        twin = Engine.restore(self.space, self.engine.objectives, json.loads(json.dumps(self.engine.state())))
+        asked = self.engine.ask(n)
+        assert twin.ask(n) == asked
+        assert len(asked) == min(n, len(self.free))
+        assert len(set(asked)) == len(asked)
+        assert set(asked) <= self.free
+        self.free -= set(asked)
+        self.pending += asked
+
+    @rule(which=st.integers(0, 100), noise=st.sampled_from([None, 0.1]), measured=st.booleans())
+    def tell(self, which: int, noise: float | None, measured: bool) -> None:
+        if self.pending:
+            architecture = self.pending.pop(which % len(self.pending))
+            extra = {"ms": 3.25} if measured else {}
+            self.engine.tell(architecture, {"loss": loss(architecture), **extra}, noise)
+            self.told.add(architecture)
+
+    @rule(which=st.integers(0, 100))
+    def tell_unasked(self, which: int) -> None:
+        architecture = sorted(self.all, key=lambda a: a.key)[which % len(self.all)]
+        self.engine.tell(architecture, {"loss": loss(architecture)})
+        self.pending = [a for a in self.pending if a != architecture]
+        self.free.discard(architecture)
+        self.told.add(architecture)
+
+    @rule(which=st.integers(0, 100), transient=st.booleans())
+    def fail(self, which: int, transient: bool) -> None:
+        if self.pending:
+            architecture = self.pending.pop(which % len(self.pending))
+            self.engine.fail(architecture, "out of memory", transient)
+            if transient:
+                self.free.add(architecture)
+
+    @invariant()
+    def the_front_is_told_and_spans_the_volume(self) -> None:
+        front = self.engine.front() if hasattr(self, "engine") else []
+        assert {o.architecture for o in front} <= getattr(self, "told", set())
+        if front:
+            points = [[o.values["loss"], o.values["ms"]] for o in front]
+            corner = [self.engine.reference["loss"], self.engine.reference["ms"]]
+            assert self.engine.hypervolume() == pytest.approx(hypervolume(points, corner))
+
+
+class ModelledInterleaving(Interleaving):
+    """The same with surrogates."""
+
+    strategy = "ehvi"
+
+
+TestInterleaving = Interleaving.TestCase
+TestInterleaving.settings = settings(max_examples=40, stateful_step_count=20, deadline=None)
+TestModelledInterleaving = ModelledInterleaving.TestCase
+TestModelledInterleaving.settings = settings(max_examples=4, stateful_step_count=10, deadline=None)
+
+
+@pytest.mark.parametrize("name", sorted(STRATEGIES))
+def test_every_strategy_asks_each_architecture_once(name: str) -> None:
+    space = small_space()
+    engine = engine_of(space, name)
+    asked: list[Architecture] = []
+    while batch := engine.ask(9):
+        asked += batch
+        for architecture in batch:
+            engine.tell(architecture, {"loss": loss(architecture)})
+    assert sorted(a.key for a in asked) == sorted(a.key for a in space.decode(space.grid(1000)))
+    assert engine.ask(3) == []
+
+
+def test_it_finds_the_front_in_few_trials() -> None:
+    space = small_space()
+    corner = {"loss": 2.0, "ms": 14.0}
+    everything = engine_of(space, "enumerate", reference=corner)
+    run(everything, int(space.size))
+    best = {o.architecture for o in everything.front()}
+    engine = engine_of(space, reference=corner)
+    run(engine, 12)
+    assert engine.hypervolume() >= 0.99 * everything.hypervolume()
+    assert len(best & {o.architecture for o in engine.front()}) >= len(best) // 2
+
+
+def test_relabelling_a_categorical_gene_changes_nothing() -> None:
+    assert run(engine_of(small_space(("a", "b", "c"))), 10) == run(engine_of(small_space(("c", "a", "b"))), 10)
+
+
+def test_the_order_of_tells_changes_nothing() -> None:
+    space = small_space()
+    first = run(engine_of(space), 7)
+
+    def asked(order: Iterable[Architecture]) -> list[Architecture]:
+        engine = engine_of(space, reference={"loss": 2.0, "ms": 9.0})
+        for architecture in order:
+            engine.tell(architecture, {"loss": loss(architecture)})
+        return engine.ask(3)
+
+    assert asked(first) == asked(reversed(first))
+
+
+def test_limits_hold_and_an_impossible_one_names_the_lowest() -> None:
+    space = small_space()
+    limited = Known("ms", cost(space).function, at_most=4.5, upper=lambda codes: cost(space).values(codes) + 1.0)
+    engine = Engine(space, [Expensive("loss"), limited], initial=3)
+    for architecture in run(engine, 8):
+        assert cost(space).values(space.encode([architecture]))[0] <= 3.5
+    assert engine.reference["ms"] == 4.5
+    impossible = Engine(space, [Expensive("loss"), Known("ms", cost(space).function, at_most=1.0)])
+    with pytest.raises(InputError, match=r"ms <= 1 \(the lowest upper bound found is 1.5\)"):
+        impossible.ask()
+
+
+def test_measured_costs_win_and_replicates_are_averaged() -> None:
+    space = small_space()
+    engine = engine_of(space)
+    (architecture,) = engine.ask()
+    engine.tell(architecture, {"loss": 0.5})
+    engine.tell(architecture, {"loss": 0.7, "ms": 42.0})
+    (outcome,) = engine.outcomes()
+    assert outcome.values == {"loss": pytest.approx(0.6), "ms": 42.0}
+    assert (outcome.replicates, outcome.measured) == (2, {"loss", "ms"})
+
+
+def test_only_the_longest_training_counts() -> None:
+    space = small_space()
+    engine = engine_of(space)
+    for architecture in engine.ask(4):
+        engine.tell(architecture, {"loss": loss(architecture) + 0.2}, fidelity=100.0)
+        engine.tell(architecture, {"loss": loss(architecture)}, fidelity=1000.0)
+    assert all(o.values["loss"] == loss(o.architecture) and o.fidelity == 1000.0 for o in engine.outcomes())
+    assert len(engine.ask(2)) == 2
+
+
+def test_the_reference_is_the_worst_of_the_initial_design_and_stays() -> None:
+    space = small_space()
+    engine = engine_of(space, reference={"ms": 20.0})
+    first = run(engine, 4)
+    expected = {"loss": max(map(loss, first)), "ms": 20.0}
+    assert engine.reference == expected
+    engine.tell(first[0], {"loss": 99.0})
+    assert engine.reference == expected
+
+
+def test_failures_are_avoided_with_their_neighbourhood() -> None:
+    space = SearchSpace("generic", [Parameter("x", tuple(range(40))), Parameter("y", (0, 1))])
+    engine = Engine(space, [Expensive("loss"), Known("ms", lambda c: 1.0 + c[:, 0])], initial=6)
+    for _ in range(18):
+        (architecture,) = engine.ask()
+        if int(architecture["x"]) >= 20:
+            engine.fail(architecture, "out of memory")
+        else:
+            engine.tell(architecture, {"loss": 1.0 / (1.0 + float(architecture["x"]))})
+    failed = len(engine.state()["failed"])
+    assert failed <= 8
+
+
+@pytest.mark.parametrize("goals", [("min", "max"), ("max", "min")])
+def test_goals_may_point_either_way(goals: tuple[str, str]) -> None:
+    space = small_space()
+    signs = [1.0 if goal == "min" else -1.0 for goal in goals]
+    known = Known("ms", lambda c: signs[1] * cost(space).values(c), goals[1])  # type: ignore[arg-type]
+    engine = Engine(space, [Expensive("loss", goals[0]), known], initial=4)  # type: ignore[arg-type]
+    plain = engine_of(space)
+    for _ in range(6):
+        (architecture,) = engine.ask()
+        engine.tell(architecture, {"loss": signs[0] * loss(architecture)})
+        plain.tell(architecture, {"loss": loss(architecture)})
+    assert {o.architecture for o in engine.front()} == {o.architecture for o in plain.front()}
+    assert engine.hypervolume() == pytest.approx(plain.hypervolume())
+
+
+def several(space: SearchSpace, known: int, expensive: int) -> list[Objective]:
+    costs = [Known(f"cost{j}", lambda c, j=j: 1.0 + c[:, j] + 0.1 * c.sum(axis=1)) for j in range(known)]  # type: ignore[misc]
+    return [*costs, *(Expensive(f"loss{e}") for e in range(expensive))]
+
+
+@pytest.mark.parametrize(("known", "expensive"), [(0, 1), (2, 1), (0, 2), (1, 2), (3, 1), (2, 2)])
+def test_any_number_of_objectives(known: int, expensive: int) -> None:
+    space = SearchSpace("generic", [Parameter(f"x{i}", tuple(range(6))) for i in range(4)])
+    engine = Engine(space, several(space, known, expensive), initial=6)
+    volumes = []
+    for _ in range(9):
+        batch = engine.ask(2)
+        assert len(set(batch)) == 2
+        for a in batch:
+            base = sum((float(v) / 5 - 0.7) ** 2 for v in a.values.values())
+            engine.tell(a, {f"loss{e}": base + e * float(a["x3"]) / 5 for e in range(expensive)})
+        volumes.append(engine.hypervolume())
+    assert volumes[-1] > 0
+
+
+def test_threads_get_different_architectures() -> None:
+    space = small_space()
+    engine = engine_of(space, "enumerate")
+    asked: list[Architecture] = []
+
+    def work() -> None:
+        for _ in range(5):
+            batch = engine.ask()
+            asked.extend(batch)
+            for architecture in batch:
+                engine.tell(architecture, {"loss": loss(architecture)})
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(asked) == len(set(asked)) == 20
+
+
+def test_bad_input_is_refused_with_advice() -> None:
+    space = small_space()
+    engine = engine_of(space)
+    (architecture,) = engine.ask()
+    with pytest.raises(InputError, match="fail"):
+        engine.tell(architecture, {"loss": float("nan")})
+    with pytest.raises(InputError, match="did you mean 'loss'"):
+        engine.tell(architecture, {"los": 1.0})
+    with pytest.raises(InputError, match="at least"):
+        engine.tell(architecture, {"ms": 1.0})
+    silent = Architecture("generic", {"depth": 1, "width": 8, "kind": "a", "extra": 1})
+    with pytest.raises(InputError, match="canonical"):
+        engine.tell(silent, {"loss": 1.0})
+    with pytest.raises(InputError, match="reference"):
+        engine_of(space, reference={"speed": 1.0})
+    with pytest.raises(InputError, match="did you mean 'ehvi'"):
+        engine_of(space, "evhi")
+    with pytest.raises(InputError, match="schema"):
+        Engine.restore(space, engine.objectives, {**engine.state(), "schema": 99})
+    with pytest.raises(InputError, match="state is of objectives"):
+        Engine.restore(space, [Expensive("other")], engine.state())
+
+
+def test_large_spaces_are_sampled_and_refined() -> None:
+    space = SearchSpace("generic", [Parameter(f"x{i}", tuple(range(10))) for i in range(20)])
+    engine = Engine(space, [Expensive("loss"), Known("ms", lambda c: 1.0 + c.sum(axis=1))], initial=8)
+    for architecture in engine.ask(8):
+        engine.tell(architecture, {"loss": 1.0 / (1.0 + float(architecture["x0"]))})
+    sample = space.sample(2000, np.random.default_rng(0)).sum(axis=1)
+    codes = space.encode(engine.ask(4))
+    assert len(np.unique(codes, axis=0)) == 4
+    assert codes.sum(axis=1).min() < sample.min()  # cheaper than any uniform draw
