@@ -3,6 +3,7 @@
 Heavy libraries are imported inside the commands, so that `--help` answers at once.
 """
 
+import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from .engine.result import Result
     from .progress import Progress
     from .space import SearchSpace
+
+LINE_SECONDS = 15.0  # between two lines of one kind of work, where there is no terminal
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -319,12 +322,12 @@ def _progress() -> Iterator["Progress"]:
 def _lines() -> Callable[[str, float, float], None]:
     import time
 
-    last: dict[str, float] = {}
+    said: dict[str, float] = {}
 
     def report(what: str, done: float, total: float) -> None:
-        now = time.monotonic()
-        if done >= total or now - last.get(what, -1e9) > 15:
-            last[what] = now
+        now, last = time.monotonic(), said.get(what, -math.inf)
+        if now - last > LINE_SECONDS:
+            said[what] = now
             print(f"{what}: {done:g} of {total:g}", file=sys.stderr, flush=True)
 
     return report
