@@ -22,6 +22,7 @@ import numpy as np
 
 from distilsearch.architecture import Architecture
 from distilsearch.errors import InputError, unknown
+from distilsearch.predictors.threads import one_thread
 from distilsearch.space import SearchSpace
 
 from .objectives import Codes, Expensive, Known, Objective, Outcome, check_objectives, hypervolume, nondominated
@@ -230,7 +231,8 @@ class Engine:
         # Nothing to learn from yet although the design is used up: the space is exhausted.
         if self.strategy.needs_design and not self._record.learnable:
             return view.codes[:0]
-        return self.strategy.propose(view, n, rng)
+        with one_thread():
+            return self.strategy.propose(view, n, rng)
 
     def _view(self, extra: list[Architecture]) -> View:
         return self._record.view(extra, self._all, self._features)

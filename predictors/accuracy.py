@@ -23,7 +23,7 @@ from distilsearch.errors import InputError
 
 from .kernels import KERNELS, ArchitectureKernel
 from .minimise import minimise
-from .threads import threads_for
+from .threads import one_thread
 
 Floats = npt.NDArray[np.float64]
 NOISE_PRIOR = (-4.5, 1.5)  # of the logarithm of the noise variance, for targets of unit variance
@@ -173,7 +173,7 @@ def fit_surrogate(
     if len(values) < 2 or not np.isfinite(values).all():
         raise InputError(f"a surrogate needs at least two finite values; got {len(values)}")
     stated = np.full(len(values), np.nan) if noise is None else noise
-    with threads_for(len(values)):
+    with one_thread():
         warp = _choose_warp(features, values, stated, groups) if warps else Warp.of(values, None)
         fits = [_fit(kind, features, values, stated, groups, warp) for kind in kernels]
     considered = tuple((f.report.kernel, f.report.log_likelihood) for f in fits)

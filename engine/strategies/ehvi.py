@@ -16,8 +16,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from distilsearch.predictors.threads import threads_for
-
 from ..acquisition import Boxes, log_ehvi
 from ..beliefs import CHUNK, Beliefs, Draws
 from ..objectives import Codes, Floats, nondominated
@@ -48,18 +46,15 @@ class EHVI:
 
     def propose(self, view: View, n: int, rng: np.random.Generator) -> Codes:
         """At most n free codes, best first."""
-        with threads_for(0):
-            beliefs = Beliefs.of(view)
-            pool = candidates(view, parents(beliefs), rng)
+        beliefs = Beliefs.of(view)
+        pool = candidates(view, parents(beliefs), rng)
         if len(pool) <= 1:
             return pool[:n]
-        with threads_for(len(pool)):
-            if len(view.objectives) > 3:
-                return choose_several(beliefs, pool, n, rng)
-            short = shortlist(pool, screen(beliefs, torch.float32)(pool), max(SHORT, 4 * n))
-        with threads_for(0):
-            short = refined(view, short, screen(beliefs, torch.float64), rng)
-            return self._choose(beliefs, short, n, rng)
+        if len(view.objectives) > 3:
+            return choose_several(beliefs, pool, n, rng)
+        short = shortlist(pool, screen(beliefs, torch.float32)(pool), max(SHORT, 4 * n))
+        short = refined(view, short, screen(beliefs, torch.float64), rng)
+        return self._choose(beliefs, short, n, rng)
 
     def _choose(self, beliefs: Beliefs, short: Codes, n: int, rng: np.random.Generator) -> Codes:
         chosen: list[Codes] = []

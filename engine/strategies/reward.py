@@ -14,7 +14,6 @@ import numpy as np
 import torch
 
 from distilsearch.errors import InputError
-from distilsearch.predictors.threads import threads_for
 
 from ..beliefs import CHUNK, Beliefs
 from ..objectives import Codes, Floats
@@ -52,8 +51,7 @@ class Reward:
         """
         if len(view.known) != 1 or len(view.expensive) != 1:
             raise InputError("strategy 'reward' needs exactly one expensive and one known objective; use 'ehvi'")
-        with threads_for(0):
-            beliefs = Beliefs.of(view)
+        beliefs = Beliefs.of(view)
         pool = candidates(view, parents(beliefs), rng)
         if not len(pool):
             return pool
