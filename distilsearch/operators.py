@@ -40,12 +40,13 @@ def _tokens(s: Sizes) -> int:
 
 
 def _norm_weights(s: Sizes) -> int:
-    vectors: dict[str, int] = {"layer": 2, "rms": 1, "none": 0}
+    vectors: dict[str, int] = {"layer": 2, "rms": 1, "none": 2}  # "none" is MobileBERT's NoNorm: scale and shift
     return int(s["width"]) * vectors[str(s["norm"])]
 
 
 def _embedding_weights(s: Sizes) -> int:
-    return int((s["vocabulary"] + s["positions"] + s["types"]) * s["width"]) + _norm_weights(s)
+    norm = 0 if s["norm"] == "none" else _norm_weights(s)
+    return int((s["vocabulary"] + s["positions"] + s["types"]) * s["width"]) + norm
 
 
 def _embedding_lookups(s: Sizes) -> int:
@@ -68,8 +69,10 @@ def _attention_moved(s: Sizes) -> int:
 
 
 def _head_weights(s: Sizes) -> int:
+    """Weights of the output head; `tied` is 0, 1, or how many of its columns are the embedding table's."""
     transform = s["transform"] * (s["width"] * (s["width"] + 1) + 2 * s["width"] + s["vocabulary"])
-    return int(transform + (0 if s["tied"] else s["width"] * s["vocabulary"]))
+    own = 0 if s["tied"] == 1 else s["width"] - s["tied"]
+    return int(transform + own * s["vocabulary"])
 
 
 def _head_flops(s: Sizes) -> int:
@@ -80,7 +83,10 @@ KINDS: dict[str, Kind] = {
     "embedding": Kind(
         ("batch", "sequence", "width", "vocabulary", "positions", "types", "norm"),
         flops=lambda s: _tokens(s) * int(s["width"]) * 10,
-        moved=lambda s: _tokens(s) * int(s["width"]) * (_embedding_lookups(s) + 1) + _norm_weights(s),
+        moved=lambda s: (
+            _tokens(s) * int(s["width"]) * (_embedding_lookups(s) + 1)
+            + (0 if s["norm"] == "none" else _norm_weights(s))
+        ),
         parameters=_embedding_weights,
     ),
     "linear": Kind(

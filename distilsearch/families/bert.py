@@ -9,10 +9,21 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..architecture import Architecture, Value
-from ..errors import InputError, unknown
 from ..operators import Operator, Serving, Size
 from ..sites import Site
-from ..space import Constraint, Parameter, SearchSpace
+from ..space import Constraint, SearchSpace
+from .common import (
+    INHERIT,
+    Genes,
+    Layer,
+    best,
+    check_type,
+    inherited_layers,
+    kept_settings,
+    only_encodes,
+    pooled,
+    teacher_name,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,66 +43,39 @@ CHOICES: dict[str, tuple[Value, ...]] = {
     "head": ("embedding",),
     "pool": ("mean",),
 }
-BOUNDED = ("layers", "width", "ffn")  # a student has no more of these than its teacher
-CONSTANTS = ("vocabulary", "positions", "types", "head", "pool")
-CATEGORICAL = ("inherit", "activation", "head", "pool")
 HEADS = ("embedding", "mlm")
+CONSTANTS = ("vocabulary", "positions", "types", "head", "pool")
 MIN_HEAD_SIZE, MAX_HEAD_SIZE = 16, 64
+WORDS: dict[str, tuple[Value, ...]] = {"inherit": INHERIT, "head": HEADS, "pool": ("mean", "cls")}
+KEPT = ("layer_norm_eps", "initializer_range", "pad_token_id", "bos_token_id", "eos_token_id")
 
 
 class Bert:
     """The family of BERT encoders."""
 
     name = "bert"
+    teachers: tuple[str, ...] = ("bert",)
+    choices = CHOICES
+
+    @property
+    def genes(self) -> Genes:
+        """The genes, and what a teacher decides of them."""
+        return Genes(self.name, self.choices, ("layers", "width", "ffn"), CONSTANTS, WORDS)
 
     def space(
         self, choices: Mapping[str, Sequence[Value]] | None = None, teacher: "TeacherFacts | None" = None
     ) -> SearchSpace:
         """The space of students; with a teacher, constants are its own and no student is larger than it."""
-        given = dict(choices or {})
-        for gene in given:
-            if gene not in CHOICES:
-                raise unknown("gene of family bert", gene, CHOICES)
-        parameters = [
-            Parameter(gene, tuple(self._choices(gene, given, teacher)), ordered=gene not in CATEGORICAL)
-            for gene in CHOICES
-        ]
-        _check_values(parameters)
         fits = Constraint(
             ("width", "heads"),
             lambda width, heads: width % heads == 0 and MIN_HEAD_SIZE <= width // heads <= MAX_HEAD_SIZE,
             f"heads must divide width into heads of size {MIN_HEAD_SIZE} to {MAX_HEAD_SIZE}",
         )
-        active = {}
-        if teacher:
-            depth = teacher.layers
-            active["inherit"] = Constraint(("layers",), lambda layers: layers < depth)
-        return SearchSpace(self.name, parameters, [fits], active)
-
-    def _choices(
-        self, gene: str, given: Mapping[str, Sequence[Value]], teacher: "TeacherFacts | None"
-    ) -> Sequence[Value]:
-        if teacher is None:
-            return given.get(gene, CHOICES[gene])
-        if gene in CONSTANTS or (gene == "activation" and gene not in given):
-            own = getattr(teacher, gene)
-            if tuple(given.get(gene, (own,))) != (own,):
-                raise InputError(f"{gene} is the teacher's own ({own!r}) and cannot be searched; got {given[gene]}")
-            return (own,)
-        if gene not in BOUNDED:
-            return given.get(gene, CHOICES[gene])
-        limit = getattr(teacher, gene)
-        larger = [c for c in given.get(gene, ()) if c > limit]
-        if larger:
-            raise InputError(
-                f"{gene}={larger} is more than the teacher's {limit}; a student is not larger than its teacher"
-            )
-        return given.get(gene) or sorted({c for c in CHOICES[gene] if c <= limit} | {limit})
+        return self.genes.space(choices, teacher, [fits])
 
     def sites(self, serving: Serving) -> tuple[Site, ...]:
         """Embedding, `layers` x (projections, attention, norms, feed-forward), then pooling or the output head."""
-        if serving.phase != "encode":
-            raise InputError(f'bert models encode; got the phase {serving.phase!r}: use phase = "encode"')
+        only_encodes(self.name, serving)
         b, s = serving.batch, serving.sequence
 
         def linear(inputs: int, outputs: int, activation: str = "none", tokens: int = s) -> Operator:
@@ -152,8 +136,7 @@ class Bert:
         """The facts of a BERT teacher."""
         from . import TeacherFacts
 
-        if config.model_type != "bert":
-            raise InputError(f"expected a teacher of model type 'bert'; {name} is a {config.model_type!r} model")
+        check_type(config, name, self.teachers)
         return TeacherFacts(
             name=name,
             family=self.name,
@@ -171,28 +154,30 @@ class Bert:
 
     def architecture(self, facts: "TeacherFacts") -> Architecture:
         """The teacher as an architecture of this family."""
-        values: dict[str, Value] = {gene: getattr(facts, gene) for gene in CHOICES if gene != "inherit"}
+        values: dict[str, Value] = {gene: getattr(facts, gene) for gene in self.choices if gene != "inherit"}
         return Architecture(self.name, values | {"inherit": "even"})
 
     def config(self, architecture: Architecture, teacher_config: Any = None) -> Any:
         """A `BertConfig`; what is no gene (special tokens, norm epsilon) is the teacher's. No dropout."""
         from transformers import BertConfig
 
+        return BertConfig(**kept_settings(teacher_config, KEPT), **self.settings(architecture))
+
+    def settings(self, architecture: Architecture) -> dict[str, Any]:
+        """What the genes fix in a configuration."""
         a: Mapping[str, Any] = architecture.values
-        kept = ("layer_norm_eps", "initializer_range", "pad_token_id", "bos_token_id", "eos_token_id")
-        return BertConfig(
-            **{name: getattr(teacher_config, name) for name in kept if hasattr(teacher_config, name)},
-            num_hidden_layers=a["layers"],
-            hidden_size=a["width"],
-            num_attention_heads=a["heads"],
-            intermediate_size=a["ffn"],
-            hidden_act=a["activation"],
-            vocab_size=a["vocabulary"],
-            max_position_embeddings=a["positions"],
-            type_vocab_size=a["types"],
-            hidden_dropout_prob=0.0,
-            attention_probs_dropout_prob=0.0,
-        )
+        return {
+            "num_hidden_layers": a["layers"],
+            "hidden_size": a["width"],
+            "num_attention_heads": a["heads"],
+            "intermediate_size": a["ffn"],
+            "hidden_act": a["activation"],
+            "vocab_size": a["vocabulary"],
+            "max_position_embeddings": a["positions"],
+            "type_vocab_size": a["types"],
+            "hidden_dropout_prob": 0.0,
+            "attention_probs_dropout_prob": 0.0,
+        }
 
     def build(self, architecture: Architecture, teacher_config: Any = None) -> Any:
         """A `BertModel` for embedding students, else a `BertForMaskedLM`."""
@@ -202,18 +187,33 @@ class Bert:
         model: Any = BertModel(config) if architecture["head"] == "embedding" else BertForMaskedLM(config)
         return model.eval()
 
+    def layers(self, model: Any) -> list[Layer]:
+        """The layers of a model of this family, teacher or student."""
+        return [
+            Layer(
+                layer.attention.self.query,
+                layer.attention.self.key,
+                layer.attention.self.value,
+                layer.attention.output.dense,
+                layer.output.dense,
+            )
+            for layer in model.base_model.encoder.layer
+        ]
+
+    def transform(self, model: Any, hidden: Any) -> Any:
+        """What the output table is multiplied with: hidden states (k, w) -> (k, w)."""
+        return model.cls.predictions.transform(hidden)
+
+    def decode(self, model: Any, transformed: Any) -> Any:
+        """Logits (k, vocabulary) of transformed states (k, w)."""
+        return model.cls.predictions.decoder(transformed)
+
     def serve(self, model: Any, architecture: Architecture, input_ids: Any, attention_mask: Any) -> Any:
         """Normalised pooled embeddings (batch, width), or masked-LM logits (batch, sequence, vocabulary)."""
-        import torch
-
         output = model(input_ids=input_ids, attention_mask=attention_mask)
         if architecture["head"] == "mlm":
             return output.logits
-        hidden = output.last_hidden_state  # (b, s, w)
-        if architecture["pool"] == "cls":
-            return torch.nn.functional.normalize(hidden[:, 0], dim=-1)
-        mask = attention_mask.unsqueeze(-1).to(hidden.dtype)  # (b, s, 1)
-        return torch.nn.functional.normalize((hidden * mask).sum(1) / mask.sum(1).clamp(min=1e-9), dim=-1)
+        return pooled(output.last_hidden_state, attention_mask, str(architecture["pool"]))
 
     def inherit(
         self, student: Any, teacher: Any, architecture: Architecture, guide: "Mapping[str, Tensor] | None" = None
@@ -230,7 +230,7 @@ class Bert:
         chosen = inherited_layers(str(architecture["inherit"]), int(architecture["layers"]), depth)
         with torch.no_grad():
             for name, parameter in student.named_parameters():
-                origin, layer = _teacher_name(name, chosen)
+                origin, layer = teacher_name(name, chosen, "encoder.layer.")
                 if origin in source:
                     maps = _maps(student.config, teacher.config, guide, layer)
                     parameter.copy_(_cut(origin, source[origin], maps))
@@ -243,13 +243,14 @@ AXES: dict[str, tuple[str, ...]] = {  # what each axis of a weight runs over: (r
     "output.dense.": ("residual", "ffn"),
     "pooler.dense.": ("residual", "residual"),
     "transform.dense.": ("residual", "residual"),
+    "lm_head.dense.": ("residual", "residual"),
     "_embeddings.": ("all", "residual"),
 }
 
 
 def _cut(name: str, weight: Any, maps: Mapping[str, Any]) -> Any:
     """One teacher parameter, cut along its axes; norms take the diagonal of their cut matrix."""
-    if "LayerNorm" in name:
+    if "LayerNorm" in name or "layer_norm" in name:
         basis = maps["residual"]
         return basis.T @ weight if name.endswith("bias") else basis.square().T @ weight * maps["gain"]
     axes = next((axes for part, axes in AXES.items() if part in name), ("all", "residual"))
@@ -271,13 +272,13 @@ def _maps(student: Any, teacher: Any, guide: "Mapping[str, Tensor] | None", laye
             "residual": torch.eye(teacher.hidden_size)[:, : student.hidden_size],
             "gain": 1.0,
             "inner": _inner(heads, student.hidden_size, teacher.hidden_size),
-            "ffn": _best(units, student.intermediate_size),
+            "ffn": best(units, student.intermediate_size),
         }
     return {
         "residual": guide["basis"],
         "gain": guide["gain"],
         "inner": _inner(guide["heads"][layer], student.hidden_size, teacher.hidden_size),
-        "ffn": _best(guide["ffn"][layer], student.intermediate_size),
+        "ffn": best(guide["ffn"][layer], student.intermediate_size),
     }
 
 
@@ -293,43 +294,8 @@ def _inner(importance: Any, width: int, teacher_width: int) -> Any:
     return rows[: whole * size + part]
 
 
-def _best(importance: Any, count: int) -> Any:
-    return importance.argsort(descending=True, stable=True)[:count].sort().values
-
-
-def inherited_layers(rule: str, layers: int, depth: int) -> list[int]:
-    """The teacher layer that each student layer starts from; "even" keeps the first and the last.
-
-    >>> inherited_layers("even", 3, 6), inherited_layers("last", 3, 6)
-    ([0, 3, 5], [3, 4, 5])
-    """
-    if rule == "even":
-        gaps = max(1, layers - 1)
-        return [(2 * i * (depth - 1) + gaps) // (2 * gaps) for i in range(layers)] if layers > 1 else [depth - 1]
-    return [i + (depth - layers if rule == "last" else 0) for i in range(layers)]
-
-
-def _teacher_name(name: str, chosen: Sequence[int]) -> tuple[str, int]:
-    """The teacher's parameter that a student's one starts from, and its layer (0 outside the layers)."""
-    head, found, tail = name.partition("encoder.layer.")
-    if not found:
-        return name, 0
-    index, _, rest = tail.partition(".")
-    return f"{head}{found}{chosen[int(index)]}.{rest}", chosen[int(index)]
-
-
 def _fitting_heads(layers: int, width: int, heads: int) -> int:
     return layers if width % heads == 0 else 0
-
-
-def _check_values(parameters: Sequence[Parameter]) -> None:
-    for parameter in parameters:
-        known = {"inherit": CHOICES["inherit"], "head": HEADS, "pool": ("mean", "cls")}.get(parameter.name)
-        for value in parameter.choices:
-            if known and value not in known:
-                raise unknown(f"value of {parameter.name}", str(value), map(str, known))
-            if parameter.name not in CATEGORICAL and (type(value) is not int or value < 1):
-                raise InputError(f"{parameter.name} must be a positive whole number; got {value!r}")
 
 
 BERT = Bert()

@@ -1,0 +1,149 @@
+"""What the families share: genes with a teacher's limits, which layers and units are kept, where layers lie.
+
+Families stay one file each; what stands here knows nothing of any of them.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ..architecture import Value
+from ..errors import InputError, unknown
+from ..operators import Serving
+from ..space import Constraint, Parameter, SearchSpace
+
+if TYPE_CHECKING:
+    from . import TeacherFacts
+
+INHERIT = ("even", "first", "last")
+
+
+class Layer(NamedTuple):
+    """The modules of one layer whose inputs and outputs statistics and losses look at."""
+
+    query: Any
+    key: Any
+    value: Any
+    output: Any  # from the heads back to the residual stream
+    down: Any  # from the feed-forward units back to the residual stream
+
+
+@dataclass(frozen=True)
+class Genes:
+    """The genes of a family: default choices, and what a teacher decides."""
+
+    family: str
+    choices: Mapping[str, tuple[Value, ...]]
+    bounded: tuple[str, ...]  # a student has no more of these than a teacher of its own family
+    constants: tuple[str, ...]  # the teacher's own
+    words: Mapping[str, tuple[Value, ...]] = field(default_factory=dict)  # genes whose values are listed
+    categorical: tuple[str, ...] = ("inherit", "activation", "head", "pool")
+
+    def space(
+        self,
+        given: Mapping[str, Sequence[Value]] | None,
+        teacher: "TeacherFacts | None",
+        constraints: Sequence[Constraint],
+    ) -> SearchSpace:
+        """The space of the given choices; with a teacher, constants are its own and it bounds its students."""
+        given = dict(given or {})
+        for gene in given:
+            if gene not in self.choices:
+                raise unknown(f"gene of family {self.family}", gene, self.choices)
+        parameters = [
+            Parameter(gene, tuple(self._of(gene, given, teacher)), ordered=gene not in self.categorical)
+            for gene in self.choices
+        ]
+        self._check(parameters)
+        active = {}
+        if teacher:
+            depth = teacher.layers
+            active["inherit"] = Constraint(("layers",), lambda layers: layers < depth)
+        return SearchSpace(self.family, parameters, constraints, active)
+
+    def _of(self, gene: str, given: Mapping[str, Sequence[Value]], teacher: "TeacherFacts | None") -> Sequence[Value]:
+        if teacher is None:
+            return given.get(gene, self.choices[gene])
+        kin = teacher.family == self.family
+        if (gene in self.constants and (kin or getattr(teacher, gene))) or (
+            gene == "activation" and kin and gene not in given
+        ):
+            own = getattr(teacher, gene)
+            if tuple(given.get(gene, (own,))) != (own,):
+                raise InputError(f"{gene} is the teacher's own ({own!r}) and cannot be searched; got {given[gene]}")
+            return (own,)
+        if gene not in self.bounded or not kin:
+            return given.get(gene, self.choices[gene])
+        limit = getattr(teacher, gene)
+        larger = [c for c in given.get(gene, ()) if c > limit]
+        if larger:
+            raise InputError(
+                f"{gene}={larger} is more than the teacher's {limit}; a student is not larger than its teacher"
+            )
+        return given.get(gene) or sorted({c for c in self.choices[gene] if c <= limit} | {limit})
+
+    def _check(self, parameters: Sequence[Parameter]) -> None:
+        for parameter in parameters:
+            known = self.words.get(parameter.name)
+            for value in parameter.choices:
+                if known and value not in known:
+                    raise unknown(f"value of {parameter.name}", str(value), map(str, known))
+                if not known and parameter.name not in self.categorical and (type(value) is not int or value < 1):
+                    raise InputError(f"{parameter.name} must be a positive whole number; got {value!r}")
+
+
+def only_encodes(family: str, serving: Serving) -> None:
+    """Refuse the phases of generation."""
+    if serving.phase != "encode":
+        raise InputError(f'{family} models encode; got the phase {serving.phase!r}: use phase = "encode"')
+
+
+def check_type(config: Any, name: str, known: tuple[str, ...]) -> None:
+    """Refuse a teacher of another model type."""
+    if config.model_type not in known:
+        wanted = " or ".join(map(repr, known))
+        raise InputError(f"expected a teacher of model type {wanted}; {name} is a {config.model_type!r} model")
+
+
+def pooled(hidden: Any, attention_mask: Any, pool: str) -> Any:
+    """Unit embeddings (b, w) of hidden states (b, s, w): the masked mean, or the first token."""
+    import torch
+
+    if pool == "cls":
+        return torch.nn.functional.normalize(hidden[:, 0], dim=-1)
+    mask = attention_mask.unsqueeze(-1).to(hidden.dtype)  # (b, s, 1)
+    return torch.nn.functional.normalize((hidden * mask).sum(1) / mask.sum(1).clamp(min=1e-9), dim=-1)
+
+
+def kept_settings(teacher_config: Any, names: Sequence[str]) -> dict[str, Any]:
+    """What is no gene and is taken from the teacher's configuration where it has it."""
+    return {name: getattr(teacher_config, name) for name in names if hasattr(teacher_config, name)}
+
+
+def best(importance: Any, count: int) -> Any:
+    """The places of the `count` most important entries, in order."""
+    return importance.argsort(descending=True, stable=True)[:count].sort().values
+
+
+def inherited_layers(rule: str, layers: int, depth: int) -> list[int]:
+    """The teacher layer that each student layer starts from; "even" keeps the first and the last.
+
+    >>> inherited_layers("even", 3, 6), inherited_layers("last", 3, 6)
+    ([0, 3, 5], [3, 4, 5])
+    """
+    if rule == "even":
+        gaps = max(1, layers - 1)
+        return [(2 * i * (depth - 1) + gaps) // (2 * gaps) for i in range(layers)] if layers > 1 else [depth - 1]
+    return [i + (depth - layers if rule == "last" else 0) for i in range(layers)]
+
+
+def teacher_name(name: str, chosen: Sequence[int], before: str) -> tuple[str, int]:
+    """The teacher's parameter that a student's one starts from, and its layer (0 outside the layers).
+
+    `before` stands before the number of a layer in the names of parameters.
+    """
+    head, found, tail = name.partition(before)
+    if not found:
+        return name, 0
+    index, _, rest = tail.partition(".")
+    return f"{head}{found}{chosen[int(index)]}.{rest}", chosen[int(index)]

@@ -1,0 +1,278 @@
+"""MobileBERT encoders: thin layers between wide ones, several feed-forward networks each, no layer norm.
+
+AutoDistill's space (arXiv 2201.08539) is the default: `width` between layers, `bottleneck` within, `heads`, `ffn`,
+`stacks` of feed-forward networks, 24 layers. Teachers are MobileBERTs, or BERTs with the same vocabulary (of those
+a student inherits the word embeddings only, by their principal directions). Students: `MobileBertForMaskedLM`,
+or `MobileBertModel` for embeddings.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ..architecture import Architecture, Value
+from ..operators import Operator, Serving, Size
+from ..sites import Site
+from ..space import Constraint, SearchSpace
+from .common import Genes, Layer, best, check_type, inherited_layers, kept_settings, only_encodes, pooled, teacher_name
+
+if TYPE_CHECKING:
+    from . import TeacherFacts
+
+CHOICES: dict[str, tuple[Value, ...]] = {
+    "layers": (24,),
+    "width": (128, 256, 384, 512),
+    "bottleneck": (64, 96, 128, 160),
+    "heads": (1, 2, 4, 8),
+    "ffn": (384, 512, 640),
+    "stacks": (2, 4, 6),
+    "embedding": (128,),
+    "inherit": ("even",),
+    "activation": ("relu",),
+    "vocabulary": (30522,),
+    "positions": (512,),
+    "types": (2,),
+    "head": ("mlm",),
+    "pool": ("mean",),
+}
+BOUNDED = ("layers", "width", "bottleneck", "ffn", "stacks")
+CONSTANTS = ("embedding", "vocabulary", "positions", "types", "head", "pool")
+WORDS: dict[str, tuple[Value, ...]] = {"inherit": ("even",), "head": ("embedding", "mlm"), "pool": ("mean", "cls")}
+KEPT = ("layer_norm_eps", "initializer_range", "pad_token_id")
+
+
+class MobileBert:
+    """The family of MobileBERT encoders."""
+
+    name = "mobilebert"
+    teachers: tuple[str, ...] = ("mobilebert", "bert")
+    genes = Genes("mobilebert", CHOICES, BOUNDED, CONSTANTS, WORDS)
+
+    def space(
+        self, choices: Mapping[str, Sequence[Value]] | None = None, teacher: "TeacherFacts | None" = None
+    ) -> SearchSpace:
+        """The space of students; without choices the 576 of AutoDistill."""
+        rules = [
+            Constraint(("bottleneck", "heads"), lambda b, heads: b % heads == 0, "heads must divide bottleneck"),
+            Constraint(
+                ("width", "embedding", "head"),
+                lambda width, embedding, head: head == "embedding" or width >= embedding,
+                "width must be at least the embedding's: the output table extends it",
+            ),
+        ]
+        return self.genes.space(choices, teacher, rules)
+
+    def sites(self, serving: Serving) -> tuple[Site, ...]:
+        """Trigram embedding, `layers` x (bottlenecks, attention, stacked feed-forward), then pooling or the head."""
+        only_encodes(self.name, serving)
+        b, s = serving.batch, serving.sequence
+
+        def of(kind: str, tokens: int = s, **sizes: Size) -> Operator:
+            return Operator(kind, {"batch": b, "sequence": tokens, **sizes})
+
+        def linear(inputs: int, outputs: int, activation: str = "none", tokens: int = s) -> Operator:
+            return of("linear", tokens, inputs=inputs, outputs=outputs, bias=1, activation=activation)
+
+        def norm(width: int, residual: int) -> Operator:
+            return of("norm", width=width, norm="none", residual=residual)
+
+        def lookup(width: int, vocabulary: int, positions: int = 0) -> Operator:
+            return of("embedding", width=width, vocabulary=vocabulary, positions=positions, types=0, norm="none")
+
+        def attention(inner: int, heads: int) -> Operator:
+            return of("attention", heads=heads, kv_heads=heads, head_size=inner // heads, causal=0, cached=0)
+
+        def head(w: int, v: int, e: int) -> Operator:
+            return of("head", width=w, vocabulary=v, transform=1, tied=1 if w == e else e)
+
+        def times(count: int) -> Any:
+            return lambda n, *_: count * n
+
+        def stacked(n: int, k: int, *_: Value) -> int:
+            return n * k
+
+        def embeds(*values: Value) -> int:
+            return int(values[-1] == "embedding")
+
+        def fits(n: int, inner: int, h: int) -> int:
+            return n if inner % h == 0 else 0
+
+        layer = ("layers", "width", "bottleneck")
+        feed = ("layers", "stacks", "bottleneck", "ffn", "activation")
+        return (
+            Site("words", ("embedding", "vocabulary"), lookup),
+            Site("types, positions", ("width", "types", "positions"), lookup),
+            Site("trigram", ("embedding", "width"), lambda e, w: linear(3 * e, w)),
+            Site("embedding norm", ("width",), lambda w: norm(w, 1)),
+            Site("bottlenecks in", layer, lambda n, w, i: linear(w, i), times(2)),
+            Site("bottleneck norms", ("layers", "bottleneck"), lambda n, i: norm(i, 0), times(2)),
+            Site("query, key, output", ("layers", "bottleneck"), lambda n, i: linear(i, i), times(3)),
+            Site("value", layer, lambda n, w, i: linear(w, i), times(1)),
+            Site("attention", ("layers", "bottleneck", "heads"), lambda n, i, h: attention(i, h), fits),
+            Site("attention norm", ("layers", "bottleneck"), lambda n, i: norm(i, 1), times(1)),
+            Site("up", feed, lambda n, k, i, f, a: linear(i, f, a), stacked),
+            Site("down", feed[:-1], lambda n, k, i, f: linear(f, i), stacked),
+            Site("stack norms", feed[:3], lambda n, k, i: norm(i, 1), stacked),
+            Site("bottleneck out", layer, lambda n, w, i: linear(i, w), times(1)),
+            Site("layer norm", ("layers", "width"), lambda n, w: norm(w, 1), times(1)),
+            Site("pooler", ("width", "head"), lambda w, _: linear(w, w, "tanh", 1), embeds),
+            Site(
+                "pooling",
+                ("width", "pool", "head"),
+                lambda w, p, _: of("pooling", width=w, pool=p, normalize=1),
+                embeds,
+            ),
+            Site(
+                "head",
+                ("width", "vocabulary", "embedding", "head"),
+                lambda w, v, e, _: head(w, v, e),
+                lambda *v: int(v[-1] == "mlm" and v[0] >= v[2]),
+            ),
+        )
+
+    def facts(self, config: Any, name: str, head: str, pool: str = "mean") -> "TeacherFacts":
+        """The facts of a MobileBERT teacher."""
+        from . import TeacherFacts
+
+        check_type(config, name, ("mobilebert",))
+        return TeacherFacts(
+            name=name,
+            family=self.name,
+            layers=config.num_hidden_layers,
+            width=config.hidden_size,
+            heads=config.num_attention_heads,
+            ffn=config.intermediate_size,
+            vocabulary=config.vocab_size,
+            positions=config.max_position_embeddings,
+            types=config.type_vocab_size,
+            activation=config.hidden_act,
+            head=head,
+            pool=pool,
+            bottleneck=config.true_hidden_size,
+            stacks=config.num_feedforward_networks,
+            embedding=config.embedding_size,
+        )
+
+    def architecture(self, facts: "TeacherFacts") -> Architecture:
+        """The teacher as an architecture of this family."""
+        values: dict[str, Value] = {gene: getattr(facts, gene) for gene in CHOICES if gene != "inherit"}
+        return Architecture(self.name, values | {"inherit": "even"})
+
+    def config(self, architecture: Architecture, teacher_config: Any = None) -> Any:
+        """A `MobileBertConfig`; special tokens and norm epsilon are the teacher's. No dropout."""
+        from transformers import MobileBertConfig
+
+        a: Mapping[str, Any] = architecture.values
+        return MobileBertConfig(
+            **kept_settings(teacher_config, KEPT),
+            num_hidden_layers=a["layers"],
+            hidden_size=a["width"],
+            intra_bottleneck_size=a["bottleneck"],
+            num_attention_heads=a["heads"],
+            intermediate_size=a["ffn"],
+            num_feedforward_networks=a["stacks"],
+            embedding_size=a["embedding"],
+            hidden_act=a["activation"],
+            vocab_size=a["vocabulary"],
+            max_position_embeddings=a["positions"],
+            type_vocab_size=a["types"],
+            hidden_dropout_prob=0.0,
+            attention_probs_dropout_prob=0.0,
+        )
+
+    def build(self, architecture: Architecture, teacher_config: Any = None) -> Any:
+        """A `MobileBertForMaskedLM`, or a `MobileBertModel` for embeddings, with fresh random weights."""
+        import warnings
+
+        from transformers import MobileBertForMaskedLM, MobileBertModel
+
+        config = self.config(architecture, teacher_config)
+        kind: Any = MobileBertModel if architecture["head"] == "embedding" else MobileBertForMaskedLM
+        with warnings.catch_warnings():  # a width equal to the embedding's leaves the table's own columns empty
+            warnings.filterwarnings("ignore", "Initializing zero-element tensors", UserWarning)
+            return kind(config).eval()
+
+    def serve(self, model: Any, architecture: Architecture, input_ids: Any, attention_mask: Any) -> Any:
+        """Normalised pooled embeddings (batch, width), or masked-LM logits (batch, sequence, vocabulary)."""
+        output = model(input_ids=input_ids, attention_mask=attention_mask)
+        if architecture["head"] == "mlm":
+            return output.logits
+        return pooled(output.last_hidden_state, attention_mask, str(architecture["pool"]))
+
+    def layers(self, model: Any) -> list[Layer]:
+        """The layers of a MobileBERT."""
+        return [
+            Layer(
+                layer.attention.self.query,
+                layer.attention.self.key,
+                layer.attention.self.value,
+                layer.attention.output.dense,
+                layer.output.dense,
+            )
+            for layer in model.base_model.encoder.layer
+        ]
+
+    def transform(self, model: Any, hidden: Any) -> Any:
+        """What the output table is multiplied with: hidden states (k, w) -> (k, w)."""
+        return model.cls.predictions.transform(hidden)
+
+    def decode(self, model: Any, transformed: Any) -> Any:
+        """Logits (k, vocabulary): the table is the word embeddings, widened by columns of its own."""
+        import torch
+
+        head = model.cls.predictions
+        table = torch.cat([head.decoder.weight.t(), head.dense.weight], dim=0)  # (w, vocabulary)
+        return transformed @ table + head.decoder.bias
+
+    def inherit(
+        self, student: Any, teacher: Any, architecture: Architecture, guide: Mapping[str, Any] | None = None
+    ) -> None:
+        """Cut a MobileBERT teacher to the student's sizes, in place; of a BERT, its word embeddings."""
+        import torch
+
+        if teacher.config.model_type != "mobilebert":
+            _inherit_words(student, teacher)
+            return
+        source = dict(teacher.named_parameters())
+        depth = teacher.config.num_hidden_layers
+        chosen = inherited_layers(str(architecture["inherit"]), int(architecture["layers"]), depth)
+        with torch.no_grad():
+            for name, parameter in student.named_parameters():
+                origin, layer = teacher_name(name, chosen, "encoder.layer.")
+                if origin in source:
+                    parameter.copy_(_cut(source[origin], parameter.shape, _kept(origin, guide, layer, student)))
+
+
+def _inherit_words(student: Any, teacher: Any) -> None:
+    """The principal directions of the teacher's word embeddings, at the size of fresh ones; same vocabulary only."""
+    import torch
+
+    table = teacher.get_input_embeddings().weight
+    words = student.get_input_embeddings().weight
+    if table.shape[0] != words.shape[0] or table.shape[1] < words.shape[1]:
+        return
+    with torch.no_grad():
+        vectors = torch.linalg.eigh((table.T @ table).double()).eigenvectors
+        cut = table @ vectors.flip(1)[:, : words.shape[1]].float()
+        words.copy_(cut * (words.std() / cut.std()))
+
+
+def _kept(name: str, guide: Mapping[str, Any] | None, layer: int, student: Any) -> tuple[int, Any] | None:
+    """The axis of the last feed-forward network's units and those that matter; other axes keep what comes first."""
+    if guide is None or ".ffn." in name or "encoder.layer." not in name:
+        return None
+    units = best(guide["ffn"][layer], student.config.intermediate_size)
+    if ".intermediate.dense." in name:
+        return 0, units
+    if name.endswith(".output.dense.weight") and ".attention." not in name and ".bottleneck." not in name:
+        return 1, units
+    return None
+
+
+def _cut(weight: Any, shape: Sequence[int], kept: tuple[int, Any] | None) -> Any:
+    """The leading part of a weight at another shape, after a choice along one axis."""
+    if kept is not None:
+        weight = weight.index_select(*kept)
+    return weight[tuple(slice(size) for size in shape)]
+
+
+MOBILEBERT = MobileBert()

@@ -1,0 +1,49 @@
+"""RoBERTa and XLM-R encoders: BERT's layers, with positions that start after the padding token.
+
+Genes and lowering are BERT's. `positions` counts the rows of the table, two more than a text may have tokens.
+"""
+
+from typing import Any
+
+from ..architecture import Architecture, Value
+from .bert import CHOICES as BERT_CHOICES
+from .bert import KEPT, Bert
+from .common import kept_settings
+
+CHOICES: dict[str, tuple[Value, ...]] = BERT_CHOICES | {"vocabulary": (50265,), "positions": (514,), "types": (1,)}
+
+
+class Roberta(Bert):
+    """The family of RoBERTa encoders; students of an XLM-R teacher are XLM-R models."""
+
+    name = "roberta"
+    teachers = ("roberta", "xlm-roberta")
+    choices = CHOICES
+
+    def config(self, architecture: Architecture, teacher_config: Any = None) -> Any:
+        """A `RobertaConfig`, or an `XLMRobertaConfig`, whichever the teacher has. No dropout."""
+        from transformers import RobertaConfig, XLMRobertaConfig
+
+        multilingual = getattr(teacher_config, "model_type", "") == "xlm-roberta"
+        kind = XLMRobertaConfig if multilingual else RobertaConfig
+        return kind(**kept_settings(teacher_config, KEPT), **self.settings(architecture))
+
+    def build(self, architecture: Architecture, teacher_config: Any = None) -> Any:
+        """A `RobertaModel` or `XLMRobertaModel` for embedding students, else the masked-LM one."""
+        from transformers import AutoModel, AutoModelForMaskedLM
+
+        auto: Any = AutoModel if architecture["head"] == "embedding" else AutoModelForMaskedLM
+        return auto.from_config(self.config(architecture, teacher_config)).eval()
+
+    def transform(self, model: Any, hidden: Any) -> Any:
+        """What the output table is multiplied with: hidden states (k, w) -> (k, w)."""
+        from torch.nn.functional import gelu
+
+        return model.lm_head.layer_norm(gelu(model.lm_head.dense(hidden)))
+
+    def decode(self, model: Any, transformed: Any) -> Any:
+        """Logits (k, vocabulary) of transformed states (k, w)."""
+        return model.lm_head.decoder(transformed)
+
+
+ROBERTA = Roberta()
