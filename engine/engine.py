@@ -25,6 +25,7 @@ from distilsearch.errors import InputError, unknown
 from distilsearch.predictors.threads import one_thread
 from distilsearch.space import SearchSpace
 
+from .diagnostics import diagnose
 from .objectives import Codes, Expensive, Known, Objective, Outcome, check_objectives, hypervolume, nondominated
 from .pool import design
 from .record import Record, Tell, checked_reference
@@ -163,6 +164,20 @@ class Engine:
         """The reference by objective, in the user's direction; provisional until the initial design is complete."""
         with self._lock:
             return dict(self._record.reference())
+
+    def diagnostics(self) -> dict[str, Any] | None:
+        """How well the first expensive objective is foreseen, as plain JSON; None before it can be learnt.
+
+        `name`, `warped` and `considered` (log likelihood by kernel) say which surrogate the data chose; `r2`,
+        `coverage` of 90 % intervals and `points` (key, measured, predicted, sd), in told units, are of predicting
+        each architecture from all the others.
+        """
+        with self._lock:
+            if not self._record.learnable:
+                return None
+            view = self._view([])
+        with one_thread():
+            return diagnose(view)
 
     # State
 

@@ -111,7 +111,7 @@ def conclude(search: "Search") -> Result:
         "knee": chosen.architecture.key if chosen else None,
         "trials": [_trial(search, entry) for entry in entries],
         "hypervolume_trace": _trace(entries, search),
-        "surrogate": None,
+        "surrogate": search.engine.diagnostics(),
         "rank_fidelity": _rank_fidelity(search),
         "targets": [_target(t) for t in search.targets],
         "phases": [{"what": what, "seconds": round(seconds, 2)} for what, seconds in search.phases],

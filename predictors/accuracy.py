@@ -28,6 +28,7 @@ from .threads import one_thread
 Floats = npt.NDArray[np.float64]
 NOISE_PRIOR = (-4.5, 1.5)  # of the logarithm of the noise variance, for targets of unit variance
 JITTER = 1e-6
+INTERVAL = 1.6449  # standard deviations either way that hold 90 %
 STEPS = 60
 
 
@@ -93,7 +94,8 @@ class Surrogate:
     report: Diagnostics
 
     @cached_property
-    def _factor(self) -> Tensor:
+    def factor(self) -> Tensor:
+        """Lower Cholesky factor (n, n) of the covariance of the told values."""
         with torch.no_grad():
             gram = self.kernel.forward(self.features, self.features)
             factor: Tensor = torch.linalg.cholesky(gram + torch.diag(self.noise + JITTER))
@@ -101,7 +103,7 @@ class Surrogate:
 
     @cached_property
     def _fast(self) -> dict[torch.dtype, tuple[Tensor, Tensor, Tensor]]:
-        whiten = torch.linalg.solve_triangular(self._factor, torch.eye(len(self.targets)).double(), upper=False)
+        whiten = torch.linalg.solve_triangular(self.factor, torch.eye(len(self.targets)).double(), upper=False)
         weights = whiten.T @ (whiten @ self.targets)
         kinds = (torch.float32, torch.float64)
         return {k: (self.features.to(k), whiten.T.contiguous().to(k), weights.to(k)) for k in kinds}
@@ -254,7 +256,7 @@ def _made(
 
 def _leave_one_out(fit: Surrogate, values: Floats) -> Diagnostics:
     """Each trial predicted from the others: mean z - alpha / Q_ii, variance 1 / Q_ii, Q the inverse covariance."""
-    inverse = torch.cholesky_inverse(fit._factor)
+    inverse = torch.cholesky_inverse(fit.factor)
     precision = inverse.diagonal().numpy()
     z = fit.targets.numpy()
     mean = z - (inverse @ fit.targets).numpy() / precision
@@ -263,5 +265,5 @@ def _leave_one_out(fit: Surrogate, values: Floats) -> Diagnostics:
     residual = values - fit.warp.inverse(mean)
     total = float(((values - values.mean()) ** 2).sum())
     r2 = 1.0 - float((residual**2).sum()) / total if total > 0 else math.nan
-    coverage = float((np.abs(z - mean) <= 1.6449 * sd).mean())
+    coverage = float((np.abs(z - mean) <= INTERVAL * sd).mean())
     return Diagnostics(fit.kernel.kind, fit.warp.shift is not None, float(score.mean()), r2, coverage)

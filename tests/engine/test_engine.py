@@ -310,3 +310,34 @@ def test_large_spaces_are_sampled_and_refined() -> None:
     codes = space.encode(engine.ask(4))
     assert len(np.unique(codes, axis=0)) == 4
     assert codes.sum(axis=1).min() < sample.min()  # cheaper than any uniform draw
+
+
+def test_diagnostics_are_plain_json_of_leaving_each_architecture_out() -> None:
+    space = small_space()
+    engine = engine_of(space)
+    assert engine.diagnostics() is None
+    told = run(engine, 9)
+    engine.tell(told[0], {"loss": loss(told[0]) + 0.02})
+    engine.ask()
+    found = engine.diagnostics()
+    assert found is not None
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    assert {p["key"] for p in found["points"]} == {a.key for a in told}
+    assert found["name"] in found["considered"]
+    measured = {p["key"]: p["measured"] for p in found["points"]}
+    assert measured[told[0].key] == pytest.approx(loss(told[0]) + 0.01)
+    assert all(p["sd"] > 0 for p in found["points"])
+
+
+def test_diagnostics_point_the_users_way() -> None:
+    space = small_space()
+    up = Engine(space, [Expensive("accuracy", "max"), cost(space)], initial=4)
+    down = engine_of(space)
+    for architecture in run(down, 8):
+        up.tell(architecture, {"accuracy": -loss(architecture)})
+    found, mirrored = up.diagnostics(), down.diagnostics()
+    assert found is not None
+    assert mirrored is not None
+    for point, twin in zip(found["points"], mirrored["points"], strict=True):
+        assert (point["measured"], point["predicted"]) == pytest.approx((-twin["measured"], -twin["predicted"]))
+    assert found["r2"] == pytest.approx(mirrored["r2"])
