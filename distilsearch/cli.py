@@ -59,7 +59,7 @@ def main() -> None:
 
 @app.command()
 def quickstart(
-    trials: Annotated[int, typer.Option(help="Students to distil")] = 12,
+    trials: Annotated[int, typer.Option(help="Students to distil")] = 18,
     folder: Folder = None,
 ) -> None:
     """Search students of a real teacher on this CPU: ten minutes, nothing to download."""

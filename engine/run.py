@@ -6,7 +6,7 @@ call continues a run that was killed, and loses at most the trial in flight.
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -17,8 +17,10 @@ from distilsearch.architecture import Architecture
 from distilsearch.errors import InputError, TrialError
 from distilsearch.families import family
 from distilsearch.home import write_atomically
+from distilsearch.lowering import FloatArray, tabulate
 from distilsearch.operators import Serving
 from distilsearch.progress import Progress, silent
+from distilsearch.space import Codes, SearchSpace
 
 from . import result as results
 from . import trials
@@ -85,6 +87,7 @@ class Search:
             seed=self.run.seed,
             reference={t.objective: t.section.latency_ms or t.latency(self.teacher).best for t in self.targets},
             strategy=PRESETS[self.run.preset].strategy,
+            features=size_features(self.prepared.space, self.targets[0].serving),
         )
         self._check_limits()
         self._recall()
@@ -273,3 +276,9 @@ class Search:
         write_atomically(self.folder / "result.json", json.dumps(result.data, indent=1))
         write_report(result.data, self.folder / "report.html")
         return result
+
+
+def size_features(space: SearchSpace, serving: Serving) -> Callable[[Codes], FloatArray]:
+    """Surrogate features (n, 2) of codes: the logarithms of parameters and FLOPs."""
+    figures = tabulate(space, serving, lambda operators: np.array([[o.parameters, o.flops] for o in operators]))
+    return lambda codes: np.log(figures(codes))

@@ -6,6 +6,7 @@ A target that is not this machine is named by the fingerprint of its table; its 
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -81,11 +82,15 @@ class Target:
         self.predictor = LatencyPredictor.fit(self.table)
 
     def known(self, space: SearchSpace) -> Known:
-        """The objective of this target: certain but for the predictor's own spread."""
-        assert self.predictor is not None
-        compiled = self.predictor.compile(space, self.serving)
-        limit = self.section.latency_ms
-        return Known(self.objective, compiled, at_most=limit, spread=compiled.spread, upper=compiled.upper)
+        """The objective of this target, which follows the predictor as it is refined."""
+        compiled = cache(lambda predictor: predictor.compile(space, self.serving))
+        return Known(
+            self.objective,
+            lambda codes: compiled(self.predictor)(codes),
+            at_most=self.section.latency_ms,
+            spread=lambda codes: compiled(self.predictor).spread(codes),
+            upper=lambda codes: compiled(self.predictor).upper(codes),
+        )
 
     def measure(self, worker: Worker, architectures: Sequence[Architecture], progress: Progress) -> None:
         """Measure whole models in a child process and learn from them; nothing on a machine that is elsewhere."""
@@ -109,10 +114,17 @@ class Target:
         return measured_ms
 
     def learn(self, architecture: Architecture) -> None:
-        """Let the intervals adapt to a student that was chosen and has been measured."""
+        """Refine the predictor by a student that was chosen and has been measured: intervals first, then the mean.
+
+        The measurement is in the table by now, so the mean is fitted to it as to any other whole model.
+        """
         measured = self.measured.get(architecture.key)
-        if measured is not None and self.predictor is not None:
-            self.predictor.observe(architecture, self.serving, measured)
+        if measured is None or self.predictor is None or self.table is None or self.table.folder is None:
+            return
+        adapted = self.predictor.observe(architecture, self.serving, measured).intervals
+        self.table = LatencyTable.read(self.table.folder)
+        self.predictor = LatencyPredictor.fit(self.table)
+        self.predictor.intervals.carry_over(adapted)
 
     def latency(self, architecture: Architecture) -> Latency:
         """What is predicted and measured of an architecture."""

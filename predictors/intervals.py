@@ -86,6 +86,10 @@ class Intervals:
         self.shift += self.step * (float(not held) - (1.0 - self.level))
         return held
 
+    def carry_over(self, other: "Intervals") -> None:
+        """Take over what observed winners taught an earlier fit of the same device."""
+        self.shift, self.observed, self.missed = other.shift, other.observed, other.missed
+
     def to_json(self) -> dict[str, float]:
         """Plain numbers."""
         return dict(vars(self))

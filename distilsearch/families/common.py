@@ -56,6 +56,8 @@ class Genes:
         ]
         self._check(parameters)
         active = {}
+        if teacher and teacher.family == self.family:
+            constraints = [*constraints, self._smaller(teacher)]
         if teacher:
             depth = teacher.layers
             active["inherit"] = Constraint(("layers",), lambda layers: layers < depth)
@@ -81,6 +83,15 @@ class Genes:
                 f"{gene}={larger} is more than the teacher's {limit}; a student is not larger than its teacher"
             )
         return given.get(gene) or sorted({c for c in self.choices[gene] if c <= limit} | {limit})
+
+    def _smaller(self, teacher: "TeacherFacts") -> Constraint:
+        """The teacher itself is no student."""
+        limits = [getattr(teacher, gene) for gene in self.bounded]
+        return Constraint(
+            self.bounded,
+            lambda *values: any(value < limit for value, limit in zip(values, limits, strict=True)),
+            f"a student has fewer {', '.join(self.bounded[:-1])} or {self.bounded[-1]} than its teacher",
+        )
 
     def _check(self, parameters: Sequence[Parameter]) -> None:
         for parameter in parameters:

@@ -226,3 +226,10 @@ def test_layers_are_inherited_in_order() -> None:
 def test_an_unknown_family_names_the_known() -> None:
     with pytest.raises(InputError, match="did you mean 'bert'"):
         family("brt")
+
+
+def test_the_teacher_itself_is_no_student() -> None:
+    space = family("bert").space({"layers": [4], "width": [64], "heads": [4], "ffn": [64, 128]}, TEACHER)
+    assert {a["ffn"] for a in space.decode(space.grid(100))} == {64}
+    with pytest.raises(InputError, match="fewer layers, width or ffn than its teacher"):
+        family("bert").space({"layers": [4], "width": [64], "heads": [4], "ffn": [128]}, TEACHER)
