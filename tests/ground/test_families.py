@@ -229,7 +229,8 @@ def test_an_unknown_family_names_the_known() -> None:
 
 
 def test_the_teacher_itself_is_no_student() -> None:
-    space = family("bert").space({"layers": [4], "width": [64], "heads": [4], "ffn": [64, 128]}, TEACHER)
+    teacher = TeacherFacts("t", "bert", layers=4, width=64, heads=4, ffn=128, vocabulary=97, positions=40, types=2)
+    space = family("bert").space({"layers": [4], "width": [64], "heads": [4], "ffn": [64, 128]}, teacher)
     assert {a["ffn"] for a in space.decode(space.grid(100))} == {64}
     with pytest.raises(InputError, match="fewer layers, width or ffn than its teacher"):
-        family("bert").space({"layers": [4], "width": [64], "heads": [4], "ffn": [128]}, TEACHER)
+        family("bert").space({"layers": [4], "width": [64], "heads": [4], "ffn": [128]}, teacher)
