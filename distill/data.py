@@ -57,7 +57,7 @@ def load_text(
     """Read, tokenise, pack and split `sources`: files, globs, folders, a datasets name, or "python-docs"."""
     if not 0.0 < heldout_fraction < 1.0:
         raise TextError(f"heldout_fraction must lie between 0 and 1, got {heldout_fraction}")
-    longest = getattr(teacher.config, "max_position_embeddings", block)
+    longest = teacher.longest
     if not 16 <= block <= longest:
         raise TextError(f"a block must hold 16 to {longest} tokens for this teacher, got {block}")
     key = _cache_key(sources, teacher, block, heldout_fraction)

@@ -1,7 +1,7 @@
 """The loss of a student on held-out blocks: the one quality figure that is comparable across shapes.
 
 Embedding teachers: 1 - Spearman correlation of all pairwise cosines, student against teacher. Masked-LM
-teachers: the cross-entropy of the hidden words, the same words for every student.
+and decoder teachers: the cross-entropy of the hidden or next words, the same words for every student.
 """
 
 import hashlib
@@ -20,14 +20,15 @@ from distilsearch.errors import TrialError
 from distilsearch.families import family
 from distilsearch.home import targets_folder, write_atomically
 
+from .batch import make_batch
 from .data import BlockArray, Text
 from .precision import autocast
 from .recipes import View
-from .targets import make_batch
 from .teacher import Teacher
 
 ROWS = 32
 MASK = 0.15
+CHUNK = 1024  # rows of logits at a time
 
 
 def heldout_loss(
@@ -42,7 +43,7 @@ def heldout_loss(
                 _embed(model, architecture, text.heldout, precision), teacher_embeddings(teacher, text)
             )
         else:
-            loss = _masked_loss(teacher, text, model, precision)
+            loss = _word_loss(teacher, text, model, architecture, precision)
     finally:
         model.train(training)
     if not np.isfinite(loss):
@@ -76,22 +77,28 @@ def teacher_embeddings(teacher: Teacher, text: Text) -> Tensor:
 
 def _embed(model: Any, architecture: Architecture, blocks: BlockArray, precision: str) -> Tensor:
     """(h, w) embeddings of blocks (h, block), as they are served."""
-    serve = family(architecture.family).serve
+    serve, device = family(architecture.family).serve, next(model.parameters()).device
     parts = []
-    with torch.inference_mode(), autocast(precision):
+    with torch.inference_mode(), autocast(precision, device.type):
         for start in range(0, len(blocks), ROWS):
-            ids = torch.from_numpy(blocks[start : start + ROWS].astype(np.int64))
-            parts.append(serve(model, architecture, ids, torch.ones_like(ids)).float())
+            ids = torch.from_numpy(blocks[start : start + ROWS].astype(np.int64)).to(device)
+            parts.append(serve(model, architecture, ids, torch.ones_like(ids)).float().cpu())
     return torch.cat(parts).clone()
 
 
-def _masked_loss(teacher: Teacher, text: Text, model: Any, precision: str) -> float:
+def _word_loss(teacher: Teacher, text: Text, model: Any, architecture: Architecture, precision: str) -> float:
+    """Cross-entropy of the masked or next words."""
     total, count = 0.0, 0
+    kind, device = family(architecture.family), next(model.parameters()).device
+    options: dict[str, Any] = {"use_cache": False} if teacher.kind == "causal" else {}
     for start in range(0, len(text.heldout), ROWS):
-        batch = make_batch(teacher, text.heldout[start : start + ROWS], View(), MASK, (1 << 30, start))
-        with torch.inference_mode(), autocast(precision):
-            hidden = model.base_model(input_ids=batch.input_ids).last_hidden_state
-            logits = model.cls.predictions(hidden.flatten(0, 1)[batch.masked])
-        total += float(F.cross_entropy(logits.float(), batch.labels, reduction="sum"))
+        batch = make_batch(teacher, text.heldout[start : start + ROWS], View(), MASK, (1 << 30, start)).to(device)
+        with torch.inference_mode(), autocast(precision, device.type):
+            hidden = model.base_model(input_ids=batch.input_ids, **options).last_hidden_state.flatten(0, 1)
+            for place in range(0, len(batch.labels), CHUNK):
+                chosen = hidden[batch.masked[place : place + CHUNK]]
+                logits = kind.decode(model, kind.transform(model, chosen)).float()
+                labels = batch.labels[place : place + CHUNK]
+                total += float(F.cross_entropy(logits, labels, reduction="sum"))
         count += len(batch.labels)
     return total / count

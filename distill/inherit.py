@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from distilsearch.families import family
 from distilsearch.home import targets_folder, write_atomically
 
 from .data import Text
@@ -52,8 +53,8 @@ def statistics(teacher: Teacher, text: Text) -> Statistics:
 def basis(found: Statistics, width: int) -> Tensor:
     """(v, width): the directions that hold most of the hidden states, those of the last layer counted twice."""
     v = found.moments.shape[-1]
-    if width == v:
-        return torch.eye(v)
+    if width >= v:  # a student of another family may be wider; what is beyond the teacher's directions stays free
+        return torch.eye(v, width)
     scaled = found.moments / found.moments.diagonal(dim1=1, dim2=2).sum(-1)[:, None, None]
     total = scaled.mean(0) + scaled[-1]
     values, vectors = torch.linalg.eigh(total.double())
@@ -64,8 +65,8 @@ def basis(found: Statistics, width: int) -> Tensor:
 
 def _measure(teacher: Teacher, text: Text) -> Statistics:
     model = teacher.model()
-    layers = model.base_model.encoder.layer
-    size = teacher.facts.width // teacher.facts.heads
+    layers = family(teacher.facts.family).layers(model)
+    count = teacher.facts.heads
     heads: list[Tensor] = [torch.zeros(0)] * len(layers)
     ffn: list[Tensor] = [torch.zeros(0)] * len(layers)
 
@@ -78,8 +79,9 @@ def _measure(teacher: Teacher, text: Text) -> Statistics:
 
     hooks = []
     for index, layer in enumerate(layers):
-        hooks.append(layer.attention.output.dense.register_forward_pre_hook(watch(heads, index, size)))
-        hooks.append(layer.output.dense.register_forward_pre_hook(watch(ffn, index, 1)))
+        size = layer.output.in_features // count
+        hooks.append(layer.output.register_forward_pre_hook(watch(heads, index, size)))
+        hooks.append(layer.down.register_forward_pre_hook(watch(ffn, index, 1)))
     try:
         ids = torch.from_numpy(text.train[:BLOCKS].astype("int64"))
         with torch.no_grad():

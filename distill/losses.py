@@ -10,12 +10,13 @@ All return a scalar. Inputs may be bfloat16; sums run in float32.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 
 def token_loss(student: Tensor, teacher: Tensor) -> Tensor:
@@ -101,11 +102,115 @@ class _RelationKL(torch.autograd.Function):
         return torch.bmm(gradient, student) * (grads[0] * ctx.scale).to(student.dtype), None
 
 
+def relation_mse(student: Tensor, teacher: Tensor, heads: int, softmax: bool = True) -> Tensor:
+    """Mean squared difference of the relations of (b, s, w) and (b, s, v); without softmax, of the raw scores.
+
+    AutoDistil's loss (arXiv 2201.12507); its released code takes the scores.
+    """
+    ours, theirs = (_scores(_split(states.float(), heads)) for states in (student, teacher))  # (b r, s, s)
+    loss: Tensor = F.mse_loss(ours.softmax(-1), theirs.softmax(-1)) if softmax else F.mse_loss(ours, theirs)
+    return loss
+
+
+def _scores(states: Tensor) -> Tensor:
+    return torch.bmm(states, states.transpose(1, 2)) / math.sqrt(states.shape[-1])
+
+
+def attention_loss(student: tuple[Tensor, Tensor], teacher: tuple[Tensor, Tensor], heads: tuple[int, int]) -> Tensor:
+    """Mean KL of the rows of attention maps, teacher against student, of (queries, keys), each (b, s, w) or (b, s, v).
+
+    `heads` are the student's and the teacher's; where they differ, the maps of neighbouring heads are averaged
+    down to the largest common divisor.
+    """
+    common = math.gcd(*heads)
+    q, p = (_maps(*states, count, common) for states, count in zip((student, teacher), heads, strict=True))
+    return (p * (p.clamp_min(1e-30).log() - q.clamp_min(1e-30).log())).sum(-1).mean()
+
+
+def _maps(queries: Tensor, keys: Tensor, heads: int, kept: int) -> Tensor:
+    """(b, s, w) twice -> attention maps (b, kept, s, s)."""
+    q, k = (_split(states.float(), heads) for states in (queries, keys))
+    maps = (torch.bmm(q, k.transpose(1, 2)) / math.sqrt(q.shape[-1])).softmax(-1)  # (b heads, s, s)
+    b, s = queries.shape[:2]
+    return maps.view(b, kept, heads // kept, s, s).mean(2)
+
+
+def hidden_loss(student: Tensor, teacher: Tensor) -> Tensor:
+    """Mean squared difference of hidden states of one width, (b, s, v) each."""
+    return F.mse_loss(student.float(), teacher.float())
+
+
+def layer_map(mapping: str, layers: int, depth: int) -> list[tuple[int, ...]]:
+    """For each student layer the teacher layers it learns from, all counted from 0.
+
+    "uniform" spreads them, "last" takes the last ones, "uniform+last" both (KD-NAS, arXiv 2303.09639), "final"
+    only the last layer from the last.
+
+    >>> layer_map("uniform+last", 2, 6)
+    [(2, 4), (5, 5)]
+    """
+    uniform = [max(0, (i + 1) * depth // layers - 1) for i in range(layers)]
+    last = [max(0, depth - layers + i) for i in range(layers)]
+    if mapping == "uniform":
+        return [(i,) for i in uniform]
+    if mapping == "last":
+        return [(i,) for i in last]
+    if mapping == "uniform+last":
+        return list(zip(uniform, last, strict=True))
+    return [()] * (layers - 1) + [(depth - 1,)]
+
+
+MAPPINGS = ("uniform", "last", "uniform+last", "final")
+
+
+def feature_loss(student: Tensor, teacher: Tensor) -> Tensor:
+    """MobileBERT's feature-map transfer: mean squared difference of normalised states (b, s, v) (arXiv 2004.02984)."""
+    v = (teacher.shape[-1],)
+    return F.mse_loss(F.layer_norm(student.float(), v), F.layer_norm(teacher.float(), v))
+
+
+def distribution_losses(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean squared differences of each token's mean and variance over its features, (b, s, w) against (b, s, v)."""
+    ours, theirs = student.float(), teacher.float()
+    mean = F.mse_loss(ours.mean(-1), theirs.mean(-1))
+    return mean, F.mse_loss(ours.var(-1, unbiased=False), theirs.var(-1, unbiased=False))
+
+
+def hard_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy of (k, vocabulary) logits with the words (k,) that stood there or come next."""
+    return F.cross_entropy(logits.float(), labels)
+
+
+def chunked(loss: Callable[..., Tensor], chunk: int, *tensors: Tensor) -> Tensor:
+    """The mean of a row-wise mean loss over rows of `tensors`, `chunk` rows at a time.
+
+    Logits of a whole batch need rows x vocabulary floats; made inside `loss` and again in the backward pass, they
+    need a chunk's.
+    """
+    rows = len(tensors[0])
+    if rows <= chunk:
+        return loss(*tensors)
+    total = tensors[0].new_zeros((), dtype=torch.float32)
+    for start in range(0, rows, chunk):
+        parts = [tensor[start : start + chunk] for tensor in tensors]
+        value: Tensor = checkpoint(loss, *parts, use_reentrant=False)
+        total = total + value * (len(parts[0]) / rows)
+    return total
+
+
 LOSSES: Mapping[str, str] = {
     "tokens": "cosine of each token's last hidden state with the teacher's",
     "embedding": "cosine of each sequence's embedding with the teacher's",
     "similarity": "pairwise cosines of the sequences' embeddings",
-    "relation": "Q-Q, K-K and V-V relations of one layer",
-    "logits": "the masked-token distributions",
+    "relation": "Q-Q, K-K and V-V relations of one layer, by KL",
+    "relation_mse": "the same by mean squared error",
+    "relation_scores": "the same of the raw scores, without softmax",
+    "attention": "attention maps of mapped layers, by KL (encoders)",
+    "hidden": "hidden states of mapped layers through a projection, mean squared error",
+    "features": "normalised hidden states of mapped layers through a projection",
+    "mean": "each token's mean over the features of mapped layers",
+    "variance": "each token's variance over the features of mapped layers",
+    "logits": "the masked-token or next-token distributions, by KL at a temperature",
+    "hard": "the masked or next words themselves",
 }
 """The losses a recipe may weigh, and what each compares."""

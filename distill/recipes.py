@@ -5,15 +5,18 @@ Equal recipes, tokens, seed and text give the same student, so a recipe's key is
 
 import hashlib
 import json
+import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from distilsearch.errors import InputError, unknown
 
-from .losses import LOSSES
+from .losses import LOSSES, MAPPINGS
 
 EMBEDDING_MODES = ("none", "adapt", "all")
+LATER = {"temperature": 1.0, "mapping": "uniform", "progressive": 0.0}  # in a key only where they say something
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,9 @@ class Recipe:
     embeddings: str = "adapt"  # of the vocabulary's table, train "none", a map over it ("adapt"), or "all" of it
     layer: int = -1  # the teacher layer whose relations are learnt
     mask: float = 0.15  # share of tokens masked for masked-LM teachers
+    temperature: float = 1.0  # of the logits loss
+    mapping: str = "uniform"  # which teacher layers a student's layers learn from, for losses of mapped layers
+    progressive: float = 0.0  # share of the steps spent transferring layer by layer, the others frozen
 
     def __post_init__(self) -> None:
         for loss, weight in self.weights:
@@ -56,11 +62,16 @@ class Recipe:
             raise InputError("a recipe needs a loss, a view, a positive batch and a positive learning rate")
         if any(not 0 <= view.noise < 1 or view.length < 0 for view in self.views):
             raise InputError(f"a view has a length and a noise in [0, 1), got {self.views}")
+        if self.mapping not in MAPPINGS:
+            raise unknown("mapping of layers", self.mapping, MAPPINGS)
+        if self.temperature <= 0 or not 0 <= self.progressive < 1 or not 0 < self.mask < 1:
+            raise InputError("a recipe's temperature is positive, its progressive share and mask lie in [0, 1)")
 
     @property
     def key(self) -> str:
         """Twelve hexadecimal digits of the canonical JSON; the name does not count."""
-        content = {name: value for name, value in self.to_json().items() if name != "name"}
+        content = {name: value for name, value in self.to_json().items() if name not in ("name", *LATER)}
+        content |= {name: getattr(self, name) for name, default in LATER.items() if getattr(self, name) != default}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
     def to_json(self) -> dict[str, Any]:
@@ -91,19 +102,53 @@ EMBEDDING = Recipe(
 RELATION = Recipe(name="relation", weights=(("relation", 1.0), ("similarity", 10.0)))
 MLM = Recipe(name="mlm", weights=(("relation", 1.0), ("logits", 1.0)), learning_rate=5e-4, embeddings="all")
 
-RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in (EMBEDDING, RELATION, MLM)}
+CAUSAL = Recipe(name="causal", weights=(("logits", 1.0),), learning_rate=1e-3, embeddings="all")
+AUTODISTIL = Recipe(name="autodistil", weights=(("relation_scores", 1.0),), embeddings="all", learning_rate=4e-5)
+KDNAS = Recipe(name="kdnas", weights=(("hidden", 1.0),), mapping="uniform+last", embeddings="all", learning_rate=5e-4)
+MOBILEBERT = Recipe(
+    name="mobilebert",
+    weights=(("logits", 0.5), ("hard", 0.5)),
+    embeddings="all",
+    learning_rate=1.5e-3,
+    progressive=0.3,  # MobileBERT's own schedule: 240,000 transfer and 500,000 distillation steps
+)
+
+RECIPES: dict[str, Recipe] = {
+    recipe.name: recipe for recipe in (EMBEDDING, RELATION, MLM, CAUSAL, AUTODISTIL, KDNAS, MOBILEBERT)
+}
 
 
 def default_recipe(kind: str) -> Recipe:
-    """The recipe for a kind of teacher: "embedding" or "mlm"."""
-    known = {"embedding": EMBEDDING, "mlm": MLM}
+    """The recipe for a kind of teacher: "embedding", "mlm" or "causal"."""
+    known = {"embedding": EMBEDDING, "mlm": MLM, "causal": CAUSAL}
     if kind not in known:
         raise unknown("kind of teacher with a recipe", kind, known)
     return known[kind]
 
 
 def recipe(name: str, **changes: Any) -> Recipe:
-    """A recipe by name, with some of its values changed."""
-    if name not in RECIPES:
-        raise unknown("recipe", name, RECIPES)
-    return replace(RECIPES[name], **changes)
+    """A recipe by its name or out of a TOML or JSON file, with some of its values changed."""
+    if name in RECIPES:
+        return replace(RECIPES[name], **changes)
+    if Path(name).suffix not in (".toml", ".json"):
+        raise unknown("recipe", name, (*RECIPES, "FILE.toml", "FILE.json"))
+    return replace(read_recipe(Path(name)), **changes)
+
+
+def read_recipe(path: Path) -> Recipe:
+    """A recipe out of a file; `base` names the recipe whose values stand where the file is silent.
+
+    A file of two lines, `base = "embedding"` and `weights = { tokens = 1.0 }`, is complete.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        data = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+    except OSError as error:
+        raise InputError(f"cannot read the recipe {path}: {error.strerror or error}") from error
+    except ValueError as error:
+        raise InputError(f"{path} is not valid {path.suffix[1:].upper()}: {error}") from error
+    if not isinstance(data, dict):
+        raise InputError(f"{path} must hold a table of a recipe's values")
+    base = data.pop("base", None)
+    values = recipe(base).to_json() if base is not None else {}
+    return Recipe.from_json(values | {"name": path.stem} | data)

@@ -74,7 +74,7 @@ def build_student(teacher: Teacher, architecture: Architecture, text: Text, seed
 
 def _check(teacher: Teacher, architecture: Architecture) -> None:
     facts = teacher.facts
-    if architecture.family != facts.family:
+    if teacher.config.model_type not in family(architecture.family).teachers:
         raise TrialError(f"a {architecture.family} student cannot be cut from the {facts.family} teacher {facts.name}")
     if architecture["vocabulary"] != facts.vocabulary:
         raise TrialError(

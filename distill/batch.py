@@ -1,0 +1,110 @@
+"""Batches of token ids: blocks shown through a view, with noise or masking that depends on the batch alone."""
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from distilsearch.errors import InputError
+
+from .data import BlockArray, add_frame, framing, pieces
+from .recipes import View
+from .teacher import Teacher
+
+STACKED = ("states", "all_queries", "all_keys")  # targets of every teacher layer: (layers, n, s, .)
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Token ids of unpadded sequences, and what the teacher says of them."""
+
+    input_ids: Tensor  # (n, s) int64
+    masked: Tensor  # (k,) positions in the flattened batch that are asked for a word; empty for embeddings
+    labels: Tensor  # (k,) the words that stood there, or that come next
+    targets: Mapping[str, Tensor] = field(default_factory=dict)
+    share: float = 1.0  # what a mean over these words weighs beside those of the batch's other parts
+
+    def part(self, index: int, parts: int) -> "Batch":
+        """Every `parts`-th sequence from `index` on: what one of several processes computes of a batch."""
+        if parts == 1:
+            return self
+        n, s = self.input_ids.shape
+        if n % parts:
+            raise InputError(
+                f"a batch of {n} sequences cannot be shared evenly by {parts} processes or accumulation steps; "
+                "choose batch_tokens as a multiple of both"
+            )
+        rows = self.masked // s
+        mine = rows % parts == index
+        masked = (rows[mine] // parts) * s + self.masked[mine] % s
+        cut = {name: _part(name, value, index, parts, mine) for name, value in self.targets.items()}
+        share = float(len(masked) * parts / max(1, len(self.masked)))
+        return Batch(self.input_ids[index::parts], masked, self.labels[mine], cut, share)
+
+    def to(self, device: Any) -> "Batch":
+        """The batch on a device; itself where it is there already."""
+        if self.input_ids.device == torch.device(device):
+            return self
+        moved = {name: value.to(device, non_blocking=True) for name, value in self.targets.items()}
+        ids, masked, labels = (x.to(device, non_blocking=True) for x in (self.input_ids, self.masked, self.labels))
+        return Batch(ids, masked, labels, moved, self.share)
+
+
+def _part(name: str, value: Tensor, index: int, parts: int, mine: Tensor) -> Tensor:
+    if name == "transformed":
+        return value[mine]
+    return value[:, index::parts] if name in STACKED else value[index::parts]
+
+
+def make_batch(teacher: Teacher, blocks: BlockArray, view: View, mask: float, seed: tuple[int, ...]) -> Batch:
+    """Show blocks (m, block) through a view; the same seed gives the same words."""
+    frame = framing(teacher)
+    cut = pieces(blocks, view.length, frame) if view.length else blocks
+    generator = np.random.default_rng(seed)
+    before, after = len(frame[0]), cut.shape[1] - len(frame[1])
+    inner = cut[:, before:after]
+    if view.noise:
+        exchanged = generator.random(inner.shape) < view.noise
+        inner = np.where(exchanged, generator.choice(whole_words(teacher), inner.shape), inner)
+    masked, labels = np.zeros(0, np.int64), np.zeros(0, np.int64)
+    if teacher.kind == "mlm":
+        inner, masked, labels = _hide(teacher, inner, mask, generator)
+        rows, columns = np.divmod(masked, inner.shape[1])
+        masked = rows * cut.shape[1] + columns + before
+    ids = add_frame(inner.astype(np.int32), frame).astype(np.int64)
+    if teacher.kind == "causal":
+        places = np.arange(ids.size).reshape(ids.shape)
+        masked, labels = places[:, :-1].ravel(), ids[:, 1:].ravel().copy()
+    return Batch(torch.from_numpy(ids), torch.from_numpy(masked), torch.from_numpy(labels))
+
+
+@functools.lru_cache(maxsize=4)  # by the identity of the teacher; the vocabulary has tens of thousands of words
+def whole_words(teacher: Teacher) -> npt.NDArray[np.int64]:
+    """The ids of the vocabulary's whole alphabetic words (special tokens and word parts left out)."""
+    special = set(teacher.tokenizer.all_special_ids)
+    words = (i for token, i in teacher.tokenizer.get_vocab().items() if _is_word(token) and i not in special)
+    return np.sort(np.fromiter(words, np.int64))
+
+
+def _is_word(token: str) -> bool:
+    return len(token.lstrip("▁Ġ")) > 1 and token.lstrip("▁Ġ").isalpha()
+
+
+def _hide(
+    teacher: Teacher, inner: npt.NDArray[Any], share: float, generator: np.random.Generator
+) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """BERT's masking: a share of the words; of these 80 % become [MASK], 10 % another word, 10 % stay."""
+    count = max(1, round(share * inner.size))
+    masked = np.sort(generator.choice(inner.size, count, replace=False))
+    shown = inner.astype(np.int64).ravel().copy()
+    labels = shown[masked].copy()
+    fate = generator.random(count)
+    shown[masked[fate < 0.8]] = teacher.tokenizer.mask_token_id
+    other = masked[(fate >= 0.8) & (fate < 0.9)]
+    shown[other] = generator.integers(0, teacher.config.vocab_size, len(other))
+    return shown.reshape(inner.shape), masked, labels

@@ -1,0 +1,36 @@
+"""Where training runs: accelerate's view of devices and processes, made once and the same for every run."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs
+
+from distilsearch.errors import DeviceError, InputError
+
+TRAIN_DEVICES = ("auto", "cpu")
+
+
+def accelerator_for(device: str, trackers: Sequence[str] = (), folder: Path | None = None) -> Accelerator:
+    """The accelerator of this process: of one process, or of `accelerate launch`'s several.
+
+    Precision is not its business: autocast covers the student's forward pass and no loss.
+    """
+    if device not in TRAIN_DEVICES:
+        raise DeviceError(f"training runs on {' or '.join(TRAIN_DEVICES)}, got {device!r}")
+    unused = DistributedDataParallelKwargs(find_unused_parameters=True)  # some losses leave the last layer's output out
+    try:
+        accelerator = Accelerator(
+            cpu=device == "cpu",
+            log_with=list(trackers) or None,
+            project_dir=str(folder) if folder else None,
+            kwargs_handlers=[unused],
+            mixed_precision="no",
+        )
+    except (ValueError, ImportError) as error:
+        raise InputError(
+            f"accelerate refuses the trackers {list(trackers)} or the device {device!r}: {error}"
+        ) from error
+    if trackers:
+        accelerator.init_trackers("distilsearch")
+    return accelerator

@@ -1,0 +1,184 @@
+"""One student in training: a step, what it needs, and its checkpoint."""
+
+import json
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from distilsearch.errors import TrialError
+from distilsearch.home import write_atomically
+
+from .adapt import fold
+from .batch import Batch
+from .heldout import heldout_loss
+from .objective import TRANSFER, Objective
+from .recipes import Recipe
+from .student import Student
+from .targets import Targets
+
+EVALUATIONS = (0.25, 0.5, 1.0)  # shares of the run at which the held-out loss is taken
+TABLES = ("word_embeddings.weight", "embed_tokens.weight")
+MOMENTS = ("exp_avg", "exp_avg_sq")
+
+
+def trainable(model: Any, recipe: Recipe) -> list[tuple[str, Tensor]]:
+    """The parameters a recipe trains, by name; the others stop asking for gradients."""
+    kept = []
+    for name, parameter in model.named_parameters():
+        table = recipe.embeddings != "all" and name.endswith(TABLES)
+        frozen = "pooler." in name or table
+        parameter.requires_grad_(not frozen)
+        if not frozen:
+            kept.append((name, parameter))
+    return kept
+
+
+@dataclass
+class Run:
+    """One student in training: what a step needs, and how far it is."""
+
+    objective: Objective
+    targets: Targets
+    steps: int
+    step_tokens: int
+    key: str
+    accelerator: Accelerator
+    accumulate: int = 1
+    step: int = 0
+    seconds: float = 0.0
+    curve: list[tuple[int, float]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.model, self.recipe = self.objective.student, self.objective.recipe
+        self.objective.to(self.accelerator.device)
+        named = trainable(self.model, self.recipe)
+        named += [(f"projections.{name}", p) for name, p in self.objective.projections.named_parameters()]
+        self.names = [name for name, _ in named]
+        self.parameters = [parameter for _, parameter in named]
+        flat = [p for p in self.parameters if p.dim() < 2]
+        decayed = [p for p in self.parameters if p.dim() >= 2]
+        groups = [{"params": decayed, "weight_decay": self.recipe.weight_decay}, {"params": flat, "weight_decay": 0.0}]
+        self.optimizer = torch.optim.AdamW(groups, lr=self.recipe.learning_rate, betas=(0.9, 0.98), fused=True)
+        self.evaluations = {max(1, round(share * self.steps)) for share in EVALUATIONS}
+        self.model.train()
+        self.forward = self.accelerator.prepare_model(self.objective)
+
+    def parts(self, step: int) -> list[Batch]:
+        """What this process computes of a step's batch, in as many parts as gradients are accumulated over."""
+        processes, rank = self.accelerator.num_processes, self.accelerator.process_index
+        count = processes * self.accumulate
+        if count == 1:
+            return [self.targets.batch(step)]
+        return [self.targets.batch(step, (rank + processes * i, count)) for i in range(self.accumulate)]
+
+    def advance(self, parts: list[Batch] | None = None) -> None:
+        """One optimiser step, and the held-out loss where it is due."""
+        parts = parts or self.parts(self.step)
+        rate = self.recipe.learning_rate * schedule(self.step, self.steps, self.recipe.warmup)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.zero_grad(set_to_none=True)
+        stage = self.stage(self.step)
+        for place, batch in enumerate(parts):
+            if place + 1 < len(parts):
+                with self.accelerator.no_sync(self.forward):
+                    self._backward(batch, stage, len(parts))
+            else:
+                self._backward(batch, stage, len(parts))
+        if stage is not None:
+            self._freeze_others(stage)
+        self.accelerator.clip_grad_norm_(self.parameters, self.recipe.clip)
+        self.optimizer.step()
+        self.step += 1
+        if self.step in self.evaluations:
+            teacher, text = self.targets.teacher, self.targets.text
+            loss = heldout_loss(teacher, text, self.model, self.objective.architecture)
+            self.curve.append((self.step * self.step_tokens, loss))
+            self.accelerator.log({"heldout": loss}, self.step)
+
+    def stage(self, step: int) -> int | None:
+        """The layer that is transferred at a step while the others are frozen; none once all are."""
+        layers = int(self.objective.architecture["layers"])
+        share = self.recipe.progressive * self.steps
+        return min(layers - 1, int(step * layers / share)) if step < share else None
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """Each loss of the recipe on a batch, not yet weighed."""
+        parts: dict[str, Tensor] = self.forward(batch.to(self.accelerator.device))
+        return parts
+
+    def _backward(self, batch: Batch, stage: int | None, divisor: int) -> None:
+        parts = self.forward(batch.to(self.accelerator.device), stage)
+        weights = dict(self.recipe.weights) if stage is None else TRANSFER
+        loss = torch.stack([weights[name] * value for name, value in parts.items()]).sum()
+        if not math.isfinite(loss.item()):
+            values = ", ".join(f"{name} {value.item():g}" for name, value in parts.items())
+            raise TrialError(
+                f"the training diverged at step {self.step + 1} of {self.steps} ({values}); lower the learning rate"
+            )
+        if self.accelerator.trackers:
+            self.accelerator.log({name: value.item() for name, value in parts.items()}, self.step)
+        self.accelerator.backward(loss if divisor == 1 else loss / divisor)
+
+    def _freeze_others(self, stage: int) -> None:
+        """Leave gradients to the stage's layer and the projections alone."""
+        marks = (f"encoder.layer.{stage}.", f"layers.{stage}.", "projections.")
+        for name, parameter in zip(self.names, self.parameters, strict=True):
+            if not any(mark in name for mark in marks):
+                parameter.grad = None
+
+    def finish(self) -> Student:
+        """The student as it is now: a plain model."""
+        fold(self.model)
+        self.model.eval().requires_grad_(True)
+        objective, tokens = self.objective, self.steps * self.step_tokens
+        teacher, curve = self.targets.teacher, tuple(self.curve)
+        loss = curve[-1][1]
+        return Student(objective.architecture, self.model, teacher, loss, curve, self.seconds, tokens)
+
+    def save(self, path: Path, seconds: float) -> None:
+        """Write all a step depends on, atomically; the first process does."""
+        if not self.accelerator.is_main_process:
+            return
+        tensors = {f"model.{name}": p.detach() for name, p in zip(self.names, self.parameters, strict=True)}
+        for name, parameter in zip(self.names, self.parameters, strict=True):
+            state = self.optimizer.state.get(parameter, {})
+            tensors |= {f"{moment}.{name}": state[moment] for moment in (*MOMENTS, "step") if moment in state}
+        about = {"key": self.key, "step": self.step, "seconds": seconds, "curve": self.curve}
+        write_atomically(path, save(tensors, {"run": json.dumps(about)}))
+
+    def restore(self, path: Path) -> bool:
+        """Continue from a checkpoint of the same run; one that is absent, damaged or another run's is ignored."""
+        try:
+            with safe_open(str(path), framework="pt") as file:
+                about = json.loads((file.metadata() or {}).get("run", "{}"))
+                if about.get("key") != self.key:
+                    return False
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except (OSError, SafetensorError, ValueError):
+            return False
+        self.step, self.seconds = about["step"], about["seconds"]
+        self.curve = [(tokens, loss) for tokens, loss in about["curve"]]
+        with torch.no_grad():
+            for name, parameter in zip(self.names, self.parameters, strict=True):
+                parameter.copy_(tensors[f"model.{name}"])
+                moments = {m: tensors[f"{m}.{name}"].to(parameter.device) for m in MOMENTS if f"{m}.{name}" in tensors}
+                if moments:
+                    step = tensors.get(f"step.{name}", torch.tensor(float(self.step)))
+                    self.optimizer.state[parameter] = {"step": step.to(parameter.device), **moments}
+        return True
+
+
+def schedule(step: int, steps: int, warmup: float) -> float:
+    """The share of the learning rate at a step: a linear rise over the warm-up, then a linear fall to zero."""
+    rise = max(1, round(warmup * steps))
+    if step < rise:
+        return (step + 1) / rise
+    return (steps - step) / max(1, steps - rise)
