@@ -140,4 +140,5 @@ def _announced(plan: Plan, device: Device, table: LatencyTable | None) -> str:
         return np.array([roof.seconds(o.flops, o.bytes(serving.dtype)) for o in operators])
 
     seconds = plan.estimate_seconds(roofline, LEAST_ROUNDS)
-    return f"{plan.count('operator')} operators and {plan.count('model')} models, about {seconds:.0f} s"
+    cases = f"{plan.count('operator')} operators and {plan.count('model')} models"
+    return f"{cases} on the {device.name}, about {seconds:.0f} s"

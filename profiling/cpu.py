@@ -4,7 +4,6 @@ Facts come from the system's own files and package metadata, so that finding a t
 """
 
 import contextlib
-import math
 import os
 import platform
 import time
@@ -15,13 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from distilsearch.architecture import Architecture
 from distilsearch.errors import DeviceError
-from distilsearch.families import family
 from distilsearch.operators import Operator, Serving
 
 from .device import Facts, Prepared, Probe, Regime, Unsupported, Work
 
 if TYPE_CHECKING:
-    pass
+    from .work import Job
 
 ISA_FLAGS = ("avx2", "fma", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_tile")
 ARM_FLAGS = ("asimd", "asimddp", "bf16", "i8mm", "sve", "sve2")
@@ -84,7 +82,7 @@ class CpuDevice:
     def prepare(self, work: Work, serving: Serving) -> Prepared:
         """Build the work with random weights and inputs; compile it where the serving says so."""
         try:
-            call = self._call(work, serving)
+            call = _job(work, serving).call
         except RuntimeError as error:
             if "allocate" in str(error) or "memory" in str(error):
                 raise MemoryError(str(error)) from error
@@ -92,13 +90,6 @@ class CpuDevice:
         if serving.mode == "compile" and not isinstance(work, Probe):
             call = _compiled(call)
         return Loop(call)
-
-    def _call(self, work: Work, serving: Serving) -> Callable[[], Any]:
-        if isinstance(work, Operator):
-            return _operator_call(work, serving.dtype)
-        if isinstance(work, Architecture):
-            return _model_call(work, serving)
-        return _probe_call(work)
 
     def sentinel(self, serving: Serving) -> Prepared:
         """A square float32 product: it feels stolen cores, lowered clocks and busy caches alike."""
@@ -138,6 +129,16 @@ class Loop:
         return time.perf_counter() - start
 
 
+def _job(work: Work, serving: Serving) -> "Job":
+    from . import work as jobs
+
+    if isinstance(work, Operator):
+        return jobs.operator_job(work, serving.dtype)
+    if isinstance(work, Architecture):
+        return jobs.model_job(work, serving)
+    return jobs.probe_job(work, PEAK_SHAPES)
+
+
 def _cpuinfo() -> dict[str, str]:
     """The first processor of /proc/cpuinfo; empty where there is none."""
     try:
@@ -158,42 +159,3 @@ def _compiled(call: Callable[[], Any]) -> Callable[[], Any]:
     except (RuntimeError, torch._dynamo.exc.TorchDynamoException) as error:
         raise Unsupported(f"torch.compile failed: {error}") from error
     return compiled
-
-
-def _operator_call(operator: Operator, dtype: str) -> Callable[[], Any]:
-    import torch
-
-    from .kernels import kernel
-
-    module, number = kernel(operator).to(getattr(torch, dtype)), getattr(torch, dtype)
-    drawn = module.inputs(torch.Generator().manual_seed(0))
-    inputs = tuple(x.to(number) if x.is_floating_point() else x for x in drawn)
-    return lambda: module(*inputs)
-
-
-def _model_call(architecture: Architecture, serving: Serving) -> Callable[[], Any]:
-    """The whole served model with random weights, on unpadded random tokens."""
-    import torch
-
-    builder = family(architecture.family)
-    model = builder.build(architecture).eval().to(getattr(torch, serving.dtype))
-    vocabulary = int(model.config.vocab_size)
-    shape = (serving.batch, serving.sequence)
-    ids = torch.randint(vocabulary, shape, generator=torch.Generator().manual_seed(0))
-    mask = torch.ones(shape, dtype=torch.long)
-    return lambda: builder.serve(model, architecture, ids, mask)
-
-
-def _probe_call(probe: Probe) -> Callable[[], Any]:
-    import torch
-
-    if probe.name == "peak":
-        dtype = getattr(torch, probe.dtype)
-        m, k, n = next(shape for shape in PEAK_SHAPES if 2 * math.prod(shape) == probe.flops)
-        a, b = torch.randn(m, k).to(dtype), torch.randn(n, k).to(dtype)
-        return lambda: torch.nn.functional.linear(a, b)
-    if probe.name == "bandwidth":
-        source, target = torch.randn(COPY_ELEMENTS), torch.empty(COPY_ELEMENTS)
-        return lambda: target.copy_(source)
-    one: torch.Tensor = torch.ones(1)
-    return lambda: one + one

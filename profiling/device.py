@@ -124,13 +124,19 @@ def fingerprint(facts: Facts) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()[:FINGERPRINT_DIGITS]
 
 
+def _xla() -> Device:
+    from .xla import XlaDevice
+
+    return XlaDevice()
+
+
 def _cpu() -> Device:
     from .cpu import CpuDevice
 
     return CpuDevice()
 
 
-DEVICES: dict[str, Callable[[], Device]] = {"cpu": _cpu}
+DEVICES: dict[str, Callable[[], Device]] = {"xla": _xla, "cpu": _cpu}
 """How to open each known device, best first for `auto`; opening raises `DeviceError` where it is not there."""
 
 

@@ -131,8 +131,7 @@ class Sweep:
             if number == self.least:  # a machine that never calms down must not be waited for
                 spent = self.clock.now() - start
                 until = min(until, self.clock.now() + max(EXTRA_SECONDS, EXTRA_SHARE * spent))
-            if number >= self.least:
-                waiting = [t for t in waiting if not self._settled(t)]
+            waiting = [t for t in waiting if t.prepared and not (number >= self.least and self._settled(t))]
             if not waiting or (number and self.clock.now() > until):
                 break
             self._round(number, waiting, sentinel)
@@ -148,8 +147,9 @@ class Sweep:
         before, fresh = _sentinel_seconds(sentinel), []
         for i in self.rng.permutation(len(waiting)):
             timed = waiting[int(i)]
-            assert timed.prepared is not None
-            seconds = visit(timed.prepared)
+            seconds = self._visit(timed)
+            if seconds is None:
+                continue
             after = _sentinel_seconds(sentinel)
             timed.seconds.append(seconds)
             # a short case can hide between disturbances as the fastest call does, a long one meets their mean
@@ -160,6 +160,16 @@ class Sweep:
         self.clock.sleep(max(0.0, ROUND_SECONDS - (self.clock.now() - start)))  # few cases: spread in time all the same
         self._sentinels += [row.sentinel_seconds for row in fresh if row.sentinel_seconds]
         self._keep(fresh, before_round, self.clock.now() - start)
+
+    def _visit(self, timed: Timed) -> float | None:
+        """Seconds of one visit; None for a case that turns out not to run here."""
+        try:
+            return visit(timed.prepared) if timed.prepared else None
+        except MemoryError:
+            self._fail(timed, "oom")
+        except Unsupported:
+            self._fail(timed, "unsupported")
+        return None
 
     def _keep(self, fresh: Iterable[rounds.Row], before: dict[str, float], elapsed: float) -> None:
         now = self.device.conditions()

@@ -35,6 +35,16 @@ def clock_of(device: Device) -> SystemClock:
     return getattr(device, "clock", None) or SystemClock()
 
 
+@pytest.fixture
+def serving(device: Device) -> Serving:
+    """Short input, on one thread where the device lets us choose."""
+    try:
+        device.regime(Serving(sequence=8, threads=1))
+    except DeviceError:
+        return Serving(sequence=8)
+    return Serving(sequence=8, threads=1)
+
+
 def test_facts_are_plain_and_stay_the_same(device: Device) -> None:
     for facts in (device.facts, device.stack):
         assert json.loads(json.dumps(facts())) == facts()

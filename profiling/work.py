@@ -1,0 +1,96 @@
+"""Work as torch runs it: a function, the module that holds its weights, and example inputs on one device.
+
+CPU, CUDA and XLA time the same jobs; only how they wait differs.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from distilsearch.architecture import Architecture
+from distilsearch.families import family
+from distilsearch.operators import Operator, Serving
+
+from .device import Probe
+from .kernels import kernel
+
+Shape = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Job:
+    """`function(*inputs)` does the work once; `module` holds its weights, if it has any."""
+
+    function: Callable[..., Any]
+    inputs: tuple[Tensor, ...]
+    module: nn.Module | None = None
+
+    @property
+    def call(self) -> Callable[[], Any]:
+        """The work once, without arguments."""
+        function, inputs = self.function, self.inputs
+        return lambda: function(*inputs)
+
+
+class Served(nn.Module):
+    """A whole model as it is served: from tokens to what the caller gets.
+
+    The mask (b, s) of ones is no input: its values steer the host, which looks whether anything is masked.
+    """
+
+    def __init__(self, architecture: Architecture, mask: Tensor) -> None:
+        super().__init__()
+        self.architecture = architecture
+        self.builder = family(architecture.family)
+        self.model = self.builder.build(architecture).eval()
+        self.mask = mask
+
+    def forward(self, ids: Tensor) -> Any:
+        """ids (b, s) -> embeddings or logits."""
+        return self.builder.serve(self.model, self.architecture, ids, self.mask)
+
+
+def operator_job(operator: Operator, dtype: str, device: str = "cpu") -> Job:
+    """An operator with random weights and inputs."""
+    number = getattr(torch, dtype)
+    module = kernel(operator).to(device, number)
+    drawn = module.inputs(torch.Generator().manual_seed(0))
+    inputs = tuple(x.to(device, number if x.is_floating_point() else x.dtype) for x in drawn)
+    return Job(module, inputs, module)
+
+
+def model_job(architecture: Architecture, serving: Serving, device: str = "cpu") -> Job:
+    """The whole served model with random weights, on unpadded random tokens."""
+    shape = (serving.batch, serving.sequence)
+    mask = torch.ones(shape, dtype=torch.long, device=device)
+    served = Served(architecture, mask).to(device, getattr(torch, serving.dtype))
+    vocabulary = int(served.model.config.vocab_size)
+    ids = torch.randint(vocabulary, shape, generator=torch.Generator().manual_seed(0))
+    return Job(served, (ids.to(device),), served)
+
+
+def probe_job(probe: Probe, shapes: Sequence[Shape], device: str = "cpu") -> Job:
+    """A calibrating kernel; `shapes` are the (m, k, n) that a peak probe may mean."""
+    dtype = getattr(torch, probe.dtype)
+    if probe.name == "peak":
+        m, k, n = next(shape for shape in shapes if 2 * math.prod(shape) == probe.flops)
+        a, b = torch.randn(m, k).to(device, dtype), torch.randn(n, k).to(device, dtype)
+        return Job(torch.nn.functional.linear, (a, b))
+    if probe.name == "bandwidth":
+        source = torch.randn(probe.bytes // 8).to(device)
+        return Job(Tensor.copy_, (torch.empty_like(source), source))
+    one = torch.ones(1, device=device)
+    return Job(torch.add, (one, one))
+
+
+def sum_job(elements: int, device: str) -> Job:
+    """One pass over memory that returns a value of its own: x + 1."""
+    return Job(_plus_one, (torch.randn(elements).to(device),))
+
+
+def _plus_one(x: Tensor) -> Tensor:
+    return x + 1
