@@ -1,17 +1,14 @@
 """Latency without tables: from (model, latency) pairs alone, with the physics of the operators as prior.
 
-A model's latency is the sum of its operators' unknown seconds. These get a Gaussian prior that knows what operators
-are: within a kind, seconds are linear in launches, FLOPs and bytes with unknown rates; what deviates from that is
-smooth in the logarithms of the sizes, with a rest of each operator's own; all of it proportional to the operator's
-roofline terms. A whole model deviates from its sum by a small smooth factor. The posterior is closed form, so 20 pairs
-already say something of operators that were never timed alone. Marginal likelihood weighs the parts.
+A model's latency is the sum of its operators' unknown seconds, which have the Gaussian prior of `operator_prior`. The
+posterior is closed form, so 20 pairs already say something of operators that were never timed alone. The weights of
+the prior's parts are those of largest marginal likelihood. Published measurements hold outliers of several times the
+truth, so the noise follows a Student t law, fitted by expectation-maximisation: a pair's trust falls as it disagrees.
+Errors are relative to a first fit of the latency and not to the measured one, which would reward noise.
 
-    N (n, m)     counts of the m distinct operators in n models
-    y (n,)       measured seconds                        p (n, 3)   logarithms of whole models' launches, FLOPs, bytes
-    T (m, 3)     roofline terms of the operators         t0 (3,)    their rates: a non-negative fit, the prior mean
-    K_j (m, m)   parts of the prior covariance of the operators' seconds, with weights v_j
-    X            N / y: relative errors count            R          squared-exponential kernel
-    1 - X T t0 ~ Normal(0, sum_j v_j X K_j X' + v_f R(p, p) + v_n I)
+    y (n,)       measured seconds                          s (n,)     the seconds that the prior mean says
+    w (n,)       trust in each pair, 1 where it agrees     nu         degrees of freedom of the noise
+    (y - N T t0) / s ~ Normal(0, sum_j v_j X K_j X' + v_f R + v_n diag(1 / w));   the rest as in `operator_prior`
 """
 
 from collections.abc import Sequence
@@ -20,23 +17,25 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import linalg
-from scipy.optimize import minimize, nnls
+from scipy.optimize import minimize
 
 from distilsearch.errors import InputError
-from distilsearch.operators import KINDS, Operator
+from distilsearch.operators import Operator
 
+from . import operator_prior as prior
 from .intervals import Intervals
 from .totals import Lowered
 
 FloatArray = NDArray[np.float64]
 Counted = Sequence[tuple[Operator, int]]
 
-PARTS = ("launches", "flops", "bytes", "smooth", "own", "factor", "noise")
 START = np.log([0.3, 0.3, 0.3, 0.03, 0.003, 1e-3, 1e-4])
-BOUNDS = [(-9.0, 1.0)] * 3 + [(-14.0, 0.0)] * 2 + [(-14.0, -6.5), (-14.0, -2.0)]
-LENGTH = 2.0  # of the smooth parts, in powers of two
+BOUNDS = [(-9.0, 1.0)] * 3 + [(-14.0, 0.0)] * 2 + [(-14.0, -4.5), (-14.0, -2.0)]
+FREEDOM = 4.0
+ITERATIONS = 4
 MOST_OFF = 3.0  # how far the posterior may leave the fitted rates
 MOST = 400  # models that choose the weights
+MOST_REFITTED, FOLDS = 150, 10
 
 
 @dataclass(frozen=True)
@@ -51,15 +50,11 @@ class PairPrediction:
 class PairPredictor:
     """A predictor fitted to measured models that are given as operators with counts; made by `fit`."""
 
-    def __init__(
-        self, lowered: Lowered, seconds: FloatArray, units: FloatArray, weights: FloatArray, intervals: Intervals
-    ) -> None:
-        self.lowered, self.seconds, self.units = lowered, seconds, units
-        self.weights, self.intervals = weights, intervals
-        self.rates = _rates(lowered, seconds, units)
-        covariance = _combined(_parts(lowered, lowered, seconds, seconds, units), weights)
-        self.factor = linalg.cho_factor(covariance + _jitter(weights, len(seconds)), lower=True)
-        self.alpha = linalg.cho_solve(self.factor, _residual(lowered, seconds, units, self.rates))
+    def __init__(self, pairs: "Pairs", weights: FloatArray, trust: FloatArray, intervals: Intervals) -> None:
+        self.pairs, self.weights, self.trust, self.intervals = pairs, weights, trust, intervals
+        covariance = prior.combined(pairs.parts(), weights) + _noise(weights, trust)
+        self.factor = linalg.cholesky(covariance, lower=True)
+        self.alpha = linalg.cho_solve((self.factor, True), pairs.target)
 
     @classmethod
     def fit(
@@ -69,14 +64,19 @@ class PairPredictor:
         seconds = np.asarray(measured_ms, dtype=np.float64) / 1e3
         if seconds.shape != (len(models),) or len(models) < 3 or not (np.isfinite(seconds) & (seconds > 0)).all():
             raise InputError(f"expected three or more models with one positive latency in ms each; got {len(models)}")
-        lowered = Lowered.of_operators(models)
-        units = _units(lowered, seconds)
-        weights = _chosen(lowered, seconds, units, seed)
-        fitted = cls(lowered, seconds, units, weights, Intervals.fit([], [], level))
+        fitted = cls._weighed(Lowered.of_operators(models), seconds, level, seed)
         residual, spread = fitted._left_out()
-        optimism = 1.0 + len(PARTS) / len(models)  # the weights were chosen on the same models
-        fitted.intervals = Intervals.fit(optimism * residual, spread / fitted._typical(), level)
+        if len(models) <= MOST_REFITTED:  # the weights were chosen on the same models, which matters with a few
+            residual, spread = _refitted(fitted, seed)
+        fitted.intervals = Intervals.fit(residual, spread / fitted._typical(), level)
         return fitted
+
+    @classmethod
+    def _weighed(cls, lowered: Lowered, seconds: FloatArray, level: float, seed: int) -> "PairPredictor":
+        """With intervals that know of no error yet."""
+        pairs = Pairs.of(lowered, seconds)
+        weights = pairs.few(seed).weigh()
+        return cls(pairs, weights, pairs.believe(weights), Intervals.fit([], [], level))
 
     def predict(self, models: Sequence[Counted]) -> PairPrediction:
         """Latency of n models."""
@@ -86,150 +86,138 @@ class PairPredictor:
 
     def _posterior(self, new: Lowered) -> tuple[FloatArray, FloatArray]:
         """Seconds (n,) and their relative standard deviation (n,), noise included."""
-        ones = np.ones(len(new.parts))
-        parts = _parts(new, self.lowered, ones, self.seconds, self.units)
-        plain = new.sums(_terms(new.distinct, self.units)) @ self.rates
-        additive = plain + _combined(parts[:-1], self.weights[:-2]) @ self.alpha  # seconds
-        relative = self.weights[-2] * parts[-1] @ self.alpha
-        mean = np.clip(additive / np.clip(1.0 - relative, 0.5, 2.0), plain / MOST_OFF, plain * MOST_OFF)
-        cross = _combined(_parts(new, self.lowered, mean, self.seconds, self.units), self.weights)
-        prior = np.array([_own_variance(new, i, mean[i], self.units, self.weights) for i in range(len(mean))])
-        half = linalg.solve_triangular(self.factor[0], cross.T, lower=True)
-        variance = np.maximum(prior - (half**2).sum(axis=0), 0.0) + self.weights[-1]
-        return mean, np.sqrt(variance)
+        known, plain = self.pairs, self.pairs.plain(new)
+        between = prior.parts(new, known.lowered, plain, known.scale, known.units)
+        cross = prior.combined(between, self.weights)
+        mean = plain * np.clip(1.0 + cross @ self.alpha, 1.0 / MOST_OFF, MOST_OFF)
+        half = linalg.solve_triangular(self.factor, cross.T, lower=True)
+        variance = prior.variances(new, plain, known.units, self.weights) - (half**2).sum(axis=0)
+        return mean, np.sqrt(np.maximum(variance, 0.0) + self.weights[-1]) * plain / mean
 
     def _left_out(self) -> tuple[FloatArray, FloatArray]:
         """Log residuals (n,) and standard deviations (n,) of every model, predicted without it: closed form."""
-        precision = np.diag(linalg.cho_solve(self.factor, np.eye(len(self.seconds))))
-        whole = _parts(self.lowered, self.lowered, self.seconds, self.seconds, self.units)[-1]
-        factor = np.clip(1.0 - self.weights[-2] * whole @ self.alpha, 0.5, 2.0)
-        off = np.clip(self.alpha / precision / factor, -0.9, 0.9)  # 1 - predicted / measured
-        return -np.log1p(-off), np.sqrt(1.0 / precision)
+        precision = np.diag(linalg.cho_solve((self.factor, True), np.eye(len(self.alpha))))
+        measured = 1.0 + self.pairs.target
+        predicted = np.clip(measured - self.alpha / precision, 1.0 / MOST_OFF, MOST_OFF)
+        variance = 1.0 / precision + self.weights[-1] * (1.0 - 1.0 / self.trust)
+        return np.log(measured / predicted), np.sqrt(np.maximum(variance, self.weights[-1])) / predicted
 
     def _typical(self) -> float:
         return float(np.sqrt(self.weights[-1] + self.weights[-2]))
 
 
-def _units(lowered: Lowered, seconds: FloatArray) -> FloatArray:
-    """(3,): seconds of a launch, a FLOP and a byte, if the typical measured model took nothing else."""
-    work = np.array([[1.0, o.flops, o.bytes("float32")] for o in lowered.distinct])
-    return np.asarray(np.median(seconds[:, None] / lowered.sums(work), axis=0))
+@dataclass(frozen=True)
+class Pairs:
+    """n models with measured `seconds` (n,), the rates t0 (3,) of the prior mean and what it says, `scale` (n,)."""
+
+    lowered: Lowered
+    seconds: FloatArray
+    units: FloatArray
+    rates: FloatArray
+
+    @classmethod
+    def of(cls, lowered: Lowered, seconds: FloatArray) -> "Pairs":
+        """With rates that outliers do not move."""
+        units, trust = prior.units(lowered, seconds), np.ones(len(seconds))
+        for _ in range(ITERATIONS):
+            pairs = cls(lowered, seconds, units, prior.rates(lowered, seconds, units, trust))
+            off = np.log1p(pairs.target)
+            spread = max(1.4826 * float(np.median(np.abs(off))), 1e-6)
+            trust = (FREEDOM + 1.0) / (FREEDOM + (off / spread) ** 2)
+        return pairs
+
+    @property
+    def scale(self) -> FloatArray:
+        """s (n,)."""
+        return self.plain(self.lowered)
+
+    @property
+    def target(self) -> FloatArray:
+        """(n,): measured seconds relative to the prior mean, minus 1."""
+        off: FloatArray = self.seconds / self.scale - 1.0
+        return off
+
+    def plain(self, lowered: Lowered) -> FloatArray:
+        """Seconds (n,) of models by the prior mean."""
+        seconds: FloatArray = lowered.sums(prior.terms(lowered.distinct, self.units)) @ self.rates
+        return seconds
+
+    def parts(self) -> list[FloatArray]:
+        """Parts of the prior covariance of the models' relative seconds, each (n, n)."""
+        return prior.parts(self.lowered, self.lowered, self.scale, self.scale, self.units)
+
+    def few(self, seed: int) -> "Pairs":
+        """At most `MOST` of the models, chosen at random."""
+        n = len(self.seconds)
+        if n <= MOST:
+            return self
+        rows = np.sort(np.random.default_rng(seed).choice(n, MOST, replace=False))
+        return Pairs(_only(self.lowered, rows), self.seconds[rows], self.units, self.rates)
+
+    def weigh(self) -> FloatArray:
+        """The weights of largest marginal likelihood, given the trust in each pair that goes with them."""
+        parts, target, trust, at = self.parts(), self.target, np.ones(len(self.seconds)), START
+        for _ in range(ITERATIONS):
+            fixed = trust
+
+            def loss(log_weights: FloatArray, fixed: FloatArray = fixed) -> tuple[float, FloatArray]:
+                return negative_log_likelihood(parts, target, np.exp(log_weights), fixed)
+
+            at = minimize(loss, at, jac=True, method="L-BFGS-B", bounds=BOUNDS, options={"maxiter": 60}).x
+            trust = _trust(parts, target, np.exp(at), fixed)
+        return np.asarray(np.exp(at))
+
+    def believe(self, weights: FloatArray) -> FloatArray:
+        """Trust (n,) in each pair under given weights."""
+        parts, target, trust = self.parts(), self.target, np.ones(len(self.seconds))
+        for _ in range(ITERATIONS):
+            trust = _trust(parts, target, weights, trust)
+        return trust
 
 
-def _rates(lowered: Lowered, seconds: FloatArray, units: FloatArray) -> FloatArray:
-    """The prior mean: non-negative rates (3,) of launching, computing and moving that fit the models best."""
-    totals = lowered.sums(_terms(lowered.distinct, units)) / seconds[:, None]
-    # a weak pull to equal shares, so that a handful of models of one size has an answer
-    solution, _ = nnls(
-        np.vstack([totals, 0.01 * np.eye(3)]), np.concatenate([np.ones(len(seconds)), np.full(3, 0.01 / 3)])
-    )
-    return np.asarray(solution)
+def _refitted(fitted: PairPredictor, seed: int) -> tuple[FloatArray, FloatArray]:
+    """Log residuals (n,) and standard deviations (n,) of every model, everything fitted anew without its fold."""
+    known = fitted.pairs
+    n = len(known.seconds)
+    fold = np.random.default_rng(seed).permutation(n) % min(FOLDS, n // 2)
+    residual, spread = np.empty(n), np.empty(n)
+    for index in range(fold.max() + 1):
+        held, kept = np.flatnonzero(fold == index), np.flatnonzero(fold != index)
+        if len(kept) < 2:
+            held, kept = np.arange(n), np.arange(n)
+        again = PairPredictor._weighed(_only(known.lowered, kept), known.seconds[kept], fitted.intervals.level, seed)
+        mean, spread[held] = again._posterior(_only(known.lowered, held))
+        residual[held] = np.log(known.seconds[held] / mean)
+    return residual, spread
 
 
-def _residual(lowered: Lowered, seconds: FloatArray, units: FloatArray, rates: FloatArray) -> FloatArray:
-    """Share (n,) of each latency that the rates leave."""
-    left: FloatArray = 1.0 - lowered.sums(_terms(lowered.distinct, units)) @ rates / seconds
-    return left
+def _only(lowered: Lowered, rows: NDArray[np.int64]) -> Lowered:
+    return Lowered(lowered.distinct, tuple(lowered.parts[i] for i in rows.tolist()))
 
 
-def _terms(operators: Sequence[Operator], units: FloatArray) -> FloatArray:
-    """(m, 3) seconds of launching, computing and moving."""
-    return np.array([[1.0, o.flops, o.bytes("float32")] for o in operators]) * units
-
-
-def _operator_parts(a: Sequence[Operator], b: Sequence[Operator], units: FloatArray) -> list[FloatArray]:
-    """The K_j (m, m') between two lists of operators."""
-    left, right = _terms(a, units), _terms(b, units)
-    order = list(KINDS)
-    same = np.equal.outer([order.index(o.kind) for o in a], [order.index(o.kind) for o in b]).astype(np.float64)
-    parts = [same * np.outer(left[:, j], right[:, j]) for j in range(3)]
-    size = np.outer(left.max(axis=1), right.max(axis=1))
-    parts.append(same * size * _near(_places(a), _places(b)))
-    names = {operator: index for index, operator in enumerate(b)}
-    own = np.zeros_like(same)
-    for index, operator in enumerate(a):
-        if operator in names:
-            own[index, names[operator]] = 1.0
-    parts.append(own * size)
-    return parts
-
-
-def _places(operators: Sequence[Operator]) -> FloatArray:
-    """log2 sizes (m, d), padded: within a kind all have the same sizes in the same order."""
-    rows = [[np.log2(max(v, 1)) for v in o.sizes.values() if not isinstance(v, str)] for o in operators]
-    longest = max(len(k.sizes) for k in KINDS.values())
-    return np.array([row + [0.0] * (longest - len(row)) for row in rows]).reshape(len(rows), longest)
-
-
-def _near(a: FloatArray, b: FloatArray, length: float = LENGTH) -> FloatArray:
-    """Squared-exponential kernel (n, n')."""
-    distance = ((a[:, None, :] - b[None, :, :]) ** 2).sum(axis=2)
-    kernel: FloatArray = np.exp(-0.5 * distance / length**2)
-    return kernel
-
-
-def _parts(a: Lowered, b: Lowered, y_a: FloatArray, y_b: FloatArray, units: FloatArray) -> list[FloatArray]:
-    """X K_j X' (n, n') for every part between operators, then R."""
-    left, right = _counts(a) / y_a[:, None], _counts(b) / y_b[:, None]
-    parts = [left @ part @ right.T for part in _operator_parts(a.distinct, b.distinct, units)]
-    whole = [np.log2(model.sums(_terms(model.distinct, units))) for model in (a, b)]
-    return [*parts, _near(whole[0], whole[1], 1.0)]
-
-
-def _own_variance(lowered: Lowered, index: int, mean: float, units: FloatArray, weights: FloatArray) -> float:
-    """Prior relative variance of one model, without noise."""
-    one = Lowered(lowered.distinct, (lowered.parts[index],))
-    used = [position for position, _ in lowered.parts[index]]
-    small = Lowered(
-        tuple(one.distinct[position] for position in used),
-        (tuple((at, count) for at, (_, count) in enumerate(lowered.parts[index])),),
-    )
-    y = np.array([mean])
-    return float(_combined(_parts(small, small, y, y, units), weights)[0, 0])
-
-
-def _counts(lowered: Lowered) -> FloatArray:
-    return lowered.sums(np.eye(len(lowered.distinct)))
-
-
-def _combined(parts: Sequence[FloatArray], weights: FloatArray) -> FloatArray:
-    total = np.zeros_like(parts[0])
-    for part, weight in zip(parts, weights, strict=False):
-        total += weight * part
-    return total
-
-
-def _jitter(weights: FloatArray, n: int) -> FloatArray:
-    noise: FloatArray = (weights[-1] + 1e-9) * np.eye(n)
-    return noise
-
-
-def _chosen(lowered: Lowered, seconds: FloatArray, units: FloatArray, seed: int) -> FloatArray:
-    """The weights (len(PARTS),) of largest marginal likelihood."""
-    rows = np.arange(len(seconds))
-    if len(rows) > MOST:
-        rows = np.sort(np.random.default_rng(seed).choice(len(rows), MOST, replace=False))
-    subset = Lowered(lowered.distinct, tuple(lowered.parts[i] for i in rows.tolist()))
-    parts = _parts(subset, subset, seconds[rows], seconds[rows], units)
-    target = _residual(subset, seconds[rows], units, _rates(lowered, seconds, units))
-
-    def loss(log_weights: FloatArray) -> tuple[float, FloatArray]:
-        return _negative_log_likelihood(parts, target, np.exp(log_weights))
-
-    found = minimize(loss, START, jac=True, method="L-BFGS-B", bounds=BOUNDS, options={"maxiter": 60})
-    return np.asarray(np.exp(found.x))
-
-
-def _negative_log_likelihood(
-    parts: Sequence[FloatArray], target: FloatArray, weights: FloatArray
+def negative_log_likelihood(
+    parts: Sequence[FloatArray], target: FloatArray, weights: FloatArray, trust: FloatArray
 ) -> tuple[float, FloatArray]:
-    """And its gradient with respect to the logarithms of the weights (len(PARTS),)."""
-    n = len(parts[0])
-    factor = linalg.cho_factor(_combined(parts, weights) + _jitter(weights, n), lower=True)
-    inverse = linalg.cho_solve(factor, np.eye(n))
+    """And its gradient with respect to the logarithms of the weights."""
+    factor = linalg.cho_factor(prior.combined(parts, weights) + _noise(weights, trust), lower=True)
+    inverse = linalg.cho_solve(factor, np.eye(len(target)))
     alpha = inverse @ target
     value = 0.5 * float(alpha @ target) + np.log(np.diag(factor[0])).sum()
     slope = np.outer(alpha, alpha) - inverse
     gradient = [-0.5 * w * float((slope * part).sum()) for part, w in zip(parts, weights, strict=False)]
-    gradient.append(-0.5 * float(weights[-1]) * float(np.trace(slope)))
+    gradient.append(-0.5 * float(weights[-1]) * float((np.diag(slope) / trust).sum()))
     return float(value), np.asarray(gradient)
+
+
+def _trust(parts: Sequence[FloatArray], target: FloatArray, weights: FloatArray, trust: FloatArray) -> FloatArray:
+    """The expectation step: what the squared noise of each pair (n,) is expected to be decides its trust."""
+    inverse = np.linalg.inv(prior.combined(parts, weights) + _noise(weights, trust))
+    noise = weights[-1] / trust
+    expected = (noise * (inverse @ target)) ** 2 + noise - noise**2 * np.diag(inverse)
+    found: FloatArray = (FREEDOM + 1.0) / (FREEDOM + expected / weights[-1])
+    return found
+
+
+def _noise(weights: FloatArray, trust: FloatArray) -> FloatArray:
+    noise: FloatArray = np.diag(weights[-1] / trust + 1e-9)
+    return noise

@@ -10,7 +10,8 @@ from distilsearch.errors import InputError
 from distilsearch.lowering import operators
 from distilsearch.operators import Operator, Serving
 from distilsearch.predictors import quality
-from distilsearch.predictors.pairs import PARTS, Counted, PairPredictor, _negative_log_likelihood
+from distilsearch.predictors.operator_prior import PARTS
+from distilsearch.predictors.pairs import Counted, PairPredictor, negative_log_likelihood
 from distilsearch.space import SearchSpace
 
 DATA = Path(__file__).parents[3] / "shared" / "data" / "latency" / "hwgpt_s.csv.gz"
@@ -48,15 +49,32 @@ def test_the_unit_does_not_matter(pairs: Any) -> None:
     np.testing.assert_allclose(b, 1000 * a, rtol=1e-3)
 
 
-def test_the_gradient_of_the_likelihood(pairs: Any) -> None:
-    rng = np.random.default_rng(0)
-    roots = [rng.standard_normal((12, 12)) for _ in range(len(PARTS) - 1)]
-    parts, target, at = [r @ r.T for r in roots], rng.standard_normal(12), rng.standard_normal(len(PARTS))
-    _, gradient = _negative_log_likelihood(parts, target, np.exp(at))
-    for index in range(len(PARTS)):
-        step = 1e-5 * np.eye(len(PARTS))[index]
-        high, low = (_negative_log_likelihood(parts, target, np.exp(at + sign * step))[0] for sign in (1, -1))
+def test_the_gradient_of_the_likelihood() -> None:
+    rng, k = np.random.default_rng(0), len(PARTS) + 1
+    roots = [rng.standard_normal((12, 12)) for _ in PARTS]
+    parts, target, trust = [r @ r.T for r in roots], rng.standard_normal(12), rng.uniform(0.2, 1.2, 12)
+    at = rng.standard_normal(k)
+    _, gradient = negative_log_likelihood(parts, target, np.exp(at), trust)
+    for index in range(k):
+        step = 1e-5 * np.eye(k)[index]
+        high, low = (negative_log_likelihood(parts, target, np.exp(at + way * step), trust)[0] for way in (1, -1))
         assert gradient[index] == pytest.approx((high - low) / 2e-5, rel=1e-4, abs=1e-6)
+
+
+def test_outliers_are_not_believed(pairs: Any) -> None:
+    models, measured = pairs
+    spoilt = measured[:60].copy()
+    spoilt[::10] *= 5.0
+    p = PairPredictor.fit(models[:60], spoilt).predict(models[140:])
+    assert quality.errors(p.mean_ms, measured[140:]).median < 0.05
+
+
+def test_noise_is_not_taken_for_physics(pairs: Any) -> None:
+    """Many noisy pairs must not be explained by setting all operators to nothing."""
+    models, measured = pairs
+    noisy = measured * np.exp(0.1 * np.random.default_rng(0).standard_normal(len(measured)))
+    p = PairPredictor.fit(models[:200], noisy[:200]).predict(models[200:])
+    assert quality.errors(p.mean_ms, measured[200:]).median < 0.05
 
 
 def test_bad_pairs_are_refused(pairs: Any) -> None:
