@@ -35,8 +35,8 @@ def adapt(model: Any, teacher: Any, basis: Tensor) -> None:
 
 def fold(model: Any) -> None:
     """Put a plain embedding back, with the map multiplied into its table; a model without a map stays."""
-    embeddings = model.base_model.embeddings
-    adapted = embeddings.word_embeddings
+    embeddings = getattr(model.base_model, "embeddings", None)
+    adapted = getattr(embeddings, "word_embeddings", None)
     if isinstance(adapted, AdaptedEmbedding):
         with torch.no_grad():
             table = adapted.table @ adapted.map

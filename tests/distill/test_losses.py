@@ -89,3 +89,79 @@ def test_logits_loss(temperature: float) -> None:
 @pytest.mark.parametrize(("student", "teacher", "heads"), [(256, 384, 8), (384, 384, 12), (320, 384, 8), (7, 5, 1)])
 def test_relation_heads_divide_both_widths(student: int, teacher: int, heads: int) -> None:
     assert losses.relation_heads(student, teacher) == heads
+
+
+@pytest.mark.parametrize("softmax", [True, False])
+def test_relation_mse(softmax: bool) -> None:
+    student, teacher = _random(2, 5, 12), _random(2, 5, 24, seed=1)
+    total = []
+    for s, t in zip(student.numpy(), teacher.numpy(), strict=True):
+        for h in range(4):
+            a, b = s[:, 3 * h : 3 * h + 3], t[:, 6 * h : 6 * h + 6]
+            x, y = a @ a.T / math.sqrt(3), b @ b.T / math.sqrt(6)
+            total.append((_softmax(x) - _softmax(y)) ** 2 if softmax else (x - y) ** 2)
+    assert losses.relation_mse(student, teacher, 4, softmax).item() == pytest.approx(np.mean(total), rel=1e-5)
+
+
+def test_attention_loss_averages_neighbouring_heads() -> None:
+    q, k = _random(2, 5, 8), _random(2, 5, 8, seed=1)
+    tq, tk = _random(2, 5, 24, seed=2), _random(2, 5, 24, seed=3)
+
+    def maps(queries: Array, keys: Array, heads: int) -> Array:
+        size = queries.shape[-1] // heads
+        cut = [slice(h * size, (h + 1) * size) for h in range(heads)]
+        every = [_softmax(queries[..., c] @ keys[..., c].swapaxes(-1, -2) / math.sqrt(size)) for c in cut]
+        return np.stack(every)  # (heads, b, s, s)
+
+    ours = maps(q.numpy(), k.numpy(), 2)
+    theirs = maps(tq.numpy(), tk.numpy(), 6).reshape(2, 3, 2, 5, 5).mean(1)
+    expected = (theirs * np.log(theirs / ours)).sum(-1).mean()
+    assert losses.attention_loss((q, k), (tq, tk), (2, 6)).item() == pytest.approx(expected, rel=1e-5)
+    same = losses.attention_loss((q, k), (q, k), (2, 2)).item()
+    assert same == pytest.approx(0, abs=1e-6)
+
+
+def test_hidden_features_mean_and_variance() -> None:
+    student, teacher = _random(2, 3, 8), _random(2, 3, 8, seed=1)
+    a, b = student.numpy(), teacher.numpy()
+    assert losses.hidden_loss(student, teacher).item() == pytest.approx(((a - b) ** 2).mean(), rel=1e-5)
+
+    def normal(x: Array) -> Array:
+        return np.asarray((x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-5))
+
+    expected = ((normal(a) - normal(b)) ** 2).mean()
+    assert losses.feature_loss(student, teacher).item() == pytest.approx(expected, rel=1e-5)
+    wide = _random(2, 3, 24, seed=2)
+    mean, variance = losses.distribution_losses(student, wide)
+    assert mean.item() == pytest.approx(((a.mean(-1) - wide.numpy().mean(-1)) ** 2).mean(), rel=1e-5)
+    assert variance.item() == pytest.approx(((a.var(-1) - wide.numpy().var(-1)) ** 2).mean(), rel=1e-5)
+
+
+def test_hard_loss() -> None:
+    logits, labels = _random(5, 7), torch.tensor([0, 6, 3, 3, 1])
+    chances = _softmax(logits.numpy())
+    expected = -np.log(chances[np.arange(5), labels.numpy()]).mean()
+    assert losses.hard_loss(logits, labels).item() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 4, 100])
+def test_chunks_change_neither_loss_nor_gradient(chunk: int) -> None:
+    hidden, table, teacher = _random(10, 4), _random(4, 9, seed=1), _random(10, 9, seed=2)
+
+    def loss(states: Tensor, wanted: Tensor) -> Tensor:
+        return losses.logits_loss(states @ table, wanted, 2.0)
+
+    whole, parts = (hidden.clone().requires_grad_() for _ in range(2))
+    expected, got = loss(whole, teacher), losses.chunked(loss, chunk, parts, teacher)
+    assert got.item() == pytest.approx(expected.item(), rel=1e-5)
+    expected.backward()  # type: ignore[no-untyped-call]
+    got.backward()  # type: ignore[no-untyped-call]
+    torch.testing.assert_close(parts.grad, whole.grad, rtol=1e-5, atol=1e-7)
+
+
+def test_layer_maps() -> None:
+    assert losses.layer_map("uniform", 3, 12) == [(3,), (7,), (11,)]
+    assert losses.layer_map("last", 3, 12) == [(9,), (10,), (11,)]
+    assert losses.layer_map("uniform+last", 3, 12) == [(3, 9), (7, 10), (11, 11)]
+    assert losses.layer_map("final", 3, 12) == [(), (), (11,)]
+    assert losses.layer_map("uniform", 4, 2) == [(0,), (0,), (0,), (1,)]  # a student may be deeper

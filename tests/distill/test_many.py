@@ -1,0 +1,152 @@
+"""Several students a teacher pass, seeds that matter, accumulation, and two processes that equal one."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from distilsearch.distill import targets as module
+from distilsearch.distill.data import Text
+from distilsearch.distill.recipes import EMBEDDING, View
+from distilsearch.distill.student import Student
+from distilsearch.distill.targets import Targets
+from distilsearch.distill.teacher import Teacher
+from distilsearch.distill.training import distill_student, distill_students, memory_bytes
+from distilsearch.errors import InputError, TrialError
+
+TINY = replace(EMBEDDING, batch_tokens=256, views=(View(), View(16, 0.2)))
+Make = Callable[..., Any]
+
+
+def _same(ours: Any, theirs: Any, tolerance: float = 0.0) -> None:
+    """Equal weights; but for key biases, which no attention depends on and which follow rounding."""
+    kept = [{n: v for n, v in weights.items() if "key.bias" not in n or not tolerance} for weights in (ours, theirs)]
+    torch.testing.assert_close(*kept, rtol=0, atol=tolerance)
+
+
+def test_students_side_by_side_equal_students_alone(
+    teacher: Teacher, text: Text, make_architecture: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    architectures = [make_architecture(teacher), make_architecture(teacher, layers=1, width=64, heads=4)]
+    alone = [distill_student(teacher, a, text, TINY, 4_000, precision="float32") for a in architectures]
+    asked = []
+    ask = module.ask_teacher
+    monkeypatch.setattr(module, "ask_teacher", lambda *args: asked.append(1) or ask(*args))
+    together = distill_students(
+        teacher, architectures, text, TINY, 4_000, precision="float32", cache_limit=0, folder=tmp_path
+    )
+    assert len(asked) == 16  # one pass a step, for both
+    for one, other in zip(alone, together, strict=True):
+        assert isinstance(other, Student)
+        _same(one.model.state_dict(), other.model.state_dict())
+        assert one.curve == other.curve
+    assert memory_bytes(architectures) == 16 * sum(student.parameters for student in alone)
+
+
+def test_one_diverging_student_leaves_the_others_alone(teacher: Teacher, text: Text, make_architecture: Make) -> None:
+    good, bad = make_architecture(teacher), make_architecture(teacher, layers=1)
+    from distilsearch.distill import training
+
+    run = training.start
+    spoilt: list[Any] = []
+
+    def start(*arguments: Any, **options: Any) -> Any:
+        made = run(*arguments, **options)
+        if arguments[1] == bad:
+            with torch.no_grad():
+                made.parameters[0].fill_(float("nan"))
+            spoilt.append(made)
+        return made
+
+    training.start = start
+    try:
+        first, second = distill_students(teacher, [bad, good], text, TINY, 2_000, precision="float32")
+    finally:
+        training.start = run
+    assert isinstance(first, TrialError)
+    assert isinstance(second, Student)
+
+
+def test_seeds_meet_other_batches(teacher: Teacher, text: Text, make_architecture: Make) -> None:
+    orders = [Targets(teacher, text, TINY, "float32", seed=seed).order(0) for seed in (0, 1, 1, 2)]
+    assert np.array_equal(orders[0], np.arange(len(orders[0])))
+    assert np.array_equal(orders[1], orders[2])
+    assert not np.array_equal(orders[1], orders[3])
+    losses = [
+        distill_student(teacher, make_architecture(teacher), text, TINY, 2_000, seed, "float32").loss
+        for seed in (0, 0, 1)
+    ]
+    assert losses[0] == losses[1] != losses[2]
+
+
+def test_accumulated_gradients_are_the_batch_s(teacher: Teacher, text: Text, make_architecture: Make) -> None:
+    options: dict[str, Any] = {"precision": "float32"}
+    whole = distill_student(teacher, make_architecture(teacher), text, TINY, 4_000, **options)
+    parts = distill_student(teacher, make_architecture(teacher), text, TINY, 4_000, accumulate=4, **options)
+    _same(whole.model.state_dict(), parts.model.state_dict(), 1e-4)
+    with pytest.raises(InputError, match="cannot be shared evenly"):
+        distill_student(teacher, make_architecture(teacher), text, TINY, 4_000, accumulate=3, **options)
+
+
+def test_trackers_are_optional(teacher: Teacher, text: Text, make_architecture: Make, tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    distill_student(teacher, make_architecture(teacher), text, TINY, 1_000, folder=tmp_path, trackers=["tensorboard"])
+    assert list(tmp_path.rglob("events.out.tfevents*"))
+    with pytest.raises(InputError, match="Choose between"):
+        distill_student(teacher, make_architecture(teacher), text, TINY, 1_000, trackers=["notebook"])
+
+
+SCRIPT = """
+import json, sys, torch
+from dataclasses import replace
+from distilsearch.architecture import Architecture
+from distilsearch.distill.data import load_text
+from distilsearch.distill.recipes import EMBEDDING, View
+from distilsearch.distill.teacher import load_teacher
+from distilsearch.distill.training import distill_student
+from distilsearch.distill.processes import accelerator_for
+
+torch.set_num_threads(1)
+folder, words, architecture, out = sys.argv[1:]
+teacher = load_teacher(folder)
+text = load_text([words], teacher, block=32, heldout_fraction=0.2)
+recipe = replace(EMBEDDING, batch_tokens=256, views=(View(), View(16, 0.2)))
+student = distill_student(teacher, Architecture.from_json(json.loads(architecture)), text, recipe, 4_000,
+                          precision="float32", cache_limit=0)
+accelerator = accelerator_for("cpu")
+if accelerator.is_main_process:
+    student.save(out)
+print(accelerator.num_processes)
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_equal_one(
+    teacher: Teacher, text: Text, text_file: Path, make_architecture: Make, tmp_path: Path
+) -> None:
+    script = tmp_path / "train.py"
+    script.write_text(SCRIPT)
+    architecture = json.dumps(make_architecture(teacher).to_json())
+    saved = []
+    for processes in (1, 2):
+        launch = [sys.executable, "-m", "accelerate.commands.launch", "--num_machines", "1"]
+        launch += ["--num_processes", str(processes), "--mixed_precision", "no", "--dynamo_backend", "no"]
+        launch += ["--num_cpu_threads_per_process", "1"]
+        launch += ["--multi_gpu", "--main_process_port", "0"] if processes > 1 else ["--cpu"]  # how it counts processes
+        out = tmp_path / str(processes)
+        arguments = [str(script), str(teacher.folder), str(text_file), architecture, str(out)]
+        environment = os.environ | {"ACCELERATE_USE_CPU": "true"}
+        done = subprocess.run([*launch, *arguments], capture_output=True, text=True, env=environment, timeout=300)
+        assert done.returncode == 0, done.stderr[-3000:]
+        assert str(processes) in done.stdout.split()
+        saved.append(load_file(str(out / "model.safetensors")))
+    _same(*saved, 1e-4)

@@ -1,0 +1,61 @@
+"""A recipe is a value: the same key for the same training, files beside names, senseless ones refused."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from distilsearch.distill.recipes import EMBEDDING, RECIPES, Recipe, default_recipe, recipe
+from distilsearch.errors import InputError
+
+
+@pytest.mark.parametrize("known", RECIPES.values(), ids=lambda r: r.name)
+def test_a_recipe_is_plain_json(known: Recipe) -> None:
+    assert Recipe.from_json(json.loads(json.dumps(known.to_json()))) == known
+
+
+def test_keys_do_not_change_between_versions() -> None:
+    assert EMBEDDING.key == "ec6a053c3cd9"
+    assert replace(EMBEDDING, name="other").key == EMBEDDING.key
+    assert replace(EMBEDDING, temperature=2.0).key != EMBEDDING.key
+    assert len({known.key for known in RECIPES.values()}) == len(RECIPES)
+
+
+def test_recipes_come_from_files(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('base = "embedding"\nweights = { tokens = 1, similarity = 5.0 }\nlearning_rate = 5e-4\n')
+    mine = recipe(str(path))
+    assert (mine.name, dict(mine.weights)) == ("mine", {"tokens": 1.0, "similarity": 5.0})
+    assert mine.views == EMBEDDING.views
+    whole = tmp_path / "whole.json"
+    whole.write_text(json.dumps(mine.to_json()))
+    assert recipe(str(whole)) == mine
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("weights = { tokns = 1.0 }", "did you mean 'tokens'"),
+        ("weigths = { tokens = 1.0 }", "did you mean 'weights'"),
+        ('base = "embeding"', "did you mean 'embedding'"),
+        ("learning_rate = 1.0", "needs a name, weights"),
+        ("not toml", "not valid TOML"),
+        ('base = "mlm"\nmapping = "evenly"', "mapping of layers"),
+        ('base = "mlm"\nprogressive = 1.0', "progressive share"),
+    ],
+)
+def test_senseless_files_are_refused(tmp_path: Path, content: str, message: str) -> None:
+    path = tmp_path / "bad.toml"
+    path.write_text(content)
+    with pytest.raises(InputError, match=message):
+        recipe(str(path))
+
+
+def test_unknown_names_are_refused() -> None:
+    with pytest.raises(InputError, match="did you mean 'relation'"):
+        recipe("relatoin")
+    with pytest.raises(InputError, match="cannot read"):
+        recipe("absent.toml")
+    with pytest.raises(InputError, match="kind of teacher"):
+        default_recipe("vision")
