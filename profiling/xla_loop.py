@@ -36,7 +36,7 @@ class XlaLoop:
     def __init__(self, job: Job, device: torch.device) -> None:
         self.program, self.state, self.outputs = _loop(job, device)
         self.device = device
-        self.repeats = 1
+        self._least = 1  # repetitions that rise above the overhead
         self._counts: dict[int, Tensor] = {}
         self._best = min(self._run(1) for _ in range(1 + ATTEMPTS))  # the first one compiles
 
@@ -56,11 +56,11 @@ class XlaLoop:
     def _slope(self, calls: int) -> float:
         while True:
             self._best = min(self._best, self._run(1))
-            count = min(calls * self.repeats, MOST_REPETITIONS)
+            count = min(max(calls, self._least), MOST_REPETITIONS)
             whole = max(self._run(1 + count) - self._best, 1e-9)
             if whole >= SLOPE_SECONDS or count == MOST_REPETITIONS:
                 return whole * calls / count
-            self.repeats *= 1 + round(1.5 * SLOPE_SECONDS / max(whole, SLOPE_SECONDS / 16))
+            self._least = count * (1 + round(1.5 * SLOPE_SECONDS / max(whole, SLOPE_SECONDS / 16)))
 
     def _run(self, repetitions: int) -> float:
         """Seconds from dispatch until the last output is there; `sync` alone returns before the work is done."""
