@@ -1,8 +1,8 @@
 """XGBoost on log utilisation, starting from the laws, and how many trees help on shapes never seen.
 
 Trees learn log(roofline / measured) with the law's log utilisation as base margin: what they add up to is a factor
-on the law's seconds. They are constant outside what they were trained on. One thread, no sampling, exact splits:
-the same table gives the same trees.
+on the law's seconds. They are constant outside what they were trained on. One thread, no sampling: the same
+table gives the same trees.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,8 @@ from .roofline import Ceilings, Laws, by_law, fit_laws, seconds
 
 FloatArray = NDArray[np.float64]
 
-ROUNDS = (0, 10, 25, 50, 100, 150)
+ROUNDS = (0, 10, 25, 50, 100, 150, 300)
+MANY = 1000  # samples from which deeper trees pay
 FOLDS = 5
 UNVALIDATED = 0.3  # log spread of unmeasured operators where too few shapes were measured to tell
 PARAMETERS = {
@@ -36,7 +37,8 @@ PARAMETERS = {
 def boost(samples: Sequence[Sample], ceilings: Ceilings, laws: Laws, rounds: int, seed: int) -> xgb.Booster:
     """`rounds` trees trained on all samples."""
     rows, base, target = _table(samples, ceilings, laws)
-    return xgb.train({**PARAMETERS, "seed": seed}, _data(rows, base, target), num_boost_round=rounds)
+    size = {"max_depth": 6, "tree_method": "hist"} if len(samples) >= MANY else {}
+    return xgb.train({**PARAMETERS, **size, "seed": seed}, _data(rows, base, target), num_boost_round=rounds)
 
 
 def correction(
