@@ -38,7 +38,7 @@ def main() -> None:
     rows = [_row(folder, member, teacher_ms, teacher_quality, pairs) for member in result["front"]]
     print(table(rows))
     errors = [row["prediction error"] for row in rows]
-    floor = result["targets"][0]["noise_floor"]
+    repeats = [abs(m["latency_ms"]["measured_first"] / m["latency_ms"]["measured"] - 1) for m in result["front"]]
     summary = {
         "row": "summary",
         "teacher STS-B": teacher_quality,
@@ -47,7 +47,8 @@ def main() -> None:
         "front": len(rows),
         "median error": median(errors),
         "worst error": max(errors),
-        "repeat floor": floor,
+        "median repeat difference": median(repeats),
+        "worst repeat difference": max(repeats),
         "seconds": sum(phase["seconds"] for phase in result["phases"]),
         **{f"best STS-B at {s}x": _best(rows, s) for s in (3, 5, 7)},
     }

@@ -7,7 +7,7 @@ predicted one where the target is another machine).
 import math
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,8 +90,8 @@ def knee(front: Sequence[Entry], targets: Sequence[Target], loss_at_most: float 
 def conclude(search: "Search") -> Result:
     """The result of a run, its students copied into its folder."""
     entries = search.ledger.entries()
-    members = front(entries, search.targets)
-    chosen = knee(members, search.targets, search.run.loss_at_most)
+    chosen = knee(front(entries, search.targets), search.targets, search.run.loss_at_most)  # among equally trained
+    members = front([_finished(search, entry) for entry in entries], search.targets)
     reference = search.engine.reference
     teacher = search.prepared.teacher
     data = {
@@ -114,23 +114,30 @@ def conclude(search: "Search") -> Result:
         "surrogate": search.engine.diagnostics(),
         "rank_fidelity": _rank_fidelity(search),
         "targets": [_target(t) for t in search.targets],
-        "phases": [{"what": what, "seconds": round(seconds, 2)} for what, seconds in search.phases],
+        "phases": [{"what": what, "seconds": round(seconds, 2)} for what, seconds in search.phases.items()],
         "environment": search.environment,
     }
     return Result(search.folder, data)
 
 
+def _finished(search: "Search", entry: Entry) -> Entry:
+    """A trial with the loss of its longest training."""
+    final = search.finals.get(entry.architecture.key)
+    if final is None or entry.state != "complete":
+        return entry
+    facts = entry.facts | {"trial": final.key, "tokens": final.tokens, "flash_loss": entry.values[0]}
+    return replace(entry, values=(final.loss, *entry.values[1:]), facts=facts)
+
+
 def _member(search: "Search", entry: Entry) -> dict[str, Any]:
-    key = entry.architecture.key
-    final = search.finals.get(key)
-    record = final or search.record(entry)
+    key, record = entry.architecture.key, search.record(entry)
     return {
         "key": key,
         "architecture": entry.architecture.to_json(),
-        "loss": record.loss if record else entry.values[0],
-        "flash_loss": entry.values[0],
+        "loss": entry.values[0],
+        "flash_loss": entry.facts.get("flash_loss", entry.values[0]),
         "parameters": entry.facts["parameters"],
-        "tokens": record.tokens if record else entry.facts["tokens"],
+        "tokens": entry.facts["tokens"],
         "student": _exported(search.folder, key, record),
     } | _latencies(search, entry)
 
@@ -166,10 +173,11 @@ def _trial(search: "Search", entry: Entry) -> dict[str, Any]:
 
 
 def _latencies(search: "Search", entry: Entry) -> dict[str, Any]:
-    """What was predicted of a trial before it was measured, and what is measured by now."""
+    """What was predicted of a trial before it was measured, its first measurement, and the one beside the front's."""
     before = entry.facts.get("latencies", {})
     return {
-        t.objective: before[t.objective] | {"measured": t.latency(entry.architecture).measured}
+        t.objective: before[t.objective]
+        | {"measured": t.latency(entry.architecture).measured, "measured_first": before[t.objective]["measured"]}
         for t in search.targets
         if t.objective in before
     }

@@ -73,7 +73,7 @@ class Search:
         self.ledger = Ledger(open_storage(run.storage.url, folder), run.name, names, prepared.space)
         self.teacher = family(run.space.family).architecture(prepared.teacher.facts)
         self.finals: dict[str, Record] = {}
-        self.phases: list[tuple[str, float]] = []
+        self.phases: dict[str, float] = self.ledger.noted("phases") or {}
         self.environment = environment(run)
 
     def run_to_end(self) -> results.Result:
@@ -103,7 +103,8 @@ class Search:
     def _phase(self, what: str) -> Iterator[None]:
         start = time.perf_counter()
         yield
-        self.phases.append((what, time.perf_counter() - start))
+        self.phases[what] = self.phases.get(what, 0.0) + time.perf_counter() - start
+        self.ledger.note("phases", self.phases)
 
     # Profile and predict
 
