@@ -35,7 +35,7 @@ def adapt(model: Any, teacher: Any, basis: Tensor) -> None:
 
 def fold(model: Any) -> None:
     """Put a plain embedding back, with the map multiplied into its table; a model without a map stays."""
-    embeddings = getattr(model.base_model, "embeddings", None)
+    embeddings: Any = getattr(model.base_model, "embeddings", None)
     adapted = getattr(embeddings, "word_embeddings", None)
     if isinstance(adapted, AdaptedEmbedding):
         with torch.no_grad():

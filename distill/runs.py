@@ -141,7 +141,13 @@ class Run:
         objective, tokens = self.objective, self.steps * self.step_tokens
         teacher, curve = self.targets.teacher, tuple(self.curve)
         loss = curve[-1][1]
-        return Student(objective.architecture, self.model, teacher, loss, curve, self.seconds, tokens)
+        about = {
+            "recipe": self.recipe.to_json(),
+            "text": self.targets.text.sha256,
+            "seed": self.targets.seed,
+            "precision": objective.precision,
+        }
+        return Student(objective.architecture, self.model, teacher, loss, curve, self.seconds, tokens, about)
 
     def save(self, path: Path, seconds: float) -> None:
         """Write all a step depends on, atomically; the first process does."""

@@ -7,7 +7,8 @@ The saved folder needs nothing of this package: `AutoModel.from_pretrained` load
 import json
 import shutil
 import uuid
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from distilsearch.errors import RunError, TrialError
 from distilsearch.families import family
 from distilsearch.home import ensure_folder
 
+from .card import card
 from .data import Text
 from .inherit import guide, statistics
 from .teacher import Teacher, quiet
@@ -35,6 +37,7 @@ class Student:
     curve: tuple[tuple[int, float], ...]
     seconds: float
     tokens: int
+    about: Mapping[str, Any] = field(default_factory=dict)  # recipe, text, seed and precision, for the card
 
     @property
     def parameters(self) -> int:
@@ -52,6 +55,7 @@ class Student:
             self.teacher.tokenizer.save_pretrained(str(temporary))
             if self.teacher.kind == "embedding":
                 _write_sentence_files(temporary, self)
+            (temporary / "README.md").write_text(card(self), encoding="utf-8")
             _replace(temporary, target)
         except OSError as error:
             raise RunError(f"cannot save the student to {target}: {error}; free space or name another") from error

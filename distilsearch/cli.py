@@ -161,36 +161,81 @@ def report(run_folder: RunFolder) -> None:
 
 @app.command()
 def distill(
-    genes: Genes,
-    teacher: Annotated[str, typer.Option(help="Folder, hub name, or quickstart")],
-    text: Annotated[list[str], typer.Option(help="Files, folders, a datasets name, or python-docs")],
+    what: Annotated[list[str], typer.Argument(help="RUN [KEY], or genes such as layers=2 width=384")],
     out: Annotated[Path, typer.Option(help="Folder of the student")],
+    teacher: Annotated[str, typer.Option(help="Folder, hub name, or quickstart; with a RUN, its own")] = "",
+    text: Annotated[list[str] | None, typer.Option(help="Files, folders, datasets names, or python-docs")] = None,
+    recipe: Annotated[str, typer.Option(help="Name of a recipe, or a TOML or JSON file")] = "",
+    family: Annotated[str, typer.Option(help="Family of the student; default: the teacher's")] = "",
     tokens: Annotated[int, typer.Option(help="Tokens to train on")] = 2_000_000,
     seed: Annotated[int, typer.Option(help="Seed")] = 0,
+    precision: Annotated[str, typer.Option(help="auto, float32 or bf16")] = "auto",
+    device: Annotated[str, typer.Option(help="cpu, or auto for the best one that is there")] = "cpu",
+    accumulate: Annotated[int, typer.Option(help="Parts each batch is computed in")] = 1,
+    track: Annotated[list[str] | None, typer.Option(help="tensorboard, wandb")] = None,
+    pairs: Annotated[list[Path] | None, typer.Option(help="csv of sentence, sentence, score for the card")] = None,
 ) -> None:
-    """Distil one architecture; called again after an interruption, it continues."""
-    from .distill.data import load_text
-    from .distill.recipes import default_recipe
-    from .distill.teacher import load_teacher
-    from .distill.training import distill_student
+    """Distil a winner of a run, or one architecture; called again after an interruption, it continues."""
+    from dataclasses import replace
 
-    loaded = load_teacher(teacher)
-    blocks = load_text(text, loaded)
-    architecture = _member(genes, loaded.facts)
-    checkpoint = out.with_name(f".{out.name}.checkpoint")
+    from . import cli_distill
+    from .distill.teacher import load_teacher
+
+    if cli_distill.is_run(what):
+        job = cli_distill.from_run(what, recipe)
+        job = replace(job, teacher=teacher or job.teacher, text=tuple(text or job.text))
+    elif teacher and text:
+        member = _member(what, load_teacher(teacher).facts, family)
+        job = cli_distill.Job(member, teacher, tuple(text), recipe)
+    else:
+        raise InputError("an architecture needs --teacher and --text; a RUN brings its own")
     with _progress() as progress:
-        student = distill_student(
-            loaded,
-            architecture,
-            blocks,
-            default_recipe(loaded.kind),
-            tokens,
-            seed,
-            folder=checkpoint,
-            progress=progress,
+        student = cli_distill.distil(
+            job, out, tokens, seed, precision, device, accumulate, tuple(track or ()), tuple(pairs or ()), progress
         )
-    student.save(out)
     print(f"{student.tokens:,} tokens in {student.seconds:.0f} s, held-out loss {student.loss:.4f}: {out}")
+
+
+@app.command()
+def evaluate(
+    model: Annotated[str, typer.Argument(help="Folder or hub name of an embedding model, or quickstart")],
+    pairs: Annotated[list[Path], typer.Option(help="csv of sentence, sentence, score; may be given again")],
+) -> None:
+    """Score an embedding model, student or teacher, on sentence similarity (Spearman)."""
+    from . import cli_distill
+
+    for path in pairs:
+        print(f"{path.name}: {cli_distill.score(model, path):.4f}")
+
+
+@app.command()
+def fidelity(
+    folder: Annotated[Path, typer.Option(help="Where finished students are kept; it continues there")],
+    run_file: Annotated[Path | None, typer.Argument(help="Run file; default: the quickstart")] = None,
+    budgets: Annotated[list[int] | None, typer.Option(help="Tokens; given twice or more")] = None,
+    students: Annotated[int, typer.Option(help="Students, spread over the space's sizes")] = 12,
+    recipe: Annotated[str, typer.Option(help="Name of a recipe, or a TOML or JSON file")] = "",
+) -> None:
+    """Measure how well short distillation orders students: Spearman and Kendall, with 90 % intervals."""
+    from . import cli_distill
+    from .engine.config import Run
+    from .engine.quickstart import quickstart_run
+
+    run = Run.read(run_file) if run_file else quickstart_run()
+    chosen = tuple(budgets or (run.train.flash_tokens, run.train.final_tokens))
+    named, space = recipe or run.train.recipe, run.space
+    with _progress() as progress:
+        rows = cli_distill.rank_fidelity(
+            run.teacher, run.text, space.genes, space.family, chosen, students, folder, named, run.seed, progress
+        )
+    print(f"against {max(chosen):,} tokens, {students} students; 90 % intervals over students")
+    for row in rows:
+        what = row["predictor"] + (f" at {row['tokens']:,} tokens" if row["tokens"] else "")
+        pair = (
+            f"{n} {row[n]['value']:.3f} ({row[n]['lower']:.2f} to {row[n]['upper']:.2f})"
+            for n in ("spearman", "kendall")
+        )
+        print(f"{what}: {', '.join(pair)}")
 
 
 @tables.command("list")
@@ -256,10 +301,10 @@ def _architecture(genes: list[str], run_file: Path | None) -> "Architecture":
     return _only(kind.space(_parsed(genes)))
 
 
-def _member(genes: list[str], facts: Any) -> "Architecture":
+def _member(genes: list[str], facts: Any, name: str = "") -> "Architecture":
     from .families import family
 
-    return _only(family(facts.family).space(_parsed(genes), facts))
+    return _only(family(name or facts.family).space(_parsed(genes), facts))
 
 
 def _only(space: "SearchSpace") -> "Architecture":

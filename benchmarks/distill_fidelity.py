@@ -1,0 +1,62 @@
+"""Rank fidelity on the quickstart space: flash against longer distillation, and against parameter count alone.
+
+    python benchmarks/distill_fidelity.py --folder runs/fidelity [--budgets 160000 640000] [--students 12]
+
+Interrupted, it goes on where it stopped. The longest budget stands for the full run; say in the text which it was.
+"""
+
+import argparse
+from pathlib import Path
+
+import torch
+from common import record, table
+
+from distilsearch.distill.data import load_text
+from distilsearch.distill.fidelity import fidelity, spread
+from distilsearch.distill.recipes import default_recipe, recipe
+from distilsearch.distill.teacher import load_teacher
+from distilsearch.engine.quickstart import quickstart_run
+from distilsearch.families import family
+
+
+def main() -> None:
+    """Distil, print and record."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--budgets", type=int, nargs="+", default=[160_000, 640_000])
+    parser.add_argument("--students", type=int, default=12)
+    parser.add_argument("--recipe", default="")
+    parser.add_argument("--threads", type=int, default=2)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    run = quickstart_run()
+    teacher = load_teacher(run.teacher)
+    text = load_text(run.text, teacher)
+    chosen = recipe(options.recipe) if options.recipe else default_recipe(teacher.kind)
+    students = spread(family(run.space.family).space(run.space.genes, teacher.facts), options.students)
+
+    def progress(what: str, done: float, total: float) -> None:
+        if what == "students":
+            print(f"{done:g} of {total:g} students", flush=True)
+
+    found = fidelity(teacher, students, text, chosen, options.budgets, options.folder, progress=progress)
+    rows = [
+        {
+            "recipe": chosen.name,
+            "predictor": f.predictor,
+            "tokens": f.tokens,
+            "against": max(options.budgets),
+            "students": f.students,
+            "spearman": f.spearman.value,
+            "spearman_90": f"{f.spearman.lower:.2f} to {f.spearman.upper:.2f}",
+            "kendall": f.kendall.value,
+            "kendall_90": f"{f.kendall.lower:.2f} to {f.kendall.upper:.2f}",
+        }
+        for f in found
+    ]
+    print(table(rows))
+    record("distill_fidelity", rows)
+
+
+if __name__ == "__main__":
+    main()

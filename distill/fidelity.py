@@ -1,0 +1,179 @@
+"""Rank fidelity: does a short distillation order students as a long one does?
+
+A spread of students is distilled at several budgets; each budget's order is compared with that of the longest one,
+and with what the number of parameters alone gives. Finished runs are kept by content, so that a measurement of
+hours goes on where it stopped.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import kendalltau, spearmanr
+
+from distilsearch.architecture import Architecture
+from distilsearch.errors import InputError
+from distilsearch.home import write_atomically
+from distilsearch.lowering import parameter_count, tabulate
+from distilsearch.operators import Serving
+from distilsearch.progress import Progress, silent
+from distilsearch.space import SearchSpace
+
+from .data import Text
+from .flash import area
+from .recipes import Recipe
+from .teacher import Teacher
+from .training import distill_student
+
+FloatArray = npt.NDArray[np.float64]
+RESAMPLES = 2_000
+LEVEL = 0.9
+
+
+@dataclass(frozen=True)
+class Correlation:
+    """A rank correlation with its bootstrap interval over students."""
+
+    value: float
+    lower: float
+    upper: float
+
+
+@dataclass(frozen=True)
+class Fidelity:
+    """How one predictor of the order (a budget's loss, its area, parameters) agrees with the longest budget's."""
+
+    predictor: str
+    tokens: int
+    students: int
+    spearman: Correlation
+    kendall: Correlation
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON."""
+        return asdict(self)
+
+
+def fidelity(
+    teacher: Teacher,
+    architectures: Sequence[Architecture],
+    text: Text,
+    recipe: Recipe,
+    budgets: Sequence[int],
+    folder: Path,
+    seed: int = 0,
+    precision: str = "auto",
+    progress: Progress = silent,
+) -> list[Fidelity]:
+    """Distil every architecture at every budget (what `folder` holds is kept), and compare the orders."""
+    budgets = sorted(set(budgets))
+    if len(budgets) < 2 or len(architectures) < 3:
+        raise InputError("rank fidelity needs at least two budgets and three students")
+    results: dict[int, list[Mapping[str, Any]]] = {}
+    count = len(budgets) * len(architectures)
+    for budget in budgets:
+        for architecture in architectures:
+            done = sum(map(len, results.values()))
+            progress("students", done, count)
+            row = _trained(teacher, architecture, text, recipe, budget, folder, seed, precision, progress)
+            results.setdefault(budget, []).append(row)
+    progress("students", count, count)
+    return compare(results)
+
+
+def compare(results: Mapping[int, Sequence[Mapping[str, Any]]]) -> list[Fidelity]:
+    """From rows with "loss", "area" and "parameters", in one order of students a budget, to correlations."""
+    longest = max(results)
+    truth = np.array([row["loss"] for row in results[longest]])
+    found = []
+    for budget in sorted(results):
+        for name in ("loss", "area") if budget < longest else ():
+            found.append(_fidelity(name, budget, np.array([row[name] for row in results[budget]]), truth))
+    fewer = np.array([-float(row["parameters"]) for row in results[longest]])
+    return [*found, _fidelity("parameters", 0, fewer, truth)]
+
+
+def spread(space: SearchSpace, n: int, seed: int = 0) -> list[Architecture]:
+    """Distinct architectures of a space, evenly over its range of sizes."""
+    rng = np.random.default_rng(seed)
+    codes = np.unique(space.sample(max(200, 50 * n), rng), axis=0)
+    size = tabulate(space, Serving(), lambda ops: np.array([[o.parameters] for o in ops], dtype=float))(codes)[:, 0]
+    ranked = codes[np.argsort(size, kind="stable")]
+    if len(ranked) < n:
+        raise InputError(f"the space holds {len(ranked)} architectures, fewer than the {n} asked for")
+    return space.decode(ranked[np.linspace(0, len(ranked) - 1, n).round().astype(int)])
+
+
+def _fidelity(name: str, budget: int, guess: FloatArray, truth: FloatArray) -> Fidelity:
+    pair = [correlation(measure, guess, truth) for measure in (_spearman, _kendall)]
+    return Fidelity(name, budget, len(truth), *pair)
+
+
+def _spearman(x: FloatArray, y: FloatArray) -> float:
+    return float(spearmanr(x, y).statistic)
+
+
+def _kendall(x: FloatArray, y: FloatArray) -> float:
+    return float(kendalltau(x, y).statistic)
+
+
+def correlation(measure: Callable[[FloatArray, FloatArray], float], x: FloatArray, y: FloatArray) -> Correlation:
+    """A correlation of (n,) and (n,) with the percentile interval over students drawn with replacement."""
+    rng = np.random.default_rng(0)
+    drawn: list[float] = []
+    while len(drawn) < RESAMPLES:
+        rows = rng.integers(0, len(x), len(x))
+        if np.ptp(x[rows]) and np.ptp(y[rows]):  # a constant sample has no order
+            drawn.append(measure(x[rows], y[rows]))
+    lower, upper = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Correlation(measure(x, y), float(lower), float(upper))
+
+
+def _trained(
+    teacher: Teacher,
+    architecture: Architecture,
+    text: Text,
+    recipe: Recipe,
+    budget: int,
+    folder: Path,
+    seed: int,
+    precision: str,
+    progress: Progress,
+) -> dict[str, Any]:
+    content = [teacher.weights_sha256, text.sha256, recipe.key, architecture.to_json(), budget, seed, precision]
+    key = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:24]
+    path = folder / f"{key}.json"
+    try:
+        known: dict[str, Any] = json.loads(path.read_text())
+        return known
+    except (OSError, ValueError):
+        pass
+    checkpoint = folder / key
+    student = distill_student(
+        teacher,
+        architecture,
+        text,
+        recipe,
+        budget,
+        seed,
+        precision,
+        folder=checkpoint,
+        progress=progress,
+        checkpoint_seconds=20.0,
+    )
+    row = {
+        "architecture": architecture.to_json(),
+        "tokens": budget,
+        "loss": student.loss,
+        "area": area(student),
+        "parameters": parameter_count(architecture),
+        "seconds": student.seconds,
+    }
+    write_atomically(path, json.dumps(row))
+    (checkpoint / "checkpoint.safetensors").unlink(missing_ok=True)
+    return row

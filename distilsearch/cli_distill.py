@@ -1,0 +1,157 @@
+"""The commands of distillation: `distill`, `evaluate`, `fidelity`. Registered by `cli`, part of the roof as it is."""
+
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .architecture import Architecture
+from .errors import InputError, RunError
+from .progress import Progress
+
+if TYPE_CHECKING:
+    from .distill.data import Text
+    from .distill.recipes import Recipe
+    from .distill.student import Student
+    from .distill.teacher import Teacher
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to distil: from the command line, or from the run that found it."""
+
+    architecture: Architecture
+    teacher: str
+    text: tuple[str, ...]
+    recipe: str
+    latency: Mapping[str, Any] | None = None
+
+
+def is_run(words: list[str]) -> bool:
+    """Whether the command's words name a run's folder and not genes."""
+    return bool(words) and "=" not in words[0]
+
+
+def from_run(words: list[str], recipe: str = "") -> Job:
+    """RUN, or RUN KEY: a member of the run's front, its knee where no key is given; keys may be shortened."""
+    from .engine.remeasure import read_result
+
+    folder = Path(words[0])
+    data = read_result(folder)
+    known = {
+        entry["key"]: entry for entry in [*data.get("trials", ()), *data.get("front", ())] if "architecture" in entry
+    }
+    wanted = words[1] if len(words) > 1 else data.get("knee")
+    matches = [key for key in known if wanted and key.startswith(str(wanted))]
+    if len(words) > 2 or len(matches) != 1:
+        raise RunError(
+            f"{folder} has {len(matches) or 'no'} students whose key begins with {wanted!r}; give RUN and one key of: "
+            f"{', '.join(sorted(known)[:8])}"
+        )
+    try:
+        run = tomllib.loads((folder / "run.toml").read_text())
+    except (OSError, ValueError) as error:
+        raise RunError(f"cannot read {folder / 'run.toml'}: {error}; name the folder of a run") from error
+    entry = known[matches[0]]
+    named = recipe or run.get("train", {}).get("recipe", "default")
+    text = tuple(run["text"])
+    return Job(Architecture.from_json(entry["architecture"]), run["teacher"], text, named, entry.get("latency_ms"))
+
+
+def distil(
+    job: Job,
+    out: Path,
+    tokens: int,
+    seed: int = 0,
+    precision: str = "auto",
+    device: str = "cpu",
+    accumulate: int = 1,
+    trackers: tuple[str, ...] = (),
+    pairs: tuple[Path, ...] = (),
+    progress: Progress | None = None,
+) -> "Student":
+    """Distil, save and describe one student; called again after an interruption, it continues."""
+    from .distill.card import write_card
+    from .distill.processes import accelerator_for
+    from .distill.training import distill_student
+    from .progress import silent
+
+    teacher, text, recipe = opened(job.teacher, job.text, job.recipe)
+    checkpoint = out.with_name(f".{out.name}.checkpoint")
+    student = distill_student(
+        teacher,
+        job.architecture,
+        text,
+        recipe,
+        tokens,
+        seed,
+        precision,
+        folder=checkpoint,
+        progress=progress or silent,
+        accumulate=accumulate,
+        trackers=trackers,
+        device=device,
+    )
+    if not accelerator_for(device).is_main_process:
+        return student
+    student.save(out)
+    extra: dict[str, Any] = {"Text": {"sources": ", ".join(job.text), "tokens": f"{text.tokens:,}"}}
+    if job.latency:
+        extra["Latency, ms"] = {name: json.dumps(value) for name, value in job.latency.items()}
+    if pairs:
+        extra["Scores"] = {f"{path.name}, Spearman": f"{score(out, path):.4f}" for path in pairs}
+    write_card(out, student, extra)
+    return student
+
+
+def opened(teacher: str, sources: tuple[str, ...], named: str) -> tuple["Teacher", "Text", "Recipe"]:
+    """Teacher, text and recipe, checked."""
+    from .distill.data import load_text
+    from .distill.recipes import default_recipe, recipe
+    from .distill.teacher import load_teacher
+
+    loaded = load_teacher(teacher)
+    chosen = default_recipe(loaded.kind) if named in ("", "default") else recipe(named)
+    return loaded, load_text(sources, loaded), chosen
+
+
+def score(model: Path | str, pairs: Path) -> float:
+    """Spearman correlation of a model's cosines with the scores of a csv of sentence pairs."""
+    from .distill.evaluate.embedding import sts_spearman
+
+    if not pairs.is_file():
+        raise InputError(f"there is no file {pairs}; name a csv of sentence, sentence, score")
+    return sts_spearman(str(model), pairs)
+
+
+def rank_fidelity(
+    teacher: str,
+    sources: tuple[str, ...],
+    genes: Mapping[str, Any],
+    family_name: str,
+    budgets: tuple[int, ...],
+    students: int,
+    folder: Path,
+    recipe: str = "",
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> list[dict[str, Any]]:
+    """Distil a spread of students at several budgets; the rows are also written to `folder`/fidelity.json."""
+    from .distill.fidelity import fidelity, spread
+    from .families import family
+    from .home import write_atomically
+    from .progress import silent
+
+    loaded, text, chosen = opened(teacher, sources, recipe)
+    members = spread(family(family_name).space(dict(genes), loaded.facts), students, seed)
+    found = fidelity(loaded, members, text, chosen, budgets, folder, seed, progress=progress or silent)
+    rows = [entry.to_json() for entry in found]
+    write_atomically(folder / "fidelity.json", json.dumps({"budgets": list(budgets), "rows": rows}, indent=1))
+    return rows
+
+
+def worded(name: str, found: Mapping[str, float]) -> str:
+    """A correlation and its interval in words."""
+    return f"{name} {found['value']:.3f} ({found['lower']:.2f} to {found['upper']:.2f})"

@@ -1,0 +1,60 @@
+"""Rank fidelity: orders compared as defined, intervals that hold them, runs that are kept."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from distilsearch.distill import fidelity as module
+from distilsearch.distill.data import Text
+from distilsearch.distill.fidelity import compare, fidelity, spread
+from distilsearch.distill.recipes import EMBEDDING
+from distilsearch.distill.teacher import Teacher
+from distilsearch.errors import InputError
+from distilsearch.families import family
+from distilsearch.lowering import parameter_count
+
+TINY = replace(EMBEDDING, batch_tokens=256)
+
+
+def _row(loss: float, parameters: int) -> dict[str, Any]:
+    return {"loss": loss, "area": loss + 0.1, "parameters": parameters}
+
+
+def test_orders_are_compared_with_the_longest_budget() -> None:
+    long = [_row(loss, parameters) for loss, parameters in ((0.1, 9), (0.2, 7), (0.3, 8), (0.4, 1), (0.5, 2))]
+    short = [_row(loss, 1) for loss in (0.2, 0.3, 0.4, 0.5, 0.6)]
+    found = {(f.predictor, f.tokens): f for f in compare({100: long, 10: short})}
+    assert found["loss", 10].spearman.value == pytest.approx(1)
+    assert found["area", 10].kendall.value == pytest.approx(1)
+    parameters = found["parameters", 0].spearman
+    assert parameters.value == pytest.approx(0.8)  # two neighbours are exchanged, twice
+    assert parameters.lower <= parameters.value <= parameters.upper
+    assert len(found) == 3
+
+
+def test_finished_students_are_kept(
+    teacher: Teacher, text: Text, make_architecture: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    students = [make_architecture(teacher, layers=n, width=w) for n, w in ((1, 32), (2, 32), (2, 64))]
+    found = fidelity(teacher, students, text, TINY, [1_000, 4_000], tmp_path, precision="float32")
+    assert {f.tokens for f in found} == {1_000, 0}
+    assert len(list(tmp_path.glob("*.json"))) == 6
+    assert not list(tmp_path.rglob("*.safetensors"))
+    monkeypatch.setattr(module, "distill_student", None)
+    assert fidelity(teacher, students, text, TINY, [4_000, 1_000], tmp_path, precision="float32") == found
+    with pytest.raises(InputError, match="at least two budgets"):
+        fidelity(teacher, students, text, TINY, [1_000], tmp_path)
+
+
+def test_a_spread_covers_the_sizes() -> None:
+    space = family("bert").space()
+    sizes = [parameter_count(a) for a in spread(space, 12)]
+    assert sizes == sorted(sizes)
+    assert len(set(sizes)) == 12
+    assert sizes[-1] > 3 * sizes[0]
+    assert spread(space, 5, seed=1) == spread(space, 5, seed=1)
+    assert np.all(space.valid(space.encode(spread(space, 5))))
