@@ -6,14 +6,20 @@ VENV ?= .venv
 TORCH_INDEX ?=
 PIP := $(VENV)/bin/python -m pip
 INSTALLED := $(VENV)/.installed
+XLA_VENV ?= .venv-xla
+XLA_INSTALLED := $(XLA_VENV)/.installed
 
-.PHONY: demo test lint types layers check clean
+.PHONY: demo test test-xla lint types layers check clean
 
 demo: $(INSTALLED)
 	$(VENV)/bin/distilsearch quickstart
 
 test: $(INSTALLED)
 	$(VENV)/bin/pytest
+
+# XLA's own processor back end, for real: an environment of its own, since torch_xla needs one version of torch.
+test-xla: $(XLA_INSTALLED)
+	PJRT_DEVICE=CPU $(XLA_VENV)/bin/pytest tests/profiling/test_devices.py tests/profiling/test_xla.py
 
 check: lint types layers
 
@@ -33,5 +39,11 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(PIP) install --quiet --constraint constraints.txt --editable '.[quickstart,dev]'
 	touch $@
 
+$(XLA_INSTALLED): pyproject.toml constraints-xla.txt
+	$(PYTHON) -m venv $(XLA_VENV)
+	$(XLA_VENV)/bin/python -m pip install --quiet --constraint constraints-xla.txt torch torch_xla
+	$(XLA_VENV)/bin/python -m pip install --quiet --constraint constraints-xla.txt --editable '.[quickstart,dev]'
+	touch $@
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) $(XLA_VENV) build dist *.egg-info

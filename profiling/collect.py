@@ -53,7 +53,7 @@ def profile(
     if not plan.cases:
         raise InputError("there is nothing to profile: give a space or at least one operator")
     folder = table_folder(opened, store)
-    probes = _probes(opened, servings)
+    probes = Plan(probe_cases(opened, servings), 0)
     table = _read(folder)
     if table and not _waiting(table, opened, probes).cases and not _waiting(table, opened, plan).cases:
         return table
@@ -106,11 +106,10 @@ def _sentinels(table: LatencyTable | None) -> Mapping[str, float]:
     return table.meta.sentinel_seconds if table else {}
 
 
-def _probes(device: Device, servings: Sequence[Serving]) -> Plan:
+def probe_cases(device: Device, servings: Sequence[Serving]) -> tuple[Case, ...]:
     """The roofline probes of every regime."""
     regimes = {device.regime(serving): serving for serving in servings}
-    cases = [Case(probe, serving) for serving in regimes.values() for probe in device.probes(serving)]
-    return Plan(tuple(cases), 0)
+    return tuple(Case(probe, serving) for serving in regimes.values() for probe in device.probes(serving))
 
 
 def _waiting(table: LatencyTable | None, device: Device, plan: Plan) -> Plan:

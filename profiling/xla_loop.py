@@ -34,6 +34,7 @@ class XlaLoop:
     """A job in a compiled loop: what `Prepared` asks for. Raises `Unsupported` for work that leaves the device."""
 
     def __init__(self, job: Job, device: torch.device) -> None:
+        _check(job)
         self.program, self.state, self.outputs = _loop(job, device)
         self.device = device
         self._least = 1  # repetitions that rise above the overhead
@@ -98,15 +99,21 @@ def fallbacks() -> dict[str, int]:
     return {name: int(metrics.counter_value(name)) for name in names}
 
 
+def _check(job: Job) -> None:
+    """Trace the job on its real inputs first: a fallback would read the placeholders of the loop, which are empty."""
+    before = fallbacks()
+    job.call()
+    fallen = sorted(name for name, count in fallbacks().items() if count != before.get(name, 0))
+    if fallen:
+        raise Unsupported(f"not on the device: {', '.join(fallen)}")
+
+
 def _loop(job: Job, device: torch.device) -> tuple[Any, list[Tensor], int]:
     """The compiled loop over a job, its first state, and how many of the last tensors of the state are outputs."""
     weights = {} if job.module is None else {**dict(job.module.named_parameters()), **dict(job.module.named_buffers())}
     carried = [*weights.values(), *job.inputs]
     places = [xb.create_placeholder_tensor(t.shape, t.dtype) for t in carried]
-    before = fallbacks()
     outputs = _flat(_applied(job, list(weights), [place * 1 for place in places]))
-    if fallbacks() != before:
-        raise Unsupported(f"not on the device: {', '.join(sorted(fallbacks().keys() - before.keys()))}")
     tied = [*(place * 1 for place in places), *outputs]
     _XLAC._xla_optimization_barrier_(tied)
     body, order, captured = _lowered(tied, places)
