@@ -1,0 +1,108 @@
+"""Tables on their way: to and from a folder or any URL that fsspec opens, and two of them side by side.
+
+Only rounds travel. Their names are the hashes of their content, so that a transfer is a union, can be broken off
+and repeated, and a damaged file is noticed where it arrives.
+"""
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from distilsearch.errors import InputError, TableError
+from distilsearch.home import write_atomically
+
+from . import rounds
+from .store import all_tables, merge, store_folder
+from .table import LatencyTable
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Two tables on the operators of one kind: rows in both, the median and 90th percentile of |b / a - 1|."""
+
+    kind: str
+    common: int
+    only_a: int
+    only_b: int
+    median_ratio: float
+    median: float
+    p90: float
+
+
+def push(url: str, store: Path | str | None = None) -> int:
+    """Send the rounds of all tables of a store that are not at `url` yet; returns how many files went."""
+    system, root = _opened(url)
+    sent = 0
+    for folder in all_tables(store):
+        target = f"{root}/{folder.parent.name}/{folder.name}/{rounds.ROUNDS}"
+        system.makedirs(target, exist_ok=True)
+        there = {Path(name).name for name in system.ls(target, detail=False)}
+        for name in sorted(set(rounds.names(folder)) - there):
+            part = f"{target}/.{name}.part"
+            with system.open(part, "wb") as file:
+                file.write(rounds.verified_bytes(folder / rounds.ROUNDS / name))
+            system.mv(part, f"{target}/{name}")
+            sent += 1
+    return sent
+
+
+def pull(url: str, store: Path | str | None = None) -> list[LatencyTable]:
+    """Fetch the rounds at `url` that a store lacks; returns the tables touched. Damaged files are refused."""
+    system, root = _opened(url)
+    found = sorted(str(name) for name in system.glob(f"{root}/*/*/{rounds.ROUNDS}/*.parquet"))
+    if not found:
+        raise TableError(
+            f"there is no latency table at {url}; expected DEVICE/STACK/{rounds.ROUNDS}/*.parquet below it"
+        )
+    here = store_folder(store)
+    with tempfile.TemporaryDirectory() as temporary:
+        folders: dict[Path, None] = {}
+        for name in found:
+            place = Path(*Path(name).parts[-4:])
+            if not (here / place).exists():
+                write_atomically(Path(temporary) / place, system.cat_file(name))
+                folders[Path(temporary) / place.parents[1]] = None
+        return merge(list(folders), store)
+
+
+def _opened(url: str) -> tuple[Any, str]:
+    """The file system of a URL, and the path in it."""
+    from fsspec.core import url_to_fs
+
+    try:
+        system, root = url_to_fs(url)
+    except (ValueError, ImportError) as error:
+        raise InputError(f"cannot open {url!r}: {error}") from error
+    return system, str(root).rstrip("/")
+
+
+def differences(a: LatencyTable, b: LatencyTable) -> list[Difference]:
+    """Two tables compared per kind of operator, on what both have measured in the same regime."""
+    first, second = _seconds(a), _seconds(b)
+    found = []
+    for kind in sorted({key[0] for key in first.keys() | second.keys()}):
+        ours, theirs = ({k: v for k, v in table.items() if k[0] == kind} for table in (first, second))
+        common = sorted(ours.keys() & theirs.keys(), key=str)
+        ratios = np.array([theirs[key] / ours[key] for key in common])
+        errors = np.abs(ratios - 1)
+        figures = [float(np.median(ratios)), *map(float, np.quantile(errors, (0.5, 0.9)))] if common else [np.nan] * 3
+        found.append(Difference(kind, len(common), len(ours) - len(common), len(theirs) - len(common), *figures))
+    return found
+
+
+def _seconds(table: LatencyTable) -> Mapping[tuple[str, object, object], float]:
+    """Seconds by (kind, what, regime); whole models are the kind `model`."""
+    rows: dict[tuple[str, object, object], float] = {
+        (row.operator.kind, row.operator, row.regime): row.measured.seconds_p10
+        for row in table.operators
+        if row.measured.usable
+    }
+    return rows | {
+        ("model", row.architecture, row.serving): row.measured.seconds_p10
+        for row in table.models
+        if row.measured.usable
+    }
