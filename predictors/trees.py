@@ -19,8 +19,9 @@ from .roofline import Ceilings, Laws, by_law, fit_laws, seconds
 
 FloatArray = NDArray[np.float64]
 
-ROUNDS = (0, 10, 25, 50, 100, 150, 300)
-MANY = 1000  # samples from which deeper trees pay
+ROUNDS = (0, 10, 25, 50, 100, 150)
+DEEP_ROUNDS = (0, 50, 150, 300)
+MANY = 1000  # samples from which more and deeper trees pay
 FOLDS = 5
 UNVALIDATED = 0.3  # log spread of unmeasured operators where too few shapes were measured to tell
 PARAMETERS = {
@@ -67,11 +68,11 @@ def choose(samples: Sequence[Sample], ceilings: Ceilings, seed: int) -> tuple[in
     for kind in np.unique(kinds).tolist():
         squares = residuals[best, kinds == kind] ** 2
         spreads[kind] = float(np.sqrt((squares.sum() + UNVALIDATED**2) / (len(squares) + 1)))
-    return ROUNDS[best], spreads
+    return _rounds(len(samples))[best], spreads
 
 
 def left_out(samples: Sequence[Sample], ceilings: Ceilings, seed: int = 0) -> FloatArray | None:
-    """log(measured / predicted), (len(ROUNDS), n), of every sample, trained without any sample of its shape.
+    """log(measured / predicted), (rounds, n), of every sample, trained without any sample of its shape.
 
     A shape is an operator without its batch and sequence: neighbours in token count would tell too much. None below
     ten shapes.
@@ -83,22 +84,29 @@ def left_out(samples: Sequence[Sample], ceilings: Ceilings, seed: int = 0) -> Fl
     order = np.random.default_rng(seed).permutation(len(distinct)) % FOLDS
     fold_of = dict(zip(distinct, order.tolist(), strict=True))
     fold = np.array([fold_of[shape] for shape in shapes])
-    residuals = np.empty((len(ROUNDS), len(samples)))
+    residuals = np.empty((len(_rounds(len(samples))), len(samples)))
     for index in range(FOLDS):
         train = [sample for sample, f in zip(samples, fold, strict=True) if f != index]
         held = [sample for sample, f in zip(samples, fold, strict=True) if f == index]
-        residuals[:, fold == index] = _fold(train, held, ceilings, seed)
+        residuals[:, fold == index] = _fold(train, held, ceilings, seed, _rounds(len(samples)))
     return residuals
 
 
-def _fold(train: Sequence[Sample], held: Sequence[Sample], ceilings: Ceilings, seed: int) -> FloatArray:
-    """Log residuals (len(ROUNDS), len(held)) for every number of trees."""
+def _rounds(n: int) -> tuple[int, ...]:
+    """The numbers of trees that are tried on n samples."""
+    return DEEP_ROUNDS if n >= MANY else ROUNDS
+
+
+def _fold(
+    train: Sequence[Sample], held: Sequence[Sample], ceilings: Ceilings, seed: int, tried: Sequence[int]
+) -> FloatArray:
+    """Log residuals (len(tried), len(held)) for every number of trees."""
     laws = fit_laws(train, ceilings)
-    booster = boost(train, ceilings, laws, ROUNDS[-1], seed)
+    booster = boost(train, ceilings, laws, tried[-1], seed)
     rows, base, target = _table(held, ceilings, laws)
     data = _data(rows, base)
     guesses = [
-        booster.predict(data, output_margin=True, iteration_range=(0, rounds)) if rounds else base for rounds in ROUNDS
+        booster.predict(data, output_margin=True, iteration_range=(0, rounds)) if rounds else base for rounds in tried
     ]
     return np.asarray(guesses, dtype=np.float64) - target
 
