@@ -6,6 +6,7 @@ a search sees the same tokens in the same order. Packed blocks are cached by con
 """
 
 import hashlib
+import itertools
 import json
 import sys
 from collections.abc import Iterator, Sequence
@@ -26,6 +27,7 @@ from .teacher import Teacher
 
 BlockArray = npt.NDArray[np.int32]
 
+MOST_UNKNOWN = 0.5  # share of unknown tokens above which a text is refused
 MIN_HELDOUT = 4  # fewer blocks give too few pairs to rank
 
 
@@ -53,19 +55,34 @@ def load_text(
     teacher: Teacher,
     block: int = 128,
     heldout_fraction: float = 0.05,
+    temperature: float = 1.0,
+    most_tokens: int | None = None,
 ) -> Text:
-    """Read, tokenise, pack and split `sources`: files, globs, folders, a datasets name, or "python-docs"."""
+    """Read, tokenise, pack and split `sources`: files, globs, folders, a datasets name, or "python-docs".
+
+    Args:
+        temperature: above 1 it evens out the sources, one a language: each is drawn in proportion to its tokens
+            to the power 1 / temperature, small ones repeated (XLM-R, arXiv 1911.02116, uses 1 / 0.3).
+        most_tokens: how much of each source is read, for streams without end.
+    """
+    if temperature < 1 or (most_tokens is not None and most_tokens < 1):
+        raise TextError(f"temperature must be at least 1 and most_tokens positive, got {temperature}, {most_tokens}")
     if not 0.0 < heldout_fraction < 1.0:
         raise TextError(f"heldout_fraction must lie between 0 and 1, got {heldout_fraction}")
     longest = teacher.longest
     if not 16 <= block <= longest:
         raise TextError(f"a block must hold 16 to {longest} tokens for this teacher, got {block}")
-    key = _cache_key(sources, teacher, block, heldout_fraction)
+    key = _cache_key(sources, teacher, block, heldout_fraction, temperature, most_tokens)
     path = targets_folder() / f"text-{key}.safetensors" if key else None
     known = _read(path) if path else None
     if known is not None:
         return known
-    text = pack(_tokenise(documents(sources), teacher), teacher, block, heldout_fraction)
+    if temperature == 1:
+        tokens = _tokenise(documents(sources), teacher, most_tokens)
+        text = pack(tokens, teacher, block, heldout_fraction)
+    else:
+        parts = [_tokenise(documents([source]), teacher, most_tokens) for source in sources]
+        text = mix([pack(part, teacher, block, heldout_fraction) for part in parts], temperature)
     if path:
         write_atomically(path, save({"train": text.train, "heldout": text.heldout}, {"sha256": text.sha256}))
     return text
@@ -84,8 +101,29 @@ def pack(tokens: npt.NDArray[np.int32], teacher: Teacher, block: int, heldout_fr
         )
     order = np.random.default_rng(0).permutation(count)
     blocks = add_frame(tokens[: count * content].reshape(count, content)[order], frame)
-    digest = hashlib.sha256(blocks.tobytes() + f"{blocks.shape} {heldout}".encode()).hexdigest()
-    return Text(blocks[heldout:], blocks[:heldout], digest)
+    return Text(blocks[heldout:], blocks[:heldout], _digest(blocks[:heldout], blocks[heldout:]))
+
+
+def mix(texts: Sequence[Text], temperature: float) -> Text:
+    """One text of several, as long as all together, evened out by temperature; held-out blocks are never repeated."""
+    generator = np.random.default_rng(0)
+    sizes = np.array([len(text.train) for text in texts], dtype=float)
+    shares = sizes ** (1 / temperature) / (sizes ** (1 / temperature)).sum()
+    rows = [
+        np.concatenate([generator.permutation(len(text.train)) for _ in range(-(-count // len(text.train)))])[:count]
+        for text, count in zip(texts, np.maximum(1, (shares * sizes.sum()).round().astype(int)), strict=True)
+    ]
+    train = np.concatenate([text.train[chosen] for text, chosen in zip(texts, rows, strict=True)])
+    train = np.ascontiguousarray(train[generator.permutation(len(train))])
+    heldout = np.concatenate([text.heldout for text in texts])
+    return Text(train, heldout, _digest(heldout, train))
+
+
+def _digest(heldout: BlockArray, train: BlockArray) -> str:
+    shape = (len(heldout) + len(train), heldout.shape[1])
+    digest = hashlib.sha256(heldout.tobytes())
+    digest.update(train.tobytes() + f"{shape} {len(heldout)}".encode())
+    return digest.hexdigest()
 
 
 def framing(teacher: Teacher) -> tuple[list[int], list[int]]:
@@ -110,35 +148,47 @@ def pieces(blocks: BlockArray, length: int, frame: tuple[list[int], list[int]]) 
     return add_frame(inner.reshape(-1, content), frame)
 
 
-def _tokenise(texts: Iterator[str], teacher: Teacher, batch: int = 512) -> npt.NDArray[np.int32]:
+def _tokenise(
+    texts: Iterator[str], teacher: Teacher, most: int | None = None, batch: int = 512
+) -> npt.NDArray[np.int32]:
     parts: list[npt.NDArray[np.int32]] = []
-    waiting: list[str] = []
     encode = teacher.tokenizer.backend_tokenizer.encode_batch_fast
     separator = [int(teacher.tokenizer.eos_token_id)] if teacher.kind == "causal" else []
-
-    def flush() -> None:
+    count = 0
+    while waiting := list(itertools.islice(texts, batch)):
         for encoding in encode(waiting, add_special_tokens=False):
             parts.append(np.asarray(encoding.ids + separator, np.int32))
-        waiting.clear()
-
-    for text in texts:
-        waiting.append(text)
-        if len(waiting) == batch:
-            flush()
-    flush()
-    tokens = np.concatenate(parts) if parts else np.zeros(0, np.int32)
+            count += len(parts[-1])
+        if most is not None and count >= most:
+            break
+    tokens = np.concatenate(parts)[:most] if parts else np.zeros(0, np.int32)
     if not len(tokens):
         raise TextError("the text is empty: no token in any source; name files that hold text")
+    _check_known(tokens, teacher)
     return tokens
 
 
-def _cache_key(sources: Sequence[str], teacher: Teacher, block: int, heldout_fraction: float) -> str | None:
+def _check_known(tokens: npt.NDArray[np.int32], teacher: Teacher) -> None:
+    """Refuse text in a script or language that the teacher's vocabulary does not have."""
+    unknown = teacher.tokenizer.unk_token_id
+    share = float((tokens == unknown).mean()) if unknown is not None else 0.0
+    if share > MOST_UNKNOWN:
+        raise TextError(
+            f"{share:.0%} of the text's tokens are unknown to the tokenizer of {teacher.name}: it was not trained on "
+            "this language or script; choose another teacher or another text"
+        )
+
+
+def _cache_key(
+    sources: Sequence[str], teacher: Teacher, block: int, heldout_fraction: float, temperature: float, most: int | None
+) -> str | None:
     """A key over everything the blocks depend on; none when a source cannot be stamped without reading it."""
     stamps = stamp(sources)
     if stamps is None:
         return None
     version = sys.version if PYTHON_DOCS in sources else ""
     content: list[Any] = [teacher.tokenizer_sha256, teacher.kind, block, heldout_fraction, stamps, version, 1]
+    content += [temperature, most] if temperature != 1 or most is not None else []
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]
 
 
@@ -150,6 +200,4 @@ def _read(path: Path) -> Text | None:
             train, heldout = file.get_tensor("train"), file.get_tensor("heldout")
     except (OSError, SafetensorError, KeyError):
         return None
-    blocks = np.concatenate([heldout, train])
-    digest = hashlib.sha256(blocks.tobytes() + f"{blocks.shape} {len(heldout)}".encode()).hexdigest()
-    return Text(train, heldout, sha256) if digest == sha256 else None
+    return Text(train, heldout, sha256) if _digest(heldout, train) == sha256 else None

@@ -14,7 +14,7 @@ from pathlib import Path
 from distilsearch.errors import TextError
 
 PYTHON_DOCS = "python-docs"
-SUFFIXES = (".txt", ".md", ".rst", ".jsonl")
+SUFFIXES = (".txt", ".md", ".rst", ".jsonl", ".parquet")
 
 _SKIPPED = {"site-packages", "dist-packages", "test", "tests", "idle_test", "__pycache__", "lib2to3", "pydoc_data"}
 _DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
@@ -101,6 +101,9 @@ def _files(source: str) -> list[Path] | None:
 
 
 def _file_documents(path: Path) -> Iterator[str]:
+    if path.suffix == ".parquet":
+        yield from _parquet(path)
+        return
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -143,6 +146,26 @@ def _json_lines(path: Path, text: str) -> Iterator[str]:
         if not isinstance(value, str):
             raise TextError(f"{path} line {number} needs a string, or an object with a string in 'text'")
         yield value
+
+
+def _parquet(path: Path) -> Iterator[str]:
+    """The "text" column, a few thousand rows in memory at a time."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as file:
+            names = file.schema_arrow.names
+            if "text" not in names:
+                raise TextError(f"{path} has no column 'text'; it has {', '.join(names)}")
+            for batch in file.iter_batches(batch_size=4096, columns=["text"]):
+                for value in batch.column(0).to_pylist():
+                    if isinstance(value, str):
+                        yield value
+                    elif value is not None:
+                        raise TextError(f"the column 'text' of {path} must hold strings, got {type(value).__name__}")
+    except (pa.ArrowInvalid, OSError) as error:
+        raise TextError(f"{path} is not a readable Parquet file: {error}") from error
 
 
 def _dataset(name: str) -> Iterator[str]:

@@ -4,10 +4,13 @@ import ast
 import json
 from pathlib import Path
 
+import datasets
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from distilsearch.distill.data import Text, framing, load_text, pieces
+from distilsearch.distill.data import Text, framing, load_text, mix, pieces
 from distilsearch.distill.sources import documents, python_docs
 from distilsearch.distill.teacher import Teacher
 from distilsearch.errors import TextError
@@ -97,3 +100,64 @@ def test_the_python_documentation_is_english_and_its_order_fixed() -> None:
     assert sum(map(len, first)) > 1_000_000
     assert any("dictionary" in part for part in first)
     assert any(str(ast.get_docstring(ast.parse(Path(ast.__file__).read_bytes())))[:60] in part for part in first)
+
+
+def test_parquet_files_are_read_by_their_text_column(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"text": ["first", None, "second"], "id": [1, 2, 3]}), path)
+    assert list(documents([str(tmp_path)])) == ["first", "second"]
+    pq.write_table(pa.table({"words": ["first"]}), path)
+    with pytest.raises(TextError, match="no column 'text'; it has words"):
+        list(documents([str(path)]))
+    path.write_bytes(b"no parquet")
+    with pytest.raises(TextError, match="not a readable Parquet"):
+        list(documents([str(path)]))
+
+
+def test_a_temperature_evens_out_the_sources(teacher: Teacher, tmp_path: Path) -> None:
+    large, small = tmp_path / "large.txt", tmp_path / "small.txt"
+    large.write_text("aaa bbb ccc " * 2000)
+    small.write_text("fee fed " * 300)
+    sources = [str(large), str(small)]
+    mark = teacher.tokenizer.convert_tokens_to_ids("fee")
+
+    def share(temperature: float) -> float:
+        text = load_text(sources, teacher, block=32, temperature=temperature)
+        return float((text.train == mark).any(axis=1).mean())
+
+    plain, even, evener = share(1.0), share(3.0), share(1e9)
+    assert plain == pytest.approx(0.09, abs=0.03)
+    assert plain < even < evener
+    assert evener == pytest.approx(0.5, abs=0.02)
+    text = load_text(sources, teacher, block=32, temperature=3.0)
+    assert text.sha256 == load_text(sources, teacher, block=32, temperature=3.0).sha256
+    with pytest.raises(TextError, match="at least 1"):
+        load_text(sources, teacher, block=32, temperature=0.5)
+
+
+def test_mixing_keeps_the_number_of_blocks(text: Text) -> None:
+    mixed = mix([text, text], 2.0)
+    assert len(mixed.train) == 2 * len(text.train)
+    assert len(mixed.heldout) == 2 * len(text.heldout)
+
+
+def test_streams_are_read_as_far_as_asked(teacher: Teacher, text_file: Path) -> None:
+    text = load_text([str(text_file)], teacher, block=32, most_tokens=1_500)
+    assert len(text.train) + len(text.heldout) == 1_500 // 30
+
+
+def test_datasets_stream(teacher: Teacher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = datasets.Dataset.from_dict({"text": ["aaa bbb ccc " * 40] * 40}).to_iterable_dataset()
+    monkeypatch.setattr(datasets, "load_dataset", lambda *a, **o: rows)
+    assert load_text(["owner/name"], teacher, block=32).tokens > 1_000
+    other = datasets.Dataset.from_dict({"words": ["a"]}).to_iterable_dataset()
+    monkeypatch.setattr(datasets, "load_dataset", lambda *a, **o: other)
+    with pytest.raises(TextError, match="no column 'text'"):
+        load_text(["owner/name"], teacher, block=32)
+
+
+def test_text_of_another_script_is_refused(teacher: Teacher, tmp_path: Path) -> None:
+    path = tmp_path / "other.txt"
+    path.write_text("членов ассамблеи " * 2000)
+    with pytest.raises(TextError, match="unknown to the tokenizer"):
+        load_text([str(path)], teacher, block=32)
