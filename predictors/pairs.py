@@ -13,6 +13,7 @@ Errors are relative to a first fit of the latency and not to the measured one, w
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -83,6 +84,26 @@ class PairPredictor:
         mean, spread = self._posterior(Lowered.of_operators(models))
         factor = self.intervals.factor(np.maximum(spread / self._typical(), 1e-3))
         return PairPrediction(mean * 1e3, mean / factor * 1e3, mean * factor * 1e3)
+
+    def observe(self, model: Counted, measured_ms: float) -> bool:
+        """Adapt the intervals, in place, to one measured model that a search had picked; whether its interval held."""
+        mean, spread = self._posterior(Lowered.of_operators([model]))
+        if not (np.isfinite(measured_ms) and measured_ms > 0):
+            raise InputError(f"expected a positive latency in ms; got {measured_ms}")
+        return self.intervals.observe(float(np.log(measured_ms / (1e3 * mean[0]))), float(spread[0] / self._typical()))
+
+    def save(self, folder: Path | str) -> Path:
+        """Write `pairs.json` into a folder; returns it."""
+        from .pair_storage import save
+
+        return save(self, Path(folder))
+
+    @classmethod
+    def load(cls, folder: Path | str) -> "PairPredictor":
+        """A saved predictor, with the same predictions; `TableError` for foreign, newer or damaged files."""
+        from .pair_storage import load
+
+        return load(Path(folder))
 
     def _posterior(self, new: Lowered) -> tuple[FloatArray, FloatArray]:
         """Seconds (n,) and their relative standard deviation (n,), noise included."""

@@ -60,8 +60,8 @@ def load(folder: Path) -> "LatencyPredictor":
     """The predictor of a folder; `TableError` where it is missing, damaged, foreign or newer."""
     from .latency import LatencyPredictor
 
-    content = _content(folder / FILE)
-    _check_schema(content, folder)
+    content = read_content(folder / FILE, FORMAT, SCHEMA)
+    _check_features(content, folder)
     try:
         settings = [Setting(**setting) for setting in content["settings"]]
         ceilings = Ceilings({(d, int(t)): (p, w, s) for d, t, p, w, s in content["ceilings"]})
@@ -97,24 +97,25 @@ def _model_json(predictor: "LatencyPredictor") -> dict[str, Any]:
     }
 
 
-def _content(path: Path) -> Mapping[str, Any]:
+def read_content(path: Path, kind: str, schema: int) -> Mapping[str, Any]:
+    """The JSON of a predictor; `TableError` where it is missing, damaged, not a `kind`, or newer than `schema`."""
     try:
         content = json.loads(path.read_text())
     except FileNotFoundError:
         raise TableError(f"there is no predictor in {path.parent}: expected {path.name}") from None
     except (OSError, ValueError) as error:
         raise TableError(f"{path} is damaged ({error}); fit the predictor again") from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise TableError(f"{path} is not a {FORMAT}; fit one with LatencyPredictor.fit(table)")
+    if not isinstance(content, dict) or content.get("format") != kind:
+        raise TableError(f"{path} is not a {kind}; fit one again from its measurements")
+    found = content.get("schema")
+    if not isinstance(found, int) or found > schema:
+        raise TableError(
+            f"{path.parent} holds a predictor of schema {found}, this version reads {schema}: update distilsearch"
+        )
     return content
 
 
-def _check_schema(content: Mapping[str, Any], folder: Path) -> None:
-    schema = content.get("schema")
-    if not isinstance(schema, int) or schema > SCHEMA:
-        raise TableError(
-            f"{folder} holds a predictor of schema {schema}, this version reads {SCHEMA}: update distilsearch"
-        )
+def _check_features(content: Mapping[str, Any], folder: Path) -> None:
     expected = {"schema": features.SCHEMA, "names": features.names()}
     if content.get("features") != expected:
         raise TableError(f"{folder} holds a predictor with other features than this version's; fit it again")

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from distilsearch.errors import InputError
+from distilsearch.errors import InputError, TableError
 from distilsearch.lowering import operators
 from distilsearch.operators import Operator, Serving
 from distilsearch.predictors import quality
@@ -75,6 +75,47 @@ def test_noise_is_not_taken_for_physics(pairs: Any) -> None:
     noisy = measured * np.exp(0.1 * np.random.default_rng(0).standard_normal(len(measured)))
     p = PairPredictor.fit(models[:200], noisy[:200]).predict(models[200:])
     assert quality.errors(p.mean_ms, measured[200:]).median < 0.05
+
+
+def test_saved_and_loaded_predicts_the_same(pairs: Any, tmp_path: Path) -> None:
+    models, measured = pairs
+    fitted = PairPredictor.fit(models[:30], measured[:30])
+    fitted.observe(models[30], 2 * measured[30])
+    a, b = (p.predict(models) for p in (fitted, PairPredictor.load(fitted.save(tmp_path))))
+    np.testing.assert_allclose(a.mean_ms, b.mean_ms, rtol=1e-9)
+    np.testing.assert_allclose(a.upper_ms, b.upper_ms, rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('"schema": 1', '"schema": 2', "update distilsearch"),
+        ('"format": "distilsearch pair', '"format": "other', "is not a"),
+        ('"parts": ["launches"', '"parts": ["lunches"', "another prior"),
+        ('"seconds": ', '"second": ', "damaged"),
+        ("linear(", "nonlinear(", "damaged"),
+        ("{", "", "damaged"),
+    ],
+)
+def test_files_that_are_not_ours_are_refused(pairs: Any, tmp_path: Path, old: str, new: str, message: str) -> None:
+    models, measured = pairs
+    path = PairPredictor.fit(models[:10], measured[:10]).save(tmp_path) / "pairs.json"
+    path.write_text(path.read_text().replace(old, new))
+    with pytest.raises(TableError, match=message):
+        PairPredictor.load(tmp_path)
+    with pytest.raises(TableError, match="there is no predictor"):
+        PairPredictor.load(tmp_path / "nowhere")
+
+
+def test_a_missed_winner_widens_the_intervals(pairs: Any) -> None:
+    models, measured = pairs
+    fitted = PairPredictor.fit(models[:30], measured[:30])
+    before = fitted.predict(models[30:40])
+    assert not fitted.observe(models[30], 3 * measured[30])
+    after = fitted.predict(models[30:40])
+    assert (after.upper_ms > before.upper_ms).all()
+    with pytest.raises(InputError, match="positive latency"):
+        fitted.observe(models[30], -1.0)
 
 
 def test_bad_pairs_are_refused(pairs: Any) -> None:

@@ -1,0 +1,106 @@
+"""How often 90 % intervals hold: on random students, and on the winners that a search picks.
+
+    python benchmarks/predictor_coverage.py [--train 40] [--repeats 3]
+
+Sources are the 14 devices of HW-GPT-Bench-S and the 8 latencies of HAT. Random students: a few tests a fit, so that
+they are nearly independent. Winners: a search replayed on the published rows; with some random students measured it
+asks, again and again, for the predicted fastest unmeasured student with at least so many parameters, measures it,
+and lets the intervals adapt; every `REFIT` winners it fits anew with all it has measured and keeps what the intervals
+have learnt of winners. `fixed` is the same search with intervals that do not adapt.
+"""
+
+import argparse
+from collections import Counter
+from typing import Any
+
+import numpy as np
+from common import record, table
+from numpy.typing import NDArray
+from published import HAT_FILES, Counted, hat, hwgpt
+
+from distilsearch.predictors import quality
+from distilsearch.predictors.pairs import PairPredictor
+
+TESTS, WINNERS, REFIT, POOL = 10, 12, 4, 400
+Source = tuple[str, list[Counted], NDArray[np.float64]]
+
+
+def sources() -> list[Source]:
+    """(name, models, ms) of every published latency; of HW-GPT the rows that development did not see."""
+    known = hwgpt(rows=slice(5000, 7000))
+    found: list[Source] = [(name, known.models, ms) for name, ms in known.latency.items()]
+    for name in HAT_FILES:
+        for side in ("encoder", "decoder"):
+            each = hat(name, side)
+            found.append((f"{name} {side}", each.models, each.latency[name]))
+    return found
+
+
+def random_students(source: Source, train: int, seed: int) -> list[bool]:
+    """Whether each of some random students lies inside its interval."""
+    _, models, ms = source
+    rows = np.random.default_rng(seed).permutation(len(models))
+    known, test = rows[:train], rows[train : train + TESTS]
+    p = PairPredictor.fit([models[i] for i in known], ms[known]).predict([models[i] for i in test])
+    return list(((p.lower_ms <= ms[test]) & (ms[test] <= p.upper_ms)).tolist())
+
+
+def winners(source: Source, train: int, seed: int, adapt: bool) -> list[bool]:
+    """Whether each winner of one replayed search lies inside its interval."""
+    _, models, ms = source
+    rng = np.random.default_rng(seed)
+    rows = rng.permutation(len(models))[: train + POOL].tolist()
+    size = {i: sum(o.parameters * n for o, n in models[i]) for i in rows}
+    known, left, held = rows[:train], rows[train:], []
+    shift = 0.0
+    for number in range(WINNERS):
+        if number % REFIT == 0:
+            fitted = PairPredictor.fit([models[i] for i in known], ms[known])
+            fitted.intervals.shift = shift
+            mean = dict(zip(left, fitted.predict([models[i] for i in left]).mean_ms.tolist(), strict=True))
+        least = np.quantile([size[i] for i in left], rng.uniform(0.0, 0.9))
+        best = min((i for i in left if size[i] >= least), key=lambda i: mean[i])
+        p = fitted.predict([models[best]])
+        held.append(bool(p.lower_ms[0] <= ms[best] <= p.upper_ms[0]))
+        if adapt:
+            fitted.observe(models[best], float(ms[best]))
+            shift = fitted.intervals.shift
+        known.append(best)
+        left.remove(best)
+    return held
+
+
+def row(what: str, held: list[bool], searches: int) -> dict[str, Any]:
+    """One line of the result."""
+    value = np.array(held, dtype=np.float64)
+    c = quality.coverage(np.full(len(value), 0.5), np.full(len(value), 1.5), value)
+    agrees = {"low": c.lower, "high": c.upper, "nominal_inside": c.agrees(0.9)}
+    return {"students": what, "fits_or_searches": searches, "n": c.n, "covered": c.share, **agrees}
+
+
+def main() -> None:
+    """Print and keep the result."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--train", type=int, default=40)
+    parser.add_argument("--repeats", type=int, default=3)
+    chosen, known = parser.parse_args(), sources()
+    held: dict[str, list[bool]] = {"random": [], "winners": [], "winners, fixed": []}
+    late: list[bool] = []
+    runs: Counter[str] = Counter()
+    for seed in range(chosen.repeats):
+        for source in known:
+            held["random"] += random_students(source, chosen.train, 500 + seed)
+            adapted = winners(source, chosen.train, 500 + seed, adapt=True)
+            late += adapted[WINNERS // 2 :]
+            held["winners"] += adapted
+            held["winners, fixed"] += winners(source, chosen.train, 500 + seed, adapt=False)
+            runs.update(held)
+            print(source[0], seed, {name: round(float(np.mean(each)), 3) for name, each in held.items()}, flush=True)
+    rows = [row(name, each, runs[name]) for name, each in held.items()]
+    rows.append(row("winners, second half", late, runs["winners"]))
+    record("predictor_coverage", rows)
+    print(table(rows))
+
+
+if __name__ == "__main__":
+    main()
