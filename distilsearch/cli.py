@@ -3,25 +3,22 @@
 Heavy libraries are imported inside the commands, so that `--help` answers at once.
 """
 
-import math
+import itertools
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .cli_progress import shown_progress
+from .cli_tables import print_table, tables
 from .errors import DistilSearchError, InputError
 from .operators import Serving
 
 if TYPE_CHECKING:
     from .architecture import Architecture
     from .engine.result import Result
-    from .progress import Progress
     from .space import SearchSpace
-
-LINE_SECONDS = 15.0  # between two lines of one kind of work, where there is no terminal
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -29,10 +26,9 @@ app = typer.Typer(
     add_completion=False,
     help="Find the distilled students of a teacher that are best in quality and serving latency.",
 )
-tables = typer.Typer(no_args_is_help=True, help="Latency tables: list, show, check, merge.")
 app.add_typer(tables, name="tables")
 
-Device = Annotated[str, typer.Option(help="cpu, or auto for the best one that is there")]
+Device = Annotated[str, typer.Option(help="xla, cuda, cpu, or auto for the first of them that is there")]
 Store = Annotated[Path | None, typer.Option(help="Folder of tables; default: the one shared by all runs")]
 Batch = Annotated[int, typer.Option(help="Sequences served at once")]
 Sequence = Annotated[int, typer.Option(help="Tokens a sequence")]
@@ -66,7 +62,7 @@ def quickstart(
     from .engine.quickstart import quickstart_run
     from .engine.run import search as run_search
 
-    with _progress() as progress:
+    with shown_progress() as progress:
         result = run_search(quickstart_run(trials), folder, progress)
     _show(result)
 
@@ -78,18 +74,18 @@ def search(run_file: RunFile, folder: Folder = None) -> None:
     from .engine.run import search as run_search
 
     run = Run.read(run_file)
-    with _progress() as progress:
+    with shown_progress() as progress:
         result = run_search(run, folder, progress)
     _show(result)
 
 
 @app.command()
 def profile(
-    space: Annotated[Path | None, typer.Option(help="Run file whose space to cover; default: the quickstart's")] = None,
+    space: Annotated[list[Path] | None, typer.Option(help="Run files to cover; default: the quickstart's")] = None,
     device: Device = "auto",
     store: Store = None,
-    batch: Batch = 1,
-    sequence: Sequence = 128,
+    batch: Annotated[list[int] | None, typer.Option(help="Sequences served at once; may be repeated")] = None,
+    sequence: Annotated[list[int] | None, typer.Option(help="Tokens a sequence; may be repeated")] = None,
     dtype: Dtype = "float32",
     threads: Threads = None,
     mode: Annotated[str, typer.Option(help="eager or compile")] = "eager",
@@ -98,11 +94,14 @@ def profile(
     """Build or extend the latency table of a device; needs no teacher and no text."""
     from . import profiling
 
-    serving = Serving(batch=batch, sequence=sequence, dtype=dtype, threads=threads, mode=mode)
-    asked = _space(space)
-    with _progress() as progress:
-        table = profiling.profile(asked, device, serving, store, budget, progress)
-    _print_table(table)
+    pairs = itertools.product(batch or [1], sequence or [128])
+    servings = [Serving(batch=b, sequence=s, dtype=dtype, threads=threads, mode=mode) for b, s in pairs]
+    spaces = [_space(path) for path in space] if space else [_space(None)]
+    opened = profiling.open_device(device)
+    print(f"profiling the device {opened.name}")
+    with shown_progress() as progress:
+        table = profiling.profile(spaces, opened, servings, store, budget, progress)
+    print_table(table)
 
 
 @app.command()
@@ -140,7 +139,7 @@ def measure(run_folder: RunFolder) -> None:
     from .engine.remeasure import remeasure
     from .engine.report import final_table
 
-    with _progress() as progress:
+    with shown_progress() as progress:
         data = remeasure(run_folder, progress)
     Console().print(final_table(data))
 
@@ -189,7 +188,7 @@ def distill(
         job = cli_distill.Job(member, teacher, tuple(text), recipe)
     else:
         raise InputError("an architecture needs --teacher and --text; a RUN brings its own")
-    with _progress() as progress:
+    with shown_progress() as progress:
         student = cli_distill.distil(
             job, out, tokens, seed, precision, device, accumulate, tuple(track or ()), tuple(pairs or ()), progress
         )
@@ -224,7 +223,7 @@ def fidelity(
     run = Run.read(run_file) if run_file else quickstart_run()
     chosen = tuple(budgets or (run.train.flash_tokens, run.train.final_tokens))
     named, space = recipe or run.train.recipe, run.space
-    with _progress() as progress:
+    with shown_progress() as progress:
         rows = cli_distill.rank_fidelity(
             run.teacher, run.text, space.genes, space.family, chosen, students, folder, named, run.seed, progress
         )
@@ -238,50 +237,7 @@ def fidelity(
         print(f"{what}: {', '.join(pair)}")
 
 
-@tables.command("list")
-def tables_list(store: Store = None) -> None:
-    """Every table of the store."""
-    from . import profiling
-
-    for folder in profiling.all_tables(store):
-        table = profiling.LatencyTable.read(folder)
-        model = table.meta.device.get("model", "unknown device")
-        print(f"{folder.parent.name}/{folder.name}  {model}  {len(table.operators)} operators")
-
-
-@tables.command("show")
-def tables_show(table: TableName = "auto", store: Store = None) -> None:
-    """What one table holds, and how noisy it is."""
-    _print_table(_found(table, store))
-
-
-@tables.command("check")
-def tables_check(table: TableName = "auto", store: Store = None) -> None:
-    """Read one table whole: hashes, schema, values."""
-    found = _found(table, store)
-    print(f"{found.folder} is sound: {len(found.operators)} operators, {len(found.models)} models")
-
-
-@tables.command("merge")
-def tables_merge(sources: Annotated[list[Path], typer.Argument(help="Folders of tables")], store: Store = None) -> None:
-    """Add the rounds of other tables to those of the store."""
-    from . import profiling
-
-    for merged in profiling.merge(sources, store):
-        _print_table(merged)
-
-
 # What commands share
-
-
-def _found(name: str, store: Path | None) -> Any:
-    from . import profiling
-    from .errors import TableError
-
-    table = profiling.find_table(name, store)
-    if table is None:
-        raise TableError(f"there is no latency table of {name!r}; make one with `distilsearch profile`")
-    return table
 
 
 def _space(run_file: Path | None) -> "SearchSpace":
@@ -320,20 +276,6 @@ def _parsed(genes: list[str]) -> dict[str, tuple[Any, ...]]:
     return {name: (int(value) if value.isdigit() else value,) for name, _, value in pairs}
 
 
-def _print_table(table: Any) -> None:
-    from collections import Counter
-
-    meta = table.meta
-    print(f"{table.folder}\n{meta.device.get('model', 'unknown device')}")
-    kinds = Counter(row.operator.kind for row in table.operators)
-    print(f"{len(table.operators)} operators: " + ", ".join(f"{n} {kind}" for kind, n in sorted(kinds.items())))
-    peaks = ", ".join(f"{value / 1e9:.0f} GFLOP/s {dtype}" for dtype, value in meta.peak_flops.items())
-    print(f"{len(table.models)} whole models; peak {peaks}; bandwidth {meta.bandwidth / 1e9:.1f} GB/s")
-    print(
-        f"noise floor {meta.noise_floor:.1%}; models take {1 + meta.additivity_error:.2f} x the sum of their operators"
-    )
-
-
 def _show(result: "Result") -> None:
     from rich.console import Console
 
@@ -341,41 +283,6 @@ def _show(result: "Result") -> None:
 
     Console().print(final_table(result.data))
     print(result.folder / "report.html")
-
-
-@contextmanager
-def _progress() -> Iterator["Progress"]:
-    """A bar for each kind of work, on a terminal; a line now and then elsewhere."""
-    if not sys.stderr.isatty():
-        yield _lines()
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
-        tasks: dict[str, Any] = {}
-
-        def report(what: str, done: float, total: float) -> None:
-            if what not in tasks or (done == 0 and bars.tasks[tasks[what]].finished):
-                tasks[what] = bars.add_task(what, total=total)
-            bars.update(tasks[what], completed=done, total=total, visible=done < total)
-
-        yield report
-
-
-def _lines() -> Callable[[str, float, float], None]:
-    import time
-
-    said: dict[str, float] = {}
-
-    def report(what: str, done: float, total: float) -> None:
-        now, last = time.monotonic(), said.get(what, -math.inf)
-        if now - last > LINE_SECONDS:
-            said[what] = now
-            print(f"{what}: {done:g} of {total:g}", file=sys.stderr, flush=True)
-
-    return report
 
 
 if __name__ == "__main__":

@@ -1,0 +1,47 @@
+"""How commands show that they are at work: a bar for each kind of work on a terminal, a line now and then elsewhere."""
+
+import math
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .progress import Progress
+
+LINE_SECONDS = 15.0  # between two lines of one kind of work, where there is no terminal
+
+
+@contextmanager
+def shown_progress() -> Iterator["Progress"]:
+    """A bar for each kind of work, on a terminal; a line now and then elsewhere."""
+    if not sys.stderr.isatty():
+        yield _lines()
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+        tasks: dict[str, Any] = {}
+
+        def report(what: str, done: float, total: float) -> None:
+            if what not in tasks or (done == 0 and bars.tasks[tasks[what]].finished):
+                tasks[what] = bars.add_task(what, total=total)
+            bars.update(tasks[what], completed=done, total=total, visible=done < total)
+
+        yield report
+
+
+def _lines() -> Callable[[str, float, float], None]:
+    import time
+
+    said: dict[str, float] = {}
+
+    def report(what: str, done: float, total: float) -> None:
+        now, last = time.monotonic(), said.get(what, -math.inf)
+        if now - last > LINE_SECONDS:
+            said[what] = now
+            print(f"{what}: {done:g} of {total:g}", file=sys.stderr, flush=True)
+
+    return report

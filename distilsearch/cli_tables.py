@@ -1,0 +1,174 @@
+"""The commands that look after latency tables. Registered by `cli`, part of the roof as it is."""
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .cli_progress import shown_progress
+from .errors import TableError
+
+if TYPE_CHECKING:
+    from .profiling.check import Check
+    from .profiling.device import Facts
+    from .profiling.table import LatencyTable
+
+tables = typer.Typer(no_args_is_help=True, help="Look after latency tables: show, check, exchange, import.")
+
+Store = Annotated[Path | None, typer.Option(help="Folder of tables; default: the one shared by all runs")]
+TableName = Annotated[str, typer.Argument(help="Device name, fingerprint of a table, or its folder")]
+Url = Annotated[str, typer.Argument(help="A folder, or a URL that fsspec opens", show_default=False)]
+TableNames = Annotated[list[Path], typer.Argument(help="Folders of tables", show_default=False)]
+
+
+@tables.command("list")
+def list_(store: Store = None) -> None:
+    """Every table of the store."""
+    from . import profiling
+
+    for folder in profiling.all_tables(store):
+        table = profiling.LatencyTable.read(folder)
+        rows = f"{len(table.operators)} operators, {len(table.models)} models"
+        print(f"{folder.parent.name}/{folder.name}  {model_of(table.meta.device)}  {rows}")
+
+
+@tables.command()
+def show(
+    table: TableName = "auto",
+    store: Store = None,
+    out: Annotated[Path, typer.Option(help="Where the page of charts goes")] = Path("table.html"),
+) -> None:
+    """What one table holds and how noisy it is, in words and as a page of charts."""
+    from .engine.page import document
+    from .home import write_atomically
+    from .profiling.pictures import page_parts
+
+    found = found_table(table, store)
+    print_table(found)
+    write_atomically(out, document(*page_parts(found)))
+    print(out)
+
+
+@tables.command()
+def check(
+    table: TableName = "auto",
+    store: Store = None,
+    share: Annotated[float, typer.Option(help="Share of the rows to measure again")] = 0.05,
+) -> None:
+    """Read a table whole; where only another stack of this device has one, see what of it still holds."""
+    from . import profiling
+    from .profiling.check import check as check_sibling
+    from .profiling.device import DEVICES
+
+    if table in (*DEVICES, "auto") and profiling.find_table(table, store) is None:
+        with shown_progress() as progress:
+            found = check_sibling(table, store, share, progress)
+        _print_check(found)
+        return
+    sound = found_table(table, store)
+    print(f"{sound.folder} is sound: {len(sound.operators)} operators, {len(sound.models)} models")
+
+
+@tables.command()
+def diff(a: TableName, b: TableName, store: Store = None) -> None:
+    """Two tables side by side, kind by kind: how far the second is from the first."""
+    from .profiling.transfer import differences
+
+    print(f"{'kind':12} {'both':>6} {'only a':>7} {'only b':>7} {'b / a':>7} {'median':>7} {'90 %':>7}")
+    for d in differences(found_table(a, store), found_table(b, store)):
+        figures = f"{d.median_ratio:7.3f} {d.median:7.1%} {d.p90:7.1%}" if d.common else "      -" * 3
+        print(f"{d.kind:12} {d.common:6} {d.only_a:7} {d.only_b:7} {figures}")
+
+
+@tables.command()
+def merge(sources: TableNames, store: Store = None) -> None:
+    """Add the rounds of other tables to those of the store."""
+    from . import profiling
+
+    for merged in profiling.merge(sources, store):
+        print_table(merged)
+
+
+@tables.command()
+def push(url: Url, store: Store = None) -> None:
+    """Send the store's rounds to a folder or URL; what is there already stays."""
+    from .profiling.transfer import push as send
+
+    print(f"{send(url, store)} files of rounds sent to {url}")
+
+
+@tables.command()
+def pull(url: Url, store: Store = None) -> None:
+    """Fetch the rounds at a folder or URL that the store lacks."""
+    from .profiling.transfer import pull as fetch
+
+    fetched = fetch(url, store)
+    for table in fetched:
+        print_table(table)
+    if not fetched:
+        print("nothing new")
+
+
+@tables.command("import")
+def import_(
+    source: Annotated[Path, typer.Argument(help="A file, or a folder of files", show_default=False)],
+    form: Annotated[str, typer.Option("--format", help="vidur, aiconfigurator or csv")],
+    device: Annotated[str, typer.Option(help="The device the table is of, such as A100")],
+    store: Store = None,
+) -> None:
+    """Read a table that another project publishes; what has no place here is named."""
+    from .profiling.foreign import import_tables
+
+    imported = import_tables(source, form, device, store)
+    print_table(imported.table)
+    for name, count in sorted(imported.left_out.items()):
+        print(f"left out: {count} rows of {name}")
+
+
+def found_table(name: str, store: Path | None) -> "LatencyTable":
+    """The table of a device here, of a fingerprint, or in a folder."""
+    from . import profiling
+    from .profiling import rounds
+
+    if rounds.names(Path(name)):
+        return profiling.LatencyTable.read(name)
+    table = profiling.find_table(name, store)
+    if table is None:
+        raise TableError(
+            f"there is no latency table of {name!r}; make one with `distilsearch profile`, or see with"
+            " `distilsearch tables check` whether one of another stack still holds"
+        )
+    return table
+
+
+def print_table(table: Any) -> None:
+    """What a table holds, in a few lines."""
+    meta = table.meta
+    print(f"{table.folder}\n{model_of(meta.device)}")
+    kinds = Counter(row.operator.kind for row in table.operators)
+    print(f"{len(table.operators)} operators: " + ", ".join(f"{n} {kind}" for kind, n in sorted(kinds.items())))
+    peaks = ", ".join(f"{value / 1e9:.0f} GFLOP/s {dtype}" for dtype, value in meta.peak_flops.items())
+    print(f"{len(table.models)} whole models; peak {peaks}; bandwidth {meta.bandwidth / 1e9:.1f} GB/s")
+    sums = 1 + meta.additivity_error
+    more = f"; models take {sums:.2f} x the sum of their operators" if sums == sums else ""
+    print(
+        f"noise floor {meta.noise_floor:.1%}{more}" if meta.noise_floor == meta.noise_floor else "noise floor unknown"
+    )
+
+
+def model_of(device: "Facts") -> str:
+    """The name of a device in its facts."""
+    model = device.get("model", "unknown device")
+    return str(model.get("model name", model) if isinstance(model, dict) else model)
+
+
+def _print_check(found: "Check") -> None:
+    print(f"against {found.sibling.folder}")
+    for v in found.verdicts:
+        regime = f"{v.regime.dtype}/{v.regime.mode}/{v.regime.threads}"
+        how = f"x {v.factor:.3f}, spread {v.spread:.1%}, from {v.rows} rows" if v.rows and v.spread == v.spread else ""
+        print(f"{v.decision:8} {v.kind:10} {regime:20} {how}")
+    print_table(found.table)
+    if any(v.decision == "anew" for v in found.verdicts):
+        print("what is marked anew is measured by the next `distilsearch profile`")
