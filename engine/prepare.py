@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from distilsearch.distill.data import Text, load_text
+from distilsearch.distill.processes import TRAIN_DEVICES
 from distilsearch.distill.recipes import Recipe, default_recipe
 from distilsearch.distill.recipes import recipe as recipe_named
 from distilsearch.distill.teacher import Teacher, load_teacher
@@ -19,7 +20,6 @@ from .presets import PRESETS
 from .targets import Target, targets_of
 from .trials import Context
 
-TRAIN_DEVICES = ("auto", "cpu")
 SPARE_BYTES = 500 << 20
 
 

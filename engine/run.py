@@ -195,6 +195,7 @@ class Search:
             "architecture": architecture.to_json(),
             "recipe": self.prepared.recipe.to_json(),
             "context": asdict(context),
+            "device": self.run.train.device,
             "cache_limit": int(self.run.storage.cache_limit_gb * 1e9),
         }
         return Record.from_json(self.trainer.call("distil", asked, self.progress))

@@ -108,6 +108,7 @@ def distil(
     architecture: Architecture,
     recipe: "Recipe",
     context: Context,
+    device: str,
     cache_limit: int,
     progress: Progress,
 ) -> Record:
@@ -126,6 +127,7 @@ def distil(
         precision=context.precision,
         folder=folder / "checkpoint",
         cache_limit=cache_limit,
+        device=device,
         progress=progress,
     )
     student.save(folder / "student")

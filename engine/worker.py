@@ -97,7 +97,7 @@ def measure(
 
 def distil(
     teacher: str, text: list[str], architecture: dict[str, Any], recipe: dict[str, Any], context: dict[str, Any],
-    cache_limit: int, progress: Progress,
+    device: str, cache_limit: int, progress: Progress,
 ) -> dict[str, Any]:  # fmt: skip
     """Distil one student, or go on with it; answers its `trials.Record`."""
     from distilsearch.distill.recipes import Recipe
@@ -107,7 +107,7 @@ def distil(
     loaded, blocks = _loaded(teacher, tuple(text))
     student, known = Architecture.from_json(architecture), trials.Context(**context)
     plan = Recipe.from_json(recipe)
-    return trials.distil(loaded, blocks, student, plan, known, cache_limit, progress).to_json()
+    return trials.distil(loaded, blocks, student, plan, known, device, cache_limit, progress).to_json()
 
 
 @lru_cache(maxsize=1)
