@@ -18,7 +18,7 @@ Sizes = Mapping[str, Any]
 
 DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 PHASES = ("encode", "prefill", "decode")
-MODES = ("eager", "compile")
+MODES = ("eager", "compile", "graph")
 
 
 @dataclass(frozen=True)

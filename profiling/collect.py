@@ -48,7 +48,8 @@ def profile(
     """
     opened, ticking = open_device(device), clock or SystemClock()
     start = ticking.now()
-    servings = [serving] if isinstance(serving, Serving) else list(serving)
+    asked = [serving] if isinstance(serving, Serving) else list(serving)
+    servings = list(dict.fromkeys(timed for one in asked for timed in opened.servings(one)))
     plan = make_plan(space_or_operators, servings, models, most_operators)
     if not plan.cases:
         raise InputError("there is nothing to profile: give a space or at least one operator")

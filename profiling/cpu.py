@@ -25,6 +25,7 @@ ISA_FLAGS = ("avx2", "fma", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16",
 ARM_FLAGS = ("asimd", "asimddp", "bf16", "i8mm", "sve", "sve2")
 STACK_VARIABLES = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "MKL_CBWR", "OMP_PROC_BIND", "KMP_AFFINITY")
 DTYPES = ("float32", "bfloat16")
+MODES = ("eager", "compile")
 PEAK_SHAPES = ((128, 256, 1024), (256, 512, 512), (512, 768, 768))
 COPY_ELEMENTS = 1 << 19
 SENTINEL_SIZE = 256
@@ -59,11 +60,17 @@ class CpuDevice:
         """The regime that `serving` means here."""
         if serving.dtype not in DTYPES:
             raise DeviceError(f"the cpu serves {' or '.join(DTYPES)}; got dtype {serving.dtype!r}")
+        if serving.mode not in MODES:
+            raise DeviceError(f"the cpu serves {' or '.join(MODES)}; got mode {serving.mode!r}")
         cores = len(os.sched_getaffinity(0))
         threads = serving.threads or cores
         if threads > cores:
             raise DeviceError(f"serving asks for {threads} threads; this machine lets us use {cores}")
         return Regime(serving.dtype, serving.mode, threads)
+
+    def servings(self, serving: Serving) -> tuple[Serving, ...]:
+        """The serving itself."""
+        return (serving,)
 
     @contextlib.contextmanager
     def session(self, serving: Serving) -> Iterator[None]:

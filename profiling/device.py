@@ -30,7 +30,7 @@ class Unsupported(Exception):  # noqa: N818  (a finding about one case, kept in 
 class Regime:
     """The conditions of a timing beyond the signature: two rows compare only when these agree.
 
-    `mode` is how kernels are issued (`eager`, `compile`, ...), `cache` whether weights are found in cache (`hot`).
+    `mode` is how kernels are issued (`eager`, `compile`, `graph`), `cache` whether weights are found in cache (`hot`).
     """
 
     dtype: str
@@ -93,6 +93,10 @@ class Device(Protocol):
         """The regime that `serving` means here; `DeviceError` when the device cannot serve so."""
         ...
 
+    def servings(self, serving: Serving) -> tuple[Serving, ...]:
+        """The servings to time where this one is asked for: itself, and where the device has several clocks, others."""
+        ...
+
     def session(self, serving: Serving) -> AbstractContextManager[None]:
         """Threads and modes of `serving` hold inside; the process is as before afterwards."""
         ...
@@ -130,13 +134,19 @@ def _xla() -> Device:
     return XlaDevice()
 
 
+def _cuda() -> Device:
+    from .cuda import CudaDevice
+
+    return CudaDevice()
+
+
 def _cpu() -> Device:
     from .cpu import CpuDevice
 
     return CpuDevice()
 
 
-DEVICES: dict[str, Callable[[], Device]] = {"xla": _xla, "cpu": _cpu}
+DEVICES: dict[str, Callable[[], Device]] = {"xla": _xla, "cuda": _cuda, "cpu": _cpu}
 """How to open each known device, best first for `auto`; opening raises `DeviceError` where it is not there."""
 
 

@@ -167,7 +167,8 @@ def _hover(row: OperatorRow) -> str:
     sizes = ", ".join(f"{name} {value}" for name, value in row.operator.sizes.items())
     return (
         f"{html.escape(sizes)}<br>{m.seconds_p10 * MICRO:.4g} µs{reached}<br>"
-        f"median {m.seconds_p50 * MICRO:.4g}, 90 % below {m.seconds_p90 * MICRO:.4g} µs<br>{m.rounds} rounds, {m.status}"
+        f"median {m.seconds_p50 * MICRO:.4g}, 90 % below {m.seconds_p90 * MICRO:.4g} µs<br>"
+        f"{m.rounds} rounds, {m.status}"
     )
 
 

@@ -91,6 +91,10 @@ class XlaDevice:
             )
         return Regime(serving.dtype, serving.mode, own)
 
+    def servings(self, serving: Serving) -> tuple[Serving, ...]:
+        """The serving itself."""
+        return (serving,)
+
     @contextlib.contextmanager
     def session(self, serving: Serving) -> Iterator[None]:
         """No gradients; the caller's random state comes back after."""

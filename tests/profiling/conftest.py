@@ -82,6 +82,9 @@ class FakeDevice:
     def regime(self, serving: Serving) -> Regime:
         return Regime(serving.dtype, serving.mode, serving.threads or 4)
 
+    def servings(self, serving: Serving) -> tuple[Serving, ...]:
+        return (serving,)
+
     @contextlib.contextmanager
     def session(self, serving: Serving) -> Iterator[None]:
         yield
