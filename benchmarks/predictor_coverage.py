@@ -1,6 +1,6 @@
 """How often 90 % intervals hold: on random students, and on the winners that a search picks.
 
-    python benchmarks/predictor_coverage.py [--train 40] [--repeats 3]
+    python benchmarks/predictor_coverage.py [--train 40] [--repeats 2]
 
 Sources are the 14 devices of HW-GPT-Bench-S and the 8 latencies of HAT. Random students: a few tests a fit, so that
 they are nearly independent. Winners: a search replayed on the published rows; with some random students measured it
@@ -10,7 +10,6 @@ have learnt of winners. `fixed` is the same search with intervals that do not ad
 """
 
 import argparse
-from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -36,38 +35,37 @@ def sources() -> list[Source]:
     return found
 
 
-def random_students(source: Source, train: int, seed: int) -> list[bool]:
-    """Whether each of some random students lies inside its interval."""
-    _, models, ms = source
-    rows = np.random.default_rng(seed).permutation(len(models))
-    known, test = rows[:train], rows[train : train + TESTS]
-    p = PairPredictor.fit([models[i] for i in known], ms[known]).predict([models[i] for i in test])
-    return list(((p.lower_ms <= ms[test]) & (ms[test] <= p.upper_ms)).tolist())
+def inside(fitted: PairPredictor, models: list[Counted], ms: NDArray[np.float64]) -> list[bool]:
+    """Whether each of n models lies inside its interval."""
+    p = fitted.predict(models)
+    return list(((p.lower_ms <= ms) & (ms <= p.upper_ms)).tolist())
 
 
-def winners(source: Source, train: int, seed: int, adapt: bool) -> list[bool]:
-    """Whether each winner of one replayed search lies inside its interval."""
+def replay(source: Source, train: int, seed: int) -> dict[str, list[bool]]:
+    """Which random students, and which winners of one replayed search, lie inside their intervals."""
     _, models, ms = source
     rng = np.random.default_rng(seed)
-    rows = rng.permutation(len(models))[: train + POOL].tolist()
-    size = {i: sum(o.parameters * n for o, n in models[i]) for i in rows}
-    known, left, held = rows[:train], rows[train:], []
+    rows = rng.permutation(len(models))[: train + TESTS + POOL].tolist()
+    known, test, left = rows[:train], rows[train : train + TESTS], rows[train + TESTS :]
+    size = {i: sum(o.parameters * n for o, n in models[i]) for i in left}
+    found: dict[str, list[bool]] = {"winners": [], "winners, fixed": []}
     shift = 0.0
     for number in range(WINNERS):
         if number % REFIT == 0:
             fitted = PairPredictor.fit([models[i] for i in known], ms[known])
-            fitted.intervals.shift = shift
             mean = dict(zip(left, fitted.predict([models[i] for i in left]).mean_ms.tolist(), strict=True))
+        if not number:
+            found["random"] = inside(fitted, [models[i] for i in test], ms[test])
         least = np.quantile([size[i] for i in left], rng.uniform(0.0, 0.9))
         best = min((i for i in left if size[i] >= least), key=lambda i: mean[i])
-        p = fitted.predict([models[best]])
-        held.append(bool(p.lower_ms[0] <= ms[best] <= p.upper_ms[0]))
-        if adapt:
-            fitted.observe(models[best], float(ms[best]))
-            shift = fitted.intervals.shift
+        for name, moved in (("winners, fixed", 0.0), ("winners", shift)):
+            fitted.intervals.shift = moved
+            found[name] += inside(fitted, [models[best]], ms[[best]])
+        fitted.observe(models[best], float(ms[best]))
+        shift = fitted.intervals.shift
         known.append(best)
         left.remove(best)
-    return held
+    return found
 
 
 def row(what: str, held: list[bool], searches: int) -> dict[str, Any]:
@@ -82,22 +80,20 @@ def main() -> None:
     """Print and keep the result."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--train", type=int, default=40)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=2)
     chosen, known = parser.parse_args(), sources()
     held: dict[str, list[bool]] = {"random": [], "winners": [], "winners, fixed": []}
     late: list[bool] = []
-    runs: Counter[str] = Counter()
     for seed in range(chosen.repeats):
         for source in known:
-            held["random"] += random_students(source, chosen.train, 500 + seed)
-            adapted = winners(source, chosen.train, 500 + seed, adapt=True)
-            late += adapted[WINNERS // 2 :]
-            held["winners"] += adapted
-            held["winners, fixed"] += winners(source, chosen.train, 500 + seed, adapt=False)
-            runs.update(held)
+            found = replay(source, chosen.train, 500 + seed)
+            for name, each in found.items():
+                held[name] += each
+            late += found["winners"][WINNERS // 2 :]
             print(source[0], seed, {name: round(float(np.mean(each)), 3) for name, each in held.items()}, flush=True)
-    rows = [row(name, each, runs[name]) for name, each in held.items()]
-    rows.append(row("winners, second half", late, runs["winners"]))
+    searches = chosen.repeats * len(known)
+    rows = [row(name, each, searches) for name, each in held.items()]
+    rows.append(row("winners, second half", late, searches))
     record("predictor_coverage", rows)
     print(table(rows))
 

@@ -40,7 +40,7 @@ LARGE = {
     "heads": [1, 2, 3, 4, 5, 6, 8, 10, 12, 16],
     "ffn": list(range(128, 2561, 4)),
 }
-AT_A_TIME = 12
+AT_A_TIME, ROUNDS = 12, 7
 Floats = NDArray[np.float64]
 
 
@@ -53,7 +53,7 @@ def space_of(name: str) -> SearchSpace:
 def profiled(space: SearchSpace, serving: Serving, work: Path, operators: int) -> tuple[LatencyTable, float]:
     """The table as profiling left it, before students were measured, and the seconds it took."""
     start = time.perf_counter()
-    known = profile(space, "cpu", serving, store=work, models=6, most_operators=operators, budget_seconds=150.0)
+    known = profile(space, "cpu", serving, store=work, models=6, most_operators=operators, budget_seconds=90.0)
     spent = time.perf_counter() - start
     note = work / f"profiled-{serving.dtype}-{serving.mode}.json"
     if not note.exists():
@@ -71,7 +71,7 @@ def measured(held: list[Architecture], serving: Serving, work: Path) -> Floats:
     waiting = [a for a in held if a.key not in found]
     for start in range(0, len(waiting), AT_A_TIME):
         few = waiting[start : start + AT_A_TIME]
-        twice = [measure(few, "cpu", serving, store=work, seed=seed) for seed in (2 * start, 2 * start + 1)]
+        twice = [measure(few, "cpu", serving, store=work, rounds=ROUNDS, seed=seed) for seed in (2 * start, 2 * start + 1)]
         with path.open("a") as file:
             for a, *both in zip(few, *twice, strict=True):
                 found[a.key] = [1e3 * m.seconds_p10 for m in both]
