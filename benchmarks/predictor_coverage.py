@@ -86,7 +86,7 @@ def main() -> None:
     late: list[bool] = []
     for seed in range(chosen.repeats):
         for source in known:
-            found = replay(source, chosen.train, 500 + seed)
+            found = replay(source, chosen.train, 800 + seed)
             for name, each in found.items():
                 held[name] += each
             late += found["winners"][WINNERS // 2 :]

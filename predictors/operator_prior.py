@@ -38,13 +38,12 @@ def terms(operators: Sequence[Operator], unit: FloatArray) -> FloatArray:
     return np.array([[1.0, o.flops, o.bytes("float32")] for o in operators]).reshape(len(operators), 3) * unit
 
 
-def rates(lowered: Lowered, seconds: FloatArray, unit: FloatArray, trust: FloatArray) -> FloatArray:
-    """The prior mean: non-negative rates (3,) of T that fit the models best, each weighted by its `trust` (n,)."""
-    root = np.sqrt(trust)
-    totals = lowered.sums(terms(lowered.distinct, unit)) / seconds[:, None] * root[:, None]
+def rates(totals: FloatArray, seconds: FloatArray, trust: FloatArray) -> FloatArray:
+    """The prior mean: non-negative rates (k,) of models' totals (n, k) in seconds; `trust` (n,) weighs the models."""
+    root, k = np.sqrt(trust), totals.shape[1]
     # a weak pull to equal shares, so that a handful of models of one size has an answer
-    design = np.vstack([totals, 0.01 * np.eye(3)])
-    solution, _ = nnls(design, np.concatenate([root, np.full(3, 0.01 / 3)]))
+    design = np.vstack([totals / seconds[:, None] * root[:, None], 0.01 * np.eye(k)])
+    solution, _ = nnls(design, np.concatenate([root, np.full(k, 0.01 / k)]))
     return np.asarray(solution)
 
 

@@ -12,17 +12,18 @@ Errors are relative to a first fit of the latency and not to the measured one, w
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import linalg
-from scipy.optimize import minimize
 
 from distilsearch.errors import InputError
 from distilsearch.operators import Operator
 
+from . import likelihood
 from . import operator_prior as prior
 from .intervals import Intervals
 from .totals import Lowered
@@ -30,13 +31,9 @@ from .totals import Lowered
 FloatArray = NDArray[np.float64]
 Counted = Sequence[tuple[Operator, int]]
 
-START = np.log([0.3, 0.3, 0.3, 0.03, 0.003, 1e-3, 1e-4])
-BOUNDS = [(-9.0, 1.0)] * 3 + [(-14.0, 0.0)] * 2 + [(-14.0, -4.5), (-14.0, -2.0)]
-FREEDOM = 4.0
-ITERATIONS = 4
 MOST_OFF = 3.0  # how far the posterior may leave the fitted rates
 MOST = 400  # models that choose the weights
-MOST_REFITTED, FOLDS = 150, 10
+MOST_REFITTED, FOLDS = 100, 20
 
 
 @dataclass(frozen=True)
@@ -53,7 +50,7 @@ class PairPredictor:
 
     def __init__(self, pairs: "Pairs", weights: FloatArray, trust: FloatArray, intervals: Intervals) -> None:
         self.pairs, self.weights, self.trust, self.intervals = pairs, weights, trust, intervals
-        covariance = prior.combined(pairs.parts(), weights) + _noise(weights, trust)
+        covariance = prior.combined(pairs.parts(), weights) + likelihood.noise(weights, trust)
         self.factor = linalg.cholesky(covariance, lower=True)
         self.alpha = linalg.cho_solve((self.factor, True), pairs.target)
 
@@ -62,10 +59,29 @@ class PairPredictor:
         cls, models: Sequence[Counted], measured_ms: ArrayLike, level: float = 0.9, seed: int = 0
     ) -> "PairPredictor":
         """From n models as (operator, count) pairs and their latencies (n,) in ms; n >= 3."""
+        return cls._fitted(models, measured_ms, level, seed, None)
+
+    def calibrate(self, models: Sequence[Counted], measured_ms: ArrayLike, seed: int = 0) -> "PairPredictor":
+        """A predictor for the device that these n >= 3 models were measured on, in ms; 10 to 20 of them do.
+
+        What this predictor says of its own device becomes part of the prior mean; the intervals are fitted to the new
+        measurements alone.
+        """
+        return self._fitted(models, measured_ms, self.intervals.level, seed, self)
+
+    @classmethod
+    def _fitted(
+        cls,
+        models: Sequence[Counted],
+        measured_ms: ArrayLike,
+        level: float,
+        seed: int,
+        centre: "PairPredictor | None",
+    ) -> "PairPredictor":
         seconds = np.asarray(measured_ms, dtype=np.float64) / 1e3
         if seconds.shape != (len(models),) or len(models) < 3 or not (np.isfinite(seconds) & (seconds > 0)).all():
             raise InputError(f"expected three or more models with one positive latency in ms each; got {len(models)}")
-        fitted = cls._weighed(Lowered.of_operators(models), seconds, level, seed)
+        fitted = cls._weighed(Lowered.of_operators(models), seconds, level, seed, centre)
         residual, spread = fitted._left_out()
         if len(models) <= MOST_REFITTED:  # the weights were chosen on the same models, which matters with a few
             residual, spread = _refitted(fitted, seed)
@@ -73,9 +89,11 @@ class PairPredictor:
         return fitted
 
     @classmethod
-    def _weighed(cls, lowered: Lowered, seconds: FloatArray, level: float, seed: int) -> "PairPredictor":
+    def _weighed(
+        cls, lowered: Lowered, seconds: FloatArray, level: float, seed: int, centre: "PairPredictor | None"
+    ) -> "PairPredictor":
         """With intervals that know of no error yet."""
-        pairs = Pairs.of(lowered, seconds)
+        pairs = Pairs.of(lowered, seconds, centre)
         weights = pairs.few(seed).weigh()
         return cls(pairs, weights, pairs.believe(weights), Intervals.fit([], [], level))
 
@@ -129,25 +147,33 @@ class PairPredictor:
 
 @dataclass(frozen=True)
 class Pairs:
-    """n models with measured `seconds` (n,), the rates t0 (3,) of the prior mean and what it says, `scale` (n,)."""
+    """n models with measured `seconds` (n,), the `rates` (k,) of the prior mean, and what it says, `scale` (n,).
+
+    The prior mean adds up launching, computing, moving, and where there is a `centre`, a predictor of another device,
+    what that says times `pace`.
+    """
 
     lowered: Lowered
     seconds: FloatArray
     units: FloatArray
     rates: FloatArray
+    centre: PairPredictor | None = None
+    pace: float = 1.0
 
     @classmethod
-    def of(cls, lowered: Lowered, seconds: FloatArray) -> "Pairs":
+    def of(cls, lowered: Lowered, seconds: FloatArray, centre: PairPredictor | None = None) -> "Pairs":
         """With rates that outliers do not move."""
-        units, trust = prior.units(lowered, seconds), np.ones(len(seconds))
-        for _ in range(ITERATIONS):
-            pairs = cls(lowered, seconds, units, prior.rates(lowered, seconds, units, trust))
-            off = np.log1p(pairs.target)
+        pace = float(np.median(seconds / centre._posterior(lowered)[0])) if centre else 1.0
+        pairs = cls(lowered, seconds, prior.units(lowered, seconds), np.ones(3 + (centre is not None)), centre, pace)
+        totals, trust = pairs._totals(lowered), np.ones(len(seconds))
+        for _ in range(likelihood.ITERATIONS):
+            rates = prior.rates(totals, seconds, trust)
+            off = np.log(seconds / (totals @ rates))
             spread = max(1.4826 * float(np.median(np.abs(off))), 1e-6)
-            trust = (FREEDOM + 1.0) / (FREEDOM + (off / spread) ** 2)
-        return pairs
+            trust = likelihood.student((off / spread) ** 2)
+        return replace(pairs, rates=rates)
 
-    @property
+    @cached_property
     def scale(self) -> FloatArray:
         """s (n,)."""
         return self.plain(self.lowered)
@@ -160,8 +186,15 @@ class Pairs:
 
     def plain(self, lowered: Lowered) -> FloatArray:
         """Seconds (n,) of models by the prior mean."""
-        seconds: FloatArray = lowered.sums(prior.terms(lowered.distinct, self.units)) @ self.rates
+        seconds: FloatArray = self._totals(lowered) @ self.rates
         return seconds
+
+    def _totals(self, lowered: Lowered) -> FloatArray:
+        """What the rates (k,) are of, (n, k) in seconds."""
+        physics = lowered.sums(prior.terms(lowered.distinct, self.units))
+        if self.centre is None:
+            return physics
+        return np.hstack([physics, self.pace * self.centre._posterior(lowered)[0][:, None]])
 
     def parts(self) -> list[FloatArray]:
         """Parts of the prior covariance of the models' relative seconds, each (n, n)."""
@@ -173,27 +206,15 @@ class Pairs:
         if n <= MOST:
             return self
         rows = np.sort(np.random.default_rng(seed).choice(n, MOST, replace=False))
-        return Pairs(_only(self.lowered, rows), self.seconds[rows], self.units, self.rates)
+        return replace(self, lowered=_only(self.lowered, rows), seconds=self.seconds[rows])
 
     def weigh(self) -> FloatArray:
         """The weights of largest marginal likelihood, given the trust in each pair that goes with them."""
-        parts, target, trust, at = self.parts(), self.target, np.ones(len(self.seconds)), START
-        for _ in range(ITERATIONS):
-            fixed = trust
-
-            def loss(log_weights: FloatArray, fixed: FloatArray = fixed) -> tuple[float, FloatArray]:
-                return negative_log_likelihood(parts, target, np.exp(log_weights), fixed)
-
-            at = minimize(loss, at, jac=True, method="L-BFGS-B", bounds=BOUNDS, options={"maxiter": 60}).x
-            trust = _trust(parts, target, np.exp(at), fixed)
-        return np.asarray(np.exp(at))
+        return likelihood.weigh(self.parts(), self.target)
 
     def believe(self, weights: FloatArray) -> FloatArray:
         """Trust (n,) in each pair under given weights."""
-        parts, target, trust = self.parts(), self.target, np.ones(len(self.seconds))
-        for _ in range(ITERATIONS):
-            trust = _trust(parts, target, weights, trust)
-        return trust
+        return likelihood.believe(self.parts(), self.target, weights)
 
 
 def _refitted(fitted: PairPredictor, seed: int) -> tuple[FloatArray, FloatArray]:
@@ -206,7 +227,8 @@ def _refitted(fitted: PairPredictor, seed: int) -> tuple[FloatArray, FloatArray]
         held, kept = np.flatnonzero(fold == index), np.flatnonzero(fold != index)
         if len(kept) < 2:
             held, kept = np.arange(n), np.arange(n)
-        again = PairPredictor._weighed(_only(known.lowered, kept), known.seconds[kept], fitted.intervals.level, seed)
+        lowered, level = _only(known.lowered, kept), fitted.intervals.level
+        again = PairPredictor._weighed(lowered, known.seconds[kept], level, seed, known.centre)
         mean, spread[held] = again._posterior(_only(known.lowered, held))
         residual[held] = np.log(known.seconds[held] / mean)
     return residual, spread
@@ -214,31 +236,3 @@ def _refitted(fitted: PairPredictor, seed: int) -> tuple[FloatArray, FloatArray]
 
 def _only(lowered: Lowered, rows: NDArray[np.int64]) -> Lowered:
     return Lowered(lowered.distinct, tuple(lowered.parts[i] for i in rows.tolist()))
-
-
-def negative_log_likelihood(
-    parts: Sequence[FloatArray], target: FloatArray, weights: FloatArray, trust: FloatArray
-) -> tuple[float, FloatArray]:
-    """And its gradient with respect to the logarithms of the weights."""
-    factor = linalg.cho_factor(prior.combined(parts, weights) + _noise(weights, trust), lower=True)
-    inverse = linalg.cho_solve(factor, np.eye(len(target)))
-    alpha = inverse @ target
-    value = 0.5 * float(alpha @ target) + np.log(np.diag(factor[0])).sum()
-    slope = np.outer(alpha, alpha) - inverse
-    gradient = [-0.5 * w * float((slope * part).sum()) for part, w in zip(parts, weights, strict=False)]
-    gradient.append(-0.5 * float(weights[-1]) * float((np.diag(slope) / trust).sum()))
-    return float(value), np.asarray(gradient)
-
-
-def _trust(parts: Sequence[FloatArray], target: FloatArray, weights: FloatArray, trust: FloatArray) -> FloatArray:
-    """The expectation step: what the squared noise of each pair (n,) is expected to be decides its trust."""
-    inverse = np.linalg.inv(prior.combined(parts, weights) + _noise(weights, trust))
-    noise = weights[-1] / trust
-    expected = (noise * (inverse @ target)) ** 2 + noise - noise**2 * np.diag(inverse)
-    found: FloatArray = (FREEDOM + 1.0) / (FREEDOM + expected / weights[-1])
-    return found
-
-
-def _noise(weights: FloatArray, trust: FloatArray) -> FloatArray:
-    noise: FloatArray = np.diag(weights[-1] / trust + 1e-9)
-    return noise

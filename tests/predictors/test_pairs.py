@@ -10,8 +10,9 @@ from distilsearch.errors import InputError, TableError
 from distilsearch.lowering import operators
 from distilsearch.operators import Operator, Serving
 from distilsearch.predictors import quality
+from distilsearch.predictors.likelihood import negative_log_likelihood
 from distilsearch.predictors.operator_prior import PARTS
-from distilsearch.predictors.pairs import Counted, PairPredictor, negative_log_likelihood
+from distilsearch.predictors.pairs import Counted, PairPredictor
 from distilsearch.space import SearchSpace
 
 DATA = Path(__file__).parents[3] / "shared" / "data" / "latency" / "hwgpt_s.csv.gz"
@@ -105,6 +106,19 @@ def test_files_that_are_not_ours_are_refused(pairs: Any, tmp_path: Path, old: st
         PairPredictor.load(tmp_path)
     with pytest.raises(TableError, match="there is no predictor"):
         PairPredictor.load(tmp_path / "nowhere")
+
+
+def test_another_device_helps_where_little_was_measured(pairs: Any, tmp_path: Path) -> None:
+    """A device that is 2.5 times as slow, and has its own host time."""
+    models, measured = pairs
+    other = 2.5 * measured + 0.3
+    source = PairPredictor.fit(models[:100], measured[:100])
+    carried = source.calibrate(models[100:112], other[100:112])
+    alone = PairPredictor.fit(models[100:112], other[100:112])
+    a, b = (quality.errors(p.predict(models[140:]).mean_ms, other[140:]).mean for p in (carried, alone))
+    assert a < min(b, 0.03)
+    loaded = PairPredictor.load(carried.save(tmp_path)).predict(models)
+    np.testing.assert_allclose(loaded.upper_ms, carried.predict(models).upper_ms, rtol=1e-9)
 
 
 def test_a_missed_winner_widens_the_intervals(pairs: Any) -> None:
