@@ -13,15 +13,17 @@ from distilsearch.progress import Progress, silent
 from distilsearch.space import SearchSpace
 
 from . import rounds
+from .additions import surprising, tile_edges
 from .alarms import suspects
 from .clock import Clock, Measured, SystemClock
 from .device import Device, open_device
-from .plan import MOST_OPERATORS, Case, Floats, Plan, make_plan, missing
+from .plan import MOST_OPERATORS, Case, Floats, Plan, choose, make_plan, missing
 from .store import table_folder
 from .sweep import LEAST_ROUNDS, Sweep
 from .table import LatencyTable, Roof
 
 MEASURE_ROUNDS = 9
+ADDED_SHARE = 0.1
 MACHINE_LOCK = "machine.lock"
 GUESSED_ROOF = Roof(1e11, 2e10, 1e-5)
 
@@ -42,7 +44,8 @@ def profile(
 
     What the table holds already is not measured again. With `budget_seconds` the most valuable cases come first and
     a later call continues. At most `most_operators` operators a serving are timed, spread over the space;
-    `models` students are timed whole.
+    `models` students are timed whole. Of operators left out, a tenth as many again are timed where neighbours
+    disagree, and at tile edges.
 
     Raises `DeviceError` when the device is not there, `TableError` when the stored table is damaged or newer.
     """
@@ -66,6 +69,8 @@ def profile(
         waiting = _waiting(_read(folder), opened, plan)  # another process may have measured while we waited
         progress(_announced(waiting, opened, _read(folder)), 0, len(waiting.cases))
         sweep.run((*probes.cases, *waiting.cases), until)
+        if waiting.count("operator"):
+            sweep.run(_additions(LatencyTable.read(folder), opened, plan, most_operators), until)
         sweep.run(_suspect(LatencyTable.read(folder), opened, waiting), until)
     return LatencyTable.read(folder)
 
@@ -123,6 +128,19 @@ def _waiting(table: LatencyTable | None, device: Device, plan: Plan) -> Plan:
         if not times.usable or times.rounds >= LEAST_ROUNDS
     }
     return missing(plan, lambda case: (case.kind, case.signature, device.regime(case.serving)) in done)
+
+
+def _additions(table: LatencyTable, device: Device, plan: Plan, most: int) -> list[Case]:
+    """What to time of the operators that were left out, per serving: where neighbours disagree, and tile edges."""
+    added: list[Case] = []
+    for serving in dict.fromkeys(case.serving for case in plan.spare):
+        spare = [c.work for c in plan.spare if c.serving == serving and isinstance(c.work, Operator)]
+        timed = [c.work for c in plan.cases if c.serving == serving and isinstance(c.work, Operator)]
+        count = max(1, round(ADDED_SHARE * most))
+        found = surprising(table, device.regime(serving), spare, count)
+        edges = choose(tile_edges([*timed, *spare], timed), count)
+        added += [Case(operator, serving) for operator in dict.fromkeys([*found, *edges])]
+    return added
 
 
 def _suspect(table: LatencyTable, device: Device, plan: Plan) -> list[Case]:

@@ -9,7 +9,7 @@ between depths is the cost of a layer where it runs.
 import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -71,10 +71,14 @@ class Case:
 
 @dataclass(frozen=True)
 class Plan:
-    """Cases in the order of their value, without duplicates, chosen among `distinct` operators."""
+    """Cases in the order of their value, without duplicates, chosen among `distinct` operators.
+
+    `spare` are the operators that were not chosen.
+    """
 
     cases: tuple[Case, ...]
     distinct: int
+    spare: tuple[Case, ...] = ()
 
     def count(self, kind: str) -> int:
         """How many cases are of a kind."""
@@ -96,6 +100,7 @@ def make_plan(
     spaces = [s for s in subjects if isinstance(s, SearchSpace)]
     named = [s for s in subjects if isinstance(s, Operator)]
     cases: dict[tuple[str, Serving], Case] = {}
+    spare: list[Case] = []
     distinct = 0
     for serving in servings:
         whole = [a for space in spaces for a in whole_models(space, serving, models)]
@@ -105,7 +110,8 @@ def make_plan(
         chosen: list[Work] = [*dict.fromkeys([*named, *first]), *whole, *choose(list(found), most)]
         for case in (Case(work, serving) for work in chosen):
             cases.setdefault((case.signature, serving), case)
-    return Plan(tuple(cases.values()), distinct)
+        spare += [Case(o, serving) for o in found if (o.signature, serving) not in cases]
+    return Plan(tuple(cases.values()), distinct, tuple(spare))
 
 
 def space_operators(space: SearchSpace, serving: Serving) -> list[Operator]:
@@ -191,7 +197,7 @@ def _shares(counts: Mapping[str, int], most: int) -> dict[str, int]:
 
 def farthest_first(members: Sequence[Operator], n: int) -> list[Operator]:
     """`n` operators of one kind, each the farthest in log sizes from those before it; starts at the smallest."""
-    points = _points(members)
+    points = size_points(members)
     order = [int(np.argmin(points.sum(axis=1)))]
     distance = np.full(len(members), np.inf)
     while len(order) < n:
@@ -200,8 +206,8 @@ def farthest_first(members: Sequence[Operator], n: int) -> list[Operator]:
     return [members[i] for i in order]
 
 
-def _points(members: Sequence[Operator]) -> Floats:
-    """Log2 of every size, and an axis for each word (m, k)."""
+def size_points(members: Sequence[Operator]) -> Floats:
+    """Operators of one kind as points: log2 of every size, and an axis for each word (m, k)."""
     sizes = [operator.sizes for operator in members]
     numbers = [k for k, v in sizes[0].items() if not isinstance(v, str)]
     words = sorted({(k, v) for s in sizes for k, v in s.items() if isinstance(v, str)})
@@ -225,4 +231,4 @@ def estimate_seconds(case: Case, roofline: Callable[[Sequence[Operator], Serving
 
 def missing(plan: Plan, done: Callable[[Case], bool]) -> Plan:
     """The part of a plan that is not in a table yet."""
-    return Plan(tuple(case for case in plan.cases if not done(case)), plan.distinct)
+    return replace(plan, cases=tuple(case for case in plan.cases if not done(case)))

@@ -76,7 +76,7 @@ def test_farthest_first_spreads() -> None:
     fixed = {"batch": 1, "sequence": 8, "bias": 1, "activation": "none"}
     members = [Operator("linear", {**fixed, "inputs": i, "outputs": o}) for i, o in sizes]
     chosen = planning.farthest_first(members, 6)
-    points, picked = planning._points(members), planning._points(chosen)
+    points, picked = planning.size_points(members), planning.size_points(chosen)
     nearest = np.linalg.norm(points[:, None] - picked[None], axis=2).min(axis=1).max()
     apart = min(np.linalg.norm(a - b) for a, b in itertools.combinations(picked, 2))
     assert nearest <= apart + 1e-9

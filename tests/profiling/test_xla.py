@@ -121,6 +121,7 @@ def test_profile_predict_and_search(tmp_path: Path) -> None:
 
 def cli(folder: Path, *arguments: str) -> str:
     environment = os.environ | {"DISTILSEARCH_HOME": str(folder / "home"), "HF_HUB_OFFLINE": "1"}
+    environment |= {"USE_TORCH_XLA": "0"}  # accelerate: students are trained by plain torch
     command = [sys.executable, "-m", "distilsearch.cli", *arguments]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=500)
     assert done.returncode == 0, done.stderr
