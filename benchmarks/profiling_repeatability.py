@@ -1,8 +1,8 @@
 """How repeatable a table is, quiet and under load, beside a naive timer run on the same operators.
 
 `python benchmarks/profiling_repeatability.py [--threads 2]` profiles the quickstart's space three times, the third
-time with background processes that compute now and then, and prints the median and 90th percentile of the relative
-differences per operator kind. The naive timer: five warm-up calls, then the median of twenty.
+time with background processes that compute now and then; it prints and keeps the median and 90th percentile of the
+relative differences per operator kind. The naive timer: five warm-up calls, then the median of twenty.
 """
 
 import argparse
@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from common import record
 
 from distilsearch.families import family
 from distilsearch.operators import Operator, Serving
@@ -87,9 +88,12 @@ def main() -> None:
     loaded = collect(serving)
     for load in loads:
         load.terminate()
+    rows = []
     for name, other in (("quiet", again), ("loaded", loaded)):
         figures = {"ours": differences(quiet[0], other[0]), "naive": differences(quiet[1], other[1])}
-        print(json.dumps({"against": name, "seconds": round(other[2], 1), **figures}))
+        rows.append({"against": name, "seconds": round(other[2], 1), **figures})
+        print(json.dumps(rows[-1]))
+    record("profiling_repeatability", rows)
 
 
 if __name__ == "__main__":

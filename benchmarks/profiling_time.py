@@ -1,0 +1,65 @@
+"""How long a table takes: the quickstart's space and one of at least a million architectures, first and second time.
+
+`python benchmarks/profiling_time.py [--device cpu] [--threads 2]` writes benchmarks/results/profiling_time.jsonl.
+"""
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+
+from common import record, table
+from profiling_repeatability import quickstart_space
+
+from distilsearch.families import family
+from distilsearch.operators import Serving
+from distilsearch.profiling import measure, profile
+from distilsearch.space import SearchSpace
+
+
+def large_space() -> SearchSpace:
+    """At least a million valid architectures."""
+    sizes = {"layers": list(range(1, 13)), "width": list(range(64, 769, 8)), "ffn": list(range(128, 4097, 8))}
+    return family("bert").space({**sizes, "heads": [1, 2, 3, 4, 6, 8, 12, 16, 24], "inherit": ["even"]})
+
+
+def timed(name: str, space: SearchSpace, device: str, serving: Serving) -> dict[str, object]:
+    """Profile twice into an empty store; then the ten students of the quickstart's measurement."""
+    with tempfile.TemporaryDirectory() as store:
+        seconds = []
+        for _ in range(2):
+            start = time.perf_counter()
+            found = profile(space, device, serving, Path(store))
+            seconds.append(time.perf_counter() - start)
+        students = space.decode(space.grid(10**6)[:: max(1, int(space.size) // 10)][:10]) if space.size < 10**5 else []
+        start = time.perf_counter()
+        if students:
+            measure(students, device, serving, Path(store))
+        measuring = round(time.perf_counter() - start, 1) if students else None
+    return {
+        "space": name,
+        "device": device,
+        "architectures": int(space.size),
+        "operators timed": len(found.operators),
+        "first s": round(seconds[0], 1),
+        "second s": round(seconds[1], 2),
+        "measure 10 s": measuring,
+        "noise floor": round(found.meta.noise_floor, 4),
+    }
+
+
+def main() -> None:
+    """Print and keep the rows."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, default=2)
+    asked = parser.parse_args()
+    serving = Serving(threads=asked.threads if asked.device == "cpu" else None)
+    rows = [timed("quickstart", quickstart_space(), asked.device, serving)]
+    rows.append(timed("large", large_space(), asked.device, serving))
+    record("profiling_time" if asked.device == "cpu" else f"profiling_time_{asked.device}", rows)
+    print(table(rows))
+
+
+if __name__ == "__main__":
+    main()
