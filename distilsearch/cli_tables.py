@@ -70,6 +70,21 @@ def check(
     print(f"{sound.folder} is sound: {len(sound.operators)} operators, {len(sound.models)} models")
 
 
+@tables.command("test")
+def try_properties(table: TableName = "auto", store: Store = None) -> None:
+    """Try on one table what must hold of any latency predictor: positive, above the roofline, deeper is slower ..."""
+    from .predictors.checks import check_table
+
+    found = check_table(found_table(table, store))
+    for finding in found:
+        s = finding.serving
+        line = f"{'FAILS' if finding.problem else 'holds'}  {s.phase} {s.batch} x {s.sequence} {s.dtype} {s.mode}"
+        print(f"{line}  {finding.name}{': ' * bool(finding.problem)}{finding.problem}")
+    failed = sum(bool(finding.problem) for finding in found)
+    if failed:
+        raise TableError(f"{failed} of {len(found)} properties fail; profile again on a quieter machine, or report it")
+
+
 @tables.command()
 def diff(a: TableName, b: TableName, store: Store = None) -> None:
     """Two tables side by side, kind by kind: how far the second is from the first."""

@@ -87,3 +87,13 @@ def architectures(draw: st.DrawFn, name: str = "bert") -> Architecture:
 def family_names() -> list[str]:
     """The families that the contract suite runs over."""
     return sorted(FAMILIES)
+
+
+def latency_properties() -> dict[str, Any]:
+    """What must hold of any latency predictor, by name: functions of a `distilsearch.predictors.checks.Subject`.
+
+    Each returns what is wrong, or an empty string. Draw the subject's codes and call them from your own tests.
+    """
+    from .predictors.checks import PROPERTIES
+
+    return dict(PROPERTIES)

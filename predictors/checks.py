@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from distilsearch.architecture import Architecture
 from distilsearch.errors import TableError
@@ -222,8 +222,9 @@ def _far(operator: Operator) -> Operator:
     )
 
 
-def _first(wrong: NDArray[np.bool_], s: Subject, what: str) -> str:
+def _first(wrong: ArrayLike, s: Subject, what: str) -> str:
     """Names the first architecture that is wrong."""
+    wrong = np.asarray(wrong, dtype=np.bool_)
     if not wrong.any():
         return ""
     values = dict(s.architectures[int(wrong.argmax())].values)

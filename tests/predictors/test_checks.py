@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
+from distilsearch import cli_tables, testing
 from distilsearch.errors import TableError
 from distilsearch.operators import Serving
 from distilsearch.predictors import checks
@@ -56,3 +58,14 @@ def test_what_is_wrong_is_named(table: LatencyTable, space: SearchSpace, serving
 def test_a_table_without_models_is_refused(table: LatencyTable) -> None:
     with pytest.raises(TableError, match="profile a space first"):
         checks.check_table(LatencyTable(table.operators, (), table.meta, {}))
+
+
+def test_the_same_properties_are_there_for_embedders() -> None:
+    assert testing.latency_properties() == checks.PROPERTIES
+
+
+def test_command_prints_every_property(table: LatencyTable, monkeypatch: Any) -> None:
+    monkeypatch.setattr(cli_tables, "found_table", lambda name, store: table)
+    outcome = CliRunner().invoke(cli_tables.tables, ["test"])
+    assert outcome.exit_code == 0, outcome.output
+    assert outcome.output.count("holds") == len(checks.PROPERTIES)
