@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
+from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 from distilsearch.architecture import Architecture
@@ -157,10 +158,15 @@ def _cpuinfo() -> dict[str, str]:
 
 
 def _compiled(call: Callable[[], Any]) -> Callable[[], Any]:
-    """`torch.compile` of the call, run once so that what it cannot compile shows here."""
+    """`torch.compile` of the call, run once so that what it cannot compile shows here.
+
+    Each call gets code of its own: torch keeps compiled programs per code object, and quietly runs eagerly once
+    one has too many. What is fused is what one operator holds; fusion across operators shows in whole models.
+    """
     import torch
 
-    compiled: Callable[[], Any] = torch.compile(call, dynamic=False)
+    own = FunctionType(call.__code__.replace(co_name="case"), call.__globals__, closure=call.__closure__)
+    compiled: Callable[[], Any] = torch.compile(own, dynamic=False)
     try:
         compiled()
     except (RuntimeError, torch._dynamo.exc.TorchDynamoException) as error:

@@ -31,6 +31,7 @@ DRAWS = 256
 MOST_COMBINATIONS = 8192
 PREPARE_SECONDS = 0.05
 COMPILE_SECONDS = 6.0
+COMPILED_FEWER = 8  # compiled operators take seconds each, and whole models tell what is fused across them
 VISIT_SECONDS = 5e-3
 CALLS_A_VISIT = 6
 EAGER_PENALTY = 2.0
@@ -107,7 +108,8 @@ def make_plan(
         found = {o: None for space in spaces for o in space_operators(space, serving)}
         distinct += len(found) + len(named)
         first = [o for a in whole for o, _ in operators(a, serving)]
-        chosen: list[Work] = [*dict.fromkeys([*named, *first]), *whole, *choose(list(found), most)]
+        allowed = max(1, most // COMPILED_FEWER) if serving.mode == "compile" else most
+        chosen: list[Work] = [*dict.fromkeys([*named, *first]), *whole, *choose(list(found), allowed)]
         for case in (Case(work, serving) for work in chosen):
             cases.setdefault((case.signature, serving), case)
         spare += [Case(o, serving) for o in found if (o.signature, serving) not in cases]

@@ -1,5 +1,6 @@
 """The contract every device passes: found again by its facts, runs every kind of operator, times what it says."""
 
+import functools
 import json
 import subprocess
 import sys
@@ -99,6 +100,22 @@ def test_bfloat16(linear: Callable[..., Operator]) -> None:
     with cpu.session(serving):
         assert cpu.prepare(linear(16, 16), serving).seconds(3) > 0
         assert cpu.prepare(tiny(), serving).seconds(3) > 0
+
+
+def test_every_compiled_case_is_a_program_of_its_own(
+    linear: Callable[..., Operator], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beyond eight programs of one code object torch runs eagerly and says nothing."""
+    import torch
+    from torch._dynamo.utils import counters
+
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))
+    cpu, serving = open_device("cpu"), Serving(sequence=8, threads=1, mode="compile")
+    before = counters["stats"]["unique_graphs"]
+    with cpu.session(serving):
+        prepared = [cpu.prepare(linear(16, 16 + n), serving) for n in range(12)]
+        assert all(p.seconds(2) > 0 for p in prepared)
+    assert counters["stats"]["unique_graphs"] - before == 12
 
 
 def test_the_session_gives_threads_and_random_state_back(linear: Callable[..., Operator]) -> None:
