@@ -21,18 +21,19 @@ from typing import Any
 import numpy as np
 
 from distilsearch.architecture import Architecture
-from distilsearch.errors import InputError, unknown
+from distilsearch.errors import InputError
 from distilsearch.predictors.threads import one_thread
 from distilsearch.space import SearchSpace
 
+from .checks import SCHEMA, check_members, check_state, check_values
 from .diagnostics import diagnose
-from .objectives import Codes, Expensive, Known, Objective, Outcome, check_objectives, hypervolume, nondominated
+from .objectives import Codes, Known, Objective, Outcome, check_objectives, hypervolume, nondominated
 from .pool import design
 from .record import Record, Tell, checked_reference
 from .strategies import Strategy, find_strategy
+from .strategies.ehvi import EHVI
+from .training import Seconds, Training, best_training, checked_lengths, first_longer, tokens
 from .view import Features, View
-
-SCHEMA = 1
 
 
 class Engine:
@@ -75,7 +76,7 @@ class Engine:
         self._counter = 0
         self._grid: Codes | None = None
         self._lock = threading.RLock()
-        self._check_members(self._first)
+        check_members(self.space, self._first)
 
     @property
     def objectives(self) -> tuple[Objective, ...]:
@@ -101,6 +102,33 @@ class Engine:
             self._record.pending.update(dict.fromkeys(found))
             return found
 
+    def ask_training(self, lengths: Sequence[float], seconds: Seconds = tokens) -> Training | None:
+        """What to train next, and for how long: a new student or one to train on; None when nothing is left.
+
+        The architecture is pending until it is told, with its `fidelity`. While nothing is known of longer training,
+        two members of the front are trained on.
+
+        Args:
+            lengths: the lengths of training there may be, rising, in the unit of `fidelity`.
+            seconds: (architecture, from, to) -> how long that takes; every unit of length alike where not given.
+
+        Raises:
+            InputError: lengths do not rise, or there are more than three objectives.
+        """
+        lengths = checked_lengths(lengths)
+        with self._lock:
+            rng = np.random.default_rng([self.seed, self._counter])
+            if not self._record.learnable or self._record.started < self._record.initial:
+                return Training.start(self.ask(1), lengths[0], seconds)
+            view = self._view([])
+            with one_thread():
+                found = first_longer(view, lengths, seconds)
+                found = found or best_training(view, self.strategy.propose(view, 1, rng), lengths, seconds)
+            self._counter += 1
+            if found is not None:
+                self._record.pending[found.architecture] = None
+            return found
+
     def tell(
         self,
         architecture: Architecture,
@@ -119,8 +147,8 @@ class Engine:
         Raises:
             InputError: an unknown objective, a value that is not finite (use `fail`), or no member of the space.
         """
-        self._check_members([architecture])
-        self._check_values(values, noise, fidelity)
+        check_members(self.space, [architecture])
+        check_values(self.objectives, values, noise, fidelity)
         tell = Tell(architecture, {name: float(value) for name, value in values.items()}, noise, fidelity)
         with self._lock:
             self._record.tells.append(tell)
@@ -130,7 +158,7 @@ class Engine:
 
     def fail(self, architecture: Architecture, reason: str, transient: bool = False) -> None:
         """It gave no result: never asked again and its neighbourhood avoided, unless the cause was transient."""
-        self._check_members([architecture])
+        check_members(self.space, [architecture])
         with self._lock:
             self._record.pending.pop(architecture, None)
             if not transient and all(t.architecture != architecture for t in self._record.tells):
@@ -144,7 +172,7 @@ class Engine:
             architectures: members of the space; those already told are left as they are.
             counter: how many asks went before, where the caller counts them.
         """
-        self._check_members(architectures)
+        check_members(self.space, architectures)
         with self._lock:
             told = {t.architecture for t in self._record.tells}
             self._record.pending.update(dict.fromkeys(a for a in architectures if a not in told))
@@ -171,6 +199,23 @@ class Engine:
         with self._lock:
             points = self._record.minimised(self._record.complete())
             return hypervolume(points, self._record.corner(self.objectives)) if len(points) else 0.0
+
+    def expected_improvement(self) -> float:
+        """Of the hypervolume, by the best next trial; infinite before there is enough to learn from.
+
+        Raises:
+            InputError: there are more than three objectives.
+        """
+        with self._lock:
+            if not self._record.learnable or self._record.started < self._record.initial:
+                return math.inf
+            view, rng = self._view([]), np.random.default_rng([self.seed, self._counter, 1])
+        with one_thread():
+            return EHVI().improvement(view, rng)
+
+    def converged(self, share: float = 0.01) -> bool:
+        """Whether the best next trial is expected to add less than a share of the hypervolume."""
+        return self.expected_improvement() < share * self.hypervolume()
 
     @property
     def reference(self) -> dict[str, float]:
@@ -226,7 +271,7 @@ class Engine:
         Raises:
             InputError: the state is of another version, or of other objectives.
         """
-        _check_state(state, objectives)
+        check_state(state, objectives)
         first = state["initial"]
         initial = first if isinstance(first, int) else [Architecture.from_json(a) for a in first]
         kept = strategy or find_strategy(state["strategy"]["name"], state["strategy"]["options"])
@@ -238,7 +283,7 @@ class Engine:
         record.pending = {Architecture.from_json(a): None for a in state["pending"]}
         record.failed = {Architecture.from_json(f["architecture"]): f["reason"] for f in state["failed"]}
         record.frozen = state["reference"]["frozen"] and dict(state["reference"]["frozen"])
-        engine._check_members([*(t.architecture for t in record.tells), *record.pending, *record.failed])
+        check_members(space, [*(t.architecture for t in record.tells), *record.pending, *record.failed])
         return engine
 
     # Inside
@@ -269,36 +314,3 @@ class Engine:
         if self._grid is None:
             self._grid = self.space.grid(limit)
         return self._grid
-
-    def _check_members(self, architectures: Sequence[Architecture]) -> None:
-        codes = self.space.encode(architectures)
-        for architecture, row, good in zip(architectures, codes, self.space.valid(codes), strict=True):
-            if not good or self.space.decode(row[None])[0] != architecture:
-                raise InputError(
-                    f"{dict(architecture.values)} is no canonical member of this space: it breaks a constraint or"
-                    " sets a gene that does not matter; take architectures from ask, or space.decode(space.canonical())"
-                )
-
-    def _check_values(self, values: Mapping[str, float], noise: float | None, fidelity: float | None) -> None:
-        names = [o.name for o in self.objectives]
-        for name, value in values.items():
-            if name not in names:
-                raise unknown("objective", name, names)
-            if not math.isfinite(value):
-                raise InputError(f"expected a finite {name}; got {value}; tell a failed trial with fail()")
-        learnt = [o.name for o in self.objectives if isinstance(o, Expensive)]
-        if not set(learnt) & set(values):
-            raise InputError(f"a result must hold one of {learnt} at least; got {sorted(values)}")
-        if noise is not None and not (math.isfinite(noise) and noise >= 0):
-            raise InputError(f"noise is a standard deviation, not negative; got {noise}")
-        if fidelity is not None and not (math.isfinite(fidelity) and fidelity > 0):
-            raise InputError(f"fidelity is a positive amount of training; got {fidelity}")
-
-
-def _check_state(state: Mapping[str, Any], objectives: Sequence[Objective]) -> None:
-    if state.get("schema") != SCHEMA:
-        got = state.get("schema")
-        raise InputError(f"expected an engine state of schema {SCHEMA}; got {got!r}; use the version that wrote it")
-    now = [[o.name, type(o).__name__, o.goal] for o in objectives]
-    if [list(o) for o in state["objectives"]] != now:
-        raise InputError(f"the state is of objectives {state['objectives']}; got {now}")

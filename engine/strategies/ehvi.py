@@ -20,6 +20,7 @@ from ..acquisition import Boxes, log_ehvi
 from ..beliefs import CHUNK, Beliefs, Draws
 from ..objectives import Codes, Floats, nondominated
 from ..pool import candidates, distinct, fingerprints, refined
+from ..training import check_few
 from ..view import View
 from .several import choose_several
 
@@ -55,6 +56,18 @@ class EHVI:
         short = shortlist(pool, screen(beliefs, torch.float32)(pool), max(SHORT, 4 * n))
         short = refined(view, short, screen(beliefs, torch.float64), rng)
         return self._choose(beliefs, short, n, rng)
+
+    def improvement(self, view: View, rng: np.random.Generator) -> float:
+        """Expected improvement of the hypervolume by the best free candidate, in told units; 0 where none is free."""
+        check_few(view)
+        beliefs = Beliefs.of(view)
+        pool = candidates(view, parents(beliefs), rng)
+        if not len(pool):
+            return 0.0
+        short = shortlist(pool, screen(beliefs, torch.float32)(pool), LATER)
+        short = refined(view, short, screen(beliefs, torch.float64), rng)
+        score = over_draws(beliefs.draws(max(self.draws, 8), rng), short) + beliefs.log_success(short).numpy()
+        return math.exp(float(score.max()))
 
     def _choose(self, beliefs: Beliefs, short: Codes, n: int, rng: np.random.Generator) -> Codes:
         chosen: list[Codes] = []

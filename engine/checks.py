@@ -1,0 +1,53 @@
+"""What an engine refuses to be told, and what to do instead."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from distilsearch.architecture import Architecture
+from distilsearch.errors import InputError, unknown
+from distilsearch.space import SearchSpace
+
+from .objectives import Expensive, Objective
+
+SCHEMA = 1
+
+
+def check_members(space: SearchSpace, architectures: Sequence[Architecture]) -> None:
+    """An `InputError` where one is no canonical member of the space."""
+    codes = space.encode(architectures)
+    for architecture, row, good in zip(architectures, codes, space.valid(codes), strict=True):
+        if not good or space.decode(row[None])[0] != architecture:
+            raise InputError(
+                f"{dict(architecture.values)} is no canonical member of this space: it breaks a constraint or"
+                " sets a gene that does not matter; take architectures from ask, or space.decode(space.canonical())"
+            )
+
+
+def check_values(
+    objectives: Sequence[Objective], values: Mapping[str, float], noise: float | None, fidelity: float | None
+) -> None:
+    """An `InputError` where a result names no objective, holds none to learn, or is not finite."""
+    names = [o.name for o in objectives]
+    for name, value in values.items():
+        if name not in names:
+            raise unknown("objective", name, names)
+        if not math.isfinite(value):
+            raise InputError(f"expected a finite {name}; got {value}; tell a failed trial with fail()")
+    learnt = [o.name for o in objectives if isinstance(o, Expensive)]
+    if not set(learnt) & set(values):
+        raise InputError(f"a result must hold one of {learnt} at least; got {sorted(values)}")
+    if noise is not None and not (math.isfinite(noise) and noise >= 0):
+        raise InputError(f"noise is a standard deviation, not negative; got {noise}")
+    if fidelity is not None and not (math.isfinite(fidelity) and fidelity > 0):
+        raise InputError(f"fidelity is a positive amount of training; got {fidelity}")
+
+
+def check_state(state: Mapping[str, Any], objectives: Sequence[Objective]) -> None:
+    """An `InputError` where a state is of another version or of other objectives."""
+    if state.get("schema") != SCHEMA:
+        got = state.get("schema")
+        raise InputError(f"expected an engine state of schema {SCHEMA}; got {got!r}; use the version that wrote it")
+    now = [[o.name, type(o).__name__, o.goal] for o in objectives]
+    if [list(o) for o in state["objectives"]] != now:
+        raise InputError(f"the state is of objectives {state['objectives']}; got {now}")

@@ -1,0 +1,139 @@
+"""Whether to train on: a new student from the start, or one that was trained before, whichever gains more a second.
+
+What is told stands at the training each student had. Training on, like a new student, may push that front outwards; the
+surrogate, which knows the length of training as a feature, says by how much. The logarithm of the length is what it
+sees, so that ever longer training gains ever less.
+
+    gain of x at length f a second  =  EHVI(x at f, over the front as told) / seconds(x, f0, f)
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import numpy as np
+
+from distilsearch.architecture import Architecture
+from distilsearch.errors import InputError
+
+from .acquisition import Boxes, log_ehvi
+from .beliefs import Beliefs
+from .objectives import Codes, Floats, hypervolume
+from .view import View
+
+Seconds = Callable[[Architecture, float, float], float]
+
+
+@dataclass(frozen=True)
+class Training:
+    """Train `architecture` to length `fidelity`, on from length `since` (0: from the start).
+
+    `gain` is the expected hypervolume improvement, `seconds` what it takes.
+    """
+
+    architecture: Architecture
+    fidelity: float
+    since: float
+    gain: float
+    seconds: float
+
+    @classmethod
+    def start(cls, asked: Sequence[Architecture], length: float, seconds: "Seconds") -> "Training | None":
+        """A new student, of which nothing is foreseen."""
+        return cls(asked[0], length, 0.0, math.nan, seconds(asked[0], 0.0, length)) if asked else None
+
+
+def tokens(architecture: Architecture, since: float, fidelity: float) -> float:
+    """The default of `seconds`: every unit of length takes equally long."""
+    return fidelity - since
+
+
+def checked_lengths(lengths: Sequence[float]) -> tuple[float, ...]:
+    """Lengths of training, rising; an `InputError` where they are not."""
+    rising = all(a < b for a, b in pairwise(lengths))
+    if len(lengths) < 1 or not rising or not lengths[0] > 0 or not math.isfinite(lengths[-1]):
+        raise InputError(f"lengths of training must be positive and rise; got {list(lengths)}")
+    return tuple(map(float, lengths))
+
+
+def best_training(view: View, fresh: Codes, lengths: Sequence[float], seconds: Seconds) -> Training | None:
+    """The training with the largest gain a second; None where there is neither a new student nor one to train on.
+
+    Args:
+        view: it must hold told values of every expensive objective, and no more than three objectives.
+        fresh: a new student's codes (1, d), or none (0, d).
+        lengths: the lengths a student may be trained to, rising.
+        seconds: what a training takes.
+    """
+    beliefs = Beliefs.of(view)
+    boxes = Boxes.of(told_points(view), check_few(view))
+    found = []
+    for row, start, length in [*((row, 0.0, lengths[0]) for row in fresh), *_longer(view, lengths)]:
+        (architecture,) = view.space.decode(row[None])
+        at = replace(beliefs, target=math.log(length) if beliefs.target is not None else None)
+        gain = math.exp(float(log_ehvi(at.belief(row[None]), boxes)[0]))
+        found.append(Training(architecture, length, start, gain, seconds(architecture, start, length)))
+    return max(found, key=lambda t: (t.gain / t.seconds, -t.since, t.architecture.key), default=None)
+
+
+def first_longer(view: View, lengths: Sequence[float], seconds: Seconds) -> Training | None:
+    """Of the front, the student that adds most to it, to be trained on; None once two were, or none can be."""
+    lengthened = int((trained(view) > lengths[0] * (1 + 1e-9)).sum()) + len(_both(view))
+    options = [option for option in _longer(view, lengths) if option[1] <= lengths[0]]
+    if lengthened >= 2 or not options:
+        return None
+    points = told_points(view)
+    whole = hypervolume(points, check_few(view))
+    index = {row.tobytes(): u for u, row in enumerate(view.codes)}
+    lost = [whole - hypervolume(np.delete(points, index[row.tobytes()], 0), view.reference) for row, _, _ in options]
+    row, start, length = options[int(np.argmax(lost))]
+    (architecture,) = view.space.decode(row[None])
+    return Training(architecture, length, start, math.nan, seconds(architecture, start, length))
+
+
+def trained(view: View) -> Floats:
+    """How long each told architecture (u,) has been trained; infinite where that was not told."""
+    result = np.full(len(view.codes), -math.inf)
+    np.maximum.at(result, view.row, np.nan_to_num(view.fidelity, nan=math.inf))
+    return result
+
+
+def _longer(view: View, lengths: Sequence[float]) -> list[tuple[Codes, float, float]]:
+    """Told architectures, not in training now, with the next length of each."""
+    busy = {row.tobytes() for row in view.pending}
+    return [
+        (row, float(since), length)
+        for row, since in zip(view.codes, trained(view), strict=True)
+        if row.tobytes() not in busy and (length := following(lengths, float(since))) is not None
+    ]
+
+
+def _both(view: View) -> list[Codes]:
+    """Told architectures that are in training again."""
+    busy = {row.tobytes() for row in view.pending}
+    return [row for row in view.codes if row.tobytes() in busy]
+
+
+def following(lengths: Sequence[float], since: float) -> float | None:
+    """The next length after `since`."""
+    return next((f for f in lengths if f > since * (1 + 1e-9)), None)
+
+
+def check_few(view: View) -> Floats:
+    """The reference (M,), M at most 3; an `InputError` says that more cannot be weighed."""
+    if len(view.objectives) > 3:
+        raise InputError(f"an expected improvement needs at most three objectives; got {len(view.objectives)}")
+    return view.reference
+
+
+def told_points(view: View) -> Floats:
+    """Objectives (m, M) as told, each architecture at its longest training, replicates averaged."""
+    rows = []
+    for u in range(len(view.codes)):
+        own = np.flatnonzero(view.row == u)
+        rank = np.nan_to_num(view.fidelity[own], nan=-1.0)
+        values = view.values[own[rank == rank.max()]]
+        if not np.isnan(values).all(axis=0).any():
+            rows.append([*view.told_costs[u], *np.nanmean(values, axis=0)])
+    return np.array(rows, dtype=np.float64).reshape(len(rows), len(view.reference))
