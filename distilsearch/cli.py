@@ -93,12 +93,15 @@ def profile(
 ) -> None:
     """Build or extend the latency table of a device; needs no teacher and no text."""
     from . import profiling
+    from .profiling.check import nearest_sibling
 
     pairs = itertools.product(batch or [1], sequence or [128])
     servings = [Serving(batch=b, sequence=s, dtype=dtype, threads=threads, mode=mode) for b, s in pairs]
     spaces = [_space(path) for path in space] if space else [_space(None)]
     opened = profiling.open_device(device)
     print(f"profiling the device {opened.name}")
+    if profiling.find_table(opened, store) is None and nearest_sibling(opened, store):
+        print("this device has a table of another stack; `distilsearch tables check` may take most of it over")
     with shown_progress() as progress:
         table = profiling.profile(spaces, opened, servings, store, budget, progress)
     print_table(table)
