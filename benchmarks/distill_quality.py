@@ -1,18 +1,21 @@
 """Flash distillation of the quickstart teacher: seconds, held-out loss, STS-B and speed of a few students.
 
     python benchmarks/distill_quality.py --pairs stsb-en-test.csv [--tokens 160000] [--students 2x384x12x768,...]
+        [--recipes default,relation]
 
 Speed is the teacher's time over the student's, batch 1 x 128 tokens in float32, least of interleaved rounds.
 """
 
 import argparse
 import time
+from pathlib import Path
 from typing import Any
 
 import torch
+from common import record, table
 
 from distilsearch.architecture import Architecture
-from distilsearch.distill.data import load_text
+from distilsearch.distill.data import Text, load_text
 from distilsearch.distill.evaluate.embedding import model_spearman
 from distilsearch.distill.recipes import default_recipe, recipe
 from distilsearch.distill.teacher import Teacher, load_teacher
@@ -21,26 +24,41 @@ from distilsearch.families import family
 
 
 def main() -> None:
-    """Distil and print one row a student."""
+    """Distil, print a row a student and record them all."""
     options = _options()
     torch.set_num_threads(options.threads)
     teacher = load_teacher(options.teacher)
     text = load_text(options.text, teacher)
-    chosen = recipe(options.recipe) if options.recipe else default_recipe(teacher.kind)
     own = family(teacher.facts.family).architecture(teacher.facts)
     quality = model_spearman(teacher.model(), own, teacher.tokenizer, options.pairs)
-    print(f"teacher {teacher.name}: STS-B {quality:.4f}; recipe {chosen.name}, {options.tokens} tokens")
-    print("| student | parameters | loss | STS-B | of teacher | speed | seconds |\n|" + " --- |" * 7)
-    for name in options.students.split(","):
-        architecture = _architecture(teacher, name)
-        student = distill_student(teacher, architecture, text, chosen, options.tokens, precision=options.precision)
-        score = model_spearman(student.model, architecture, teacher.tokenizer, options.pairs)
-        speed = _speed(teacher.model(), student.model)
-        row = [name, f"{student.parameters / 1e6:.1f}M", f"{student.loss:.4f}", f"{score:.4f}"]
-        print(
-            "| " + " | ".join([*row, f"{score / quality:.3f}", f"{speed:.2f}x", f"{student.seconds:.1f}"]) + " |",
-            flush=True,
-        )
+    print(f"teacher {teacher.name}: STS-B {quality:.4f}; {options.tokens} tokens", flush=True)
+    rows = []
+    for named in options.recipes.split(","):
+        for name in options.students.split(","):
+            rows.append(_row(teacher, text, name, named, quality, options))
+            print(table(rows[-1:]).splitlines()[-1], flush=True)
+    print(table(rows))
+    record("distill_quality", rows)
+
+
+def _row(teacher: Teacher, text: Text, name: str, named: str, quality: float, options: Any) -> dict[str, Any]:
+    chosen = default_recipe(teacher.kind) if named == "default" else recipe(named)
+    architecture = _architecture(teacher, name)
+    student = distill_student(
+        teacher, architecture, text, chosen, options.tokens, precision=options.precision, folder=options.folder
+    )
+    score = model_spearman(student.model, architecture, teacher.tokenizer, options.pairs)
+    return {
+        "student": name,
+        "recipe": chosen.name,
+        "tokens": student.tokens,
+        "parameters_m": round(student.parameters / 1e6, 1),
+        "loss": round(student.loss, 4),
+        "sts_b": round(score, 4),
+        "of_teacher": round(score / quality, 3),
+        "speed": round(_speed(teacher.model(), student.model), 2),
+        "seconds": round(student.seconds, 1),
+    }
 
 
 def _options() -> argparse.Namespace:
@@ -48,7 +66,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--pairs", required=True)
     parser.add_argument("--teacher", default="quickstart")
     parser.add_argument("--text", nargs="+", default=["python-docs"])
-    parser.add_argument("--recipe", default="")
+    parser.add_argument("--recipes", default="default")
+    parser.add_argument("--folder", type=Path, default=None, help="keeps a checkpoint, to go on after an interruption")
     parser.add_argument("--tokens", type=int, default=160_000)
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--threads", type=int, default=2)
