@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from distilsearch.cli import app, tables
+from distilsearch.cli import app
+from distilsearch.cli_tables import tables
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -26,11 +27,14 @@ def test_the_run_file_is_one(tmp_path) -> None:
 
 def test_every_command_named_is_there_and_every_command_is_named() -> None:
     rows = re.findall(r"^\| `(\w+)", README, re.MULTILINE)
-    commands = {c.name or c.callback.__name__ for c in app.registered_commands}
-    assert set(rows) == commands | {"tables"}
+    assert set(rows) == _names(app) | {"tables"}
     named = re.search(r"`tables ([^`]*)`", README)
     assert named is not None
-    assert set(named[1].replace("\\", "").split("|")) == {c.name for c in tables.registered_commands}
+    assert set(named[1].replace("\\", "").split("|")) == _names(tables)
+
+
+def _names(group) -> set[str]:
+    return {c.name or c.callback.__name__ for c in group.registered_commands}
 
 
 @pytest.mark.parametrize("path", re.findall(r"\]\(((?!http)[^)]+)\)", README))
