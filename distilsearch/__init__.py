@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from .families import family as family
     from .operators import Operator as Operator
     from .operators import Serving as Serving
+    from .predictors.compiled import Prediction as Prediction
     from .predictors.latency import LatencyPredictor as LatencyPredictor
-    from .predictors.latency import Prediction as Prediction
     from .profiling.collect import measure as measure
     from .profiling.collect import profile as profile
     from .profiling.table import LatencyTable as LatencyTable
@@ -54,7 +54,7 @@ _HOMES = {
     "Operator": "operators",
     "Outcome": "engine.objectives",
     "Parameter": "space",
-    "Prediction": "predictors.latency",
+    "Prediction": "predictors.compiled",
     "profile": "profiling.collect",
     "Recipe": "distill.recipes",
     "Result": "engine.result",

@@ -8,7 +8,7 @@ The intervals are the only part that changes in place: `observe` widens or narro
 and whatever was compiled before sees it. `fit`, `calibrate` and `load` return new predictors.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,9 +20,10 @@ from distilsearch.errors import InputError
 from distilsearch.lowering import operators, tabulate
 from distilsearch.operators import Operator, Serving
 from distilsearch.profiling.table import LatencyTable, ModelRow
-from distilsearch.space import Codes, SearchSpace
+from distilsearch.space import SearchSpace
 
 from . import composition, source
+from .compiled import MS, CompiledLatency, Prediction, scale_of
 from .composition import COLUMNS, Composition
 from .features import Setting
 from .intervals import Intervals
@@ -32,55 +33,9 @@ from .utilisation import TIERS, OperatorModel
 FloatArray = NDArray[np.float64]
 Key = tuple[Setting, str]  # a composition's: setting and phase
 
-MS = 1e3
 WITHIN = 0.05  # log spread of whole models of measured operators, before any was measured
 LEAST_WITHIN, MOST_WITHIN = 0.01, 0.1
-CHUNK = 1 << 15  # rows at a time: what is gathered stays in the cache
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """Predicted latency of n architectures: mean, bounds and standard deviation (n,) in ms, and the tier (n,) of each.
-
-    The tier of an architecture is the worst of its operators': exact, interpolated, extrapolated or analytic.
-    """
-
-    mean_ms: FloatArray
-    lower_ms: FloatArray
-    upper_ms: FloatArray
-    spread_ms: FloatArray
-    tier: NDArray[np.str_]
-
-
-@dataclass(frozen=True)
-class CompiledLatency:
-    """Latency over one space and serving, vectorised: codes (n, d) to ms (n,), equal to `LatencyPredictor.predict`."""
-
-    table: Callable[[Codes], FloatArray]
-    composition: Composition
-    launch: float
-    intervals: Intervals
-    within: float
-
-    def __call__(self, codes: Codes) -> FloatArray:
-        """Mean latency (n,) in ms."""
-        return self._each(codes, lambda mean, scale: mean)
-
-    def spread(self, codes: Codes) -> FloatArray:
-        """Standard deviation (n,) in ms."""
-        return self._each(codes, lambda mean, scale: mean * self.intervals.deviation(scale))
-
-    def upper(self, codes: Codes) -> FloatArray:
-        """Upper bound (n,) of the interval in ms: what a limit is held against."""
-        return self._each(codes, lambda mean, scale: mean * self.intervals.factor(scale))
-
-    def _each(self, codes: Codes, figure: Callable[[FloatArray, FloatArray], FloatArray]) -> FloatArray:
-        out = np.empty(len(codes))
-        for start in range(0, len(codes), CHUNK):
-            totals = self.table(codes[start : start + CHUNK])
-            mean, spread = self.composition.finish(totals, self.launch)
-            out[start : start + CHUNK] = figure(mean * MS, _scale(spread, self.within))
-        return out
+APART = 0.1  # log spread that a phase adds in which no whole model was measured
 
 
 class LatencyPredictor:
@@ -134,8 +89,8 @@ class LatencyPredictor:
     def compile(self, space: SearchSpace, serving: Serving) -> CompiledLatency:
         """The same latency as a function of codes, a million and more a second; `TableError` as in `predict`."""
         table = tabulate(space, serving, lambda distinct: self._figures(distinct, serving))
-        composed, launch = self._composition(serving), self._launch(serving)
-        return CompiledLatency(table, composed, launch, self.intervals, self.within)
+        composed, apart = self._composition(serving)
+        return CompiledLatency(table, composed, self._launch(serving), self.intervals, self.within, apart)
 
     def calibrate(
         self, architectures: Sequence[Architecture], serving: Serving, measured_ms: ArrayLike
@@ -182,8 +137,15 @@ class LatencyPredictor:
         known = not self.model.samples or setting in self.model.settings
         return known and not self.model.missing([o for o, _ in operators(row.architecture, row.serving)], setting)
 
-    def _composition(self, serving: Serving) -> Composition:
-        return self.compositions.get((self.setting(serving), serving.phase), Composition.prior())
+    def _composition(self, serving: Serving) -> tuple[Composition, float]:
+        """The composition of a serving, and the log spread that taking another phase's or regime's adds."""
+        setting = self.setting(serving)
+        if (setting, serving.phase) in self.compositions:
+            return self.compositions[setting, serving.phase], 0.0
+        for known, phase in sorted(self.compositions, key=lambda key: (key[0] != setting, str(key))):
+            if known.mode == setting.mode:
+                return self.compositions[known, phase], APART
+        return Composition.prior(), 0.0  # the intervals start as wide as the prior is wrong
 
     def _launch(self, serving: Serving) -> float:
         return self.model.ceilings.of(self.setting(serving))[2]
@@ -193,13 +155,14 @@ class LatencyPredictor:
         setting = self.setting(serving)
         estimates = self.model.estimate(distinct, setting)
         columns = composition.columns(distinct, estimates.seconds, self.model.ceilings, setting)
-        return self._composition(serving).per_operator(columns, estimates.least, estimates.spread)
+        return self._composition(serving)[0].per_operator(columns, estimates.least, estimates.spread)
 
     def _finished(self, lowered: Lowered, serving: Serving) -> tuple[FloatArray, FloatArray]:
         """Mean (n,) in ms and interval scale (n,)."""
         totals = lowered.sums(self._figures(lowered.distinct, serving))
-        mean, spread = self._composition(serving).finish(totals, self._launch(serving))
-        return mean * MS, _scale(spread, self.within)
+        composed, apart = self._composition(serving)
+        mean, spread = composed.finish(totals, self._launch(serving))
+        return mean * MS, scale_of(np.hypot(spread, apart), self.within)
 
     def _fitted(
         self, architectures: Sequence[Architecture], servings: Sequence[Serving], seconds: FloatArray
@@ -218,7 +181,7 @@ class LatencyPredictor:
         # the median absolute deviation, so that models of badly predicted operators do not set it
         typical = 1.4826 * float(np.median(np.abs(pooled))) if len(pooled) > 2 else WITHIN
         within = min(max(typical, self.machine.noise_floor, LEAST_WITHIN), MOST_WITHIN)
-        scales = _scale(np.concatenate(spreads), within)
+        scales = scale_of(np.concatenate(spreads), within)
         floor = max(self.machine.noise_floor, 1e-3)
         intervals = Intervals.fit(pooled, scales, self.intervals.level, floor=floor)
         return LatencyPredictor(self.model, fitted, intervals, self.machine, within)
@@ -245,12 +208,6 @@ class _Sums:
     columns: FloatArray
     least: FloatArray
     spread: FloatArray
-
-
-def _scale(spread: FloatArray, within: float) -> FloatArray:
-    """Interval scale (n,) >= 1: what operators add to the spread that models of measured ones have anyway."""
-    scale: FloatArray = np.hypot(1.0, spread / within)
-    return scale
 
 
 def _positive(values: ArrayLike, n: int) -> FloatArray:

@@ -14,6 +14,7 @@ from distilsearch.space import SearchSpace
 
 ROOF = Roof(peak_flops=1e11, bandwidth=2e10, launch_floor_seconds=2e-6)
 SLOWNESS = {"linear": 1.6, "attention": 2.5, "norm": 1.4, "embedding": 1.8, "pooling": 3.0, "head": 1.5}
+SLOWNESS |= {"gate": 1.3, "rotary": 2.0}
 
 
 def measured(seconds: float) -> Measured:

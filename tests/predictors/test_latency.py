@@ -279,3 +279,42 @@ def test_mlm_students_need_their_head_measured(toy: Any, serving: Serving, table
         LatencyPredictor.fit(table).compile(mlm, serving)
     fitted = LatencyPredictor.fit(toy.table(mlm, models=3))
     assert (fitted.compile(mlm, serving)(draw(mlm, 0)) > 0).all()
+
+
+@pytest.fixture(scope="module")
+def decoder() -> SearchSpace:
+    choices = {"layers": [1, 2, 4], "width": [128, 256], "heads": [4], "kv_heads": [2, 4], "ffn": [256, 512]}
+    return family("llama").space(choices)
+
+
+@pytest.mark.parametrize(("phase", "lengths"), [("prefill", (32, 128)), ("decode", (64, 512))])
+def test_prefill_and_decode_at_lengths_and_batches_in_between(
+    toy: Any, decoder: SearchSpace, phase: str, lengths: tuple[int, int]
+) -> None:
+    ends = [Serving(b, n, phase=phase, threads=2) for n in lengths for b in (1, 4)]
+    tables = [toy.table(decoder, models=4, serving=serving) for serving in ends]
+    rows = [sum((getattr(t, name) for t in tables), ()) for name in ("operators", "models")]
+    fitted = LatencyPredictor.fit(LatencyTable(rows[0], rows[1], tables[0].meta, {}))
+    middle = Serving(2, 2 * lengths[0], phase=phase, threads=2)
+    architectures = decoder.decode(draw(decoder, 0, 30))
+    truth = [1e3 * toy.model_seconds(a, middle) for a in architectures]
+    p = fitted.predict(architectures, middle)
+    assert set(p.tier) == {"interpolated"}
+    assert quality.errors(p.mean_ms, truth).median < 0.15
+    compiled = fitted.compile(decoder, middle)
+    np.testing.assert_allclose(compiled.upper(draw(decoder, 0, 30)), p.upper_ms, rtol=1e-6)
+
+
+def test_a_phase_without_measured_models_borrows_a_composition_and_is_less_certain(
+    toy: Any, decoder: SearchSpace
+) -> None:
+    servings = [Serving(1, 64, phase=phase, threads=2) for phase in ("prefill", "decode")]
+    whole, bare = (toy.table(decoder, models=n, serving=s) for n, s in zip((8, 0), servings, strict=True))
+    fitted = LatencyPredictor.fit(LatencyTable(whole.operators + bare.operators, whole.models, whole.meta, {}))
+    architectures = decoder.decode(draw(decoder, 1, 20))
+    known, borrowed = (fitted.predict(architectures, s) for s in servings)
+    truth = [1e3 * toy.model_seconds(a, servings[1]) for a in architectures]
+    assert quality.errors(borrowed.mean_ms, truth).median < 0.2
+    assert (borrowed.upper_ms / borrowed.mean_ms > known.upper_ms / known.mean_ms).all()
+    codes = draw(decoder, 1, 20)
+    np.testing.assert_allclose(fitted.compile(decoder, servings[1]).upper(codes), borrowed.upper_ms, rtol=1e-6)
