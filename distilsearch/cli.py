@@ -28,6 +28,13 @@ app = typer.Typer(
 )
 app.add_typer(tables, name="tables")
 
+TIER_WORDS = {
+    "exact": "all measured",
+    "interpolated": "partly interpolated between measured ones",
+    "extrapolated": "partly beyond what was measured (profile this serving for a narrower interval)",
+    "analytic": "partly known by the roofline alone (profile this serving for a narrower interval)",
+}
+
 Device = Annotated[str, typer.Option(help="xla, cuda, cpu, or auto for the first of them that is there")]
 Store = Annotated[Path | None, typer.Option(help="Folder of tables; default: the one shared by all runs")]
 Batch = Annotated[int, typer.Option(help="Sequences served at once")]
@@ -71,9 +78,10 @@ def quickstart(
 def search(run_file: RunFile, folder: Folder = None) -> None:
     """Search as RUN_FILE says; called again, it continues."""
     from .engine.config import Run
+
+    run = Run.read(run_file)  # before the heavy imports: a mistake in the file is told at once
     from .engine.run import search as run_search
 
-    run = Run.read(run_file)
     with shown_progress() as progress:
         result = run_search(run, folder, progress)
     _show(result)
@@ -130,7 +138,10 @@ def predict(
         raise TableError(f"there is no latency table of {device!r} yet; make one with `distilsearch profile`")
     serving = Serving(batch=batch, sequence=sequence, dtype=dtype, threads=threads)
     p = LatencyPredictor.fit(table).predict([architecture], serving)
-    print(f"{p.mean_ms[0]:.3f} ms, 90 % interval {p.lower_ms[0]:.3f} to {p.upper_ms[0]:.3f} ms ({p.tier[0]})")
+    print(", ".join(f"{gene}={value}" for gene, value in architecture.values.items()))
+    interval = f"90 % interval {p.lower_ms[0]:.3f} to {p.upper_ms[0]:.3f} ms"
+    print(f"{p.mean_ms[0]:.3f} ms, {interval}; batch {batch}, {sequence} tokens")
+    print(f"its operators are {TIER_WORDS[str(p.tier[0])]}")
     print(f"{parameter_count(architecture):,} parameters, key {architecture.key}")
 
 
@@ -285,6 +296,9 @@ def _show(result: "Result") -> None:
     from .engine.report import final_table
 
     Console().print(final_table(result.data))
+    failed = sum(trial["state"] == "failed" for trial in result.data["trials"])
+    for warning in [*([f"{failed} trials failed; the report says why"] if failed else []), *result.data["warnings"]]:
+        print(f"warning: {warning}", file=sys.stderr)
     print(result.folder / "report.html")
 
 

@@ -14,7 +14,17 @@ LINE_SECONDS = 15.0  # between two lines of one kind of work, where there is no 
 
 @contextmanager
 def shown_progress() -> Iterator["Progress"]:
-    """A bar for each kind of work, on a terminal; a line now and then elsewhere."""
+    """A bar for each kind of work, on a terminal; a line now and then elsewhere. An interruption says how to go on."""
+    try:
+        with _shown() as progress:
+            yield progress
+    except KeyboardInterrupt:
+        print("interrupted; the same command continues", file=sys.stderr)
+        raise
+
+
+@contextmanager
+def _shown() -> Iterator["Progress"]:
     if not sys.stderr.isatty():
         yield _lines()
         return

@@ -43,9 +43,16 @@ class TableError(DistilSearchError):
 
 
 class TrialError(DistilSearchError):
-    """One trial failed; the message carries the cause."""
+    """One trial failed; the message carries the cause.
+
+    `transient` causes lie outside the student (a killed process, a broken installation): it may be tried again.
+    """
 
     exit_code = 4
+
+    def __init__(self, message: str, transient: bool = False) -> None:
+        super().__init__(message)
+        self.transient = transient
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> InputError:

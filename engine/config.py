@@ -11,10 +11,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from distilsearch.architecture import Value
 from distilsearch.errors import InputError, RunError, unknown
+from distilsearch.families import family as known_family
 from distilsearch.operators import Serving
 
 GROWING = ("trials",)  # what a later call may raise without becoming another run
@@ -31,6 +32,11 @@ class SpaceSection(BaseModel):
 
     model_config = ConfigDict(extra="allow", frozen=True)
     family: str = "bert"
+
+    @model_validator(mode="after")
+    def _possible(self) -> "SpaceSection":
+        known_family(self.family).space(self.genes)  # an unknown gene or an empty space is an error of the file
+        return self
 
     @property
     def genes(self) -> dict[str, tuple[Value, ...]]:

@@ -107,7 +107,8 @@ class Worker:
                 if not selector.select(self._patience):
                     self.close()
                     raise TrialError(
-                        f"the child said nothing for {self._patience:.0f} s and was stopped; see {self._log}"
+                        f"the child said nothing for {self._patience:.0f} s and was stopped; see {self._log}",
+                        transient=True,
                     )
                 chunk = os.read(child.stdout.fileno(), 1 << 16)
                 if not chunk:
@@ -123,7 +124,7 @@ class Worker:
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with {code}"
         hint = " (out of memory?)" if code == -signal.SIGKILL else ""
         tail = self._log.read_bytes()[-LOG_TAIL:].decode(errors="replace").strip()
-        return TrialError(f"the child {how}{hint}; the end of {self._log}:\n{tail}")
+        return TrialError(f"the child {how}{hint}; the end of {self._log}:\n{tail}", transient=True)
 
 
 def _rebuilt(error: Mapping[str, str]) -> DistilSearchError:
@@ -131,4 +132,4 @@ def _rebuilt(error: Mapping[str, str]) -> DistilSearchError:
     kind = getattr(errors, error["type"], None)
     if isinstance(kind, type) and issubclass(kind, DistilSearchError):
         return kind(error["message"])
-    return TrialError(f"{error['type']}: {error['message']}")
+    return TrialError(f"{error['type']}: {error['message']}", transient=True)

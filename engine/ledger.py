@@ -44,6 +44,12 @@ class Entry:
     values: tuple[float, ...] = ()
     facts: dict[str, Any] = field(default_factory=dict)
     cause: str = ""
+    transient: bool = False
+
+    @property
+    def ended(self) -> bool:
+        """Whether it counts among the trials asked for: it gave a result, or never will."""
+        return self.state == "complete" or (self.state == "failed" and not self.transient)
 
 
 class Ledger:
@@ -94,9 +100,10 @@ class Ledger:
         self._storage.set_trial_state_values(entry.id, TrialState.COMPLETE, list(values))
         return self._fetch(entry.id)
 
-    def fail(self, entry: Entry, cause: str) -> Entry:
-        """End a trial that gave no result; the cause is kept."""
+    def fail(self, entry: Entry, cause: str, transient: bool = False) -> Entry:
+        """End a trial that gave no result; the cause is kept, and whether it may be tried again."""
         self._storage.set_trial_user_attr(entry.id, "cause", cause)
+        self._storage.set_trial_user_attr(entry.id, "transient", transient)
         self._storage.set_trial_state_values(entry.id, TrialState.FAIL)
         return self._fetch(entry.id)
 
@@ -129,6 +136,7 @@ class Ledger:
             values=tuple(trial.values or ()),
             facts=trial.user_attrs.get("facts", {}),
             cause=trial.user_attrs.get("cause", ""),
+            transient=trial.user_attrs.get("transient", False),
         )
 
     def _template(

@@ -18,7 +18,7 @@ from distilsearch.space import SearchSpace
 from .config import Run
 from .presets import PRESETS
 from .targets import Target, targets_of
-from .trials import Context
+from .trials import Context, matching
 
 SPARE_BYTES = 500 << 20
 
@@ -62,7 +62,16 @@ def prepare(run: Run, folder: Path) -> Prepared:
     """
     if run.preset not in PRESETS:
         raise unknown("preset", run.preset, PRESETS)
-    family(run.space.family).space(run.space.genes)
+    fresh = not folder.exists()
+    try:
+        return _prepare(run, folder)
+    except BaseException:
+        if fresh and folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()  # what was refused leaves nothing behind
+        raise
+
+
+def _prepare(run: Run, folder: Path) -> Prepared:
     _check_folder(run, folder)
     if run.train.device not in TRAIN_DEVICES:
         raise unknown("training device", run.train.device, TRAIN_DEVICES)
@@ -78,8 +87,10 @@ def prepare(run: Run, folder: Path) -> Prepared:
     recipe = default_recipe(teacher.kind) if run.train.recipe == "default" else recipe_named(run.train.recipe)
     text = load_text(run.text, teacher)
     _check_disk(run, folder, teacher)
+    prepared = Prepared(run, folder, teacher, text, space, recipe, targets)
+    _check_trials(prepared)
     write_atomically(folder / "run.toml", run.to_toml())  # only now: what was refused may be mended
-    return Prepared(run, folder, teacher, text, space, recipe, targets)
+    return prepared
 
 
 def _check_folder(run: Run, folder: Path) -> None:
@@ -87,6 +98,14 @@ def _check_folder(run: Run, folder: Path) -> None:
     path = ensure_folder(folder) / "run.toml"
     if path.exists():
         run.check_same(Run.read(path))
+
+
+def _check_trials(prepared: Prepared) -> None:
+    """Refuse a run of no trials where nothing is known yet."""
+    run = prepared.run
+    known = matching(prepared.context(run.train.flash_tokens))
+    if run.trials == 0 and not any(prepared.space.contains(record.architecture) for record in known):
+        raise InputError("no student of this teacher, text and recipe is known yet; ask for more than 0 trials")
 
 
 def _check_disk(run: Run, folder: Path, teacher: Teacher) -> None:

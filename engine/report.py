@@ -44,7 +44,7 @@ def render(result: Mapping[str, Any]) -> str:
     """The page as text; it makes no network request and needs no other file."""
     reading = Reading(result)
     figures = {name: figure for name, figure in _figures(reading).items() if figure}
-    parts = [_header(reading), _tiles(reading)]
+    parts = [_header(reading), _notices(reading), _tiles(reading)]
     for i, objective in enumerate(reading.latencies):
         parts.append(_front_section(reading, objective, f"front-{i}", figures))
     parts.append(students(reading))
@@ -131,6 +131,12 @@ def _figures(reading: Reading) -> dict[str, Any]:
         figures[f"front-{i}"] = front_figure(reading, objective)
         figures[f"latency-{i}"] = latency_figure(reading, objective)
     return figures
+
+
+def _notices(reading: Reading) -> str:
+    """What a reader of the figures must know first."""
+    warnings = reading.result.get("warnings") or ()
+    return "".join(f'<p class="notice">{html.escape(str(warning))}</p>' for warning in warnings)
 
 
 def _header(reading: Reading) -> str:

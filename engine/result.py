@@ -116,8 +116,23 @@ def conclude(search: "Search") -> Result:
         "targets": [_target(t) for t in search.targets],
         "phases": [{"what": what, "seconds": round(seconds, 2)} for what, seconds in search.phases.items()],
         "environment": search.environment,
+        "warnings": _warnings(search),
     }
     return Result(search.folder, data)
+
+
+def _warnings(search: "Search") -> list[str]:
+    """What a reader of the speedups must know."""
+    found = []
+    for target in search.targets:
+        teacher = target.latency(search.teacher)
+        if teacher.measured is not None and not teacher.lower <= teacher.measured <= teacher.upper:
+            found.append(
+                f"the teacher was measured at {teacher.measured:.3g} ms and predicted at {teacher.lower:.3g} to"
+                f" {teacher.upper:.3g} ms: other work may have disturbed the machine, and speedups with it; run"
+                " `distilsearch measure` when it is quiet"
+            )
+    return found
 
 
 def _finished(search: "Search", entry: Entry) -> Entry:

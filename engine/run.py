@@ -139,7 +139,7 @@ class Search:
             if entry.state == "complete":
                 self._tell(entry)
             elif entry.state == "failed":
-                self.engine.fail(entry.architecture, entry.cause)
+                self.engine.fail(entry.architecture, entry.cause, entry.transient)
         present = {e.architecture for e in self.ledger.entries()}
         for record in trials.matching(self.context):
             if record.architecture not in present and self.prepared.space.contains(record.architecture):
@@ -163,10 +163,12 @@ class Search:
                 raise TrialError(f"{failures} trials in a row failed; the last one: {entry.cause}")
         self.progress("trials", self._ended(), self.run.trials)
         if not any(e.state == "complete" for e in self.ledger.entries()):
-            raise InputError("no student is known for this teacher, text and recipe; ask for more than 0 trials")
+            raise TrialError(
+                f"all {self._ended()} trials failed; raise `trials`, or mend their causes: see {self.folder}"
+            )
 
     def _ended(self) -> int:
-        return sum(e.state in ("complete", "failed") for e in self.ledger.entries())
+        return sum(e.ended for e in self.ledger.entries())
 
     def _trial(self, entry: Entry) -> Entry:
         """One pass: distil, measure, tell."""
@@ -175,14 +177,18 @@ class Search:
             for target in self.targets:
                 target.measure(self.meters[target.objective], [entry.architecture], self.progress)
         except TrialError as error:
-            failed = self.ledger.fail(entry, str(error))
-            self.engine.fail(entry.architecture, str(error))
-            return failed
+            again = error.transient and not self._failed_before(entry.architecture)
+            self.engine.fail(entry.architecture, str(error), again)
+            return self.ledger.fail(entry, str(error), again)
         done = self._enter(entry, record, "trained")
         self._tell(done)
         for target in self.targets:
             target.learn(entry.architecture)
         return done
+
+    def _failed_before(self, architecture: Architecture) -> bool:
+        """Whether it has failed already: what kills its child twice is no accident."""
+        return any(e.state == "failed" and e.architecture == architecture for e in self.ledger.entries())
 
     def _distil(self, architecture: Architecture, tokens: int) -> Record:
         """A student from the shared trials, or distilled now in the training child."""

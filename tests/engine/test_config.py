@@ -73,3 +73,10 @@ def test_files_that_are_no_run_files_are_refused(tmp_path) -> None:
         Run.read(tmp_path / "bad.toml")
     with pytest.raises(InputError, match="cannot read"):
         Run.read(tmp_path)
+
+
+def test_a_space_is_checked_when_the_file_is_read() -> None:
+    with pytest.raises(InputError, match="did you mean 'layers'"):
+        Run.parse(LEAST | {"space": {"layer": [1]}})
+    with pytest.raises(InputError, match="heads must divide width"):
+        Run.parse(LEAST | {"space": {"width": [100], "heads": [7]}})

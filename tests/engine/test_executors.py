@@ -52,8 +52,9 @@ def test_errors_arrive_as_what_they_were(worker) -> None:
 def test_a_crash_is_the_failure_of_one_job(worker) -> None:
     with pytest.raises(TrialError, match=r"(?s)killed by SIGKILL \(out of memory\?\).*last words"):
         worker.call("crash", {})
-    with pytest.raises(TrialError, match="exited with 7"):
+    with pytest.raises(TrialError, match="exited with 7") as caught:
         worker.call("leave", {})
+    assert caught.value.transient
     assert worker.call("echo", {}) > 0
 
 

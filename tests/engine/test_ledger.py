@@ -71,3 +71,10 @@ def test_a_journal_is_an_optuna_study(tmp_path) -> None:
 def test_a_storage_that_cannot_be_opened_says_so(tmp_path) -> None:
     with pytest.raises(RunError, match="cannot open the storage"):
         open_storage(f"sqlite:///{tmp_path}/none/ledger.db", tmp_path)
+
+
+def test_what_failed_by_accident_does_not_count(reopen) -> None:
+    ledger = reopen()
+    ledger.fail(ledger.open(STUDENTS[0]), "killed", transient=True)
+    ledger.fail(ledger.open(STUDENTS[1]), "diverged")
+    assert [e.ended for e in reopen().entries()] == [False, True]

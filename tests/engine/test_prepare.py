@@ -49,6 +49,7 @@ def test_a_sound_run_is_prepared(corpus, tmp_path) -> None:
         ({"train": {"recipe": "no-such"}}, InputError, "unknown recipe"),
         ({"teacher": "/no/such/model"}, TeacherError, "is not a model folder"),
         ({"text": ["/no/such/text.txt"]}, TextError, "no file matches"),
+        ({"trials": 0}, InputError, "ask for more than 0 trials"),
         ({"target": [{"device": "gpu"}]}, InputError, "gpu"),
         ({"target": [{"device": "0123456789ab"}]}, InputError, "there is no table of the device"),
         ({"target": [{"serving": {"phase": "decode"}}]}, InputError, "bert models encode"),
@@ -57,7 +58,7 @@ def test_a_sound_run_is_prepared(corpus, tmp_path) -> None:
 def test_what_cannot_be_done_is_refused(corpus, tmp_path, changes, error, message) -> None:
     with pytest.raises(error, match=message):
         prepare(_run(corpus, **changes), tmp_path / "run")
-    assert not (tmp_path / "run" / "run.toml").exists()
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_folder_of_another_run_is_refused(corpus, tmp_path) -> None:
