@@ -26,7 +26,8 @@ body{margin:0;background:var(--page);color:var(--ink);
 font:16px/1.55 system-ui,-apple-system,"Segoe UI",Roboto,sans-serif}
 main{max-width:1180px;margin:0 auto;padding:40px 24px 64px}
 header{margin-bottom:28px}
-.notice{margin:0 0 1rem;padding:.75rem 1rem;border-left:4px solid #d97706;border-radius:8px;background:color-mix(in srgb,#d97706 12%,transparent)}
+.notice{margin:0 0 1rem;padding:.75rem 1rem;
+border-left:4px solid #d97706;border-radius:8px;background:color-mix(in srgb,#d97706 12%,transparent)}
 .eyebrow{margin:0;color:var(--muted);font-size:.875rem;letter-spacing:.02em}
 h1{font-size:clamp(1.55rem,4.4vw,2.4rem);line-height:1.2;letter-spacing:-.02em;margin:.3em 0 .4em;text-wrap:balance}
 h2{font-size:1.15rem;margin:0 0 4px;letter-spacing:-.01em}
