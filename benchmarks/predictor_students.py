@@ -71,7 +71,8 @@ def measured(held: list[Architecture], serving: Serving, work: Path) -> Floats:
     waiting = [a for a in held if a.key not in found]
     for start in range(0, len(waiting), AT_A_TIME):
         few = waiting[start : start + AT_A_TIME]
-        twice = [measure(few, "cpu", serving, store=work, rounds=ROUNDS, seed=seed) for seed in (2 * start, 2 * start + 1)]
+        seeds = (2 * start, 2 * start + 1)
+        twice = [measure(few, "cpu", serving, store=work, rounds=ROUNDS, seed=seed) for seed in seeds]
         with path.open("a") as file:
             for a, *both in zip(few, *twice, strict=True):
                 found[a.key] = [1e3 * m.seconds_p10 for m in both]
