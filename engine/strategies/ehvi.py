@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from ..acquisition import Boxes, log_ehvi
 from ..beliefs import CHUNK, Beliefs, Draws
@@ -26,6 +25,7 @@ from .several import choose_several
 
 SHORT = 10_000
 LATER = 2_048
+ROUGH = 8  # draws that narrow the shortlist down
 PLUG_IN = math.log(0.01)  # weight of the screen's own value beside the draws': it breaks ties at nothing
 
 
@@ -76,13 +76,21 @@ class EHVI:
             best = np.argsort(-score, kind="stable")[: LATER if chosen else SHORT]
             short, score = short[best], score[best]
             if self.draws:
-                drawn = over_draws(beliefs.draws(self.draws, rng), short)
-                score = np.logaddexp(drawn + beliefs.log_success(short).numpy(), score + PLUG_IN)
+                short, score = self._redrawn(beliefs, short, score, rng)
             pick = short[[first_best(beliefs.view, short, score)]]
             chosen.append(pick)
             beliefs = beliefs.given(pick)
             short = distinct(beliefs.view.space, short, pick)
         return np.concatenate(chosen)
+
+    def _redrawn(self, beliefs: Beliefs, short: Codes, score: Floats, rng: np.random.Generator) -> tuple[Codes, Floats]:
+        """The better part of the shortlist and its scores over all draws, after a first look at a few of them."""
+        draws = beliefs.draws(self.draws, rng)
+        if len(short) > LATER:
+            best = np.sort(np.argsort(-over_draws(draws.some(ROUGH), short), kind="stable")[:LATER])
+            short, score = short[best], score[best]
+        drawn = over_draws(draws, short) + beliefs.log_success(short).numpy()
+        return short, np.logaddexp(drawn, score + PLUG_IN)
 
 
 def parents(beliefs: Beliefs) -> Codes:
@@ -118,11 +126,11 @@ def shortlist(codes: Codes, score: Floats, n: int) -> Codes:
 
 def over_draws(draws: Draws, codes: Codes) -> Floats:
     """Logarithm (n,) of the EHVI averaged over the draws."""
-    total: list[Tensor] = []
-    for s, belief in enumerate(draws.believe(codes)):
-        boxes = Boxes.of(draws.points(s), draws.beliefs.view.reference)
-        total.append(log_ehvi(belief, boxes))
-    value = torch.logsumexp(torch.stack(total), 0) - math.log(len(total))
+    count = len(draws.samples[0])
+    boxes = [Boxes.of(draws.points(s), draws.beliefs.view.reference) for s in range(count)]
+    parts = [codes[i : i + CHUNK] for i in range(0, len(codes), CHUNK)]
+    values = [torch.stack([log_ehvi(b, x) for b, x in zip(draws.believe(p), boxes, strict=True)]) for p in parts]
+    value = torch.logsumexp(torch.cat(values, 1), 0) - math.log(count)
     return np.asarray(np.nan_to_num(value.numpy(), nan=-np.inf, neginf=-np.inf))
 
 
