@@ -19,6 +19,7 @@ from .adapt import fold
 from .batch import Batch
 from .heldout import heldout_loss
 from .objective import TRANSFER, Objective
+from .precision import attention
 from .recipes import Recipe
 from .student import Student
 from .targets import Targets
@@ -115,7 +116,8 @@ class Run:
         return parts
 
     def _backward(self, batch: Batch, stage: int | None, divisor: int) -> None:
-        parts = self.forward(batch.to(self.accelerator.device), stage)
+        with attention(self.objective.precision, self.accelerator.device.type):
+            parts = self.forward(batch.to(self.accelerator.device), stage)
         weights = dict(self.recipe.weights) if stage is None else TRANSFER
         loss = torch.stack([weights[name] * value for name, value in parts.items()]).sum()
         if not math.isfinite(loss.item()):
