@@ -23,6 +23,7 @@ import torch
 from botorch.acquisition.acquisition import AcquisitionFunction
 from botorch.acquisition.analytic import _log_ei_helper
 from botorch.models.model import Model
+from botorch.utils.transforms import t_batch_mode_transform
 from torch import Tensor
 
 from .objectives import Floats, nondominated
@@ -179,6 +180,7 @@ class KnownCostEHVI(AcquisitionFunction):
         self.cost = cost
         self.boxes = Boxes.of(np.asarray(points, float), np.asarray(reference, float))
 
+    @t_batch_mode_transform(expected_q=1)  # type: ignore[arg-type]
     def forward(self, X: Tensor) -> Tensor:  # noqa: N803
         """Log EHVI, `batch`, of X `batch x 1 x d`."""
         posterior: Any = self.model.posterior(X)

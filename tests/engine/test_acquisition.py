@@ -6,11 +6,13 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from botorch.models import SingleTaskGP
+from botorch.optim import optimize_acqf_discrete
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from distilsearch.engine.acquisition import Belief, Boxes, log_ehvi, log_psi_lognormal, log_psi_normal
+from distilsearch.engine.acquisition import Belief, Boxes, KnownCostEHVI, log_ehvi, log_psi_lognormal, log_psi_normal
 from distilsearch.engine.objectives import hypervolume
 
 Points = npt.NDArray[np.float64]
@@ -131,3 +133,51 @@ def test_small_deviations_approach_the_certain_case() -> None:
     t, mean = torch.tensor([1.0, 1.0]).double(), torch.tensor([0.25, 2.0]).double()
     assert log_psi_normal(t, mean, torch.zeros(2).double()).tolist() == [math.log(0.75), -math.inf]
     assert float(log_psi_normal(t, mean, torch.full((2,), 1e-6).double())[0]) == pytest.approx(math.log(0.75))
+
+
+def toy_model() -> tuple[SingleTaskGP, torch.Tensor, torch.Tensor]:
+    x = torch.rand(8, 2, generator=torch.Generator().manual_seed(1)).double()
+    y = (x[:, :1] - 0.4).square() + 0.5 * x[:, 1:]
+    return SingleTaskGP(x, y).eval(), x, y
+
+
+def toy_cost(x: torch.Tensor) -> torch.Tensor:
+    return 1.0 + x.sum(-1, keepdim=True)
+
+
+def test_the_botorch_acquisition_agrees_with_the_mean_over_quantiles() -> None:
+    model, x, y = toy_model()
+    outcomes = torch.cat([toy_cost(x), y], 1).numpy()
+    reference = np.array([3.0, 1.0])
+    acquisition = KnownCostEHVI(model, toy_cost, outcomes, reference.tolist())
+    candidates = torch.rand(5, 1, 2, generator=torch.Generator().manual_seed(2)).double()
+    with torch.no_grad():
+        found = acquisition(candidates).exp().numpy()
+        posterior = model.posterior(candidates)
+    quantiles = torch.special.ndtri((torch.arange(2000).double() + 0.5) / 2000)
+    before = hypervolume(outcomes, reference)
+    for i, candidate in enumerate(candidates):
+        values = posterior.mean[i, 0, 0] + posterior.variance[i, 0, 0].sqrt() * quantiles
+        cost = float(toy_cost(candidate)[0, 0])
+        gains = [hypervolume(np.vstack([outcomes, [cost, v]]), reference) - before for v in values.tolist()]
+        assert found[i] == pytest.approx(np.mean(gains), rel=1e-3, abs=1e-6)
+
+
+def test_the_botorch_acquisition_has_gradients_and_optimises() -> None:
+    model, x, y = toy_model()
+    outcomes = torch.cat([toy_cost(x), y], 1).numpy()
+    acquisition = KnownCostEHVI(model, toy_cost, outcomes, (3.0, 1.0))
+    grid = torch.cartesian_prod(*[torch.linspace(0, 1, 5).double()] * 2)
+    best, value = optimize_acqf_discrete(acquisition, q=1, choices=grid)
+    assert float(value) == pytest.approx(float(acquisition(grid[:, None]).max().detach()))
+    point = best[None].clone().requires_grad_(True)
+    acquisition(point).sum().backward()
+    assert point.grad is not None
+    assert torch.isfinite(point.grad).all()
+
+
+def test_the_botorch_acquisition_takes_one_candidate_at_a_time() -> None:
+    model, x, y = toy_model()
+    acquisition = KnownCostEHVI(model, toy_cost, torch.cat([toy_cost(x), y], 1).numpy(), (3.0, 1.0))
+    with pytest.raises(AssertionError, match="q=1"):
+        acquisition(torch.rand(3, 2, 2).double())

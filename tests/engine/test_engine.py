@@ -121,8 +121,8 @@ class ModelledInterleaving(Interleaving):
 
 TestInterleaving = Interleaving.TestCase
 TestInterleaving.settings = settings(max_examples=40, stateful_step_count=20, deadline=None)
-TestModelledInterleaving = ModelledInterleaving.TestCase
-TestModelledInterleaving.settings = settings(max_examples=4, stateful_step_count=10, deadline=None)
+TestModelledInterleaving = pytest.mark.slow(ModelledInterleaving.TestCase)
+TestModelledInterleaving.settings = settings(max_examples=8, stateful_step_count=12, deadline=None)
 
 
 @pytest.mark.parametrize("name", sorted(STRATEGIES))
