@@ -1,5 +1,6 @@
 """New students against longer training, and when to stop."""
 
+import json
 import math
 
 import pytest
@@ -90,3 +91,12 @@ def test_it_converges_when_little_is_left() -> None:
 def test_lengths_must_rise(lengths: tuple[float, ...]) -> None:
     with pytest.raises(InputError, match="rise"):
         engine().ask_training(lengths)
+
+
+def test_a_restored_engine_trains_the_same() -> None:
+    made = engine()
+    run(made, 9, 0.3)
+    made.ask_training(LENGTHS)
+    twin = Engine.restore(space(), made.objectives, json.loads(json.dumps(made.state())))
+    assert twin.ask_training(LENGTHS) == made.ask_training(LENGTHS)
+    assert twin.expected_improvement() == made.expected_improvement()
