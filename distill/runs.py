@@ -112,12 +112,16 @@ class Run:
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Each loss of the recipe on a batch, not yet weighed."""
-        parts: dict[str, Tensor] = self.forward(batch.to(self.accelerator.device))
+        return self._parts(batch, None)
+
+    def _parts(self, batch: Batch, stage: int | None) -> dict[str, Tensor]:
+        device = self.accelerator.device
+        with attention(self.objective.precision, device.type):
+            parts: dict[str, Tensor] = self.forward(batch.to(device), stage)
         return parts
 
     def _backward(self, batch: Batch, stage: int | None, divisor: int) -> None:
-        with attention(self.objective.precision, self.accelerator.device.type):
-            parts = self.forward(batch.to(self.accelerator.device), stage)
+        parts = self._parts(batch, stage)
         weights = dict(self.recipe.weights) if stage is None else TRANSFER
         loss = torch.stack([weights[name] * value for name, value in parts.items()]).sum()
         if not math.isfinite(loss.item()):
