@@ -49,7 +49,7 @@ class TrainSection(Section):
     """`[train]`: where and for how long students are distilled."""
 
     device: str = "auto"
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    precision: Literal["auto", "float32", "bf16"] = "auto"
     recipe: str = "default"
     flash_tokens: int = Field(default=160_000, ge=1)
     final_tokens: int = Field(default=2_000_000, ge=0)
@@ -112,7 +112,7 @@ class Run(Section):
 
     @classmethod
     def read(cls, path: Path) -> "Run":
-        """A run out of a TOML file; relative text and teacher paths are relative to that file."""
+        """A run out of a TOML file; relative text, teacher and recipe paths are relative to that file."""
         try:
             data = tomllib.loads(path.read_text())
         except FileNotFoundError:
@@ -123,8 +123,9 @@ class Run(Section):
             raise InputError(f"cannot read the run file {path}: {error.strerror}") from None
         data.setdefault("name", re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem))
         run = cls.parse(data)
-        places = [_resolved(place, path.parent) for place in (run.teacher, *run.text)]
-        return run.model_copy(update={"teacher": places[0], "text": tuple(places[1:])})
+        teacher, recipe, *text = (_resolved(p, path.parent) for p in (run.teacher, run.train.recipe, *run.text))
+        train = run.train.model_copy(update={"recipe": recipe})
+        return run.model_copy(update={"teacher": teacher, "text": tuple(text), "train": train})
 
     def to_toml(self) -> str:
         """The run with all defaults written out, as TOML."""

@@ -59,9 +59,11 @@ def test_a_run_file_is_read_with_paths_relative_to_it(tmp_path) -> None:
     (tmp_path / "corpus").mkdir()
     (tmp_path / "corpus" / "a.txt").write_text("text")
     path = tmp_path / "my run.toml"
-    path.write_text('teacher = "quickstart"\ntext = ["corpus/*.txt", "owner/dataset"]\n')
+    (tmp_path / "mine.toml").write_text("base = 'embedding'\n")
+    path.write_text('teacher = "quickstart"\ntext = ["corpus/*.txt", "owner/dataset"]\n[train]\nrecipe = "mine.toml"\n')
     run = Run.read(path)
     assert run.name == "my-run"
+    assert run.train.recipe == str(tmp_path / "mine.toml")
     assert run.text == (str(tmp_path / "corpus" / "*.txt"), "owner/dataset")
 
 
