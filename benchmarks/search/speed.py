@@ -1,6 +1,6 @@
 """Seconds and memory per proposal against results and pool: screening alone, and 8 proposals, the fit apart.
 
-flock /tmp/cpu.lock python benchmarks/search/speed.py      # a quiet machine; the engine computes on one thread
+python benchmarks/search/speed.py      # a quiet machine; the engine computes on one thread
 """
 
 import itertools
