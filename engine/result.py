@@ -104,7 +104,7 @@ def conclude(search: "Search") -> Result:
             "name": search.run.teacher,
             "parameters": parameter_count(search.teacher),
             "architecture": search.teacher.to_json(),
-            "loss": 0.0 if teacher.kind == "embedding" else None,
+            "loss": search.teacher_loss(),
         }
         | {t.objective: asdict(t.latency(search.teacher)) for t in search.targets},
         "front": [_member(search, entry) for entry in members],

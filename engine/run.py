@@ -274,6 +274,15 @@ class Search:
     def _final_context(self) -> trials.Context:
         return self.prepared.context(self.run.train.final_tokens)
 
+    def teacher_loss(self) -> float:
+        """The teacher's own loss: nothing against itself for an embedding teacher; asked of the child once else."""
+        if self.prepared.teacher.kind == "embedding":
+            return 0.0
+        if (known := self.ledger.noted("teacher_loss")) is None:
+            known = self.trainer.call("teacher_loss", {"teacher": self.run.teacher, "text": list(self.run.text)})
+            self.ledger.note("teacher_loss", known)
+        return float(known)
+
     def record(self, entry: Entry) -> Record | None:
         """The finished trial of an entry, if it is still kept."""
         return trials.find(entry.facts["trial"]) if "trial" in entry.facts else None

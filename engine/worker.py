@@ -110,6 +110,16 @@ def distil(
     return trials.distil(loaded, blocks, student, plan, known, device, cache_limit, progress).to_json()
 
 
+def teacher_loss(teacher: str, text: list[str], progress: Progress) -> float:
+    """The teacher's own loss on the held-out blocks."""
+    from distilsearch.distill.heldout import heldout_loss
+    from distilsearch.families import family
+
+    loaded, blocks = _loaded(teacher, tuple(text))
+    own = family(loaded.facts.family).architecture(loaded.facts)
+    return float(heldout_loss(loaded, blocks, loaded.model(), own))
+
+
 @lru_cache(maxsize=1)
 def _loaded(teacher: str, text: tuple[str, ...]) -> tuple[Any, Any]:
     from distilsearch.distill.data import load_text
@@ -119,7 +129,7 @@ def _loaded(teacher: str, text: tuple[str, ...]) -> tuple[Any, Any]:
     return loaded, load_text(text, loaded)
 
 
-JOBS: dict[str, Job] = {"profile": profile, "measure": measure, "distil": distil}
+JOBS: dict[str, Job] = {"profile": profile, "measure": measure, "distil": distil, "teacher_loss": teacher_loss}
 
 if __name__ == "__main__":
     main()
