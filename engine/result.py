@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .run import Search
 
 SCHEMA = 1
+DISTURBED = 1.1  # slowness of the sentinel that a reader is told of
 QUALITY = {"embedding": "agreement", "mlm": "masked-LM loss", "causal": "next-token loss"}
 
 
@@ -125,6 +126,11 @@ def _warnings(search: "Search") -> list[str]:
     """What a reader of the speedups must know."""
     found = []
     for target in search.targets:
+        if (slowness := target.slowness.get(search.teacher.key, 1.0)) > DISTURBED:
+            found.append(
+                f"while {target.objective} of teacher and front was measured side by side, this machine ran"
+                f" {slowness:.2f} times slower than when quiet (by the sentinel); predictions are of the quiet machine"
+            )
         teacher = target.latency(search.teacher)
         if teacher.measured is not None and not teacher.lower <= teacher.measured <= teacher.upper:
             found.append(

@@ -146,6 +146,7 @@ class Search:
                 self._tell(self._enter(None, record, "known"))
         for target in self.targets:
             target.measured.update((self.ledger.noted("measured") or {}).get(target.objective, {}))
+            target.slowness.update((self.ledger.noted("slowness") or {}).get(target.objective, {}))
 
     def _explore(self) -> None:
         """Distil and measure proposals until the asked number of trials has ended."""
@@ -247,6 +248,7 @@ class Search:
                 target.measure(meter, [*models, *(e.architecture for e in self._front())], self.progress)
                 models = [e.architecture for e in self._front() if not target.knows(e.architecture)]
         self.ledger.note("measured", {t.objective: t.measured for t in self.targets})
+        self.ledger.note("slowness", {t.objective: t.slowness for t in self.targets})
         self.ledger.note("measured_after", done)
 
     def _finish(self) -> None:

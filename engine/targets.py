@@ -42,7 +42,10 @@ class Latency:
 
 @dataclass
 class Target:
-    """One serving target of a run; `measured` holds ms by the key of the architecture.
+    """One serving target of a run.
+
+    By the key of the architecture, `measured` holds ms, and `slowness` how many times slower than on the quiet machine
+    the sentinel ran meanwhile.
 
     `objective` names the target: `latency_ms`, then `latency_ms_2` and so on.
     """
@@ -53,6 +56,7 @@ class Target:
     table: LatencyTable | None = None
     predictor: LatencyPredictor | None = None
     measured: dict[str, float] = field(default_factory=dict)
+    slowness: dict[str, float] = field(default_factory=dict)
 
     @property
     def local(self) -> bool:
@@ -102,6 +106,7 @@ class Target:
         for architecture, measured in zip(architectures, found, strict=True):
             if measured["status"] in ("ok", "noisy"):
                 self.measured[architecture.key] = measured["seconds_p10"] * 1e3
+                self.slowness[architecture.key] = measured["sentinel_ratio"]
 
     def knows(self, architecture: Architecture) -> bool:
         """Whether nothing is left to measure of an architecture here."""
