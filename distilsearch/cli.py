@@ -60,6 +60,23 @@ def main() -> None:
         sys.exit(130)
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        print(f"distilsearch {version('distilsearch')}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """What every command shares."""
+
+
 @app.command()
 def quickstart(
     trials: Annotated[int, typer.Option(help="Students to distil")] = 18,

@@ -27,7 +27,10 @@ def list_(store: Store = None) -> None:
     """Every table of the store."""
     from . import profiling
 
-    for folder in profiling.all_tables(store):
+    folders = profiling.all_tables(store)
+    if not folders:
+        print("there is no latency table yet; make one with `distilsearch profile`")
+    for folder in folders:
         table = profiling.LatencyTable.read(folder)
         rows = f"{len(table.operators)} operators, {len(table.models)} models"
         print(f"{folder.parent.name}/{folder.name}  {model_of(table.meta.device)}  {rows}")
