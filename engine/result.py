@@ -117,14 +117,16 @@ def conclude(search: "Search") -> Result:
         "targets": [_target(t) for t in search.targets],
         "phases": [{"what": what, "seconds": round(seconds, 2)} for what, seconds in search.phases.items()],
         "environment": search.environment,
-        "warnings": _warnings(search),
+        "warnings": _warnings(search, members),
     }
     return Result(search.folder, data)
 
 
-def _warnings(search: "Search") -> list[str]:
-    """What a reader of the speedups must know."""
-    found = []
+def _warnings(search: "Search", members: Sequence[Entry]) -> list[str]:
+    """What a reader of the choice and the speedups must know."""
+    found, wanted = [], search.run.loss_at_most
+    if wanted is not None and all(entry.values[0] > wanted for entry in members):
+        found.append(f"no student keeps loss_at_most = {wanted:g}; the most accurate one was chosen instead")
     for target in search.targets:
         if (slowness := target.slowness.get(search.teacher.key, 1.0)) > DISTURBED:
             found.append(
