@@ -15,10 +15,9 @@ RESOLUTION_SECONDS = 1e-7
 
 
 def suspects(table: LatencyTable) -> list[OperatorRow]:
-    """Rows faster than the roofline, below timer resolution, noisy, or much slower than a larger operator."""
+    """Rows faster than the roofline, below timer resolution, or much slower than a larger operator."""
     usable = [row for row in table.operators if row.measured.usable]
-    alone = [row for row in usable if _impossible(row) or row.measured.status == "noisy"]
-    return list(dict.fromkeys([*alone, *_out_of_order(usable)]))
+    return list(dict.fromkeys([*filter(_impossible, usable), *_out_of_order(usable)]))
 
 
 def _impossible(row: OperatorRow) -> bool:

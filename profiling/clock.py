@@ -2,13 +2,16 @@
 
 What a table wants is the latency of the undisturbed machine, so cases are visited in many short rounds spread in
 time, a sentinel kernel runs between them, rounds in which the sentinel was slow are dropped, and a low quantile
-is taken over the rest. The disturbance itself is kept beside it: `relative_iqr` and `sentinel_ratio`.
+is taken over the rest. Bursts of disturbance are dropped that way; a machine that is slow for minutes on end is
+told by its sentinel being slow in nearly all rounds of a case, and only then is its slowness divided out: a single
+sentinel is too noisy to divide by. The disturbance itself is kept beside it: `relative_iqr` and `sentinel_ratio`.
 
 | symbol | meaning |
 | --- | --- |
 | visit | one case timed once in one round: a warm call, then `BLOCKS` blocks of back-to-back calls |
 | sentinel ratio | sentinel seconds beside a visit / sentinel seconds of the undisturbed machine |
 | kept | the rounds whose sentinel ratio is at most `SLOW_SENTINEL` |
+| slowness | the median sentinel ratio of the kept rounds, where that exceeds `SLOW_MACHINE`; else 1 |
 """
 
 import time
@@ -25,6 +28,7 @@ BLOCKS = 5
 BLOCK_SECONDS = 5e-4
 VISIT_SECONDS = 0.03
 SLOW_SENTINEL = 1.15
+SLOW_MACHINE = 1.3
 LEAST_KEPT = 3
 NOISY_SPREAD = 0.35
 LOW_QUANTILE = 0.1
@@ -109,11 +113,12 @@ def summarise(seconds: Sequence[float], sentinels: Sequence[float], baseline: fl
     """
     values = np.asarray(seconds, dtype=np.float64)
     ratios = np.asarray(sentinels, dtype=np.float64) / baseline
-    kept = values[kept_rounds(ratios)]
-    low = undisturbed(kept)
+    trusted = kept_rounds(ratios)
+    kept = values[trusted]
+    low = undisturbed(kept) / slowness(ratios[trusted])
     q25, q50, q75, q90 = np.quantile(values, (0.25, 0.5, 0.75, 0.9))
     quiet = int((ratios <= SLOW_SENTINEL).sum())
-    noisy = quiet < min(LEAST_KEPT, len(values)) or float(np.median(kept)) / low - 1 > NOISY_SPREAD
+    noisy = quiet < min(LEAST_KEPT, len(values)) or float(np.median(kept)) / undisturbed(kept) - 1 > NOISY_SPREAD
     return Measured(
         low,
         float(q50),
@@ -123,6 +128,12 @@ def summarise(seconds: Sequence[float], sentinels: Sequence[float], baseline: fl
         float(np.median(ratios)),
         "noisy" if noisy else "ok",
     )
+
+
+def slowness(ratios: Floats) -> float:
+    """How many times slower than undisturbed the machine was in the rounds kept; 1 unless clearly so."""
+    typical = float(np.median(ratios))
+    return typical if typical > SLOW_MACHINE else 1.0
 
 
 def kept_rounds(ratios: Floats) -> npt.NDArray[np.int64]:

@@ -4,7 +4,10 @@ A killed sweep loses at most the last few seconds: rounds are flushed as files o
 them is simply measured again. Two processes never time at once on one machine: they queue on a lock.
 """
 
+import math
+import os
 import uuid
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +26,7 @@ LEAST_ROUNDS, MOST_ROUNDS = 8, 16
 TOLERANCE = 0.03
 FLUSH_SECONDS = 10.0
 ROUND_SECONDS = 0.12
-HELD_BYTES = 2 << 30
+HELD_SHARE = 0.25  # of the machine's memory; what is held together is timed in the same rounds, hence comparable
 SENTINEL_CALLS = 3
 LONG_SECONDS = 1e-3
 EXTRA_SECONDS, EXTRA_SHARE = 10.0, 0.5
@@ -70,18 +73,27 @@ class Sweep:
     session: str = field(default_factory=lambda: uuid.uuid4().hex[:16])
     _rows: list[rounds.Row] = field(default_factory=list)
     _flushed: float = 0.0
-    _sentinels: list[float] = field(default_factory=list)
+    _sentinels: dict[int, list[float]] = field(default_factory=lambda: defaultdict(list))
 
     def run(self, cases: Sequence[Case], until: float = np.inf) -> list[Timed]:
         """Time cases, most valuable first, until all are settled or the clock passes `until`.
 
-        What does not fit into the time comes back with the status `skipped` and leaves no rounds.
+        What does not fit into the time comes back with the status `skipped` and leaves no rounds. What the machine
+        was too noisy for gets a second chance at the end.
         """
         self._flushed = self.clock.now()
         try:
-            return [timed for chunk in _chunks(cases, self.device) for timed in self._run_chunk(chunk, until)]
+            done = self._run_chunks(cases, until)
+            noisy = {t.case: t for t in done if t.measured(self.baseline(t.regime)).status == "noisy"}
+            for again in self._run_chunks(list(noisy), until):
+                noisy[again.case].seconds += again.seconds
+                noisy[again.case].sentinels += again.sentinels
+            return done
         finally:
             self.flush()
+
+    def _run_chunks(self, cases: Sequence[Case], until: float) -> list[Timed]:
+        return [timed for chunk in _chunks(cases, self.device) for timed in self._run_chunk(chunk, until)]
 
     def _run_chunk(self, cases: Sequence[Case], until: float) -> list[Timed]:
         """Cases of one regime that fit into memory together."""
@@ -89,7 +101,6 @@ class Sweep:
         with self.device.session(serving):
             sentinel = self.device.sentinel(serving)
             warm_up(sentinel, self.clock)
-            self._sentinels.clear()
             done = self._prepare_all(cases, until)
             self._rounds([t for t in done if t.prepared], sentinel, until)
         for timed in done:
@@ -158,7 +169,8 @@ class Sweep:
             fresh.append(self._row(timed, number, seconds, timed.sentinels[-1]))
             before = after
         self.clock.sleep(max(0.0, ROUND_SECONDS - (self.clock.now() - start)))  # few cases: spread in time all the same
-        self._sentinels += [row.sentinel_seconds for row in fresh if row.sentinel_seconds]
+        for row in fresh:
+            self._sentinels[row.regime.threads].append(row.sentinel_seconds or math.inf)
         self._keep(fresh, before_round, self.clock.now() - start)
 
     def _visit(self, timed: Timed) -> float | None:
@@ -199,8 +211,9 @@ class Sweep:
 
     def baseline(self, regime: Regime) -> float:
         """The undisturbed sentinel of a regime: of this session, or of an earlier and quieter one."""
-        here = undisturbed(self._sentinels) if self._sentinels else np.inf
-        return min(here, self.known.get(str(regime.threads), np.inf))
+        seen = self._sentinels[regime.threads]
+        here = undisturbed(seen) if seen else math.inf
+        return min(here, self.known.get(str(regime.threads), math.inf))
 
     def flush(self) -> None:
         """Write the rounds held in memory as a file of their own."""
@@ -218,11 +231,12 @@ def _chunks(cases: Sequence[Case], device: Device) -> Iterable[list[Case]]:
     regimes: dict[Regime, list[Case]] = {}
     for case in cases:
         regimes.setdefault(device.regime(case.serving), []).append(case)
+    limit = HELD_SHARE * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     for members in regimes.values():
         chunk: list[Case] = []
         held = 0
         for case in members:
-            if chunk and held + case.weight_bytes > HELD_BYTES:
+            if chunk and held + case.weight_bytes > limit:
                 yield chunk
                 chunk, held = [], 0
             chunk.append(case)

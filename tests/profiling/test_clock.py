@@ -29,6 +29,14 @@ def test_a_machine_that_is_never_quiet_is_noisy() -> None:
     assert summarise([1.0, 1.9, 3.0, 1.5], [1.0] * 4, 1.0).status == "noisy"
 
 
+def test_a_machine_that_is_slow_all_along_is_divided_out_but_bursts_are_not() -> None:
+    slow = summarise([1.5, 1.51, 1.52, 1.5], [1.5] * 4, 1.0)
+    assert slow.seconds_p10 == pytest.approx(1.0, rel=0.01)
+    assert (slow.seconds_p50, slow.status) == (pytest.approx(1.505), "noisy")
+    bursts = summarise([1.0, 1.01, 1.6, 1.7], [1.0, 1.25, 1.6, 1.7], 1.0)
+    assert bursts.seconds_p10 == pytest.approx(1.0, rel=0.01)
+
+
 @given(TIMES, st.floats(0.5, 4.0))
 def test_quantiles_are_ordered_and_scale_with_the_unit(seconds: list[float], unit: float) -> None:
     ratios = [1.0 + (i % 3) / 4 for i in range(len(seconds))]
