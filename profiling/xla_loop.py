@@ -59,9 +59,10 @@ class XlaLoop:
             self._best = min(self._best, self._run(1))
             count = min(max(calls, self._least), MOST_REPETITIONS)
             whole = max(self._run(1 + count) - self._best, 1e-9)
-            if whole >= SLOPE_SECONDS or count == MOST_REPETITIONS:
+            enough = max(SLOPE_SECONDS, self._best)  # large weights are copied once an execution
+            if whole >= enough or count == MOST_REPETITIONS:
                 return whole * calls / count
-            self._least = count * (1 + round(1.5 * SLOPE_SECONDS / max(whole, SLOPE_SECONDS / 16)))
+            self._least = count * (1 + round(1.5 * enough / max(whole, enough / 16)))
 
     def _run(self, repetitions: int) -> float:
         """Seconds from dispatch until the last output is there; `sync` alone returns before the work is done."""
@@ -74,7 +75,9 @@ class XlaLoop:
 
     def _execute(self, repetitions: int) -> list[Tensor]:
         if repetitions not in self._counts:
-            self._counts[repetitions] = torch.tensor(repetitions, dtype=torch.int32).to(self.device)
+            count = torch.tensor(repetitions, dtype=torch.int32).to(self.device)
+            _XLAC._xla_sync_multi([count], [], True, True)  # else torch_xla writes 0 and 1 into the program
+            self._counts[repetitions] = count
         state = [self.state[0], self._counts[repetitions], *self.state[LEADING:]]
         results: list[Tensor] = _XLAC._xla_user_computation("xla::loop", state, self.program)
         _XLAC._xla_sync_multi([results[0], *results[LEADING:]], [], True, True)
