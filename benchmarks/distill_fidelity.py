@@ -25,6 +25,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--budgets", type=int, nargs="+", default=[160_000, 640_000])
     parser.add_argument("--students", type=int, default=12)
+    parser.add_argument("--fresh", type=int, default=0, help="how many of them start from random weights")
     parser.add_argument("--recipe", default="")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
@@ -33,7 +34,8 @@ def main() -> None:
     teacher = load_teacher(run.teacher)
     text = load_text(run.text, teacher)
     chosen = recipe(options.recipe) if options.recipe else default_recipe(teacher.kind)
-    students = spread(family(run.space.family).space(run.space.genes, teacher.facts), options.students)
+    space = family(run.space.family).space(run.space.genes, teacher.facts)
+    students = spread(space, options.students, fresh=options.fresh)
 
     def progress(what: str, done: float, total: float) -> None:
         if what == "students":

@@ -98,15 +98,30 @@ def compare(results: Mapping[int, Sequence[Mapping[str, Any]]]) -> list[Fidelity
     return [*found, _fidelity("parameters", 0, fewer, truth)]
 
 
-def spread(space: SearchSpace, n: int, seed: int = 0) -> list[Architecture]:
-    """Distinct architectures of a space, evenly over its range of sizes."""
+def summary(found: Sequence[Fidelity], longest: int) -> dict[str, Any]:
+    """Plain JSON, as `result.json` carries it: the shortest budget's figures, and all rows."""
+    flash = min((entry for entry in found if entry.predictor == "loss"), key=lambda entry: entry.tokens)
+    return {
+        "spearman": flash.spearman.value,
+        "kendall": flash.kendall.value,
+        "pairs": flash.students,
+        "note": f"measured: {flash.tokens:,} against {longest:,} tokens",
+        "rows": [entry.to_json() for entry in found],
+    }
+
+
+def spread(space: SearchSpace, n: int, seed: int = 0, fresh: int = 0) -> list[Architecture]:
+    """Distinct architectures of a space, evenly over its range of sizes; `fresh` of them start from random weights."""
     rng = np.random.default_rng(seed)
     codes = np.unique(space.sample(max(200, 50 * n), rng), axis=0)
     size = tabulate(space, Serving(), lambda ops: np.array([[o.parameters] for o in ops], dtype=float))(codes)[:, 0]
     ranked = codes[np.argsort(size, kind="stable")]
     if len(ranked) < n:
         raise InputError(f"the space holds {len(ranked)} architectures, fewer than the {n} asked for")
-    return space.decode(ranked[np.linspace(0, len(ranked) - 1, n).round().astype(int)])
+    members = space.decode(ranked[np.linspace(0, len(ranked) - 1, n).round().astype(int)])
+    for place in {(2 * i + 1) * n // (2 * fresh) for i in range(fresh)}:
+        members[place] = Architecture(members[place].family, {**members[place].values, "inherit": "none"})
+    return members
 
 
 def _fidelity(name: str, budget: int, guess: FloatArray, truth: FloatArray) -> Fidelity:

@@ -29,11 +29,14 @@ TABLES = ("word_embeddings.weight", "embed_tokens.weight")
 MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
-def trainable(model: Any, recipe: Recipe) -> list[tuple[str, Tensor]]:
-    """The parameters a recipe trains, by name; the others stop asking for gradients."""
+def trainable(model: Any, recipe: Recipe, inherited: bool = True) -> list[tuple[str, Tensor]]:
+    """The parameters a recipe trains, by name; the others stop asking for gradients.
+
+    A word table is left as it is only where it is the teacher's: a random one is always trained.
+    """
     kept = []
     for name, parameter in model.named_parameters():
-        table = recipe.embeddings != "all" and name.endswith(TABLES)
+        table = inherited and recipe.embeddings != "all" and name.endswith(TABLES)
         frozen = "pooler." in name or table
         parameter.requires_grad_(not frozen)
         if not frozen:
@@ -59,7 +62,7 @@ class Run:
     def __post_init__(self) -> None:
         self.model, self.recipe = self.objective.student, self.objective.recipe
         self.objective.to(self.accelerator.device)
-        named = trainable(self.model, self.recipe)
+        named = trainable(self.model, self.recipe, self.objective.architecture["inherit"] != "none")
         named += [(f"projections.{name}", p) for name, p in self.objective.projections.named_parameters()]
         self.names = [name for name, _ in named]
         self.parameters = [parameter for _, parameter in named]

@@ -65,14 +65,18 @@ class Student:
 
 
 def build_student(teacher: Teacher, architecture: Architecture, text: Text, seed: int = 0) -> tuple[Any, Tensor]:
-    """The student before training, cut from the teacher, and the basis (v, w) its hidden states live in."""
+    """The student before training, cut from the teacher, and the basis (v, w) its hidden states live in.
+
+    The gene `inherit` = "none" leaves it the random weights of the seed.
+    """
     kind = family(architecture.family)
     _check(teacher, architecture)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = kind.build(architecture, teacher.config)
     known = guide(statistics(teacher, text), int(architecture["width"]))
-    kind.inherit(model, teacher.model(), architecture, known)
+    if architecture["inherit"] != "none":
+        kind.inherit(model, teacher.model(), architecture, known)
     return model, known["basis"]
 
 

@@ -113,7 +113,7 @@ def start(
 def _adaptable(teacher: Teacher, architecture: Architecture) -> bool:
     """Whether a map over the teacher's table can stand for the student's; elsewhere it is the output head too."""
     same = architecture.family == teacher.facts.family and "embedding" not in architecture.values
-    return teacher.kind == "embedding" and same
+    return teacher.kind == "embedding" and same and architecture["inherit"] != "none"
 
 
 def distill_students(

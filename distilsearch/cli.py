@@ -113,7 +113,8 @@ def profile(
     sequence: Annotated[list[int] | None, typer.Option(help="Tokens a sequence; may be repeated")] = None,
     dtype: Dtype = "float32",
     threads: Threads = None,
-    mode: Annotated[str, typer.Option(help="eager or compile")] = "eager",
+    mode: Annotated[str, typer.Option(help="eager or compile; on CUDA eager or graph")] = "eager",
+    cache: Annotated[str, typer.Option(help="hot, cold or both: whether calls find their data in the caches")] = "hot",
     budget: Annotated[float | None, typer.Option(help="Seconds to spend at most")] = None,
 ) -> None:
     """Build or extend the latency table of a device; needs no teacher and no text."""
@@ -128,7 +129,7 @@ def profile(
     if profiling.find_table(opened, store) is None and nearest_sibling(opened, store):
         print("this device has a table of another stack; `distilsearch tables check` may take most of it over")
     with shown_progress() as progress:
-        table = profiling.profile(spaces, opened, servings, store, budget, progress)
+        table = profiling.profile(spaces, opened, servings, store, budget, progress, cache=cache)
     print_table(table)
 
 
@@ -240,32 +241,22 @@ def evaluate(
 
 @app.command()
 def fidelity(
-    folder: Annotated[Path, typer.Option(help="Where finished students are kept; it continues there")],
-    run_file: Annotated[Path | None, typer.Argument(help="Run file; default: the quickstart")] = None,
+    what: Annotated[Path | None, typer.Argument(help="Run file, or a run's folder; default: the quickstart")] = None,
+    folder: Annotated[Path | None, typer.Option(help="Where finished students are kept; it continues there")] = None,
     budgets: Annotated[list[int] | None, typer.Option(help="Tokens; given twice or more")] = None,
     students: Annotated[int, typer.Option(help="Students, spread over the space's sizes")] = 12,
+    fresh: Annotated[int, typer.Option(help="How many of them start from random weights")] = 0,
     recipe: Annotated[str, typer.Option(help="Name of a recipe, or a TOML or JSON file")] = "",
 ) -> None:
     """Measure how well short distillation orders students: Spearman and Kendall, with 90 % intervals."""
     from . import cli_distill
-    from .engine.config import Run
-    from .engine.quickstart import quickstart_run
 
-    run = Run.read(run_file) if run_file else quickstart_run()
-    chosen = tuple(budgets or (run.train.flash_tokens, run.train.final_tokens))
-    named, space = recipe or run.train.recipe, run.space
     with shown_progress() as progress:
-        rows = cli_distill.rank_fidelity(
-            run.teacher, run.text, space.genes, space.family, chosen, students, folder, named, run.seed, progress
-        )
-    print(f"against {max(chosen):,} tokens, {students} students; 90 % intervals over students")
-    for row in rows:
-        what = row["predictor"] + (f" at {row['tokens']:,} tokens" if row["tokens"] else "")
-        pair = (
-            f"{n} {row[n]['value']:.3f} ({row[n]['lower']:.2f} to {row[n]['upper']:.2f})"
-            for n in ("spearman", "kendall")
-        )
-        print(f"{what}: {', '.join(pair)}")
+        found = cli_distill.rank_fidelity(what, folder, tuple(budgets or ()), students, fresh, recipe, progress)
+    print(f"{found['note']}, {found['pairs']} students; 90 % intervals over students")
+    for row in found["rows"]:
+        named = row["predictor"] + (f" at {row['tokens']:,} tokens" if row["tokens"] else "")
+        print(f"{named}: {', '.join(cli_distill.worded(n, row[n]) for n in ('spearman', 'kendall'))}")
 
 
 # What commands share

@@ -127,29 +127,43 @@ def score(model: Path | str, pairs: Path) -> float:
 
 
 def rank_fidelity(
-    teacher: str,
-    sources: tuple[str, ...],
-    genes: Mapping[str, Any],
-    family_name: str,
+    what: Path | None,
+    folder: Path | None,
     budgets: tuple[int, ...],
     students: int,
-    folder: Path,
+    fresh: int = 0,
     recipe: str = "",
-    seed: int = 0,
     progress: Progress | None = None,
-) -> list[dict[str, Any]]:
-    """Distil a spread of students at several budgets; the rows are also written to `folder`/fidelity.json."""
-    from .distill.fidelity import fidelity, spread
+) -> dict[str, Any]:
+    """Distil a spread of a run's space at several budgets; fidelity.json keeps what is found.
+
+    Args:
+        what: a run file, or the folder of a run, whose result then carries what is found; none: the quickstart.
+        folder: where finished students are kept; the folder of a run has its own for them.
+    """
+    from .distill.fidelity import fidelity, spread, summary
+    from .engine.config import Run
+    from .engine.quickstart import quickstart_run
+    from .engine.remeasure import note_fidelity
     from .families import family
     from .home import write_atomically
     from .progress import silent
 
-    loaded, text, chosen = opened(teacher, sources, recipe)
-    members = spread(family(family_name).space(dict(genes), loaded.facts), students, seed)
-    found = fidelity(loaded, members, text, chosen, budgets, folder, seed, progress=progress or silent)
-    rows = [entry.to_json() for entry in found]
-    write_atomically(folder / "fidelity.json", json.dumps({"budgets": list(budgets), "rows": rows}, indent=1))
-    return rows
+    finished = what if what is not None and what.is_dir() else None
+    path = finished / "run.toml" if finished else what
+    run = Run.read(path) if path else quickstart_run()
+    kept = folder or (finished / "fidelity" if finished else None)
+    if kept is None:
+        raise InputError("name a --folder where finished students are kept, or the folder of a run")
+    teacher, text, chosen = opened(run.teacher, run.text, recipe or run.train.recipe)
+    members = spread(family(run.space.family).space(run.space.genes, teacher.facts), students, run.seed, fresh)
+    budgets = budgets or (run.train.flash_tokens, run.train.final_tokens)
+    found = fidelity(teacher, members, text, chosen, budgets, kept, run.seed, progress=progress or silent)
+    facts = summary(found, max(budgets))
+    write_atomically((finished / "fidelity" if finished else kept) / "fidelity.json", json.dumps(facts, indent=1))
+    if finished:
+        note_fidelity(finished, facts)
+    return facts
 
 
 def worded(name: str, found: Mapping[str, float]) -> str:

@@ -79,11 +79,15 @@ def _prepare(run: Run, folder: Path) -> Prepared:
     for target in targets:
         target.check()
     teacher = load_teacher(run.teacher)
-    if teacher.facts.family != run.space.family:
-        raise InputError(f"the teacher is a {teacher.facts.family} model, the space is of family {run.space.family!r}")
-    space = family(run.space.family).space(run.space.genes, teacher.facts)
+    kind = family(run.space.family)
+    if teacher.config.model_type not in kind.teachers:
+        raise InputError(
+            f"the teacher is a {teacher.facts.family} model; students of family {kind.name!r} are made of "
+            f"{' or '.join(kind.teachers)} teachers"
+        )
+    space = kind.space(run.space.genes, teacher.facts)
     for target in targets:
-        family(run.space.family).sites(target.serving)
+        kind.sites(target.serving)
     recipe = default_recipe(teacher.kind) if run.train.recipe == "default" else recipe_named(run.train.recipe)
     text = load_text(run.text, teacher)
     _check_disk(run, folder, teacher)

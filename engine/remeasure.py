@@ -27,6 +27,15 @@ def read_result(folder: Path) -> dict[str, Any]:
     return data
 
 
+def note_fidelity(folder: Path, found: dict[str, Any]) -> None:
+    """Put a measured rank fidelity into the result and the report of a finished run; an unfinished one finds it."""
+    with file_lock(folder / ".lock"):
+        if (folder / "result.json").exists():
+            data = read_result(folder) | {"rank_fidelity": found}
+            write_atomically(folder / "result.json", json.dumps(data, indent=1))
+            write_report(data, folder / "report.html")
+
+
 def remeasure(folder: Path, progress: Progress = silent) -> dict[str, Any]:
     """Measure teacher and front of a run on each of its targets that is this machine; returns the new result.
 

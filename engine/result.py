@@ -4,6 +4,7 @@ The front is of what is known best of each student: its loss after the longest t
 predicted one where the target is another machine).
 """
 
+import json
 import math
 import shutil
 from collections.abc import Mapping, Sequence
@@ -215,9 +216,11 @@ def _trace(entries: Sequence[Entry], search: "Search") -> list[float]:
 
 
 def _rank_fidelity(search: "Search") -> dict[str, Any]:
-    """Rank correlation of flash and final losses, where enough students have both."""
+    """What `distilsearch fidelity` measured for this run, else the ranks of its own flash and final losses."""
     from scipy.stats import kendalltau, spearmanr
 
+    if (measured := measured_fidelity(search.folder)) is not None:
+        return measured
     known = {e.architecture.key: e.values[0] for e in search.ledger.entries() if e.state == "complete"}
     pairs = [(known[key], record.loss) for key, record in search.finals.items() if key in known]
     if len(pairs) < 3:
@@ -229,6 +232,15 @@ def _rank_fidelity(search: "Search") -> dict[str, Any]:
         "pairs": len(pairs),
         "note": "flash against final loss of this run's students",
     }
+
+
+def measured_fidelity(folder: Path) -> dict[str, Any] | None:
+    """What `distilsearch fidelity` found and left in a run's folder."""
+    try:
+        found: dict[str, Any] = json.loads((folder / "fidelity" / "fidelity.json").read_text())
+    except (OSError, ValueError):
+        return None
+    return found
 
 
 def _target(target: Target) -> dict[str, Any]:

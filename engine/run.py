@@ -71,7 +71,7 @@ class Search:
         }
         names = ["loss", *(t.objective for t in self.targets)]
         self.ledger = Ledger(open_storage(run.storage.url, folder), run.name, names, prepared.space)
-        self.teacher = family(run.space.family).architecture(prepared.teacher.facts)
+        self.teacher = family(prepared.teacher.facts.family).architecture(prepared.teacher.facts)
         self.finals: dict[str, Record] = {}
         self.phases: dict[str, float] = self.ledger.noted("phases") or {}
         self.environment = environment(run)

@@ -1,8 +1,8 @@
 """BERT encoders: post-norm Transformer layers with learned positions, as `transformers.BertModel` runs them.
 
 Genes: `layers`, `width`, `heads`, `ffn`, `activation`, and `inherit`, the rule for which teacher layers a student
-starts from. Constants, taken from the teacher so that an architecture alone fixes every shape: `vocabulary`,
-`positions`, `types`, `head` (what is served: "embedding" or "mlm") and `pool`.
+starts from ("none": random weights). Constants, taken from the teacher so that an architecture alone fixes every
+shape: `vocabulary`, `positions`, `types`, `head` (what is served: "embedding" or "mlm") and `pool`.
 """
 
 from collections.abc import Mapping, Sequence

@@ -15,7 +15,8 @@ from ..space import Constraint, Parameter, SearchSpace
 if TYPE_CHECKING:
     from . import TeacherFacts
 
-INHERIT = ("even", "first", "last")
+INHERIT = ("even", "first", "last", "none")
+"""The rules for which teacher layers a student starts from; "none": from random weights, no choice by default."""
 
 
 class Layer(NamedTuple):

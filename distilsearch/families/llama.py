@@ -29,7 +29,7 @@ CHOICES: dict[str, tuple[Value, ...]] = {
     "kv_heads": (1, 2, 4, 8, 16, 32),
     "head_size": (32, 64, 128),
     "ffn": (512, 768, 1024, 1536, 2048, 2816, 4096, 5632, 8192, 11008, 14336),
-    "inherit": INHERIT,
+    "inherit": ("even", "first", "last"),
     "activation": ("silu",),
     "vocabulary": (32000,),
     "positions": (2048,),

@@ -36,7 +36,11 @@ CHOICES: dict[str, tuple[Value, ...]] = {
 }
 BOUNDED = ("layers", "width", "bottleneck", "ffn", "stacks")
 CONSTANTS = ("embedding", "vocabulary", "positions", "types", "head", "pool")
-WORDS: dict[str, tuple[Value, ...]] = {"inherit": ("even",), "head": ("embedding", "mlm"), "pool": ("mean", "cls")}
+WORDS: dict[str, tuple[Value, ...]] = {
+    "inherit": ("even", "none"),
+    "head": ("embedding", "mlm"),
+    "pool": ("mean", "cls"),
+}
 KEPT = ("layer_norm_eps", "initializer_range", "pad_token_id")
 
 

@@ -7,12 +7,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from distilsearch.distill import fidelity as module
 from distilsearch.distill.data import Text
-from distilsearch.distill.fidelity import compare, fidelity, spread
+from distilsearch.distill.fidelity import compare, fidelity, spread, summary
 from distilsearch.distill.recipes import EMBEDDING
+from distilsearch.distill.student import build_student
 from distilsearch.distill.teacher import Teacher
+from distilsearch.distill.training import distill_student
 from distilsearch.errors import InputError
 from distilsearch.families import family
 from distilsearch.lowering import parameter_count
@@ -48,6 +51,29 @@ def test_finished_students_are_kept(
     assert fidelity(teacher, students, text, TINY, [4_000, 1_000], tmp_path, precision="float32") == found
     with pytest.raises(InputError, match="at least two budgets"):
         fidelity(teacher, students, text, TINY, [1_000], tmp_path)
+
+
+def test_students_from_random_weights_are_spread_too(teacher: Teacher, text: Text) -> None:
+    space = family("bert").space({"layers": [1, 2], "width": [32], "heads": [2], "ffn": [16, 32]}, teacher.facts)
+    members = spread(space, 4, fresh=2)
+    assert [a["inherit"] == "none" for a in members].count(True) == 2
+    fresh = next(a for a in members if a["inherit"] == "none")
+    model, _ = build_student(teacher, fresh, text, seed=3)
+    again, _ = build_student(teacher, fresh, text, seed=3)
+    words = model.embeddings.word_embeddings.weight
+    assert torch.equal(words, again.embeddings.word_embeddings.weight)
+    before = words.detach().clone()
+    student = distill_student(teacher, fresh, text, TINY, 2_000, seed=3, precision="float32")
+    assert not torch.equal(student.model.embeddings.word_embeddings.weight, before)  # a random table is trained
+
+
+def test_what_was_measured_is_summed_up() -> None:
+    rows = {n: [_row(loss, 1 + i) for i, loss in enumerate((0.3, 0.2, 0.1))] for n in (10, 20, 100)}
+    found = summary(compare(rows), 100)
+    assert found["spearman"] == pytest.approx(1)
+    assert found["pairs"] == 3
+    assert found["note"] == "measured: 10 against 100 tokens"
+    assert [row["predictor"] for row in found["rows"]] == ["loss", "area", "loss", "area", "parameters"]
 
 
 def test_a_spread_covers_the_sizes() -> None:
