@@ -39,18 +39,24 @@ class Job:
 class Served(nn.Module):
     """A whole model as it is served: from tokens to what the caller gets.
 
-    The mask (b, s) of ones is no input: its values steer the host, which looks whether anything is masked.
+    The mask (b, s) of ones is no input: its values steer the host, which looks whether anything is masked. Generation
+    has none: a prompt is read whole, and a token is read over the `cache` of the prompt before it.
     """
 
-    def __init__(self, architecture: Architecture, mask: Tensor) -> None:
+    def __init__(self, architecture: Architecture, phase: str, mask: Tensor) -> None:
         super().__init__()
-        self.architecture = architecture
-        self.builder = family(architecture.family)
+        self.architecture, self.phase = architecture, phase
+        self.builder: Any = family(architecture.family)
         self.model = self.builder.build(architecture).eval()
         self.mask = mask
+        self.cache: Any = None
 
     def forward(self, ids: Tensor) -> Any:
-        """ids (b, s) -> embeddings or logits."""
+        """ids (b, s) -> embeddings or logits; ids (b, 1) when decoding."""
+        if self.phase == "prefill":
+            return self.builder.prefill(self.model, ids)[0]
+        if self.phase == "decode":
+            return self.builder.decode_step(self.model, ids, self.cache)
         return self.builder.serve(self.model, self.architecture, ids, self.mask)
 
 
@@ -64,13 +70,17 @@ def operator_job(operator: Operator, dtype: str, device: str = "cpu") -> Job:
 
 
 def model_job(architecture: Architecture, serving: Serving, device: str = "cpu") -> Job:
-    """The whole served model with random weights, on unpadded random tokens."""
+    """The whole served model with random weights, on unpadded random tokens; decoding over a cache of `sequence`."""
     shape = (serving.batch, serving.sequence)
     mask = torch.ones(shape, dtype=torch.long, device=device)
-    served = Served(architecture, mask).to(device, getattr(torch, serving.dtype))
+    served = Served(architecture, serving.phase, mask).to(device, getattr(torch, serving.dtype))
     vocabulary = int(served.model.config.vocab_size)
-    ids = torch.randint(vocabulary, shape, generator=torch.Generator().manual_seed(0))
-    return Job(served, (ids.to(device),), served)
+    ids = torch.randint(vocabulary, shape, generator=torch.Generator().manual_seed(0)).to(device)
+    if serving.phase == "decode":
+        with torch.inference_mode():
+            served.cache = served.builder.prefill(served.model, ids)[1]
+        ids = ids[:, -1:]
+    return Job(served, (ids,), served)
 
 
 def probe_job(probe: Probe, shapes: Sequence[Shape], device: str = "cpu") -> Job:
