@@ -1,12 +1,13 @@
 """Predicted against measured latency of held-out students on this machine, beside repeating the measurement.
 
-    python benchmarks/predictor_students.py [--space quickstart|large] [--dtype bfloat16] [--mode compile]
+    python benchmarks/predictor_students.py [--space large] [--dtype bfloat16] [--mode compile] [--device xla]
 
-Profiles a BERT space, then measures random students of it that the table has not seen, twice, a few at a time. What
-was measured is kept in `--work`, so that an interrupted run continues; the predictor sees the profile alone. Peers:
-latency proportional to FLOPs (fitted to the profile's models), the plain sum of the operators (measured ones as
-measured), and nn-Meter's way (a random forest for each kind of operator on its sizes, plain sum). The last line
-repeats the measurement: no predictor can be expected to do better.
+Profiles a BERT space, then times the profile's operators and models again together with random students that no
+predictor sees, in one session, every case once in each round. What was measured is kept in `--work`. Peers: latency
+proportional to FLOPs (fitted to the profile's models), the plain sum of the operators (measured ones as measured), and
+nn-Meter's way (a random forest for each kind of operator on its sizes, plain sum). "Profiled before" is what the
+predictor says from the profile alone, made minutes earlier: the machine's own drift is in it. The last line is one half
+of the rounds against the other half: no predictor can be expected to do much better.
 """
 
 import argparse
@@ -25,13 +26,17 @@ from sklearn.ensemble import RandomForestRegressor
 from distilsearch.architecture import Architecture
 from distilsearch.engine.quickstart import quickstart_run
 from distilsearch.families import family
-from distilsearch.home import write_atomically
+from distilsearch.home import file_lock, write_atomically
 from distilsearch.lowering import flops
 from distilsearch.operators import Operator, Serving
 from distilsearch.predictors import quality
 from distilsearch.predictors.latency import LatencyPredictor
 from distilsearch.predictors.totals import Lowered
-from distilsearch.profiling import LatencyTable, measure, profile
+from distilsearch.profiling import Device, LatencyTable, derive, open_device, profile, rounds, table_folder
+from distilsearch.profiling.clock import summarise
+from distilsearch.profiling.collect import probe_cases
+from distilsearch.profiling.plan import Case
+from distilsearch.profiling.sweep import Sweep
 from distilsearch.space import SearchSpace
 
 LARGE = {
@@ -40,7 +45,7 @@ LARGE = {
     "heads": [1, 2, 3, 4, 5, 6, 8, 10, 12, 16],
     "ffn": list(range(128, 2561, 4)),
 }
-AT_A_TIME, ROUNDS = 12, 7
+ROUNDS = 16
 Floats = NDArray[np.float64]
 
 
@@ -50,35 +55,49 @@ def space_of(name: str) -> SearchSpace:
     return family("bert").space({**genes, "inherit": ["even"]})  # which layers are inherited is no matter of latency
 
 
-def profiled(space: SearchSpace, serving: Serving, work: Path, operators: int) -> tuple[LatencyTable, float]:
-    """The table as profiling left it, before students were measured, and the seconds it took."""
+def profiled(space: SearchSpace, device: Device, serving: Serving, chosen: argparse.Namespace) -> LatencyTable:
+    """The table as profiling left it; what else lies in `work` was measured later."""
+    note = chosen.work / "profiled.json"
     start = time.perf_counter()
-    known = profile(space, "cpu", serving, store=work, models=6, most_operators=operators, budget_seconds=90.0)
-    spent = time.perf_counter() - start
-    note = work / f"profiled-{serving.dtype}-{serving.mode}.json"
     if not note.exists():
-        keys = sorted({row.architecture.key for row in known.models})
-        write_atomically(note, json.dumps({"models": keys, "seconds": spent}))
+        found = profile(
+            space, device, serving, store=chosen.work, models=chosen.models, most_operators=chosen.operators
+        )
+        kept = {"rounds": sorted(rounds.names(table_folder(device, chosen.work)))}
+        write_atomically(note, json.dumps(kept | {"seconds": time.perf_counter() - start}))
+        print(f"profiled {len(found.operators)} operators, {len(found.models)} models", flush=True)
     noted = json.loads(note.read_text())
-    kept = tuple(row for row in known.models if row.architecture.key in noted["models"])
-    return replace(known, models=kept), noted["seconds"]
+    alone = Path(tempfile.mkdtemp()) / "table"
+    for name in noted["rounds"]:
+        content = (table_folder(device, chosen.work) / rounds.ROUNDS / name).read_bytes()
+        write_atomically(alone / rounds.ROUNDS / name, content)
+    return LatencyTable.read(alone)
 
 
-def measured(held: list[Architecture], serving: Serving, work: Path) -> Floats:
-    """Milliseconds (2, n) of students, twice, each few of them one time after the other; resumes."""
-    path = work / f"students-{serving.dtype}-{serving.mode}.jsonl"
-    found = {row["key"]: row["ms"] for row in map(json.loads, path.read_text().splitlines())} if path.exists() else {}
-    waiting = [a for a in held if a.key not in found]
-    for start in range(0, len(waiting), AT_A_TIME):
-        few = waiting[start : start + AT_A_TIME]
-        seeds = (2 * start, 2 * start + 1)
-        twice = [measure(few, "cpu", serving, store=work, rounds=ROUNDS, seed=seed) for seed in seeds]
-        with path.open("a") as file:
-            for a, *both in zip(few, *twice, strict=True):
-                found[a.key] = [1e3 * m.seconds_p10 for m in both]
-                file.write(json.dumps({"key": a.key, "ms": found[a.key]}) + "\n")
-        print(f"measured {len(found)} of {len(held)}", flush=True)
-    return np.array([found[a.key] for a in held]).T
+def together(
+    known: LatencyTable, held: list[Architecture], device: Device, serving: Serving, work: Path
+) -> tuple[LatencyTable, Floats]:
+    """The profile timed again beside the students, without them; and of each student all rounds and both halves (3, n),
+    in ms."""
+    folder = table_folder(device, work)
+    students = [Case(a, serving) for a in held]
+    again = [Case(r.operator, serving) for r in known.operators if r.regime == device.regime(serving)]
+    models = [Case(r.architecture, serving) for r in known.models]
+    done = {architecture.key for architecture in (r.architecture for r in LatencyTable.read(folder).models)}
+    if not all(a.key in done for a in held):
+        with file_lock(folder.parent / "machine.lock"):
+            sweep = Sweep(device, folder, np.random.default_rng(0), least=ROUNDS, most=2 * ROUNDS)
+            sweep.run([*probe_cases(device, [serving]), *again, *models, *students])
+    groups = derive.grouped(rounds.read_all(folder))
+    kept = [groups["model", case.signature, device.regime(serving)] for case in students]
+    figures = [
+        [summarise(g.seconds[i::n], g.sentinels[i::n], g.baseline).seconds_p10 for g in kept]
+        for i, n in ((0, 1), (0, 2), (1, 2))
+    ]
+    table, hidden = LatencyTable.read(folder), {a.key for a in held}
+    return replace(table, models=tuple(m for m in table.models if m.architecture.key not in hidden)), 1e3 * np.array(
+        figures
+    )
 
 
 def forests(known: LatencyTable, lowered: Lowered) -> Floats:
@@ -104,16 +123,15 @@ def row(name: str, predicted: Any, truth: Any) -> dict[str, Any]:
     return {"predictor": name, "n": e.n, "median": e.median, "mean": e.mean, "p90": e.p90, "p99": e.p99, **shares}
 
 
-def run(chosen: argparse.Namespace, work: Path) -> list[dict[str, Any]]:
-    """Profile, predict, measure twice."""
+def run(chosen: argparse.Namespace) -> list[dict[str, Any]]:
+    """Profile, measure, predict."""
     serving = Serving(threads=chosen.threads, dtype=chosen.dtype, mode=chosen.mode)
-    space = space_of(chosen.space)
-    known, profiling = profiled(space, serving, work, chosen.operators)
-    print(f"profiled {len(known.operators)} operators, {len(known.models)} models in {profiling:.0f} s", flush=True)
-    seen = {model.architecture for model in known.models}
-    drawn = space.decode(space.sample(20 * chosen.students, np.random.default_rng(1)))
+    device, space = open_device(chosen.device), space_of(chosen.space)
+    before = profiled(space, device, serving, chosen)
+    drawn = space.decode(space.sample(20 * chosen.students, np.random.default_rng(chosen.seed)))
+    seen = {model.architecture for model in before.models}
     held = [a for a in dict.fromkeys(drawn) if a not in seen][: chosen.students]
-    once, again = measured(held, serving, work)
+    known, (truth, once, again) = together(before, held, device, serving, chosen.work)
     start = time.perf_counter()
     predictor = LatencyPredictor.fit(known)
     fitted = time.perf_counter() - start
@@ -123,42 +141,47 @@ def run(chosen: argparse.Namespace, work: Path) -> list[dict[str, Any]]:
     rate = float(np.median([1e3 * m.measured.seconds_p10 for m in known.models] / work_done))
     lowered = Lowered.of(held, serving)
     alone = predictor.model.estimate(lowered.distinct, predictor.setting(serving)).seconds
-    truth = np.sqrt(once * again)
     rows = [
         row("distilsearch", p.mean_ms, truth),
+        row("distilsearch, profiled before", LatencyPredictor.fit(before).predict(held, serving).mean_ms, truth),
         row("sum of operators", 1e3 * lowered.sums(alone[:, None])[:, 0], truth),
         row("random forest a kind", forests(known, lowered), truth),
         row("FLOPs-proportional", rate * np.array([flops(a, serving) for a in held]), truth),
-        row("the same measurement again", again, once),
+        row("half of the rounds against the other", again, once),
     ]
-    about = {"space": chosen.space, "size": float(space.size), "dtype": chosen.dtype, "mode": chosen.mode}
+    about = {"device": chosen.device, "space": chosen.space, "size": float(space.size), "dtype": chosen.dtype}
     rows[0] |= {
         "covered": quality.coverage(p.lower_ms, p.upper_ms, truth).share,
         "interval": float(np.median(p.upper_ms / p.mean_ms)),
         "operators": len(known.operators),
         "models": len(known.models),
         "noise_floor": known.meta.noise_floor,
-        "profile_seconds": profiling,
         "fit_seconds": fitted,
         "tiers": {tier: int((p.tier == tier).sum()) for tier in sorted(set(p.tier.tolist()))},
     }
-    return [about | each for each in rows]
+    return [about | {"mode": chosen.mode} | each for each in rows]
 
 
 def main() -> None:
     """Print and keep the result."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--space", choices=("quickstart", "large"), default="quickstart")
+    parser.add_argument("--device", choices=("cpu", "cuda", "xla"), default="cpu")
     parser.add_argument("--students", type=int, default=60)
     parser.add_argument("--operators", type=int, default=200, help="operators to profile at most")
+    parser.add_argument("--models", type=int, default=4, help="students that the profile takes whole, at three depths")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--mode", default="eager")
-    parser.add_argument("--work", type=Path, help="folder of measurements; kept, and continued from")
+    parser.add_argument("--seed", type=int, default=1, help="which students are held out")
+    parser.add_argument("--work", type=Path, help="folder of measurements, kept")
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        rows = run(chosen, chosen.work or Path(folder))
-    record(f"predictor_students_{chosen.space}_{chosen.dtype}_{chosen.mode}", rows)
+        chosen.work = chosen.work or Path(folder)
+        chosen.work /= f"{chosen.device}-{chosen.space}-{chosen.dtype}-{chosen.mode}"  # sees nothing of the others
+        rows = run(chosen)
+    device = "" if chosen.device == "cpu" else f"_{chosen.device}"
+    record(f"predictor_students{device}_{chosen.space}_{chosen.dtype}_{chosen.mode}", rows)
     print(table([{name: r[name] for name in rows[-1]} for r in rows]))
     print({name: value for name, value in rows[0].items() if name not in rows[-1]})
 

@@ -15,7 +15,7 @@ import numpy as np
 from distilsearch.operators import Operator, Size
 
 from .device import Regime
-from .plan import Floats, size_points
+from .spread import Floats, size_points
 from .table import LatencyTable
 
 NEIGHBOURS = 4

@@ -40,7 +40,8 @@ from .sweep import Sweep
 from .table import LatencyTable
 
 SHARE = 0.05
-LEAST_ROWS, MOST_ROWS = 4, 24
+LEAST_ROWS = 4  # to judge by
+FEWEST, MOST_ROWS = 6, 24  # to measure, of those there are
 SHIFT, SPREAD = 0.03, 0.08
 MAD_TO_SD = 1.4826
 MODEL = "model"
@@ -123,9 +124,9 @@ def judged(kind: str, regime: Regime, ratios: Sequence[float], noise: float) -> 
 
 
 def chosen(rows: Sequence[OperatorRow | ModelRow], share: float) -> list[OperatorRow | ModelRow]:
-    """A share of rows spread evenly over their latency, ends included, `LEAST_ROWS` to `MOST_ROWS` of them."""
+    """A share of rows spread evenly over their latency, ends included, `FEWEST` to `MOST_ROWS` of them."""
     ordered = sorted(rows, key=lambda row: row.measured.seconds_p10)
-    count = min(len(ordered), MOST_ROWS, max(LEAST_ROWS, math.ceil(share * len(ordered))))
+    count = min(len(ordered), MOST_ROWS, max(FEWEST, math.ceil(share * len(ordered))))
     return [ordered[i] for i in np.linspace(0, len(ordered) - 1, count).round().astype(int)]
 
 

@@ -2,8 +2,7 @@
 
 A space of millions of architectures is made of few distinct operators, because each depends on two or three
 genes. Where even those are too many, a farthest-first choice in log sizes spreads the allowed number over the
-space, corners first; the predictor fills the gaps. Some whole models are added at a few depths: the difference
-between depths is the cost of a layer where it runs.
+space, corners first; the predictor fills the gaps. Some students are added whole.
 """
 
 import itertools
@@ -12,22 +11,21 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 
 from distilsearch.architecture import Architecture, Value
 from distilsearch.families import family
-from distilsearch.lowering import flops, operators, parameter_count
+from distilsearch.lowering import operators, parameter_count
 from distilsearch.operators import Operator, Serving
 from distilsearch.sites import Site
 from distilsearch.space import SearchSpace
 
 from .device import Probe, Work
 from .model_case import model_signature
+from .spread import Floats, farthest_first, size_points
+from .whole_models import whole_models
 
 MOST_OPERATORS = 400
-DEPTHS = (1, 2, 4)
-DEPTH_GENE = "layers"
-DRAWS = 256
+MODELS = 10
 MOST_COMBINATIONS = 8192
 PREPARE_SECONDS = 0.05
 COMPILE_SECONDS = 6.0
@@ -35,8 +33,6 @@ COMPILED_FEWER = 8  # compiled operators take seconds each, and whole models tel
 VISIT_SECONDS = 5e-3
 CALLS_A_VISIT = 6
 EAGER_PENALTY = 2.0
-
-Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -93,10 +89,10 @@ class Plan:
 def make_plan(
     subject: SearchSpace | Iterable[SearchSpace | Operator],
     servings: Sequence[Serving],
-    models: int = 3,
+    models: int = MODELS,
     most: int = MOST_OPERATORS,
 ) -> Plan:
-    """The cases for spaces or operators under each serving; `models` students are taken whole at a few depths."""
+    """The cases for spaces or operators under each serving; `models` students are taken whole."""
     subjects = [subject] if isinstance(subject, SearchSpace) else list(subject)
     spaces = [s for s in subjects if isinstance(s, SearchSpace)]
     named = [s for s in subjects if isinstance(s, Operator)]
@@ -155,35 +151,13 @@ def _thinned(space: SearchSpace, site: Site) -> list[Sequence[Value]]:
     return choices
 
 
-def whole_models(space: SearchSpace, serving: Serving, count: int) -> list[Architecture]:
-    """`count` students spread over the space's cost, each at the depths of the space nearest to 1, 2 and 4."""
-    if count < 1:
-        return []
-    codes = np.unique(space.sample(DRAWS, np.random.default_rng(0)), axis=0)
-    cost = [flops(architecture, serving) for architecture in space.decode(codes)]
-    ranks = np.argsort(cost, kind="stable")
-    picked = codes[ranks[((np.arange(count) + 0.5) / count * len(codes)).astype(int)]]
-    return list(dict.fromkeys(a for row in picked for a in _depths(space, row)))
-
-
-def _depths(space: SearchSpace, row: npt.NDArray[np.int16]) -> list[Architecture]:
-    if DEPTH_GENE not in space.names:
-        return space.decode(row[None])
-    column = space.column(DEPTH_GENE)
-    choices = np.array([float(c) for c in space.parameters[column].choices])
-    rows = np.repeat(row[None], len(DEPTHS), axis=0)
-    rows[:, column] = [int(np.abs(np.log(choices / depth)).argmin()) for depth in DEPTHS]
-    rows = space.canonical(rows)
-    return space.decode(rows[space.valid(rows)])
-
-
 def choose(found: Sequence[Operator], most: int) -> list[Operator]:
     """At most `most` operators: all, or spread over each kind; broad coverage first."""
     kinds: dict[str, list[Operator]] = {}
     for operator in found:
         kinds.setdefault(operator.kind, []).append(operator)
     shares = _shares({kind: len(members) for kind, members in kinds.items()}, most)
-    ordered = {kind: farthest_first(members, shares[kind]) for kind, members in kinds.items()}
+    ordered = {kind: _corners_first(members, shares[kind]) for kind, members in kinds.items()}
     ranked = [(i / len(picked), o) for picked in ordered.values() for i, o in enumerate(picked)]
     return [operator for _, operator in sorted(ranked, key=lambda pair: pair[0])]
 
@@ -197,24 +171,10 @@ def _shares(counts: Mapping[str, int], most: int) -> dict[str, int]:
     return shares
 
 
-def farthest_first(members: Sequence[Operator], n: int) -> list[Operator]:
-    """`n` operators of one kind, each the farthest in log sizes from those before it; starts at the smallest."""
+def _corners_first(members: Sequence[Operator], n: int) -> list[Operator]:
+    """`n` operators of one kind, spread over their log sizes; starts at the smallest."""
     points = size_points(members)
-    order = [int(np.argmin(points.sum(axis=1)))]
-    distance = np.full(len(members), np.inf)
-    while len(order) < n:
-        np.minimum(distance, ((points - points[order[-1]]) ** 2).sum(axis=1), out=distance)
-        order.append(int(np.argmax(distance)))
-    return [members[i] for i in order]
-
-
-def size_points(members: Sequence[Operator]) -> Floats:
-    """Operators of one kind as points: log2 of every size, and an axis for each word (m, k)."""
-    sizes = [operator.sizes for operator in members]
-    numbers = [k for k, v in sizes[0].items() if not isinstance(v, str)]
-    words = sorted({(k, v) for s in sizes for k, v in s.items() if isinstance(v, str)})
-    rows = [[np.log2(1.0 + int(s[k])) for k in numbers] + [float(s[k] == v) for k, v in words] for s in sizes]
-    return np.array(rows, dtype=np.float64)
+    return [members[i] for i in farthest_first(points, n, [int(points.sum(axis=1).argmin())])]
 
 
 def estimate_seconds(case: Case, roofline: Callable[[Sequence[Operator], Serving], Floats], rounds: int) -> float:

@@ -13,6 +13,8 @@ from distilsearch.lowering import operators
 from distilsearch.operators import Operator, Serving
 from distilsearch.profiling import plan as planning
 from distilsearch.profiling import profile
+from distilsearch.profiling.spread import Floats, farthest_first, size_points
+from distilsearch.profiling.whole_models import DEPTHS, whole_models
 from distilsearch.space import SearchSpace
 
 WIDTHS, HEADS, FFNS = (32, 48, 64, 96, 128), (1, 2, 3, 4, 6, 8), (64, 96, 128, 200, 256)
@@ -46,14 +48,14 @@ def test_every_operator_of_every_architecture_is_in_the_plan_once(space: SearchS
 @settings(max_examples=25, deadline=None)
 @given(spaces(), st.integers(1, 4))
 def test_whole_models_are_valid_and_differ(space: SearchSpace, count: int) -> None:
-    models = planning.whole_models(space, Serving(sequence=8), count)
-    assert 1 <= len(models) == len(set(models)) <= count * len(planning.DEPTHS)
+    models = whole_models(space, Serving(sequence=8), count)
+    assert 1 <= len(models) == len(set(models)) < count + len(DEPTHS)
     assert space.valid(space.encode(models)).all()
 
 
 def test_whole_models_come_at_several_depths() -> None:
     space = family("bert").space({"layers": [1, 2, 3, 4, 6], "width": [64], "heads": [2], "ffn": [64]})
-    models = planning.whole_models(space, Serving(sequence=8), 1)
+    models = whole_models(space, Serving(sequence=8), 1)
     assert [a["layers"] for a in models] == [1, 2, 4]
 
 
@@ -75,8 +77,11 @@ def test_farthest_first_spreads() -> None:
     sizes = itertools.product((32, 64, 128, 256, 512), (32, 96, 1024))
     fixed = {"batch": 1, "sequence": 8, "bias": 1, "activation": "none"}
     members = [Operator("linear", {**fixed, "inputs": i, "outputs": o}) for i, o in sizes]
-    chosen = planning.farthest_first(members, 6)
-    points, picked = planning.size_points(members), planning.size_points(chosen)
+    points = size_points(members)
+    chosen = farthest_first(points, 6, [3])
+    picked = points[chosen]
+    assert len(set(chosen)) == 6
+    assert chosen[0] == 3
     nearest = np.linalg.norm(points[:, None] - picked[None], axis=2).min(axis=1).max()
     apart = min(np.linalg.norm(a - b) for a, b in itertools.combinations(picked, 2))
     assert nearest <= apart + 1e-9
@@ -86,7 +91,7 @@ def test_the_estimate_grows_with_the_plan(space: SearchSpace) -> None:
     one = planning.make_plan(space, [Serving(sequence=8)])
     two = planning.make_plan(space, [Serving(sequence=8), Serving(sequence=16)])
 
-    def roofline(found: object, serving: Serving) -> planning.Floats:
+    def roofline(found: object, serving: Serving) -> Floats:
         return np.full(len(found), 1e-3)  # type: ignore[arg-type]
 
     seconds = [plan.estimate_seconds(roofline, rounds=8) for plan in (one, two)]
