@@ -35,7 +35,7 @@ from distilsearch.predictors.totals import Lowered
 from distilsearch.profiling import Device, LatencyTable, derive, open_device, profile, rounds, table_folder
 from distilsearch.profiling.clock import summarise
 from distilsearch.profiling.collect import probe_cases
-from distilsearch.profiling.plan import Case
+from distilsearch.profiling.plan import MODELS, Case
 from distilsearch.profiling.sweep import Sweep
 from distilsearch.space import SearchSpace
 
@@ -169,7 +169,7 @@ def main() -> None:
     parser.add_argument("--device", choices=("cpu", "cuda", "xla"), default="cpu")
     parser.add_argument("--students", type=int, default=60)
     parser.add_argument("--operators", type=int, default=200, help="operators to profile at most")
-    parser.add_argument("--models", type=int, default=4, help="students that the profile takes whole, at three depths")
+    parser.add_argument("--models", type=int, default=MODELS, help="students that the profile takes whole")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--mode", default="eager")
