@@ -164,8 +164,10 @@ def print_table(table: Any) -> None:
     """What a table holds, in a few lines."""
     meta = table.meta
     print(f"{table.folder}\n{model_of(meta.device)}")
-    kinds = Counter(row.operator.kind for row in table.operators)
-    print(f"{len(table.operators)} operators: " + ", ".join(f"{n} {kind}" for kind, n in sorted(kinds.items())))
+    for cache in sorted({row.regime.cache for row in table.operators}, reverse=True):
+        kinds = Counter(row.operator.kind for row in table.operators if row.regime.cache == cache)
+        counts = ", ".join(f"{n} {kind}" for kind, n in sorted(kinds.items()))
+        print(f"{kinds.total()} operators{' with cold caches' * (cache == 'cold')}: {counts}")
     peaks = ", ".join(f"{value / 1e9:.0f} GFLOP/s {dtype}" for dtype, value in meta.peak_flops.items())
     print(f"{len(table.models)} whole models; peak {peaks}; bandwidth {meta.bandwidth / 1e9:.1f} GB/s")
     sums = 1 + meta.additivity_error
@@ -184,9 +186,9 @@ def model_of(device: "Facts") -> str:
 def _print_check(found: "Check") -> None:
     print(f"against {found.sibling.folder}")
     for v in found.verdicts:
-        regime = f"{v.regime.dtype}/{v.regime.mode}/{v.regime.threads}"
+        regime = f"{v.regime.dtype}/{v.regime.mode}/{v.regime.threads}/{v.regime.cache}"
         how = f"x {v.factor:.3f}, spread {v.spread:.1%}, from {v.rows} rows" if v.rows and v.spread == v.spread else ""
-        print(f"{v.decision:8} {v.kind:10} {regime:20} {how}")
+        print(f"{v.decision:8} {v.kind:10} {regime:25} {how}")
     print_table(found.table)
     if any(v.decision == "anew" for v in found.verdicts):
         print("what is marked anew is measured by the next `distilsearch profile`")

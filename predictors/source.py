@@ -1,7 +1,7 @@
 """What the predictor takes from a latency table: the machine it is of, its ceilings, its operators.
 
-Servings are told apart as the trees tell them apart, by dtype, mode and threads; where a table holds the same
-operator with warm and with cold caches, the warm rows are used, and the composition learns what cold weights cost.
+Servings are told apart as the trees tell them apart, by dtype, mode and threads. Rows with cold caches are left to
+other readers: a served model finds its operators' data warm, and the composition learns what cold weights cost.
 """
 
 import hashlib
@@ -75,17 +75,9 @@ def ceilings(table: LatencyTable) -> Ceilings:
 
 
 def samples(table: LatencyTable, of: Machine) -> list[Sample]:
-    """The usable operators of a table, one per signature and setting."""
-    found: dict[tuple[Setting, str], tuple[bool, Sample]] = {}
-    for row in table.operators:
-        if not row.measured.usable:
-            continue
-        setting = regime_setting(row.regime, of)
-        warm = row.regime.cache == "hot"
-        key = (setting, row.operator.signature)
-        if key not in found or warm > found[key][0]:
-            found[key] = warm, Sample(row.operator, setting, row.measured.seconds_p10)
-    return [sample for _, sample in found.values()]
+    """The usable operators of a table with warm caches."""
+    warm = (row for row in table.operators if row.measured.usable and row.regime.cache == "hot")
+    return [Sample(row.operator, regime_setting(row.regime, of), row.measured.seconds_p10) for row in warm]
 
 
 def regime_setting(regime: Regime, of: Machine) -> Setting:

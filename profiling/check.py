@@ -18,7 +18,7 @@ copied into the new stack's table as rounds; their session names the stack they 
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +32,7 @@ from . import rounds
 from .clock import Clock, Measured, SystemClock
 from .collect import MACHINE_LOCK, probe_cases
 from .derive import Group, Key, grouped
-from .device import Device, Facts, Regime, fingerprint, open_device
+from .device import CACHES, Device, Facts, Regime, fingerprint, open_device
 from .plan import Case
 from .rows import ModelRow, OperatorRow
 from .store import all_tables, table_folder
@@ -98,10 +98,13 @@ def check(
         raise TableError(f"the store has no table of this {opened.name} with another stack; make one with `profile`")
     folder = table_folder(opened, store)
     groups = _kinds(sibling)
-    cases = [_case(row) for rows in groups.values() for row in chosen(rows, share)]
+    picked = {group: [_case(row) for row in chosen(rows, share)] for group, rows in groups.items()}
+    hot, cold = ([c for (_, r), cases in picked.items() if r.cache == cache for c in cases] for cache in CACHES)
     with file_lock(folder.parent / MACHINE_LOCK):
         sweep = Sweep(opened, folder, np.random.default_rng(seed), clock or SystemClock(), progress)
-        sweep.run([*probe_cases(opened, [case.serving for case in cases]), *cases])
+        sweep.run([*probe_cases(opened, [case.serving for case in (*hot, *cold)]), *hot])
+        if cold:
+            replace(sweep, device=opened.cold()).run(cold)
     table = LatencyTable.read(folder)
     noise = max(_noise(sibling), _noise(table))
     verdicts = tuple(judged(kind, regime, _ratios(rows, table), noise) for (kind, regime), rows in groups.items())
@@ -136,12 +139,10 @@ def _kinds(table: LatencyTable) -> dict[tuple[str, Regime], list[OperatorRow | M
     for row in table.operators:
         if row.measured.usable:
             found.setdefault((row.operator.kind, row.regime), []).append(row)
-    regimes = {(r.dtype, r.mode, r.threads): r for r in (row.regime for row in table.operators)}
     for model in table.models:
         s = model.serving
-        regime = regimes.get((s.dtype, s.mode, s.threads or 0)) or Regime(s.dtype, s.mode, s.threads or 0)
         if model.measured.usable:
-            found.setdefault((MODEL, regime), []).append(model)
+            found.setdefault((MODEL, Regime(s.dtype, s.mode, s.threads or 0)), []).append(model)
     return found
 
 

@@ -1,12 +1,13 @@
 """The two things a caller asks for: a table that covers a space, and the latency of given architectures."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from distilsearch.architecture import Architecture
-from distilsearch.errors import InputError
+from distilsearch.errors import InputError, unknown
 from distilsearch.home import file_lock
 from distilsearch.operators import Operator, Serving
 from distilsearch.progress import Progress, silent
@@ -16,8 +17,9 @@ from . import rounds
 from .additions import surprising, tile_edges
 from .alarms import suspects
 from .clock import Clock, Measured, SystemClock
-from .device import Device, open_device
-from .plan import MOST_OPERATORS, Case, Floats, Plan, choose, make_plan, missing
+from .device import CACHES, Device, open_device
+from .plan import MODELS, MOST_OPERATORS, Case, Plan, choose, make_plan, missing
+from .spread import Floats
 from .store import table_folder
 from .sweep import LEAST_ROUNDS, Sweep
 from .table import LatencyTable, Roof
@@ -35,44 +37,65 @@ def profile(
     store: Path | str | None = None,
     budget_seconds: float | None = None,
     progress: Progress = silent,
-    models: int = 3,
+    models: int = MODELS,
     most_operators: int = MOST_OPERATORS,
     clock: Clock | None = None,
     seed: int = 0,
+    cache: str = "hot",
 ) -> LatencyTable:
     """The latency table of a device, grown until it covers spaces or operators under the given servings.
 
     What the table holds already is not measured again. With `budget_seconds` the most valuable cases come first and
-    a later call continues. At most `most_operators` operators a serving are timed, spread over the space;
-    `models` students are timed whole. Of operators left out, a tenth as many again are timed where neighbours
-    disagree, and at tile edges.
+    a later call continues. At most `most_operators` operators a serving are timed, spread over the space; of those left
+    out, a tenth as many again are timed where neighbours disagree, and at tile edges. `models` students are timed
+    whole, one of them at several depths. `cache` is `hot`, `cold` or `both`; cold rows are of operators alone.
 
     Raises `DeviceError` when the device is not there, `TableError` when the stored table is damaged or newer.
     """
     opened, ticking = open_device(device), clock or SystemClock()
     start = ticking.now()
+    subjects = [space_or_operators] if isinstance(space_or_operators, SearchSpace) else list(space_or_operators)
     asked = [serving] if isinstance(serving, Serving) else list(serving)
-    servings = list(dict.fromkeys(timed for one in asked for timed in opened.servings(one)))
-    plan = make_plan(space_or_operators, servings, models, most_operators)
-    if not plan.cases:
+    probes = Plan(probe_cases(opened, _timed(opened, asked)), 0)
+    plans = [(opened, probes)]
+    for state in _caches(cache):
+        each = opened.cold() if state == "cold" else opened
+        plans.append((each, make_plan(subjects, _timed(each, asked), 0 if state == "cold" else models, most_operators)))
+    if not any(plan.cases for _, plan in plans[1:]):
         raise InputError("there is nothing to profile: give a space or at least one operator")
     folder = table_folder(opened, store)
-    probes = Plan(probe_cases(opened, servings), 0)
     table = _read(folder)
-    if table and not _waiting(table, opened, probes).cases and not _waiting(table, opened, plan).cases:
+    if table and not any(_waiting(table, each, plan).cases for each, plan in plans):
         return table
     until = np.inf if budget_seconds is None else start + budget_seconds
     with file_lock(folder.parent / MACHINE_LOCK):
-        rng = np.random.default_rng(seed)
-        sweep = Sweep(opened, folder, rng, ticking, progress, known=_sentinels(table))
+        sweep = Sweep(opened, folder, np.random.default_rng(seed), ticking, progress, known=_sentinels(table))
         sweep.run(_waiting(_read(folder), opened, probes).cases)
-        waiting = _waiting(_read(folder), opened, plan)  # another process may have measured while we waited
-        progress(_announced(waiting, opened, _read(folder)), 0, len(waiting.cases))
-        sweep.run((*probes.cases, *waiting.cases), until)
-        if waiting.count("operator"):
-            sweep.run(_additions(LatencyTable.read(folder), opened, plan, most_operators), until)
-        sweep.run(_suspect(LatencyTable.read(folder), opened, waiting), until)
+        for each, plan in plans[1:]:
+            again = probes.cases if each is opened else ()  # peaks are the best of all times
+            _extend(replace(sweep, device=each), again, plan, until, most_operators)
     return LatencyTable.read(folder)
+
+
+def _caches(cache: str) -> tuple[str, ...]:
+    if cache not in (*CACHES, "both"):
+        raise unknown("cache", cache, (*CACHES, "both"))
+    return CACHES if cache == "both" else (cache,)
+
+
+def _timed(device: Device, asked: Iterable[Serving]) -> list[Serving]:
+    return list(dict.fromkeys(timed for one in asked for timed in device.servings(one)))
+
+
+def _extend(sweep: Sweep, first: Sequence[Case], plan: Plan, until: float, most: int) -> None:
+    """Time `first` and what the table lacks of a plan, then some of what the plan left out, then what looks wrong."""
+    device, folder = sweep.device, sweep.folder
+    waiting = _waiting(_read(folder), device, plan)  # another process may have measured while we waited
+    sweep.progress(_announced(waiting, device, _read(folder)), 0, len(waiting.cases))
+    sweep.run((*first, *waiting.cases), until)
+    if waiting.count("operator"):
+        sweep.run(_additions(LatencyTable.read(folder), device, plan, most), until)
+    sweep.run(_suspect(LatencyTable.read(folder), device, waiting), until)
 
 
 def measure(
@@ -159,4 +182,5 @@ def _announced(plan: Plan, device: Device, table: LatencyTable | None) -> str:
 
     seconds = plan.estimate_seconds(roofline, LEAST_ROUNDS)
     cases = f"{plan.count('operator')} operators and {plan.count('model')} models"
+    cases += " with cold caches" * any(device.regime(case.serving).cache == "cold" for case in plan.cases[:1])
     return f"{cases} on the {device.name}, about {seconds:.0f} s"

@@ -5,12 +5,15 @@
 | `graph` | replays of a captured CUDA graph, between two events | the device alone |
 | `eager` | back-to-back calls on the host's clock until the device is done | whichever of host and device is slower |
 
-Who asks for `eager` gets rows of both. Facts come from the driver through ctypes, so that finding a table loads no
-torch.
+Who asks for `eager` gets rows of both. Cold rows are of the device alone: before each replay the L2 is read full of
+other data, which the host issues ahead and no event counts. Facts come from the driver through ctypes, so that
+finding a table loads no torch.
 """
 
 import contextlib
+import copy
 import ctypes
+import functools
 import platform
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -25,6 +28,8 @@ from distilsearch.operators import Operator, Serving
 from .device import Facts, Prepared, Probe, Regime, Unsupported, Work
 
 if TYPE_CHECKING:
+    import torch
+
     from .work import Job
 
 DTYPES = ("float32", "bfloat16", "float16")
@@ -33,6 +38,8 @@ PEAK_SHAPES = ((1024, 1024, 4096), (4096, 4096, 4096), (2048, 8192, 8192))
 COPY_ELEMENTS = 1 << 26
 SENTINEL_SIZE = 1024
 WARM_CALLS = 3
+FLUSHED = 4  # times the L2 is read through; long enough for the host to issue what comes after
+COLD_CALLS = 8  # at once: flushing takes longer than most calls
 MULTIPROCESSORS, CAPABILITY_MAJOR, CAPABILITY_MINOR = 16, 75, 76  # of CUdevice_attribute
 
 
@@ -45,6 +52,10 @@ class Runtime(Protocol):
 
     def between_events(self, call: Callable[[], Any], times: int) -> float:
         """Device seconds of so many calls."""
+        ...
+
+    def between_flushes(self, call: Callable[[], Any], times: int) -> float:
+        """Device seconds of so many calls, the L2 emptied before each; emptying it is not counted."""
         ...
 
     def synchronize(self) -> None:
@@ -87,6 +98,26 @@ class TorchRuntime:
         end.synchronize()
         return float(start.elapsed_time(end)) * 1e-3
 
+    def between_flushes(self, call: Callable[[], Any], times: int) -> float:
+        """Device seconds of so many calls, the L2 emptied before each; emptying it is not counted."""
+        import torch
+
+        events = [[torch.cuda.Event(enable_timing=True) for _ in range(2)] for _ in range(times)]  # type: ignore[no-untyped-call, unused-ignore]
+        for start, end in events:
+            self._other.sum()  # only read, so that nothing is left to write back
+            start.record()
+            call()
+            end.record()
+        torch.cuda.synchronize()
+        return sum(float(start.elapsed_time(end)) for start, end in events) * 1e-3
+
+    @functools.cached_property
+    def _other(self) -> "torch.Tensor":
+        """Data that fills the L2 several times."""
+        import torch
+
+        return torch.ones(FLUSHED * torch.cuda.get_device_properties(0).L2_cache_size // 4, device="cuda")
+
     def synchronize(self) -> None:
         """Wait until the device is done."""
         import torch
@@ -111,6 +142,19 @@ class GraphReplay:
 
 
 @dataclass
+class ColdReplay:
+    """A captured call, timed by the device's events with other data in the L2."""
+
+    runtime: Runtime
+    replay: Callable[[], Any]
+
+    def seconds(self, calls: int) -> float:
+        """Device seconds of `calls` replays, found from a few of them."""
+        timed = min(calls, COLD_CALLS)
+        return self.runtime.between_flushes(self.replay, timed) * calls / timed
+
+
+@dataclass
 class HostLoop:
     """Calls issued one by one, timed by the host until the device is done."""
 
@@ -132,6 +176,7 @@ class CudaDevice:
     """The first GPU that is visible."""
 
     name = "cuda"
+    cache = "hot"
 
     def __init__(self, driver: Callable[[], Facts] | None = None, runtime: Runtime | None = None) -> None:
         self._facts = dict((driver or driver_facts)())
@@ -154,11 +199,21 @@ class CudaDevice:
             raise DeviceError(f"cuda serves {known}; got dtype {serving.dtype!r} and mode {serving.mode!r}")
         if serving.threads is not None:
             raise DeviceError(f"a GPU has no threads to choose; serving asks for {serving.threads}: leave threads out")
-        return Regime(serving.dtype, serving.mode, 0)
+        if self.cache == "cold" and serving.mode != "graph":
+            raise DeviceError("with cold caches only the device's own clock is read; expected mode graph")
+        return Regime(serving.dtype, serving.mode, 0, self.cache)
 
     def servings(self, serving: Serving) -> tuple[Serving, ...]:
-        """An eager serving is timed by both clocks."""
+        """An eager serving is timed by both clocks, with cold caches by that of the device."""
+        if self.cache == "cold":
+            return (replace(serving, mode="graph"),)
         return (serving, replace(serving, mode="graph")) if serving.mode == "eager" else (serving,)
+
+    def cold(self) -> "CudaDevice":
+        """This GPU, its L2 emptied before each call."""
+        other = copy.copy(self)
+        other.cache = "cold"
+        return other
 
     @contextlib.contextmanager
     def session(self, serving: Serving) -> Iterator[None]:
@@ -182,8 +237,11 @@ class CudaDevice:
         """A call under the clock of a mode; `Unsupported` where it cannot be captured."""
         if mode == "eager":
             return HostLoop(self.runtime, call)
+        return (ColdReplay if self.cache == "cold" else GraphReplay)(self.runtime, self._captured(call))
+
+    def _captured(self, call: Callable[[], Any]) -> Callable[[], Any]:
         try:
-            return GraphReplay(self.runtime, self.runtime.capture(call))
+            return self.runtime.capture(call)
         except MemoryError:
             raise
         except RuntimeError as error:
@@ -205,7 +263,7 @@ class CudaDevice:
         import torch
 
         a = torch.randn(SENTINEL_SIZE, SENTINEL_SIZE, device="cuda")
-        return self.timed(lambda: a @ a, "graph")
+        return GraphReplay(self.runtime, self._captured(lambda: a @ a))
 
     def probes(self, serving: Serving) -> tuple[Probe, ...]:
         """Products of several shapes, of which the best counts, a copy past the caches, the smallest kernel."""

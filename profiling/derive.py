@@ -4,7 +4,7 @@
 | --- | --- |
 | group | all rounds of one (kind, signature, regime) |
 | baseline | the low quantile of all sentinel times at one thread count: the undisturbed machine |
-| noise floor | median over groups of the relative difference of two halves of the rounds |
+| noise floor | median over hot groups of the relative difference of two halves of the rounds |
 | additivity error | median over models of measured / sum of operators - 1 |
 """
 
@@ -97,8 +97,8 @@ def noise_floor(groups: Groups) -> float:
     """How far a measurement with half the rounds is from the other half, relatively; NaN with too few rounds."""
     errors = [
         repeat_error(group.seconds, group.sentinels, group.baseline)
-        for (kind, _, _), group in groups.items()
-        if kind != "probe" and len(group.seconds) >= LEAST_FOR_FLOOR
+        for (kind, _, regime), group in groups.items()
+        if kind != "probe" and regime.cache == "hot" and len(group.seconds) >= LEAST_FOR_FLOOR
     ]
     return float(np.median(errors)) if errors else math.nan
 

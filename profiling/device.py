@@ -16,6 +16,8 @@ from distilsearch.architecture import Architecture
 from distilsearch.errors import DeviceError, unknown
 from distilsearch.operators import Operator, Serving
 
+CACHES = ("hot", "cold")
+
 Facts = Mapping[str, Any]
 """Plain JSON values that identify a machine or its software; anything that varies from boot to boot stays out."""
 
@@ -30,7 +32,8 @@ class Unsupported(Exception):  # noqa: N818  (a finding about one case, kept in 
 class Regime:
     """The conditions of a timing beyond the signature: two rows compare only when these agree.
 
-    `mode` is how kernels are issued (`eager`, `compile`, `graph`), `cache` whether weights are found in cache (`hot`).
+    `mode` is how kernels are issued (`eager`, `compile`, `graph`). `cache` is `hot` where a call finds in the caches
+    what the call before it left there, `cold` where nothing that it reads is in any.
     """
 
     dtype: str
@@ -95,6 +98,10 @@ class Device(Protocol):
 
     def servings(self, serving: Serving) -> tuple[Serving, ...]:
         """The servings to time where this one is asked for: itself, and where the device has several clocks, others."""
+        ...
+
+    def cold(self) -> "Device":
+        """This device with its caches emptied before each call, unseen by the clock; `DeviceError` if it cannot."""
         ...
 
     def session(self, serving: Serving) -> AbstractContextManager[None]:

@@ -99,7 +99,7 @@ def _groups(table: LatencyTable) -> dict[tuple[str, Regime], list[OperatorRow]]:
 def _sums(table: LatencyTable) -> list[tuple[ModelRow, float]]:
     """The models of which every operator is in the table, with the sum of the operators' seconds."""
     times = {(row.operator, row.regime.dtype, row.regime.mode, row.regime.threads): row.measured.seconds_p10
-             for row in table.operators if row.measured.usable}  # fmt: skip
+             for row in table.operators if row.measured.usable and row.regime.cache == "hot"}  # fmt: skip
     found = []
     for row in table.models:
         s = row.serving

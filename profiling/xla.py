@@ -95,6 +95,10 @@ class XlaDevice:
         """The serving itself."""
         return (serving,)
 
+    def cold(self) -> "XlaDevice":
+        """Not there: work repeats inside one graph, where nothing can empty the caches."""
+        raise DeviceError("xla times work in a loop inside one graph and has no cold cache; leave cache out")
+
     @contextlib.contextmanager
     def session(self, serving: Serving) -> Iterator[None]:
         """No gradients; the caller's random state comes back after."""

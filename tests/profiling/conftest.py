@@ -1,6 +1,7 @@
 """A device whose times are known, on a clock that only moves when it works; and a small space to profile on it."""
 
 import contextlib
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -66,6 +67,7 @@ class FakeDevice:
     unsupported: Callable[[Work], bool] = lambda work: False
     model: str = "abacus"
     torch: str = "1"
+    cache: str = "hot"
     name: str = "fake"
     prepared: list[Work] = field(default_factory=list)
     rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
@@ -80,20 +82,22 @@ class FakeDevice:
         return {"torch": self.torch}
 
     def regime(self, serving: Serving) -> Regime:
-        return Regime(serving.dtype, serving.mode, serving.threads or 4)
+        return Regime(serving.dtype, serving.mode, serving.threads or 4, self.cache)
 
     def servings(self, serving: Serving) -> tuple[Serving, ...]:
         return (serving,)
+
+    def cold(self) -> "FakeDevice":
+        return dataclasses.replace(self, cache="cold")
 
     @contextlib.contextmanager
     def session(self, serving: Serving) -> Iterator[None]:
         yield
 
     def true_seconds(self, work: Work, serving: Serving) -> float:
-        """What a perfect measurement of the work would find."""
-        if isinstance(work, Architecture):
-            return 1e-5 + flops(work, serving) / 1e9
-        return 1e-5 + work.flops / 1e9
+        """What a perfect measurement of the work would find; cold, it takes three fetches more."""
+        work_flops = flops(work, serving) if isinstance(work, Architecture) else work.flops
+        return (4e-5 if self.cache == "cold" else 1e-5) + work_flops / 1e9
 
     def prepare(self, work: Work, serving: Serving) -> FakeWork:
         self.clock.seconds += 0.01

@@ -11,25 +11,30 @@ from distilsearch.operators import Serving
 from distilsearch.profiling.cuda import CudaDevice, driver_facts
 from distilsearch.profiling.device import Unsupported, available_devices, fingerprint, open_device
 
-ISSUE, LAUNCH = 1e-5, 1e-6
+ISSUE, LAUNCH, FLUSH, FETCH = 1e-5, 1e-6, 1e-4, 3e-6
 FACTS = {"model": "fake", "compute_capability": "9.0", "multiprocessors": 8, "memory_gib": 80, "driver": 12080}
 
 
 @dataclass
 class FakeRuntime:
-    """A host that takes `ISSUE` to issue a kernel and a device that takes `kernel` seconds to run it."""
+    """A host that takes `ISSUE` to issue a kernel and a device that takes `kernel` seconds to run it.
+
+    After a flush, which takes `FLUSH`, the next kernel takes `FETCH` longer.
+    """
 
     kernel: float
     host: float = 0.0
     device: float = 0.0
     capturable: bool = True
+    flushed: bool = False
 
     def call(self) -> None:
         self.host += ISSUE
         self._run(self.kernel)
 
     def _run(self, seconds: float) -> None:
-        self.device = max(self.device, self.host) + seconds
+        self.device = max(self.device, self.host) + seconds + FETCH * self.flushed
+        self.flushed = False
 
     def capture(self, call: Callable[[], Any]) -> Callable[[], Any]:
         if not self.capturable:
@@ -42,6 +47,14 @@ class FakeRuntime:
         for _ in range(times):
             call()
         return self.device - start
+
+    def between_flushes(self, call: Callable[[], Any], times: int) -> float:
+        total = 0.0
+        for _ in range(times):
+            self._run(FLUSH)
+            self.flushed = True
+            total += self.between_events(call, 1)
+        return total
 
     def synchronize(self) -> None:
         self.host = self.device = max(self.host, self.device)
@@ -62,6 +75,21 @@ def test_both_clocks(kernel: float) -> None:
     eager = gpu.timed(runtime.call, "eager").seconds(100) / 100
     assert graph == pytest.approx(LAUNCH + kernel)
     assert eager == pytest.approx(max(ISSUE, kernel), rel=0.05)
+
+
+@pytest.mark.parametrize("kernel", [2e-6, 1e-3])
+def test_a_cold_call_is_timed_without_the_flush(kernel: float) -> None:
+    runtime = FakeRuntime(kernel)
+    cold = device(runtime).cold().timed(runtime.call, "graph")
+    assert cold.seconds(100) / 100 == pytest.approx(LAUNCH + kernel + FETCH)
+    assert device(runtime).timed(runtime.call, "graph").seconds(100) / 100 == pytest.approx(LAUNCH + kernel)
+
+
+def test_cold_caches_are_timed_on_the_device_alone() -> None:
+    gpu = device(FakeRuntime(1e-3)).cold()
+    assert [(s.mode, gpu.regime(s).cache) for s in gpu.servings(Serving())] == [("graph", "cold")]
+    with pytest.raises(DeviceError, match="expected mode graph"):
+        gpu.regime(Serving())
 
 
 def test_the_host_clock_starts_with_an_idle_device() -> None:

@@ -1,5 +1,6 @@
 """The contract every device passes: found again by its facts, runs every kind of operator, times what it says."""
 
+import dataclasses
 import functools
 import json
 import subprocess
@@ -93,6 +94,25 @@ def test_profile_then_measure(device: Device, space: SearchSpace, serving: Servi
     found = measure([*models, models[0]], device, serving, store, rounds=3, clock=clock)
     assert [m.status in ("ok", "noisy") and 3 <= m.rounds <= 6 for m in found] == [True] * 3
     assert found[0] == found[2]
+
+
+def test_cold_calls_take_longer_and_change_only_the_regime(
+    device: Device, linear: Callable[..., Operator], serving: Serving
+) -> None:
+    try:
+        cold = device.cold()
+    except DeviceError as error:
+        pytest.skip(str(error))
+    assert (cold.name, cold.facts(), cold.stack()) == (device.name, device.facts(), device.stack())
+    asked, calls = device.servings(serving)[-1], 20
+    assert asked in cold.servings(serving)
+    assert cold.regime(asked) == dataclasses.replace(device.regime(asked), cache="cold")
+    with device.session(asked):
+        hot, fetched = (d.prepare(linear(512, 512), asked) for d in (device, cold))
+        for prepared in (hot, fetched):
+            warm_up(prepared, clock_of(device), at_most=0.1)
+        assert visit(fetched) > visit(hot)
+        assert 0.2 < min(fetched.seconds(calls) for _ in range(3)) / calls / visit(fetched) < 5
 
 
 def test_bfloat16(linear: Callable[..., Operator]) -> None:

@@ -95,6 +95,27 @@ def test_threads_and_modes_are_not_the_callers_to_choose() -> None:
         open_device("xla").regime(Serving(mode="compile"))
 
 
+@needs_xla
+def test_one_program_serves_every_number_of_repetitions() -> None:
+    """Also one repetition: a program made for it would not cost what the others do besides their repetitions."""
+    from distilsearch.profiling.xla_loop import events
+
+    device = open_device("xla")
+    with device.session(Serving()):
+        device.sentinel(Serving())  # what is compiled once a process
+        before, _ = events()
+        prepared = device.prepare(Operator.parse(OPERATORS[1]), Serving())
+        for calls in (1, 2, 50):
+            assert prepared.seconds(calls) > 0
+        assert events()[0] - before == 1
+
+
+@needs_xla
+def test_cold_caches_are_not_there() -> None:
+    with pytest.raises(DeviceError, match="leave cache out"):
+        open_device("xla").cold()
+
+
 @pytest.mark.skipif(HERE, reason="torch_xla is here")
 def test_without_torch_xla_the_reason_is_given() -> None:
     with pytest.raises(DeviceError, match=r"'xla' is not there \(.*; there are: .*cpu"):
