@@ -65,6 +65,13 @@ class Objective(nn.Module):
         if self.teacher.kind == "causal" and "attention" in self.wanted:
             raise InputError("attention maps are compared for encoders only; choose the loss 'relation'")
 
+    @property
+    def kept(self) -> float:
+        """The share of the teacher's layers that the student starts with at their full width."""
+        whole = self.basis.shape[0] == self.basis.shape[1] and self.architecture["inherit"] != "none"
+        same = self.architecture.family == self.teacher.facts.family
+        return min(1.0, int(self.architecture["layers"]) / self.teacher.facts.layers) if whole and same else 0.0
+
     def _projection(self) -> nn.Module:
         """From the student's states to those of its mapped teacher layers, side by side."""
         width, many = self.basis.shape[1], max(1, *(len(layers) for layers in self.map), 1)

@@ -16,7 +16,7 @@ from distilsearch.errors import InputError, unknown
 from .losses import LOSSES, MAPPINGS
 
 EMBEDDING_MODES = ("none", "adapt", "all")
-LATER = {"temperature": 1.0, "mapping": "uniform", "progressive": 0.0}  # in a key only where they say something
+LATER = {"temperature": 1.0, "mapping": "uniform", "progressive": 0.0, "near": 1.0}  # in a key where they say something
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,7 @@ class Recipe:
     temperature: float = 1.0  # of the logits loss
     mapping: str = "uniform"  # which teacher layers a student's layers learn from, for losses of mapped layers
     progressive: float = 0.0  # share of the steps spent transferring layer by layer, the others frozen
+    near: float = 1.0  # share of the learning rate for a student that keeps all layers at the teacher's width
 
     def __post_init__(self) -> None:
         for loss, weight in self.weights:
@@ -64,8 +65,19 @@ class Recipe:
             raise InputError(f"a view has a length and a noise in [0, 1), got {self.views}")
         if self.mapping not in MAPPINGS:
             raise unknown("mapping of layers", self.mapping, MAPPINGS)
-        if self.temperature <= 0 or not 0 <= self.progressive < 1 or not 0 < self.mask < 1:
-            raise InputError("a recipe's temperature is positive, its progressive share and mask lie in [0, 1)")
+        if self.temperature <= 0 or not 0 <= self.progressive < 1 or not 0 < self.mask < 1 or not 0 < self.near <= 1:
+            raise InputError(
+                "a recipe's temperature is positive, its progressive share and mask lie in [0, 1), near in (0, 1]"
+            )
+
+    def rate(self, kept: float) -> float:
+        """The learning rate of a student that starts with a share of the teacher's layers at its full width.
+
+        What is nearly the teacher already is thrown far from it by the steps that others need: of all-MiniLM-L6-v2,
+        six layers of full width end at a loss of 0.111, 0.067 and 0.045 with the whole, half and quarter rate, four
+        layers at 0.173 and 0.150 with the whole and half, three at 0.230 and 0.229.
+        """
+        return self.learning_rate * (1 - (1 - self.near) * kept)
 
     @property
     def key(self) -> str:
@@ -98,8 +110,9 @@ EMBEDDING = Recipe(
     name="embedding",
     weights=(("tokens", 1.0), ("embedding", 1.0)),
     views=(View(), View(32, 0.15), View(), View(16, 0.3)),
+    near=0.25,
 )
-RELATION = Recipe(name="relation", weights=(("relation", 1.0), ("similarity", 10.0)))
+RELATION = Recipe(name="relation", weights=(("relation", 1.0), ("similarity", 10.0)), near=0.25)
 MLM = Recipe(name="mlm", weights=(("relation", 1.0), ("logits", 1.0)), learning_rate=5e-4, embeddings="all")
 
 CAUSAL = Recipe(name="causal", weights=(("logits", 1.0),), learning_rate=1e-3, embeddings="all")

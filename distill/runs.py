@@ -69,7 +69,8 @@ class Run:
         flat = [p for p in self.parameters if p.dim() < 2]
         decayed = [p for p in self.parameters if p.dim() >= 2]
         groups = [{"params": decayed, "weight_decay": self.recipe.weight_decay}, {"params": flat, "weight_decay": 0.0}]
-        self.optimizer = torch.optim.AdamW(groups, lr=self.recipe.learning_rate, betas=(0.9, 0.98), fused=True)
+        self.rate = self.recipe.rate(self.objective.kept)
+        self.optimizer = torch.optim.AdamW(groups, lr=self.rate, betas=(0.9, 0.98), fused=True)
         self.evaluations = {max(1, round(share * self.steps)) for share in EVALUATIONS}
         self.model.train()
         self.forward = self.accelerator.prepare_model(self.objective)
@@ -85,7 +86,7 @@ class Run:
     def advance(self, parts: list[Batch] | None = None) -> None:
         """One optimiser step, and the held-out loss where it is due."""
         parts = parts or self.parts(self.step)
-        rate = self.recipe.learning_rate * schedule(self.step, self.steps, self.recipe.warmup)
+        rate = self.rate * schedule(self.step, self.steps, self.recipe.warmup)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.zero_grad(set_to_none=True)

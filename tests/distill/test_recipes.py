@@ -16,10 +16,17 @@ def test_a_recipe_is_plain_json(known: Recipe) -> None:
 
 
 def test_keys_do_not_change_between_versions() -> None:
-    assert EMBEDDING.key == "ec6a053c3cd9"
+    assert EMBEDDING.key == "6fb333ffe59b"
     assert replace(EMBEDDING, name="other").key == EMBEDDING.key
     assert replace(EMBEDDING, temperature=2.0).key != EMBEDDING.key
     assert len({known.key for known in RECIPES.values()}) == len(RECIPES)
+
+
+def test_students_near_the_teacher_learn_at_a_lower_rate() -> None:
+    assert EMBEDDING.rate(0.0) == EMBEDDING.learning_rate
+    assert EMBEDDING.rate(1.0) == pytest.approx(EMBEDDING.near * EMBEDDING.learning_rate)
+    assert EMBEDDING.rate(1.0) < EMBEDDING.rate(0.5) < EMBEDDING.rate(0.1) < EMBEDDING.rate(0.0)
+    assert replace(EMBEDDING, near=1.0).rate(1.0) == EMBEDDING.learning_rate
 
 
 def test_recipes_come_from_files(tmp_path: Path) -> None:
@@ -43,6 +50,7 @@ def test_recipes_come_from_files(tmp_path: Path) -> None:
         ("not toml", "not valid TOML"),
         ('base = "mlm"\nmapping = "evenly"', "mapping of layers"),
         ('base = "mlm"\nprogressive = 1.0', "progressive share"),
+        ('base = "mlm"\nnear = 0.0', "near in"),
     ],
 )
 def test_senseless_files_are_refused(tmp_path: Path, content: str, message: str) -> None:

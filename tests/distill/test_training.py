@@ -152,3 +152,20 @@ def test_the_schedule_is_complete() -> None:
     assert rates[0] == pytest.approx(0.1)
     assert rates[-1] == pytest.approx(1 / 90)
     assert schedule(0, 1, 0.1) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("genes", "kept"),
+    [
+        ({"layers": 3, "width": 64, "heads": 4}, 1.0),
+        ({"layers": 1, "width": 64, "heads": 4}, 1 / 3),
+        ({"layers": 3, "width": 32}, 0.0),
+        ({"layers": 3, "width": 64, "heads": 4, "inherit": "none"}, 0.0),
+    ],
+)
+def test_what_is_kept_of_the_teacher_sets_the_rate(
+    teacher: Teacher, text: Text, make_architecture: Callable[..., Any], genes: dict[str, Any], kept: float
+) -> None:
+    run = start(teacher, make_architecture(teacher, **genes), text, EMBEDDING, 1_000, precision="float32")
+    assert run.objective.kept == pytest.approx(kept)
+    assert run.rate == pytest.approx(EMBEDDING.rate(kept))
