@@ -176,6 +176,24 @@ def measure(run_folder: RunFolder) -> None:
     Console().print(final_table(data))
 
 
+@app.command("import")
+def import_(
+    run_file: RunFile,
+    results: Annotated[Path, typer.Argument(help="CSV: a column a gene, and loss", show_default=False)],
+    rename: Annotated[list[str] | None, typer.Option(help="COLUMN=NAME; may be repeated")] = None,
+    skip: Annotated[bool, typer.Option("--skip", help="Leave out what is not in the space")] = False,
+    folder: Folder = None,
+) -> None:
+    """Keep results of another tool, from a CSV file, for the run that RUN_FILE describes to start from."""
+    from .engine.config import Run
+
+    run, names = Run.read(run_file), _pairs(rename or [], "columns as COLUMN=NAME, such as n_layer=layers")
+    from .engine.imports import import_csv
+
+    kept, left = import_csv(run, results, names, not skip, folder)
+    print(f"{kept} results are kept for `distilsearch search {run_file}`; {left} rows were left out")
+
+
 @app.command()
 def report(run_folder: RunFolder) -> None:
     """Write report.html of a run again, and print its table."""
@@ -291,11 +309,16 @@ def _only(space: "SearchSpace") -> "Architecture":
 
 
 def _parsed(genes: list[str]) -> dict[str, tuple[Any, ...]]:
-    pairs = [gene.partition("=") for gene in genes]
+    pairs = _pairs(genes, "genes as name=value, such as layers=2")
+    return {name: (int(value) if value.isdigit() else value,) for name, value in pairs.items()}
+
+
+def _pairs(texts: list[str], expected: str) -> dict[str, str]:
+    pairs = [text.partition("=") for text in texts]
     for name, equals, value in pairs:
         if not (name and equals and value):
-            raise InputError(f"expected genes as name=value, such as layers=2; got {name + equals + value!r}")
-    return {name: (int(value) if value.isdigit() else value,) for name, _, value in pairs}
+            raise InputError(f"expected {expected}; got {name + equals + value!r}")
+    return {name: value for name, _, value in pairs}
 
 
 def _show(result: "Result") -> None:

@@ -8,6 +8,7 @@ import json
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,7 +19,8 @@ from distilsearch.errors import InputError, RunError, unknown
 from distilsearch.families import family as known_family
 from distilsearch.operators import Serving
 
-GROWING = ("trials",)  # what a later call may raise without becoming another run
+GROWING = ("trials", "stop_below")  # what a later call may change without becoming another run
+MOST_TARGETS = 2  # with the loss, as many objectives as an expected improvement is exact for
 
 
 class Section(BaseModel):
@@ -52,9 +54,21 @@ class TrainSection(Section):
     precision: Literal["auto", "float32", "bf16"] = "auto"
     recipe: str = "default"
     flash_tokens: int = Field(default=160_000, ge=1)
+    longer_tokens: tuple[int, ...] = ()
     final_tokens: int = Field(default=2_000_000, ge=0)
     finish: Literal["knee", "front", "none"] = "knee"
     threads: int | None = Field(default=None, ge=1)
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """The lengths a trial may have: `flash_tokens`, then the longer ones."""
+        return (self.flash_tokens, *self.longer_tokens)
+
+    @model_validator(mode="after")
+    def _rising(self) -> "TrainSection":
+        if any(a >= b for a, b in pairwise(self.lengths)):
+            raise ValueError("longer_tokens must rise, from above flash_tokens")
+        return self
 
 
 class TargetSection(Section):
@@ -92,6 +106,7 @@ class Run(Section):
     trials: int = Field(default=24, ge=0)
     seed: int = Field(default=0, ge=0)
     loss_at_most: float | None = Field(default=None, gt=0)
+    stop_below: float = Field(default=0.0, ge=0, lt=1)
     space: SpaceSection = SpaceSection()
     train: TrainSection = TrainSection()
     target: tuple[TargetSection, ...] = Field(default=(TargetSection(),), min_length=1)
@@ -101,6 +116,12 @@ class Run(Section):
     @classmethod
     def _listed(cls, value: Any) -> Any:
         return [value] if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _few_enough(self) -> "Run":
+        if len(self.target) > MOST_TARGETS and (self.stop_below or self.train.longer_tokens):
+            raise ValueError(f"stop_below and longer_tokens need at most {MOST_TARGETS} targets")
+        return self
 
     @classmethod
     def parse(cls, data: Mapping[str, Any]) -> "Run":
@@ -161,7 +182,9 @@ def _explained(error: ValidationError) -> Iterator[str]:
         elif problem["type"] == "missing":
             yield f"{place}: is missing; every run needs it"
         else:
-            yield f"{place}: {problem['msg']}; got {problem['input']!r}"
+            what = f"{place}: " if place else ""
+            got = "" if isinstance(problem["input"], Mapping) else f"; got {problem['input']!r}"
+            yield what + problem["msg"].removeprefix("Value error, ") + got
 
 
 def _toml(data: Mapping[str, Any]) -> Iterator[str]:

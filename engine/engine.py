@@ -157,11 +157,14 @@ class Engine:
             self._record.freeze()
 
     def fail(self, architecture: Architecture, reason: str, transient: bool = False) -> None:
-        """It gave no result: never asked again and its neighbourhood avoided, unless the cause was transient."""
+        """It gave no result: never asked again and its neighbourhood avoided, unless the cause was transient.
+
+        What was told of it before still counts; it is not trained on.
+        """
         check_members(self.space, [architecture])
         with self._lock:
             self._record.pending.pop(architecture, None)
-            if not transient and all(t.architecture != architecture for t in self._record.tells):
+            if not transient:
                 self._record.failed[architecture] = reason
             self._record.freeze()
 

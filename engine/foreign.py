@@ -1,7 +1,7 @@
 """Results of other tools, from a CSV file: one column a gene, one an objective, `noise` and `fidelity` if there are.
 
 Columns that are neither are ignored, so that an export of another tracker can be read as it is; `rename` says which
-column holds what. An empty cell of an objective means that it was not measured.
+column holds what. A gene with one choice needs no column. An empty cell of an objective means that it was not measured.
 """
 
 import csv
@@ -18,15 +18,20 @@ from .record import Tell
 
 
 def read_results(
-    path: Path | str, space: SearchSpace, objectives: list[str], rename: Mapping[str, str] | None = None
-) -> list[Tell]:
-    """The results of a file, one a row.
+    path: Path | str,
+    space: SearchSpace,
+    objectives: list[str],
+    rename: Mapping[str, str] | None = None,
+    strict: bool = True,
+) -> list[Tell | None]:
+    """The results of a file, one a row; None for an architecture outside the space, unless `strict`.
 
     Args:
         path: a CSV file with a header.
-        space: its genes must all be columns.
+        space: its genes of more than one choice must all be columns.
         objectives: names to look for; at least one must be a column.
         rename: column of the file -> gene, objective, `noise` or `fidelity`.
+        strict: whether an architecture outside the space is an error.
 
     Raises:
         InputError: it names the file, the line and what is wrong there.
@@ -39,7 +44,7 @@ def read_results(
         names = [(rename or {}).get(name, name) for name in reader.fieldnames or ()]
         _check_columns(path, names, space, objectives)
         rows = [dict(zip(names, row.values(), strict=False)) for row in reader]
-    return [_tell(f"{path}, line {i}", row, space, objectives) for i, row in enumerate(rows, 2)]
+    return [_tell(f"{path}, line {i}", row, space, objectives, strict) for i, row in enumerate(rows, 2)]
 
 
 def import_results(
@@ -50,42 +55,49 @@ def import_results(
     Left out are rows without any expensive objective and, unless `strict`, architectures outside the engine's space.
 
     Raises:
-        InputError: as `read_results`, and for an architecture outside the space where `strict`.
+        InputError: as `read_results`.
     """
     learnt = {o.name for o in engine.objectives if isinstance(o, Expensive)}
-    tells = read_results(path, engine.space, [o.name for o in engine.objectives], rename)
-    told = 0
-    for line, tell in enumerate(tells, 2):
-        inside = engine.space.contains(tell.architecture)
-        if strict and not inside:
-            raise InputError(f"{path}, line {line}: {dict(tell.architecture.values)} is no member of the space")
-        if inside and learnt & set(tell.values):
-            (member,) = engine.space.decode(engine.space.encode([tell.architecture]))
-            engine.tell(member, tell.values, tell.noise, tell.fidelity)
-            told += 1
-    return told, len(tells) - told
+    tells = read_results(path, engine.space, [o.name for o in engine.objectives], rename, strict)
+    usable = [tell for tell in tells if tell is not None and learnt & set(tell.values)]
+    for tell in usable:
+        engine.tell(tell.architecture, tell.values, tell.noise, tell.fidelity)
+    return len(usable), len(tells) - len(usable)
 
 
 def _check_columns(path: Path, names: list[str], space: SearchSpace, objectives: list[str]) -> None:
-    missing = [name for name in space.names if name not in names]
+    missing = [p.name for p in space.parameters if len(p.choices) > 1 and p.name not in names]
     if missing:
         raise InputError(f"{path} has no column {', '.join(missing)}; its columns are {', '.join(names)}; use rename")
     if not set(objectives) & set(names):
         raise InputError(f"{path} has none of the objectives {objectives}; its columns are {', '.join(names)}")
 
 
-def _tell(where: str, row: Mapping[str, str], space: SearchSpace, objectives: list[str]) -> Tell:
-    genes = {p.name: _choice(where, p, row[p.name]) for p in space.parameters}
+def _tell(where: str, row: Mapping[str, str], space: SearchSpace, objectives: list[str], strict: bool) -> Tell | None:
     numbers = {
         name: _number(where, name, row[name])
         for name in (*objectives, "noise", "fidelity")
         if (row.get(name) or "").strip()
     }
     noise, fidelity = numbers.pop("noise", None), numbers.pop("fidelity", None)
-    return Tell(Architecture(space.family, genes), numbers, noise, fidelity)
+    try:
+        genes = {p.name: _choice(p, row[p.name]) if p.name in row else p.choices[0] for p in space.parameters}
+        member = _member(space, Architecture(space.family, genes))
+    except InputError as error:
+        if strict:
+            raise InputError(f"{where}: {error}") from error
+        return None
+    return Tell(member, numbers, noise, fidelity)
 
 
-def _choice(where: str, parameter: Parameter, text: str | None) -> Value:
+def _member(space: SearchSpace, architecture: Architecture) -> Architecture:
+    """The canonical form of a member of the space."""
+    if not space.contains(architecture):
+        raise InputError(f"{dict(architecture.values)} is no member of the space")
+    return space.decode(space.encode([architecture]))[0]
+
+
+def _choice(parameter: Parameter, text: str | None) -> Value:
     """The choice a cell means: the same text, or the same number."""
     cell = (text or "").strip()
     for choice in parameter.choices:
@@ -94,7 +106,7 @@ def _choice(where: str, parameter: Parameter, text: str | None) -> Value:
     for choice in parameter.choices:
         if isinstance(choice, int | float) and _is_number(cell) and float(cell) == float(choice):
             return choice
-    raise InputError(f"{where}: {parameter.name}={cell!r} is none of {list(parameter.choices)}")
+    raise InputError(f"{parameter.name}={cell!r} is none of {list(parameter.choices)}")
 
 
 def _is_number(cell: str) -> bool:

@@ -84,9 +84,10 @@ class Ledger:
         """Every trial, in the order of their numbers."""
         return [self._entry(t) for t in self._storage.get_all_trials(self._study, deepcopy=False)]
 
-    def open(self, architecture: Architecture) -> Entry:
-        """Begin a trial: it is running, and this process holds its lease."""
-        template = self._template(TrialState.RUNNING, architecture, {"lease": _lease()}, None)
+    def open(self, architecture: Architecture, facts: dict[str, Any] | None = None) -> Entry:
+        """Begin a trial: it is running, and this process holds its lease. `facts` say what was planned."""
+        attributes = {"lease": _lease(), "facts": facts or {}}
+        template = self._template(TrialState.RUNNING, architecture, attributes, None)
         return self._fetch(self._storage.create_new_trial(self._study, template_trial=template))
 
     def add(self, architecture: Architecture, values: Sequence[float], facts: dict[str, Any]) -> Entry:

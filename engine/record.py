@@ -114,7 +114,7 @@ class Record:
 
     def freeze(self) -> None:
         """Fix the reference once the initial design is complete."""
-        done = len({t.architecture for t in self.tells}) + len(self.failed)
+        done = len({t.architecture for t in self.tells} | set(self.failed))
         if self.frozen is None and done >= self.initial:
             reference = self.reference()
             if len(reference) == len(self.objectives):

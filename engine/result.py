@@ -69,6 +69,15 @@ def front(entries: Sequence[Entry], targets: Sequence[Target]) -> list[Entry]:
     return [complete[i] for i in sorted(kept, key=lambda i: float(values[i, 1]))]
 
 
+def longest(entries: Sequence[Entry]) -> list[Entry]:
+    """Of the complete trials of each architecture the one of the longest training; all others as they are."""
+    best: dict[str, int] = {}
+    for entry in entries:
+        if entry.state == "complete":
+            best[entry.architecture.key] = max(best.get(entry.architecture.key, 0), entry.facts["tokens"])
+    return [e for e in entries if e.state != "complete" or e.facts["tokens"] == best[e.architecture.key]]
+
+
 def knee(front: Sequence[Entry], targets: Sequence[Target], loss_at_most: float | None) -> Entry | None:
     """The chosen member: the fastest one that keeps `loss_at_most`, else the farthest from the chord.
 
@@ -92,8 +101,9 @@ def knee(front: Sequence[Entry], targets: Sequence[Target], loss_at_most: float 
 def conclude(search: "Search") -> Result:
     """The result of a run, its students copied into its folder."""
     entries = search.ledger.entries()
-    chosen = knee(front(entries, search.targets), search.targets, search.run.loss_at_most)  # among equally trained
-    members = front([_finished(search, entry) for entry in entries], search.targets)
+    known = longest(entries)
+    chosen = knee(front(known, search.targets), search.targets, search.run.loss_at_most)  # before the final training
+    members = front([_finished(search, entry) for entry in known], search.targets)
     reference = search.engine.reference
     teacher = search.prepared.teacher
     data = {

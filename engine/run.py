@@ -8,13 +8,11 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
-from distilsearch.architecture import Architecture
-from distilsearch.errors import InputError, TrialError
+from distilsearch.errors import InputError
 from distilsearch.families import family
 from distilsearch.home import write_atomically
 from distilsearch.lowering import FloatArray, tabulate
@@ -23,19 +21,18 @@ from distilsearch.progress import Progress, silent
 from distilsearch.space import Codes, SearchSpace
 
 from . import result as results
-from . import trials
 from .config import Run
 from .engine import Engine
 from .environment import environment
 from .executors import Worker
+from .explore import Trials
 from .ledger import Entry, Ledger, open_storage
 from .objectives import Expensive
 from .prepare import Prepared, prepare
 from .presets import PRESETS
 from .report import write_report
-from .trials import Record
+from .trials import Context, Record, find
 
-MOST_FAILURES_IN_A_ROW = 3
 LIMIT_DRAWS = 20_000
 
 
@@ -90,9 +87,10 @@ class Search:
             features=size_features(self.prepared.space, self.targets[0].serving),
         )
         self._check_limits()
-        self._recall()
+        self.trials = Trials(self.prepared, self.engine, self.ledger, self.trainer, self.meters, self.progress)
+        self.trials.recall()
         with self._phase("distil and measure"):
-            self._explore()
+            self.trials.explore()
         with self._phase("measure the front"):
             self._measure_front()
         with self._phase("finish"):
@@ -131,107 +129,6 @@ class Search:
                     f" is bounded by {fastest:.3g} ms; raise the limit, or allow smaller students"
                 )
 
-    # Explore
-
-    def _recall(self) -> None:
-        """Tell the engine all that is known: this run's own trials, then those of other runs with equal content."""
-        for entry in self.ledger.entries():
-            if entry.state == "complete":
-                self._tell(entry)
-            elif entry.state == "failed":
-                self.engine.fail(entry.architecture, entry.cause, entry.transient)
-        present = {e.architecture for e in self.ledger.entries()}
-        for record in trials.matching(self.context):
-            if record.architecture not in present and self.prepared.space.contains(record.architecture):
-                self._tell(self._enter(None, record, "known"))
-        for target in self.targets:
-            target.measured.update((self.ledger.noted("measured") or {}).get(target.objective, {}))
-            target.slowness.update((self.ledger.noted("slowness") or {}).get(target.objective, {}))
-
-    def _explore(self) -> None:
-        """Distil and measure proposals until the asked number of trials has ended."""
-        for entry in self.ledger.abandoned():
-            self._trial(entry)
-        failures = 0
-        while (ended := self._ended()) < self.run.trials:
-            self.progress("trials", ended, self.run.trials)
-            proposals = self.engine.ask(1)
-            if not proposals:
-                break
-            entry = self._trial(self.ledger.open(proposals[0]))
-            failures = failures + 1 if entry.state == "failed" else 0
-            if failures >= MOST_FAILURES_IN_A_ROW:
-                raise TrialError(f"{failures} trials in a row failed; the last one: {entry.cause}")
-        self.progress("trials", self._ended(), self.run.trials)
-        if not any(e.state == "complete" for e in self.ledger.entries()):
-            raise TrialError(
-                f"all {self._ended()} trials failed; raise `trials`, or mend their causes: see {self.folder}"
-            )
-
-    def _ended(self) -> int:
-        return sum(e.ended for e in self.ledger.entries())
-
-    def _trial(self, entry: Entry) -> Entry:
-        """One pass: distil, measure, tell."""
-        try:
-            record = self._distil(entry.architecture, self.run.train.flash_tokens)
-            for target in self.targets:
-                target.measure(self.meters[target.objective], [entry.architecture], self.progress)
-        except TrialError as error:
-            again = error.transient and not self._failed_before(entry.architecture)
-            self.engine.fail(entry.architecture, str(error), again)
-            return self.ledger.fail(entry, str(error), again)
-        done = self._enter(entry, record, "trained")
-        self._tell(done)
-        for target in self.targets:
-            target.learn(entry.architecture)
-        return done
-
-    def _failed_before(self, architecture: Architecture) -> bool:
-        """Whether it has failed already: what kills its child twice is no accident."""
-        return any(e.state == "failed" and e.architecture == architecture for e in self.ledger.entries())
-
-    def _distil(self, architecture: Architecture, tokens: int) -> Record:
-        """A student from the shared trials, or distilled now in the training child."""
-        context = self.prepared.context(tokens)
-        if (known := trials.find(context.key(architecture))) is not None:
-            return known
-        asked = {
-            "teacher": self.run.teacher,
-            "text": list(self.run.text),
-            "architecture": architecture.to_json(),
-            "recipe": self.prepared.recipe.to_json(),
-            "context": asdict(context),
-            "device": self.run.train.device,
-            "cache_limit": int(self.run.storage.cache_limit_gb * 1e9),
-        }
-        return Record.from_json(self.trainer.call("distil", asked, self.progress))
-
-    def _enter(self, entry: Entry | None, record: Record, source: str) -> Entry:
-        """A finished trial into the ledger. Predictions are those of before its measurement is learnt from."""
-        latencies = {t.objective: t.latency(record.architecture) for t in self.targets}
-        values = [record.loss, *(latency.best for latency in latencies.values())]
-        facts = {
-            "source": source,
-            "trial": record.key,
-            "tokens": record.tokens,
-            "seconds": record.seconds,
-            "parameters": record.parameters,
-            "curve": [list(point) for point in record.curve],
-            "latencies": {name: asdict(latency) for name, latency in latencies.items()},
-        }
-        if entry is None:
-            return self.ledger.add(record.architecture, values, facts)
-        return self.ledger.complete(entry, values, facts)
-
-    def _tell(self, entry: Entry) -> None:
-        told = {"loss": entry.values[0]}
-        for target in self.targets:
-            known = entry.facts["latencies"][target.objective]["measured"]
-            if (measured := target.recall(entry.architecture, known)) is not None:
-                told[target.objective] = measured
-        self.engine.tell(entry.architecture, told, fidelity=float(entry.facts["tokens"]))
-
     # Finish
 
     def _measure_front(self) -> None:
@@ -254,15 +151,16 @@ class Search:
     def _finish(self) -> None:
         """Distil the chosen students fully."""
         front = self._front()
+        chosen = [e for e in self._chosen(front) if self.trials.length(e) < self.run.train.final_tokens]
         for entry in front:  # what another run has finished costs nothing
-            if (known := trials.find(self._final_context.key(entry.architecture))) is not None:
+            if (known := find(self._final_context.key(entry.architecture))) is not None:
                 self.finals[entry.architecture.key] = known
-        for i, entry in enumerate(chosen := self._chosen(front)):
+        for i, entry in enumerate(chosen):
             self.progress("finishing", i, len(chosen))
-            self.finals[entry.architecture.key] = self._distil(entry.architecture, self.run.train.final_tokens)
+            self.finals[entry.architecture.key] = self.trials.distil(entry.architecture, self.run.train.final_tokens)
 
     def _front(self) -> list[Entry]:
-        return results.front(self.ledger.entries(), self.targets)
+        return results.front(results.longest(self.ledger.entries()), self.targets)
 
     def _chosen(self, front: list[Entry]) -> list[Entry]:
         """The members of the front that are distilled fully."""
@@ -273,7 +171,7 @@ class Search:
         return front if train.finish == "front" else [knee] if knee else []
 
     @property
-    def _final_context(self) -> trials.Context:
+    def _final_context(self) -> Context:
         return self.prepared.context(self.run.train.final_tokens)
 
     def teacher_loss(self) -> float:
@@ -287,7 +185,7 @@ class Search:
 
     def record(self, entry: Entry) -> Record | None:
         """The finished trial of an entry, if it is still kept."""
-        return trials.find(entry.facts["trial"]) if "trial" in entry.facts else None
+        return find(entry.facts["trial"]) if "trial" in entry.facts else None
 
     def _conclude(self) -> results.Result:
         """Write students, result and report."""

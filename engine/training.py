@@ -100,8 +100,8 @@ def trained(view: View) -> Floats:
 
 
 def _longer(view: View, lengths: Sequence[float]) -> list[tuple[Codes, float, float]]:
-    """Told architectures, not in training now, with the next length of each."""
-    busy = {row.tobytes() for row in view.pending}
+    """Told architectures, not in training now and none that failed, with the next length of each."""
+    busy = {row.tobytes() for row in (*view.pending, *view.failed)}
     return [
         (row, float(since), length)
         for row, since in zip(view.codes, trained(view), strict=True)

@@ -41,6 +41,8 @@ def test_a_run_survives_being_written_out() -> None:
         ({"text": []}, "text"),
         ({"name": "../elsewhere"}, "name"),
         ({"target": [{"latency_ms": -1}]}, "latency_ms"),
+        ({"train": {"flash_tokens": 100, "longer_tokens": [100, 200]}}, "^train: longer_tokens must rise, from above"),
+        ({"stop_below": 0.1, "target": [{}, {}, {}]}, "^stop_below and longer_tokens need at most 2 targets$"),
     ],
 )
 def test_senseless_runs_are_refused(wrong, message) -> None:

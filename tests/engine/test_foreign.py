@@ -39,6 +39,13 @@ def test_rows_become_tells(tmp_path: Path) -> None:
     assert second.values == {"loss": 0.25, "ms": 2.0}
 
 
+def test_a_gene_without_a_choice_needs_no_column(tmp_path: Path) -> None:
+    space = SearchSpace("generic", [Parameter("depth", (1, 2)), Parameter("head", ("mlm",))])
+    made = Engine(space, [Expensive("loss")])
+    assert import_results(made, written(tmp_path, "depth,loss\n2,0.5\n")) == (1, 0)
+    assert made.outcomes()[0].architecture["head"] == "mlm"
+
+
 def test_strangers_are_refused_or_left_out(tmp_path: Path) -> None:
     path = written(tmp_path, "depth,ratio,bias,loss\n2,2.0,True,0.1\n1,2.0,True,0.2\n")
     with pytest.raises(InputError, match=r"line 2: .* no member"):
