@@ -14,9 +14,11 @@ import numpy.typing as npt
 from .architecture import Architecture
 from .families import family
 from .operators import Operator, Serving
+from .sites import Site
 from .space import Codes, SearchSpace
 
 FloatArray = npt.NDArray[np.float64]
+Table = tuple[tuple[str, ...], FloatArray]  # figures over the genes named
 TABLE_LIMIT = 1 << 16
 
 
@@ -24,9 +26,9 @@ def operators(architecture: Architecture, serving: Serving) -> list[tuple[Operat
     """The distinct operators of one model, each with how often it runs; in the order of the model."""
     counts: dict[Operator, int] = {}
     for site in family(architecture.family).sites(serving):
-        values = [architecture[name] for name in site.reads]
-        if repeats := site.repeats(*values):
-            operator = site.operator(*values)
+        repeats = site.repeats(*(architecture[name] for name in site.times))
+        operator = site.operator(*(architecture[name] for name in site.reads)) if repeats else None
+        if operator:
             counts[operator] = counts.get(operator, 0) + repeats
     return list(counts.items())
 
@@ -44,7 +46,7 @@ def flops(architecture: Architecture, serving: Serving) -> int:
 def tabulate(
     space: SearchSpace, serving: Serving, function: Callable[[Sequence[Operator]], FloatArray]
 ) -> Callable[[Codes], FloatArray]:
-    """A vectorised sum over sites of `repeats x function(operator)`.
+    """A vectorised sum over sites of `repeats x function(operator)`; memory grows with the largest site's genes.
 
     Args:
         function: from m operators to figures (m, k); called once, with every distinct operator.
@@ -52,38 +54,42 @@ def tabulate(
     Returns:
         A function from codes (n, d) to sums (n, k).
     """
-    sites = family(space.family).sites(serving)
-    rows = [[(v, s.repeats(*v)) for v in space.combinations(s.reads)] for s in sites]
-    placed = [
-        [(s.operator(*v), r) if r else None for v, r in site_rows] for s, site_rows in zip(sites, rows, strict=True)
-    ]
-    distinct = list({cell[0]: None for cells in placed for cell in cells if cell})
+    sites = _used(space, family(space.family).sites(serving))
+    placed = [[site.operator(*values) for values in space.combinations(site.reads)] for site, _ in sites]
+    distinct = list({operator: None for cells in placed for operator in cells if operator})
     figures = np.asarray(function(distinct), dtype=np.float64).reshape(len(distinct), -1)
-    position = {operator: i for i, operator in enumerate(distinct)}
+    padded = np.concatenate([figures, np.zeros((1, figures.shape[1]))])
+    position: dict[Operator | None, int] = {operator: i for i, operator in enumerate(distinct)} | {None: -1}
 
-    def table(cells: Sequence[tuple[Operator, int] | None]) -> FloatArray:
-        out = np.zeros((len(cells), figures.shape[1]))
-        for i, cell in enumerate(cells):
-            if cell:
-                out[i] = figures[position[cell[0]]] * cell[1]
-        return out
-
-    tables = _merged(space, [(s.reads, table(cells)) for s, cells in zip(sites, placed, strict=True)])
+    # sites that repeat in proportion share the look-up of how often
+    groups: dict[tuple[tuple[str, ...], tuple[float, ...]], list[Table]] = {}
+    for (site, repeats), cells in zip(sites, placed, strict=True):
+        rows = padded[[position[operator] for operator in cells]] * max(repeats)
+        pattern = tuple(r / max(repeats) for r in repeats)
+        groups.setdefault((site.times, pattern), []).append((site.reads, rows))
+    folded = [(times, np.array(pattern)[:, None], _merged(space, found)) for (times, pattern), found in groups.items()]
 
     def total(codes: Codes) -> FloatArray:
-        result = tables[0][1][space.indices(codes, tables[0][0])]
-        for names, values in tables[1:]:
-            result += values[space.indices(codes, names)]
+        result = np.zeros((len(codes), figures.shape[1]))
+        for times, pattern, tables in folded:
+            part = tables[0][1][space.indices(codes, tables[0][0])]
+            for names, values in tables[1:]:
+                part += values[space.indices(codes, names)]
+            result += part * pattern[space.indices(codes, times)] if len(pattern) > 1 else part
         return result
 
     return total
 
 
-def _merged(
-    space: SearchSpace, tables: list[tuple[tuple[str, ...], FloatArray]]
-) -> list[tuple[tuple[str, ...], FloatArray]]:
+def _used(space: SearchSpace, sites: Sequence[Site]) -> list[tuple[Site, list[int]]]:
+    """The sites that some architecture has, each with how often for every combination of its `times`."""
+    counted = [(site, [site.repeats(*values) for values in space.combinations(site.times)]) for site in sites]
+    return [(site, repeats) for site, repeats in counted if any(repeats)]
+
+
+def _merged(space: SearchSpace, tables: list[Table]) -> list[Table]:
     """Fewer, larger tables with the same sum: a look-up costs the same for any table that fits the cache."""
-    merged: list[tuple[tuple[str, ...], FloatArray]] = []
+    merged: list[Table] = []
     for names, values in sorted(tables, key=lambda t: -len(t[0])):
         for i, (held, present) in enumerate(merged):
             union = tuple(n for n in space.names if n in held or n in names)

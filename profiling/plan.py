@@ -119,9 +119,8 @@ def space_operators(space: SearchSpace, serving: Serving) -> list[Operator]:
     """
     found: dict[Operator, None] = {}
     for site in family(space.family).sites(serving):
-        for values in _allowed(space, site):
-            if site.repeats(*values):
-                found.setdefault(site.operator(*values))
+        if any(site.repeats(*values) for values in space.combinations(site.times)):
+            found |= {o: None for values in _allowed(space, site) if (o := site.operator(*values))}
     return list(found)
 
 

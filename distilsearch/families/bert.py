@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..architecture import Architecture, Value
 from ..operators import Operator, Serving, Size
-from ..sites import Site
+from ..sites import Site, only, repeated
 from ..space import Constraint, SearchSpace
 from .common import (
     INHERIT,
@@ -86,7 +86,9 @@ class Bert:
             sizes = {"width": width, "vocabulary": vocabulary, "positions": positions, "types": types}
             return Operator("embedding", {"batch": b, "sequence": s, "norm": "layer", **sizes})
 
-        def attention(width: int, heads: int) -> Operator:
+        def attention(width: int, heads: int) -> Operator | None:
+            if width % heads:
+                return None
             sizes = {"heads": heads, "kv_heads": heads, "head_size": width // heads, "causal": 0, "cached": 0}
             return Operator("attention", {"batch": b, "sequence": s, **sizes})
 
@@ -102,34 +104,14 @@ class Bert:
 
         return (
             Site("embedding", ("width", "vocabulary", "positions", "types"), embedding),
-            Site(
-                "query, key, value, output",
-                ("layers", "width"),
-                lambda n, w: linear(w, w),
-                lambda n, w: 4 * n,
-            ),
-            Site("attention", ("layers", "width", "heads"), lambda n, w, h: attention(w, h), _fitting_heads),
-            Site("norms", ("layers", "width"), lambda n, w: norm(w), lambda n, w: 2 * n),
-            Site(
-                "up",
-                ("layers", "width", "ffn", "activation"),
-                lambda n, w, f, a: linear(w, f, a),
-                lambda n, *_: n,
-            ),
-            Site("down", ("layers", "width", "ffn"), lambda n, w, f: linear(f, w), lambda n, *_: n),
-            Site(
-                "pooler",
-                ("width", "head"),
-                lambda w, _: linear(w, w, "tanh", 1),
-                lambda _, h: h == "embedding",
-            ),
-            Site(
-                "pooling",
-                ("width", "pool", "head"),
-                lambda w, p, _: pooling(w, p),
-                lambda *v: v[-1] == "embedding",
-            ),
-            Site("head", ("width", "vocabulary", "head"), lambda w, v, _: mlm(w, v), lambda *v: v[-1] == "mlm"),
+            repeated("query, key, value, output", ("width",), lambda w: linear(w, w), 4),
+            repeated("attention", ("width", "heads"), attention),
+            repeated("norms", ("width",), norm, 2),
+            repeated("up", ("width", "ffn", "activation"), linear),
+            repeated("down", ("width", "ffn"), lambda w, f: linear(f, w)),
+            only("head", "embedding", "pooler", ("width",), lambda w: linear(w, w, "tanh", 1)),
+            only("head", "embedding", "pooling", ("width", "pool"), pooling),
+            only("head", "mlm", "head", ("width", "vocabulary"), mlm),
         )
 
     def facts(self, config: Any, name: str, head: str, pool: str = "mean") -> "TeacherFacts":
@@ -292,10 +274,6 @@ def _inner(importance: Any, width: int, teacher_width: int) -> Any:
     kept = torch.cat([ranked[:whole].sort().values, ranked[whole:]])
     rows = (kept[:, None] * size + torch.arange(size)).flatten()
     return rows[: whole * size + part]
-
-
-def _fitting_heads(layers: int, width: int, heads: int) -> int:
-    return layers if width % heads == 0 else 0
 
 
 BERT = Bert()

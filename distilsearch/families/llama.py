@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..architecture import Architecture, Value
 from ..operators import Operator, Serving, Size
-from ..sites import Site
+from ..sites import Site, repeated
 from ..space import Constraint, SearchSpace
 from .common import INHERIT, Genes, Layer, check_type, kept_settings
 from .llama_cut import cut_weights
@@ -92,43 +92,22 @@ class Llama:
         def head(w: int, v: int, tied: int) -> Operator:
             return of("head", answered, width=w, vocabulary=v, transform=0, tied=tied)
 
-        def layers(n: int, *_: Value) -> int:
-            return n
+        def projection(w: int, heads: int, size: int, bias: int) -> Operator:
+            return linear(w, heads * size, bias)
 
-        def twice(n: int, *_: Value) -> int:
-            return 2 * n
-
-        def grouped(n: int, h: int, k: int, _: int) -> int:
-            return n if h % k == 0 else 0
-
-        shape = ("layers", "heads", "kv_heads", "head_size")
+        shape = ("heads", "kv_heads", "head_size")
         return (
             Site("embedding", ("width", "vocabulary"), embedding),
             Site("first norm", ("width",), lambda w: norm(w, 0)),
-            Site("norms", ("layers", "width"), lambda n, w: norm(w, 1), twice),
-            Site(
-                "query",
-                ("layers", "width", "heads", "head_size", "bias"),
-                lambda n, w, h, d, c: linear(w, h * d, c),
-                layers,
-            ),
-            Site(
-                "key, value",
-                ("layers", "width", "kv_heads", "head_size", "bias"),
-                lambda n, w, k, d, c: linear(w, k * d, c),
-                twice,
-            ),
-            Site("rotary", shape, lambda n, h, k, d: rotary(h, k, d), grouped),
-            Site("attention", shape, lambda n, h, k, d: attention(h, k, d), grouped),
-            Site(
-                "output",
-                ("layers", "width", "heads", "head_size", "bias"),
-                lambda n, w, h, d, c: linear(h * d, w, c),
-                layers,
-            ),
-            Site("gate, up", ("layers", "width", "ffn"), lambda n, w, f: linear(w, f), twice),
-            Site("gating", ("layers", "ffn", "activation"), lambda n, f, a: of("gate", width=f, activation=a), layers),
-            Site("down", ("layers", "width", "ffn"), lambda n, w, f: linear(f, w), layers),
+            repeated("norms", ("width",), lambda w: norm(w, 1), 2),
+            repeated("query", ("width", "heads", "head_size", "bias"), projection),
+            repeated("key, value", ("width", "kv_heads", "head_size", "bias"), projection, 2),
+            repeated("rotary", shape, lambda h, k, d: rotary(h, k, d) if h % k == 0 else None),
+            repeated("attention", shape, lambda h, k, d: attention(h, k, d) if h % k == 0 else None),
+            repeated("output", ("width", "heads", "head_size", "bias"), lambda w, h, d, c: linear(h * d, w, c)),
+            repeated("gate, up", ("width", "ffn"), linear, 2),
+            repeated("gating", ("ffn", "activation"), lambda f, a: of("gate", width=f, activation=a)),
+            repeated("down", ("width", "ffn"), lambda w, f: linear(f, w)),
             Site("head", ("width", "vocabulary", "tied"), head),
         )
 

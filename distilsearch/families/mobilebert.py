@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..architecture import Architecture, Value
 from ..operators import Operator, Serving, Size
-from ..sites import Site
+from ..sites import Site, only, repeated
 from ..space import Constraint, SearchSpace
 from .common import Genes, Layer, best, check_type, inherited_layers, kept_settings, only_encodes, pooled, teacher_name
 
@@ -82,55 +82,37 @@ class MobileBert:
         def lookup(width: int, vocabulary: int, positions: int = 0) -> Operator:
             return of("embedding", width=width, vocabulary=vocabulary, positions=positions, types=0, norm="none")
 
-        def attention(inner: int, heads: int) -> Operator:
+        def attention(inner: int, heads: int) -> Operator | None:
+            if inner % heads:
+                return None
             return of("attention", heads=heads, kv_heads=heads, head_size=inner // heads, causal=0, cached=0)
 
-        def head(w: int, v: int, e: int) -> Operator:
-            return of("head", width=w, vocabulary=v, transform=1, tied=1 if w == e else e)
+        def pooling(w: int, pool: str) -> Operator:
+            return of("pooling", width=w, pool=pool, normalize=1)
 
-        def times(count: int) -> Any:
-            return lambda n, *_: count * n
+        def head(w: int, v: int, e: int) -> Operator | None:
+            return of("head", width=w, vocabulary=v, transform=1, tied=1 if w == e else e) if w >= e else None
 
-        def stacked(n: int, k: int, *_: Value) -> int:
-            return n * k
-
-        def embeds(*values: Value) -> int:
-            return int(values[-1] == "embedding")
-
-        def fits(n: int, inner: int, h: int) -> int:
-            return n if inner % h == 0 else 0
-
-        layer = ("layers", "width", "bottleneck")
-        feed = ("layers", "stacks", "bottleneck", "ffn", "activation")
+        each_stack = ("layers", "stacks")
         return (
             Site("words", ("embedding", "vocabulary"), lookup),
             Site("types, positions", ("width", "types", "positions"), lookup),
             Site("trigram", ("embedding", "width"), lambda e, w: linear(3 * e, w)),
             Site("embedding norm", ("width",), lambda w: norm(w, 1)),
-            Site("bottlenecks in", layer, lambda n, w, i: linear(w, i), times(2)),
-            Site("bottleneck norms", ("layers", "bottleneck"), lambda n, i: norm(i, 0), times(2)),
-            Site("query, key, output", ("layers", "bottleneck"), lambda n, i: linear(i, i), times(3)),
-            Site("value", layer, lambda n, w, i: linear(w, i), times(1)),
-            Site("attention", ("layers", "bottleneck", "heads"), lambda n, i, h: attention(i, h), fits),
-            Site("attention norm", ("layers", "bottleneck"), lambda n, i: norm(i, 1), times(1)),
-            Site("up", feed, lambda n, k, i, f, a: linear(i, f, a), stacked),
-            Site("down", feed[:-1], lambda n, k, i, f: linear(f, i), stacked),
-            Site("stack norms", feed[:3], lambda n, k, i: norm(i, 1), stacked),
-            Site("bottleneck out", layer, lambda n, w, i: linear(i, w), times(1)),
-            Site("layer norm", ("layers", "width"), lambda n, w: norm(w, 1), times(1)),
-            Site("pooler", ("width", "head"), lambda w, _: linear(w, w, "tanh", 1), embeds),
-            Site(
-                "pooling",
-                ("width", "pool", "head"),
-                lambda w, p, _: of("pooling", width=w, pool=p, normalize=1),
-                embeds,
-            ),
-            Site(
-                "head",
-                ("width", "vocabulary", "embedding", "head"),
-                lambda w, v, e, _: head(w, v, e),
-                lambda *v: int(v[-1] == "mlm" and v[0] >= v[2]),
-            ),
+            repeated("bottlenecks in", ("width", "bottleneck"), linear, 2),
+            repeated("bottleneck norms", ("bottleneck",), lambda i: norm(i, 0), 2),
+            repeated("query, key, output", ("bottleneck",), lambda i: linear(i, i), 3),
+            repeated("value", ("width", "bottleneck"), linear),
+            repeated("attention", ("bottleneck", "heads"), attention),
+            repeated("attention norm", ("bottleneck",), lambda i: norm(i, 1)),
+            repeated("up", ("bottleneck", "ffn", "activation"), linear, times=each_stack),
+            repeated("down", ("bottleneck", "ffn"), lambda i, f: linear(f, i), times=each_stack),
+            repeated("stack norms", ("bottleneck",), lambda i: norm(i, 1), times=each_stack),
+            repeated("bottleneck out", ("width", "bottleneck"), lambda w, i: linear(i, w)),
+            repeated("layer norm", ("width",), lambda w: norm(w, 1)),
+            only("head", "embedding", "pooler", ("width",), lambda w: linear(w, w, "tanh", 1)),
+            only("head", "embedding", "pooling", ("width", "pool"), pooling),
+            only("head", "mlm", "head", ("width", "vocabulary", "embedding"), head),
         )
 
     def facts(self, config: Any, name: str, head: str, pool: str = "mean") -> "TeacherFacts":
