@@ -1,9 +1,10 @@
 """Work repeated on an XLA device inside one compiled graph, timed by the slope over the number of repetitions.
 
-Notable: the number of repetitions is an input of the graph, so that one compilation serves all of them. Weights,
-inputs and outputs pass an optimisation barrier in every repetition: nothing is hoisted out of the loop, shared
-between repetitions or left out. Dispatch, transfer and the final wait cost the same at any number of
-repetitions; their best time, found with one repetition, is subtracted.
+Notable: the number of repetitions is an input of the graph, so that one compilation serves all of them. Weights and
+inputs pass an optimisation barrier before the work, inputs and outputs one after it: each repetition waits for the
+one before, nothing is hoisted out of the loop, shared between repetitions or left out, and weights are read where
+they lie. Dispatch, transfer and the final wait cost the same at any number of repetitions; their best time, found
+with one repetition, is subtracted.
 
 Each timing proves itself: it is thrown away unless the counters of torch_xla show that nothing was compiled and
 that no operator fell back to the host.
@@ -52,14 +53,14 @@ class XlaLoop:
 
     def results(self) -> list[Tensor]:
         """What one repetition computes, on the host."""
-        return [result.cpu() for result in self._execute(1)[-self.outputs :]]
+        return [result.cpu() for result in self._execute(1)[1:]]
 
     def _slope(self, calls: int) -> float:
         while True:
             self._best = min(self._best, self._run(1))
             count = min(max(calls, self._least), MOST_REPETITIONS)
             whole = max(self._run(1 + count) - self._best, 1e-9)
-            enough = max(SLOPE_SECONDS, self._best)  # large weights are copied once an execution
+            enough = max(SLOPE_SECONDS, self._best)  # to stand out from the overhead's own noise
             if whole >= enough or count == MOST_REPETITIONS:
                 return whole * calls / count
             self._least = count * (1 + round(1.5 * enough / max(whole, enough / 16)))
@@ -74,14 +75,16 @@ class XlaLoop:
         return elapsed
 
     def _execute(self, repetitions: int) -> list[Tensor]:
+        """The number of repetitions done, and the outputs of the last one."""
         if repetitions not in self._counts:
             count = torch.tensor(repetitions, dtype=torch.int32).to(self.device)
             _XLAC._xla_sync_multi([count], [], True, True)  # else torch_xla writes 0 and 1 into the program
             self._counts[repetitions] = count
         state = [self.state[0], self._counts[repetitions], *self.state[LEADING:]]
         results: list[Tensor] = _XLAC._xla_user_computation("xla::loop", state, self.program)
-        _XLAC._xla_sync_multi([results[0], *results[LEADING:]], [], True, True)
-        return results
+        wanted = [results[0], *results[-self.outputs :]]
+        _XLAC._xla_sync_multi(wanted, [], True, True)
+        return wanted
 
 
 def events() -> tuple[int, dict[str, int]]:
@@ -112,12 +115,17 @@ def _check(job: Job) -> None:
 
 
 def _loop(job: Job, device: torch.device) -> tuple[Any, list[Tensor], int]:
-    """The compiled loop over a job, its first state, and how many of the last tensors of the state are outputs."""
+    """The compiled loop over a job, its first state, and how many of the last tensors of the state are outputs.
+
+    The state: repetitions done and asked for, captured constants, weights, inputs, outputs.
+    """
     weights = {} if job.module is None else {**dict(job.module.named_parameters()), **dict(job.module.named_buffers())}
     carried = [*weights.values(), *job.inputs]
     places = [xb.create_placeholder_tensor(t.shape, t.dtype) for t in carried]
-    outputs = _flat(_applied(job, list(weights), [place * 1 for place in places]))
-    tied = [*(place * 1 for place in places), *outputs]
+    fed = [place * 1 for place in places]
+    _XLAC._xla_optimization_barrier_(fed)
+    outputs = _flat(_applied(job, list(weights), fed))
+    tied = [*(x * 1 for x in fed[len(weights) :]), *outputs]
     _XLAC._xla_optimization_barrier_(tied)
     body, order, captured = _lowered(tied, places)
     counter = torch.zeros((), dtype=torch.int32, device=device)
