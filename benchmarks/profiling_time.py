@@ -1,6 +1,7 @@
 """How long a table takes: the quickstart's space and one of at least a million architectures, first and second time.
 
-`python benchmarks/profiling_time.py [--device cpu] [--threads 2]` writes benchmarks/results/profiling_time.jsonl.
+`python profiling_time.py [--device cpu] [--threads 2] [--space quickstart|large]` writes results/profiling_time*.jsonl.
+`PJRT_DEVICE=CPU ../.venv-xla/bin/python profiling_time.py --device xla` says how much of the time is compilation.
 """
 
 import argparse
@@ -23,14 +24,27 @@ def large_space() -> SearchSpace:
     return family("bert").space({**sizes, "heads": [1, 2, 3, 4, 6, 8, 12, 16, 24], "inherit": ["even"]})
 
 
+SPACES = {"quickstart": quickstart_space, "large": large_space}
+
+
+def compile_seconds(device: str) -> float:
+    """Seconds that XLA has compiled for so far; 0 where nothing is compiled."""
+    if device != "xla":
+        return 0.0
+    from distilsearch.profiling import xla_loop
+
+    return xla_loop.compile_seconds()
+
+
 def timed(name: str, space: SearchSpace, device: str, serving: Serving) -> dict[str, object]:
     """Profile twice into an empty store; then the ten students of the quickstart's measurement."""
     with tempfile.TemporaryDirectory() as store:
-        seconds = []
+        seconds, compiled = [], []
         for _ in range(2):
             start = time.perf_counter()
             found = profile(space, device, serving, Path(store))
             seconds.append(time.perf_counter() - start)
+            compiled.append(compile_seconds(device))
         students = space.decode(space.grid(10**6)[:: max(1, int(space.size) // 10)][:10]) if space.size < 10**5 else []
         start = time.perf_counter()
         if students:
@@ -41,10 +55,13 @@ def timed(name: str, space: SearchSpace, device: str, serving: Serving) -> dict[
         "device": device,
         "architectures": int(space.size),
         "operators timed": len(found.operators),
+        "models timed": len(found.models),
         "first s": round(seconds[0], 1),
+        "of it compiling s": round(compiled[0], 1),
         "second s": round(seconds[1], 2),
         "measure 10 s": measuring,
         "noise floor": round(found.meta.noise_floor, 4),
+        "additivity error": round(found.meta.additivity_error, 4),
     }
 
 
@@ -53,11 +70,13 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--space", choices=SPACES)
     asked = parser.parse_args()
     serving = Serving(threads=asked.threads if asked.device == "cpu" else None)
-    rows = [timed("quickstart", quickstart_space(), asked.device, serving)]
-    rows.append(timed("large", large_space(), asked.device, serving))
-    record("profiling_time" if asked.device == "cpu" else f"profiling_time_{asked.device}", rows)
+    names = [asked.space] if asked.space else list(SPACES)
+    rows = [timed(name, SPACES[name](), asked.device, serving) for name in names]
+    marks = ([] if asked.device == "cpu" else [asked.device]) + ([asked.space] if asked.space else [])
+    record("_".join(["profiling_time", *marks]), rows)
     print(table(rows))
 
 
