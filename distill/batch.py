@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,8 @@ class Batch:
     labels: Tensor  # (k,) the words that stood there, or that come next
     targets: Mapping[str, Tensor] = field(default_factory=dict)
     share: float = 1.0  # what a mean over these words weighs beside those of the batch's other parts
+    segments: Tensor | None = None  # (n, s) 0 in the first and 1 in the second half of pairs
+    follows: Tensor | None = None  # (n,) whether the second half of a pair follows its first
 
     def part(self, index: int, parts: int) -> "Batch":
         """Every `parts`-th sequence from `index` on: what one of several processes computes of a batch."""
@@ -44,7 +46,8 @@ class Batch:
         masked = (rows[mine] // parts) * s + self.masked[mine] % s
         cut = {name: _part(name, value, index, parts, mine) for name, value in self.targets.items()}
         share = float(len(masked) * parts / max(1, len(self.masked)))
-        return Batch(self.input_ids[index::parts], masked, self.labels[mine], cut, share)
+        segments, follows = (x if x is None else x[index::parts] for x in (self.segments, self.follows))
+        return Batch(self.input_ids[index::parts], masked, self.labels[mine], cut, share, segments, follows)
 
     def to(self, device: Any) -> "Batch":
         """The batch on a device; itself where it is there already."""
@@ -52,7 +55,13 @@ class Batch:
             return self
         moved = {name: value.to(device, non_blocking=True) for name, value in self.targets.items()}
         ids, masked, labels = (x.to(device, non_blocking=True) for x in (self.input_ids, self.masked, self.labels))
-        return Batch(ids, masked, labels, moved, self.share)
+        segments, follows = (x if x is None else x.to(device) for x in (self.segments, self.follows))
+        return Batch(ids, masked, labels, moved, self.share, segments, follows)
+
+    def model_inputs(self, types: int) -> dict[str, Tensor]:
+        """What an encoder with so many segment types is called with."""
+        inputs = {"input_ids": self.input_ids}
+        return inputs if self.segments is None or types < 2 else inputs | {"token_type_ids": self.segments}
 
 
 def _part(name: str, value: Tensor, index: int, parts: int, mine: Tensor) -> Tensor:
@@ -61,8 +70,10 @@ def _part(name: str, value: Tensor, index: int, parts: int, mine: Tensor) -> Ten
     return value[:, index::parts] if name in STACKED else value[index::parts]
 
 
-def make_batch(teacher: Teacher, blocks: BlockArray, view: View, mask: float, seed: tuple[int, ...]) -> Batch:
-    """Show blocks (m, block) through a view; the same seed gives the same words."""
+def make_batch(
+    teacher: Teacher, blocks: BlockArray, view: View, mask: float, seed: tuple[int, ...], pairs: bool = False
+) -> Batch:
+    """Show blocks (m, block) through a view, whole or as pairs of halves; the same seed gives the same words."""
     frame = framing(teacher)
     cut = pieces(blocks, view.length, frame) if view.length else blocks
     generator = np.random.default_rng(seed)
@@ -72,15 +83,39 @@ def make_batch(teacher: Teacher, blocks: BlockArray, view: View, mask: float, se
         exchanged = generator.random(inner.shape) < view.noise
         inner = np.where(exchanged, generator.choice(whole_words(teacher), inner.shape), inner)
     masked, labels = np.zeros(0, np.int64), np.zeros(0, np.int64)
+    segments, follows, half = None, None, inner.shape[1]
+    if pairs:
+        inner, follows, half = _paired(inner, generator)
+        segments = np.zeros(cut.shape, np.int64)
+        segments[:, before + half + 1 :] = 1
     if teacher.kind == "mlm":
         inner, masked, labels = _hide(teacher, inner, mask, generator)
         rows, columns = np.divmod(masked, inner.shape[1])
-        masked = rows * cut.shape[1] + columns + before
+        masked = rows * cut.shape[1] + columns + (columns >= half) + before
+    if pairs:
+        inner = np.insert(inner, half, frame[1][0], axis=1)
     ids = add_frame(inner.astype(np.int32), frame).astype(np.int64)
     if teacher.kind == "causal":
         places = np.arange(ids.size).reshape(ids.shape)
         masked, labels = places[:, :-1].ravel(), ids[:, 1:].ravel().copy()
-    return Batch(torch.from_numpy(ids), torch.from_numpy(masked), torch.from_numpy(labels))
+    batch = Batch(torch.from_numpy(ids), torch.from_numpy(masked), torch.from_numpy(labels))
+    if segments is None or follows is None:
+        return batch
+    return replace(batch, segments=torch.from_numpy(segments), follows=torch.from_numpy(follows))
+
+
+def _paired(
+    inner: npt.NDArray[Any], generator: np.random.Generator
+) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64], int]:
+    """(n, c) words -> (n, c - 1), whether (n,) the second part still follows, and where it begins.
+
+    One word makes room for the separator; half of the second parts are those of another block.
+    """
+    half = (inner.shape[1] - 1) // 2
+    second = inner[:, half:-1]
+    other = (generator.random(len(inner)) < 0.5) & (len(inner) > 1)
+    second = np.where(other[:, None], np.roll(second, 1, axis=0), second)
+    return np.concatenate([inner[:, :half], second], axis=1), (~other).astype(np.int64), half
 
 
 @functools.lru_cache(maxsize=4)  # by the identity of the teacher; the vocabulary has tens of thousands of words

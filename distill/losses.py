@@ -181,6 +181,11 @@ def hard_loss(logits: Tensor, labels: Tensor) -> Tensor:
     return F.cross_entropy(logits.float(), labels)
 
 
+def next_sentence_loss(logits: Tensor, follows: Tensor) -> Tensor:
+    """Cross-entropy of (n, 2) logits with whether (n,) a second segment follows the first: BERT's NSP."""
+    return F.cross_entropy(logits.float(), follows)
+
+
 def chunked(loss: Callable[..., Tensor], chunk: int, *tensors: Tensor) -> Tensor:
     """The mean of a row-wise mean loss over rows of `tensors`, `chunk` rows at a time.
 
@@ -212,5 +217,6 @@ LOSSES: Mapping[str, str] = {
     "variance": "each token's variance over the features of mapped layers",
     "logits": "the masked-token or next-token distributions, by KL at a temperature",
     "hard": "the masked or next words themselves",
+    "next_sentence": "whether a block's second half follows its first, told by a head that is thrown away (masked LM)",
 }
 """The losses a recipe may weigh, and what each compares."""

@@ -52,10 +52,12 @@ class Objective(nn.Module):
             }
         )
 
+        if "next_sentence" in self.wanted:
+            self.projections["next_sentence"] = self._judge()
+
     def _check(self) -> None:
-        known = {"logits": ("mlm", "causal"), "hard": ("mlm", "causal")} | dict.fromkeys(
-            ("embedding", "similarity"), ("embedding",)
-        )
+        known = {"logits": ("mlm", "causal"), "hard": ("mlm", "causal"), "next_sentence": ("mlm",)}
+        known |= dict.fromkeys(("embedding", "similarity"), ("embedding",))
         for name in self.wanted:
             if self.teacher.kind not in known.get(name, (self.teacher.kind,)):
                 raise InputError(
@@ -80,6 +82,13 @@ class Objective(nn.Module):
             projection.weight.copy_(self.basis.repeat(many, 1))
         return projection
 
+    def _judge(self) -> nn.Module:
+        """Tells from the first token's state whether two segments follow each other; it begins undecided."""
+        judge = nn.Linear(self.basis.shape[1], 2)
+        nn.init.zeros_(judge.weight)
+        nn.init.zeros_(judge.bias)
+        return judge
+
     def forward(self, batch: Batch, stage: int | None = None) -> dict[str, Tensor]:
         """Each loss of the recipe on a batch; in a stage, those of the transfer of one layer."""
         names = self.wanted if stage is None else [n for n in TRANSFER if n != "attention" or self._has_maps]
@@ -97,7 +106,8 @@ class Objective(nn.Module):
         if any(name in (*PROJECTED, "mean", "variance") for name in names):
             options["output_hidden_states"] = True
         with autocast(self.precision, batch.input_ids.device.type):
-            output = self.student.base_model(input_ids=batch.input_ids, **options)
+            inputs = batch.model_inputs(int(self.architecture.values.get("types", 0)))
+            output = self.student.base_model(**inputs, **options)
             states["hidden"] = output.last_hidden_state
             if "output_hidden_states" in options:
                 states["layers"] = output.hidden_states[1:]
@@ -110,6 +120,10 @@ class Objective(nn.Module):
             return self._relation(name, states, targets)
         if name in ("logits", "hard"):
             return self._words(name, states["chosen"], batch)
+        if name == "next_sentence":
+            assert batch.follows is not None
+            judged = self.projections[name](states["hidden"][:, 0].float())
+            return losses.next_sentence_loss(judged, batch.follows)
         if name in LAYERWISE:
             return self._layers(name, states, targets, stage)
         if name == "tokens":

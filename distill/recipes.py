@@ -120,7 +120,7 @@ AUTODISTIL = Recipe(name="autodistil", weights=(("relation_scores", 1.0),), embe
 KDNAS = Recipe(name="kdnas", weights=(("hidden", 1.0),), mapping="uniform+last", embeddings="all", learning_rate=5e-4)
 MOBILEBERT = Recipe(
     name="mobilebert",
-    weights=(("logits", 0.5), ("hard", 0.5)),
+    weights=(("logits", 0.5), ("hard", 0.5), ("next_sentence", 0.5)),
     embeddings="all",
     learning_rate=1.5e-3,
     progressive=0.3,  # MobileBERT's own schedule: 240,000 transfer and 500,000 distillation steps

@@ -42,12 +42,12 @@ def ask_teacher(
     options: dict[str, Any] = {"use_cache": False} if teacher.kind == "causal" else {}
     if "states" in names:
         options["output_hidden_states"] = True
-    ids = batch.input_ids.to(next(model.parameters()).device)
-    with watched(kind.layers(model), states, names, layer), torch.no_grad(), autocast(precision, ids.device.type):
-        output = model.base_model(input_ids=ids, **options)
+    batch = batch.to(next(model.parameters()).device)
+    with watched(kind.layers(model), states, names, layer), torch.no_grad(), autocast(precision, model.device.type):
+        output = model.base_model(**batch.model_inputs(teacher.facts.types), **options)
         hidden = output.last_hidden_state
         if "transformed" in names:
-            chosen = hidden.flatten(0, 1)[batch.masked.to(ids.device)]
+            chosen = hidden.flatten(0, 1)[batch.masked]
             states["transformed"] = kind.transform(model, chosen)
     states["hidden"] = hidden
     if "states" in names:
@@ -104,6 +104,7 @@ class Targets:
         self.teacher, self.text, self.recipe, self.precision = teacher, text, recipe, precision
         self.seed = seed
         self.names = target_names(recipe)
+        self.pairs = "next_sentence" in {loss for loss, weight in recipe.weights if weight}
         self.rows = max(1, min(len(text.train), recipe.batch_tokens // text.block))
         self.batches = len(text.train) // self.rows
         self.cache_limit = cache_limit
@@ -128,7 +129,7 @@ class Targets:
     def get(self, index: int, view: View, part: tuple[int, int] = (0, 1)) -> Batch:
         """Batch `index` of the text through `view`; of a live teacher only the part is asked for."""
         blocks = self.text.train[index * self.rows : (index + 1) * self.rows]
-        batch = make_batch(self.teacher, blocks, view, self.recipe.mask, (index,))
+        batch = make_batch(self.teacher, blocks, view, self.recipe.mask, (index,), self.pairs)
         if not self.names:
             return batch.part(*part)
         folder = self._folder(view)
@@ -158,6 +159,7 @@ class Targets:
         content += [self.rows, [view.length, view.noise], self.precision]
         content += [self.recipe.layer if "queries" in self.names else 0]
         content += [self.recipe.mask if teacher.kind == "mlm" else 0]
+        content += ["pairs"] if self.pairs else []
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]
 
     def _bytes(self) -> int:

@@ -144,6 +144,13 @@ def test_hard_loss() -> None:
     assert losses.hard_loss(logits, labels).item() == pytest.approx(expected, rel=1e-5)
 
 
+def test_next_sentence_loss() -> None:
+    logits, follows = _random(6, 2), torch.tensor([0, 1, 1, 0, 1, 0])
+    chances = _softmax(logits.numpy())
+    expected = -np.log(chances[np.arange(6), follows.numpy()]).mean()
+    assert losses.next_sentence_loss(logits, follows).item() == pytest.approx(expected, rel=1e-5)
+
+
 @pytest.mark.parametrize("chunk", [1, 3, 4, 100])
 def test_chunks_change_neither_loss_nor_gradient(chunk: int) -> None:
     hidden, table, teacher = _random(10, 4), _random(4, 9, seed=1), _random(10, 9, seed=2)

@@ -84,3 +84,24 @@ def test_masking_hides_the_named_share(mlm_teacher: Teacher, text: Text) -> None
     shown = batch.input_ids.flatten()[batch.masked]
     assert 0.6 < (shown == mlm_teacher.tokenizer.mask_token_id).float().mean() < 0.95
     np.testing.assert_array_equal(batch.labels.numpy(), text.train[:8].flatten()[batch.masked.numpy()])
+
+
+def test_pairs_are_two_halves_of_which_some_follow(mlm_teacher: Teacher, text: Text) -> None:
+    batch = make_batch(mlm_teacher, text.train[:16], View(), 0.15, (3,), pairs=True)
+    ids, tokenizer = batch.input_ids.numpy(), mlm_teacher.tokenizer
+    assert batch.segments is not None
+    assert batch.follows is not None
+    assert ids.shape == (16, 32)
+    assert (ids == tokenizer.sep_token_id).sum(1).tolist() == [2] * 16
+    assert all(row[:16].sum() == 0 and row[16:].all() for row in batch.segments)  # [CLS] 14 words [SEP] | 15 [SEP]
+    assert (ids[:, 15] == tokenizer.sep_token_id).all()
+    assert 0 < int(batch.follows.sum()) < 16
+    shown = ids.copy()
+    shown.reshape(-1)[batch.masked.numpy()] = batch.labels.numpy()  # what stood there before it was hidden
+    assert np.array_equal(shown[:, 1:15], text.train[:16, 1:15])
+    own, other = text.train[:16, 15:30], np.roll(text.train[:16, 15:30], 1, axis=0)
+    assert np.array_equal(shown[:, 16:31], np.where(batch.follows[:, None].bool().numpy(), own, other))
+    half = batch.part(1, 2)
+    assert half.segments is not None
+    assert half.follows is not None
+    assert torch.equal(half.follows, batch.follows[1::2])
