@@ -47,7 +47,8 @@ class Beliefs:
         fits = []
         for e in range(len(view.expensive)):
             has = ~np.isnan(view.values[:, e])
-            fits.append(fit_surrogate(features[has], view.values[has, e], encoding.groups, view.noise[has, e]))
+            told, noise = view.values[has, e], view.noise[has, e]
+            fits.append(fit_surrogate(features[has], told, encoding.groups, noise, further=rows.shape[1]))
         made = cls(view, encoding, tuple(fits), target, view.codes, view.told_costs)
         return made.given(view.pending)
 

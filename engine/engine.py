@@ -27,7 +27,7 @@ from distilsearch.space import SearchSpace
 
 from .checks import SCHEMA, check_members, check_state, check_values
 from .diagnostics import diagnose
-from .objectives import Codes, Known, Objective, Outcome, check_objectives, hypervolume, nondominated
+from .objectives import Codes, Expensive, Known, Objective, Outcome, check_objectives, hypervolume, nondominated
 from .pool import design
 from .record import Record, Tell, checked_reference
 from .strategies import Strategy, find_strategy
@@ -43,8 +43,8 @@ class Engine:
         space: what may be proposed.
         objectives: at least one `Expensive`, any number of `Known`.
         seed: other seeds give other proposals.
-        initial: size of the initial design, or its architectures; by default one more than the parameters,
-            between 5 and 10.
+        initial: size of the initial design, or its architectures; by default 3 where a cost is known, and one more
+            where the reference of an expensive objective is not given; else one more than the parameters, 5 to 10.
         reference: the corner hypervolumes are measured from, by objective; what it leaves out follows the rule:
             a known objective's `at_most`, else the worst of the initial design. Frozen once that is complete.
         strategy: a name of `STRATEGIES`, or a strategy.
@@ -71,8 +71,12 @@ class Engine:
         self.strategy = find_strategy(strategy)
         self._features = features
         self._first = [] if initial is None or isinstance(initial, int) else list(initial)
-        size = initial if isinstance(initial, int) else len(self._first) or max(5, min(10, space.d + 1))
-        self._record = Record(space, checked, size, checked_reference(reference, checked))
+        given = checked_reference(reference, checked)
+        self._open = any(isinstance(o, Expensive) and o.name not in given for o in checked)
+        known = any(isinstance(o, Known) for o in checked)
+        usual = 3 + self._open if known else max(5, min(10, space.d + 1))
+        size = initial if isinstance(initial, int) else len(self._first) or usual
+        self._record = Record(space, checked, size, given)
         self._counter = 0
         self._grid: Codes | None = None
         self._lock = threading.RLock()
@@ -300,7 +304,7 @@ class Engine:
         missing = record.initial - record.started - len(found) if record.learnable else n
         wanted = min(n - len(found), missing)
         if wanted > 0:
-            found += self.space.decode(design(self._view(found), wanted, rng))
+            found += self.space.decode(design(self._view(found), wanted, rng, self._open))
         return found
 
     def _proposed(self, view: View, n: int, rng: np.random.Generator) -> Codes:

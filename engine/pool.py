@@ -25,6 +25,7 @@ GRID = 2_000_000
 DRAWS = 1 << 17
 DESIGN = 8_192
 BINS = 32
+MARGIN = 0.12  # of the costs' logarithmic range, at either end, that the design leaves out
 Rng = np.random.Generator
 Prints = npt.NDArray[np.uint64]
 
@@ -83,26 +84,39 @@ def refined(view: View, codes: Codes, score: Callable[[Codes], Floats], rng: Rng
     return best[np.argsort(-value, kind="stable")[: len(codes)]]
 
 
-def design(view: View, n: int, rng: Rng) -> Codes:
-    """The next n rows of an initial design: cost from end to end first, then as unlike each other as possible."""
+def design(view: View, n: int, rng: Rng, cheapest: bool = False) -> Codes:
+    """The next n rows of an initial design: at middling cost first, then between, as unlike each other as possible.
+
+    Neither end of the costs adds much to a hypervolume, so they are left to what the first results say. With
+    `cheapest` the very first row is the cheapest one: where the worst loss of the design is the reference, it opens
+    the whole range.
+    """
     codes = candidates(view, view.codes, rng, DESIGN)
     if len(codes) > DESIGN:
         codes = codes[np.sort(rng.choice(len(codes), DESIGN, replace=False))]
-    chosen: list[int] = []
     encoding = Encoding.of(view.space, np.zeros((0, 0)))
     points = encoding(codes, np.zeros((len(codes), 0))).numpy()
-    others = encoding(view.taken, np.zeros((len(view.taken), 0))).numpy()
     position, gap = _position(view.costs(codes)), np.full(len(codes), np.inf)
-    for other in others:
+    for other in encoding(view.taken, np.zeros((len(view.taken), 0))).numpy():
         gap = np.minimum(gap, ((points - other) ** 2).sum(axis=1))
-    for i in range(min(n, len(codes))):
+    chosen: list[int] = []
+    for i in range(len(view.taken), len(view.taken) + min(n, len(codes))):
         gap[chosen] = -1.0
-        target = _van_der_corput(len(others) + i)
-        near = np.argsort(np.abs(position - target) + (gap < 0) * 9.0, kind="stable")[: max(8, len(codes) // 12)]
-        pick = int(near[np.argmax(np.round(gap[near], 9))])
+        if cheapest and i == 0:
+            pick = int(np.argmin(position))
+        else:
+            target = MARGIN + (1 - 2 * MARGIN) * _van_der_corput(i - cheapest)
+            pick = _unlike(np.abs(position - target), gap, rng)
         chosen.append(pick)
         gap = np.minimum(gap, ((points - points[pick]) ** 2).sum(axis=1))
     return codes[chosen]
+
+
+def _unlike(distance: Floats, gap: Floats, rng: Rng) -> int:
+    """Of the rows whose cost is near enough, the one farthest from all chosen ones; any, while none is."""
+    near = np.argsort(distance + (gap < 0) * 9.0, kind="stable")[: max(8, len(gap) // 12)]
+    near = near[gap[near] >= 0]
+    return int(rng.choice(near) if np.isinf(gap[near]).all() else near[np.argmax(np.round(gap[near], 9))])
 
 
 def _position(costs: Floats) -> Floats:
@@ -115,10 +129,8 @@ def _position(costs: Floats) -> Floats:
 
 
 def _van_der_corput(i: int) -> float:
-    """0, 1, 1/2, 1/4, 3/4, 1/8, ...: both ends, then ever finer between."""
-    if i < 2:
-        return float(i)
-    value, unit, rest = 0.0, 0.5, i - 1
+    """1/2, 1/4, 3/4, 1/8, ...: the middle, then ever finer between."""
+    value, unit, rest = 0.0, 0.5, i + 1
     while rest:
         value, unit, rest = value + unit * (rest & 1), unit / 2, rest >> 1
     return value

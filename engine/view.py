@@ -82,12 +82,19 @@ class View:
         return result
 
     def further(self, codes: Codes) -> Floats:
-        """Further feature columns (n, k): the logarithm of each positive known objective, and the caller's."""
+        """Further feature columns (n, k): the logarithm of each positive known objective, size, and the caller's.
+
+        Size is how far up its choices an architecture stands, averaged over the ordered genes: at one cost the larger
+        one is usually better, and a few results show whether that holds.
+        """
         columns = [o.values(codes) for o in self.known]
-        given = _stack([np.log(c) if len(c) and c.min() > 0 else c for c in columns], len(codes))
-        if self.features is None:
-            return given
-        return np.column_stack([given, np.asarray(self.features(codes), dtype=np.float64)])
+        given = [np.log(c) if len(c) and c.min() > 0 else c for c in columns]
+        reach = np.array([len(p.choices) - 1.0 if p.ordered else 0.0 for p in self.space.parameters])
+        if (ordered := np.flatnonzero(reach)).size > 1:
+            given.append((codes[:, ordered] / reach[ordered]).mean(axis=1))
+        if self.features is not None:
+            given += list(np.asarray(self.features(codes), dtype=np.float64).T)
+        return _stack(given, len(codes))
 
 
 def _stack(columns: Sequence[Floats], n: int) -> Floats:

@@ -8,8 +8,9 @@ Notation: n trials, p features, y told values; z = (warp(y) - centre) / scale is
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 import numpy.typing as npt
@@ -158,6 +159,7 @@ def fit_surrogate(
     noise: Floats | None = None,
     kernels: tuple[str, ...] = KERNELS,
     warps: bool = True,
+    further: int = 0,
 ) -> Surrogate:
     """The surrogate with the best leave-one-out likelihood.
 
@@ -168,6 +170,7 @@ def fit_surrogate(
         noise: standard deviation (n,) of each told value; NaN where unknown, then it is learnt.
         kernels: which of `KERNELS` to try.
         warps: whether a skewed quality may be modelled by its logarithm above a shift.
+        further: how many groups, the last ones, are costs and sizes instead of genes.
 
     Raises:
         InputError: fewer than two values, or values that are not finite.
@@ -176,21 +179,22 @@ def fit_surrogate(
         raise InputError(f"a surrogate needs at least two finite values; got {len(values)}")
     stated = np.full(len(values), np.nan) if noise is None else noise
     with one_thread():
-        warp = _choose_warp(features, values, stated, groups) if warps else Warp.of(values, None)
-        fits = [_fit(kind, features, values, stated, groups, warp) for kind in kernels]
+        new = partial(ArchitectureKernel, groups=groups, further=further)
+        warp = _choose_warp(features, values, stated, new) if warps else Warp.of(values, None)
+        fits = [_fit(new(kind), features, values, stated, warp) for kind in kernels]
     considered = tuple((f.report.kernel, f.report.log_likelihood) for f in fits)
     best = max(fits, key=lambda fit: fit.report.log_likelihood)
     return replace(best, report=replace(best.report, considered=considered))
 
 
-def _choose_warp(features: Tensor, values: Floats, stated: Floats, groups: tuple[int, ...]) -> Warp:
+def _choose_warp(features: Tensor, values: Floats, stated: Floats, new: Callable[[str], ArchitectureKernel]) -> Warp:
     """The warp under which unfitted kernels leave the likeliest residuals: a fit for each would cost seconds."""
     reach = float(values.max() - values.min())
     if len(values) < 8 or reach <= 0:
         return Warp.of(values, None)
     shifts = (None, *(float(values.min()) - share * reach for share in (1.0, 0.3, 0.1)))
     warps = [Warp.of(values, shift) for shift in shifts]
-    kernels = [ArchitectureKernel(kind, groups) for kind in ("matern", "interaction")]
+    kernels = [new(kind) for kind in ("matern", "interaction")]
 
     def likelihood(warp: Warp) -> float:
         levels = (math.exp(-6.0), math.exp(-4.0), math.exp(-2.0))
@@ -201,9 +205,8 @@ def _choose_warp(features: Tensor, values: Floats, stated: Floats, groups: tuple
     return warps[int(np.argmax(scores))]
 
 
-def _fit(kind: str, features: Tensor, values: Floats, stated: Floats, groups: tuple[int, ...], warp: Warp) -> Surrogate:
+def _fit(kernel: ArchitectureKernel, features: Tensor, values: Floats, stated: Floats, warp: Warp) -> Surrogate:
     """Maximum a posteriori hyperparameters, from the prior means."""
-    kernel = ArchitectureKernel(kind, groups)
     level = torch.nn.Parameter(torch.tensor(NOISE_PRIOR[0], dtype=torch.float64))
     parameters = [*kernel.parameters(), level]
     targets = torch.from_numpy(warp(values))

@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from ours import OURS
 from peers import PEERS
 from problems import PROBLEMS, Problem
+from tuning import TUNING
 
 FOLDER = Path(__file__).resolve().parents[1] / "results" / "search"
 LIBRARIES = {"optuna": ("optuna",), "botorch": ("botorch", "gpytorch"), "ax": ("ax-platform", "botorch")}
@@ -53,7 +54,7 @@ def run(problem: Problem, method: str, seed: int, budget: int) -> dict[str, obje
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--problems", nargs="+", choices=PROBLEMS, required=True)
+    parser.add_argument("--problems", nargs="+", choices=PROBLEMS | TUNING, required=True)
     parser.add_argument("--methods", nargs="+", choices=PEERS | OURS, required=True)
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--budget", type=int, default=BUDGET)
@@ -61,7 +62,7 @@ def main() -> None:
     asked = parser.parse_args()
     FOLDER.mkdir(parents=True, exist_ok=True)
     for name in asked.problems:
-        problem = PROBLEMS[name]()
+        problem = (PROBLEMS | TUNING)[name]()
         for method in asked.methods:
             path = FOLDER / f"{method}.jsonl"
             if asked.again:

@@ -10,7 +10,6 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from unittest.mock import patch
 
-import numpy as np
 from peers import Evaluated, Method, told_of
 from problems import Problem
 
@@ -22,17 +21,17 @@ from distilsearch.engine.view import View
 Change = Callable[[], AbstractContextManager[object]]
 
 
-def engine(known: bool = True, change: Change = nullcontext) -> Method:
-    """The engine with its defaults, one proposal at a time."""
+def engine(known: bool = True, change: Change = nullcontext, same_start: bool = False) -> Method:
+    """The engine with its defaults, one proposal at a time; or with the initial design of the others."""
 
     def run(problem: Problem, seed: int, budget: int) -> Evaluated:
-        told, first = told_of(problem, seed), problem.initial(seed)
+        told = told_of(problem, seed)
         cost: Objective = Known("cost", problem.cost) if known else Expensive("cost")
         search = Engine(
             problem.space,
             [Expensive("loss"), cost],
             seed,
-            initial=problem.space.decode(first),
+            initial=problem.space.decode(problem.initial(seed)) if same_start else None,
             reference=dict(zip(("loss", "cost"), map(float, problem.reference), strict=True)),
         )
         for _ in range(budget):
@@ -54,12 +53,14 @@ def one_surrogate() -> AbstractContextManager[object]:
 
 
 def no_cost_feature() -> AbstractContextManager[object]:
-    """Genes alone as features."""
-    return patch.object(View, "further", lambda self, codes: np.zeros((len(codes), 0)))
+    """Genes and size alone as features."""
+    further = View.further
+    return patch.object(View, "further", lambda self, codes: further(self, codes)[:, len(self.known) :])
 
 
 OURS: dict[str, Method] = {
     "distilsearch": engine(),
+    "distilsearch-same-start": engine(same_start=True),
     "without-known-cost": engine(known=False),
     "without-choice": engine(change=one_surrogate),
     "without-cost-feature": engine(change=no_cost_feature),

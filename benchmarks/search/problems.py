@@ -4,7 +4,7 @@
     hwgpt-a100-full         all 1e12 sub-networks, both objectives by a model fitted to the rows
     macro                   error of 6,561 networks against FLOPs; a told value is one of three training runs
     dtlz2                   DTLZ2 in 6 variables of 5 levels, its first objective known
-    zdt1, zdt3, lts, bert   for tuning only: 1.77 million points, 1,000 decoders, 500 encoders
+    quickstart-flash        60 students of the quickstart, each distilled once with the flash schedule (`flash.py`)
 
 Both objectives are to be minimised; the hypervolume's corner is the worst of the space (of many draws of it).
 """
@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from common import data
+from common import RESULTS, data
 
 from distilsearch.engine.objectives import hypervolume, nondominated
 from distilsearch.space import Codes, Constraint, Parameter, SearchSpace, Size
@@ -92,7 +92,7 @@ def _lookup(space: TableSpace, codes: Codes, values: Floats) -> Callable[[Codes]
     return lambda asked: values[np.searchsorted(ids, space.indices(asked, space.names))]
 
 
-def _of_table(name: str, parameters: list[Parameter], codes: Codes, values: Floats) -> Problem:
+def of_table(name: str, parameters: list[Parameter], codes: Codes, values: Floats) -> Problem:
     space = TableSpace(parameters, codes)
     truth = _lookup(space, codes, values)
     corner = values.max(axis=0)
@@ -131,7 +131,7 @@ def hwgpt(device: str) -> Problem:
     """The 10,000 rows against one device's latency."""
     column = {"a100": "lat_a100", "cpu": "lat_cpu_alldlc"}[device]
     codes, values = _hwgpt_rows(["ppl", column])
-    return _of_table(f"hwgpt-{device}", HWGPT, codes, values)
+    return of_table(f"hwgpt-{device}", HWGPT, codes, values)
 
 
 def hwgpt_full() -> Problem:
@@ -196,7 +196,7 @@ def macro() -> Problem:
     return Problem("macro", space, truth, told, (corner[0], corner[1]), hypervolume(values, corner))
 
 
-def _discretised(name: str, d: int, levels: int, function: Callable[[Floats], Floats]) -> Problem:
+def discretised(name: str, d: int, levels: int, function: Callable[[Floats], Floats]) -> Problem:
     choices = tuple(np.linspace(0, 1, levels).tolist())
     space = SearchSpace("generic", [Parameter(f"x{i}", choices) for i in range(d)])
     truth = lambda codes: function(codes / (levels - 1.0))  # noqa: E731
@@ -212,52 +212,15 @@ def _dtlz2(x: Floats) -> Floats:
     return np.column_stack([(1 + g) * np.sin(angle), (1 + g) * np.cos(angle)]) + 0.01
 
 
-def _zdt(kind: int) -> Callable[[Floats], Floats]:
-    def function(x: Floats) -> Floats:
-        f, g = x[:, 0], 1 + 9 * x[:, 1:].mean(axis=1)
-        wave = f / g * np.sin(10 * np.pi * f) if kind == 3 else 0.0
-        return np.column_stack([g * (1 - np.sqrt(f / g) - wave), f + 0.01])
-
-    return function
-
-
-# For tuning
+def quickstart_flash() -> Problem:
+    """Held-out loss after flash distillation against predicted latency; the table is this repository's own."""
+    rows = [json.loads(line) for line in (RESULTS / "search_flash.jsonl").open()]
+    values = np.array([[row["loss"], row["latency_ms"]] for row in rows])
+    varied = [gene for gene in rows[0]["genes"] if len({row["genes"][gene] for row in rows}) > 1]
+    return tabulated("quickstart-flash", [{gene: row["genes"][gene] for gene in varied} for row in rows], values)
 
 
-def lts() -> Problem:
-    """Decoders of the LTS paper: perplexity against the decoder's parameters."""
-    with data("nas/lts_tables.csv").open() as file:
-        rows = [r for r in csv.DictReader(file) if r["set"] in ("random_GPT2_lm1b", "random_GPT2_wt103")]
-    plain: list[dict[str, float | str]] = []
-    for r in rows:
-        inner, heads = ([int(v) for v in r[column].split("-")] for column in ("d_inner", "n_head"))
-        shape = {"inner": round(float(np.mean(inner)) / 100), "heads": round(float(np.mean(heads)))}
-        plain.append({"text": r["set"], "layers": int(r["n_layer"]), "width": int(r["d_model"]), **shape})
-    values = np.array([[float(r["test_ppl"]), float(r["decoder_params"]) / 1e6] for r in rows])
-    return _tabulated("lts", plain, values)
-
-
-def bert() -> Problem:
-    """NAS-Bench-BERT: 100 - GLUE against the sum of feed-forward widths and heads."""
-    rows = [r for r in json.loads(data("nas/BERT_benchmark.json").read_text()) if r["completed"]]
-    plain, values = [], []
-    for row in rows:
-        hparams = row["hparams"]["model_hparam_overrides"]
-        layers = hparams["nas_config"]["encoder_layers"]
-        genes: dict[str, float | str] = {"width": hparams["hidden_size"], "layers": len(layers)}
-        for i in range(4):
-            layer = layers[i] if i < len(layers) else None
-            genes[f"kind{i}"] = f"{layer['operation_type']}-{layer['operation_parameter']}" if layer else "none"
-            genes[f"ffn{i}"] = layer["feed_forward_dimension"] * layer["num_feed_forward"] if layer else 0
-            genes[f"heads{i}"] = layer["num_operation_heads"] if layer else 0
-        plain.append(genes)
-        h = hparams["hidden_size"]
-        cost = sum(4 * h * h + 2 * h * la["feed_forward_dimension"] * la["num_feed_forward"] for la in layers) / 1e6
-        values.append([100 - row["scores"]["glue"], cost])
-    return _tabulated("bert", plain, np.array(values))
-
-
-def _tabulated(name: str, rows: list[dict[str, float | str]], values: Floats) -> Problem:
+def tabulated(name: str, rows: list[dict[str, float | str]], values: Floats) -> Problem:
     """A table problem out of named genes; of equal rows the first one counts."""
     parameters = []
     for gene in rows[0]:
@@ -265,7 +228,7 @@ def _tabulated(name: str, rows: list[dict[str, float | str]], values: Floats) ->
         parameters.append(Parameter(gene, tuple(choices), ordered=not isinstance(choices[0], str)))
     codes = np.array([[p.choices.index(row[p.name]) for p in parameters] for row in rows], dtype=np.int16)
     unique, first = np.unique(codes, axis=0, return_index=True)
-    return _of_table(name, parameters, unique, values[first])
+    return of_table(name, parameters, unique, values[first])
 
 
 PROBLEMS: dict[str, Callable[[], Problem]] = {
@@ -273,9 +236,6 @@ PROBLEMS: dict[str, Callable[[], Problem]] = {
     "hwgpt-cpu": lambda: hwgpt("cpu"),
     "hwgpt-a100-full": hwgpt_full,
     "macro": macro,
-    "dtlz2": lambda: _discretised("dtlz2", 6, 5, _dtlz2),
-    "zdt1": lambda: _discretised("zdt1", 6, 11, _zdt(1)),
-    "zdt3": lambda: _discretised("zdt3", 6, 9, _zdt(3)),
-    "lts": lts,
-    "bert": bert,
+    "dtlz2": lambda: discretised("dtlz2", 6, 5, _dtlz2),
+    "quickstart-flash": quickstart_flash,
 }
