@@ -110,7 +110,8 @@ def _several(
 
 
 def _live(teacher: Teacher, text: Text, one: Architecture, precision: str) -> Run:
-    return start(teacher, one, text, EMBEDDING, MANY, precision=precision, cache_limit=0)
+    targets = Targets(teacher, text, EMBEDDING, precision, cache_limit=0)
+    return start(teacher, one, text, EMBEDDING, MANY, precision=precision, targets=targets)
 
 
 def _loop(runs: list[Run], steps: int) -> float:

@@ -159,7 +159,7 @@ class Run:
         }
         return Student(objective.architecture, self.model, teacher, loss, curve, self.seconds, tokens, about)
 
-    def save(self, path: Path, seconds: float) -> None:
+    def save(self, path: Path) -> None:
         """Write all a step depends on, atomically; the first process does."""
         if not self.accelerator.is_main_process:
             return
@@ -167,7 +167,7 @@ class Run:
         for name, parameter in zip(self.names, self.parameters, strict=True):
             state = self.optimizer.state.get(parameter, {})
             tensors |= {f"{moment}.{name}": state[moment] for moment in (*MOMENTS, "step") if moment in state}
-        about = {"key": self.key, "step": self.step, "seconds": seconds, "curve": self.curve}
+        about = {"key": self.key, "step": self.step, "seconds": self.seconds, "curve": self.curve}
         write_atomically(path, save(tensors, {"run": json.dumps(about)}))
 
     def restore(self, path: Path) -> bool:

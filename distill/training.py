@@ -11,6 +11,7 @@ import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypedDict, Unpack
 
 from accelerate import Accelerator
 
@@ -32,6 +33,21 @@ from .teacher import Teacher
 CHECKPOINT_SECONDS = 60.0
 
 
+class Conditions(TypedDict, total=False):
+    """Where a training runs and what it keeps; nothing that a student is known by.
+
+    `accumulate`: parts that each batch is computed in, one after the other, where memory is short. `trackers`:
+    "tensorboard", "wandb" ...: where accelerate logs the losses, beside the folder. `device`: "cpu", or "auto" for the
+    best one that is there.
+    """
+
+    cache_limit: int
+    checkpoint_seconds: float
+    accumulate: int
+    trackers: Sequence[str]
+    device: str
+
+
 def distill_student(
     teacher: Teacher,
     architecture: Architecture,
@@ -42,43 +58,106 @@ def distill_student(
     precision: str = "auto",
     folder: Path | None = None,
     progress: Progress = silent,
+    **conditions: Unpack[Conditions],
+) -> Student:
+    """Train the student of an architecture on `budget_tokens` tokens; with a `folder`, resume what is there.
+
+    Raises:
+        TrialError: the training diverges, with the step and what became of the losses.
+    """
+    job = (teacher, text, recipe, budget_tokens, seed, precision)
+    (student,) = _distil(*job, [architecture], [folder], progress, **conditions)
+    if isinstance(student, TrialError):
+        raise student
+    return student
+
+
+def distill_students(
+    teacher: Teacher,
+    architectures: Sequence[Architecture],
+    text: Text,
+    recipe: Recipe,
+    budget_tokens: int,
+    seed: int = 0,
+    precision: str = "auto",
+    folder: Path | None = None,
+    progress: Progress = silent,
+    **conditions: Unpack[Conditions],
+) -> list[Student | TrialError]:
+    """Train several students side by side: each batch, and each pass of a live teacher, serves all of them.
+
+    In memory at once: 16 bytes a parameter of every student (weights, gradients, two moments), the activations of
+    one student, and one batch of targets; `memory_bytes` gives the first. Each student equals the one that
+    `distill_student` makes of it. One that diverges yields its error and leaves the others alone.
+    """
+    folders = [folder / a.key if folder else None for a in architectures]
+    job = (teacher, text, recipe, budget_tokens, seed, precision)
+    return _distil(*job, architectures, folders, progress, **conditions)
+
+
+def _distil(
+    teacher: Teacher,
+    text: Text,
+    recipe: Recipe,
+    budget_tokens: int,
+    seed: int,
+    precision: str,
+    architectures: Sequence[Architecture],
+    folders: Sequence[Path | None],
+    progress: Progress,
     cache_limit: int = CACHE_LIMIT,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
     accumulate: int = 1,
     trackers: Sequence[str] = (),
     device: str = "cpu",
-) -> Student:
-    """Train the student of an architecture on `budget_tokens` tokens; with a `folder`, resume what is there.
-
-    Args:
-        accumulate: parts that each batch is computed in, one after the other, where memory is short.
-        trackers: "tensorboard", "wandb" ...: where accelerate logs the losses, beside the `folder`.
-        device: "cpu", or "auto" for the best one that is there.
-
-    Raises:
-        TrialError: the training diverges, with the step and what became of the losses.
-    """
+) -> list[Student | TrialError]:
     if budget_tokens < 1:
         raise InputError(f"the budget must be at least one token, got {budget_tokens}")
-    accelerator = accelerator_for(device, trackers, folder)
-    run = start(
-        teacher, architecture, text, recipe, budget_tokens, seed, precision, cache_limit, accelerator, accumulate
-    )
-    path = folder / "checkpoint.safetensors" if folder else None
-    if path:
-        run.restore(path)
-    started = saved = time.monotonic()
-    while run.step < run.steps:
-        run.advance()
-        progress("distil", min(run.step * run.step_tokens, budget_tokens), budget_tokens)
-        now = time.monotonic()
-        if path and now - saved > checkpoint_seconds:
-            run.save(path, run.seconds + now - started)
-            saved = now
-    run.seconds += time.monotonic() - started
+    if not architectures:
+        return []
+    accelerator = accelerator_for(device, trackers, folders[0])
+    precision = resolve_precision(precision, accelerator.device.type)
+    targets = Targets(teacher, text, recipe, precision, cache_limit, seed)
+    runs = [
+        start(teacher, a, text, recipe, budget_tokens, seed, precision, accelerator, accumulate, targets)
+        for a in architectures
+    ]
+    paths = [folder / "checkpoint.safetensors" if folder else None for folder in folders]
+    for run, path in zip(runs, paths, strict=True):
+        if path:
+            run.restore(path)
+    failed: dict[int, TrialError] = {}
+    saved = time.monotonic()
+    for step in range(min(run.step for run in runs), runs[0].steps):
+        _step(runs, step, failed)
+        if len(failed) == len(runs):
+            break
+        progress("distil", min((step + 1) * runs[0].step_tokens, budget_tokens), budget_tokens)
+        if time.monotonic() - saved > checkpoint_seconds:
+            for place, (run, path) in enumerate(zip(runs, paths, strict=True)):
+                if path and place not in failed:
+                    run.save(path)
+            saved = time.monotonic()
     if trackers:
         accelerator.end_training()
-    return run.finish()
+    return [failed[place] if place in failed else run.finish() for place, run in enumerate(runs)]
+
+
+def _step(runs: Sequence[Run], step: int, failed: dict[int, TrialError]) -> None:
+    """One step of every student that is at it; the time of the batch is shared among them."""
+    at_it = {place: run for place, run in enumerate(runs) if run.step == step and place not in failed}
+    if not at_it:
+        return
+    started = time.monotonic()
+    parts = runs[0].parts(step)
+    shared = (time.monotonic() - started) / len(at_it)
+    for place, run in at_it.items():
+        started = time.monotonic()
+        try:
+            run.advance(parts)
+        except TrialError as error:
+            failed[place] = error
+        run.seconds += shared + time.monotonic() - started
 
 
 def start(
@@ -89,7 +168,6 @@ def start(
     budget_tokens: int,
     seed: int = 0,
     precision: str = "auto",
-    cache_limit: int = CACHE_LIMIT,
     accelerator: Accelerator | None = None,
     accumulate: int = 1,
     targets: Targets | None = None,
@@ -97,7 +175,7 @@ def start(
     """A student cut from its teacher, with everything its first step needs."""
     accelerator = accelerator or accelerator_for("cpu")
     precision = resolve_precision(precision, accelerator.device.type)
-    targets = targets or Targets(teacher, text, recipe, precision, cache_limit, seed)
+    targets = targets or Targets(teacher, text, recipe, precision, seed=seed)
     model, basis = build_student(teacher, architecture, text, seed)
     if recipe.embeddings == "adapt" and _adaptable(teacher, architecture):
         adapt(model, teacher.model(), basis)
@@ -114,60 +192,6 @@ def _adaptable(teacher: Teacher, architecture: Architecture) -> bool:
     """Whether a map over the teacher's table can stand for the student's; elsewhere it is the output head too."""
     same = architecture.family == teacher.facts.family and "embedding" not in architecture.values
     return teacher.kind == "embedding" and same and architecture["inherit"] != "none"
-
-
-def distill_students(
-    teacher: Teacher,
-    architectures: Sequence[Architecture],
-    text: Text,
-    recipe: Recipe,
-    budget_tokens: int,
-    seed: int = 0,
-    precision: str = "auto",
-    folder: Path | None = None,
-    progress: Progress = silent,
-    cache_limit: int = CACHE_LIMIT,
-    checkpoint_seconds: float = CHECKPOINT_SECONDS,
-    device: str = "cpu",
-) -> list[Student | TrialError]:
-    """Train several students side by side: each batch, and each pass of a live teacher, serves all of them.
-
-    In memory at once: 16 bytes a parameter of every student (weights, gradients, two moments), the activations of
-    one student, and one batch of targets; `memory_bytes` gives the first. Each student equals the one that
-    `distill_student` makes of it. One that diverges yields its error and leaves the others alone.
-    """
-    if budget_tokens < 1:
-        raise InputError(f"the budget must be at least one token, got {budget_tokens}")
-    accelerator = accelerator_for(device)
-    precision = resolve_precision(precision, accelerator.device.type)
-    targets = Targets(teacher, text, recipe, precision, cache_limit, seed)
-    runs = [
-        start(teacher, a, text, recipe, budget_tokens, seed, precision, cache_limit, accelerator, 1, targets)
-        for a in architectures
-    ]
-    paths = [folder / a.key / "checkpoint.safetensors" if folder else None for a in architectures]
-    for run, path in zip(runs, paths, strict=True):
-        if path:
-            run.restore(path)
-    failed: dict[int, TrialError] = {}
-    saved = time.monotonic()
-    for step in range(min((run.step for run in runs), default=0), runs[0].steps if runs else 0):
-        parts = runs[0].parts(step)
-        for place, run in enumerate(runs):
-            if run.step == step and place not in failed:
-                started = time.monotonic()
-                try:
-                    run.advance(parts)
-                except TrialError as error:
-                    failed[place] = error
-                run.seconds += time.monotonic() - started
-        progress("distil", min((step + 1) * runs[0].step_tokens, budget_tokens), budget_tokens)
-        if folder and time.monotonic() - saved > checkpoint_seconds:
-            for place, (run, path) in enumerate(zip(runs, paths, strict=True)):
-                if path and place not in failed:
-                    run.save(path, run.seconds)
-            saved = time.monotonic()
-    return [failed[place] if place in failed else run.finish() for place, run in enumerate(runs)]
 
 
 def memory_bytes(architectures: Sequence[Architecture]) -> int:

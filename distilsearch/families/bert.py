@@ -18,11 +18,10 @@ from .common import (
     Layer,
     best,
     check_type,
-    inherited_layers,
+    copy_parts,
     kept_settings,
     only_encodes,
     pooled,
-    teacher_name,
 )
 
 if TYPE_CHECKING:
@@ -205,17 +204,11 @@ class Bert:
         `guide` says what to keep: "basis" (teacher width, width) maps the residual stream, "gain" is the scale of
         its norms, "heads" (layers, heads) and "ffn" (layers, ffn) are importances. Without it: what comes first.
         """
-        import torch
 
-        source = dict(teacher.named_parameters())
-        depth = teacher.config.num_hidden_layers
-        chosen = inherited_layers(str(architecture["inherit"]), int(architecture["layers"]), depth)
-        with torch.no_grad():
-            for name, parameter in student.named_parameters():
-                origin, layer = teacher_name(name, chosen, "encoder.layer.")
-                if origin in source:
-                    maps = _maps(student.config, teacher.config, guide, layer)
-                    parameter.copy_(_cut(origin, source[origin], maps))
+        def cut(name: str, weight: Any, shape: Sequence[int], layer: int) -> Any:
+            return _cut(name, weight, _maps(student.config, teacher.config, guide, layer))
+
+        copy_parts(student, teacher, architecture, "encoder.layer.", cut)
 
 
 AXES: dict[str, tuple[str, ...]] = {  # what each axis of a weight runs over: (rows, columns), or (rows,) of a bias

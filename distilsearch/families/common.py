@@ -3,11 +3,11 @@
 Families stay one file each; what stands here knows nothing of any of them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..architecture import Value
+from ..architecture import Architecture, Value
 from ..errors import InputError, unknown
 from ..operators import Serving
 from ..space import Constraint, Parameter, SearchSpace
@@ -147,6 +147,31 @@ def inherited_layers(rule: str, layers: int, depth: int) -> list[int]:
         gaps = max(1, layers - 1)
         return [(2 * i * (depth - 1) + gaps) // (2 * gaps) for i in range(layers)] if layers > 1 else [depth - 1]
     return [i + (depth - layers if rule == "last" else 0) for i in range(layers)]
+
+
+def copy_parts(
+    student: Any,
+    teacher: Any,
+    architecture: Architecture,
+    before: str,
+    cut: Callable[[str, Any, Sequence[int], int], Any],
+) -> None:
+    """Fill every parameter of the student that has an origin in the teacher, in place.
+
+    Args:
+        before: what stands before the number of a layer in the names of parameters.
+        cut: (teacher's name, its weight, the student's shape, teacher layer) -> the weight at that shape.
+    """
+    import torch
+
+    source = dict(teacher.named_parameters())
+    depth = teacher.config.num_hidden_layers
+    chosen = inherited_layers(str(architecture["inherit"]), int(architecture["layers"]), depth)
+    with torch.no_grad():
+        for name, parameter in student.named_parameters():
+            origin, layer = teacher_name(name, chosen, before)
+            if origin in source:
+                parameter.copy_(cut(origin, source[origin], parameter.shape, layer))
 
 
 def teacher_name(name: str, chosen: Sequence[int], before: str) -> tuple[str, int]:

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..architecture import Architecture
-from .common import best, inherited_layers, teacher_name
+from .common import best, copy_parts
 
 NORM_BEFORE = {"q_proj": "input_layernorm", "k_proj": "input_layernorm", "v_proj": "input_layernorm"} | {
     "gate_proj": "post_attention_layernorm",
@@ -25,17 +25,10 @@ BACK = ("o_proj", "down_proj")  # these write to the residual stream
 
 def cut_weights(student: Any, teacher: Any, architecture: Architecture, guide: Mapping[str, Any] | None) -> None:
     """Copy into the student what it keeps of the teacher."""
-    import torch
-
-    source = dict(teacher.named_parameters())
-    depth = teacher.config.num_hidden_layers
-    chosen = inherited_layers(str(architecture["inherit"]), int(architecture["layers"]), depth)
-    cutter = Cutter(student.config, teacher.config, source, guide)
-    with torch.no_grad():
-        for name, parameter in student.named_parameters():
-            origin, layer = teacher_name(name, chosen, "model.layers.")
-            if origin in source:
-                parameter.copy_(cutter.cut(origin, layer))
+    cutter = Cutter(student.config, teacher.config, dict(teacher.named_parameters()), guide)
+    copy_parts(
+        student, teacher, architecture, "model.layers.", lambda name, weight, shape, layer: cutter.cut(name, layer)
+    )
 
 
 class Cutter:

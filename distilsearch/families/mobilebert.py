@@ -7,13 +7,15 @@ or `MobileBertModel` for embeddings.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ..architecture import Architecture, Value
 from ..operators import Operator, Serving, Size
 from ..sites import Site, only, repeated
 from ..space import Constraint, SearchSpace
-from .common import Genes, Layer, best, check_type, inherited_layers, kept_settings, only_encodes, pooled, teacher_name
+from .bert import Bert
+from .common import Genes, best, check_type, copy_parts, kept_settings, only_encodes
 
 if TYPE_CHECKING:
     from . import TeacherFacts
@@ -44,12 +46,17 @@ WORDS: dict[str, tuple[Value, ...]] = {
 KEPT = ("layer_norm_eps", "initializer_range", "pad_token_id")
 
 
-class MobileBert:
-    """The family of MobileBERT encoders."""
+class MobileBert(Bert):
+    """The family of MobileBERT encoders; it is served, watched and read as BERT is."""
 
     name = "mobilebert"
-    teachers: tuple[str, ...] = ("mobilebert", "bert")
-    genes = Genes("mobilebert", CHOICES, BOUNDED, CONSTANTS, WORDS)
+    teachers = ("mobilebert", "bert")
+    choices = CHOICES
+
+    @property
+    def genes(self) -> Genes:
+        """The genes, and what a teacher decides of them."""
+        return Genes(self.name, CHOICES, BOUNDED, CONSTANTS, WORDS)
 
     def space(
         self, choices: Mapping[str, Sequence[Value]] | None = None, teacher: "TeacherFacts | None" = None
@@ -117,53 +124,25 @@ class MobileBert:
 
     def facts(self, config: Any, name: str, head: str, pool: str = "mean") -> "TeacherFacts":
         """The facts of a MobileBERT teacher."""
-        from . import TeacherFacts
-
         check_type(config, name, ("mobilebert",))
-        return TeacherFacts(
-            name=name,
-            family=self.name,
-            layers=config.num_hidden_layers,
-            width=config.hidden_size,
-            heads=config.num_attention_heads,
-            ffn=config.intermediate_size,
-            vocabulary=config.vocab_size,
-            positions=config.max_position_embeddings,
-            types=config.type_vocab_size,
-            activation=config.hidden_act,
-            head=head,
-            pool=pool,
+        return replace(
+            super().facts(config, name, head, pool),
             bottleneck=config.true_hidden_size,
             stacks=config.num_feedforward_networks,
             embedding=config.embedding_size,
         )
 
-    def architecture(self, facts: "TeacherFacts") -> Architecture:
-        """The teacher as an architecture of this family."""
-        values: dict[str, Value] = {gene: getattr(facts, gene) for gene in CHOICES if gene != "inherit"}
-        return Architecture(self.name, values | {"inherit": "even"})
-
     def config(self, architecture: Architecture, teacher_config: Any = None) -> Any:
         """A `MobileBertConfig`; special tokens and norm epsilon are the teacher's. No dropout."""
         from transformers import MobileBertConfig
 
-        a: Mapping[str, Any] = architecture.values
-        return MobileBertConfig(
-            **kept_settings(teacher_config, KEPT),
-            num_hidden_layers=a["layers"],
-            hidden_size=a["width"],
-            intra_bottleneck_size=a["bottleneck"],
-            num_attention_heads=a["heads"],
-            intermediate_size=a["ffn"],
-            num_feedforward_networks=a["stacks"],
-            embedding_size=a["embedding"],
-            hidden_act=a["activation"],
-            vocab_size=a["vocabulary"],
-            max_position_embeddings=a["positions"],
-            type_vocab_size=a["types"],
-            hidden_dropout_prob=0.0,
-            attention_probs_dropout_prob=0.0,
-        )
+        return MobileBertConfig(**kept_settings(teacher_config, KEPT), **self.settings(architecture))
+
+    def settings(self, architecture: Architecture) -> dict[str, Any]:
+        """What the genes fix in a configuration."""
+        a = architecture.values
+        own = {"intra_bottleneck_size": a["bottleneck"], "num_feedforward_networks": a["stacks"]}
+        return super().settings(architecture) | own | {"embedding_size": a["embedding"]}
 
     def build(self, architecture: Architecture, teacher_config: Any = None) -> Any:
         """A `MobileBertForMaskedLM`, or a `MobileBertModel` for embeddings, with fresh random weights."""
@@ -177,30 +156,6 @@ class MobileBert:
             warnings.filterwarnings("ignore", "Initializing zero-element tensors", UserWarning)
             return kind(config).eval()
 
-    def serve(self, model: Any, architecture: Architecture, input_ids: Any, attention_mask: Any) -> Any:
-        """Normalised pooled embeddings (batch, width), or masked-LM logits (batch, sequence, vocabulary)."""
-        output = model(input_ids=input_ids, attention_mask=attention_mask)
-        if architecture["head"] == "mlm":
-            return output.logits
-        return pooled(output.last_hidden_state, attention_mask, str(architecture["pool"]))
-
-    def layers(self, model: Any) -> list[Layer]:
-        """The layers of a MobileBERT."""
-        return [
-            Layer(
-                layer.attention.self.query,
-                layer.attention.self.key,
-                layer.attention.self.value,
-                layer.attention.output.dense,
-                layer.output.dense,
-            )
-            for layer in model.base_model.encoder.layer
-        ]
-
-    def transform(self, model: Any, hidden: Any) -> Any:
-        """What the output table is multiplied with: hidden states (k, w) -> (k, w)."""
-        return model.cls.predictions.transform(hidden)
-
     def decode(self, model: Any, transformed: Any) -> Any:
         """Logits (k, vocabulary): the table is the word embeddings, widened by columns of its own."""
         import torch
@@ -213,19 +168,14 @@ class MobileBert:
         self, student: Any, teacher: Any, architecture: Architecture, guide: Mapping[str, Any] | None = None
     ) -> None:
         """Cut a MobileBERT teacher to the student's sizes, in place; of a BERT, its word embeddings."""
-        import torch
-
         if teacher.config.model_type != "mobilebert":
             _inherit_words(student, teacher)
             return
-        source = dict(teacher.named_parameters())
-        depth = teacher.config.num_hidden_layers
-        chosen = inherited_layers(str(architecture["inherit"]), int(architecture["layers"]), depth)
-        with torch.no_grad():
-            for name, parameter in student.named_parameters():
-                origin, layer = teacher_name(name, chosen, "encoder.layer.")
-                if origin in source:
-                    parameter.copy_(_cut(source[origin], parameter.shape, _kept(origin, guide, layer, student)))
+
+        def cut(name: str, weight: Any, shape: Sequence[int], layer: int) -> Any:
+            return _cut(weight, shape, _kept(name, guide, layer, student))
+
+        copy_parts(student, teacher, architecture, "encoder.layer.", cut)
 
 
 def _inherit_words(student: Any, teacher: Any) -> None:

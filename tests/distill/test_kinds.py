@@ -197,7 +197,7 @@ def test_projections_resume_and_never_reach_the_student(
     assert whole.objective.projections["hidden"].weight.shape == (128, 32)
     for _ in range(8):
         half.advance()
-    half.save(tmp_path / "c.safetensors", 1.0)
+    half.save(tmp_path / "c.safetensors")
     resumed = start(teacher, architecture, text, recipe, 4_000, precision="float32")
     assert resumed.restore(tmp_path / "c.safetensors")
     for run in (whole, resumed):
