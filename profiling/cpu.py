@@ -31,7 +31,7 @@ DTYPES = ("float32", "bfloat16")
 MODES = ("eager", "compile")
 PEAK_SHAPES = ((128, 256, 1024), (256, 512, 512), (512, 768, 768))
 COPY_ELEMENTS = 1 << 19
-SENTINEL_SIZE = 256
+SENTINEL_SIZE, SENTINEL_LAYERS, SENTINEL_TOKENS = 512, 8, 32  # 8 MiB of weights
 CACHES_FOLDER = Path("/sys/devices/system/cpu")
 CACHE_BYTES = 32 << 20  # where the system does not tell
 EVICTED = 3  # times the last-level caches are read through: replacement is not in order of use
@@ -108,16 +108,27 @@ class CpuDevice:
             if "allocate" in str(error) or "memory" in str(error):
                 raise MemoryError(str(error)) from error
             raise
-        if serving.mode == "compile" and not isinstance(work, Probe):
-            call = _compiled(call)
-        return ColdLoop(call, _evictor()) if self.cache == "cold" else Loop(call)
+        compiled = serving.mode == "compile" and not isinstance(work, Probe)
+        call = _compiled(call) if compiled else call
+        loop = ColdLoop(call, _evictor()) if self.cache == "cold" else Loop(call)
+        return Proven(loop) if compiled else loop
 
     def sentinel(self, serving: Serving) -> Prepared:
-        """A square float32 product: it feels stolen cores, lowered clocks and busy caches alike."""
+        """A few tokens through weights that no second-level cache holds: what a small model does.
+
+        It feels stolen cores, lowered clocks, and neighbours in the shared cache and on the memory bus. A product
+        that stays in the cache feels the last two least: while it slowed down by a tenth, models did by a quarter.
+        """
         import torch
 
-        a = torch.randn(SENTINEL_SIZE, SENTINEL_SIZE)
-        return Loop(lambda: a @ a)
+        weights = [torch.randn(SENTINEL_SIZE, SENTINEL_SIZE) for _ in range(SENTINEL_LAYERS)]
+        tokens = torch.randn(SENTINEL_TOKENS, SENTINEL_SIZE)
+
+        def stream() -> None:
+            for weight in weights:
+                torch.mm(tokens, weight)
+
+        return Loop(stream)
 
     def probes(self, serving: Serving) -> tuple[Probe, ...]:
         """Products of several shapes, of which the best counts, a copy that stays in cache, the smallest kernel."""
@@ -167,6 +178,23 @@ class ColdLoop:
         return spent * calls / timed
 
 
+class Proven:
+    """Compiled work whose timings prove that it ran as it was compiled; `Unsupported` where it does not."""
+
+    def __init__(self, loop: Prepared) -> None:
+        self.loop = loop
+
+    def seconds(self, calls: int) -> float:
+        """Seconds of `calls` calls together, none of which compiles."""
+        import torch
+
+        try:
+            with torch.compiler.set_stance("fail_on_recompile"):  # costs the calls nothing
+                return self.loop.seconds(calls)
+        except RuntimeError as error:
+            raise Unsupported(f"torch compiled again in the timed part: {error}") from error
+
+
 @functools.cache
 def _evictor() -> Callable[[], Any]:
     """Reads more memory than the last-level caches hold, on all threads; nothing is left to write back."""
@@ -207,17 +235,21 @@ def _cpuinfo() -> dict[str, str]:
 
 
 def _compiled(call: Callable[[], Any]) -> Callable[[], Any]:
-    """`torch.compile` of the call, run once so that what it cannot compile shows here.
+    """`torch.compile` of the call, run once so that what it cannot compile shows here, or runs eagerly after all.
 
     Each call gets code of its own: torch keeps compiled programs per code object, and quietly runs eagerly once
     one has too many. What is fused is what one operator holds; fusion across operators shows in whole models.
     """
     import torch
+    from torch._dynamo.utils import counters
 
     own = FunctionType(call.__code__.replace(co_name="case"), call.__globals__, closure=call.__closure__)
     compiled: Callable[[], Any] = torch.compile(own, dynamic=False)
+    graphs = counters["stats"]["unique_graphs"]
     try:
         compiled()
     except (RuntimeError, torch._dynamo.exc.TorchDynamoException) as error:
         raise Unsupported(f"torch.compile failed: {error}") from error
+    if counters["stats"]["unique_graphs"] == graphs:
+        raise Unsupported("torch.compile left this work to the interpreter")
     return compiled

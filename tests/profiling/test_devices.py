@@ -138,6 +138,28 @@ def test_every_compiled_case_is_a_program_of_its_own(
     assert counters["stats"]["unique_graphs"] - before == 12
 
 
+def test_a_compiled_case_that_compiles_again_is_no_timing(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    from distilsearch.profiling import cpu
+    from distilsearch.profiling.device import Unsupported
+    from distilsearch.profiling.work import Job
+
+    held, job = [torch.ones(4)], Job(lambda: held[0] + 1, ())
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))
+    monkeypatch.setattr(cpu, "_job", lambda work, serving: job)
+    device, serving = open_device("cpu"), Serving(threads=1, mode="compile")
+    with device.session(serving):
+        prepared = device.prepare(tiny(), serving)
+        assert prepared.seconds(2) > 0
+        held[0] = torch.ones(5)
+        with pytest.raises(Unsupported, match="compiled again in the timed part"):
+            prepared.seconds(2)
+        monkeypatch.setattr(torch, "compile", lambda call, dynamic: call)
+        with pytest.raises(Unsupported, match="left this work to the interpreter"):
+            device.prepare(tiny(), serving)
+
+
 def test_the_session_gives_threads_and_random_state_back(linear: Callable[..., Operator]) -> None:
     import torch
 
