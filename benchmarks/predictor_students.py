@@ -14,6 +14,7 @@ import argparse
 import json
 import tempfile
 import time
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from sklearn.ensemble import RandomForestRegressor
 from distilsearch.architecture import Architecture
 from distilsearch.engine.quickstart import quickstart_run
 from distilsearch.families import family
-from distilsearch.home import file_lock, write_atomically
+from distilsearch.home import write_atomically
 from distilsearch.lowering import flops
 from distilsearch.operators import Operator, Serving
 from distilsearch.predictors import quality
@@ -55,49 +56,43 @@ def space_of(name: str) -> SearchSpace:
     return family("bert").space({**genes, "inherit": ["even"]})  # which layers are inherited is no matter of latency
 
 
-def profiled(space: SearchSpace, device: Device, serving: Serving, chosen: argparse.Namespace) -> LatencyTable:
-    """The table as profiling left it; what else lies in `work` was measured later."""
+def of_rounds(folder: Path, names: Iterable[str]) -> LatencyTable:
+    """The table that some of the files of rounds in a folder make by themselves."""
+    with tempfile.TemporaryDirectory() as alone:
+        for name in names:
+            write_atomically(Path(alone) / rounds.ROUNDS / name, (folder / rounds.ROUNDS / name).read_bytes())
+        return LatencyTable.read(Path(alone))
+
+
+def profiled(space: SearchSpace, device: Device, serving: Serving, chosen: argparse.Namespace) -> list[str]:
+    """Profile as a user would; the names of the files of rounds that this made."""
     note = chosen.work / "profiled.json"
-    start = time.perf_counter()
     if not note.exists():
-        found = profile(
-            space, device, serving, store=chosen.work, models=chosen.models, most_operators=chosen.operators
-        )
-        kept = {"rounds": sorted(rounds.names(table_folder(device, chosen.work)))}
-        write_atomically(note, json.dumps(kept | {"seconds": time.perf_counter() - start}))
-        print(f"profiled {len(found.operators)} operators, {len(found.models)} models", flush=True)
-    noted = json.loads(note.read_text())
-    alone = Path(tempfile.mkdtemp()) / "table"
-    for name in noted["rounds"]:
-        content = (table_folder(device, chosen.work) / rounds.ROUNDS / name).read_bytes()
-        write_atomically(alone / rounds.ROUNDS / name, content)
-    return LatencyTable.read(alone)
+        start = time.perf_counter()
+        asked = {"models": chosen.models, "most_operators": chosen.operators}
+        found = profile(space, device, serving, store=chosen.work, **asked)
+        print(f"{len(found.operators)} operators, {len(found.models)} models: {time.perf_counter() - start:.0f} s")
+        write_atomically(note, json.dumps(rounds.names(table_folder(device, chosen.work))))
+    return list(json.loads(note.read_text()))
 
 
-def together(
-    known: LatencyTable, held: list[Architecture], device: Device, serving: Serving, work: Path
-) -> tuple[LatencyTable, Floats]:
-    """The profile timed again beside the students, without them; and of each student all rounds and both halves (3, n),
-    in ms."""
-    folder = table_folder(device, work)
-    students = [Case(a, serving) for a in held]
+def together(known: LatencyTable, held: list[Architecture], device: Device, serving: Serving, folder: Path) -> None:
+    """Time the profile again beside the students, unless that was done."""
     again = [Case(r.operator, serving) for r in known.operators if r.regime == device.regime(serving)]
     models = [Case(r.architecture, serving) for r in known.models]
-    done = {architecture.key for architecture in (r.architecture for r in LatencyTable.read(folder).models)}
-    if not all(a.key in done for a in held):
-        with file_lock(folder.parent / "machine.lock"):
-            sweep = Sweep(device, folder, np.random.default_rng(0), least=ROUNDS, most=2 * ROUNDS)
-            sweep.run([*probe_cases(device, [serving]), *again, *models, *students])
+    done = {r.architecture for r in LatencyTable.read(folder).models}
+    if not done.issuperset(held):
+        sweep = Sweep(device, folder, np.random.default_rng(0), least=ROUNDS, most=2 * ROUNDS)
+        sweep.run([*probe_cases(device, [serving]), *again, *models, *(Case(a, serving) for a in held)])
+
+
+def of_students(held: list[Architecture], serving: Serving, device: Device, folder: Path) -> Floats:
+    """Milliseconds (3, n) of each student: by all its rounds, and by either half of them."""
     groups = derive.grouped(rounds.read_all(folder))
-    kept = [groups["model", case.signature, device.regime(serving)] for case in students]
-    figures = [
-        [summarise(g.seconds[i::n], g.sentinels[i::n], g.baseline).seconds_p10 for g in kept]
-        for i, n in ((0, 1), (0, 2), (1, 2))
-    ]
-    table, hidden = LatencyTable.read(folder), {a.key for a in held}
-    return replace(table, models=tuple(m for m in table.models if m.architecture.key not in hidden)), 1e3 * np.array(
-        figures
-    )
+    kept = [groups["model", Case(a, serving).signature, device.regime(serving)] for a in held]
+    parts = (slice(None), slice(0, None, 2), slice(1, None, 2))
+    figures = [[summarise(g.seconds[p], g.sentinels[p], g.baseline).seconds_p10 for g in kept] for p in parts]
+    return 1e3 * np.array(figures)
 
 
 def forests(known: LatencyTable, lowered: Lowered) -> Floats:
@@ -127,11 +122,15 @@ def run(chosen: argparse.Namespace) -> list[dict[str, Any]]:
     """Profile, measure, predict."""
     serving = Serving(threads=chosen.threads, dtype=chosen.dtype, mode=chosen.mode)
     device, space = open_device(chosen.device), space_of(chosen.space)
-    before = profiled(space, device, serving, chosen)
+    first, folder = profiled(space, device, serving, chosen), table_folder(device, chosen.work)
+    before = of_rounds(folder, first)
     drawn = space.decode(space.sample(20 * chosen.students, np.random.default_rng(chosen.seed)))
     seen = {model.architecture for model in before.models}
     held = [a for a in dict.fromkeys(drawn) if a not in seen][: chosen.students]
-    known, (truth, once, again) = together(before, held, device, serving, chosen.work)
+    together(before, held, device, serving, folder)
+    truth, once, again = of_students(held, serving, device, folder)
+    known, hidden = of_rounds(folder, set(rounds.names(folder)) - set(first)), set(held)
+    known = replace(known, models=tuple(m for m in known.models if m.architecture not in hidden))
     start = time.perf_counter()
     predictor = LatencyPredictor.fit(known)
     fitted = time.perf_counter() - start
