@@ -19,7 +19,7 @@ from .adapt import fold
 from .batch import Batch
 from .heldout import heldout_loss
 from .objective import TRANSFER, Objective
-from .precision import attention
+from .precision import kernels
 from .recipes import Recipe
 from .student import Student
 from .targets import Targets
@@ -120,7 +120,7 @@ class Run:
 
     def _parts(self, batch: Batch, stage: int | None) -> dict[str, Tensor]:
         device = self.accelerator.device
-        with attention(self.objective.precision, device.type):
+        with kernels(self.objective.precision, device.type):
             parts: dict[str, Tensor] = self.forward(batch.to(device), stage)
         return parts
 

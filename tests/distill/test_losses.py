@@ -78,6 +78,14 @@ def test_token_and_embedding_losses() -> None:
         torch.testing.assert_close(losses.pooled(student, pooling), wanted)
 
 
+def test_the_gradient_of_the_token_loss() -> None:
+    ours, theirs = (_random(2, 3, 4).requires_grad_() for _ in range(2))
+    teacher = _random(2, 3, 4, seed=1)
+    losses.token_loss(ours, teacher).backward()  # type: ignore[no-untyped-call]
+    (1 - torch.nn.functional.cosine_similarity(theirs, teacher, dim=-1).mean()).backward()  # type: ignore[no-untyped-call]
+    torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-5, atol=1e-7)
+
+
 @pytest.mark.parametrize("temperature", [1.0, 2.0])
 def test_logits_loss(temperature: float) -> None:
     student, teacher = _random(5, 7), _random(5, 7, seed=1)
