@@ -5,21 +5,19 @@ Facts come from the system's own files and package metadata, so that finding a t
 
 import contextlib
 import copy
-import functools
 import os
 import platform
-import time
 from collections.abc import Callable, Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
-from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 from distilsearch.architecture import Architecture
 from distilsearch.errors import DeviceError
 from distilsearch.operators import Operator, Serving
 
-from .device import Facts, Prepared, Probe, Regime, Unsupported, Work
+from .cpu_loops import ColdLoop, Loop
+from .device import Facts, Prepared, Probe, Regime, Work
 
 if TYPE_CHECKING:
     from .work import Job
@@ -32,10 +30,6 @@ MODES = ("eager", "compile")
 PEAK_SHAPES = ((128, 256, 1024), (256, 512, 512), (512, 768, 768))
 COPY_ELEMENTS = 1 << 19
 SENTINEL_SIZE, SENTINEL_LAYERS, SENTINEL_TOKENS = 512, 8, 32  # 8 MiB of weights
-CACHES_FOLDER = Path("/sys/devices/system/cpu")
-CACHE_BYTES = 32 << 20  # where the system does not tell
-EVICTED = 3  # times the last-level caches are read through: replacement is not in order of use
-COLD_CALLS = 2  # at once: emptying the caches takes milliseconds
 
 
 class CpuDevice:
@@ -108,10 +102,19 @@ class CpuDevice:
             if "allocate" in str(error) or "memory" in str(error):
                 raise MemoryError(str(error)) from error
             raise
-        compiled = serving.mode == "compile" and not isinstance(work, Probe)
-        call = _compiled(call) if compiled else call
-        loop = ColdLoop(call, _evictor()) if self.cache == "cold" else Loop(call)
-        return Proven(loop) if compiled else loop
+        if serving.mode == "compile" and not isinstance(work, Probe):
+            return self._compiled(call, work, self.regime(serving).threads)
+        return self._loop(call)
+
+    def _loop(self, call: Callable[[], Any]) -> Prepared:
+        return ColdLoop(call) if self.cache == "cold" else Loop(call)
+
+    def _compiled(self, call: Callable[[], Any], work: Work, threads: int) -> Prepared:
+        """A whole model is a program; an operator is a part of one."""
+        from .compiled import Proven, WithoutEntry, compiled, entry_program
+
+        whole = Proven(self._loop(compiled(call)))
+        return WithoutEntry(whole, self._loop(entry_program(threads))) if isinstance(work, Operator) else whole
 
     def sentinel(self, serving: Serving) -> Prepared:
         """A few tokens through weights that no second-level cache holds: what a small model does.
@@ -147,73 +150,6 @@ class CpuDevice:
         return found
 
 
-class Loop:
-    """A callable that has finished when it returns."""
-
-    def __init__(self, call: Callable[[], Any]) -> None:
-        self.call = call
-
-    def seconds(self, calls: int) -> float:
-        """Seconds of `calls` calls together."""
-        call, start = self.call, time.perf_counter()
-        for _ in range(calls):
-            call()
-        return time.perf_counter() - start
-
-
-class ColdLoop:
-    """A callable that has finished when it returns, timed call by call with other data in the caches."""
-
-    def __init__(self, call: Callable[[], Any], evict: Callable[[], Any]) -> None:
-        self.call, self.evict = call, evict
-
-    def seconds(self, calls: int) -> float:
-        """Seconds of `calls` calls together, found from a few of them."""
-        spent, timed = 0.0, min(calls, COLD_CALLS)
-        for _ in range(timed):
-            self.evict()
-            start = time.perf_counter()
-            self.call()
-            spent += time.perf_counter() - start
-        return spent * calls / timed
-
-
-class Proven:
-    """Compiled work whose timings prove that it ran as it was compiled; `Unsupported` where it does not."""
-
-    def __init__(self, loop: Prepared) -> None:
-        self.loop = loop
-
-    def seconds(self, calls: int) -> float:
-        """Seconds of `calls` calls together, none of which compiles."""
-        import torch
-
-        try:
-            with torch.compiler.set_stance("fail_on_recompile"):  # costs the calls nothing
-                return self.loop.seconds(calls)
-        except RuntimeError as error:
-            raise Unsupported(f"torch compiled again in the timed part: {error}") from error
-
-
-@functools.cache
-def _evictor() -> Callable[[], Any]:
-    """Reads more memory than the last-level caches hold, on all threads; nothing is left to write back."""
-    import torch
-
-    return torch.ones(EVICTED * last_level_bytes() // 4).sum
-
-
-def last_level_bytes() -> int:
-    """The last-level caches of the processors that we may use, together."""
-    found: dict[str, int] = {}
-    for core in os.sched_getaffinity(0):
-        with contextlib.suppress(OSError, IndexError, ValueError):
-            last = sorted((CACHES_FOLDER / f"cpu{core}/cache").glob("index*"))[-1]
-            size = (last / "size").read_text().strip()
-            found[(last / "shared_cpu_list").read_text()] = int(size.rstrip("KM")) << (20 if size.endswith("M") else 10)
-    return sum(found.values()) or CACHE_BYTES
-
-
 def _job(work: Work, serving: Serving) -> "Job":
     from . import work as jobs
 
@@ -232,24 +168,3 @@ def _cpuinfo() -> dict[str, str]:
         return {"model name": platform.processor() or platform.machine()}
     pairs = (line.partition(":") for line in first.splitlines())
     return {name.strip(): value.strip() for name, _, value in pairs}
-
-
-def _compiled(call: Callable[[], Any]) -> Callable[[], Any]:
-    """`torch.compile` of the call, run once so that what it cannot compile shows here, or runs eagerly after all.
-
-    Each call gets code of its own: torch keeps compiled programs per code object, and quietly runs eagerly once
-    one has too many. What is fused is what one operator holds; fusion across operators shows in whole models.
-    """
-    import torch
-    from torch._dynamo.utils import counters
-
-    own = FunctionType(call.__code__.replace(co_name="case"), call.__globals__, closure=call.__closure__)
-    compiled: Callable[[], Any] = torch.compile(own, dynamic=False)
-    graphs = counters["stats"]["unique_graphs"]
-    try:
-        compiled()
-    except (RuntimeError, torch._dynamo.exc.TorchDynamoException) as error:
-        raise Unsupported(f"torch.compile failed: {error}") from error
-    if counters["stats"]["unique_graphs"] == graphs:
-        raise Unsupported("torch.compile left this work to the interpreter")
-    return compiled

@@ -11,7 +11,7 @@ from distilsearch.operators import Serving
 from distilsearch.predictors.latency import LatencyPredictor
 from distilsearch.profiling import LatencyTable, ModelRow, OperatorRow, profile
 from distilsearch.profiling.check import check
-from distilsearch.profiling.cpu import last_level_bytes
+from distilsearch.profiling.cpu_loops import last_level_bytes
 from distilsearch.space import SearchSpace
 
 Fake = Callable[..., Any]
@@ -77,7 +77,7 @@ def test_an_unknown_cache_is_named(space: SearchSpace, serving: Serving, store: 
 
 def test_the_last_level_cache_is_known_or_guessed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert last_level_bytes() >= 1 << 20
-    monkeypatch.setattr("distilsearch.profiling.cpu.CACHES_FOLDER", tmp_path)
+    monkeypatch.setattr("distilsearch.profiling.cpu_loops.CACHES_FOLDER", tmp_path)
     assert last_level_bytes() == 32 << 20
     for core, shared in (("cpu0", "0-1"), ("cpu1", "0-1")):
         folder = tmp_path / core / "cache" / "index3"

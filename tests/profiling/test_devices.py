@@ -131,11 +131,26 @@ def test_every_compiled_case_is_a_program_of_its_own(
 
     monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))
     cpu, serving = open_device("cpu"), Serving(sequence=8, threads=1, mode="compile")
-    before = counters["stats"]["unique_graphs"]
     with cpu.session(serving):
+        cpu.prepare(linear(16, 15), serving)  # with the program that tells the cost of entering one
+        before = counters["stats"]["unique_graphs"]
         prepared = [cpu.prepare(linear(16, 16 + n), serving) for n in range(12)]
         assert all(p.seconds(2) > 0 for p in prepared)
     assert counters["stats"]["unique_graphs"] - before == 12
+
+
+def test_entering_a_program_is_no_part_of_a_compiled_operator() -> None:
+    from distilsearch.profiling.compiled import LEAST_SECONDS, WithoutEntry
+
+    class Steady:
+        def __init__(self, *a_call: float) -> None:
+            self.left = list(a_call)
+
+        def seconds(self, calls: int) -> float:
+            return calls * (self.left.pop(0) if len(self.left) > 1 else self.left[0])
+
+    operator = WithoutEntry(Steady(5e-5, 5e-5, 9e-6), Steady(4e-5, 1e-5, 3e-5))
+    assert [operator.seconds(10) for _ in range(3)] == pytest.approx([1e-4, 4e-4, 10 * LEAST_SECONDS])
 
 
 def test_a_compiled_case_that_compiles_again_is_no_timing(monkeypatch: pytest.MonkeyPatch) -> None:
