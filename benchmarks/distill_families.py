@@ -28,7 +28,7 @@ from distilsearch.distill.heldout import heldout_loss
 from distilsearch.distill.recipes import Recipe, default_recipe
 from distilsearch.distill.sources import documents
 from distilsearch.distill.student import Student
-from distilsearch.distill.teacher import Teacher, load_teacher
+from distilsearch.distill.teacher import Teacher, load_teacher, quiet
 from distilsearch.distill.training import distill_student
 from distilsearch.families import family
 
@@ -124,7 +124,6 @@ def _difference(student: Student, folder: Path, kind: str) -> float:
 def _random(kind: str, folder: Path, books: str) -> None:
     """A model of random weights with a tokenizer of the books' words."""
     _tokenizer(folder, books)
-    torch.manual_seed(0)
     shape: dict[str, Any] = {
         "vocab_size": VOCABULARY,
         "hidden_size": 192,
@@ -132,11 +131,15 @@ def _random(kind: str, folder: Path, books: str) -> None:
         "num_attention_heads": 6,
         "max_position_embeddings": 128,
     }
+    grouped = {"num_key_value_heads": 2, "head_dim": 32, "intermediate_size": 512, "eos_token_id": 2}
+    torch.manual_seed(0)
+    model: Any
     if kind == "mlm":
-        BertForMaskedLM(BertConfig(**shape, intermediate_size=768)).save_pretrained(str(folder))
+        model = BertForMaskedLM(BertConfig(**shape, intermediate_size=768))
     else:
-        more = {"num_key_value_heads": 2, "head_dim": 32, "intermediate_size": 512}
-        LlamaForCausalLM(LlamaConfig(**shape, **more, eos_token_id=2)).save_pretrained(str(folder))
+        model = LlamaForCausalLM(LlamaConfig(**shape, **grouped))
+    with quiet():
+        model.save_pretrained(str(folder))
 
 
 def _tokenizer(folder: Path, books: str, documents_read: int = 100) -> None:
