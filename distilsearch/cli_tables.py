@@ -1,5 +1,6 @@
 """The commands that look after latency tables. Registered by `cli`, part of the roof as it is."""
 
+import os
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,14 +17,16 @@ if TYPE_CHECKING:
 
 tables = typer.Typer(no_args_is_help=True, help="Look after latency tables: show, check, exchange, import.")
 
-Store = Annotated[Path | None, typer.Option(help="Folder of tables; default: the one shared by all runs")]
+STORE_HELP = "Folder of tables; default: the one shared by all runs"
+Store = Annotated[Path | None, typer.Option(help=STORE_HELP)]
+OldStore = Annotated[Path | None, typer.Option(help=STORE_HELP, exists=True, file_okay=False)]
 TableName = Annotated[str, typer.Argument(help="Device name, fingerprint of a table, or its folder")]
 Url = Annotated[str, typer.Argument(help="A folder, or a URL that fsspec opens", show_default=False)]
-TableNames = Annotated[list[Path], typer.Argument(help="Folders of tables", show_default=False)]
+Sources = Annotated[list[Path], typer.Argument(help="Folders of tables or of stores", show_default=False)]
 
 
 @tables.command("list")
-def list_(store: Store = None) -> None:
+def list_(store: OldStore = None) -> None:
     """Every table of the store."""
     from . import profiling
 
@@ -39,7 +42,7 @@ def list_(store: Store = None) -> None:
 @tables.command()
 def show(
     table: TableName = "auto",
-    store: Store = None,
+    store: OldStore = None,
     out: Annotated[Path, typer.Option(help="Where the page of charts goes")] = Path("table.html"),
 ) -> None:
     """What one table holds and how noisy it is, in words and as a page of charts."""
@@ -56,7 +59,7 @@ def show(
 @tables.command()
 def check(
     table: TableName = "auto",
-    store: Store = None,
+    store: OldStore = None,
     share: Annotated[float, typer.Option(help="Share of the rows to measure again")] = 0.05,
 ) -> None:
     """Read a table whole; where only another stack of this device has one, see what of it still holds."""
@@ -74,7 +77,7 @@ def check(
 
 
 @tables.command("test")
-def try_properties(table: TableName = "auto", store: Store = None) -> None:
+def try_properties(table: TableName = "auto", store: OldStore = None) -> None:
     """Try on one table what must hold of any latency predictor: positive, above the roofline, deeper is slower ..."""
     from .predictors.checks import check_table
 
@@ -89,19 +92,20 @@ def try_properties(table: TableName = "auto", store: Store = None) -> None:
 
 
 @tables.command()
-def diff(a: TableName, b: TableName, store: Store = None) -> None:
+def diff(a: TableName, b: TableName, store: OldStore = None) -> None:
     """Two tables side by side, kind by kind: how far the second is from the first."""
     from .profiling.transfer import differences
 
+    found = differences(found_table(a, store), found_table(b, store))
     print(f"{'kind':12} {'both':>6} {'only a':>7} {'only b':>7} {'b / a':>7} {'median':>7} {'90 %':>7}")
-    for d in differences(found_table(a, store), found_table(b, store)):
+    for d in found:
         figures = f"{d.median_ratio:7.3f} {d.median:7.1%} {d.p90:7.1%}" if d.common else "      -" * 3
         print(f"{d.kind:12} {d.common:6} {d.only_a:7} {d.only_b:7} {figures}")
 
 
 @tables.command()
-def merge(sources: TableNames, store: Store = None) -> None:
-    """Add the rounds of other tables to those of the store."""
+def merge(sources: Sources, store: Store = None) -> None:
+    """Add the rounds of other tables, or of all tables of other stores, to those of the store."""
     from . import profiling
 
     for merged in profiling.merge(sources, store):
@@ -109,11 +113,12 @@ def merge(sources: TableNames, store: Store = None) -> None:
 
 
 @tables.command()
-def push(url: Url, store: Store = None) -> None:
+def push(url: Url, store: OldStore = None) -> None:
     """Send the store's rounds to a folder or URL; what is there already stays."""
     from .profiling.transfer import push as send
 
-    print(f"{send(url, store)} files of rounds sent to {url}")
+    sent = send(url, store)
+    print(f"{sent} files of rounds sent to {url}" if sent else f"nothing new for {url}")
 
 
 @tables.command()
@@ -147,10 +152,10 @@ def import_(
 def found_table(name: str, store: Path | None) -> "LatencyTable":
     """The table of a device here, of a fingerprint, or in a folder."""
     from . import profiling
-    from .profiling import rounds
+    from .profiling.device import DEVICES
 
-    if rounds.names(Path(name)):
-        return profiling.LatencyTable.read(name)
+    if name not in (*DEVICES, "auto") and (os.sep in name or Path(name).is_dir()):
+        return _table_in(Path(name))
     table = profiling.find_table(name, store)
     if table is None:
         raise TableError(
@@ -158,6 +163,19 @@ def found_table(name: str, store: Path | None) -> "LatencyTable":
             " `distilsearch tables check` whether one of another stack still holds"
         )
     return table
+
+
+def _table_in(folder: Path) -> "LatencyTable":
+    from . import profiling
+    from .profiling.store import tables_at
+
+    found = tables_at(folder)
+    if len(found) == 1:
+        return profiling.LatencyTable.read(found[0])
+    if found:
+        raise TableError(f"expected the folder of one table; in {folder} are {', '.join(str(t) for t in found)}")
+    what = "no latency table in" if folder.is_dir() else "no folder"
+    raise TableError(f"expected the folder of a table; there is {what} {folder}")
 
 
 def print_table(table: Any) -> None:

@@ -35,7 +35,7 @@ from .derive import Group, Key, grouped
 from .device import CACHES, Device, Facts, Regime, fingerprint, open_device
 from .plan import Case
 from .rows import ModelRow, OperatorRow
-from .store import all_tables, table_folder
+from .store import all_tables, store_folder, table_folder
 from .sweep import Sweep
 from .table import LatencyTable
 
@@ -95,7 +95,10 @@ def check(
     opened = open_device(device)
     sibling = nearest_sibling(opened, store)
     if sibling is None:
-        raise TableError(f"the store has no table of this {opened.name} with another stack; make one with `profile`")
+        raise TableError(
+            f"the store {store_folder(store)} has no table of this {opened.name}, of its present stack or another;"
+            " make one with `distilsearch profile`"
+        )
     folder = table_folder(opened, store)
     groups = _kinds(sibling)
     picked = {group: [_case(row) for row in chosen(rows, share)] for group, rows in groups.items()}

@@ -53,7 +53,7 @@ def profile(
     Raises `DeviceError` when the device is not there, `TableError` when the stored table is damaged or newer.
     """
     opened, ticking = open_device(device), clock or SystemClock()
-    start = ticking.now()
+    until = _end(budget_seconds, ticking)
     subjects = [space_or_operators] if isinstance(space_or_operators, SearchSpace) else list(space_or_operators)
     asked = [serving] if isinstance(serving, Serving) else list(serving)
     probes = Plan(probe_cases(opened, _timed(opened, asked)), 0)
@@ -67,7 +67,6 @@ def profile(
     table = _read(folder)
     if table and not any(_waiting(table, each, plan).cases for each, plan in plans):
         return table
-    until = np.inf if budget_seconds is None else start + budget_seconds
     with file_lock(folder.parent / MACHINE_LOCK):
         sweep = Sweep(opened, folder, np.random.default_rng(seed), ticking, progress, known=_sentinels(table))
         sweep.run(_waiting(_read(folder), opened, probes).cases)
@@ -75,6 +74,12 @@ def profile(
             again = probes.cases if each is opened else ()  # peaks are the best of all times
             _extend(replace(sweep, device=each), again, plan, until, most_operators)
     return LatencyTable.read(folder)
+
+
+def _end(budget_seconds: float | None, clock: Clock) -> float:
+    if budget_seconds is not None and not budget_seconds > 0:
+        raise InputError(f"expected a budget of more than 0 seconds; got {budget_seconds:g}")
+    return np.inf if budget_seconds is None else clock.now() + budget_seconds
 
 
 def _caches(cache: str) -> tuple[str, ...]:
@@ -116,7 +121,7 @@ def measure(
     budget left no time for has the status `skipped`.
     """
     opened, ticking = open_device(device), clock or SystemClock()
-    until = np.inf if budget_seconds is None else ticking.now() + budget_seconds
+    until = _end(budget_seconds, ticking)
     cases = {a: Case(a, serving) for a in architectures}
     folder = table_folder(opened, store)
     with file_lock(folder.parent / MACHINE_LOCK):

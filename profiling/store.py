@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from distilsearch.errors import InputError, TableError
-from distilsearch.home import ensure_folder, tables_folder, write_atomically
+from distilsearch.home import tables_folder, write_atomically
 
 from . import rounds
 from .device import DEVICES, Device, Facts, fingerprint, open_device
@@ -17,8 +17,8 @@ LEAST_DIGITS = 6
 
 
 def store_folder(store: Path | str | None) -> Path:
-    """The store that is meant: the given one, else the one shared by all runs."""
-    return ensure_folder(Path(store)) if store is not None else tables_folder()
+    """The store that is meant: the given one, which need not exist yet, else the one shared by all runs."""
+    return Path(store) if store is not None else tables_folder()
 
 
 def table_folder(device: Device, store: Path | str | None = None) -> Path:
@@ -49,7 +49,7 @@ def _by_fingerprint(name: str, store: Path) -> LatencyTable | None:
         raise InputError(
             f"expected a device ({known}) or at least {LEAST_DIGITS} digits of the fingerprint of a table; got {name!r}"
         )
-    devices = [path for path in sorted(store.iterdir()) if path.name.startswith(name)]
+    devices = sorted(store.glob(f"{name}*"))
     if len(devices) > 1:
         raise InputError(f"{name!r} is the start of several tables: {', '.join(d.name for d in devices)}")
     stacks = [path for device in devices for path in device.iterdir() if rounds.names(path)]
@@ -64,22 +64,34 @@ def _last_profiled(folder: Path) -> float:
 
 def all_tables(store: Path | str | None = None) -> list[Path]:
     """Folders of all tables of a store, sorted."""
-    return sorted(p for p in store_folder(store).glob("*/*") if p.is_dir() and rounds.names(p))
+    return sorted(path for path in store_folder(store).glob("*/*") if rounds.names(path))
+
+
+def tables_at(folder: Path) -> list[Path]:
+    """The folders of tables that a folder is, or holds as a store or as one device of a store; sorted."""
+    return sorted(p for p in (folder, *folder.glob("*"), *folder.glob("*/*")) if rounds.names(p))
 
 
 def merge(sources: Sequence[Path | str], store: Path | str | None = None) -> list[LatencyTable]:
     """Add the rounds of tables to those of a store; what is there already stays. Returns the tables touched.
 
-    The union of rounds: any order and any repetition of sources gives the same tables.
+    A source is the folder of a table, or of a store of them. The union of rounds: any order and any repetition of
+    sources gives the same tables. Raises `TableError` where a source holds no table, or a damaged one.
     """
     touched: dict[Path, None] = {}
-    for source in map(Path, sources):
+    for source in [table for named in sources for table in _tables_named(Path(named))]:
         parts = rounds.read_all(source)
-        if not parts:
-            raise TableError(f"there is no latency table in {source}; name a folder that holds `rounds/`")
         derived(parts)  # refuses rounds of different machines before anything is copied
         target = folder_of(parts[0].device, parts[0].stack, store)
         for name in set(rounds.names(source)) - set(rounds.names(target)):
             write_atomically(target / rounds.ROUNDS / name, rounds.verified_bytes(source / rounds.ROUNDS / name))
         touched[target] = None
     return [LatencyTable.read(folder) for folder in touched]
+
+
+def _tables_named(folder: Path) -> list[Path]:
+    found = tables_at(folder)
+    if not found:
+        what = f"the folder {folder} holds no latency table" if folder.is_dir() else f"there is no folder {folder}"
+        raise TableError(f"{what}; name a store, or a table's own folder, which holds `{rounds.ROUNDS}/`")
+    return found

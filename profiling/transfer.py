@@ -36,8 +36,10 @@ class Difference:
 def push(url: str, store: Path | str | None = None) -> int:
     """Send the rounds of all tables of a store that are not at `url` yet; returns how many files went."""
     system, root = _opened(url)
-    sent = 0
-    for folder in all_tables(store):
+    folders, sent = all_tables(store), 0
+    if not folders:
+        raise TableError(f"the store {store_folder(store)} holds no latency table to send")
+    for folder in folders:
         target = f"{root}/{folder.parent.name}/{folder.name}/{rounds.ROUNDS}"
         system.makedirs(target, exist_ok=True)
         there = {Path(name).name for name in system.ls(target, detail=False)}
