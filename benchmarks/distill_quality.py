@@ -1,12 +1,15 @@
 """Flash distillation of the quickstart teacher: seconds, held-out loss, STS-B and speed of a few students.
 
-    python benchmarks/distill_quality.py --pairs stsb-en-test.csv [--tokens 160000] [--students 2x384x12x768,...]
-        [--recipes default,relation]
+    python benchmarks/distill_quality.py --pairs stsb-en-test.csv [--tokens 160000 640000 ...]
+        [--students 2x384x12x768,...] [--recipes default,relation]
+
+Several budgets make a curve: each is a complete run with a schedule of its own, not a point on the way of the longest.
 
 Speed is the teacher's time over the student's, batch 1 x 128 tokens in float32, least of interleaved rounds.
 """
 
 import argparse
+import itertools
 import time
 from pathlib import Path
 from typing import Any
@@ -31,21 +34,23 @@ def main() -> None:
     text = load_text(options.text, teacher)
     own = family(teacher.facts.family).architecture(teacher.facts)
     quality = model_spearman(teacher.model(), own, teacher.tokenizer, options.pairs)
-    print(f"teacher {teacher.name}: STS-B {quality:.4f}; {options.tokens} tokens", flush=True)
+    print(f"teacher {teacher.name}: STS-B {quality:.4f}", flush=True)
     rows = []
-    for named in options.recipes.split(","):
-        for name in options.students.split(","):
-            rows.append(_row(teacher, text, name, named, quality, options))
-            print(table(rows[-1:]).splitlines()[-1], flush=True)
+    cases = itertools.product(options.recipes.split(","), options.students.split(","), options.tokens)
+    for named, name, tokens in cases:
+        rows.append(_row(teacher, text, name, named, quality, tokens, options))
+        print(table(rows[-1:]).splitlines()[-1], flush=True)
     print(table(rows))
     record("distill_quality", rows)
 
 
-def _row(teacher: Teacher, text: Text, name: str, named: str, quality: float, options: Any) -> dict[str, Any]:
+def _row(
+    teacher: Teacher, text: Text, name: str, named: str, quality: float, tokens: int, options: Any
+) -> dict[str, Any]:
     chosen = default_recipe(teacher.kind) if named == "default" else recipe(named)
     architecture = _architecture(teacher, name)
     student = distill_student(
-        teacher, architecture, text, chosen, options.tokens, precision=options.precision, folder=options.folder
+        teacher, architecture, text, chosen, tokens, precision=options.precision, folder=options.folder
     )
     score = model_spearman(student.model, architecture, teacher.tokenizer, options.pairs)
     return {
@@ -68,7 +73,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--text", nargs="+", default=["python-docs"])
     parser.add_argument("--recipes", default="default")
     parser.add_argument("--folder", type=Path, default=None, help="keeps a checkpoint, to go on after an interruption")
-    parser.add_argument("--tokens", type=int, default=160_000)
+    parser.add_argument("--tokens", type=int, nargs="+", default=[160_000])
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--students", default="2x384x12x768,2x384x12x384,1x384x12x768,2x256x8x512,1x256x8x512")
