@@ -27,6 +27,8 @@ class Job:
     text: tuple[str, ...]
     recipe: str
     latency: Mapping[str, Any] | None = None
+    temperature: float = 1.0  # above 1 it evens out the texts, one a language
+    most_tokens: int | None = None  # of each text
 
 
 def is_run(words: list[str]) -> bool:
@@ -78,7 +80,7 @@ def distil(
     from .distill.training import distill_student
     from .progress import silent
 
-    teacher, text, recipe = opened(job.teacher, job.text, job.recipe)
+    teacher, text, recipe = opened(job.teacher, job.text, job.recipe, job.temperature, job.most_tokens)
     checkpoint = out.with_name(f".{out.name}.checkpoint")
     student = distill_student(
         teacher,
@@ -106,7 +108,9 @@ def distil(
     return student
 
 
-def opened(teacher: str, sources: tuple[str, ...], named: str) -> tuple["Teacher", "Text", "Recipe"]:
+def opened(
+    teacher: str, sources: tuple[str, ...], named: str, temperature: float = 1.0, most_tokens: int | None = None
+) -> tuple["Teacher", "Text", "Recipe"]:
     """Teacher, text and recipe, checked."""
     from .distill.data import load_text
     from .distill.recipes import default_recipe, recipe
@@ -114,7 +118,7 @@ def opened(teacher: str, sources: tuple[str, ...], named: str) -> tuple["Teacher
 
     loaded = load_teacher(teacher)
     chosen = default_recipe(loaded.kind) if named in ("", "default") else recipe(named)
-    return loaded, load_text(sources, loaded), chosen
+    return loaded, load_text(sources, loaded, temperature=temperature, most_tokens=most_tokens), chosen
 
 
 def score(model: Path | str, pairs: Path) -> float:

@@ -40,7 +40,7 @@ def short_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     from distilsearch.distill import data
 
     load = data.load_text
-    monkeypatch.setattr(data, "load_text", lambda sources, teacher: load(sources, teacher, block=32))
+    monkeypatch.setattr(data, "load_text", lambda sources, teacher, **more: load(sources, teacher, block=32, **more))
 
 
 @pytest.mark.usefixtures("short_blocks")
@@ -65,6 +65,7 @@ def test_one_architecture(teacher: Teacher, text_file: Path, tmp_path: Path) -> 
     recipe.write_text(RECIPE)
     words = ["distill", "layers=2", "width=32", "heads=2", "ffn=64", "--out", str(tmp_path / "s"), "--tokens", "1000"]
     words += ["--teacher", str(teacher.folder), "--text", str(text_file), "--recipe", str(recipe)]
+    words += ["--temperature", "2", "--most-tokens", "3000"]
     assert CliRunner().invoke(app, words, catch_exceptions=False).exit_code == 0
     assert load_teacher(str(tmp_path / "s")).facts.width == 32
     with pytest.raises(InputError, match="needs --teacher"):
