@@ -1,8 +1,9 @@
 """How repeatable a table is, quiet and under load, beside a naive timer run on the same operators.
 
-`python benchmarks/profiling_repeatability.py [--threads 2]` profiles the quickstart's space three times, the third
-time with background processes that compute now and then; it prints and keeps the median and 90th percentile of the
-relative differences per operator kind. The naive timer: five warm-up calls, then the median of twenty.
+`python profiling_repeatability.py [--threads 2] [--device cpu] [--operators N]` profiles the quickstart's operators, or
+N spread over them, three times, the third time with background processes that compute now and then; it prints and keeps
+the median and 90th percentile of the relative differences per operator kind. The naive timer: five warm-up calls, then
+the median of twenty.
 """
 
 import argparse
@@ -17,7 +18,8 @@ from common import record
 
 from distilsearch.families import family
 from distilsearch.operators import Operator, Serving
-from distilsearch.profiling import LatencyTable, open_device, profile
+from distilsearch.profiling import Device, LatencyTable, open_device, profile
+from distilsearch.profiling.plan import choose, space_operators
 from distilsearch.space import SearchSpace
 
 Times = dict[str, float]
@@ -40,9 +42,9 @@ def busy(seed: int) -> None:
         time.sleep(rng.uniform(0.1, 1.0))
 
 
-def naive(operators: list[Operator], serving: Serving) -> Times:
+def naive(operators: list[Operator], device: Device, serving: Serving) -> Times:
     """The timer most scripts use."""
-    device, times = open_device("cpu"), {}
+    times = {}
     with device.session(serving):
         for operator in operators:
             prepared = device.prepare(operator, serving)
@@ -56,13 +58,13 @@ def ours(table: LatencyTable) -> Times:
     return {row.operator.signature: row.measured.seconds_p10 for row in table.operators}
 
 
-def collect(serving: Serving) -> tuple[Times, Times, float]:
+def collect(operators: list[Operator], device: Device, serving: Serving) -> tuple[Times, Times, float]:
     """One table and one naive pass, side by side in time; seconds of the table."""
     with tempfile.TemporaryDirectory() as store:
         start = time.perf_counter()
-        table = profile(quickstart_space(), "cpu", serving, Path(store), models=0)
+        table = profile(operators, device, serving, Path(store))
         seconds = time.perf_counter() - start
-        return ours(table), naive([row.operator for row in table.operators], serving), seconds
+        return ours(table), naive(operators, device, serving), seconds
 
 
 def differences(one: Times, other: Times) -> dict[str, list[float]]:
@@ -79,21 +81,26 @@ def main() -> None:
     """Print the figures as JSON lines."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--threads", type=int, default=2)
-    serving = Serving(threads=parser.parse_args().threads)
-    quiet, again = collect(serving), collect(serving)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--operators", type=int, default=10**6)
+    asked = parser.parse_args()
+    device, serving = open_device(asked.device), Serving(threads=asked.threads if asked.device == "cpu" else None)
+    found = space_operators(quickstart_space(), serving)
+    operators = choose(found, min(asked.operators, len(found)))
+    quiet, again = (collect(operators, device, serving) for _ in range(2))
     context = multiprocessing.get_context("spawn")
     loads = [context.Process(target=busy, args=(i,), daemon=True) for i in range(2)]
     for load in loads:
         load.start()
-    loaded = collect(serving)
+    loaded = collect(operators, device, serving)
     for load in loads:
         load.terminate()
     rows = []
     for name, other in (("quiet", again), ("loaded", loaded)):
         figures = {"ours": differences(quiet[0], other[0]), "naive": differences(quiet[1], other[1])}
-        rows.append({"against": name, "seconds": round(other[2], 1), **figures})
+        rows.append({"against": name, "operators": len(operators), "seconds": round(other[2], 1), **figures})
         print(json.dumps(rows[-1]))
-    record("profiling_repeatability", rows)
+    record("profiling_repeatability" + (f"_{asked.device}" if asked.device != "cpu" else ""), rows)
 
 
 if __name__ == "__main__":
