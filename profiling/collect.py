@@ -96,6 +96,8 @@ def _extend(sweep: Sweep, first: Sequence[Case], plan: Plan, until: float, most:
     """Time `first` and what the table lacks of a plan, then some of what the plan left out, then what looks wrong."""
     device, folder = sweep.device, sweep.folder
     waiting = _waiting(_read(folder), device, plan)  # another process may have measured while we waited
+    if not waiting.cases:
+        return
     sweep.progress(_announced(waiting, device, _read(folder)), 0, len(waiting.cases))
     sweep.run((*first, *waiting.cases), until)
     if waiting.count("operator"):
@@ -185,7 +187,7 @@ def _announced(plan: Plan, device: Device, table: LatencyTable | None) -> str:
         roof = table.roof(regime) if table and table.meta.roofs else GUESSED_ROOF
         return np.array([roof.seconds(o.flops, o.bytes(serving.dtype)) for o in operators])
 
-    seconds = plan.estimate_seconds(roofline, LEAST_ROUNDS)
+    seconds = plan.estimate_seconds(roofline, device.costs, LEAST_ROUNDS)
     cases = f"{plan.count('operator')} operators and {plan.count('model')} models"
     cases += " with cold caches" * any(device.regime(case.serving).cache == "cold" for case in plan.cases[:1])
     return f"{cases} on the {device.name}, about {seconds:.0f} s"

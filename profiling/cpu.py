@@ -8,6 +8,7 @@ import copy
 import os
 import platform
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from distilsearch.errors import DeviceError
 from distilsearch.operators import Operator, Serving
 
 from .cpu_loops import ColdLoop, Loop
-from .device import Facts, Prepared, Probe, Regime, Work
+from .device import Costs, Facts, Prepared, Probe, Regime, Work
 
 if TYPE_CHECKING:
     from .work import Job
@@ -29,6 +30,7 @@ DTYPES = ("float32", "bfloat16")
 MODES = ("eager", "compile")
 PEAK_SHAPES = ((128, 256, 1024), (256, 512, 512), (512, 768, 768))
 COPY_ELEMENTS = 1 << 19
+COLD_VISIT_SECONDS = 0.04
 SENTINEL_SIZE, SENTINEL_LAYERS, SENTINEL_TOKENS = 512, 8, 32  # 8 MiB of weights
 
 
@@ -79,6 +81,11 @@ class CpuDevice:
         other = copy.copy(self)
         other.cache = "cold"
         return other
+
+    def costs(self, serving: Serving) -> Costs:
+        """Compilation takes a second, emptying the caches milliseconds a call."""
+        ready = Costs(prepare_seconds=1.0) if serving.mode == "compile" else Costs()
+        return replace(ready, visit_seconds=COLD_VISIT_SECONDS) if self.cache == "cold" else ready
 
     @contextlib.contextmanager
     def session(self, serving: Serving) -> Iterator[None]:

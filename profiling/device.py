@@ -71,6 +71,14 @@ class Probe:
 Work = Operator | Architecture | Probe
 
 
+@dataclass(frozen=True)
+class Costs:
+    """About what one case takes beyond its own work: seconds until it is ready, and at least seconds of a visit."""
+
+    prepare_seconds: float = 0.05
+    visit_seconds: float = 5e-3
+
+
 class Prepared(Protocol):
     """Work ready to run, its inputs and weights in place."""
 
@@ -102,6 +110,10 @@ class Device(Protocol):
 
     def cold(self) -> "Device":
         """This device with its caches emptied before each call, unseen by the clock; `DeviceError` if it cannot."""
+        ...
+
+    def costs(self, serving: Serving) -> Costs:
+        """What cases cost here, for estimates and budgets."""
         ...
 
     def session(self, serving: Serving) -> AbstractContextManager[None]:

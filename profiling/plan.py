@@ -19,7 +19,7 @@ from distilsearch.operators import Operator, Serving
 from distilsearch.sites import Site
 from distilsearch.space import SearchSpace
 
-from .device import Probe, Work
+from .device import Costs, Probe, Work
 from .model_case import model_signature
 from .spread import Floats, farthest_first, size_points
 from .whole_models import whole_models
@@ -27,12 +27,11 @@ from .whole_models import whole_models
 MOST_OPERATORS = 400
 MODELS = 10
 MOST_COMBINATIONS = 8192
-PREPARE_SECONDS = 0.05
-COMPILE_SECONDS = 1.0
 COMPILED_FEWER = 3  # compiled operators take a second each, and whole models tell what is fused across them
-VISIT_SECONDS = 5e-3
 CALLS_A_VISIT = 6
 EAGER_PENALTY = 2.0
+
+Roofline = Callable[[Sequence[Operator], Serving], Floats]
 
 
 @dataclass(frozen=True)
@@ -81,9 +80,9 @@ class Plan:
         """How many cases are of a kind."""
         return sum(case.kind == kind for case in self.cases)
 
-    def estimate_seconds(self, roofline: Callable[[Sequence[Operator], Serving], Floats], rounds: int) -> float:
+    def estimate_seconds(self, roofline: Roofline, costs: Callable[[Serving], Costs], rounds: int) -> float:
         """About how long `rounds` rounds of all cases take; `roofline` gives seconds of operators."""
-        return sum(estimate_seconds(case, roofline, rounds) for case in self.cases)
+        return sum(estimate_seconds(case, roofline, costs(case.serving), rounds) for case in self.cases)
 
 
 def make_plan(
@@ -176,17 +175,17 @@ def _corners_first(members: Sequence[Operator], n: int) -> list[Operator]:
     return [members[i] for i in farthest_first(points, n, [int(points.sum(axis=1).argmin())])]
 
 
-def estimate_seconds(case: Case, roofline: Callable[[Sequence[Operator], Serving], Floats], rounds: int) -> float:
+def estimate_seconds(case: Case, roofline: Roofline, costs: Costs, rounds: int) -> float:
     """About how long one case takes in all: made ready, then visited in `rounds` rounds."""
-    prepare = COMPILE_SECONDS if case.serving.mode == "compile" else PREPARE_SECONDS
+    prepare = costs.prepare_seconds
     if isinstance(case.work, Probe):
-        return prepare + rounds * VISIT_SECONDS
+        return prepare + rounds * costs.visit_seconds
     if isinstance(case.work, Operator):
         parts: list[tuple[Operator, int]] = [(case.work, 1)]
     else:
         parts, prepare = operators(case.work, case.serving), prepare + case.weight_bytes / 2e8
     seconds = roofline([o for o, _ in parts], case.serving) @ np.array([n for _, n in parts], dtype=np.float64)
-    visit: float = max(VISIT_SECONDS, CALLS_A_VISIT * EAGER_PENALTY * float(seconds))
+    visit: float = max(costs.visit_seconds, CALLS_A_VISIT * EAGER_PENALTY * float(seconds))
     return prepare + rounds * visit
 
 

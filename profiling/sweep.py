@@ -118,7 +118,8 @@ class Sweep:
                 continue
             self.progress("preparing", i, len(cases))
             self._prepare(timed)
-            committed += self.least * max(5e-3, 6 * timed.call_seconds)
+            visit = self.device.costs(case.serving).visit_seconds
+            committed += self.least * max(visit, 6 * timed.call_seconds)
         return done
 
     def _prepare(self, timed: Timed) -> None:

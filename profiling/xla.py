@@ -19,7 +19,7 @@ from distilsearch.errors import DeviceError
 from distilsearch.operators import Operator, Serving
 
 from .cpu import CpuDevice
-from .device import Facts, Prepared, Probe, Regime, Work
+from .device import Costs, Facts, Prepared, Probe, Regime, Work
 
 if TYPE_CHECKING:
     from .work import Job, Shape
@@ -98,6 +98,10 @@ class XlaDevice:
     def cold(self) -> "XlaDevice":
         """Not there: work repeats inside one graph, where nothing can empty the caches."""
         raise DeviceError("xla times work in a loop inside one graph and has no cold cache; leave cache out")
+
+    def costs(self, serving: Serving) -> Costs:
+        """Everything is compiled, and a slope takes milliseconds however short the work."""
+        return Costs(prepare_seconds=0.3, visit_seconds=0.08)
 
     @contextlib.contextmanager
     def session(self, serving: Serving) -> Iterator[None]:

@@ -13,7 +13,7 @@ from distilsearch.architecture import Architecture
 from distilsearch.families import family
 from distilsearch.lowering import flops
 from distilsearch.operators import Operator, Serving
-from distilsearch.profiling.device import Device, Facts, Probe, Regime, Unsupported, Work, available_devices
+from distilsearch.profiling.device import Costs, Device, Facts, Probe, Regime, Unsupported, Work, available_devices
 from distilsearch.profiling.device import open_device as open_real
 from distilsearch.space import SearchSpace
 
@@ -89,6 +89,9 @@ class FakeDevice:
 
     def cold(self) -> "FakeDevice":
         return dataclasses.replace(self, cache="cold")
+
+    def costs(self, serving: Serving) -> Costs:
+        return Costs()
 
     @contextlib.contextmanager
     def session(self, serving: Serving) -> Iterator[None]:

@@ -13,6 +13,7 @@ from distilsearch.lowering import operators
 from distilsearch.operators import Operator, Serving
 from distilsearch.profiling import plan as planning
 from distilsearch.profiling import profile
+from distilsearch.profiling.device import Costs
 from distilsearch.profiling.spread import Floats, farthest_first, size_points
 from distilsearch.profiling.whole_models import DEPTHS, whole_models
 from distilsearch.space import SearchSpace
@@ -94,7 +95,7 @@ def test_the_estimate_grows_with_the_plan(space: SearchSpace) -> None:
     def roofline(found: object, serving: Serving) -> Floats:
         return np.full(len(found), 1e-3)  # type: ignore[arg-type]
 
-    seconds = [plan.estimate_seconds(roofline, rounds=8) for plan in (one, two)]
+    seconds = [plan.estimate_seconds(roofline, lambda serving: Costs(), rounds=8) for plan in (one, two)]
     assert seconds[1] == pytest.approx(2 * seconds[0], rel=0.01)
     assert seconds[0] > 8 * 1e-3 * len(one.cases)
 
