@@ -51,7 +51,6 @@ class Objective(nn.Module):
                 if name in self.wanted or (recipe.progressive and name in TRANSFER)
             }
         )
-
         if "next_sentence" in self.wanted:
             self.projections["next_sentence"] = self._judge()
 

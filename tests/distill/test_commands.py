@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from distilsearch.cli import app
 from distilsearch.cli_distill import from_run
 from distilsearch.distill.teacher import Teacher, load_teacher
+from distilsearch.engine.result import measured_fidelity
 from distilsearch.errors import InputError, RunError
 
 RECIPE = 'base = "embedding"\nbatch_tokens = 256\n'
@@ -79,3 +80,19 @@ def test_keys_may_be_shortened_and_must_be_one(run_folder: Path) -> None:
         from_run([str(run_folder), "a"])
     with pytest.raises(RunError, match="no students"):
         from_run([str(run_folder), "zzz"])
+
+
+@pytest.mark.usefixtures("short_blocks")
+def test_a_run_carries_its_measured_rank_fidelity(run_folder: Path) -> None:
+    words = ["fidelity", str(run_folder), "--students", "3", "--fresh", "1"]
+    for budget in (512, 1_536):
+        words += ["--budgets", str(budget)]
+    done = CliRunner().invoke(app, words, catch_exceptions=False)
+    assert done.stdout.startswith("measured: 512 against 1,536 tokens, 3 students")
+    found = json.loads((run_folder / "result.json").read_text())["rank_fidelity"]
+    assert -1 <= found["spearman"] <= 1
+    assert {row["predictor"] for row in found["rows"]} == {"loss", "area", "parameters"}
+    assert measured_fidelity(run_folder) == found
+    assert "512 against 1,536" in (run_folder / "report.html").read_text()
+    with pytest.raises(InputError, match="name a --folder"):
+        CliRunner().invoke(app, ["fidelity"], catch_exceptions=False)
