@@ -7,6 +7,7 @@ hours goes on where it stopped.
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -190,5 +191,5 @@ def _trained(
         "seconds": student.seconds,
     }
     write_atomically(path, json.dumps(row))
-    (checkpoint / "checkpoint.safetensors").unlink(missing_ok=True)
+    shutil.rmtree(checkpoint, ignore_errors=True)
     return row
