@@ -85,7 +85,7 @@ def refined(view: View, codes: Codes, score: Callable[[Codes], Floats], rng: Rng
 
 
 def design(view: View, n: int, rng: Rng, cheapest: bool = False) -> Codes:
-    """The next n rows of an initial design: at middling cost first, then between, as unlike each other as possible.
+    """The next n rows of an initial design: at middling cost first, then between, unlike each other.
 
     Neither end of the costs adds much to a hypervolume, so they are left to what the first results say. With
     `cheapest` the very first row is the cheapest one: where the worst loss of the design is the reference, it opens
@@ -113,10 +113,13 @@ def design(view: View, n: int, rng: Rng, cheapest: bool = False) -> Codes:
 
 
 def _unlike(distance: Floats, gap: Floats, rng: Rng) -> int:
-    """Of the rows whose cost is near enough, the one farthest from all chosen ones; any, while none is."""
+    """Of the rows whose cost is near enough, any of the half that is farther from all chosen ones.
+
+    Not the farthest one: that is a corner of the space, and corners alone say nothing of what lies between.
+    """
     near = np.argsort(distance + (gap < 0) * 9.0, kind="stable")[: max(8, len(gap) // 12)]
     near = near[gap[near] >= 0]
-    return int(rng.choice(near) if np.isinf(gap[near]).all() else near[np.argmax(np.round(gap[near], 9))])
+    return int(rng.choice(near[gap[near] >= np.quantile(gap[near], 0.5, method="lower")]))
 
 
 def _position(costs: Floats) -> Floats:

@@ -2,7 +2,9 @@
 
 Real spaces differ (one is additive to 99 %, another not at all), so three kernels and a few output warps are
 fitted and the leave-one-out likelihood decides; it is a closed form of the inverse covariance, and pays for
-the trend and for the warp's Jacobian. Fits start cold from the priors: the same trials give the same model.
+the trend and for the warp's Jacobian. A kernel without a smooth part must win clearly: it is sure of itself where
+nothing was seen, and a search that believes it never looks there. Fits start cold from the priors: the same
+trials give the same model.
 
 Notation: n trials, p features, y told values; z = (warp(y) - centre) / scale is what the process models.
 """
@@ -31,6 +33,8 @@ NOISE_PRIOR = (-4.5, 1.5)  # of the logarithm of the noise variance, for targets
 JITTER = 1e-6
 INTERVAL = 1.6449  # standard deviations either way that hold 90 %
 STEPS = 60
+RIGID = ("interaction",)  # no smooth part: where it is wrong it does not know it
+MARGIN = 3.0  # nats of all trials together by which a rigid kernel must win
 
 
 @dataclass(frozen=True)
@@ -183,7 +187,7 @@ def fit_surrogate(
         warp = _choose_warp(features, values, stated, new) if warps else Warp.of(values, None)
         fits = [_fit(new(kind), features, values, stated, warp) for kind in kernels]
     considered = tuple((f.report.kernel, f.report.log_likelihood) for f in fits)
-    best = max(fits, key=lambda fit: fit.report.log_likelihood)
+    best = max(fits, key=lambda fit: fit.report.log_likelihood - (MARGIN / len(values)) * (fit.kernel.kind in RIGID))
     return replace(best, report=replace(best.report, considered=considered))
 
 

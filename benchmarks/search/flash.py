@@ -49,7 +49,9 @@ def main() -> None:
     text = load_text(["python-docs"], teacher)
     space = family("bert").space(GENES, teacher.facts)
     students = space.decode(np.random.default_rng(0).permutation(space.grid(10_000)))
-    table = profiling.profile(space, "cpu", Serving())
+    table = profiling.find_table("cpu")
+    if table is None:
+        raise SystemExit("there is no latency table of this machine yet; run `distilsearch profile`")
     latency = LatencyPredictor.fit(table).predict(students, Serving()).mean_ms
     there = [json.loads(line)["genes"] for line in TABLE.open()] if TABLE.exists() else []
     versions = {name: version(name) for name in ("torch", "transformers")}

@@ -36,6 +36,11 @@ def _zdt(kind: int) -> Callable[[Floats], Floats]:
     return function
 
 
+def _bowl(x: Floats) -> Floats:
+    valley = ((x[:, 1:] - 0.7) ** 2) @ np.array([1.5, 1.0, 0.7, 0.5, 0.3])
+    return np.column_stack([1.2 - x[:, 0] ** 0.7 + valley * (1 + x[:, 0]), 0.1 + x[:, 0]])
+
+
 def lts() -> Problem:
     """Decoders of the LTS paper: perplexity against the decoder's parameters."""
     with data("nas/lts_tables.csv").open() as file:
@@ -70,7 +75,10 @@ def bert() -> Problem:
 
 
 def elastic(seed: int) -> Problem:
-    """A capacity that layers add to unequally, a width that multiplies, a loss that decays with it; cost by FLOPs."""
+    """A capacity that layers add to unequally, a loss that decays with it, a cost by FLOPs.
+
+    In every third one width decides nearly all of the loss and depth of the cost, in every third one width of both.
+    """
     rng, layers = np.random.default_rng([5, seed]), 8
     kinds = [Parameter(f"{kind}{i}", choices) for kind, choices in ELASTIC for i in range(layers)]
     codes = rng.integers(3, size=(4_000, 2 + 2 * layers)).astype(np.int16)
@@ -79,12 +87,15 @@ def elastic(seed: int) -> Problem:
     codes[:, 2:] *= np.tile(there, 2)
     heads, ratio = (np.array(c)[codes[:, 2 + k * layers :][:, :layers]] for k, (_, c) in enumerate(ELASTIC))
     worth = rng.lognormal(-3.2, 0.6, layers), rng.lognormal(-2.6, 0.6, layers)
-    capacity = 0.55 * np.log(width / 256) + 0.05 * depth
+    worth = [w * (0.4 if seed % 3 == 2 else 1.0) for w in worth]
+    by_width, by_depth = seed % 3 > 0, seed % 3 == 1
+    capacity = (1.75 if by_width else 0.55) * np.log(width / 256) + 0.05 * depth
     capacity += ((worth[0] * np.log(heads / 4) + worth[1] * np.log(ratio / 2)) * there).sum(axis=1)
     capacity += 0.15 * (capacity - capacity.mean()) * np.log(width / 384)
     loss = 18 + 22 * np.exp(-capacity) + rng.normal(0, 0.04, len(codes))
     flops = ((256 * heads * width[:, None] + 2 * ratio * width[:, None] ** 2) * there).sum(axis=1) / 1e6
-    cost = 3 + 2 * depth + flops * np.where(width == 384, 1.15, 1.0)
+    cost = 3 + 2 * depth + (0.15 if by_depth else 1.0) * flops * np.where(width == 384, 1.15, 1.0)
+    cost = np.where(by_width and not by_depth, width / 64 * (1 + depth / 8) + 0.2 * flops, cost)
     unique, first = np.unique(codes, axis=0, return_index=True)
     parameters = [Parameter("width", (256, 384, 512)), Parameter("layers", (6, 7, 8)), *kinds]
     return of_table(f"elastic{seed}", parameters, unique, np.column_stack([loss, cost])[first])
@@ -109,6 +120,7 @@ def students(seed: int) -> Problem:
 TUNING: dict[str, Callable[[], Problem]] = {
     "zdt1": lambda: discretised("zdt1", 6, 5, _zdt(1)),
     "zdt3": lambda: discretised("zdt3", 6, 5, _zdt(3)),
+    "bowl": lambda: discretised("bowl", 6, 5, _bowl),
     "lts": lts,
     "bert": bert,
     **{f"elastic{i}": partial(elastic, i) for i in range(8)},
