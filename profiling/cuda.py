@@ -13,23 +13,20 @@ finding a table loads no torch.
 import contextlib
 import copy
 import ctypes
-import functools
 import platform
-import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib import metadata
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from distilsearch.architecture import Architecture
 from distilsearch.errors import DeviceError
 from distilsearch.operators import Operator, Serving
 
+from .cuda_clocks import ColdReplay, GraphReplay, HostLoop, Runtime, TorchRuntime
 from .device import Costs, Facts, Prepared, Probe, Regime, Unsupported, Work
 
 if TYPE_CHECKING:
-    import torch
-
     from .work import Job
 
 DTYPES = ("float32", "bfloat16", "float16")
@@ -37,139 +34,7 @@ MODES = ("eager", "graph")
 PEAK_SHAPES = ((1024, 1024, 4096), (4096, 4096, 4096), (2048, 8192, 8192))
 COPY_ELEMENTS = 1 << 26
 SENTINEL_SIZE = 1024
-WARM_CALLS = 3
-FLUSHED = 4  # times the L2 is read through; long enough for the host to issue what comes after
-COLD_CALLS = 8  # at once: flushing takes longer than most calls
 MULTIPROCESSORS, CAPABILITY_MAJOR, CAPABILITY_MINOR = 16, 75, 76  # of CUdevice_attribute
-
-
-class Runtime(Protocol):
-    """What timing needs of a CUDA runtime; torch's by default, a fake in tests."""
-
-    def capture(self, call: Callable[[], Any]) -> Callable[[], Any]:
-        """A replay of what the call issues."""
-        ...
-
-    def between_events(self, call: Callable[[], Any], times: int) -> float:
-        """Device seconds of so many calls."""
-        ...
-
-    def between_flushes(self, call: Callable[[], Any], times: int) -> float:
-        """Device seconds of so many calls, the L2 emptied before each; emptying it is not counted."""
-        ...
-
-    def synchronize(self) -> None:
-        """Wait until the device is done."""
-        ...
-
-    def now(self) -> float:
-        """The host's clock, seconds."""
-        ...
-
-
-class TorchRuntime:
-    """torch.cuda."""
-
-    def capture(self, call: Callable[[], Any]) -> Callable[[], Any]:
-        """A replay of what the call issues, after calls on a side stream that settle allocations."""
-        import torch
-
-        side = torch.cuda.Stream()  # type: ignore[no-untyped-call, unused-ignore]
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
-            for _ in range(WARM_CALLS):
-                call()
-        torch.cuda.current_stream().wait_stream(side)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            call()
-        replay: Callable[[], Any] = graph.replay
-        return replay
-
-    def between_events(self, call: Callable[[], Any], times: int) -> float:
-        """Device seconds of so many calls."""
-        import torch
-
-        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call, unused-ignore]
-        start.record()
-        for _ in range(times):
-            call()
-        end.record()
-        end.synchronize()
-        return float(start.elapsed_time(end)) * 1e-3
-
-    def between_flushes(self, call: Callable[[], Any], times: int) -> float:
-        """Device seconds of so many calls, the L2 emptied before each; emptying it is not counted."""
-        import torch
-
-        events = [[torch.cuda.Event(enable_timing=True) for _ in range(2)] for _ in range(times)]  # type: ignore[no-untyped-call, unused-ignore]
-        for start, end in events:
-            self._other.sum()  # only read, so that nothing is left to write back
-            start.record()
-            call()
-            end.record()
-        torch.cuda.synchronize()
-        return sum(float(start.elapsed_time(end)) for start, end in events) * 1e-3
-
-    @functools.cached_property
-    def _other(self) -> "torch.Tensor":
-        """Data that fills the L2 several times."""
-        import torch
-
-        return torch.ones(FLUSHED * torch.cuda.get_device_properties(0).L2_cache_size // 4, device="cuda")
-
-    def synchronize(self) -> None:
-        """Wait until the device is done."""
-        import torch
-
-        torch.cuda.synchronize()
-
-    def now(self) -> float:
-        """The host's clock, seconds."""
-        return time.perf_counter()
-
-
-@dataclass
-class GraphReplay:
-    """A captured call, timed by the device's events."""
-
-    runtime: Runtime
-    replay: Callable[[], Any]
-
-    def seconds(self, calls: int) -> float:
-        """Device seconds of `calls` replays."""
-        return self.runtime.between_events(self.replay, calls)
-
-
-@dataclass
-class ColdReplay:
-    """A captured call, timed by the device's events with other data in the L2."""
-
-    runtime: Runtime
-    replay: Callable[[], Any]
-
-    def seconds(self, calls: int) -> float:
-        """Device seconds of `calls` replays, found from a few of them."""
-        timed = min(calls, COLD_CALLS)
-        return self.runtime.between_flushes(self.replay, timed) * calls / timed
-
-
-@dataclass
-class HostLoop:
-    """Calls issued one by one, timed by the host until the device is done."""
-
-    runtime: Runtime
-    call: Callable[[], Any]
-
-    def seconds(self, calls: int) -> float:
-        """Wall-clock seconds of `calls` calls."""
-        call = self.call
-        self.runtime.synchronize()
-        start = self.runtime.now()
-        for _ in range(calls):
-            call()
-        self.runtime.synchronize()
-        return self.runtime.now() - start
 
 
 class CudaDevice:
