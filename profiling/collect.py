@@ -57,20 +57,15 @@ def profile(
     subjects = [space_or_operators] if isinstance(space_or_operators, SearchSpace) else list(space_or_operators)
     asked = [serving] if isinstance(serving, Serving) else list(serving)
     probes = Plan(probe_cases(opened, _timed(opened, asked)), 0)
-    plans = [(opened, probes)]
-    for state in _caches(cache):
-        each = opened.cold() if state == "cold" else opened
-        plans.append((each, make_plan(subjects, _timed(each, asked), 0 if state == "cold" else models, most_operators)))
-    if not any(plan.cases for _, plan in plans[1:]):
-        raise InputError("there is nothing to profile: give a space or at least one operator")
+    plans = _plans(opened, subjects, asked, cache, models, most_operators)
     folder = table_folder(opened, store)
     table = _read(folder)
-    if table and not any(_waiting(table, each, plan).cases for each, plan in plans):
+    if table and not any(_waiting(table, each, plan).cases for each, plan in [(opened, probes), *plans]):
         return table
     with file_lock(folder.parent / MACHINE_LOCK):
         sweep = Sweep(opened, folder, np.random.default_rng(seed), ticking, progress, known=_sentinels(table))
         sweep.run(_waiting(_read(folder), opened, probes).cases)
-        for each, plan in plans[1:]:
+        for each, plan in plans:
             again = probes.cases if each is opened else ()  # peaks are the best of all times
             _extend(replace(sweep, device=each), again, plan, until, most_operators)
     return LatencyTable.read(folder)
@@ -82,10 +77,26 @@ def _end(budget_seconds: float | None, clock: Clock) -> float:
     return np.inf if budget_seconds is None else clock.now() + budget_seconds
 
 
-def _caches(cache: str) -> tuple[str, ...]:
+def _plans(
+    device: Device,
+    subjects: Sequence[SearchSpace | Operator],
+    asked: Sequence[Serving],
+    cache: str,
+    models: int,
+    most: int,
+) -> list[tuple[Device, Plan]]:
+    """What to time on the device, and on it with cold caches; those tell of operators alone."""
     if cache not in (*CACHES, "both"):
         raise unknown("cache", cache, (*CACHES, "both"))
-    return CACHES if cache == "both" else (cache,)
+    plans = []
+    if cache != "cold":
+        plans.append((device, make_plan(subjects, _timed(device, asked), models, most)))
+    if cache != "hot":
+        cold = device.cold()
+        plans.append((cold, make_plan(subjects, _timed(cold, asked), 0, most)))
+    if not any(plan.cases for _, plan in plans):
+        raise InputError("there is nothing to profile: give a space or at least one operator")
+    return plans
 
 
 def _timed(device: Device, asked: Iterable[Serving]) -> list[Serving]:

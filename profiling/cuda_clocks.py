@@ -1,4 +1,4 @@
-"""How work is timed on an NVIDIA GPU: replays between events, with other data in the L2 or not, or calls of the host."""
+"""How work is timed on an NVIDIA GPU: replays between events, with other data in the L2 or not, or host calls."""
 
 import functools
 import time
