@@ -214,7 +214,10 @@ def _dtlz2(x: Floats) -> Floats:
 
 def quickstart_flash() -> Problem:
     """Held-out loss after flash distillation against predicted latency; the table is this repository's own."""
-    rows = [json.loads(line) for line in (RESULTS / "search_flash.jsonl").open()]
+    path = RESULTS / "search_flash.jsonl"
+    if not path.exists():
+        raise SystemExit(f"there is no {path} yet; `python benchmarks/search/flash.py` makes it")
+    rows = [json.loads(line) for line in path.open()]
     values = np.array([[row["loss"], row["latency_ms"]] for row in rows])
     varied = [gene for gene in rows[0]["genes"] if len({row["genes"][gene] for row in rows}) > 1]
     return tabulated("quickstart-flash", [{gene: row["genes"][gene] for gene in varied} for row in rows], values)
