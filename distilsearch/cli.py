@@ -153,7 +153,9 @@ def predict(
     architecture = _architecture(genes, space)
     table = profiling.find_table(device, store)
     if table is None:
-        raise TableError(f"there is no latency table of {device!r} yet; make one with `distilsearch profile`")
+        raise TableError(
+            f"there is no latency table of the device {device!r} here yet; make one with `distilsearch profile`"
+        )
     serving = Serving(batch=batch, sequence=sequence, dtype=dtype, threads=threads)
     p = LatencyPredictor.fit(table).predict([architecture], serving)
     print(", ".join(f"{gene}={value}" for gene, value in architecture.values.items()))
@@ -191,7 +193,8 @@ def import_(
     from .engine.imports import import_csv
 
     kept, left = import_csv(run, results, names, not skip, folder)
-    print(f"{kept} results are kept for `distilsearch search {run_file}`; {left} rows were left out")
+    there = f" --folder {folder}" if folder else ""
+    print(f"results kept for `distilsearch search {run_file}{there}`: {kept}; rows left out: {left}")
 
 
 @app.command()
@@ -307,7 +310,10 @@ def _member(genes: list[str], facts: Any, name: str = "") -> "Architecture":
 
 
 def _only(space: "SearchSpace") -> "Architecture":
-    """The one architecture that named genes fix; what is left open takes its first valid choice."""
+    """The one architecture that named genes fix; `inherit`, which changes no shape, may be left open."""
+    missing = [p.name for p in space.parameters if len(p.choices) > 1 and p.name != "inherit"]
+    if missing:
+        raise InputError(f"an architecture needs {', '.join(missing)} too: name them, such as layers=2 width=384")
     return space.decode(space.grid(limit=1_000_000)[:1])[0]
 
 

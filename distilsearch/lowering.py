@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .architecture import Architecture
+from .errors import InputError
 from .families import family
 from .operators import Operator, Serving
 from .sites import Site
@@ -31,6 +32,16 @@ def operators(architecture: Architecture, serving: Serving) -> list[tuple[Operat
         if operator:
             counts[operator] = counts.get(operator, 0) + repeats
     return list(counts.items())
+
+
+def check_length(space: SearchSpace, serving: Serving) -> None:
+    """`InputError` where a serving asks for longer sequences than the models of a space have positions."""
+    positions = max((p.choices for p in space.parameters if p.name == "positions"), default=None)
+    if positions and serving.sequence > max(int(p) for p in positions):
+        raise InputError(
+            f"serving asks for sequences of {serving.sequence} tokens; these models have positions for"
+            f" {max(positions)}: ask for shorter ones"
+        )
 
 
 def parameter_count(architecture: Architecture) -> int:

@@ -68,7 +68,10 @@ def import_results(
 def _check_columns(path: Path, names: list[str], space: SearchSpace, objectives: list[str]) -> None:
     missing = [p.name for p in space.parameters if len(p.choices) > 1 and p.name not in names]
     if missing:
-        raise InputError(f"{path} has no column {', '.join(missing)}; its columns are {', '.join(names)}; use rename")
+        raise InputError(
+            f"{path} has no column {', '.join(missing)}; its columns are {', '.join(names) or 'none'}; say which column"
+            " holds what by renaming (COLUMN=NAME)"
+        )
     if not set(objectives) & set(names):
         raise InputError(f"{path} has none of the objectives {objectives}; its columns are {', '.join(names)}")
 

@@ -32,7 +32,7 @@ def import_csv(
     tells = read_results(path, space, objectives, rename, strict)
     usable = [tell for tell in tells if tell is not None and "loss" in tell.values]
     if not usable:
-        raise InputError(f"{path} has no row with a loss; name its column with --rename COLUMN=loss")
+        raise InputError(f"{path} has no row with a loss; if a column holds it, say so with --rename COLUMN=loss")
     with file_lock(place / ".lock"):
         kept = imported(place)
         new = [t for i, t in enumerate(usable) if t not in kept and t not in usable[:i]]

@@ -13,6 +13,7 @@ from distilsearch.distill.teacher import Teacher, load_teacher
 from distilsearch.errors import InputError, RunError, unknown
 from distilsearch.families import family
 from distilsearch.home import ensure_folder, home, write_atomically
+from distilsearch.lowering import check_length
 from distilsearch.space import SearchSpace
 
 from .config import Run
@@ -88,6 +89,7 @@ def _prepare(run: Run, folder: Path) -> Prepared:
     space = kind.space(run.space.genes, teacher.facts)
     for target in targets:
         kind.sites(target.serving)
+        check_length(space, target.serving)
     recipe = default_recipe(teacher.kind) if run.train.recipe == "default" else recipe_named(run.train.recipe)
     text = load_text(run.text, teacher)
     _check_disk(run, folder, teacher)

@@ -160,6 +160,7 @@ def _finished(search: "Search", entry: Entry) -> Entry:
     if final is None or entry.state != "complete":
         return entry
     facts = entry.facts | {"trial": final.key, "tokens": final.tokens, "flash_loss": entry.values[0]}
+    facts["source"] = "trained"
     return replace(entry, values=(final.loss, *entry.values[1:]), facts=facts)
 
 
@@ -172,6 +173,7 @@ def _member(search: "Search", entry: Entry) -> dict[str, Any]:
         "flash_loss": entry.facts.get("flash_loss", entry.values[0]),
         "parameters": entry.facts["parameters"],
         "tokens": entry.facts["tokens"],
+        "source": entry.facts.get("source", "trained"),
         "student": _exported(search.folder, key, record),
     } | _latencies(search, entry)
 

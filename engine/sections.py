@@ -43,7 +43,7 @@ def students(reading: Reading) -> str:
         cells = [_cell(reading.teacher.get("name") or "teacher", "text"), *(_cell(DASH) for _ in genes)]
         cells += [*_numbers(reading, reading.teacher), _cell(score(reading.teacher_quality)), _cell(DASH)]
         rows.append(f'<tr class="teacher">{"".join(cells)}</tr>')
-    text = "The front, fastest first. The range behind a predicted latency is its interval; each student is a folder."
+    text = "The front, fastest first. Behind a predicted latency stands its interval; each trained student is a folder."
     return section("Chosen students", text, _table(heads, rows, "Chosen students"))
 
 
@@ -98,7 +98,8 @@ def _student_row(reading: Reading, member: Entry, genes: Sequence[str]) -> str:
     badge = '<span class="badge">knee</span>' if reading.is_knee(member) else ""
     cells = [f'<th scope="row">{key}{badge}</th>', *(_cell(values_of(member).get(gene, DASH)) for gene in genes)]
     cells += [*_numbers(reading, member), _cell(score(reading.quality(member.get("loss"))))]
-    cells.append(_cell(f"{count(member['tokens'])} tokens" if member.get("tokens") else DASH))
+    trained = f"{count(member['tokens'])} tokens" if member.get("tokens") else DASH
+    cells.append(_cell("imported, no student" if member.get("source") == "imported" else trained))
     return f"<tr{_class('knee' if badge else '')}>{''.join(cells)}</tr>"
 
 

@@ -11,7 +11,7 @@ sentinel is too noisy to divide by. The disturbance itself is kept beside it: `r
 | visit | one case timed once in one round: a warm call, then `BLOCKS` blocks of back-to-back calls |
 | sentinel ratio | sentinel seconds beside a visit / sentinel seconds of the undisturbed machine |
 | kept | the rounds whose sentinel ratio is at most `SLOW_SENTINEL` |
-| slowness | the low quantile of the kept rounds' sentinel ratios, where even that exceeds `SLOW_SENTINEL`; else 1 |
+| slowness | the low quantile of the kept rounds' sentinel ratios, from `SLOW_SENTINEL` to `WAITING`; else 1 |
 """
 
 import time
@@ -28,6 +28,7 @@ BLOCKS = 5
 BLOCK_SECONDS = 5e-4
 VISIT_SECONDS = 0.03
 SLOW_SENTINEL = 1.15
+WAITING = 2.0  # from here on a sentinel tells of waiting for a core, which short cases hardly do
 LEAST_KEPT = 3
 NOISY_SPREAD = 0.35
 LOW_QUANTILE = 0.1
@@ -132,7 +133,7 @@ def summarise(seconds: Sequence[float], sentinels: Sequence[float], baseline: fl
 def slowness(ratios: Floats) -> float:
     """How many times slower than undisturbed the machine was in even the quietest rounds kept; 1 unless clearly so."""
     quietest = undisturbed(ratios)
-    return quietest if quietest > SLOW_SENTINEL else 1.0
+    return quietest if SLOW_SENTINEL < quietest < WAITING else 1.0
 
 
 def kept_rounds(ratios: Floats) -> npt.NDArray[np.int64]:

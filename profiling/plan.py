@@ -14,7 +14,7 @@ import numpy as np
 
 from distilsearch.architecture import Architecture, Value
 from distilsearch.families import family
-from distilsearch.lowering import operators, parameter_count
+from distilsearch.lowering import check_length, operators, parameter_count
 from distilsearch.operators import Operator, Serving
 from distilsearch.sites import Site
 from distilsearch.space import SearchSpace
@@ -98,6 +98,8 @@ def make_plan(
     cases: dict[tuple[str, Serving], Case] = {}
     spare: list[Case] = []
     distinct = 0
+    for space, serving in itertools.product(spaces, servings):
+        check_length(space, serving)
     for serving in servings:
         whole = [a for space in spaces for a in whole_models(space, serving, models)]
         found = {o: None for space in spaces for o in space_operators(space, serving)}

@@ -53,6 +53,7 @@ def test_a_sound_run_is_prepared(corpus, tmp_path) -> None:
         ({"target": [{"device": "gpu"}]}, InputError, "gpu"),
         ({"target": [{"device": "0123456789ab"}]}, InputError, "there is no table of the device"),
         ({"target": [{"serving": {"phase": "decode"}}]}, InputError, "bert models encode"),
+        ({"target": [{"serving": {"sequence": 4096}}]}, InputError, "positions for 512"),
     ],
 )
 def test_what_cannot_be_done_is_refused(corpus, tmp_path, changes, error, message) -> None:

@@ -35,6 +35,8 @@ def test_a_machine_that_is_slow_all_along_is_divided_out_but_bursts_are_not() ->
     assert (slow.seconds_p50, slow.status) == (pytest.approx(1.505), "noisy")
     bursts = summarise([1.0, 1.01, 1.6, 1.7], [1.0, 1.25, 1.6, 1.7], 1.0)
     assert bursts.seconds_p10 == pytest.approx(1.0, rel=0.01)
+    crowded = summarise([1.5, 1.51, 1.52, 1.5], [7.0] * 4, 1.0)
+    assert crowded.seconds_p10 == pytest.approx(1.5, rel=0.01)
 
 
 @given(TIMES, st.floats(0.5, 4.0))

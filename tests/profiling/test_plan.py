@@ -100,6 +100,11 @@ def test_the_estimate_grows_with_the_plan(space: SearchSpace) -> None:
     assert seconds[0] > 8 * 1e-3 * len(one.cases)
 
 
+def test_sequences_longer_than_the_positions_are_refused(space: SearchSpace) -> None:
+    with pytest.raises(InputError, match="these models have positions for"):
+        profile(space, "cpu", Serving(sequence=100_000))
+
+
 def test_nothing_to_profile_is_an_error() -> None:
     with pytest.raises(InputError, match="nothing to profile"):
         profile([], "cpu")
