@@ -33,7 +33,7 @@ from .utilisation import TIERS, OperatorModel
 FloatArray = NDArray[np.float64]
 Key = tuple[Setting, str]  # a composition's: setting and phase
 
-WITHIN = 0.05  # log spread of whole models of measured operators, before any was measured
+WITHIN = 0.2  # log spread of whole models of measured operators, before more than two were measured
 LEAST_WITHIN, MOST_WITHIN = 0.01, 0.1
 APART = 0.1  # log spread that a phase adds in which no whole model was measured
 
@@ -179,8 +179,10 @@ class LatencyPredictor:
             spreads.append(sums.spread)
         pooled = np.concatenate(residuals)
         # the median absolute deviation, so that models of badly predicted operators do not set it
-        typical = 1.4826 * float(np.median(np.abs(pooled))) if len(pooled) > 2 else WITHIN
-        within = min(max(typical, self.machine.noise_floor, LEAST_WITHIN), MOST_WITHIN)
+        within = WITHIN
+        if len(pooled) > 2:
+            typical = 1.4826 * float(np.median(np.abs(pooled)))
+            within = min(max(typical, self.machine.noise_floor, LEAST_WITHIN), MOST_WITHIN)
         scales = scale_of(np.concatenate(spreads), within)
         floor = max(self.machine.noise_floor, 1e-3)
         intervals = Intervals.fit(pooled, scales, self.intervals.level, floor=floor)
