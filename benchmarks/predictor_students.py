@@ -86,12 +86,14 @@ def together(known: LatencyTable, held: list[Architecture], device: Device, serv
         sweep.run([*probe_cases(device, [serving]), *again, *models, *(Case(a, serving) for a in held)])
 
 
-def of_students(held: list[Architecture], serving: Serving, device: Device, folder: Path) -> Floats:
+def of_students(held: list[Architecture], serving: Serving, device: Device, files: list[Path]) -> Floats:
     """Milliseconds (3, n) of each student: by all its rounds, and by either half of them."""
-    groups = derive.grouped(rounds.read_all(folder))
+    groups = derive.grouped(map(rounds.read, files))
     kept = [groups["model", Case(a, serving).signature, device.regime(serving)] for a in held]
     parts = (slice(None), slice(0, None, 2), slice(1, None, 2))
-    figures = [[summarise(g.seconds[p], g.sentinels[p], g.baseline).seconds_p10 for g in kept] for p in parts]
+    figures = [
+        [summarise(g.seconds[p], g.sentinels[p], g.baseline, g.levels[p]).seconds_p10 for g in kept] for p in parts
+    ]
     return 1e3 * np.array(figures)
 
 
@@ -128,8 +130,9 @@ def run(chosen: argparse.Namespace) -> list[dict[str, Any]]:
     seen = {model.architecture for model in before.models}
     held = [a for a in dict.fromkeys(drawn) if a not in seen][: chosen.students]
     together(before, held, device, serving, folder)
-    truth, once, again = of_students(held, serving, device, folder)
-    known, hidden = of_rounds(folder, set(rounds.names(folder)) - set(first)), set(held)
+    session = sorted(set(rounds.names(folder)) - set(first))
+    truth, once, again = of_students(held, serving, device, [folder / rounds.ROUNDS / name for name in session])
+    known, hidden = of_rounds(folder, session), set(held)
     known = replace(known, models=tuple(m for m in known.models if m.architecture not in hidden))
     start = time.perf_counter()
     predictor = LatencyPredictor.fit(known)

@@ -2,14 +2,15 @@
 
 What a table wants is the latency of the undisturbed machine, so cases are visited in many short rounds spread in
 time, a sentinel kernel runs between them, rounds in which the sentinel was slow are dropped, and a low quantile
-is taken over the rest. Bursts of disturbance are dropped that way; a machine that is slow for minutes on end is
-told by its sentinel being slow in nearly all rounds of a case, and only then is its slowness divided out: a single
-sentinel is too noisy to divide by. The disturbance itself is kept beside it: `relative_iqr` and `sentinel_ratio`.
+is taken over the rest. Bursts of disturbance are dropped that way. A machine that is slow for minutes on end is told by
+the low quantile of the sentinel over a whole session, or over all rounds of a case, and that slowness is divided out; a
+single sentinel is too noisy to divide by. The disturbance itself is kept beside it: `relative_iqr`, `sentinel_ratio`.
 
 | symbol | meaning |
 | --- | --- |
 | visit | one case timed once in one round: a warm call, then `BLOCKS` blocks of back-to-back calls |
-| sentinel ratio | sentinel seconds beside a visit / sentinel seconds of the undisturbed machine |
+| sentinel ratio | sentinel seconds beside a visit / baseline, the sentinel seconds of the undisturbed machine |
+| level | the low quantile of a session's sentinel seconds; level / baseline, below `WAITING`, is divided out first |
 | kept | the rounds whose sentinel ratio is at most `SLOW_SENTINEL` |
 | slowness | the low quantile of the kept rounds' sentinel ratios, from `SLOW_SENTINEL` to `WAITING`; else 1 |
 """
@@ -106,15 +107,19 @@ def undisturbed(seconds: Sequence[float] | Floats) -> float:
     return float(np.quantile(np.asarray(seconds, dtype=np.float64), LOW_QUANTILE))
 
 
-def summarise(seconds: Sequence[float], sentinels: Sequence[float], baseline: float) -> Measured:
+def summarise(
+    seconds: Sequence[float], sentinels: Sequence[float], baseline: float, levels: Sequence[float] | None = None
+) -> Measured:
     """The robust statistics of one case from its rounds.
 
-    `seconds` (r,) and `sentinels` (r,) belong together; `baseline` is the undisturbed sentinel.
+    `seconds` (r,) and `sentinels` (r,) belong together, and `levels` (r,) of the sessions they were measured in, the
+    baseline where not given; `baseline` is the undisturbed sentinel.
     """
     values = np.asarray(seconds, dtype=np.float64)
-    ratios = np.asarray(sentinels, dtype=np.float64) / baseline
+    slow = np.array([pace(level, baseline) for level in levels]) if levels is not None else np.ones(len(values))
+    ratios = np.asarray(sentinels, dtype=np.float64) / baseline / slow
     trusted = kept_rounds(ratios)
-    kept = values[trusted]
+    kept = values[trusted] / slow[trusted]
     low = undisturbed(kept) / slowness(ratios[trusted])
     q25, q50, q75, q90 = np.quantile(values, (0.25, 0.5, 0.75, 0.9))
     quiet = int((ratios <= SLOW_SENTINEL).sum())
@@ -125,9 +130,15 @@ def summarise(seconds: Sequence[float], sentinels: Sequence[float], baseline: fl
         float(q90),
         len(values),
         float((q75 - q25) / q50),
-        float(np.median(ratios)),
+        float(np.median(ratios * slow)),
         "noisy" if noisy else "ok",
     )
+
+
+def pace(level: float, baseline: float) -> float:
+    """How many times slower than undisturbed a session was as a whole; 1 where it was not, or only waited."""
+    slower = level / baseline
+    return slower if 1.0 < slower < WAITING else 1.0
 
 
 def slowness(ratios: Floats) -> float:
@@ -178,7 +189,9 @@ def settled(seconds: Sequence[float], sentinels: Sequence[float], baseline: floa
     return len(fastest) == LEAST_KEPT and bool(fastest[-1] / fastest[0] - 1 <= tolerance)
 
 
-def repeat_error(seconds: Sequence[float], sentinels: Sequence[float], baseline: float) -> float:
+def repeat_error(
+    seconds: Sequence[float], sentinels: Sequence[float], baseline: float, levels: Sequence[float]
+) -> float:
     """How far two measurements of half the rounds each disagree, relatively: |log(a / b)|."""
-    halves = [summarise(seconds[i::2], sentinels[i::2], baseline).seconds_p10 for i in (0, 1)]
+    halves = [summarise(seconds[i::2], sentinels[i::2], baseline, levels[i::2]).seconds_p10 for i in (0, 1)]
     return float(abs(np.log(halves[0] / halves[1])))

@@ -141,7 +141,7 @@ def measure(
         rng, known = np.random.default_rng(seed), _sentinels(_read(folder))
         sweep = Sweep(opened, folder, rng, ticking, progress, rounds, 2 * rounds, known=known)
         timed = sweep.run(list(cases.values()), until)
-    found = {t.case.work: t.measured(sweep.baseline(t.regime)) for t in timed}
+    found = {t.case.work: sweep.measured(t) for t in timed}
     return [found[a] for a in architectures]
 
 

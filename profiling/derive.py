@@ -3,7 +3,8 @@
 | symbol | meaning |
 | --- | --- |
 | group | all rounds of one (kind, signature, regime) |
-| baseline | the low quantile of all sentinel times at one thread count: the undisturbed machine |
+| level | the low quantile of a session's sentinel times at one thread count |
+| baseline | the low quantile of all levels at one thread count: the undisturbed machine |
 | noise floor | median over hot groups of the relative difference of two halves of the rounds |
 | additivity error | median over models of measured / sum of operators - 1 |
 """
@@ -31,7 +32,9 @@ class Group:
 
     seconds: list[float] = field(default_factory=list)
     sentinels: list[float] = field(default_factory=list)
+    sessions: list[str] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
+    levels: list[float] = field(default_factory=list)
     baseline: float = math.nan
 
 
@@ -53,29 +56,41 @@ def grouped(parts: Iterable[Rounds]) -> Groups:
             continue
         group.seconds.append(r["seconds"])
         group.sentinels.append(r["sentinel_seconds"])
+        group.sessions.append(r["session"])
     _set_baselines(groups)
     return groups
 
 
 def _set_baselines(groups: Groups) -> None:
+    levels = _levels(groups)
     known = baselines(groups)
     for (_, _, regime), group in groups.items():
         group.baseline = known.get(regime.threads, math.nan)
+        group.levels = [levels[regime.threads, session] for session in group.sessions]
+
+
+def _levels(groups: Groups) -> dict[tuple[int, str], float]:
+    """The sentinel of each thread count and session at its best."""
+    sentinels: dict[tuple[int, str], list[float]] = {}
+    for (_, _, regime), group in groups.items():
+        for session, seconds in zip(group.sessions, group.sentinels, strict=True):
+            sentinels.setdefault((regime.threads, session), []).append(seconds)
+    return {key: undisturbed(values) for key, values in sentinels.items()}
 
 
 def baselines(groups: Groups) -> dict[int, float]:
-    """The undisturbed sentinel of each thread count, seconds."""
-    sentinels: dict[int, list[float]] = {}
-    for (_, _, regime), group in groups.items():
-        sentinels.setdefault(regime.threads, []).extend(group.sentinels)
-    return {threads: undisturbed(values) for threads, values in sentinels.items() if values}
+    """The undisturbed sentinel of each thread count, seconds; every session counts the same."""
+    levels: dict[int, list[float]] = {}
+    for (threads, _), level in _levels(groups).items():
+        levels.setdefault(threads, []).append(level)
+    return {threads: undisturbed(values) for threads, values in levels.items()}
 
 
 def measured(group: Group) -> Measured:
     """The statistics of one case; a case that ever ran is what it was when it ran."""
     if not group.seconds:
         return Measured.failed(group.failures[-1])
-    return summarise(group.seconds, group.sentinels, group.baseline)
+    return summarise(group.seconds, group.sentinels, group.baseline, group.levels)
 
 
 def roofs(groups: Groups) -> dict[tuple[str, int], tuple[float, float, float]]:
@@ -96,7 +111,7 @@ def roofs(groups: Groups) -> dict[tuple[str, int], tuple[float, float, float]]:
 def noise_floor(groups: Groups) -> float:
     """How far a measurement with half the rounds is from the other half, relatively; NaN with too few rounds."""
     errors = [
-        repeat_error(group.seconds, group.sentinels, group.baseline)
+        repeat_error(group.seconds, group.sentinels, group.baseline, group.levels)
         for (kind, _, regime), group in groups.items()
         if kind != "probe" and regime.cache == "hot" and len(group.seconds) >= LEAST_FOR_FLOOR
     ]

@@ -18,7 +18,7 @@ import numpy as np
 from distilsearch.progress import Progress, silent
 
 from . import rounds
-from .clock import Clock, Measured, SystemClock, settled, summarise, undisturbed, visit, warm_up
+from .clock import Clock, Measured, SystemClock, pace, settled, summarise, undisturbed, visit, warm_up
 from .device import Device, Prepared, Regime, Unsupported
 from .plan import Case
 
@@ -45,11 +45,11 @@ class Timed:
     seconds: list[float] = field(default_factory=list)
     sentinels: list[float] = field(default_factory=list)
 
-    def measured(self, baseline: float) -> Measured:
+    def measured(self, baseline: float, level: float) -> Measured:
         """The statistics of this sweep's rounds."""
         if not self.seconds:
             return Measured.failed(self.status)
-        return summarise(self.seconds, self.sentinels, baseline)
+        return summarise(self.seconds, self.sentinels, baseline, [level] * len(self.seconds))
 
 
 @dataclass
@@ -84,7 +84,7 @@ class Sweep:
         self._flushed = self.clock.now()
         try:
             done = self._run_chunks(cases, until)
-            noisy = {t.case: t for t in done if t.measured(self.baseline(t.regime)).status == "noisy"}
+            noisy = {t.case: t for t in done if self.measured(t).status == "noisy"}
             for again in self._run_chunks(list(noisy), until):
                 noisy[again.case].seconds += again.seconds
                 noisy[again.case].sentinels += again.sentinels
@@ -151,7 +151,12 @@ class Sweep:
             self.progress("timing", done, total)
 
     def _settled(self, timed: Timed) -> bool:
-        return settled(timed.seconds, timed.sentinels, self.baseline(timed.regime), self.tolerance)
+        baseline, level = self.baseline(timed.regime), self._level(timed.regime)
+        return settled(timed.seconds, timed.sentinels, baseline * pace(level, baseline), self.tolerance)
+
+    def measured(self, timed: Timed) -> Measured:
+        """The statistics of one case by its rounds in this session."""
+        return timed.measured(self.baseline(timed.regime), self._level(timed.regime))
 
     def _round(self, number: int, waiting: Sequence[Timed], sentinel: Prepared) -> None:
         """Visit each case once, in random order; a row's sentinel is the slower one of before and after."""
@@ -212,9 +217,11 @@ class Sweep:
 
     def baseline(self, regime: Regime) -> float:
         """The undisturbed sentinel of a regime: of this session, or of an earlier and quieter one."""
+        return min(self._level(regime), self.known.get(str(regime.threads), math.inf))
+
+    def _level(self, regime: Regime) -> float:
         seen = self._sentinels[regime.threads]
-        here = undisturbed(seen) if seen else math.inf
-        return min(here, self.known.get(str(regime.threads), math.inf))
+        return undisturbed(seen) if seen else math.inf
 
     def flush(self) -> None:
         """Write the rounds held in memory as a file of their own."""

@@ -39,6 +39,15 @@ def test_a_machine_that_is_slow_all_along_is_divided_out_but_bursts_are_not() ->
     assert crowded.seconds_p10 == pytest.approx(1.5, rel=0.01)
 
 
+def test_a_slow_session_is_folded_into_a_fast_one() -> None:
+    fast, slow = [1.0, 1.01, 1.02], [1.1, 1.11, 1.12]
+    found = summarise([*fast, *slow], [1.0] * 3 + [1.1] * 3, 1.0, [1.0] * 3 + [1.1] * 3)
+    alone = summarise(slow, [1.1] * 3, 1.0, [1.1] * 3)
+    assert found.seconds_p10 == pytest.approx(1.0, rel=0.01)
+    assert alone.seconds_p10 == pytest.approx(1.0, rel=0.01)
+    assert (alone.seconds_p50, alone.sentinel_ratio) == (1.11, pytest.approx(1.1))
+
+
 @given(TIMES, st.floats(0.5, 4.0))
 def test_quantiles_are_ordered_and_scale_with_the_unit(seconds: list[float], unit: float) -> None:
     ratios = [1.0 + (i % 3) / 4 for i in range(len(seconds))]

@@ -183,7 +183,7 @@ def widened(operator: Operator) -> Operator:
     return Operator("linear", {**operator.sizes, "outputs": 10 * int(operator.sizes["outputs"])})
 
 
-def test_a_session_disturbed_from_end_to_end_is_noisy(
+def test_a_session_that_is_slow_from_end_to_end_is_folded_into_a_quiet_one(
     space: SearchSpace, serving: Serving, store: Path, make_fake: Fake
 ) -> None:
     """The table remembers how fast the sentinel was when the machine was quiet."""
@@ -192,7 +192,9 @@ def test_a_session_disturbed_from_end_to_end_is_noisy(
     assert measure(models, quiet, serving, store, clock=quiet.clock)[0].status == "ok"
     loaded = make_fake(disturbed=lambda now: True)
     again = measure(models, loaded, serving, store, clock=loaded.clock)
-    assert {times.status for times in again} == {"noisy"}
+    for model, times in zip(models, again, strict=True):
+        assert times.seconds_p10 == pytest.approx(loaded.true_seconds(model, serving), rel=0.05)
+        assert times.sentinel_ratio > 1.5
     kept = {row.architecture: row.measured for row in LatencyTable.read(table_folder(loaded, store)).models}
     assert kept[models[0]].seconds_p10 == pytest.approx(loaded.true_seconds(models[0], serving), rel=0.05)
 
