@@ -62,8 +62,12 @@ def grouped(parts: Iterable[Rounds]) -> Groups:
 
 
 def _set_baselines(groups: Groups) -> None:
+    """Levels of the sessions, and the low quantile of those as the baseline: every session counts the same."""
     levels = _levels(groups)
-    known = baselines(groups)
+    of_threads: dict[int, list[float]] = {}
+    for (threads, _), level in levels.items():
+        of_threads.setdefault(threads, []).append(level)
+    known = {threads: undisturbed(values) for threads, values in of_threads.items()}
     for (_, _, regime), group in groups.items():
         group.baseline = known.get(regime.threads, math.nan)
         group.levels = [levels[regime.threads, session] for session in group.sessions]
@@ -79,11 +83,8 @@ def _levels(groups: Groups) -> dict[tuple[int, str], float]:
 
 
 def baselines(groups: Groups) -> dict[int, float]:
-    """The undisturbed sentinel of each thread count, seconds; every session counts the same."""
-    levels: dict[int, list[float]] = {}
-    for (threads, _), level in _levels(groups).items():
-        levels.setdefault(threads, []).append(level)
-    return {threads: undisturbed(values) for threads, values in levels.items()}
+    """The undisturbed sentinel of each thread count, seconds."""
+    return {regime.threads: group.baseline for (_, _, regime), group in groups.items() if group.sentinels}
 
 
 def measured(group: Group) -> Measured:
