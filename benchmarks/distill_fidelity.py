@@ -27,6 +27,7 @@ def main() -> None:
     parser.add_argument("--students", type=int, default=12)
     parser.add_argument("--fresh", type=int, default=0, help="how many of them start from random weights")
     parser.add_argument("--recipe", default="")
+    parser.add_argument("--also", nargs="+", default=[], help="recipes tried at the shortest budget alone")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -37,14 +38,16 @@ def main() -> None:
     space = family(run.space.family).space(run.space.genes, teacher.facts)
     students = spread(space, options.students, fresh=options.fresh)
 
+    also = [recipe(name) for name in options.also]
+
     def progress(what: str, done: float, total: float) -> None:
         if what == "students":
             print(f"{done:g} of {total:g} students", flush=True)
 
-    found = fidelity(teacher, students, text, chosen, options.budgets, options.folder, progress=progress)
+    found = fidelity(teacher, students, text, chosen, options.budgets, options.folder, progress=progress, also=also)
     rows = [
         {
-            "recipe": chosen.name,
+            "recipe": f.recipe or chosen.name,
             "predictor": f.predictor,
             "tokens": f.tokens,
             "against": max(options.budgets),

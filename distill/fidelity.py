@@ -32,6 +32,7 @@ from .teacher import Teacher
 from .training import distill_student
 
 FloatArray = npt.NDArray[np.float64]
+Rows = Sequence[Mapping[str, Any]]  # one a student
 RESAMPLES = 2_000
 LEVEL = 0.9
 
@@ -47,13 +48,17 @@ class Correlation:
 
 @dataclass(frozen=True)
 class Fidelity:
-    """How one predictor of the order (a budget's loss, its area, parameters) agrees with the longest budget's."""
+    """How one predictor of the order (a budget's loss, its area, parameters) agrees with the longest budget's.
+
+    `recipe` names the one of the short runs where it is not that of the longest ones.
+    """
 
     predictor: str
     tokens: int
     students: int
     spearman: Correlation
     kendall: Correlation
+    recipe: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON."""
@@ -70,38 +75,50 @@ def fidelity(
     seed: int = 0,
     precision: str = "auto",
     progress: Progress = silent,
+    also: Sequence[Recipe] = (),
 ) -> list[Fidelity]:
-    """Distil every architecture at every budget (what `folder` holds is kept), and compare the orders."""
+    """Distil every architecture at every budget (what `folder` holds is kept), and compare the orders.
+
+    Other recipes, `also`, are distilled at the shortest budget alone: is one of them the better judge?
+    """
     budgets = sorted(set(budgets))
     if len(budgets) < 2 or len(architectures) < 3:
         raise InputError("rank fidelity needs at least two budgets and three students")
-    results: dict[int, list[Mapping[str, Any]]] = {}
-    count = len(budgets) * len(architectures)
-    for budget in budgets:
-        for architecture in architectures:
-            done = sum(map(len, results.values()))
-            progress("students", done, count)
-            row = _trained(teacher, architecture, text, recipe, budget, folder, seed, precision, progress)
-            results.setdefault(budget, []).append(row)
-    progress("students", count, count)
+    if len({other.name for other in (recipe, *also)}) <= len(also):
+        raise InputError(f"recipes to compare need names of their own; got {[recipe.name, *(o.name for o in also)]}")
+    runs = [(recipe, budget) for budget in budgets] + [(other, budgets[0]) for other in also]
+    results: dict[tuple[str, int], Rows] = {}
+    for i, (chosen, budget) in enumerate(runs):
+        rows = []
+        for j, architecture in enumerate(architectures):
+            progress("students", i * len(architectures) + j, len(runs) * len(architectures))
+            rows.append(_trained(teacher, architecture, text, chosen, budget, folder, seed, precision, progress))
+        results["" if chosen is recipe else chosen.name, budget] = rows
+    progress("students", len(runs) * len(architectures), len(runs) * len(architectures))
     return compare(results)
 
 
-def compare(results: Mapping[int, Sequence[Mapping[str, Any]]]) -> list[Fidelity]:
-    """From rows with "loss", "area" and "parameters", in one order of students a budget, to correlations."""
-    longest = max(results)
+def compare(results: Mapping[tuple[str, int], Rows]) -> list[Fidelity]:
+    """From rows with "loss", "area" and "parameters" to correlations with the longest run of the recipe named "".
+
+    Args:
+        results: by recipe and budget, in one order of students.
+    """
+    longest = "", max(budget for recipe, budget in results if not recipe)
     truth = np.array([row["loss"] for row in results[longest]])
     found = []
-    for budget in sorted(results):
-        for name in ("loss", "area") if budget < longest else ():
-            found.append(_fidelity(name, budget, np.array([row[name] for row in results[budget]]), truth))
+    for run in sorted(results):
+        for name in ("loss", "area") if run != longest else ():
+            guess = np.array([row[name] for row in results[run]])
+            found.append(_fidelity(name, run[1], guess, truth, run[0]))
     fewer = np.array([-float(row["parameters"]) for row in results[longest]])
     return [*found, _fidelity("parameters", 0, fewer, truth)]
 
 
 def summary(found: Sequence[Fidelity], longest: int) -> dict[str, Any]:
     """Plain JSON, as `result.json` carries it: the shortest budget's figures, and all rows."""
-    flash = min((entry for entry in found if entry.predictor == "loss"), key=lambda entry: entry.tokens)
+    losses = [entry for entry in found if entry.predictor == "loss" and not entry.recipe]
+    flash = min(losses, key=lambda entry: entry.tokens)
     return {
         "spearman": flash.spearman.value,
         "kendall": flash.kendall.value,
@@ -125,9 +142,9 @@ def spread(space: SearchSpace, n: int, seed: int = 0, fresh: int = 0) -> list[Ar
     return members
 
 
-def _fidelity(name: str, budget: int, guess: FloatArray, truth: FloatArray) -> Fidelity:
-    pair = [correlation(measure, guess, truth) for measure in (_spearman, _kendall)]
-    return Fidelity(name, budget, len(truth), *pair)
+def _fidelity(name: str, budget: int, guess: FloatArray, truth: FloatArray, recipe: str = "") -> Fidelity:
+    rho, tau = (correlation(measure, guess, truth) for measure in (_spearman, _kendall))
+    return Fidelity(name, budget, len(truth), rho, tau, recipe)
 
 
 def _spearman(x: FloatArray, y: FloatArray) -> float:

@@ -271,15 +271,18 @@ def fidelity(
     students: Annotated[int, typer.Option(help="Students, spread over the space's sizes")] = 12,
     fresh: Annotated[int, typer.Option(help="How many of them start from random weights")] = 0,
     recipe: Annotated[str, typer.Option(help="Name of a recipe, or a TOML or JSON file")] = "",
+    also: Annotated[list[str] | None, typer.Option(help="Further recipe, tried at the shortest budget alone")] = None,
 ) -> None:
     """Measure how well short distillation orders students: Spearman and Kendall, with 90 % intervals."""
     from . import cli_distill
 
     with shown_progress() as progress:
-        found = cli_distill.rank_fidelity(what, folder, tuple(budgets or ()), students, fresh, recipe, progress)
+        lengths = tuple(budgets or ())
+        found = cli_distill.rank_fidelity(what, folder, lengths, students, fresh, recipe, also or (), progress)
     print(f"{found['note']}, {found['pairs']} students; 90 % intervals over students")
     for row in found["rows"]:
         named = row["predictor"] + (f" at {row['tokens']:,} tokens" if row["tokens"] else "")
+        named += f" of {row['recipe']}" if row["recipe"] else ""
         print(f"{named}: {', '.join(cli_distill.worded(n, row[n]) for n in ('spearman', 'kendall'))}")
 
 

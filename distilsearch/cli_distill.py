@@ -2,7 +2,7 @@
 
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -137,15 +137,18 @@ def rank_fidelity(
     students: int,
     fresh: int = 0,
     recipe: str = "",
+    also: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Distil a spread of a run's space at several budgets; fidelity.json keeps what is found.
 
     Args:
+        also: recipes that are tried at the shortest budget alone.
         what: a run file, or the folder of a run, whose result then carries what is found; none: the quickstart.
         folder: where finished students are kept; the folder of a run has its own for them.
     """
     from .distill.fidelity import fidelity, spread, summary
+    from .distill.recipes import recipe as named_recipe
     from .engine.config import Run
     from .engine.quickstart import quickstart_run
     from .engine.remeasure import note_fidelity
@@ -159,10 +162,12 @@ def rank_fidelity(
     kept = folder or (finished / "fidelity" if finished else None)
     if kept is None:
         raise InputError("name a --folder where finished students are kept, or the folder of a run")
+    others = [named_recipe(name) for name in also]
     teacher, text, chosen = opened(run.teacher, run.text, recipe or run.train.recipe)
     members = spread(family(run.space.family).space(run.space.genes, teacher.facts), students, run.seed, fresh)
     budgets = budgets or (run.train.flash_tokens, run.train.final_tokens)
-    found = fidelity(teacher, members, text, chosen, budgets, kept, run.seed, progress=progress or silent)
+    told = progress or silent
+    found = fidelity(teacher, members, text, chosen, budgets, kept, run.seed, progress=told, also=others)
     facts = summary(found, max(budgets))
     write_atomically((finished / "fidelity" if finished else kept) / "fidelity.json", json.dumps(facts, indent=1))
     if finished:

@@ -1,7 +1,9 @@
 """This project's engine on the same problems, and what each of its parts is worth.
 
-An ablated engine is the same engine with one part taken out: the known cost learnt like the quality, one fixed
-kernel without warps instead of the choice, or no cost among the surrogate's features.
+As in the main job, the surrogate is given the logarithms of parameters and multiplications where a problem knows them.
+
+An ablated engine is the same engine with one part taken out: those sizes, the known cost (learnt like the quality), the
+choice of a kernel and warp, or the cost among the surrogate's features.
 """
 
 import time
@@ -21,7 +23,7 @@ from distilsearch.engine.view import View
 Change = Callable[[], AbstractContextManager[object]]
 
 
-def engine(known: bool = True, change: Change = nullcontext, same_start: bool = False) -> Method:
+def engine(known: bool = True, change: Change = nullcontext, same_start: bool = False, sizes: bool = True) -> Method:
     """The engine with its defaults, one proposal at a time; or with the initial design of the others."""
 
     def run(problem: Problem, seed: int, budget: int) -> Evaluated:
@@ -33,6 +35,7 @@ def engine(known: bool = True, change: Change = nullcontext, same_start: bool = 
             seed,
             initial=problem.space.decode(problem.initial(seed)) if same_start else None,
             reference=dict(zip(("loss", "cost"), map(float, problem.reference), strict=True)),
+            features=problem.sizes if sizes else None,
         )
         for _ in range(budget):
             start = time.perf_counter()
@@ -61,6 +64,7 @@ def no_cost_feature() -> AbstractContextManager[object]:
 OURS: dict[str, Method] = {
     "distilsearch": engine(),
     "distilsearch-same-start": engine(same_start=True),
+    "without-sizes": engine(sizes=False),
     "without-known-cost": engine(known=False),
     "without-choice": engine(change=one_surrogate),
     "without-cost-feature": engine(change=no_cost_feature),

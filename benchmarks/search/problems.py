@@ -1,6 +1,7 @@
 """Search problems with a known answer: every objective can be looked up, so that hours of training take no time.
 
-    hwgpt-a100, hwgpt-cpu   perplexity of 10,000 GPT sub-networks against measured latency; the rows are the space
+    hwgpt-a100, hwgpt-cpu   perplexity of 10,000 GPT sub-networks against measured latency; the rows are the space,
+                            and their parameters and multiplications are known, as for every family of this project
     hwgpt-a100-full         all 1e12 sub-networks, both objectives by a model fitted to the rows
     macro                   error of 6,561 networks against FLOPs; a told value is one of three training runs
     dtlz2                   DTLZ2 in 6 variables of 5 levels, its first objective known
@@ -14,7 +15,7 @@ import gzip
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -68,6 +69,7 @@ class Problem:
     told: Callable[[Codes, Rng], Floats]  # noisy expensive values (n,)
     reference: tuple[float, float]
     best: float  # largest hypervolume
+    sizes: Callable[[Codes], Floats] | None = None  # logarithms of parameters and multiplications (n, 2)
 
     def cost(self, codes: Codes) -> Floats:
         """The known objective (n,)."""
@@ -85,7 +87,7 @@ class Problem:
         return [hypervolume(points[: i + 1], self.reference) / self.best for i in range(len(points))]
 
 
-def _lookup(space: TableSpace, codes: Codes, values: Floats) -> Callable[[Codes], Floats]:
+def _lookup(space: SearchSpace, codes: Codes, values: Floats) -> Callable[[Codes], Floats]:
     ids = space.indices(codes, space.names)
     order = np.argsort(ids)
     ids, values = ids[order], values[order]
@@ -130,8 +132,9 @@ def _hwgpt_rows(columns: list[str]) -> tuple[Codes, Floats]:
 def hwgpt(device: str) -> Problem:
     """The 10,000 rows against one device's latency."""
     column = {"a100": "lat_a100", "cpu": "lat_cpu_alldlc"}[device]
-    codes, values = _hwgpt_rows(["ppl", column])
-    return of_table(f"hwgpt-{device}", HWGPT, codes, values)
+    codes, values = _hwgpt_rows(["ppl", column, "params", "macs"])
+    made = of_table(f"hwgpt-{device}", HWGPT, codes, values[:, :2])
+    return replace(made, sizes=_lookup(made.space, codes, np.log(values[:, 2:])))
 
 
 def hwgpt_full() -> Problem:

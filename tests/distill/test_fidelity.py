@@ -12,7 +12,7 @@ import torch
 from distilsearch.distill import fidelity as module
 from distilsearch.distill.data import Text
 from distilsearch.distill.fidelity import compare, fidelity, spread, summary
-from distilsearch.distill.recipes import EMBEDDING
+from distilsearch.distill.recipes import EMBEDDING, RELATION
 from distilsearch.distill.student import build_student
 from distilsearch.distill.teacher import Teacher
 from distilsearch.distill.training import distill_student
@@ -30,7 +30,7 @@ def _row(loss: float, parameters: int) -> dict[str, Any]:
 def test_orders_are_compared_with_the_longest_budget() -> None:
     long = [_row(loss, parameters) for loss, parameters in ((0.1, 9), (0.2, 7), (0.3, 8), (0.4, 1), (0.5, 2))]
     short = [_row(loss, 1) for loss in (0.2, 0.3, 0.4, 0.5, 0.6)]
-    found = {(f.predictor, f.tokens): f for f in compare({100: long, 10: short})}
+    found = {(f.predictor, f.tokens): f for f in compare({("", 100): long, ("", 10): short})}
     assert found["loss", 10].spearman.value == pytest.approx(1)
     assert found["area", 10].kendall.value == pytest.approx(1)
     parameters = found["parameters", 0].spearman
@@ -53,6 +53,23 @@ def test_finished_students_are_kept(
         fidelity(teacher, students, text, TINY, [1_000], tmp_path)
 
 
+def test_other_recipes_are_judges_at_the_shortest_budget(
+    teacher: Teacher, text: Text, make_architecture: Callable[..., Any], tmp_path: Path
+) -> None:
+    students = [make_architecture(teacher, layers=n, width=32, ffn=f) for n, f in ((1, 32), (2, 32), (2, 64))]
+    other = replace(RELATION, batch_tokens=256)
+    found = fidelity(teacher, students, text, TINY, [1_000, 2_000], tmp_path, precision="float32", also=[other])
+    assert [(f.recipe, f.predictor, f.tokens) for f in found] == [
+        ("", "loss", 1_000),
+        ("", "area", 1_000),
+        ("relation", "loss", 1_000),
+        ("relation", "area", 1_000),
+        ("", "parameters", 0),
+    ]
+    with pytest.raises(InputError, match="names of their own"):
+        fidelity(teacher, students, text, TINY, [1_000, 2_000], tmp_path, also=[TINY])
+
+
 def test_students_from_random_weights_are_spread_too(teacher: Teacher, text: Text) -> None:
     space = family("bert").space({"layers": [1, 2], "width": [32], "heads": [2], "ffn": [16, 32]}, teacher.facts)
     members = spread(space, 4, fresh=2)
@@ -68,12 +85,15 @@ def test_students_from_random_weights_are_spread_too(teacher: Teacher, text: Tex
 
 
 def test_what_was_measured_is_summed_up() -> None:
-    rows = {n: [_row(loss, 1 + i) for i, loss in enumerate((0.3, 0.2, 0.1))] for n in (10, 20, 100)}
+    rows = {("", n): [_row(loss, 1 + i) for i, loss in enumerate((0.3, 0.2, 0.1))] for n in (10, 20, 100)}
+    rows["relation", 5] = rows["", 10][::-1]
     found = summary(compare(rows), 100)
+    assert found["rows"][-2]["recipe"] == "relation"
+    assert found["rows"][-2]["spearman"]["value"] == pytest.approx(-1)  # listed, and not what the run is summed up by
     assert found["spearman"] == pytest.approx(1)
     assert found["pairs"] == 3
     assert found["note"] == "measured: 10 against 100 tokens"
-    assert [row["predictor"] for row in found["rows"]] == ["loss", "area", "loss", "area", "parameters"]
+    assert [row["predictor"] for row in found["rows"]] == [*["loss", "area"] * 3, "parameters"]
 
 
 def test_a_spread_covers_the_sizes() -> None:
