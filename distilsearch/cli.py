@@ -217,8 +217,8 @@ def distill(
     out: Annotated[Path, typer.Option(help="Folder of the student")],
     teacher: Annotated[str, typer.Option(help="Folder, hub name, or quickstart; with a RUN, its own")] = "",
     text: Annotated[list[str] | None, typer.Option(help="Files, folders, datasets names, or python-docs")] = None,
-    temperature: Annotated[float, typer.Option(help="Above 1 it evens out the texts, one a language")] = 1.0,
-    most_tokens: Annotated[int | None, typer.Option(help="Tokens read of each text, for streams without end")] = None,
+    text_temperature: Annotated[float | None, typer.Option(help="Above 1: evens out the texts, one a language")] = None,
+    text_tokens: Annotated[int | None, typer.Option(help="Tokens read of each text, for streams without end")] = None,
     recipe: Annotated[str, typer.Option(help="Name of a recipe, or a TOML or JSON file")] = "",
     family: Annotated[str, typer.Option(help="Family of the student; default: the teacher's")] = "",
     tokens: Annotated[int, typer.Option(help="Tokens to train on")] = 2_000_000,
@@ -243,7 +243,10 @@ def distill(
         job = cli_distill.Job(member, teacher, tuple(text), recipe)
     else:
         raise InputError("an architecture needs --teacher and --text; a RUN brings its own")
-    job = replace(job, temperature=temperature, most_tokens=most_tokens)
+    if text_temperature is not None:
+        job = replace(job, text_temperature=text_temperature)
+    if text_tokens is not None:
+        job = replace(job, text_tokens=text_tokens)
     with shown_progress() as progress:
         student = cli_distill.distil(
             job, out, tokens, seed, precision, device, accumulate, tuple(track or ()), tuple(pairs or ()), progress

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from .architecture import Architecture
 from .errors import InputError, RunError
-from .progress import Progress
+from .progress import Progress, silent
 
 if TYPE_CHECKING:
     from .distill.data import Text
@@ -27,8 +27,8 @@ class Job:
     text: tuple[str, ...]
     recipe: str
     latency: Mapping[str, Any] | None = None
-    temperature: float = 1.0  # above 1 it evens out the texts, one a language
-    most_tokens: int | None = None  # of each text
+    text_temperature: float = 1.0  # above 1 it evens out the texts, one a language
+    text_tokens: int | None = None  # of each text
 
 
 def is_run(words: list[str]) -> bool:
@@ -58,8 +58,15 @@ def from_run(words: list[str], recipe: str = "") -> Job:
         raise RunError(f"cannot read {folder / 'run.toml'}: {error}; name the folder of a run") from error
     entry = known[matches[0]]
     named = recipe or run.get("train", {}).get("recipe", "default")
-    text = tuple(run["text"])
-    return Job(Architecture.from_json(entry["architecture"]), run["teacher"], text, named, entry.get("latency_ms"))
+    return Job(
+        Architecture.from_json(entry["architecture"]),
+        run["teacher"],
+        tuple(run["text"]),
+        named,
+        entry.get("latency_ms"),
+        run.get("text_temperature", 1.0),
+        run.get("text_tokens"),
+    )
 
 
 def distil(
@@ -72,15 +79,14 @@ def distil(
     accumulate: int = 1,
     trackers: tuple[str, ...] = (),
     pairs: tuple[Path, ...] = (),
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> "Student":
     """Distil, save and describe one student; called again after an interruption, it continues."""
     from .distill.card import write_card
     from .distill.processes import accelerator_for
     from .distill.training import distill_student
-    from .progress import silent
 
-    teacher, text, recipe = opened(job.teacher, job.text, job.recipe, job.temperature, job.most_tokens)
+    teacher, text, recipe = opened(job.teacher, job.text, job.recipe, job.text_temperature, job.text_tokens, progress)
     checkpoint = out.with_name(f".{out.name}.checkpoint")
     student = distill_student(
         teacher,
@@ -91,7 +97,7 @@ def distil(
         seed,
         precision,
         folder=checkpoint,
-        progress=progress or silent,
+        progress=progress,
         accumulate=accumulate,
         trackers=trackers,
         device=device,
@@ -109,16 +115,25 @@ def distil(
 
 
 def opened(
-    teacher: str, sources: tuple[str, ...], named: str, temperature: float = 1.0, most_tokens: int | None = None
+    teacher: str,
+    sources: tuple[str, ...],
+    named: str,
+    text_temperature: float = 1.0,
+    text_tokens: int | None = None,
+    progress: Progress = silent,
 ) -> tuple["Teacher", "Text", "Recipe"]:
     """Teacher, text and recipe, checked."""
     from .distill.data import load_text
     from .distill.recipes import default_recipe, recipe
     from .distill.teacher import load_teacher
 
+    progress("reading teacher and text", 0, 2)
     loaded = load_teacher(teacher)
     chosen = default_recipe(loaded.kind) if named in ("", "default") else recipe(named)
-    return loaded, load_text(sources, loaded, temperature=temperature, most_tokens=most_tokens), chosen
+    progress("reading teacher and text", 1, 2)
+    read = load_text(sources, loaded, temperature=text_temperature, most_tokens=text_tokens)
+    progress("reading teacher and text", 2, 2)
+    return loaded, read, chosen
 
 
 def score(model: Path | str, pairs: Path) -> float:
@@ -138,7 +153,7 @@ def rank_fidelity(
     fresh: int = 0,
     recipe: str = "",
     also: Sequence[str] = (),
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> dict[str, Any]:
     """Distil a spread of a run's space at several budgets; fidelity.json keeps what is found.
 
@@ -154,7 +169,6 @@ def rank_fidelity(
     from .engine.remeasure import note_fidelity
     from .families import family
     from .home import write_atomically
-    from .progress import silent
 
     finished = what if what is not None and what.is_dir() else None
     path = finished / "run.toml" if finished else what
@@ -163,11 +177,12 @@ def rank_fidelity(
     if kept is None:
         raise InputError("name a --folder where finished students are kept, or the folder of a run")
     others = [named_recipe(name) for name in also]
-    teacher, text, chosen = opened(run.teacher, run.text, recipe or run.train.recipe)
+    teacher, text, chosen = opened(
+        run.teacher, run.text, recipe or run.train.recipe, run.text_temperature, run.text_tokens, progress
+    )
     members = spread(family(run.space.family).space(run.space.genes, teacher.facts), students, run.seed, fresh)
     budgets = budgets or (run.train.flash_tokens, run.train.final_tokens)
-    told = progress or silent
-    found = fidelity(teacher, members, text, chosen, budgets, kept, run.seed, progress=told, also=others)
+    found = fidelity(teacher, members, text, chosen, budgets, kept, run.seed, progress=progress, also=others)
     facts = summary(found, max(budgets))
     write_atomically((finished / "fidelity" if finished else kept) / "fidelity.json", json.dumps(facts, indent=1))
     if finished:

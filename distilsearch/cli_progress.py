@@ -46,12 +46,12 @@ def _shown() -> Iterator["Progress"]:
 def _lines() -> Callable[[str, float, float], None]:
     import time
 
-    said: dict[str, float] = {}
+    said: dict[str, tuple[float, float]] = {}
 
     def report(what: str, done: float, total: float) -> None:
-        now, last = time.monotonic(), said.get(what, -math.inf)
-        if now - last > LINE_SECONDS:
-            said[what] = now
+        now, (last, before) = time.monotonic(), said.get(what, (-math.inf, math.nan))
+        if now - last > LINE_SECONDS and done != before:
+            said[what] = now, done
             print(f"{what}: {done:g} of {total:g}", file=sys.stderr, flush=True)
 
     return report

@@ -102,6 +102,8 @@ class Run(Section):
     name: str = Field(default="run", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     teacher: str
     text: tuple[str, ...] = Field(min_length=1)
+    text_temperature: float = Field(default=1.0, ge=1)
+    text_tokens: int | None = Field(default=None, ge=1)
     preset: str = "default"
     trials: int = Field(default=24, ge=0)
     seed: int = Field(default=0, ge=0)
@@ -122,6 +124,11 @@ class Run(Section):
         if len(self.target) > MOST_TARGETS and (self.stop_below or self.train.longer_tokens):
             raise ValueError(f"stop_below and longer_tokens need at most {MOST_TARGETS} targets")
         return self
+
+    @property
+    def reading(self) -> dict[str, Any]:
+        """What `load_text` is to read, as plain JSON."""
+        return {"sources": list(self.text), "temperature": self.text_temperature, "most_tokens": self.text_tokens}
 
     @classmethod
     def parse(cls, data: Mapping[str, Any]) -> "Run":
@@ -184,7 +191,7 @@ def _explained(error: ValidationError) -> Iterator[str]:
         else:
             what = f"{place}: " if place else ""
             got = "" if isinstance(problem["input"], Mapping) else f"; got {problem['input']!r}"
-            yield what + problem["msg"].removeprefix("Value error, ") + got
+            yield what + problem["msg"].removeprefix("Value error, ").replace("Input should", "it should") + got
 
 
 def _toml(data: Mapping[str, Any]) -> Iterator[str]:

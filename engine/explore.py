@@ -133,7 +133,7 @@ class Trials:
             return known
         asked = {
             "teacher": self.run.teacher,
-            "text": list(self.run.text),
+            "text": self.run.reading,
             "architecture": architecture.to_json(),
             "recipe": self.prepared.recipe.to_json(),
             "context": asdict(context),

@@ -91,7 +91,7 @@ def _prepare(run: Run, folder: Path) -> Prepared:
         kind.sites(target.serving)
         check_length(space, target.serving)
     recipe = default_recipe(teacher.kind) if run.train.recipe == "default" else recipe_named(run.train.recipe)
-    text = load_text(run.text, teacher)
+    text = load_text(teacher=teacher, **run.reading)
     _check_disk(run, folder, teacher)
     prepared = Prepared(run, folder, teacher, text, space, recipe, targets)
     _check_trials(prepared)

@@ -179,7 +179,7 @@ class Search:
         if self.prepared.teacher.kind == "embedding":
             return 0.0
         if (known := self.ledger.noted("teacher_loss")) is None:
-            known = self.trainer.call("teacher_loss", {"teacher": self.run.teacher, "text": list(self.run.text)})
+            known = self.trainer.call("teacher_loss", {"teacher": self.run.teacher, "text": self.run.reading})
             self.ledger.note("teacher_loss", known)
         return float(known)
 

@@ -96,7 +96,7 @@ def measure(
 
 
 def distil(
-    teacher: str, text: list[str], architecture: dict[str, Any], recipe: dict[str, Any], context: dict[str, Any],
+    teacher: str, text: dict[str, Any], architecture: dict[str, Any], recipe: dict[str, Any], context: dict[str, Any],
     device: str, cache_limit: int, progress: Progress,
 ) -> dict[str, Any]:  # fmt: skip
     """Distil one student, or go on with it; answers its `trials.Record`."""
@@ -104,29 +104,29 @@ def distil(
 
     from . import trials
 
-    loaded, blocks = _loaded(teacher, tuple(text))
+    loaded, blocks = _loaded(teacher, json.dumps(text))
     student, known = Architecture.from_json(architecture), trials.Context(**context)
     plan = Recipe.from_json(recipe)
     return trials.distil(loaded, blocks, student, plan, known, device, cache_limit, progress).to_json()
 
 
-def teacher_loss(teacher: str, text: list[str], progress: Progress) -> float:
+def teacher_loss(teacher: str, text: dict[str, Any], progress: Progress) -> float:
     """The teacher's own loss on the held-out blocks."""
     from distilsearch.distill.heldout import heldout_loss
     from distilsearch.families import family
 
-    loaded, blocks = _loaded(teacher, tuple(text))
+    loaded, blocks = _loaded(teacher, json.dumps(text))
     own = family(loaded.facts.family).architecture(loaded.facts)
     return float(heldout_loss(loaded, blocks, loaded.model(), own))
 
 
 @lru_cache(maxsize=1)
-def _loaded(teacher: str, text: tuple[str, ...]) -> tuple[Any, Any]:
+def _loaded(teacher: str, text: str) -> tuple[Any, Any]:
     from distilsearch.distill.data import load_text
     from distilsearch.distill.teacher import load_teacher
 
     loaded = load_teacher(teacher)
-    return loaded, load_text(text, loaded)
+    return loaded, load_text(teacher=loaded, **json.loads(text))
 
 
 JOBS: dict[str, Job] = {"profile": profile, "measure": measure, "distil": distil, "teacher_loss": teacher_loss}

@@ -66,7 +66,7 @@ def test_one_architecture(teacher: Teacher, text_file: Path, tmp_path: Path) -> 
     recipe.write_text(RECIPE)
     words = ["distill", "layers=2", "width=32", "heads=2", "ffn=64", "--out", str(tmp_path / "s"), "--tokens", "1000"]
     words += ["--teacher", str(teacher.folder), "--text", str(text_file), "--recipe", str(recipe)]
-    words += ["--temperature", "2", "--most-tokens", "3000"]
+    words += ["--text-temperature", "2", "--text-tokens", "3000"]
     assert CliRunner().invoke(app, words, catch_exceptions=False).exit_code == 0
     assert load_teacher(str(tmp_path / "s")).facts.width == 32
     with pytest.raises(InputError, match="needs --teacher"):
@@ -87,8 +87,9 @@ def test_a_run_carries_its_measured_rank_fidelity(run_folder: Path) -> None:
     words = ["fidelity", str(run_folder), "--students", "3", "--fresh", "1"]
     for budget in (512, 1_536):
         words += ["--budgets", str(budget)]
-    done = CliRunner().invoke(app, words, catch_exceptions=False)
+    done = CliRunner().invoke(app, [*words, "--also", "kdnas"], catch_exceptions=False)
     assert done.stdout.startswith("measured: 512 against 1,536 tokens, 3 students")
+    assert "loss at 512 tokens of kdnas: spearman" in done.stdout
     found = json.loads((run_folder / "result.json").read_text())["rank_fidelity"]
     assert -1 <= found["spearman"] <= 1
     assert {row["predictor"] for row in found["rows"]} == {"loss", "area", "parameters"}

@@ -42,6 +42,8 @@ def test_a_run_survives_being_written_out() -> None:
         ({"name": "../elsewhere"}, "name"),
         ({"target": [{"latency_ms": -1}]}, "latency_ms"),
         ({"train": {"flash_tokens": 100, "longer_tokens": [100, 200]}}, "^train: longer_tokens must rise, from above"),
+        ({"text_temperature": 0.5}, "^text_temperature: it should be greater than or equal to 1; got 0.5$"),
+        ({"text_tokens": 0}, "text_tokens"),
         ({"stop_below": 0.1, "target": [{}, {}, {}]}, "^stop_below and longer_tokens need at most 2 targets$"),
     ],
 )

@@ -36,6 +36,12 @@ def test_a_sound_run_is_prepared(corpus, tmp_path) -> None:
     assert (tmp_path / "run" / "run.toml").exists()
 
 
+def test_the_text_is_read_as_the_run_says(corpus, tmp_path) -> None:
+    whole = prepare(_run(corpus), tmp_path / "whole").text
+    part = prepare(_run(corpus, text_tokens=3_000, text_temperature=2), tmp_path / "part").text
+    assert part.tokens < whole.tokens / 2
+
+
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
