@@ -27,12 +27,12 @@ from .plots import (
     scatter,
 )
 from .readings import (
-    GENE_WORDS,
     Entry,
     Latency,
     Reading,
     both_latencies,
     count,
+    gene_word,
     milliseconds,
     number,
     score,
@@ -243,7 +243,7 @@ def _curve(reading: Reading, trial: Entry, curve: Sequence[tuple[float, float]],
 def _hover(reading: Reading, entry: Entry, objective: str) -> str:
     latency, speedup = reading.latency(entry, objective), reading.speedup(entry, objective)
     name = entry.get("key") or entry.get("name")
-    genes = [f"{GENE_WORDS.get(g, g)} {values_of(entry)[g]}" for g in reading.genes() if g in values_of(entry)]
+    genes = [f"{gene_word(g)} {values_of(entry)[g]}" for g in reading.genes() if g in values_of(entry)]
     quality = reading.quality(entry.get("loss")) if "key" in entry else reading.teacher_quality
     lines = [f"<b>{safe(name)}</b>", safe(" · ".join(genes))]
     lines.append(f"{safe(reading.quality_name)} {score(quality)}")

@@ -17,10 +17,15 @@ from dataclasses import dataclass
 from typing import Any
 
 LEADING_GENES = ("layers", "width", "heads", "ffn", "inherit")
-GENE_WORDS = {"ffn": "FFN"}
+GENE_WORDS = {"ffn": "FFN", "kv_heads": "KV heads"}
 DASH = "–"
 
 Entry = Mapping[str, Any]
+
+
+def gene_word(gene: str) -> str:
+    """A gene as people write it."""
+    return GENE_WORDS.get(gene, gene.replace("_", " "))
 
 
 def number(value: Any) -> float | None:

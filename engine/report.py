@@ -24,6 +24,7 @@ from .readings import (
     Reading,
     both_latencies,
     count,
+    gene_word,
     milliseconds,
     number,
     percent,
@@ -86,7 +87,7 @@ def final_table(result: Mapping[str, Any]) -> Table:
     table = Table(box=SIMPLE_HEAD, padding=0, caption_justify="left")
     table.caption = marks if reading.front else "no student yet"
     table.add_column("student", no_wrap=True)
-    table.add_column(_folded("/".join("FFN" if gene == "ffn" else gene for gene in genes) or "architecture"))
+    table.add_column(_folded("/".join(map(gene_word, genes)) or "architecture"))
     for column in ("parameters", *_latency_columns(reading), reading.quality_name):
         table.add_column(Text(column), justify="right")
     for member in reading.front:
@@ -161,7 +162,7 @@ def _target_words(reading: Reading, objective: str) -> str:
     words = [str(target["device"])] if target.get("device") else []
     words += [f"{name} {serving[name]}" for name in ("batch", "sequence") if serving.get(name)]
     words += [str(serving[name]) for name in ("dtype", "mode", "phase") if serving.get(name)]
-    words += [f"{serving['threads']} threads"] if serving.get("threads") else []
+    words += [_counted(serving["threads"], "thread")] if serving.get("threads") else []
     return ", ".join(words)
 
 

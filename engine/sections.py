@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
-from .readings import DASH, GENE_WORDS, Entry, Reading, count, duration, milliseconds, number, score, shape, values_of
+from .readings import DASH, Entry, Reading, count, duration, gene_word, milliseconds, number, score, shape, values_of
 
 
 def section(title: str, text: str, body: str) -> str:
@@ -36,7 +36,7 @@ def students(reading: Reading) -> str:
     if not reading.front:
         return section("Chosen students", "", '<p class="empty">The front is empty so far.</p>')
     genes = reading.genes()
-    heads = [_head(word) for word in ("Student", *(GENE_WORDS.get(gene, gene.capitalize()) for gene in genes))]
+    heads = [_head(word) for word in ("Student", *map(gene_word, genes))]
     heads += [_head(word) for word in ("Parameters", *_latency_heads(reading), _name(reading), "Trained on")]
     rows = [_student_row(reading, member, genes) for member in reading.front]
     if reading.teacher:
@@ -53,7 +53,7 @@ def trials(reading: Reading) -> str:
         return ""
     genes = reading.genes()
     causes = any(trial.get("cause") for trial in reading.trials)
-    shapes = " / ".join(GENE_WORDS.get(gene, gene) for gene in genes) or "Architecture"
+    shapes = " / ".join(map(gene_word, genes)) or "Architecture"
     words = ["#", "Student", shapes, "State", "Source", _name(reading)]
     words += [f"{word}{mark}" for mark in _marks(reading) for word in ("Predicted ms", "Measured ms")]
     words += ["Tokens", "Time"] + (["Cause"] if causes else [])
@@ -143,7 +143,7 @@ def _name(reading: Reading) -> str:
 
 
 def _head(word: str, kind: str = "") -> str:
-    return f'<th scope="col"{_class(kind)}>{html.escape(word)}</th>'
+    return f'<th scope="col"{_class(kind)}>{html.escape(word[:1].upper() + word[1:])}</th>'
 
 
 def _cell(value: Any, kind: str = "") -> str:
