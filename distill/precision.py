@@ -62,8 +62,8 @@ def _attention(func: Any, args: Any, options: dict[str, Any]) -> Any:
     query, key, value, *more = args
     plain = not more and not any(given for name, given in options.items() if name not in ("attn_mask", "scale"))
     if plain and options.get("attn_mask") is None and query.shape[-2] <= SHORT:
-        scale = options.get("scale") or query.shape[-1] ** -0.5
-        maps = (query @ key.transpose(-2, -1)).float().mul(scale).softmax(-1)  # (b, heads, s, s)
+        scaled = query * (options.get("scale") or query.shape[-1] ** -0.5)  # here, not on the larger maps
+        maps = (scaled @ key.transpose(-2, -1)).float().softmax(-1)  # (b, heads, s, s)
         return maps.to(value.dtype) @ value
     mask = options.get("attn_mask")
     if mask is not None and mask.is_floating_point():

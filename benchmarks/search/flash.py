@@ -31,7 +31,7 @@ from distilsearch.space import SearchSpace
 TABLE = RESULTS / "search_flash.jsonl"
 GENES = {
     "layers": (1, 2, 3, 4, 6),
-    "width": (128, 256, 384),
+    "width": (128, 256, 320, 384),
     "heads": (8,),
     "ffn": (256, 1024),
     "inherit": ("even", "first"),

@@ -5,7 +5,7 @@
     hwgpt-a100-full         all 1e12 sub-networks, both objectives by a model fitted to the rows
     macro                   error of 6,561 networks against FLOPs; a told value is one of three training runs
     dtlz2                   DTLZ2 in 6 variables of 5 levels, its first objective known
-    quickstart-flash        60 students of the quickstart, each distilled once with the flash schedule (`flash.py`)
+    quickstart-flash        72 students of the quickstart, each distilled once with the flash schedule (`flash.py`)
 
 Both objectives are to be minimised; the hypervolume's corner is the worst of the space (of many draws of it).
 """
@@ -26,11 +26,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from common import RESULTS, data
 
 from distilsearch.engine.objectives import hypervolume, nondominated
+from distilsearch.engine.run import size_features
+from distilsearch.operators import Serving
 from distilsearch.space import Codes, Constraint, Parameter, SearchSpace, Size
 
 Floats = npt.NDArray[np.float64]
 Rng = np.random.Generator
 INITIAL = 10
+GRID = 20_000
 
 
 class TableSpace(SearchSpace):
@@ -220,10 +223,17 @@ def quickstart_flash() -> Problem:
     path = RESULTS / "search_flash.jsonl"
     if not path.exists():
         raise SystemExit(f"there is no {path} yet; `python benchmarks/search/flash.py` makes it")
+    from flash import GENES, flash_space
+
     rows = [json.loads(line) for line in path.open()]
+    space = flash_space()
+    members = {tuple(a[gene] for gene in GENES): a for a in space.decode(space.grid(GRID))}
+    students = [members[tuple(row["genes"].values())] for row in rows]
     values = np.array([[row["loss"], row["latency_ms"]] for row in rows])
-    varied = [gene for gene in rows[0]["genes"] if len({row["genes"][gene] for row in rows}) > 1]
-    return tabulated("quickstart-flash", [{gene: row["genes"][gene] for gene in varied} for row in rows], values)
+    varied = [gene for gene in GENES if len({row["genes"][gene] for row in rows}) > 1]
+    made = tabulated("quickstart-flash", [{gene: row["genes"][gene] for gene in varied} for row in rows], values)
+    codes = np.array([[p.choices.index(row["genes"][p.name]) for p in made.space.parameters] for row in rows])
+    return replace(made, sizes=_lookup(made.space, codes, size_features(space, Serving())(space.encode(students))))
 
 
 def tabulated(name: str, rows: list[dict[str, float | str]], values: Floats) -> Problem:
