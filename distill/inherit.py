@@ -64,7 +64,7 @@ def basis(found: Statistics, width: int) -> Tensor:
 
 
 def _measure(teacher: Teacher, text: Text) -> Statistics:
-    model = teacher.model()
+    model = teacher.model("cpu")
     layers = family(teacher.facts.family).layers(model)
     count = teacher.facts.heads
     heads: list[Tensor] = [torch.zeros(0)] * len(layers)

@@ -145,9 +145,9 @@ class Run:
                 parameter.grad = None
 
     def finish(self) -> Student:
-        """The student as it is now: a plain model."""
+        """The student as it is now: a plain model, on the CPU."""
         fold(self.model)
-        self.model.eval().requires_grad_(True)
+        self.model.eval().requires_grad_(True).cpu()
         objective, tokens = self.objective, self.steps * self.step_tokens
         teacher, curve = self.targets.teacher, tuple(self.curve)
         loss = curve[-1][1]

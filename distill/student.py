@@ -76,7 +76,7 @@ def build_student(teacher: Teacher, architecture: Architecture, text: Text, seed
         model = kind.build(architecture, teacher.config)
     known = guide(statistics(teacher, text), int(architecture["width"]))
     if architecture["inherit"] != "none":
-        kind.inherit(model, teacher.model(), architecture, known)
+        kind.inherit(model, teacher.model("cpu"), architecture, known)
     return model, known["basis"]
 
 

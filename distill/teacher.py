@@ -54,11 +54,14 @@ class Teacher:
         positions = self.facts.positions
         return positions - self.config.pad_token_id - 1 if self.facts.family == "roberta" else positions
 
-    def model(self) -> Any:
-        """The transformers model in float32, in evaluation mode, without gradients; loaded once."""
+    def model(self, device: Any = None) -> Any:
+        """The transformers model in float32, in evaluation mode, without gradients; loaded once.
+
+        It moves to `device`, and without one stays where it is; at first that is the CPU.
+        """
         if not self._loaded:
             self._loaded.append(_load_model(self.folder, self.kind))
-        return self._loaded[0]
+        return self._loaded[0] if device is None else self._loaded[0].to(device)
 
 
 def load_teacher(name: str) -> Teacher:

@@ -172,19 +172,20 @@ def start(
     accumulate: int = 1,
     targets: Targets | None = None,
 ) -> Run:
-    """A student cut from its teacher, with everything its first step needs."""
+    """A student cut from its teacher, with everything its first step needs, and both on the accelerator's device."""
     accelerator = accelerator or accelerator_for("cpu")
     precision = resolve_precision(precision, accelerator.device.type)
     targets = targets or Targets(teacher, text, recipe, precision, seed=seed)
     model, basis = build_student(teacher, architecture, text, seed)
     if recipe.embeddings == "adapt" and _adaptable(teacher, architecture):
-        adapt(model, teacher.model(), basis)
+        adapt(model, teacher.model("cpu"), basis)
     content = [architecture.to_json(), recipe.to_json(), budget_tokens, seed, precision]
     content += [teacher.weights_sha256, text.sha256]
     key = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
     step_tokens = targets.rows * text.block
     steps = max(1, round(budget_tokens / step_tokens))
     objective = Objective(teacher, architecture, recipe, model, basis, precision)
+    teacher.model(accelerator.device)  # students are cut on the CPU; targets and logits are asked for beside them
     return Run(objective, targets, steps, step_tokens, key, accelerator, accumulate)
 
 

@@ -59,7 +59,7 @@ def embed(
     model: Any, architecture: Architecture, tokenizer: Any, sentences: list[str], batch: int = 64, longest: int = 128
 ) -> Tensor:
     """(n, w) unit embeddings of sentences, longest first in batches of similar length."""
-    serve = family(architecture.family).serve
+    serve, device = family(architecture.family).serve, next(model.parameters()).device
     ids = [encoding.ids for encoding in tokenizer.backend_tokenizer.encode_batch_fast(sentences)]
     ids = [row if len(row) <= longest else [*row[: longest - 1], row[-1]] for row in ids]
     order = sorted(range(len(ids)), key=lambda i: -len(ids[i]))
@@ -72,5 +72,5 @@ def embed(
                 padded[place, : len(ids[row])] = torch.tensor(ids[row])
             lengths = torch.tensor([len(ids[row]) for row in rows])
             mask = (torch.arange(padded.shape[1])[None] < lengths[:, None]).long()
-            vectors[rows] = serve(model, architecture, padded, mask).float()
+            vectors[rows] = serve(model, architecture, padded.to(device), mask.to(device)).float().cpu()
     return vectors
