@@ -1,12 +1,13 @@
 """What the teacher shows of itself on a few blocks: which directions, heads and feed-forward units carry it.
 
 Families cut the teacher's weights by these statistics. `basis` maps the teacher's residual stream to the
-student's: with P (v, w) orthonormal columns, a hidden state h becomes h P.
+student's: with P (v, w) orthonormal columns, a hidden state h becomes h P. Where a family's norms allow no
+rotation, P picks coordinates.
 """
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -15,13 +16,14 @@ from safetensors.torch import save
 from torch import Tensor
 
 from distilsearch.families import family
+from distilsearch.families.common import Layer, best
 from distilsearch.home import targets_folder, write_atomically
 
 from .data import Text
 from .teacher import Teacher
 
 BLOCKS = 16
-SCHEMA = 1
+SCHEMA = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,10 +33,11 @@ class Statistics:
     moments: Tensor  # (layers + 1, v, v) second moments of the hidden states, embeddings first
     heads: Tensor  # (layers, heads) root mean square of each head's contribution to the residual stream
     ffn: Tensor  # (layers, ffn) the same of each feed-forward unit
+    inner: Mapping[str, Tensor] = field(default_factory=dict)  # (layers, .) the same of what else a family can cut
 
     def tensors(self) -> dict[str, Tensor]:
-        """The fields by name."""
-        return {"moments": self.moments, "heads": self.heads, "ffn": self.ffn}
+        """Each by its name."""
+        return {"moments": self.moments, "heads": self.heads, "ffn": self.ffn, **self.inner}
 
 
 def statistics(teacher: Teacher, text: Text) -> Statistics:
@@ -43,20 +46,26 @@ def statistics(teacher: Teacher, text: Text) -> Statistics:
     path = targets_folder() / f"statistics-{key}.safetensors"
     try:
         with safe_open(str(path), framework="pt") as file:
-            return Statistics(**{name: file.get_tensor(name) for name in ("moments", "heads", "ffn")})
+            known = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return Statistics(known.pop("moments"), known.pop("heads"), known.pop("ffn"), known)
     except (OSError, SafetensorError):
         found = _measure(teacher, text)
         write_atomically(path, save({k: v.contiguous() for k, v in found.tensors().items()}))
         return found
 
 
-def basis(found: Statistics, width: int) -> Tensor:
-    """(v, width): the directions that hold most of the hidden states, those of the last layer counted twice."""
+def basis(found: Statistics, width: int, rotates: bool = True) -> Tensor:
+    """(v, width): the directions that hold most of the hidden states, those of the last layer counted twice.
+
+    Without rotation: the coordinates that do.
+    """
     v = found.moments.shape[-1]
     if width >= v:  # a student of another family may be wider; what is beyond the teacher's directions stays free
         return torch.eye(v, width)
     scaled = found.moments / found.moments.diagonal(dim1=1, dim2=2).sum(-1)[:, None, None]
     total = scaled.mean(0) + scaled[-1]
+    if not rotates:
+        return torch.eye(v)[:, best(total.diagonal(), width)]
     values, vectors = torch.linalg.eigh(total.double())
     chosen: Tensor = vectors[:, values.argsort(descending=True)[:width]]
     signs = torch.where(chosen.sum(0) < 0, -1.0, 1.0)  # eigenvectors have no sign of their own
@@ -66,22 +75,20 @@ def basis(found: Statistics, width: int) -> Tensor:
 def _measure(teacher: Teacher, text: Text) -> Statistics:
     model = teacher.model("cpu")
     layers = family(teacher.facts.family).layers(model)
-    count = teacher.facts.heads
-    heads: list[Tensor] = [torch.zeros(0)] * len(layers)
-    ffn: list[Tensor] = [torch.zeros(0)] * len(layers)
+    energies = {name: [torch.zeros(())] * len(layers) for name in _readers(layers[0])}
 
-    def watch(kept: list[Tensor], index: int, group: int) -> Any:
+    def watch(name: str, index: int, group: int) -> Any:
         def hook(module: Any, inputs: tuple[Tensor, ...]) -> None:
             energy = inputs[0].float().square().mean((0, 1)) * module.weight.square().sum(0)
-            kept[index] = energy.view(-1, group).sum(-1).sqrt()
+            energies[name][index] = energies[name][index] + energy.view(-1, group).sum(-1)
 
         return hook
 
     hooks = []
     for index, layer in enumerate(layers):
-        size = layer.output.in_features // count
-        hooks.append(layer.output.register_forward_pre_hook(watch(heads, index, size)))
-        hooks.append(layer.down.register_forward_pre_hook(watch(ffn, index, 1)))
+        for name, modules in _readers(layer).items():
+            group = layer.output.in_features // teacher.facts.heads if name == "heads" else 1
+            hooks += [module.register_forward_pre_hook(watch(name, index, group)) for module in modules]
     try:
         ids = torch.from_numpy(text.train[:BLOCKS].astype("int64"))
         with torch.no_grad():
@@ -90,14 +97,20 @@ def _measure(teacher: Teacher, text: Text) -> Statistics:
         for hook in hooks:
             hook.remove()
     flat = torch.stack([state.flatten(0, 1) for state in states])  # (layers + 1, tokens, v)
-    return Statistics(flat.transpose(1, 2) @ flat / flat.shape[1], torch.stack(heads), torch.stack(ffn))
+    inner = {name: torch.stack(energy).sqrt() for name, energy in energies.items()}
+    return Statistics(flat.transpose(1, 2) @ flat / flat.shape[1], inner.pop("heads"), inner.pop("ffn"), inner)
 
 
-def guide(found: Statistics, width: int) -> Mapping[str, Tensor]:
+def _readers(layer: Layer) -> dict[str, tuple[Any, ...]]:
+    """What can be cut within a layer, and the modules that read it."""
+    return {"heads": (layer.output,), "ffn": (layer.down,), **layer.inner}
+
+
+def guide(found: Statistics, width: int, rotates: bool = True) -> Mapping[str, Tensor]:
     """What a family's `inherit` takes: basis and gain of the residual stream, importance of heads and units."""
-    chosen = basis(found, width)
+    chosen = basis(found, width, rotates)
     moments = found.moments[-1]
     kept = torch.trace(chosen.T @ moments @ chosen) / torch.trace(moments)
     # A norm gives every stream the same size a coordinate; the kept directions are the larger ones.
     gain = (kept * chosen.shape[0] / width).sqrt()
-    return {"basis": chosen, "gain": gain, "heads": found.heads, "ffn": found.ffn}
+    return {"basis": chosen, "gain": gain, "heads": found.heads, "ffn": found.ffn, **found.inner}

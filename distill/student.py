@@ -74,7 +74,8 @@ def build_student(teacher: Teacher, architecture: Architecture, text: Text, seed
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = kind.build(architecture, teacher.config)
-    known = guide(statistics(teacher, text), int(architecture["width"]))
+    rotates = family(teacher.facts.family).rotates
+    known = guide(statistics(teacher, text), int(architecture["width"]), rotates)
     if architecture["inherit"] != "none":
         kind.inherit(model, teacher.model("cpu"), architecture, known)
     return model, known["basis"]

@@ -52,6 +52,10 @@ class Family(Protocol):
     def teachers(self) -> tuple[str, ...]:
         """The model types of teachers whose students this family makes; those of its own kind first."""
 
+    @property
+    def rotates(self) -> bool:
+        """Whether a teacher's stream between layers can be cut along any directions; else along its coordinates."""
+
     def space(
         self, choices: Mapping[str, Sequence[Value]] | None = None, teacher: TeacherFacts | None = None
     ) -> SearchSpace:

@@ -19,6 +19,7 @@ from .common import (
     best,
     check_type,
     copy_parts,
+    head_rows,
     kept_settings,
     only_encodes,
     pooled,
@@ -55,6 +56,7 @@ class Bert:
     name = "bert"
     teachers: tuple[str, ...] = ("bert",)
     choices = CHOICES
+    rotates = True
 
     @property
     def genes(self) -> Genes:
@@ -246,27 +248,15 @@ def _maps(student: Any, teacher: Any, guide: "Mapping[str, Tensor] | None", laye
         return {
             "residual": torch.eye(teacher.hidden_size)[:, : student.hidden_size],
             "gain": 1.0,
-            "inner": _inner(heads, student.hidden_size, teacher.hidden_size),
+            "inner": head_rows(heads, student.hidden_size, teacher.hidden_size),
             "ffn": best(units, student.intermediate_size),
         }
     return {
         "residual": guide["basis"],
         "gain": guide["gain"],
-        "inner": _inner(guide["heads"][layer], student.hidden_size, teacher.hidden_size),
+        "inner": head_rows(guide["heads"][layer], student.hidden_size, teacher.hidden_size),
         "ffn": best(guide["ffn"][layer], student.intermediate_size),
     }
-
-
-def _inner(importance: Any, width: int, teacher_width: int) -> Any:
-    """The query, key and value rows kept: those of the most important heads, whole ones first."""
-    import torch
-
-    size = teacher_width // len(importance)
-    ranked = importance.argsort(descending=True, stable=True)[: -(-width // size)]
-    whole, part = width // size, width % size
-    kept = torch.cat([ranked[:whole].sort().values, ranked[whole:]])
-    rows = (kept[:, None] * size + torch.arange(size)).flatten()
-    return rows[: whole * size + part]
 
 
 BERT = Bert()

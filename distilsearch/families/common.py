@@ -27,6 +27,7 @@ class Layer(NamedTuple):
     value: Any
     output: Any  # from the heads back to the residual stream
     down: Any  # from the feed-forward units back to the residual stream
+    inner: Mapping[str, tuple[Any, ...]] = {}  # what else can be cut: its name, and the modules that read it
 
 
 @dataclass(frozen=True)
@@ -135,6 +136,18 @@ def kept_settings(teacher_config: Any, names: Sequence[str]) -> dict[str, Any]:
 def best(importance: Any, count: int) -> Any:
     """The places of the `count` most important entries, in order."""
     return importance.argsort(descending=True, stable=True)[:count].sort().values
+
+
+def head_rows(importance: Any, width: int, teacher_width: int) -> Any:
+    """The query, key and value rows kept: those of the most important heads, whole ones first."""
+    import torch
+
+    size = teacher_width // len(importance)
+    ranked = importance.argsort(descending=True, stable=True)[: -(-width // size)]
+    whole, part = width // size, width % size
+    kept = torch.cat([ranked[:whole].sort().values, ranked[whole:]])
+    rows = (kept[:, None] * size + torch.arange(size)).flatten()
+    return rows[: whole * size + part]
 
 
 def inherited_layers(rule: str, layers: int, depth: int) -> list[int]:

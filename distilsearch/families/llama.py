@@ -48,6 +48,7 @@ class Llama:
 
     name = "llama"
     teachers: tuple[str, ...] = ("llama", "qwen2", "mistral")
+    rotates = True
     genes = Genes("llama", CHOICES, BOUNDED, CONSTANTS, WORDS)
 
     def space(

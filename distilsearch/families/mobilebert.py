@@ -15,7 +15,8 @@ from ..operators import Operator, Serving, Size
 from ..sites import Site, only, repeated
 from ..space import Constraint, SearchSpace
 from .bert import Bert
-from .common import Genes, best, check_type, copy_parts, kept_settings, only_encodes
+from .common import Genes, Layer, check_type, kept_settings, only_encodes
+from .mobilebert_cut import cut_weights, feed_forward
 
 if TYPE_CHECKING:
     from . import TeacherFacts
@@ -52,6 +53,7 @@ class MobileBert(Bert):
     name = "mobilebert"
     teachers = ("mobilebert", "bert")
     choices = CHOICES
+    rotates = False
 
     @property
     def genes(self) -> Genes:
@@ -156,6 +158,11 @@ class MobileBert(Bert):
             warnings.filterwarnings("ignore", "Initializing zero-element tensors", UserWarning)
             return kind(config).eval()
 
+    def layers(self, model: Any) -> list[Layer]:
+        """BERT's modules, and who reads the bottleneck, the shared input of attention and each stacked network."""
+        encoder = model.base_model.encoder.layer
+        return [one._replace(inner=_inner(layer)) for one, layer in zip(super().layers(model), encoder, strict=True)]
+
     def decode(self, model: Any, transformed: Any) -> Any:
         """Logits (k, vocabulary): the table is the word embeddings, widened by columns of its own."""
         import torch
@@ -167,15 +174,20 @@ class MobileBert(Bert):
     def inherit(
         self, student: Any, teacher: Any, architecture: Architecture, guide: Mapping[str, Any] | None = None
     ) -> None:
-        """Cut a MobileBERT teacher to the student's sizes, in place; of a BERT, its word embeddings."""
+        """Cut a MobileBERT teacher to the student's sizes, in place (see `mobilebert_cut`); of a BERT, its words."""
         if teacher.config.model_type != "mobilebert":
             _inherit_words(student, teacher)
             return
+        cut_weights(student, teacher, architecture, guide)
 
-        def cut(name: str, weight: Any, shape: Sequence[int], layer: int) -> Any:
-            return _cut(weight, shape, _kept(name, guide, layer, student))
 
-        copy_parts(student, teacher, architecture, "encoder.layer.", cut)
+def _inner(layer: Any) -> dict[str, tuple[Any, ...]]:
+    stacked = list(getattr(layer, "ffn", ()))
+    ups = [network.intermediate.dense for network in (*stacked, layer)]
+    queried = layer.attention.self
+    inner = {"bottleneck": (*ups, layer.output.bottleneck.dense), "shared": (queried.query, queried.key)}
+    names = feed_forward(len(stacked) + 1)
+    return inner | {name: (network.output.dense,) for name, network in zip(names, stacked, strict=False)}
 
 
 def _inherit_words(student: Any, teacher: Any) -> None:
@@ -190,25 +202,6 @@ def _inherit_words(student: Any, teacher: Any) -> None:
         vectors = torch.linalg.eigh((table.T @ table).double()).eigenvectors
         cut = table @ vectors.flip(1)[:, : words.shape[1]].float()
         words.copy_(cut * (words.std() / cut.std()))
-
-
-def _kept(name: str, guide: Mapping[str, Any] | None, layer: int, student: Any) -> tuple[int, Any] | None:
-    """The axis of the last feed-forward network's units and those that matter; other axes keep what comes first."""
-    if guide is None or ".ffn." in name or "encoder.layer." not in name:
-        return None
-    units = best(guide["ffn"][layer], student.config.intermediate_size)
-    if ".intermediate.dense." in name:
-        return 0, units
-    if name.endswith(".output.dense.weight") and ".attention." not in name and ".bottleneck." not in name:
-        return 1, units
-    return None
-
-
-def _cut(weight: Any, shape: Sequence[int], kept: tuple[int, Any] | None) -> Any:
-    """The leading part of a weight at another shape, after a choice along one axis."""
-    if kept is not None:
-        weight = weight.index_select(*kept)
-    return weight[tuple(slice(size) for size in shape)]
 
 
 MOBILEBERT = MobileBert()
