@@ -39,7 +39,7 @@ class Parameter:
         object.__setattr__(self, "choices", tuple(self.choices))
         if not self.choices:
             raise InputError(f"parameter {self.name!r} has no choices; give at least one")
-        if len({(type(c), c) for c in self.choices}) < len(self.choices):
+        if len(set(self.choices)) < len(self.choices):  # 0, 0.0 and False are equal, and could not be told apart
             raise InputError(f"parameter {self.name!r} repeats a choice: {list(self.choices)}")
 
 
@@ -239,6 +239,16 @@ class SearchSpace:
             return Size(named)
         draws = self._counter.sample(2_000, np.random.default_rng(0)).astype(np.int16)
         return Size(round(float(self.valid(draws).mean()) * named), exact=False)
+
+    @property
+    def listed(self) -> int:
+        """How many rows `grid` goes through: more than `size` where it is an estimate, since opaque rules come last."""
+        if self.size.exact:
+            return int(self.size)
+        try:
+            return self._counter.total
+        except TooWide:
+            return math.prod(self._radix.tolist())
 
     def _uniform(self, n: int, rng: np.random.Generator) -> Codes:
         return rng.integers(0, self._radix, size=(n, self.d)).astype(np.int16)

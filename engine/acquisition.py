@@ -29,6 +29,7 @@ from torch import Tensor
 from .objectives import Floats, nondominated
 
 NEVER = -math.inf
+FLOOR = -1e6  # of what a gradient-based optimiser sees
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,10 @@ def log_psi_lognormal(t: Tensor, mean: Tensor, sd: Tensor, shift: float) -> Tens
 def log_width(lower: Tensor, upper: Tensor, value: Tensor, sd: Tensor | None) -> Tensor:
     """log of psi(upper) - psi(lower) for a cost ~ N(value, sd^2): the part of a box it is expected to dominate."""
     if sd is None:
-        return (upper - torch.maximum(lower, value)).clamp_min(0.0).log()
+        width = upper - torch.maximum(lower, value)
+        if width.requires_grad:  # the logarithm of nothing has no gradient that is a number
+            return torch.where(width > 0, width.clamp_min(torch.finfo(width.dtype).tiny).log(), NEVER)
+        return width.clamp_min(0.0).log()
     high = log_psi_normal(upper, value, sd)
     low = log_psi_normal(lower.clamp_min(torch.finfo(value.dtype).min / 4), value, sd)
     low = torch.where(torch.isneginf(lower), NEVER, low)
@@ -158,15 +162,22 @@ class Belief:
 
 def log_ehvi(belief: Belief, boxes: Boxes) -> Tensor:
     """Logarithm (n,) of the exact expected hypervolume improvement; minus infinity where there can be none."""
+    return torch.logsumexp(log_gains(belief, boxes), dim=-1)
+
+
+def log_gains(belief: Belief, boxes: Boxes) -> Tensor:
+    """Logarithm (n, b) of what each box adds to the improvement."""
     total = belief.log_psi(boxes.level)  # (n, b)
     for j in range(belief.costs.shape[-1]):
         sd = None if belief.deviations is None else belief.deviations[:, j, None]
         total = total + log_width(boxes.lower[:, j], boxes.upper[:, j], belief.costs[:, j, None], sd)
-    return torch.logsumexp(total, dim=-1)
+    return total
 
 
 class KnownCostEHVI(AcquisitionFunction):
     """`log_ehvi` for BoTorch's own optimisers: a single-output model of the learnt objective, to be minimised.
+
+    Where nothing can be gained, at a cost beyond the reference, the value is about -1e6 and the gradient zero.
 
     Args:
         model: posterior of the learnt objective.
@@ -186,5 +197,7 @@ class KnownCostEHVI(AcquisitionFunction):
         posterior: Any = self.model.posterior(X)
         mean = posterior.mean.squeeze(-1).squeeze(-1)
         sd = posterior.variance.clamp_min(1e-18).sqrt().squeeze(-1).squeeze(-1)
-        costs = self.cost(X.squeeze(-2))
-        return log_ehvi(Belief(costs, None, mean, sd), self.boxes)
+        flat = mean.reshape(-1)
+        costs = self.cost(X.squeeze(-2)).reshape(len(flat), -1)
+        gains = log_gains(Belief(costs, None, flat, sd.reshape(-1)), self.boxes)
+        return torch.logsumexp(gains.clamp_min(FLOOR), dim=-1).reshape(mean.shape)

@@ -166,7 +166,9 @@ class Draws:
         return [assemble(codes, [(m[:, s], sd) for m, sd in conditional], torch.float64) for s in range(count)]
 
     def _conditional(self, e: int, features: Tensor) -> tuple[Tensor, Tensor]:
-        kernel = self.beliefs.surrogates[e].kernel
+        surrogate, kernel = self.beliefs.surrogates[e], self.beliefs.surrogates[e].kernel
+        if self.beliefs.target is not None:  # what was told at other lengths says more than the draws do
+            return surrogate.given(self.features, self.samples[e], features)
         with torch.no_grad():
             root = _root(kernel.forward(self.features, self.features))
             half = torch.linalg.solve_triangular(root, kernel.forward(self.features, features), upper=False)

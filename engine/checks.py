@@ -8,7 +8,7 @@ from distilsearch.architecture import Architecture
 from distilsearch.errors import InputError, unknown
 from distilsearch.space import SearchSpace
 
-from .objectives import Expensive, Objective
+from .objectives import Codes, Expensive, Known, Objective
 
 SCHEMA = 1
 
@@ -22,6 +22,14 @@ def check_members(space: SearchSpace, architectures: Sequence[Architecture]) -> 
                 f"{dict(architecture.values)} is no canonical member of this space: it breaks a constraint or"
                 " sets a gene that does not matter; take architectures from ask, or space.decode(space.canonical())"
             )
+
+
+def check_limits(objectives: Sequence[Objective], codes: Codes, architectures: Sequence[Architecture]) -> None:
+    """An `InputError` where one of the architectures of `codes` (n, d) is not bound to keep every limit."""
+    for objective in objectives:
+        if isinstance(objective, Known) and len(codes) and not (kept := objective.within(codes)).all():
+            broken = dict(architectures[int((~kept).argmax())].values)
+            raise InputError(f"the initial architecture {broken} breaks {objective.name} <= {objective.at_most:g}")
 
 
 def check_values(

@@ -25,14 +25,14 @@ from distilsearch.errors import InputError
 from distilsearch.predictors.threads import one_thread
 from distilsearch.space import SearchSpace
 
-from .checks import SCHEMA, check_members, check_state, check_values
+from .checks import SCHEMA, check_limits, check_members, check_state, check_values
 from .diagnostics import diagnose
 from .objectives import Codes, Expensive, Known, Objective, Outcome, check_objectives, hypervolume, nondominated
 from .pool import design
 from .record import Record, Tell, checked_reference
 from .strategies import Strategy, find_strategy
 from .strategies.ehvi import EHVI
-from .training import Seconds, Training, best_training, checked_lengths, first_longer, tokens
+from .training import Seconds, Training, best_training, checked_lengths, first_longer, longer_gain, tokens
 from .view import Features, View
 
 
@@ -76,11 +76,14 @@ class Engine:
         known = any(isinstance(o, Known) for o in checked)
         usual = 3 + self._open if known else max(5, min(10, space.d + 1))
         size = initial if isinstance(initial, int) else len(self._first) or usual
+        if size < 1:
+            raise InputError(f"an initial design needs at least one architecture; got initial={size}")
         self._record = Record(space, checked, size, given)
         self._counter = 0
         self._grid: Codes | None = None
         self._lock = threading.RLock()
         check_members(self.space, self._first)
+        check_limits(checked, self.space.encode(self._first), self._first)
 
     @property
     def objectives(self) -> tuple[Objective, ...]:
@@ -153,7 +156,8 @@ class Engine:
         """
         check_members(self.space, [architecture])
         check_values(self.objectives, values, noise, fidelity)
-        tell = Tell(architecture, {name: float(value) for name, value in values.items()}, noise, fidelity)
+        plain = {name: float(value) for name, value in values.items()}
+        tell = Tell(architecture, plain, noise and float(noise), fidelity and float(fidelity))
         with self._lock:
             self._record.tells.append(tell)
             self._record.pending.pop(architecture, None)
@@ -207,22 +211,27 @@ class Engine:
             points = self._record.minimised(self._record.complete())
             return hypervolume(points, self._record.corner(self.objectives)) if len(points) else 0.0
 
-    def expected_improvement(self) -> float:
+    def expected_improvement(self, lengths: Sequence[float] = ()) -> float:
         """Of the hypervolume, by the best next trial; infinite before there is enough to learn from.
 
+        Args:
+            lengths: the lengths of training there may be, as for `ask_training`; one alone where not given.
+
         Raises:
-            InputError: there are more than three objectives.
+            InputError: lengths do not rise, or there are more than three objectives.
         """
+        lengths = checked_lengths(lengths) if lengths else ()
         with self._lock:
             if not self._record.learnable or self._record.started < self._record.initial:
                 return math.inf
             view, rng = self._view([]), np.random.default_rng([self.seed, self._counter, 1])
         with one_thread():
-            return EHVI().improvement(view, rng)
+            longer = longer_gain(view, lengths) if len(lengths) > 1 else 0.0
+            return max(longer, EHVI().improvement(view, rng))
 
-    def converged(self, share: float = 0.01) -> bool:
+    def converged(self, share: float = 0.01, lengths: Sequence[float] = ()) -> bool:
         """Whether the best next trial is expected to add less than a share of the hypervolume."""
-        return self.expected_improvement() < share * self.hypervolume()
+        return self.expected_improvement(lengths) < share * self.hypervolume()
 
     @property
     def reference(self) -> dict[str, float]:

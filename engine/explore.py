@@ -4,6 +4,7 @@ A trial is one pass: propose, distil, measure, tell. It may be a new student at 
 lengths are allowed, one of the told ones anew for longer: whichever gains more a second.
 """
 
+from collections import Counter
 from dataclasses import asdict
 from typing import Any
 
@@ -54,8 +55,13 @@ class Trials:
             inside = self.prepared.space.contains(record.architecture)
             if inside and (record.architecture, record.context.tokens) not in present:
                 self._tell(self._enter(None, record, "known"))
+        own = {(e.architecture, self.length(e)) for e in self.ledger.entries() if not _imported(e)}
+        entered = Counter((e.architecture, self.length(e)) for e in self.ledger.entries() if _imported(e))
         for result in imported(self.folder):
-            if (result.architecture, self._told_length(result)) not in present:
+            key = result.architecture, self._told_length(result)
+            if key in own or entered[key] > 0:  # ours is of this text and machine; what was entered stays so
+                entered[key] -= 1
+            else:
                 self._tell(self._enter_imported(result))
         for target in self.targets:
             target.measured.update((self.ledger.noted("measured") or {}).get(target.objective, {}))
@@ -89,7 +95,7 @@ class Trials:
             )
 
     def _converged(self) -> bool:
-        return self.run.stop_below > 0 and self.engine.converged(self.run.stop_below)
+        return self.run.stop_below > 0 and self.engine.converged(self.run.stop_below, self.run.train.lengths)
 
     def _planned(self) -> tuple[Architecture, int] | None:
         """What to train next and on how many tokens; None where nothing is left.
@@ -104,7 +110,7 @@ class Trials:
         return (training.architecture, int(training.fidelity)) if training else None
 
     def _ended(self) -> int:
-        return sum(e.ended and e.facts.get("source") != "imported" for e in self.ledger.entries())
+        return sum(e.ended and not _imported(e) for e in self.ledger.entries())
 
     def _trial(self, entry: Entry) -> Entry:
         """One pass: distil, measure, tell."""
@@ -180,3 +186,7 @@ class Trials:
             if (measured := target.recall(entry.architecture, known)) is not None:
                 told[target.objective] = measured
         self.engine.tell(entry.architecture, told, entry.facts.get("noise"), float(self.length(entry)))
+
+
+def _imported(entry: Entry) -> bool:
+    return entry.facts.get("source") == "imported"

@@ -5,6 +5,7 @@ column holds what. A gene with one choice needs no column. An empty cell of an o
 """
 
 import csv
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -39,12 +40,11 @@ def read_results(
     path = Path(path)
     if not path.is_file():
         raise InputError(f"there is no file {path}; expected a CSV file of results")
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        names = [(rename or {}).get(name, name) for name in reader.fieldnames or ()]
-        _check_columns(path, names, space, objectives)
-        rows = [dict(zip(names, row.values(), strict=False)) for row in reader]
-    return [_tell(f"{path}, line {i}", row, space, objectives, strict) for i, row in enumerate(rows, 2)]
+    header, rows = _lines(path)
+    names = [(rename or {}).get(name, name) for name in header]
+    _check_columns(path, names, space, objectives)
+    cells = {line: dict(zip(names, [*row, *[""] * len(names)], strict=False)) for line, row in rows.items()}
+    return [_tell(f"{path}, line {line}", row, space, objectives, strict) for line, row in cells.items()]
 
 
 def import_results(
@@ -65,7 +65,21 @@ def import_results(
     return len(usable), len(tells) - len(usable)
 
 
+def _lines(path: Path) -> tuple[list[str], dict[int, list[str]]]:
+    """The header, and the other lines that are not blank by their numbers."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.reader(file)
+            header, lines = next(reader, []), ((reader.line_num, line) for line in reader)
+            return header, {number: line for number, line in lines if line}
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read as CSV: {error}") from error
+
+
 def _check_columns(path: Path, names: list[str], space: SearchSpace, objectives: list[str]) -> None:
+    read = [*space.names, *objectives, "noise", "fidelity"]
+    if twice := sorted({name for name in names if name in read and names.count(name) > 1}):
+        raise InputError(f"{path} has more than one column {', '.join(twice)}; rename or drop all but one")
     missing = [p.name for p in space.parameters if len(p.choices) > 1 and p.name not in names]
     if missing:
         raise InputError(
@@ -83,6 +97,8 @@ def _tell(where: str, row: Mapping[str, str], space: SearchSpace, objectives: li
         if (row.get(name) or "").strip()
     }
     noise, fidelity = numbers.pop("noise", None), numbers.pop("fidelity", None)
+    if (noise is not None and noise < 0) or (fidelity is not None and fidelity <= 0):
+        raise InputError(f"{where}: noise must not be negative and fidelity positive; got {noise} and {fidelity}")
     try:
         genes = {p.name: _choice(p, row[p.name]) if p.name in row else p.choices[0] for p in space.parameters}
         member = _member(space, Architecture(space.family, genes))
@@ -121,6 +137,6 @@ def _is_number(cell: str) -> bool:
 
 
 def _number(where: str, name: str, cell: str) -> float:
-    if not _is_number(cell):
-        raise InputError(f"{where}: {name} must be a number; got {cell!r}")
+    if not _is_number(cell) or not math.isfinite(float(cell)):
+        raise InputError(f"{where}: {name} must be a finite number; got {cell!r} (leave empty what was not measured)")
     return float(cell)

@@ -82,7 +82,11 @@ class Known:
         """Which rows (n,) keep the limit by their upper bound."""
         if self.at_most is None:
             return np.ones(len(codes), dtype=bool)
-        return self._call(self.upper or self.function, codes, "upper bound") <= self.at_most
+        return self.bounds(codes) <= self.at_most
+
+    def bounds(self, codes: Codes) -> Floats:
+        """What is held against the limit, (n,): the upper bounds, the values where there are none."""
+        return self._call(self.upper or self.function, codes, "upper bound")
 
     def _call(self, function: CodeFunction, codes: Codes, what: str) -> Floats:
         values = np.asarray(function(codes), dtype=np.float64)

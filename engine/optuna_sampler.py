@@ -22,12 +22,14 @@ all others: of two that chose the same at the same moment, the later writer find
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.study import Study, StudyDirection
+from optuna.study._constrained_optimization import _CONSTRAINTS_KEY
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from distilsearch.architecture import Architecture
@@ -40,7 +42,8 @@ from .strategies import Strategy
 from .view import Features
 
 PROPOSAL = "distilsearch:proposal"
-BROKEN = "distilsearch:broken"
+UNDER_WAY = (TrialState.RUNNING, TrialState.WAITING)  # WAITING: somebody enqueued it
+DRAWS = 4_096
 Constraints = Callable[[FrozenTrial], Sequence[float]]
 
 
@@ -93,16 +96,21 @@ class DistilSampler(BaseSampler):
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """The next proposal; nothing, hence a random one, where the space is exhausted."""
+        """The next proposal. Where the space is exhausted a study that optimises ends; this trial repeats something."""
         self._check(study)
         fixed = trial.system_attrs.get("fixed_params", {})
-        if set(self.space.names) <= set(fixed):  # a trial somebody enqueued
-            return {}
+        fixed = {name: fixed[name] for name in self.space.names if name in fixed}
+        if fixed:  # a trial somebody enqueued, perhaps in part
+            return self._completed(study, trial, fixed)
         rank = 0
         while True:
-            found = self._engine(study, trial).ask(1 + rank)
+            engine = self._engine(study, trial)
+            found = engine.ask(1 + rank)
             if not found:
-                return {}
+                with suppress(RuntimeError):  # of `ask` and `tell`, where nothing runs that could end
+                    study.stop()
+                told = engine.front() or engine.outcomes()
+                return dict(told[0].architecture.values) if told else {}
             self._claim(study, trial, found[-1])
             if found[-1] not in self._claims(study, trial, None):
                 return {name: found[-1][name] for name in self.space.names}
@@ -116,10 +124,11 @@ class DistilSampler(BaseSampler):
         return self._others.sample_independent(study, trial, param_name, param_distribution)
 
     def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
-        """Keeps whether the trial broke a constraint."""
+        """Keeps the values of the constraints where Optuna itself looks for them."""
         if self._constraints is not None and state == TrialState.COMPLETE:
-            worst = max(map(float, self._constraints(trial)), default=0.0)
-            study._storage.set_trial_system_attr(trial._trial_id, BROKEN, not worst <= 0.0)
+            for i, value in enumerate(self._constraints(trial)):
+                key = f"{_CONSTRAINTS_KEY}:{i}"
+                study._storage.set_trial_system_attr(trial._trial_id, key, float(value))
 
     def reseed_rng(self) -> None:
         """Nothing to do for the genes: proposals depend on the study and the trial's number alone."""
@@ -134,12 +143,28 @@ class DistilSampler(BaseSampler):
             architecture = self._architecture(done)
             if architecture is None or not done.state.is_finished():
                 continue
-            if done.state == TrialState.COMPLETE and not done.system_attrs.get(BROKEN, False):
+            feasible = all(value <= 0.0 for value in done.constraints.values())
+            if done.state == TrialState.COMPLETE and feasible and np.isfinite(done.values).all():
                 engine.tell(architecture, self._told(done))
             else:
                 engine.fail(architecture, f"trial {done.number} ended as {done.state.name.lower()}")
-        engine.expect(self._claims(study, trial, (TrialState.RUNNING,)), counter=trial.number)
+        engine.expect(self._claims(study, trial, UNDER_WAY), counter=trial.number)
         return engine
+
+    def _completed(self, study: Study, trial: FrozenTrial, fixed: Mapping[str, Any]) -> dict[str, Any]:
+        """The other genes of an architecture of which some were enqueued: a valid one, free if there is one."""
+        if set(self.space.names) <= set(fixed):
+            return {}
+        rng = np.random.default_rng([self._seed, trial.number])
+        codes = self.space.sample(DRAWS, rng)
+        for name, value in fixed.items():
+            column = self.space.column(name)
+            codes[:, column] = self.space.parameters[column].choices.index(value)
+        codes = self.space.canonical(codes)[self.space.valid(codes)]
+        taken = set(self._claims(study, trial, None))
+        members = self.space.decode(codes[: len(taken) + 64])
+        chosen = next((a for a in members if a not in taken), members[0] if members else None)
+        return {} if chosen is None else {n: chosen[n] for n in self.space.names if n not in fixed}
 
     def _claim(self, study: Study, trial: FrozenTrial, architecture: Architecture | None) -> None:
         text = None if architecture is None else json.dumps(architecture.to_json())

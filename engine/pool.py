@@ -9,7 +9,7 @@ a gene changes neither which rows there are nor which of two equal ones comes fi
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -18,10 +18,12 @@ from distilsearch.errors import InputError
 from distilsearch.predictors.encoding import Encoding
 from distilsearch.space import SearchSpace
 
-from .objectives import Codes, Floats
+from .objectives import Codes, Floats, Known
 from .view import View
 
 GRID = 2_000_000
+ENOUGH = 256  # rows within the limits, below which a sampled pool is bred towards them
+GENERATIONS = 200
 DRAWS = 1 << 17
 DESIGN = 8_192
 BINS = 32
@@ -52,7 +54,7 @@ def distinct(space: SearchSpace, codes: Codes, taken: Codes) -> Codes:
 
 def is_grid(view: View) -> bool:
     """Whether every architecture of the space is a candidate."""
-    return view.space.size <= GRID
+    return view.space.listed <= GRID
 
 
 def candidates(view: View, parents: Codes, rng: Rng, draws: int = DRAWS) -> Codes:
@@ -63,9 +65,32 @@ def candidates(view: View, parents: Codes, rng: Rng, draws: int = DRAWS) -> Code
     """
     codes = view.grid(GRID) if is_grid(view) else _sampled(view, parents, rng, draws)
     allowed = codes[view.within(codes)]
+    if len(allowed) < ENOUGH and not is_grid(view):
+        codes = bred(view.space, view.known, codes, rng)
+        allowed = codes[view.within(codes)]
     if not len(allowed):
         raise _no_candidate(view, codes)
     return distinct(view.space, allowed, view.taken)
+
+
+def bred(space: SearchSpace, known: Sequence[Known], codes: Codes, rng: Rng) -> Codes:
+    """Rows bred from those given until enough keep the limits, or none comes nearer: uniform draws miss tight ones."""
+    limited = [o for o in known if o.at_most is not None]
+    scale = [max(float(np.ptp(o.bounds(codes))), 1e-12) for o in limited]
+
+    def excess(rows: Codes) -> Floats:
+        over = [(o.bounds(rows) - float(o.at_most or 0.0)) / s for o, s in zip(limited, scale, strict=True)]
+        return np.asarray(np.max(over, axis=0))
+
+    least, waited = np.inf, 0
+    for _ in range(GENERATIONS if limited else 0):
+        over = excess(codes)
+        if (over <= 0).sum() >= ENOUGH or waited > 8:
+            break
+        least, waited = (float(over.min()), 0) if over.min() < least else (least, waited + 1)
+        best = codes[np.argsort(over, kind="stable")[: 2 * ENOUGH]]
+        codes = np.unique(np.concatenate([best, space.neighbours(np.repeat(best, 4, axis=0), rng)]), axis=0)
+    return codes
 
 
 def refined(view: View, codes: Codes, score: Callable[[Codes], Floats], rng: Rng, rounds: int = 3) -> Codes:
@@ -92,6 +117,8 @@ def design(view: View, n: int, rng: Rng, cheapest: bool = False) -> Codes:
     the whole range.
     """
     codes = candidates(view, view.codes, rng, DESIGN)
+    if not len(codes):
+        return codes
     if len(codes) > DESIGN:
         codes = codes[np.sort(rng.choice(len(codes), DESIGN, replace=False))]
     encoding = Encoding.of(view.space, np.zeros((0, 0)))
@@ -181,8 +208,7 @@ def _mutated(space: SearchSpace, parents: Codes, rng: Rng, n: int) -> list[Codes
 def _no_candidate(view: View, codes: Codes) -> InputError:
     limits = [o for o in view.known if o.at_most is not None]
     parts = [
-        f"{o.name} <= {o.at_most:g} (the lowest upper bound found is"
-        f" {float(np.min(np.asarray((o.upper or o.function)(codes)))):.4g})"
+        f"{o.name} <= {o.at_most:g} (the lowest upper bound found is {float(o.bounds(codes).min()):.4g})"
         for o in limits
     ]
     return InputError(f"no architecture of this space keeps {' and '.join(parts)}; raise the limit")

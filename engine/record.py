@@ -52,16 +52,16 @@ class Record:
     failed: dict[Architecture, str] = field(default_factory=dict)
 
     def told(self) -> dict[Architecture, list[Tell]]:
-        """The tells that count for each architecture: those at its highest fidelity; in the order of first tells."""
+        """The tells of each architecture, in the order of first tells."""
         groups: dict[Architecture, list[Tell]] = {}
         for tell in self.tells:
             groups.setdefault(tell.architecture, []).append(tell)
-        return {a: [t for t in group if _rank(t) == max(map(_rank, group))] for a, group in groups.items()}
+        return groups
 
     @property
     def started(self) -> int:
-        """How many architectures were told, failed or are pending."""
-        return len({t.architecture for t in self.tells} | set(self.pending) | set(self.failed))
+        """How many architectures were told or are pending: what failed says nothing of where others lie."""
+        return len({t.architecture for t in self.tells} | set(self.pending))
 
     @property
     def learnable(self) -> bool:
@@ -99,26 +99,35 @@ class Record:
         """The rule: what was given, else the limit, else the worst of the initial design; where there is one."""
         if self.frozen is not None:
             return self.frozen
-        first = self.outcomes()[: self.initial]
-        result = {}
+        result, stated = {}, self._stated()
         for objective in self.objectives:
-            limit = objective.at_most if isinstance(objective, Known) and objective.goal == "min" else None
-            seen = [o.values[objective.name] for o in first if objective.name in o.values]
-            if objective.name in self.given:
-                result[objective.name] = self.given[objective.name]
-            elif limit is not None:
-                result[objective.name] = limit
-            elif seen:
+            if objective.name in stated:
+                result[objective.name] = stated[objective.name]
+            elif seen := self._first(objective):
                 result[objective.name] = objective.sign * max(objective.sign * value for value in seen)
         return result
 
     def freeze(self) -> None:
-        """Fix the reference once the initial design is complete."""
-        done = len({t.architecture for t in self.tells} | set(self.failed))
-        if self.frozen is None and done >= self.initial:
-            reference = self.reference()
-            if len(reference) == len(self.objectives):
-                self.frozen = reference
+        """Fix the reference once the initial design is complete: one outcome alone would be its own corner."""
+        stated, enough, objectives = self._stated(), max(2, self.initial), self.objectives
+        done = len({t.architecture for t in self.tells}) >= self.initial
+        if self.frozen is None and done and all(o.name in stated or len(self._first(o)) >= enough for o in objectives):
+            self.frozen = self.reference()
+
+    def _stated(self) -> dict[str, float]:
+        """The reference as far as somebody said it: what was given, else a limit."""
+        result = {}
+        for objective in self.objectives:
+            limit = objective.at_most if isinstance(objective, Known) and objective.goal == "min" else None
+            stated = self.given.get(objective.name, limit)
+            if stated is not None:
+                result[objective.name] = stated
+        return result
+
+    def _first(self, objective: Objective) -> list[float]:
+        """The values of an objective in the first outcomes that have it, as many as the initial design holds."""
+        seen = [o.values[objective.name] for o in self.outcomes() if objective.name in o.values]
+        return seen[: max(2, self.initial)]
 
     def corner(self, objectives: tuple[Objective, ...]) -> Floats:
         """The reference (M,) to be minimised, clipped by the limits."""
@@ -126,8 +135,8 @@ class Record:
         values = []
         for o in objectives:
             value = o.sign * reference.get(o.name, o.sign * math.inf)
-            clipped = isinstance(o, Known) and o.goal == "min" and o.at_most is not None
-            values.append(min(value, o.at_most) if clipped and isinstance(o, Known) and o.at_most else value)
+            limit = o.at_most if isinstance(o, Known) and o.goal == "min" else None
+            values.append(value if limit is None else min(value, limit))
         return np.array(values)
 
     # What a strategy sees
@@ -179,9 +188,14 @@ def _or_nan(value: float | None) -> float:
 
 
 def _outcome(architecture: Architecture, tells: list[Tell], predicted: Mapping[str, float]) -> Outcome:
-    names = sorted({name for t in tells for name in t.values})
-    means = {name: float(np.mean([t.values[name] for t in tells if name in t.values])) for name in names}
-    return Outcome(architecture, {**predicted, **means}, frozenset(names), len(tells), tells[0].fidelity)
+    """What counts of an architecture: quality at its highest fidelity, and its costs whenever they were measured."""
+    best = [t for t in tells if _rank(t) == max(map(_rank, tells))]
+    means = {}
+    for name in sorted({name for t in tells for name in t.values}):
+        values = [t.values[name] for t in (tells if name in predicted else best) if name in t.values]
+        if values:
+            means[name] = float(np.mean(values))
+    return Outcome(architecture, {**predicted, **means}, frozenset(means), len(best), best[0].fidelity)
 
 
 def checked_reference(reference: Mapping[str, float] | None, objectives: tuple[Objective, ...]) -> dict[str, float]:

@@ -28,6 +28,7 @@ from .executors import Worker
 from .explore import Trials
 from .ledger import Entry, Ledger, open_storage
 from .objectives import Expensive
+from .pool import bred
 from .prepare import Prepared, prepare
 from .presets import PRESETS
 from .report import write_report
@@ -117,12 +118,12 @@ class Search:
     def _check_limits(self) -> None:
         """Refuse limits that nothing is predicted to keep, before any student is trained."""
         space = self.prepared.space
-        small = space.size <= LIMIT_DRAWS
+        small = space.listed <= LIMIT_DRAWS
         rng = np.random.default_rng(self.run.seed)
         codes = space.grid(LIMIT_DRAWS) if small else space.sample(LIMIT_DRAWS, rng)
         for target in self.targets:
             limit, known = target.section.latency_ms, target.known(space)
-            fastest = float(np.min((known.upper or known.function)(codes)))
+            fastest = float(known.bounds(codes if small else bred(space, [known], codes, rng)).min())
             if limit is not None and fastest > limit:
                 raise InputError(
                     f"no student is predicted to keep {target.objective} <= {limit} ms with confidence: the fastest one"

@@ -23,6 +23,7 @@ from .objectives import Codes, Floats, hypervolume
 from .view import View
 
 Seconds = Callable[[Architecture, float, float], float]
+Options = list[tuple[Codes, float, float]]  # codes (d,), trained so far, trained then
 
 
 @dataclass(frozen=True)
@@ -66,15 +67,29 @@ def best_training(view: View, fresh: Codes, lengths: Sequence[float], seconds: S
         lengths: the lengths a student may be trained to, rising.
         seconds: what a training takes.
     """
+    options = [*((row, 0.0, lengths[0]) for row in fresh), *_longer(view, lengths)]
+    found = _weighed(view, options, seconds)
+    return max(found, key=lambda t: (t.gain / t.seconds, -t.since, t.architecture.key), default=None)
+
+
+def longer_gain(view: View, lengths: Sequence[float]) -> float:
+    """The largest expected improvement by training a told student on; infinite while nothing is known of that."""
+    if first_longer(view, lengths, tokens) is not None:
+        return math.inf
+    return max((t.gain for t in _weighed(view, _longer(view, lengths), tokens)), default=0.0)
+
+
+def _weighed(view: View, options: Options, seconds: Seconds) -> list[Training]:
+    """What each of the (codes, since, length) promises."""
     beliefs = Beliefs.of(view)
     boxes = Boxes.of(told_points(view), check_few(view))
     found = []
-    for row, start, length in [*((row, 0.0, lengths[0]) for row in fresh), *_longer(view, lengths)]:
+    for row, start, length in options:
         (architecture,) = view.space.decode(row[None])
         at = replace(beliefs, target=math.log(length) if beliefs.target is not None else None)
         gain = math.exp(float(log_ehvi(at.belief(row[None]), boxes)[0]))
         found.append(Training(architecture, length, start, gain, seconds(architecture, start, length)))
-    return max(found, key=lambda t: (t.gain / t.seconds, -t.since, t.architecture.key), default=None)
+    return found
 
 
 def first_longer(view: View, lengths: Sequence[float], seconds: Seconds) -> Training | None:
@@ -95,11 +110,11 @@ def first_longer(view: View, lengths: Sequence[float], seconds: Seconds) -> Trai
 def trained(view: View) -> Floats:
     """How long each told architecture (u,) has been trained; infinite where that was not told."""
     result = np.full(len(view.codes), -math.inf)
-    np.maximum.at(result, view.row, np.nan_to_num(view.fidelity, nan=math.inf))
-    return result
+    np.maximum.at(result, view.row, np.nan_to_num(view.fidelity, nan=-math.inf))
+    return np.where(np.isneginf(result), math.inf, result)
 
 
-def _longer(view: View, lengths: Sequence[float]) -> list[tuple[Codes, float, float]]:
+def _longer(view: View, lengths: Sequence[float]) -> Options:
     """Told architectures, not in training now and none that failed, with the next length of each."""
     busy = {row.tobytes() for row in (*view.pending, *view.failed)}
     return [

@@ -73,6 +73,11 @@ class View:
         predicted = self.costs(self.codes)
         return np.where(np.isnan(self.measured), predicted, self.measured)
 
+    @cached_property
+    def _least(self) -> list[float]:
+        """The least predicted value of each known objective among the told architectures."""
+        return [float(o.values(self.codes).min()) if len(self.codes) else 0.0 for o in self.known]
+
     def within(self, codes: Codes) -> npt.NDArray[np.bool_]:
         """Which rows keep every limit by their upper bounds."""
         result = np.ones(len(codes), dtype=bool)
@@ -82,19 +87,24 @@ class View:
         return result
 
     def further(self, codes: Codes) -> Floats:
-        """Further feature columns (n, k): the logarithm of each positive known objective, size, and the caller's.
+        """Further feature columns (n, k): the logarithm of each known objective that is positive where it was told
+        (else the objective itself), size, and the caller's.
 
         Size is how far up its choices an architecture stands, averaged over the ordered genes: at one cost the larger
         one is usually better, and a few results show whether that holds.
         """
-        columns = [o.values(codes) for o in self.known]
-        given = [np.log(c) if len(c) and c.min() > 0 else c for c in columns]
+        given = [_scaled(o.values(codes), least) for o, least in zip(self.known, self._least, strict=True)]
         reach = np.array([len(p.choices) - 1.0 if p.ordered else 0.0 for p in self.space.parameters])
         if (ordered := np.flatnonzero(reach)).size > 1:
             given.append((codes[:, ordered] / reach[ordered]).mean(axis=1))
         if self.features is not None:
             given += list(np.asarray(self.features(codes), dtype=np.float64).T)
         return _stack(given, len(codes))
+
+
+def _scaled(values: Floats, least: float) -> Floats:
+    """Logarithms where all told values are positive (a candidate that is not counts as next to nothing)."""
+    return np.log(np.maximum(values, 1e-12 * least)) if least > 0 else values
 
 
 def _stack(columns: Sequence[Floats], n: int) -> Floats:

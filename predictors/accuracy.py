@@ -131,6 +131,20 @@ class Surrogate:
                 features, features
             ) - half @ half.T
 
+    def given(self, at: Tensor, values: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean (m, S) and deviation (m,) at features (m, p), given draws (S, b) of the quality at `at` (b, p)."""
+        known, whiten, weights = self._fast[torch.float64]
+        (mean, covariance), scale = self.joint(at), 1e-6 * float(self.kernel.forward(at, at, diag=True).detach().mean())
+        with torch.no_grad():
+            near, far = self.kernel.forward(at, known), self.kernel.forward(features, known)  # (b, n), (m, n)
+            cross = self.kernel.forward(at, features) - (near @ whiten) @ (far @ whiten).T  # (b, m)
+            root = torch.linalg.cholesky(covariance + scale * torch.eye(len(at)).double())
+            half = torch.linalg.solve_triangular(root, cross, upper=False)
+            white = torch.linalg.solve_triangular(root, (values - mean).T, upper=False)
+            prior = self.kernel.forward(features, features, diag=True) - (far @ whiten).square().sum(-1)
+            variance = prior - half.square().sum(0)
+        return (far @ weights)[:, None] + half.T @ white, variance.clamp_min(1e-8).sqrt()
+
     def conditioned(self, features: Tensor, targets: Tensor, noise: Tensor | None = None) -> "Surrogate":
         """The same hyperparameters given further warped targets (m,) at features (m, p), certain unless noisy."""
         extra = torch.zeros(len(targets)).double() if noise is None else noise

@@ -1,9 +1,13 @@
-"""One scalar reward with a target cost, for users with one budget (the reward of KD-NAS, arXiv 2303.09639).
+"""One scalar reward with a target cost, for users with one budget.
 
-    r = (1 - loss) (cost / (share x teacher cost))^alpha,    alpha = -0.06, share = 0.6
+    r = (worst - loss) w,    w = (cost / target)^alpha
 
-With the cost known it is linear in the loss, so its expected improvement is a closed form:
-E[(r - r*)_+] = w psi(1 - r* / w) with w = (cost / target)^alpha and psi(t) = E[(t - loss)_+].
+KD-NAS (arXiv 2303.09639): worst = 1, alpha = -0.06 on both sides of target = 0.6 x the teacher's cost, which therefore
+scales all rewards alike and decides nothing. MnasNet (arXiv 1807.11626) makes the target count: beyond it alpha is -1.
+`worst` is 1, or the reference of the loss where that is larger: a language model's loss of 3 is not worse than nothing.
+
+With the cost known the reward is linear in the loss, so its expected improvement is a closed form:
+E[(r - r*)_+] = w psi(worst - r* / w) with psi(t) = E[(t - loss)_+].
 """
 
 from dataclasses import asdict, dataclass
@@ -29,13 +33,14 @@ class Reward:
     """Expected improvement of the reward of one loss and one known cost.
 
     Args:
-        target: the cost at which the reward is neither raised nor lowered: 0.6 x the teacher's in KD-NAS; the
-            geometric mean of the told costs where not given.
-        alpha: what a longer cost costs.
+        target: the cost wished for; the geometric mean of the told costs where not given.
+        alpha: the exponent of the cost over the target.
+        beyond: the same for costs above a target that was given; equal to `alpha` it is KD-NAS.
     """
 
     target: float | None = None
     alpha: float = -0.06
+    beyond: float = -1.0
     name = "reward"
     needs_design = True
 
@@ -69,13 +74,19 @@ class Reward:
     def _weight(self, view: View, costs: Floats) -> Floats:
         if (costs <= 0).any():
             raise InputError(f"strategy 'reward' needs positive costs to minimise; {view.known[0].name!r} has others")
-        target = self.target or float(np.exp(np.log(view.told_costs[:, 0]).mean()))
-        return np.asarray((costs / target) ** self.alpha)
+        if self.target is None:
+            return np.asarray((costs / float(np.exp(np.log(view.told_costs[:, 0]).mean()))) ** self.alpha)
+        ratio = costs / self.target
+        return np.asarray(ratio ** np.where(ratio > 1.0, self.beyond, self.alpha))
+
+    def _worst(self, view: View) -> float:
+        """The loss at which nothing is earned."""
+        return max(1.0, float(view.reference[1]))
 
     def _best(self, beliefs: Beliefs) -> float:
         """The best reward among told and pending ones, at their posterior medians."""
-        points = beliefs.front_points()
-        return float(((1.0 - points[:, 1]) * self._weight(beliefs.view, points[:, 0])).max())
+        points, view = beliefs.front_points(), beliefs.view
+        return float(((self._worst(view) - points[:, 1]) * self._weight(view, points[:, 0])).max())
 
     def _score(self, beliefs: Beliefs, codes: Codes, best: float) -> Floats:
         parts = [codes[i : i + CHUNK] for i in range(0, len(codes), CHUNK)]
@@ -84,6 +95,6 @@ class Reward:
     def _chunk(self, beliefs: Beliefs, codes: Codes, best: float) -> Floats:
         belief = beliefs.belief(codes)
         weight = torch.from_numpy(self._weight(beliefs.view, beliefs.view.costs(codes)[:, 0]))
-        level = 1.0 - best / weight  # (n,)
+        level = self._worst(beliefs.view) - best / weight  # (n,)
         value = weight.log() + belief.log_psi(level[:, None])[:, 0] + beliefs.log_success(codes)
         return np.asarray(np.nan_to_num(value.numpy(), nan=-np.inf, neginf=-np.inf))

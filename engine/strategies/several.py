@@ -5,6 +5,7 @@ The screen draws random weights and takes the candidates with the best optimisti
 Notation: n candidates, M objectives, K of them known; X = features, then the K costs.
 """
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from botorch.models.model import Model, ModelList
 from botorch.posteriors.posterior import Posterior
 from botorch.sampling.list_sampler import ListSampler
 from botorch.sampling.normal import SobolQMCNormalSampler
+from linear_operator.utils.warnings import NumericalWarning
 from torch import Tensor
 
 from ..beliefs import CHUNK, Beliefs
@@ -100,17 +102,18 @@ def _qlognehvi(beliefs: Beliefs, codes: Codes, seed: int) -> Floats:
         return -torch.cat([costs, torch.stack(learnt, -1)], -1)
 
     shape = torch.Size([SAMPLES])
-    acquisition = qLogNoisyExpectedHypervolumeImprovement(
-        ModelList(*models),
-        ref_point=(-torch.from_numpy(beliefs.view.reference)).tolist(),
-        X_baseline=_rows(beliefs, beliefs.base, beliefs.base_costs),
-        sampler=ListSampler(*(SobolQMCNormalSampler(shape, seed=seed + e) for e in range(len(models)))),
-        objective=GenericMCMultiOutputObjective(maximised),
-        prune_baseline=False,
-        cache_root=False,
-    )
     rows = _rows(beliefs, codes, beliefs.view.costs(codes))
-    with torch.no_grad():
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", NumericalWarning)  # jitter, where outcomes are nearly certain
+        acquisition = qLogNoisyExpectedHypervolumeImprovement(
+            ModelList(*models),
+            ref_point=(-torch.from_numpy(beliefs.view.reference)).tolist(),
+            X_baseline=_rows(beliefs, beliefs.base, beliefs.base_costs),
+            sampler=ListSampler(*(SobolQMCNormalSampler(shape, seed=seed + e) for e in range(len(models)))),
+            objective=GenericMCMultiOutputObjective(maximised),
+            prune_baseline=False,
+            cache_root=False,
+        )
         return np.concatenate([acquisition(part[:, None]).numpy() for part in torch.split(rows, 256)])
 
 

@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pytest
 import torch
 from botorch.models import SingleTaskGP
-from botorch.optim import optimize_acqf_discrete
+from botorch.optim import optimize_acqf, optimize_acqf_discrete
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -174,6 +174,24 @@ def test_the_botorch_acquisition_has_gradients_and_optimises() -> None:
     acquisition(point).sum().backward()
     assert point.grad is not None
     assert torch.isfinite(point.grad).all()
+
+
+def test_the_botorch_acquisition_may_stand_on_any_reference_and_batch() -> None:
+    torch.manual_seed(0)
+    x = torch.rand(8, 2).double()
+    y = (x[:, :1] - 0.4) ** 2 + 0.5 * x[:, 1:]
+    points = torch.cat([1.0 + x.sum(-1, keepdim=True), y], 1).numpy()
+    model = SingleTaskGP(x, y).eval()
+    made = KnownCostEHVI(model, lambda z: 1.0 + z.sum(-1, keepdim=True), points, (2.2, 1.0))
+    at = torch.cat([x, torch.full((1, 2), 0.9).double()])[:, None].requires_grad_()
+    (gradient,) = torch.autograd.grad(made(at).sum(), at)
+    assert gradient.isfinite().all()
+    assert not gradient[-1].any()  # beyond the reference nothing can be gained
+    best, _ = optimize_acqf(made, bounds=torch.tensor([[0.0, 0.0], [1.0, 1.0]]).double(), q=1, num_restarts=2,
+                            raw_samples=16)  # fmt: skip
+    assert 1.0 + float(best.sum()) < 2.2
+    many = torch.rand(3, 4, 1, 2).double()
+    assert torch.allclose(made(many), made(many.reshape(12, 1, 2)).reshape(3, 4))
 
 
 def test_the_botorch_acquisition_takes_one_candidate_at_a_time() -> None:

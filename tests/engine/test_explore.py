@@ -136,3 +136,12 @@ def test_imported_results_are_a_start_and_do_not_count(start, tmp_path) -> None:
     assert tuple(member.values.values()) not in {genes for genes, _ in trainer.asked}
     again = start(trainer, trials=3)
     assert len(again.ledger.entries()) == 4
+
+
+def test_a_replicate_imported_later_counts_once(start, tmp_path) -> None:
+    (member,) = SPACE.decode(SPACE.grid(100)[:1])
+    row = {"architecture": member.to_json(), "values": {"loss": 0.5}, "noise": None, "fidelity": None}
+    for losses in ([0.5], [0.5, 0.7], [0.5, 0.7]):
+        (tmp_path / KEPT).write_text(json.dumps([row | {"values": {"loss": loss}} for loss in losses]))
+        (outcome,) = start(Trainer(0.0), trials=3).engine.outcomes()
+        assert outcome.values["loss"] == pytest.approx(sum(losses) / len(losses))

@@ -59,12 +59,29 @@ def test_strangers_are_refused_or_left_out(tmp_path: Path) -> None:
         ("depth,bias,loss\n1,True,0.1\n", "no column ratio"),
         ("depth,ratio,bias\n1,0.5,True\n", "none of the objectives"),
         ("depth,ratio,bias,loss\n3,0.5,True,0.1\n", r"line 2: depth='3' is none of \[1, 2\]"),
-        ("depth,ratio,bias,loss\n1,0.5,True,low\n", "line 2: loss must be a number; got 'low'"),
+        ("depth,ratio,bias,loss\n1,0.5,True,low\n", "line 2: loss must be a finite number; got 'low'"),
+        ("depth,ratio,bias,loss\n\n1,0.5,True,nan\n", "line 3: loss must be a finite number; got 'nan'"),
+        ("depth,ratio,bias,loss,noise\n1,0.5,True,1,-1\n", "line 2: noise must not be negative"),
+        ("depth,ratio,bias,loss,fidelity\n1,0.5,True,1,0\n", "line 2: .*fidelity positive"),
+        ("depth,ratio,bias,depth,loss\n1,0.5,True,2,1\n", "more than one column depth"),
+        ("depth,ratio,loss,bias\n1,0.5,1\n", "line 2: bias='' is none of"),
     ],
 )
 def test_damaged_files_are_explained(text: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=message):
         import_results(engine(), written(tmp_path, text))
+
+
+def test_columns_that_are_ignored_may_share_a_name(tmp_path: Path) -> None:
+    made = engine()
+    assert import_results(made, written(tmp_path, "note,note,depth,ratio,bias,loss\n2,4,1,0.5,True,0.5\n")) == (1, 0)
+    assert made.outcomes()[0].architecture["depth"] == 1
+
+
+def test_a_file_that_is_no_text_is_explained(tmp_path: Path) -> None:
+    (tmp_path / "binary.csv").write_bytes(b"\xff\xfe\x00\x81")
+    with pytest.raises(InputError, match="cannot be read as CSV"):
+        import_results(engine(), tmp_path / "binary.csv")
 
 
 def test_a_missing_file_is_explained(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 from optuna.storages import InMemoryStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
+from distilsearch.engine.engine import Engine
 from distilsearch.engine.objectives import Expensive, Known, Objective
 from distilsearch.engine.optuna_sampler import DistilSampler
 from distilsearch.errors import InputError
@@ -125,12 +126,44 @@ def test_one_learnt_objective_may_stand_alone() -> None:
     assert len(set(keys(study))) == 6
 
 
-def test_an_exhausted_space_goes_on_at_random() -> None:
+def test_an_exhausted_space_ends_the_study() -> None:
     tiny = SearchSpace("generic", [Parameter("x", (1, 2, 3))])
     made = DistilSampler(tiny, [Expensive("loss")], initial=2)
     study = optuna.create_study(sampler=made)
-    study.optimize(lambda trial: float(np.square(float(made.suggest(trial)["x"]))), n_trials=5)
-    assert {t.params["x"] for t in study.trials} == {1, 2, 3}
+    study.optimize(lambda trial: float(np.square(float(made.suggest(trial)["x"]))), n_trials=9)
+    assert [t.params["x"] for t in study.trials[3:]] == [1]  # one more, of the front, and no further
+    assert made.suggest(study.ask())["x"] == 1
+
+
+def test_an_infinite_value_is_a_failure() -> None:
+    made = sampler()
+    study = optuna.create_study(directions=BOTH, sampler=made)
+    study.optimize(lambda t: (float("inf") if t.number == 1 else 0.1, outcome(t, made)[1]), n_trials=7)
+    assert len(set(keys(study))) == 7
+
+
+def test_what_was_enqueued_is_completed_and_not_proposed() -> None:
+    made = sampler()
+    study = optuna.create_study(directions=BOTH, sampler=made)
+    first = Engine(space(), objectives(), initial=4)
+    first.expect([], counter=3)
+    (foreseen,) = first.ask()
+    for width in (32, 32, 32):
+        study.enqueue_trial({"width": width})
+    study.enqueue_trial(dict(foreseen.values))
+    study.optimize(lambda trial: outcome(trial, made), n_trials=8)
+    done = [t.params for t in study.trials]
+    assert [p["width"] for p in done[:3]] == [32, 32, 32]
+    assert all(p["depth"] * p["width"] < 128 for p in done)
+    assert len({str(sorted(p.items())) for p in done}) == 8
+
+
+def test_constraints_are_kept_where_others_look_for_them() -> None:
+    made = sampler(constraints_func=lambda trial: (trial.params["depth"] - 1.5,))
+    study = optuna.create_study(directions=BOTH, sampler=made)
+    study.optimize(lambda trial: outcome(trial, made), n_trials=6)
+    assert study.best_trials
+    assert {t.params["depth"] for t in study.best_trials} == {1}
 
 
 def test_wrong_directions_are_refused() -> None:

@@ -74,6 +74,18 @@ def test_everything_fully_trained_ends_it() -> None:
     assert made.converged()
 
 
+def test_longer_training_that_pays_keeps_it_from_converging() -> None:
+    made = engine()
+    for i, architecture in enumerate(space().decode(space().grid(100))):
+        length = LENGTHS[1] if i % 3 else LENGTHS[0]
+        made.tell(architecture, {"loss": loss(architecture, length, 0.5)}, fidelity=length)
+    assert made.converged()
+    assert not made.converged(lengths=LENGTHS)
+    training = made.ask_training(LENGTHS)
+    assert training is not None
+    assert made.expected_improvement(LENGTHS) >= training.gain * 0.5
+
+
 def test_it_converges_when_little_is_left() -> None:
     made = engine()
     assert not made.converged()

@@ -102,6 +102,7 @@ def test_rules_that_entangle_everything_are_estimated() -> None:
     [
         (lambda: Parameter("a", ()), "no choices"),
         (lambda: Parameter("a", (1, 1)), "repeats"),
+        (lambda: Parameter("a", (0, False)), "repeats"),
         (lambda: SearchSpace("generic", []), "at least one parameter"),
         (lambda: SearchSpace("generic", [Parameter("a", (1,)), Parameter("a", (2,))]), "twice"),
         (

@@ -1,0 +1,124 @@
+"""The initial design and the reference it gives, also where trials fail, values come late and the space runs out."""
+
+import json
+
+import numpy as np
+import pytest
+
+from distilsearch.architecture import Architecture
+from distilsearch.engine.engine import Engine
+from distilsearch.engine.objectives import Codes, Expensive, Floats, Known
+from distilsearch.errors import InputError
+from distilsearch.space import Parameter, SearchSpace
+
+
+def line(n: int) -> SearchSpace:
+    return SearchSpace("generic", [Parameter("x", tuple(range(n)))])
+
+
+def cost(codes: Codes) -> Floats:
+    return 1.0 + codes.sum(axis=1, dtype=np.float64)
+
+
+def engine(space: SearchSpace, **more: object) -> Engine:
+    return Engine(space, [Expensive("loss"), Known("ms", cost)], **more)  # type: ignore[arg-type]
+
+
+def loss(architecture: Architecture) -> float:
+    return 1.0 / (1.0 + sum(float(v) for v in architecture.values.values()))
+
+
+@pytest.mark.parametrize("end", ["told", "failed", "pending"])
+def test_a_space_that_ends_within_the_design_gives_no_more(end: str) -> None:
+    made = engine(line(3))
+    for _ in range(3):
+        (asked,) = made.ask()
+        if end == "told":
+            made.tell(asked, {"loss": loss(asked)})
+        elif end == "failed":
+            made.fail(asked, "out of memory")
+    assert made.ask() == []
+    assert made.ask(4) == []
+
+
+def test_failures_are_made_up_for_before_the_reference_stands() -> None:
+    made = engine(line(30), initial=4)
+    told = []
+    for i in range(7):
+        (asked,) = made.ask()
+        if i in (1, 2, 3):
+            made.fail(asked, "out of memory")
+        else:
+            assert made.state()["reference"]["frozen"] is None
+            told.append(asked)
+            made.tell(asked, {"loss": loss(asked)})
+    expected = {"loss": max(map(loss, told)), "ms": float(cost(made.space.encode(told)).max())}
+    assert made.state()["reference"]["frozen"] == expected
+    assert made.hypervolume() > 0
+
+
+def test_an_objective_that_is_told_late_still_gets_its_corner() -> None:
+    space = SearchSpace("generic", [Parameter("x", tuple(range(6))), Parameter("y", tuple(range(6)))])
+    made = Engine(space, [Expensive("loss"), Expensive("size"), Known("ms", cost)], initial=3)
+    first = made.ask(3)
+    for asked in first:
+        made.tell(asked, {"loss": loss(asked)})
+    assert made.state()["reference"]["frozen"] is None
+    for i, asked in enumerate(first):
+        made.tell(asked, {"size": float(i)})
+    assert made.reference["size"] == 2.0
+    assert np.isfinite(made.expected_improvement())
+
+
+def test_a_limit_of_zero_clips_the_reference() -> None:
+    known = Known("gap", lambda codes: codes[:, 0] - 3.0, at_most=0.0)
+    made = Engine(line(8), [Expensive("loss"), known], initial=2, reference={"loss": 1.0, "gap": 5.0})
+    for asked in made.ask(2):
+        made.tell(asked, {"loss": 0.5})
+    assert made.hypervolume() <= 0.5 * 3.0
+
+
+def test_designs_that_make_no_sense_are_refused() -> None:
+    with pytest.raises(InputError, match="at least one architecture"):
+        engine(line(3), initial=0)
+    limited = Known("ms", cost, at_most=2.0)
+    with pytest.raises(InputError, match=r"initial architecture \{'x': 4\} breaks ms <= 2"):
+        Engine(line(5), [Expensive("loss"), limited], initial=[Architecture("generic", {"x": 4})])
+
+
+def test_costs_are_logarithms_everywhere_or_nowhere() -> None:
+    space = SearchSpace("generic", [Parameter(f"x{i}", tuple(range(4))) for i in range(3)])
+    made = Engine(space, [Expensive("loss"), Known("ms", lambda codes: codes.sum(axis=1) - 1.0)], initial=4)
+    for architecture in space.decode(space.grid(100)[9:30:3]):
+        made.tell(architecture, {"loss": loss(architecture)})
+    view, codes = made._view([]), space.grid(100)
+    whole = view.further(codes)
+    apart = np.concatenate([view.further(codes[i : i + 1]) for i in range(len(codes))])
+    assert np.array_equal(whole, apart)
+
+
+def test_tight_limits_are_found_in_spaces_too_large_to_list() -> None:
+    space = SearchSpace("generic", [Parameter(f"x{i}", tuple(range(8))) for i in range(27)])
+    made = Engine(space, [Expensive("loss"), Known("ms", cost, at_most=25.0)], initial=3)
+    asked = made.ask(3)
+    assert len(asked) == 3
+    assert cost(space.encode(asked)).max() <= 25.0
+    with pytest.raises(InputError, match="lowest upper bound found is 1"):
+        Engine(space, [Expensive("loss"), Known("ms", cost, at_most=0.5)]).ask()
+
+
+def test_a_measured_cost_survives_a_longer_training_that_gives_none() -> None:
+    made = engine(line(5), initial=2)
+    (asked,) = made.ask()
+    made.tell(asked, {"loss": 0.9, "ms": 7.5}, fidelity=100)
+    made.tell(asked, {"loss": 0.5}, fidelity=1000)
+    (outcome,) = made.outcomes()
+    assert outcome.values == {"loss": 0.5, "ms": 7.5}
+    assert outcome.fidelity == 1000
+
+
+def test_the_state_is_json_whatever_numbers_were_told() -> None:
+    made = engine(line(5), initial=2)
+    (asked,) = made.ask()
+    made.tell(asked, {"loss": np.float32(0.5)}, noise=np.float32(0.1), fidelity=np.int64(100))  # type: ignore[arg-type]
+    assert json.loads(json.dumps(made.state()))["tells"][0]["fidelity"] == 100
