@@ -128,14 +128,20 @@ class Run:
         parts = self._parts(batch, stage)
         weights = dict(self.recipe.weights) if stage is None else TRANSFER
         loss = torch.stack([weights[name] * value for name, value in parts.items()]).sum()
-        if not math.isfinite(loss.item()):
-            values = ", ".join(f"{name} {value.item():g}" for name, value in parts.items())
+        values = self._everywhere(parts)
+        if not math.isfinite(sum(weights[name] * value for name, value in values.items())):
+            said = ", ".join(f"{name} {value:g}" for name, value in values.items())
             raise TrialError(
-                f"the training diverged at step {self.step + 1} of {self.steps} ({values}); lower the learning rate"
+                f"the training diverged at step {self.step + 1} of {self.steps} ({said}); lower the learning rate"
             )
         if self.accelerator.trackers:
-            self.accelerator.log({name: value.item() for name, value in parts.items()}, self.step)
+            self.accelerator.log(values, self.step)
         self.accelerator.backward(loss if divisor == 1 else loss / divisor)
+
+    def _everywhere(self, parts: dict[str, Tensor]) -> dict[str, float]:
+        """The mean of each loss over processes, so that all of them go on, or none does."""
+        values = torch.stack([value.detach().float() for value in parts.values()])
+        return dict(zip(parts, self.accelerator.reduce(values, "mean").tolist(), strict=True))
 
     def _freeze_others(self, stage: int) -> None:
         """Leave gradients to the stage's layer and the projections alone."""

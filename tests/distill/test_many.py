@@ -20,7 +20,7 @@ from distilsearch.distill.recipes import EMBEDDING, View
 from distilsearch.distill.student import Student
 from distilsearch.distill.targets import Targets
 from distilsearch.distill.teacher import Teacher
-from distilsearch.distill.training import distill_student, distill_students, memory_bytes
+from distilsearch.distill.training import distill_student, distill_students, memory_bytes, start
 from distilsearch.errors import InputError, TrialError
 
 TINY = replace(EMBEDDING, batch_tokens=256, views=(View(), View(16, 0.2)))
@@ -129,24 +129,82 @@ print(accelerator.num_processes)
 """
 
 
+def _launch(script: str, processes: int, folder: Path, *arguments: str, seconds: float = 300) -> str:
+    """What the processes of a script print."""
+    path = folder / "train.py"
+    path.write_text(script)
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--num_machines", "1"]
+    launch += ["--num_processes", str(processes), "--mixed_precision", "no", "--dynamo_backend", "no"]
+    launch += ["--num_cpu_threads_per_process", "1"]
+    launch += ["--multi_gpu", "--main_process_port", "0"] if processes > 1 else ["--cpu"]  # how it counts processes
+    done = subprocess.run(
+        [*launch, str(path), *arguments],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"ACCELERATE_USE_CPU": "true"},
+        timeout=seconds,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
 @pytest.mark.slow
 def test_two_processes_equal_one(
     teacher: Teacher, text: Text, text_file: Path, make_architecture: Make, tmp_path: Path
 ) -> None:
-    script = tmp_path / "train.py"
-    script.write_text(SCRIPT)
     architecture = json.dumps(make_architecture(teacher).to_json())
     saved = []
     for processes in (1, 2):
-        launch = [sys.executable, "-m", "accelerate.commands.launch", "--num_machines", "1"]
-        launch += ["--num_processes", str(processes), "--mixed_precision", "no", "--dynamo_backend", "no"]
-        launch += ["--num_cpu_threads_per_process", "1"]
-        launch += ["--multi_gpu", "--main_process_port", "0"] if processes > 1 else ["--cpu"]  # how it counts processes
         out = tmp_path / str(processes)
-        arguments = [str(script), str(teacher.folder), str(text_file), architecture, str(out)]
-        environment = os.environ | {"ACCELERATE_USE_CPU": "true"}
-        done = subprocess.run([*launch, *arguments], capture_output=True, text=True, env=environment, timeout=300)
-        assert done.returncode == 0, done.stderr[-3000:]
-        assert str(processes) in done.stdout.split()
+        printed = _launch(SCRIPT, processes, tmp_path, str(teacher.folder), str(text_file), architecture, str(out))
+        assert str(processes) in printed.split()
         saved.append(load_file(str(out / "model.safetensors")))
     _same(*saved, 1e-4)
+
+
+DIVERGE = """
+import json, sys, torch
+from dataclasses import replace
+from distilsearch.architecture import Architecture
+from distilsearch.distill import runs
+from distilsearch.distill.data import load_text
+from distilsearch.distill.processes import accelerator_for
+from distilsearch.distill.recipes import EMBEDDING, View
+from distilsearch.distill.teacher import load_teacher
+from distilsearch.distill.training import distill_students
+
+torch.set_num_threads(1)
+folder, words, *architectures = sys.argv[1:]
+teacher = load_teacher(folder)
+text = load_text([words], teacher, block=32, heldout_fraction=0.2)
+bad, good = (Architecture.from_json(json.loads(one)) for one in architectures)
+rank, parts = accelerator_for("cpu").process_index, runs.Run._parts
+
+def spoilt(self, batch, stage):
+    found = parts(self, batch, stage)
+    spoil = rank == 1 and self.step == 2 and self.objective.architecture == bad
+    return {name: value * float("nan") for name, value in found.items()} if spoil else found
+
+runs.Run._parts = spoilt
+recipe = replace(EMBEDDING, batch_tokens=256, views=(View(),))
+found = distill_students(teacher, [bad, good], text, recipe, 2_000, precision="float32", cache_limit=0)
+sys.stdout.write(" ".join([str(rank), *(type(one).__name__ for one in found)]) + "\\n")
+"""
+
+
+@pytest.mark.slow
+def test_all_processes_give_a_student_up_that_diverges_in_one(
+    teacher: Teacher, text: Text, text_file: Path, make_architecture: Make, tmp_path: Path
+) -> None:
+    both = [json.dumps(make_architecture(teacher, layers=layers).to_json()) for layers in (1, 2)]
+    printed = _launch(DIVERGE, 2, tmp_path, str(teacher.folder), str(text_file), *both, seconds=120)
+    assert sorted(printed.splitlines()[-2:]) == ["0 TrialError Student", "1 TrialError Student"]
+
+
+def test_what_diverges_in_another_process_diverges_here(
+    teacher: Teacher, text: Text, make_architecture: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = start(teacher, make_architecture(teacher), text, TINY, 2_000, precision="float32")
+    monkeypatch.setattr(run.accelerator, "reduce", lambda values, how: values + float("nan"))
+    with pytest.raises(TrialError, match=r"diverged at step 1 .*tokens nan"):
+        run.advance()
