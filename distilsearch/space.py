@@ -305,17 +305,23 @@ class SearchSpace:
         return self.canonical(mutated)
 
     def grid(self, limit: int) -> Codes:
-        """Every valid canonical row, in lexicographic order.
+        """Every valid canonical row, in lexicographic order; made once, not to be written to.
 
         Raises:
             InputError: there are more than `limit`.
         """
         if self.size > limit:
             raise InputError(f"this space has {self.size} architectures, more than the limit of {limit:,}")
+        return self._rows
+
+    @cached_property
+    def _rows(self) -> Codes:
         codes = np.zeros((1, 0), dtype=np.int16)
         for column in range(self.d):
             codes = self._extend(codes, column)
-        return codes[self._accepted(codes)]
+        rows: Codes = codes[self._accepted(codes)]
+        rows.flags.writeable = False
+        return rows
 
     def _extend(self, codes: Codes, column: int) -> Codes:
         """All extensions by one gene that no rule whose genes are all chosen forbids."""

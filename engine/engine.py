@@ -80,7 +80,6 @@ class Engine:
             raise InputError(f"an initial design needs at least one architecture; got initial={size}")
         self._record = Record(space, checked, size, given)
         self._counter = 0
-        self._grid: Codes | None = None
         self._lock = threading.RLock()
         check_members(self.space, self._first)
         check_limits(checked, self.space.encode(self._first), self._first)
@@ -324,9 +323,4 @@ class Engine:
             return self.strategy.propose(view, n, rng)
 
     def _view(self, extra: list[Architecture]) -> View:
-        return self._record.view(extra, self._all, self._features)
-
-    def _all(self, limit: int) -> Codes:
-        if self._grid is None:
-            self._grid = self.space.grid(limit)
-        return self._grid
+        return self._record.view(extra, self._features)

@@ -63,7 +63,7 @@ def candidates(view: View, parents: Codes, rng: Rng, draws: int = DRAWS) -> Code
     Raises:
         InputError: no architecture at all keeps the limits; it names the lowest bound found.
     """
-    codes = view.grid(GRID) if is_grid(view) else _sampled(view, parents, rng, draws)
+    codes = view.space.grid(GRID) if is_grid(view) else _sampled(view, parents, rng, draws)
     allowed = codes[view.within(codes)]
     if len(allowed) < ENOUGH and not is_grid(view):
         codes = bred(view.space, view.known, codes, rng)

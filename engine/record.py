@@ -4,7 +4,7 @@ Notation: u distinct told architectures, N tells, K known and E expensive object
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +14,7 @@ from distilsearch.architecture import Architecture
 from distilsearch.errors import InputError
 from distilsearch.space import SearchSpace
 
-from .objectives import Codes, Expensive, Floats, Known, Objective, Outcome
+from .objectives import Expensive, Floats, Known, Objective, Outcome
 from .view import Features, View
 
 
@@ -141,7 +141,7 @@ class Record:
 
     # What a strategy sees
 
-    def view(self, extra: list[Architecture], grid: Callable[[int], Codes], features: Features | None) -> View:
+    def view(self, extra: list[Architecture], features: Features | None) -> View:
         """The arrays of this moment, with some more architectures pending; the order of tells does not matter."""
         tells = sorted(self.tells, key=lambda t: (t.architecture.key, sorted(t.values.items())))
         architectures = list(dict.fromkeys(t.architecture for t in tells))
@@ -162,7 +162,6 @@ class Record:
             pending=self.space.encode(sorted([*self.pending, *extra], key=lambda a: a.key)),
             failed=self.space.encode(sorted(self.failed, key=lambda a: a.key)),
             reference=self.corner((*known, *expensive)),
-            grid=grid,
             features=features,
         )
 

@@ -39,7 +39,6 @@ class View:
     pending: Codes
     failed: Codes
     reference: Floats
-    grid: Callable[[int], Codes]
     features: Features | None = None
 
     @cached_property

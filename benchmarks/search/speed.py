@@ -41,7 +41,7 @@ def measure(digits: int, results: int) -> dict[str, float | int | str]:
     """One row; the first ask also lists the grid and is not counted."""
     engine = told_engine(digits, results)
     view = engine._view([])
-    pool = view.grid(10**digits)
+    pool = view.space.grid(10**digits)
     with one_thread():
         start = time.perf_counter()
         beliefs = Beliefs.of(view)
