@@ -146,6 +146,8 @@ class Objective(nn.Module):
 
     def _words(self, name: str, chosen: Tensor, batch: Batch) -> Tensor:
         """The loss of the hidden or next words; logits are made chunk by chunk."""
+        if not len(chosen):  # a part of a batch may hide no word
+            return chosen.float().sum()
         temperature, decoder, teacher = self.recipe.temperature, family(self.teacher.facts.family), self.teacher
 
         def logits(hidden: Tensor) -> Tensor:

@@ -226,6 +226,23 @@ def test_progressive_transfer_moves_one_layer_at_a_time(
     assert run.curve
 
 
+@pytest.mark.parametrize("loss", ["logits", "hard"])
+def test_a_part_that_hides_no_word_loses_nothing(
+    loss: str, mlm_teacher: Teacher, text_file: Path, make_architecture: Make
+) -> None:
+    text = load_text([str(text_file)], mlm_teacher, block=16, heldout_fraction=0.2)
+    recipe = Recipe("words", ((loss, 1.0),), batch_tokens=256, embeddings="all")
+    architecture = make_architecture(mlm_teacher)
+    whole, parts = (
+        start(mlm_teacher, architecture, text, recipe, 2_000, 0, "float32", accumulate=count) for count in (1, 16)
+    )
+    cut = parts.parts(0)
+    assert any(not len(part.masked) for part in cut)
+    together = sum(whole.losses(part)[loss].item() for part in cut) / len(cut)
+    assert together == pytest.approx(whole.losses(whole.parts(0)[0])[loss].item(), rel=1e-4)
+    parts.advance()
+
+
 def test_losses_that_a_teacher_cannot_give_are_refused(
     teacher: Teacher, causal: Teacher, text: Text, text_file: Path, make_architecture: Make
 ) -> None:
