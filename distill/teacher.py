@@ -76,6 +76,7 @@ def load_teacher(name: str) -> Teacher:
         )
     config = _config(folder)
     kind = _kind(folder, config)
+    _check_table(folder, kind, config)
     tokenizer = _tokenizer(folder)
     _check_tokenizer(folder, kind, config, tokenizer)
     pooling, normalize = _pooling(folder) if kind == "embedding" else ("mean", False)
@@ -167,6 +168,15 @@ def _kind(folder: Path, config: Any) -> str:
     if any(name.endswith(("ForMaskedLM", "ForPreTraining")) for name in names):
         return "mlm"
     return "embedding"
+
+
+def _check_table(folder: Path, kind: str, config: Any) -> None:
+    if kind == "mlm" and not getattr(config, "tie_word_embeddings", True):
+        raise TeacherError(
+            f"{folder} has an output table apart from its word embeddings (tie_word_embeddings is false), and "
+            "masked-LM students have one table for both; tie the teacher's tables and train it on, "
+            "or save it without its head to distil embeddings"
+        )
 
 
 def _tokenizer(folder: Path) -> Any:

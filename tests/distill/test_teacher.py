@@ -65,6 +65,12 @@ def test_a_tokenizer_larger_than_the_model_is_refused(tmp_path: Path, make_teach
         load_teacher(str(folder))
 
 
+def test_a_masked_lm_with_an_output_table_of_its_own_is_refused(tmp_path: Path, make_teacher: Any) -> None:
+    with pytest.raises(TeacherError, match="one table for both"):
+        load_teacher(str(make_teacher(tmp_path / "mlm", "mlm", tie_word_embeddings=False)))
+    assert load_teacher(str(make_teacher(tmp_path / "embedding", tie_word_embeddings=False))).kind == "embedding"
+
+
 def test_unsupported_pooling_is_refused(tmp_path: Path, make_teacher: Any) -> None:
     folder = make_teacher(tmp_path / "t")
     (folder / "1_Pooling" / "config.json").write_text(json.dumps({"pooling_mode_max_tokens": True}))
