@@ -30,7 +30,7 @@ def flash_distill(
     folder: Path | None = None,
     progress: Progress = silent,
 ) -> Student:
-    """A student after a short schedule; its `area` feeds the surrogate."""
+    """A student after a short schedule."""
     chosen = recipe or default_recipe(teacher.kind)
     return distill_student(teacher, architecture, text, chosen, tokens, seed, precision, folder, progress)
 
