@@ -44,7 +44,11 @@ def main() -> None:
         if what == "students":
             print(f"{done:g} of {total:g} students", flush=True)
 
-    found = fidelity(teacher, students, text, chosen, options.budgets, options.folder, progress=progress, also=also)
+    found, left_out = fidelity(
+        teacher, students, text, chosen, options.budgets, options.folder, progress=progress, also=also
+    )
+    for entry in left_out:
+        print(f"left out: {entry.to_json()}")
     rows = [
         {
             "recipe": f.recipe or chosen.name,
@@ -52,9 +56,9 @@ def main() -> None:
             "tokens": f.tokens,
             "against": max(options.budgets),
             "students": f.students,
-            "spearman": f.spearman.value,
+            "spearman": f.spearman.to_json()["value"],
             "spearman_90": f"{f.spearman.lower:.2f} to {f.spearman.upper:.2f}",
-            "kendall": f.kendall.value,
+            "kendall": f.kendall.to_json()["value"],
             "kendall_90": f"{f.kendall.lower:.2f} to {f.kendall.upper:.2f}",
         }
         for f in found

@@ -2,11 +2,12 @@
 
 A spread of students is distilled at several budgets; each budget's order is compared with that of the longest one,
 and with what the number of parameters alone gives. Finished runs are kept by content, so that a measurement of
-hours goes on where it stopped.
+hours goes on where it stopped. A student whose training diverges is left out of all orders, and is told of.
 """
 
 import hashlib
 import json
+import math
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -18,7 +19,7 @@ import numpy.typing as npt
 from scipy.stats import kendalltau, spearmanr
 
 from distilsearch.architecture import Architecture
-from distilsearch.errors import InputError
+from distilsearch.errors import InputError, TrialError
 from distilsearch.home import write_atomically
 from distilsearch.lowering import parameter_count, tabulate
 from distilsearch.operators import Serving
@@ -35,15 +36,20 @@ FloatArray = npt.NDArray[np.float64]
 Rows = Sequence[Mapping[str, Any]]  # one a student
 RESAMPLES = 2_000
 LEVEL = 0.9
+FEWEST = 3  # students; two have an order too, and it says nothing
 
 
 @dataclass(frozen=True)
 class Correlation:
-    """A rank correlation with its bootstrap interval over students."""
+    """A rank correlation with its bootstrap interval over students; NaN where one side puts them in no order."""
 
     value: float
     lower: float
     upper: float
+
+    def to_json(self) -> dict[str, float | None]:
+        """Plain JSON, which has no NaN: null instead."""
+        return {name: None if math.isnan(number) else number for name, number in asdict(self).items()}
 
 
 @dataclass(frozen=True)
@@ -62,7 +68,22 @@ class Fidelity:
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON."""
-        return asdict(self)
+        return asdict(self) | {"spearman": self.spearman.to_json(), "kendall": self.kendall.to_json()}
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A student whose training diverged, in which run, and why."""
+
+    architecture: Architecture
+    recipe: str
+    tokens: int
+    cause: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON."""
+        plain = {"recipe": self.recipe, "tokens": self.tokens, "cause": self.cause}
+        return {"architecture": self.architecture.to_json(), **plain}
 
 
 def fidelity(
@@ -76,26 +97,43 @@ def fidelity(
     precision: str = "auto",
     progress: Progress = silent,
     also: Sequence[Recipe] = (),
-) -> list[Fidelity]:
+) -> tuple[list[Fidelity], list[LeftOut]]:
     """Distil every architecture at every budget (what `folder` holds is kept), and compare the orders.
 
     Other recipes, `also`, are distilled at the shortest budget alone: is one of them the better judge?
+
+    Raises:
+        TrialError: fewer than three students train without diverging.
     """
     budgets = sorted(set(budgets))
-    if len(budgets) < 2 or len(architectures) < 3:
+    if len(budgets) < 2 or len(architectures) < FEWEST:
         raise InputError("rank fidelity needs at least two budgets and three students")
     if len({other.name for other in (recipe, *also)}) <= len(also):
         raise InputError(f"recipes to compare need names of their own; got {[recipe.name, *(o.name for o in also)]}")
     runs = [(recipe, budget) for budget in budgets] + [(other, budgets[0]) for other in also]
-    results: dict[tuple[str, int], Rows] = {}
+    results: dict[tuple[str, int], dict[int, Mapping[str, Any]]] = {}  # by run, then by the student's place
+    failed: dict[int, LeftOut] = {}
     for i, (chosen, budget) in enumerate(runs):
-        rows = []
+        rows = results["" if chosen is recipe else chosen.name, budget] = {}
         for j, architecture in enumerate(architectures):
             progress("students", i * len(architectures) + j, len(runs) * len(architectures))
-            rows.append(_trained(teacher, architecture, text, chosen, budget, folder, seed, precision, progress))
-        results["" if chosen is recipe else chosen.name, budget] = rows
+            if j in failed:
+                continue
+            rows[j] = _trained(teacher, architecture, text, chosen, budget, folder, seed, precision, progress)
+            if cause := rows[j].get("cause"):
+                failed[j] = LeftOut(architecture, "" if chosen is recipe else chosen.name, budget, cause)
+                _check_enough(len(architectures), list(failed.values()))
     progress("students", len(runs) * len(architectures), len(runs) * len(architectures))
-    return compare(results)
+    ordered = {run: [row for j, row in rows.items() if j not in failed] for run, rows in results.items()}
+    return compare(ordered), list(failed.values())
+
+
+def _check_enough(students: int, left_out: Sequence[LeftOut]) -> None:
+    if students - len(left_out) < FEWEST:
+        raise TrialError(
+            f"rank fidelity needs {FEWEST} students that train, and {len(left_out)} of {students} diverged, the last "
+            f"because {left_out[-1].cause}"
+        )
 
 
 def compare(results: Mapping[tuple[str, int], Rows]) -> list[Fidelity]:
@@ -115,16 +153,17 @@ def compare(results: Mapping[tuple[str, int], Rows]) -> list[Fidelity]:
     return [*found, _fidelity("parameters", 0, fewer, truth)]
 
 
-def summary(found: Sequence[Fidelity], longest: int) -> dict[str, Any]:
-    """Plain JSON, as `result.json` carries it: the shortest budget's figures, and all rows."""
+def summary(found: Sequence[Fidelity], longest: int, left_out: Sequence[LeftOut] = ()) -> dict[str, Any]:
+    """Plain JSON, as `result.json` carries it: the shortest budget's figures, all rows, and who is not in them."""
     losses = [entry for entry in found if entry.predictor == "loss" and not entry.recipe]
     flash = min(losses, key=lambda entry: entry.tokens)
     return {
-        "spearman": flash.spearman.value,
-        "kendall": flash.kendall.value,
+        "spearman": flash.spearman.to_json()["value"],
+        "kendall": flash.kendall.to_json()["value"],
         "pairs": flash.students,
         "note": f"measured: {flash.tokens:,} against {longest:,} tokens",
         "rows": [entry.to_json() for entry in found],
+        "left_out": [entry.to_json() for entry in left_out],
     }
 
 
@@ -157,6 +196,8 @@ def _kendall(x: FloatArray, y: FloatArray) -> float:
 
 def correlation(measure: Callable[[FloatArray, FloatArray], float], x: FloatArray, y: FloatArray) -> Correlation:
     """A correlation of (n,) and (n,) with the percentile interval over students drawn with replacement."""
+    if not np.ptp(x) or not np.ptp(y):
+        return Correlation(math.nan, math.nan, math.nan)
     rng = np.random.default_rng(0)
     drawn: list[float] = []
     while len(drawn) < RESAMPLES:
@@ -178,6 +219,7 @@ def _trained(
     precision: str,
     progress: Progress,
 ) -> dict[str, Any]:
+    """The row of one student at one budget; of one that diverges, the cause alone."""
     content = [teacher.weights_sha256, text.sha256, recipe.key, architecture.to_json(), budget, seed, precision]
     key = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:24]
     path = folder / f"{key}.json"
@@ -187,26 +229,14 @@ def _trained(
     except (OSError, ValueError):
         pass
     checkpoint = folder / key
-    student = distill_student(
-        teacher,
-        architecture,
-        text,
-        recipe,
-        budget,
-        seed,
-        precision,
-        folder=checkpoint,
-        progress=progress,
-        checkpoint_seconds=20.0,
-    )
-    row = {
-        "architecture": architecture.to_json(),
-        "tokens": budget,
-        "loss": student.loss,
-        "area": area(student),
-        "parameters": parameter_count(architecture),
-        "seconds": student.seconds,
-    }
+    row: dict[str, Any] = {"architecture": architecture.to_json(), "tokens": budget}
+    try:
+        job = (teacher, architecture, text, recipe, budget, seed, precision, checkpoint, progress)
+        student = distill_student(*job, checkpoint_seconds=20.0)
+        row |= {"loss": student.loss, "area": area(student), "parameters": parameter_count(architecture)}
+        row["seconds"] = student.seconds
+    except TrialError as error:
+        row["cause"] = str(error)
     write_atomically(path, json.dumps(row))
     shutil.rmtree(checkpoint, ignore_errors=True)
     return row

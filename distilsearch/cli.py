@@ -287,6 +287,9 @@ def fidelity(
         named = row["predictor"] + (f" at {row['tokens']:,} tokens" if row["tokens"] else "")
         named += f" of {row['recipe']}" if row["recipe"] else ""
         print(f"{named}: {', '.join(cli_distill.worded(n, row[n]) for n in ('spearman', 'kendall'))}")
+    for entry in found["left_out"]:
+        named = f"at {entry['tokens']:,} tokens" + (f" of {entry['recipe']}" if entry["recipe"] else "")
+        print(f"left out, {named}: {entry['cause']}; its genes: {entry['architecture']['values']}")
 
 
 # What commands share

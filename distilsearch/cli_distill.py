@@ -182,14 +182,16 @@ def rank_fidelity(
     )
     members = spread(family(run.space.family).space(run.space.genes, teacher.facts), students, run.seed, fresh)
     budgets = budgets or (run.train.flash_tokens, run.train.final_tokens)
-    found = fidelity(teacher, members, text, chosen, budgets, kept, run.seed, progress=progress, also=others)
-    facts = summary(found, max(budgets))
+    found, left_out = fidelity(teacher, members, text, chosen, budgets, kept, run.seed, progress=progress, also=others)
+    facts = summary(found, max(budgets), left_out)
     write_atomically((finished / "fidelity" if finished else kept) / "fidelity.json", json.dumps(facts, indent=1))
     if finished:
         note_fidelity(finished, facts)
     return facts
 
 
-def worded(name: str, found: Mapping[str, float]) -> str:
+def worded(name: str, found: Mapping[str, float | None]) -> str:
     """A correlation and its interval in words."""
+    if found["value"] is None:
+        return f"{name} not a number (it puts the students in no order)"
     return f"{name} {found['value']:.3f} ({found['lower']:.2f} to {found['upper']:.2f})"

@@ -1,5 +1,6 @@
 """Rank fidelity: orders compared as defined, intervals that hold them, runs that are kept."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,14 +10,16 @@ import numpy as np
 import pytest
 import torch
 
+from distilsearch.architecture import Architecture
+from distilsearch.cli_distill import worded
 from distilsearch.distill import fidelity as module
 from distilsearch.distill.data import Text
 from distilsearch.distill.fidelity import compare, fidelity, spread, summary
 from distilsearch.distill.recipes import EMBEDDING, RELATION
-from distilsearch.distill.student import build_student
+from distilsearch.distill.student import Student, build_student
 from distilsearch.distill.teacher import Teacher
 from distilsearch.distill.training import distill_student
-from distilsearch.errors import InputError
+from distilsearch.errors import InputError, TrialError
 from distilsearch.families import family
 from distilsearch.lowering import parameter_count
 
@@ -43,12 +46,13 @@ def test_finished_students_are_kept(
     teacher: Teacher, text: Text, make_architecture: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     students = [make_architecture(teacher, layers=n, width=w) for n, w in ((1, 32), (2, 32), (2, 64))]
-    found = fidelity(teacher, students, text, TINY, [1_000, 4_000], tmp_path, precision="float32")
+    found, left_out = fidelity(teacher, students, text, TINY, [1_000, 4_000], tmp_path, precision="float32")
+    assert not left_out
     assert {f.tokens for f in found} == {1_000, 0}
     assert len(list(tmp_path.glob("*.json"))) == 6
     assert not list(tmp_path.rglob("*.safetensors"))
     monkeypatch.setattr(module, "distill_student", None)
-    assert fidelity(teacher, students, text, TINY, [4_000, 1_000], tmp_path, precision="float32") == found
+    assert fidelity(teacher, students, text, TINY, [4_000, 1_000], tmp_path, precision="float32") == (found, [])
     with pytest.raises(InputError, match="at least two budgets"):
         fidelity(teacher, students, text, TINY, [1_000], tmp_path)
 
@@ -58,7 +62,7 @@ def test_other_recipes_are_judges_at_the_shortest_budget(
 ) -> None:
     students = [make_architecture(teacher, layers=n, width=32, ffn=f) for n, f in ((1, 32), (2, 32), (2, 64))]
     other = replace(RELATION, batch_tokens=256)
-    found = fidelity(teacher, students, text, TINY, [1_000, 2_000], tmp_path, precision="float32", also=[other])
+    found, _ = fidelity(teacher, students, text, TINY, [1_000, 2_000], tmp_path, precision="float32", also=[other])
     assert [(f.recipe, f.predictor, f.tokens) for f in found] == [
         ("", "loss", 1_000),
         ("", "area", 1_000),
@@ -68,6 +72,46 @@ def test_other_recipes_are_judges_at_the_shortest_budget(
     ]
     with pytest.raises(InputError, match="names of their own"):
         fidelity(teacher, students, text, TINY, [1_000, 2_000], tmp_path, also=[TINY])
+
+
+def test_a_predictor_without_an_order_is_null() -> None:
+    """Where heads alone vary, all students have as many parameters."""
+    rows = {("", n): [_row(loss, 5) for loss in (0.3, 0.1, 0.2)] for n in (10, 100)}
+    facts = summary(compare(rows), 100)
+    assert facts["rows"][-1]["predictor"] == "parameters"
+    assert facts["rows"][-1]["kendall"] == {"value": None, "lower": None, "upper": None}
+    assert worded("kendall", facts["rows"][-1]["kendall"]).startswith("kendall not a number")
+    assert json.loads(json.dumps(facts, allow_nan=False)) == facts
+    assert facts["spearman"] == pytest.approx(1)
+    constant = summary(compare({("", n): [_row(0.5, i) for i in range(3)] for n in (10, 100)}), 100)
+    assert constant["spearman"] is None
+
+
+def test_a_diverging_student_is_left_out_of_all_orders(
+    teacher: Teacher, text: Text, make_architecture: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    students = [make_architecture(teacher, layers=1, ffn=f) for f in (16, 32, 48, 64)]
+    bad, train, asked = [students[1]], distill_student, []
+
+    def diverges(teacher: Teacher, architecture: Architecture, *job: Any, **conditions: Any) -> Student:
+        asked.append(architecture)
+        if architecture in bad and job[2] == 2_000:
+            raise TrialError("the training diverged at step 3 of 4")
+        return train(teacher, architecture, *job, **conditions)
+
+    monkeypatch.setattr(module, "distill_student", diverges)
+    again = (teacher, students, text, TINY, [1_000, 2_000, 3_000], tmp_path)
+    found, left_out = fidelity(*again, precision="float32")
+    assert [(entry.architecture, entry.tokens) for entry in left_out] == [(students[1], 2_000)]
+    assert {f.students for f in found} == {3}
+    assert asked.count(students[1]) == 2  # it is not tried at a longer budget
+    assert summary(found, 3_000, left_out)["left_out"][0]["cause"].startswith("the training diverged")
+    asked.clear()
+    assert fidelity(*again, precision="float32") == (found, left_out)
+    assert not asked
+    bad.append(students[2])
+    with pytest.raises(TrialError, match="2 of 4 diverged"):
+        fidelity(*again[:-1], tmp_path / "other", precision="float32")
 
 
 def test_students_from_random_weights_are_spread_too(teacher: Teacher, text: Text) -> None:
