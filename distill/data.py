@@ -65,6 +65,8 @@ def load_text(
             to the power 1 / temperature, small ones repeated (XLM-R, arXiv 1911.02116, uses 1 / 0.3).
         most_tokens: how much of each source is read, for streams without end.
     """
+    if not sources:
+        raise TextError("no text was named; give files, folders, a datasets name, or 'python-docs'")
     if temperature < 1 or (most_tokens is not None and most_tokens < 1):
         raise TextError(f"temperature must be at least 1 and most_tokens positive, got {temperature}, {most_tokens}")
     if not 0.0 < heldout_fraction < 1.0:
@@ -77,12 +79,13 @@ def load_text(
     known = _read(path) if path else None
     if known is not None:
         return known
+    parts = [_tokenise(documents([source]), teacher, most_tokens) for source in sources]
     if temperature == 1:
-        tokens = _tokenise(documents(sources), teacher, most_tokens)
-        text = pack(tokens, teacher, block, heldout_fraction)
-    else:
-        parts = [_tokenise(documents([source]), teacher, most_tokens) for source in sources]
-        text = mix([pack(part, teacher, block, heldout_fraction) for part in parts], temperature)
+        parts = [np.concatenate(parts)]
+    for part in parts:
+        _check(part, teacher)
+    texts = [pack(part, teacher, block, heldout_fraction) for part in parts]
+    text = texts[0] if temperature == 1 else mix(texts, temperature)
     if path:
         write_atomically(path, save({"train": text.train, "heldout": text.heldout}, {"sha256": text.sha256}))
     return text
@@ -161,15 +164,13 @@ def _tokenise(
             count += len(parts[-1])
         if most is not None and count >= most:
             break
-    tokens = np.concatenate(parts)[:most] if parts else np.zeros(0, np.int32)
+    return np.concatenate(parts)[:most] if parts else np.zeros(0, np.int32)
+
+
+def _check(tokens: npt.NDArray[np.int32], teacher: Teacher) -> None:
+    """Refuse text that is empty, or in a script or language that the teacher's vocabulary does not have."""
     if not len(tokens):
         raise TextError("the text is empty: no token in any source; name files that hold text")
-    _check_known(tokens, teacher)
-    return tokens
-
-
-def _check_known(tokens: npt.NDArray[np.int32], teacher: Teacher) -> None:
-    """Refuse text in a script or language that the teacher's vocabulary does not have."""
     unknown = teacher.tokenizer.unk_token_id
     share = float((tokens == unknown).mean()) if unknown is not None else 0.0
     if share > MOST_UNKNOWN:

@@ -22,8 +22,6 @@ _DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 def documents(sources: Sequence[str]) -> Iterator[str]:
     """The documents of all sources, in the order given; a `TextError` says which one cannot be read."""
-    if not sources:
-        raise TextError("no text was named; give files, folders, a datasets name, or 'python-docs'")
     for source in sources:
         if source == PYTHON_DOCS:
             yield from python_docs()

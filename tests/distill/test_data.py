@@ -146,6 +146,18 @@ def test_streams_are_read_as_far_as_asked(teacher: Teacher, text_file: Path) -> 
     assert len(text.train) + len(text.heldout) == 1_500 // 30
 
 
+def test_of_each_source_as_much_is_read(teacher: Teacher, tmp_path: Path) -> None:
+    first, second = tmp_path / "first.txt", tmp_path / "second.txt"
+    first.write_text("aaa bbb " * 2_000)
+    second.write_text("fee fed " * 2_000)
+    empty = tmp_path / "empty.txt"
+    empty.touch()
+    text = load_text([str(first), str(empty), str(second)], teacher, block=32, most_tokens=1_500)
+    assert len(text.train) + len(text.heldout) == 2 * 1_500 // 30
+    mark = teacher.tokenizer.convert_tokens_to_ids("fee")
+    assert (text.train == mark).any(axis=1).mean() == pytest.approx(0.5, abs=0.05)
+
+
 def test_datasets_stream(teacher: Teacher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = datasets.Dataset.from_dict({"text": ["aaa bbb ccc " * 40] * 40}).to_iterable_dataset()
     monkeypatch.setattr(datasets, "load_dataset", lambda *a, **o: rows)
