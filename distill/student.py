@@ -114,12 +114,13 @@ def _write_sentence_files(folder: Path, student: Student) -> None:
 
 
 def _longest(student: Student) -> int:
-    """The teacher's own limit on sentence length, or all positions."""
+    """The teacher's own limit on sentence length, or as much as the positions of both allow."""
+    longest = student.teacher.longest - student.teacher.facts.positions + int(student.architecture["positions"])
     try:
         known = json.loads((student.teacher.folder / "sentence_bert_config.json").read_text(encoding="utf-8"))
-        return int(known["max_seq_length"])
+        return min(longest, int(known["max_seq_length"]))
     except (OSError, ValueError, KeyError, TypeError):
-        return int(student.architecture["positions"])
+        return longest
 
 
 def _replace(temporary: Path, target: Path) -> None:

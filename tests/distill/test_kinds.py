@@ -141,6 +141,20 @@ def test_roberta_students_learn(roberta: Teacher, text_file: Path) -> None:
     _learns(roberta, _student(roberta, layers=1, width=32, heads=2, ffn=48), text, replace(EMBEDDING, batch_tokens=256))
 
 
+def test_a_roberta_student_takes_longer_texts_than_it_has_positions(
+    roberta: Teacher, text_file: Path, tmp_path: Path
+) -> None:
+    from sentence_transformers import SentenceTransformer
+
+    text = load_text([str(text_file)], roberta, block=32, heldout_fraction=0.2)
+    architecture = _student(roberta, layers=1, width=32, heads=2, ffn=48)
+    recipe = replace(EMBEDDING, batch_tokens=256)
+    path = distill_student(roberta, architecture, text, recipe, 500, precision="float32").save(tmp_path / "s")
+    stock = SentenceTransformer(str(path), device="cpu")
+    assert stock.max_seq_length == roberta.longest
+    assert np.isfinite(stock.encode("aaa " * 100)).all()
+
+
 @pytest.mark.parametrize("head", ["embedding", "mlm"])
 def test_mobilebert_students_of_a_bert(
     head: str, teacher: Teacher, mlm_teacher: Teacher, text_file: Path, tmp_path: Path
