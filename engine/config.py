@@ -181,7 +181,11 @@ _SECTIONS: dict[str, type[BaseModel]] = {"train": TrainSection, "target": Target
 
 
 def _explained(error: ValidationError) -> Iterator[str]:
-    for problem in error.errors():
+    problems = error.errors()
+    within = {problem["loc"][:1] for problem in problems if len(problem["loc"]) > 1}
+    for problem in problems:
+        if problem["type"] == "too_short" and problem["loc"] in within:
+            continue  # a list is not empty because what it holds is wrong
         place = ".".join(str(part) for part in problem["loc"])
         if problem["type"] == "extra_forbidden":
             section = _SECTIONS.get(str(problem["loc"][0]), Run) if len(problem["loc"]) > 1 else Run

@@ -40,7 +40,7 @@ def test_a_run_survives_being_written_out() -> None:
         ({"trials": -1}, "trials"),
         ({"text": []}, "text"),
         ({"name": "../elsewhere"}, "name"),
-        ({"target": [{"latency_ms": -1}]}, "latency_ms"),
+        ({"target": [{"latency_ms": -1}]}, "^target.0.latency_ms: it should be greater than 0; got -1$"),
         ({"train": {"flash_tokens": 100, "longer_tokens": [100, 200]}}, "^train: longer_tokens must rise, from above"),
         ({"text_temperature": 0.5}, "^text_temperature: it should be greater than or equal to 1; got 0.5$"),
         ({"text_tokens": 0}, "text_tokens"),
