@@ -29,6 +29,7 @@ BlockArray = npt.NDArray[np.int32]
 
 MOST_UNKNOWN = 0.5  # share of unknown tokens above which a text is refused
 MIN_HELDOUT = 4  # fewer blocks give too few pairs to rank
+MOST_HELDOUT = 2_000  # two million pairs; time and memory of ranking them grow with the square of the blocks
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +62,7 @@ def load_text(
     """Read, tokenise, pack and split `sources`: files, globs, folders, a datasets name, or "python-docs".
 
     Args:
+        heldout_fraction: the share of blocks that no student trains on; never more than 2,000 of them.
         temperature: above 1 it evens out the sources, one a language: each is drawn in proportion to its tokens
             to the power 1 / temperature, small ones repeated (XLM-R, arXiv 1911.02116, uses 1 / 0.3).
         most_tokens: how much of each source is read, for streams without end.
@@ -96,7 +98,7 @@ def pack(tokens: npt.NDArray[np.int32], teacher: Teacher, block: int, heldout_fr
     frame = framing(teacher)
     content = block - sum(len(part) for part in frame)
     count = len(tokens) // content
-    heldout = max(MIN_HELDOUT, round(count * heldout_fraction))
+    heldout = min(MOST_HELDOUT, max(MIN_HELDOUT, round(count * heldout_fraction)))
     if count < heldout + MIN_HELDOUT:
         raise TextError(
             f"the text has {len(tokens)} tokens, too few to hold out blocks of {block}: at least "
@@ -108,7 +110,10 @@ def pack(tokens: npt.NDArray[np.int32], teacher: Teacher, block: int, heldout_fr
 
 
 def mix(texts: Sequence[Text], temperature: float) -> Text:
-    """One text of several, as long as all together, evened out by temperature; held-out blocks are never repeated."""
+    """One text of several, as long as all together, evened out by temperature.
+
+    Held-out blocks are never repeated, and keep the sources' own shares.
+    """
     generator = np.random.default_rng(0)
     sizes = np.array([len(text.train) for text in texts], dtype=float)
     shares = sizes ** (1 / temperature) / (sizes ** (1 / temperature)).sum()
@@ -118,7 +123,8 @@ def mix(texts: Sequence[Text], temperature: float) -> Text:
     ]
     train = np.concatenate([text.train[chosen] for text, chosen in zip(texts, rows, strict=True)])
     train = np.ascontiguousarray(train[generator.permutation(len(train))])
-    heldout = np.concatenate([text.heldout for text in texts])
+    kept = min(1.0, MOST_HELDOUT / sum(len(text.heldout) for text in texts))
+    heldout = np.concatenate([text.heldout[: max(1, int(kept * len(text.heldout)))] for text in texts])
     return Text(train, heldout, _digest(heldout, train))
 
 
@@ -188,7 +194,7 @@ def _cache_key(
     if stamps is None:
         return None
     version = sys.version if PYTHON_DOCS in sources else ""
-    content: list[Any] = [teacher.tokenizer_sha256, teacher.kind, block, heldout_fraction, stamps, version, 1]
+    content: list[Any] = [teacher.tokenizer_sha256, teacher.kind, block, heldout_fraction, stamps, version, 2]
     content += [temperature, most] if temperature != 1 or most is not None else []
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]
 

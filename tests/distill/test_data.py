@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from distilsearch.distill.data import Text, framing, load_text, mix, pieces
+from distilsearch.distill.data import Text, framing, load_text, mix, pack, pieces
 from distilsearch.distill.sources import documents, python_docs
 from distilsearch.distill.teacher import Teacher
 from distilsearch.errors import TextError
@@ -139,6 +139,16 @@ def test_mixing_keeps_the_number_of_blocks(text: Text) -> None:
     mixed = mix([text, text], 2.0)
     assert len(mixed.train) == 2 * len(text.train)
     assert len(mixed.heldout) == 2 * len(text.heldout)
+
+
+def test_held_out_blocks_are_bounded(teacher: Teacher, text: Text) -> None:
+    words = np.resize(text.train[:, 1:-1].ravel(), 5_000 * 30)
+    large = pack(words, teacher, 32, 0.5)
+    assert (len(large.heldout), len(large.train)) == (2_000, 3_000)
+    assert len(pack(words, teacher, 32, 0.3).heldout) == 1_500
+    mixed = mix([large, large, text], 2.0)
+    assert len(mixed.heldout) <= 2_000
+    np.testing.assert_array_equal(mixed.heldout[:900], large.heldout[:900])
 
 
 def test_streams_are_read_as_far_as_asked(teacher: Teacher, text_file: Path) -> None:
