@@ -133,7 +133,7 @@ def _parts(text: str, size: int = 50_000) -> Iterator[str]:
 
 
 def _json_lines(path: Path, text: str) -> Iterator[str]:
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):  # a string may hold the other ends of a line, as U+2028
         if not line.strip():
             continue
         try:

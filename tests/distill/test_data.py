@@ -90,6 +90,8 @@ def test_folders_globs_and_json_lines(tmp_path: Path) -> None:
     (tmp_path / "d.png").write_bytes(b"\0")
     assert list(documents([str(tmp_path)])) == ["first", "second", "third", "fourth"]
     assert list(documents([str(tmp_path / "*.txt")])) == ["second"]
+    (tmp_path / "f.jsonl").write_text('{"text": "fifth\u2028line\x85end"}\r\n"sixth"\r\n', encoding="utf-8", newline="")
+    assert list(documents([str(tmp_path / "f.jsonl")])) == ["fifth\u2028line\x85end", "sixth"]
     (tmp_path / "e.jsonl").write_text('{"words": 1}\n')
     with pytest.raises(TextError, match="line 1"):
         list(documents([str(tmp_path / "e.jsonl")]))
