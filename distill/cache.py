@@ -1,6 +1,7 @@
 """Targets on disk: sets of memory-mapped safetensors files, each with its own hash, the oldest sets given up first."""
 
 import hashlib
+import json
 import shutil
 import uuid
 from collections.abc import Mapping
@@ -12,6 +13,17 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from distilsearch.home import ensure_folder, targets_folder
+
+from .teacher import Teacher
+
+UNSAID = ("_name_or_path", "transformers_version")  # of a config: where it lies and who wrote it
+
+
+def outputs_key(teacher: Teacher) -> str:
+    """A key over all that a teacher's outputs depend on: weights, vocabulary, and what its config makes of them."""
+    config = {name: value for name, value in teacher.config.to_dict().items() if name not in UNSAID}
+    content = [teacher.weights_sha256, teacher.tokenizer_sha256, teacher.pooling, config]
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def open_set(key: str, limit: int, expected: int) -> Path:

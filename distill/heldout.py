@@ -21,6 +21,7 @@ from distilsearch.families import family
 from distilsearch.home import targets_folder, write_atomically
 
 from .batch import make_batch
+from .cache import outputs_key
 from .data import BlockArray, Text
 from .precision import autocast
 from .recipes import View
@@ -62,7 +63,7 @@ def agreement(student: Tensor, teacher: Tensor) -> float:
 
 def teacher_embeddings(teacher: Teacher, text: Text) -> Tensor:
     """The teacher's embeddings of the held-out blocks (h, v); cached."""
-    content = f"1 {teacher.weights_sha256} {text.sha256} {teacher.pooling}"
+    content = f"2 {outputs_key(teacher)} {text.sha256}"
     path = targets_folder() / f"heldout-{hashlib.sha256(content.encode()).hexdigest()[:32]}.safetensors"
     try:
         with safe_open(str(path), framework="pt") as file:

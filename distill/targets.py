@@ -21,7 +21,7 @@ from torch import Tensor
 from distilsearch.families import family
 
 from .batch import STACKED, Batch, make_batch
-from .cache import open_set, read_targets, write_targets
+from .cache import open_set, outputs_key, read_targets, write_targets
 from .data import Text
 from .losses import pooled
 from .precision import autocast
@@ -30,7 +30,7 @@ from .teacher import Teacher
 from .watch import watched
 
 CACHE_LIMIT = 8 << 30  # bytes
-SCHEMA = 1
+SCHEMA = 2
 
 
 def ask_teacher(
@@ -154,11 +154,10 @@ class Targets:
         return self._folders[view]
 
     def _key(self, view: View) -> str:
-        teacher = self.teacher
-        content = [SCHEMA, teacher.weights_sha256, teacher.tokenizer_sha256, self.text.sha256, self.names]
+        content = [SCHEMA, outputs_key(self.teacher), self.text.sha256, self.names]
         content += [self.rows, [view.length, view.noise], self.precision]
         content += [self.recipe.layer if "queries" in self.names else 0]
-        content += [self.recipe.mask if teacher.kind == "mlm" else 0]
+        content += [self.recipe.mask if self.teacher.kind == "mlm" else 0]
         content += ["pairs"] if self.pairs else []
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]
 

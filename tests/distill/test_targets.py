@@ -1,6 +1,8 @@
 """The cache of targets: checked by hash, bounded, shared; and views that show the same words every time."""
 
+import json
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,11 +13,12 @@ import torch
 from distilsearch.distill import cache
 from distilsearch.distill import targets as module
 from distilsearch.distill.batch import Batch, make_batch, whole_words
-from distilsearch.distill.cache import open_set
+from distilsearch.distill.cache import open_set, outputs_key
 from distilsearch.distill.data import Text
+from distilsearch.distill.heldout import teacher_embeddings
 from distilsearch.distill.recipes import EMBEDDING, RELATION, View
 from distilsearch.distill.targets import Targets, target_names
-from distilsearch.distill.teacher import Teacher
+from distilsearch.distill.teacher import Teacher, load_teacher
 
 RECIPE = replace(EMBEDDING, batch_tokens=256, views=(View(),))
 
@@ -67,6 +70,26 @@ def test_targets_depend_on_precision_and_recipe(teacher: Teacher, text: Text) ->
         Targets(teacher, text, recipe, precision).batch(0)
     assert len(list(cache.targets_folder().glob("set-*"))) == 3
     assert target_names(RELATION) == ("pooled", "queries", "keys", "values")
+
+
+def test_targets_depend_on_pooling_and_config(teacher: Teacher, text: Text, tmp_path: Path) -> None:
+    shutil.copytree(teacher.folder, tmp_path / "same")
+    first = Targets(teacher, text, RECIPE, "float32").batch(0).targets
+    mean = teacher_embeddings(teacher, text)
+    for name, path, change in (
+        ("cls", "1_Pooling/config.json", {"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False}),
+        ("relu", "config.json", {"hidden_act": "relu"}),
+    ):
+        folder = tmp_path / name
+        shutil.copytree(teacher.folder, folder)
+        (folder / path).write_text(json.dumps(json.loads((folder / path).read_text()) | change))
+        other = load_teacher(str(folder))
+        assert other.weights_sha256 == teacher.weights_sha256
+        cached, live = (Targets(other, text, RECIPE, "float32", limit).batch(0).targets for limit in (1 << 30, 0))
+        assert torch.equal(cached["pooled"], live["pooled"])
+        assert not torch.allclose(cached["pooled"], first["pooled"])
+        assert not torch.allclose(teacher_embeddings(other, text), mean)
+    assert outputs_key(load_teacher(str(tmp_path / "same"))) == outputs_key(teacher)
 
 
 def test_noise_exchanges_whole_words_only(teacher: Teacher, text: Text) -> None:
