@@ -61,6 +61,8 @@ def load_text(
 ) -> Text:
     """Read, tokenise, pack and split `sources`: files, globs, folders, a datasets name, or "python-docs".
 
+    All that a glob or a folder holds is one source.
+
     Args:
         heldout_fraction: the share of blocks that no student trains on; never more than 2,000 of them.
         temperature: above 1 it evens out the sources, one a language: each is drawn in proportion to its tokens
@@ -190,11 +192,11 @@ def _cache_key(
     sources: Sequence[str], teacher: Teacher, block: int, heldout_fraction: float, temperature: float, most: int | None
 ) -> str | None:
     """A key over everything the blocks depend on; none when a source cannot be stamped without reading it."""
-    stamps = stamp(sources)
-    if stamps is None:
+    stamps = [stamp(source) for source in sources]  # what a folder holds is one source, the same files by name several
+    if None in stamps:
         return None
     version = sys.version if PYTHON_DOCS in sources else ""
-    content: list[Any] = [teacher.tokenizer_sha256, teacher.kind, block, heldout_fraction, stamps, version, 2]
+    content: list[Any] = [teacher.tokenizer_sha256, teacher.kind, block, heldout_fraction, stamps, version, 3]
     content += [temperature, most] if temperature != 1 or most is not None else []
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]
 

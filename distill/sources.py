@@ -34,17 +34,13 @@ def documents(sources: Sequence[str]) -> Iterator[str]:
             yield from _file_documents(path)
 
 
-def stamp(sources: Sequence[str]) -> list[list[object]] | None:
-    """Name, size and time of every file behind `sources`; none when a datasets name is among them."""
-    stamps: list[list[object]] = []
-    for source in sources:
-        paths = _documentation_files() if source == PYTHON_DOCS else _files(source)
-        if paths is None:
-            return None
-        for path in paths:
-            state = path.stat()
-            stamps.append([str(path.resolve()), state.st_size, state.st_mtime_ns])
-    return stamps
+def stamp(source: str) -> list[list[object]] | None:
+    """Name, size and time of every file behind a source; none for a datasets name."""
+    paths = _documentation_files() if source == PYTHON_DOCS else _files(source)
+    if paths is None:
+        return None
+    states = [(str(path.resolve()), path.stat()) for path in paths]
+    return [[name, state.st_size, state.st_mtime_ns] for name, state in states]
 
 
 def python_docs() -> Iterator[str]:

@@ -137,6 +137,19 @@ def test_a_temperature_evens_out_the_sources(teacher: Teacher, tmp_path: Path) -
         load_text(sources, teacher, block=32, temperature=0.5)
 
 
+def test_a_folder_is_one_source_and_its_files_are_several(teacher: Teacher, tmp_path: Path) -> None:
+    (tmp_path / "large.txt").write_text("aaa bbb ccc " * 2000)
+    (tmp_path / "small.txt").write_text("fee fed " * 300)
+    mark = teacher.tokenizer.convert_tokens_to_ids("fee")
+
+    def share(*sources: Path) -> float:
+        text = load_text([str(path) for path in sources], teacher, block=32, temperature=1e9)
+        return float((text.train == mark).any(axis=1).mean())
+
+    assert share(tmp_path) == pytest.approx(0.09, abs=0.03)
+    assert share(tmp_path / "large.txt", tmp_path / "small.txt") == pytest.approx(0.5, abs=0.02)
+
+
 def test_mixing_keeps_the_number_of_blocks(text: Text) -> None:
     mixed = mix([text, text], 2.0)
     assert len(mixed.train) == 2 * len(text.train)
