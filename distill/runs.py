@@ -1,8 +1,9 @@
 """One student in training: a step, what it needs, and its checkpoint."""
 
+import contextlib
 import json
 import math
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from distilsearch.home import write_atomically
 
 from .adapt import fold
 from .batch import Batch
+from .drift import Drift
 from .heldout import heldout_loss
 from .objective import TRANSFER, Objective
 from .precision import kernels
@@ -71,6 +73,7 @@ class Run:
         groups = [{"params": decayed, "weight_decay": self.recipe.weight_decay}, {"params": flat, "weight_decay": 0.0}]
         self.rate = self.recipe.rate(self.objective.kept)
         self.optimizer = torch.optim.AdamW(groups, lr=self.rate, betas=(0.9, 0.98), fused=True)
+        self.drift = Drift.over(self.steps)
         self.evaluations = {max(1, round(share * self.steps)) for share in EVALUATIONS}
         self.model.train()
         self.forward = self.accelerator.prepare_model(self.objective)
@@ -90,13 +93,12 @@ class Run:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.zero_grad(set_to_none=True)
-        stage = self.stage(self.step)
+        stage, loss = self.stage(self.step), 0.0
         for place, batch in enumerate(parts):
-            if place + 1 < len(parts):
-                with self.accelerator.no_sync(self.forward):
-                    self._backward(batch, stage, len(parts))
-            else:
-                self._backward(batch, stage, len(parts))
+            last = place + 1 == len(parts)
+            with contextlib.nullcontext() if last else self.accelerator.no_sync(self.forward):
+                loss += self._backward(batch, stage, len(parts)) / len(parts)
+        self._follow(loss, parts[0], stage)
         if stage is not None:
             self._freeze_others(stage)
         self.accelerator.clip_grad_norm_(self.parameters, self.recipe.clip)
@@ -124,24 +126,49 @@ class Run:
             parts: dict[str, Tensor] = self.forward(batch.to(device), stage)
         return parts
 
-    def _backward(self, batch: Batch, stage: int | None, divisor: int) -> None:
+    def _backward(self, batch: Batch, stage: int | None, divisor: int) -> float:
+        """Add a batch's gradients; its loss, the mean over processes."""
         parts = self._parts(batch, stage)
-        weights = dict(self.recipe.weights) if stage is None else TRANSFER
-        loss = torch.stack([weights[name] * value for name, value in parts.items()]).sum()
-        values = self._everywhere(parts)
-        if not math.isfinite(sum(weights[name] * value for name, value in values.items())):
-            said = ", ".join(f"{name} {value:g}" for name, value in values.items())
-            raise TrialError(
-                f"the training diverged at step {self.step + 1} of {self.steps} ({said}); lower the learning rate"
-            )
+        loss = self._weighed(parts, stage)
+        mean, *values = self._everywhere(loss, *parts.values())
+        named = dict(zip(parts, values, strict=True))
+        if not math.isfinite(mean):
+            raise self._diverged(", ".join(f"{name} {value:g}" for name, value in named.items()))
         if self.accelerator.trackers:
-            self.accelerator.log(values, self.step)
+            self.accelerator.log(named, self.step)
         self.accelerator.backward(loss if divisor == 1 else loss / divisor)
+        return mean
 
-    def _everywhere(self, parts: dict[str, Tensor]) -> dict[str, float]:
-        """The mean of each loss over processes, so that all of them go on, or none does."""
-        values = torch.stack([value.detach().float() for value in parts.values()])
-        return dict(zip(parts, self.accelerator.reduce(values, "mean").tolist(), strict=True))
+    def _weighed(self, parts: dict[str, Tensor], stage: int | None) -> Tensor:
+        weights = dict(self.recipe.weights) if stage is None else TRANSFER
+        return torch.stack([weights[name] * value for name, value in parts.items()]).sum()
+
+    def _follow(self, loss: float, batch: Batch, stage: int | None) -> None:
+        """Stop a training whose loss stays a number but has left all measure."""
+        if self.drift.begins(stage):
+            self.drift.begin(stage, max(loss, self._ignorance(batch, stage)))
+        if self.drift.follow(loss) and self.step >= self.recipe.warmup * self.steps:
+            raise self._diverged(
+                f"the loss has risen to {self.drift.before:g}; knowing nothing costs {self.drift.measure:g}"
+            )
+
+    def _ignorance(self, batch: Batch, stage: int | None) -> float:
+        """The loss of a student that knows nothing of a batch: it answers about other words than it is asked."""
+        other = batch.input_ids.roll((1, batch.input_ids.shape[1] // 2), (0, 1))
+        with torch.no_grad():
+            parts = self._parts(replace(batch, input_ids=other), stage)
+            return self._everywhere(self._weighed(parts, stage))[0]
+
+    def _diverged(self, how: str) -> TrialError:
+        return TrialError(
+            f"the training diverged at step {self.step + 1} of {self.steps} ({how}); lower the learning rate"
+        )
+
+    def _everywhere(self, *values: Tensor) -> list[float]:
+        """The mean of each value over processes, so that all of them go on, or none does."""
+        stacked = torch.stack([value.detach().float() for value in values])
+        means: list[float] = self.accelerator.reduce(stacked, "mean").tolist()
+        return means
 
     def _freeze_others(self, stage: int) -> None:
         """Leave gradients to the stage's layer and the projections alone."""
@@ -174,6 +201,7 @@ class Run:
             state = self.optimizer.state.get(parameter, {})
             tensors |= {f"{moment}.{name}": state[moment] for moment in (*MOMENTS, "step") if moment in state}
         about = {"key": self.key, "step": self.step, "seconds": self.seconds, "curve": self.curve}
+        about |= {"drift": asdict(self.drift)}
         write_atomically(path, save(tensors, {"run": json.dumps(about)}))
 
     def restore(self, path: Path) -> bool:
@@ -188,6 +216,7 @@ class Run:
             return False
         self.step, self.seconds = about["step"], about["seconds"]
         self.curve = [(tokens, loss) for tokens, loss in about["curve"]]
+        self.drift = Drift(**about["drift"]) if "drift" in about else self.drift
         with torch.no_grad():
             for name, parameter in zip(self.names, self.parameters, strict=True):
                 parameter.copy_(tensors[f"model.{name}"])

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from distilsearch.distill.data import Text, load_text
+from distilsearch.distill.drift import Drift
 from distilsearch.distill.flash import area, flash_distill
 from distilsearch.distill.heldout import heldout_loss
 from distilsearch.distill.precision import resolve_precision
@@ -101,6 +102,43 @@ def test_divergence_is_a_failed_trial_with_its_cause(teacher: Teacher, text: Tex
     wild = replace(TINY, learning_rate=1e30, clip=1e30, warmup=0.0)
     with pytest.raises(TrialError, match=r"diverged at step .*tokens nan"):
         distill_student(teacher, make_architecture(teacher), text, wild, 8_000, precision="float32")
+
+
+def test_a_loss_that_rises_far_above_that_of_knowing_nothing_stops_the_training(
+    mlm_teacher: Teacher, text_file: Path, make_architecture: Make
+) -> None:
+    text = load_text([str(text_file)], mlm_teacher, block=32, heldout_fraction=0.2)
+    wild = replace(MLM, batch_tokens=256, learning_rate=1.0)
+    with pytest.raises(TrialError, match=r"diverged at step 16 of 31 \(the loss has risen to .*learning rate"):
+        distill_student(mlm_teacher, make_architecture(mlm_teacher), text, wild, 8_000, precision="float32")
+
+
+@pytest.mark.parametrize("recipe", [EMBEDDING, replace(EMBEDDING, near=1.0, learning_rate=1e-2)], ids=["near", "far"])
+def test_a_student_that_starts_without_a_loss_may_get_one(
+    teacher: Teacher, text: Text, make_architecture: Make, recipe: Recipe
+) -> None:
+    own = make_architecture(teacher, layers=3, width=64, heads=4, ffn=128)
+    run = start(teacher, own, text, replace(recipe, batch_tokens=256, warmup=0.5), 10_000, precision="float32")
+    before = run.losses(run.targets.batch(0))["tokens"].item()
+    while run.step < run.steps:
+        run.advance()
+    assert run.losses(run.targets.batch(0))["tokens"].item() > 10 * before
+
+
+def test_losses_are_held_against_their_own_stage_window_by_window() -> None:
+    def follow(drift: Drift, losses: list[float]) -> list[bool]:
+        return [drift.follow(loss) for loss in losses]
+
+    drift = Drift(window=2)
+    assert drift.begins(0)
+    drift.begin(0, 1.0)
+    assert not drift.begins(0)
+    assert not any(follow(drift, [9.0, 9.0, 8.0, 8.0, 2.0, 2.0, 2.9, 2.9]))  # high and falling, or not far above
+    assert follow(drift, [9.0, 0.0, 9.0, 9.0]) == [False, True, False, True]
+    assert drift.begins(None)
+    drift.begin(None, 10.0)
+    assert not any(follow(drift, [9.0, 9.0, 29.0, 29.0]))
+    assert (Drift.over(10).window, Drift.over(1_000).window, Drift.over(10**6).window) == (8, 50, 200)
 
 
 def test_two_epochs_see_other_views_and_cached_targets_equal_live_ones(

@@ -1,0 +1,44 @@
+"""Whether a training whose losses are still numbers has diverged all the same.
+
+A student that starts as its teacher has no loss to begin with, and any step raises it; so the measure is what a
+student costs that knows nothing, or the first loss where that is larger. Far above it, window after window, nothing
+is being learnt. Losses that are bounded, such as cosines, never get there.
+"""
+
+from dataclasses import dataclass, field
+
+FAR = 3.0  # times the measure
+SHORTEST, LONGEST = 8, 200  # steps in a window; between them a twentieth of the run
+
+
+@dataclass
+class Drift:
+    """The losses of a run in windows of steps; they begin anew where the losses are others, at each stage."""
+
+    window: int
+    stage: int | None = None
+    measure: float | None = None
+    recent: list[float] = field(default_factory=list)
+    before: float | None = None  # the mean of the window before
+
+    @classmethod
+    def over(cls, steps: int) -> "Drift":
+        """For a run of so many steps."""
+        return cls(min(LONGEST, max(SHORTEST, steps // 20)))
+
+    def begins(self, stage: int | None) -> bool:
+        """Whether this stage has no measure yet."""
+        return self.measure is None or self.stage != stage
+
+    def begin(self, stage: int | None, measure: float) -> None:
+        """Start a stage with the loss that all later ones are held against."""
+        self.stage, self.measure, self.recent, self.before = stage, measure, [], None
+
+    def follow(self, loss: float) -> bool:
+        """Take a step's loss; whether the window that it fills is far above the measure and the window before."""
+        self.recent.append(loss)
+        if len(self.recent) < self.window:
+            return False
+        mean, before = sum(self.recent) / self.window, self.before
+        self.recent, self.before = [], mean
+        return before is not None and self.measure is not None and mean > max(before, FAR * self.measure)
