@@ -174,6 +174,7 @@ def start(
 ) -> Run:
     """A student cut from its teacher, with everything its first step needs, and both on the accelerator's device."""
     accelerator = accelerator or accelerator_for("cpu")
+    _check_whole(recipe, accelerator, accumulate)
     precision = resolve_precision(precision, accelerator.device.type)
     targets = targets or Targets(teacher, text, recipe, precision, seed=seed)
     model, basis = build_student(teacher, architecture, text, seed)
@@ -187,6 +188,16 @@ def start(
     objective = Objective(teacher, architecture, recipe, model, basis, precision)
     teacher.model(accelerator.device)  # students are cut on the CPU; targets and logits are asked for beside them
     return Run(objective, targets, steps, step_tokens, key, accelerator, accumulate)
+
+
+def _check_whole(recipe: Recipe, accelerator: Accelerator, accumulate: int) -> None:
+    """Refuse to share a batch whose sequences are compared with each other."""
+    if dict(recipe.weights).get("similarity") and accelerator.num_processes * accumulate > 1:
+        raise InputError(
+            f"the loss 'similarity' compares all sequences of a batch, so none can be shared by "
+            f"{accelerator.num_processes} processes x {accumulate} accumulation steps; train in one process without "
+            "accumulation (and with smaller batch_tokens where memory is short), or with a recipe without this loss"
+        )
 
 
 def _adaptable(teacher: Teacher, architecture: Architecture) -> bool:

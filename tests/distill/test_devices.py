@@ -22,7 +22,7 @@ RECIPE = replace(MLM, batch_tokens=256)
 
 def _elsewhere(device: str) -> Any:
     """An accelerator of one process whose device this machine need not have."""
-    return SimpleNamespace(device=torch.device(device), prepare_model=lambda model: model, trackers=[])
+    return SimpleNamespace(device=torch.device(device), num_processes=1, prepare_model=lambda model: model, trackers=[])
 
 
 def test_the_teacher_goes_where_the_student_is(

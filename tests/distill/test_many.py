@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 
 from distilsearch.distill import targets as module
 from distilsearch.distill.data import Text
-from distilsearch.distill.recipes import EMBEDDING, View
+from distilsearch.distill.recipes import EMBEDDING, RELATION, View
 from distilsearch.distill.student import Student
 from distilsearch.distill.targets import Targets
 from distilsearch.distill.teacher import Teacher
@@ -95,6 +95,16 @@ def test_accumulated_gradients_are_the_batch_s(teacher: Teacher, text: Text, mak
     _same(whole.model.state_dict(), parts.model.state_dict(), 1e-4)
     with pytest.raises(InputError, match="cannot be shared evenly"):
         distill_student(teacher, make_architecture(teacher), text, TINY, 4_000, accumulate=3, **options)
+
+
+def test_a_batch_whose_sequences_are_compared_is_not_shared(
+    teacher: Teacher, text: Text, make_architecture: Make
+) -> None:
+    whole, apart = replace(RELATION, batch_tokens=256), (("relation", 1.0), ("similarity", 0.0))
+    with pytest.raises(InputError, match=r"'similarity' .* 1 processes x 2 accumulation steps; train in one process"):
+        distill_student(teacher, make_architecture(teacher), text, whole, 1_000, accumulate=2)
+    for recipe, accumulate in ((whole, 1), (replace(whole, weights=apart), 2)):
+        distill_student(teacher, make_architecture(teacher), text, recipe, 1_000, accumulate=accumulate)
 
 
 def test_trackers_are_optional(teacher: Teacher, text: Text, make_architecture: Make, tmp_path: Path) -> None:
