@@ -1,5 +1,6 @@
 """Where training runs: accelerate's view of devices and processes, made once and the same for every run."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,6 +10,12 @@ from accelerate.utils import DistributedDataParallelKwargs
 from distilsearch.errors import DeviceError, InputError
 
 TRAIN_DEVICES = ("auto", "cpu")
+SHARDED = {  # what would split a model among processes, and the variable `accelerate launch` asks for it with
+    "FSDP": "ACCELERATE_USE_FSDP",
+    "DeepSpeed": "ACCELERATE_USE_DEEPSPEED",
+    "Megatron-LM": "ACCELERATE_USE_MEGATRON_LM",
+    "a parallelism config": "ACCELERATE_USE_PARALLELISM_CONFIG",
+}
 
 
 def accelerator_for(device: str, trackers: Sequence[str] = (), folder: Path | None = None) -> Accelerator:
@@ -18,6 +25,12 @@ def accelerator_for(device: str, trackers: Sequence[str] = (), folder: Path | No
     """
     if device not in TRAIN_DEVICES:
         raise DeviceError(f"training runs on {' or '.join(TRAIN_DEVICES)}, got {device!r}")
+    sharded = [name for name, asked in SHARDED.items() if os.environ.get(asked, "false").lower() == "true"]
+    if sharded:
+        raise InputError(
+            f"training with {' and '.join(sharded)} is not supported: every process keeps the student whole and "
+            "computes a share of each batch; run `accelerate config` without it, for data-parallel (DDP) processes"
+        )
     unused = DistributedDataParallelKwargs(find_unused_parameters=True)  # some losses leave the last layer's output out
     try:
         accelerator = Accelerator(

@@ -12,10 +12,12 @@ import torch
 
 from distilsearch.distill import objective
 from distilsearch.distill.data import load_text
+from distilsearch.distill.processes import SHARDED, accelerator_for
 from distilsearch.distill.recipes import MLM
 from distilsearch.distill.targets import Targets
 from distilsearch.distill.teacher import Teacher, load_teacher
 from distilsearch.distill.training import start
+from distilsearch.errors import InputError
 
 RECIPE = replace(MLM, batch_tokens=256)
 
@@ -49,3 +51,12 @@ def test_each_student_is_cut_on_the_cpu(
     for layers in (1, 2):
         start(own, make_architecture(own, layers=layers), text, RECIPE, 1_000, 0, "float32", _elsewhere("meta"))
         assert moves[-2:] == ["cpu", "meta"]
+
+
+@pytest.mark.parametrize("name", SHARDED)
+def test_students_are_not_split_among_processes(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(SHARDED[name], "true")
+    with pytest.raises(InputError, match=f"{name} is not supported: .* data-parallel"):
+        accelerator_for("cpu")
+    monkeypatch.setenv(SHARDED[name], "false")
+    assert accelerator_for("cpu").num_processes == 1
