@@ -1,9 +1,14 @@
-"""Targets on disk: sets of memory-mapped safetensors files, each with its own hash, the oldest sets given up first."""
+"""Targets on disk: sets of memory-mapped safetensors files, each with its own hash, the oldest sets given up first.
+
+All sets together never outgrow the limit, however many processes write: one does at a time, under a lock of the whole
+folder, and makes room before it writes. The file `used` of a set says how many bytes it holds, and by its time when
+it was last read or written.
+"""
 
 import hashlib
 import json
+import os
 import shutil
-import uuid
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,11 +17,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from distilsearch.home import ensure_folder, targets_folder
+from distilsearch.home import ensure_folder, file_lock, targets_folder
 
 from .teacher import Teacher
 
 UNSAID = ("_name_or_path", "transformers_version")  # of a config: where it lies and who wrote it
+USED = "used"
+LOCK = ".lock"
+HEADER = 4096  # bytes; more than names, shapes and hash of one file's tensors take
 
 
 def outputs_key(teacher: Teacher) -> str:
@@ -26,36 +34,29 @@ def outputs_key(teacher: Teacher) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def open_set(key: str, limit: int, expected: int) -> Path:
-    """The folder of a set of targets; older sets are removed until this one fits beside the rest."""
+def open_set(key: str) -> Path:
+    """The folder of a set of targets; what it holds is counted anew."""
     root = targets_folder()
-    folder = ensure_folder(root / f"set-{key}")
-    folder.touch()
-    (folder / "used").touch()
-    others = [path for path in root.glob("set-*") if path != folder]
-    sizes = {path: sum(file.stat().st_size for file in path.glob("*.safetensors")) for path in others}
-    total = expected + sum(sizes.values())
-    for path in sorted(others, key=_last_used):
-        if total <= limit:
-            break
-        shutil.rmtree(path, ignore_errors=True)
-        total -= sizes[path]
+    with file_lock(root / LOCK):
+        folder = ensure_folder(root / f"set-{key}")
+        (folder / USED).write_text(str(_count(folder)))
     return folder
 
 
-def _last_used(folder: Path) -> float:
-    try:
-        return (folder / "used").stat().st_mtime
-    except OSError:
-        return 0.0
+def write_targets(path: Path, targets: Mapping[str, Tensor], limit: int) -> None:
+    """Write one batch's targets into an open set, with their hash; no room or a full disk only cost the cache.
 
-
-def write_targets(path: Path, targets: Mapping[str, Tensor]) -> None:
-    """Write one batch's targets with their hash; a full disk only costs the cache."""
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    A set that another writer has given up meanwhile is not begun again, or the two would give up each other's forever.
+    """
+    size = HEADER + sum(value.numel() * value.element_size() for value in targets.values())
+    temporary = path.with_name(f".{path.name}")
     try:
-        save_file(dict(targets), str(temporary), {"sha256": _digest(targets)})
-        temporary.replace(path)
+        with file_lock(targets_folder() / LOCK):
+            if path.parent.is_dir() and _make_room(path.parent, size, limit):
+                held = _held(path.parent) - _size(path)
+                save_file(dict(targets), str(temporary), {"sha256": _digest(targets)})
+                temporary.replace(path)
+                (path.parent / USED).write_text(str(held + _size(path)))
     except (OSError, SafetensorError):
         temporary.unlink(missing_ok=True)
 
@@ -63,12 +64,53 @@ def write_targets(path: Path, targets: Mapping[str, Tensor]) -> None:
 def read_targets(path: Path, names: tuple[str, ...]) -> dict[str, Tensor] | None:
     """Targets of a batch; none when they are absent or damaged (they are then made again)."""
     try:
+        os.utime(path.with_name(USED))
         with safe_open(str(path), framework="pt") as file:
             targets = {name: file.get_tensor(name) for name in names}
             sha256 = (file.metadata() or {}).get("sha256")
-    except (OSError, SafetensorError):
+    except (OSError, SafetensorError, RuntimeError):  # the last where another writer removes the file in mid-opening
         return None
     return targets if _digest(targets) == sha256 else None
+
+
+def _make_room(folder: Path, size: int, limit: int) -> bool:
+    """Remove other sets, least recently used first, until so many bytes more fit; false where they never will."""
+    if _held(folder) + size > limit:
+        return False
+    sets = sorted(targets_folder().glob("set-*"), key=_last_used)
+    total = size + sum(_held(path) for path in sets)
+    for path in sets:
+        if total > limit and path != folder:
+            held = _held(path)
+            shutil.rmtree(path, ignore_errors=True)
+            total -= held - _held(path)
+    return total <= limit
+
+
+def _held(folder: Path) -> int:
+    """Bytes of a set, as noted, or counted where no note can be read."""
+    try:
+        return int((folder / USED).read_text())
+    except (OSError, ValueError):
+        return _count(folder)
+
+
+def _count(folder: Path) -> int:
+    return sum(_size(path) for path in folder.glob("*.safetensors"))
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def _last_used(folder: Path) -> float:
+    try:
+        return (folder / USED).stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def _digest(targets: Mapping[str, Tensor]) -> str:

@@ -2,11 +2,12 @@
 
 A batch (which blocks, cut and exchanged how) depends on the text, the view and the batch size alone. Each set
 of targets is a folder under the shared targets folder, named by the content it depends on; each batch in it
-is one memory-mapped safetensors file that carries its own hash. Files appear by renaming, so two writers at
-most do the same work twice. The least recently used sets go when all of them outgrow `cache_limit`; a run
-whose own set would not fit asks the live teacher instead.
+is, through each view, one memory-mapped safetensors file that carries its own hash. Files appear by renaming, so
+two writers at most do the same work twice. The least recently used sets go before all of them outgrow `cache_limit`;
+what does not fit is asked of the live teacher each time, and a set of which not even one epoch would is not begun.
 """
 
+import functools
 import hashlib
 import json
 from dataclasses import replace
@@ -30,7 +31,7 @@ from .teacher import Teacher
 from .watch import watched
 
 CACHE_LIMIT = 8 << 30  # bytes
-SCHEMA = 2
+SCHEMA = 3
 
 
 def ask_teacher(
@@ -108,7 +109,6 @@ class Targets:
         self.rows = max(1, min(len(text.train), recipe.batch_tokens // text.block))
         self.batches = len(text.train) // self.rows
         self.cache_limit = cache_limit
-        self._folders: dict[View, Path | None] = {}
 
     def order(self, epoch: int) -> npt.NDArray[np.int64]:
         """The order of batches in an epoch; the same for every student of a seed, so that budgets are comparable.
@@ -132,39 +132,37 @@ class Targets:
         batch = make_batch(self.teacher, blocks, view, self.recipe.mask, (index,), self.pairs)
         if not self.names:
             return batch.part(*part)
-        folder = self._folder(view)
-        if folder is None:
+        if self._folder is None:
             batch = batch.part(*part)
             return replace(batch, targets=self._ask(batch))
-        path = folder / f"{index:06d}.safetensors"
+        path = self._folder / f"{index:06d}-{view.length}-{view.noise:g}.safetensors"
         targets = read_targets(path, self.names)
         if targets is None:
             targets = self._ask(batch)
-            write_targets(path, targets)
+            write_targets(path, targets, self.cache_limit)
         return replace(batch, targets=targets).part(*part)
 
     def _ask(self, batch: Batch) -> dict[str, Tensor]:
         return ask_teacher(self.teacher, batch, self.names, self.recipe.layer, self.precision)
 
-    def _folder(self, view: View) -> Path | None:
-        """Where this view's targets are cached; none when they would not fit."""
-        if view not in self._folders:
-            fits = self._bytes() <= self.cache_limit
-            self._folders[view] = open_set(self._key(view), self.cache_limit, self._bytes()) if fits else None
-        return self._folders[view]
+    @functools.cached_property
+    def _folder(self) -> Path | None:
+        """Where the targets of all views are cached; none when one epoch of them would not fit."""
+        return open_set(self._key()) if self._bytes() <= self.cache_limit else None
 
-    def _key(self, view: View) -> str:
+    def _key(self) -> str:
         content = [SCHEMA, outputs_key(self.teacher), self.text.sha256, self.names]
-        content += [self.rows, [view.length, view.noise], self.precision]
+        content += [self.rows, self.precision]
         content += [self.recipe.layer if "queries" in self.names else 0]
         content += [self.recipe.mask if self.teacher.kind == "mlm" else 0]
         content += ["pairs"] if self.pairs else []
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]
 
     def _bytes(self) -> int:
-        """An upper estimate of the size of one epoch's targets."""
+        """About the size of one epoch's targets."""
         width, words = self.teacher.facts.width, 1.0 if self.teacher.kind == "causal" else self.recipe.mask
-        sizes = {"pooled": 1.0, "transformed": 2 * words * width} | dict.fromkeys(
+        shortest = min(view.length or self.text.block for view in self.recipe.views)
+        sizes = {"pooled": 4.0 * width / shortest, "transformed": 2 * words * width} | dict.fromkeys(
             STACKED, 2.0 * width * self.teacher.facts.layers
         )
         return int(sum(sizes.get(name, 2 * width) for name in self.names) * self.text.tokens)

@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +15,7 @@ import torch
 from distilsearch.distill import cache
 from distilsearch.distill import targets as module
 from distilsearch.distill.batch import Batch, make_batch, whole_words
-from distilsearch.distill.cache import open_set, outputs_key
+from distilsearch.distill.cache import open_set, outputs_key, read_targets, write_targets
 from distilsearch.distill.data import Text
 from distilsearch.distill.heldout import teacher_embeddings
 from distilsearch.distill.recipes import EMBEDDING, RELATION, View
@@ -42,22 +44,67 @@ def test_damaged_targets_are_made_again(teacher: Teacher, text: Text, damage, tm
     source = Targets(teacher, text, RECIPE, "float32")
     first = source.batch(0)
     copies = {name: value.clone() for name, value in first.targets.items()}
-    path = next(cache.targets_folder().rglob("000000.safetensors"))
+    path = next(cache.targets_folder().rglob("000000-*.safetensors"))
     content = path.read_bytes()
     path.unlink()
     path.write_bytes(damage(content))
     assert _equal(source.batch(0), Batch(first.input_ids, first.masked, first.labels, copies))
 
 
-def test_the_least_recently_used_set_goes_first(text: Text) -> None:
-    folders = {}
-    for age, name in enumerate(("old", "middle", "new")):
-        folders[name] = open_set(name, limit=10_000, expected=0)
-        (folders[name] / "0.safetensors").write_bytes(bytes(1_000))
-        seconds = 1_000_000 + age
-        os.utime(folders[name] / "used", (seconds, seconds))
-    open_set("next", limit=3_000, expected=1_500)
-    assert [name for name, folder in folders.items() if folder.exists()] == ["new"]
+def test_the_least_recently_used_set_goes_first() -> None:
+    folders = {name: open_set(name) for name in ("old", "middle", "new", "next")}
+    kilobyte = {"pooled": torch.zeros(250)}
+    for age, folder in enumerate(folders.values()):
+        write_targets(folder / "0.safetensors", kilobyte, 100_000)
+        os.utime(folder / "used", (1_000_000 + age,) * 2)
+    read_targets(folders["old"] / "0.safetensors", ("pooled",))
+    write_targets(folders["next"] / "1.safetensors", kilobyte, cache.HEADER + 4_000)
+    assert [name for name, folder in folders.items() if folder.exists()] == ["old", "next"]
+    write_targets(folders["middle"] / "1.safetensors", kilobyte, 100_000)
+    assert not folders["middle"].exists()
+
+
+def test_the_limit_holds_over_several_writers(teacher: Teacher, text: Text) -> None:
+    recipe = replace(RELATION, batch_tokens=256)
+    limit = int(1.1 * Targets(teacher, text, recipe, "float32")._bytes())
+    writers = [Targets(teacher, text, replace(recipe, layer=n), "float32", limit) for n in (-1, 0)]
+    for step in range(writers[0].batches):
+        for writer in writers:
+            writer.batch(step)
+        assert sum(path.stat().st_size for path in cache.targets_folder().glob("set-*/*.safetensors")) <= limit
+
+
+def test_views_do_not_give_up_each_other(teacher: Teacher, text: Text, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = replace(EMBEDDING, batch_tokens=256, views=(View(), View(16, 0.15), View(), View(16, 0.3)))
+    limit = int(1.5 * Targets(teacher, text, recipe, "float32")._bytes())
+    ask, asked = module.ask_teacher, []
+    monkeypatch.setattr(module, "ask_teacher", lambda *a: (asked.append(1), ask(*a))[1])
+    for times in (1, 0, 0):
+        asked.clear()
+        targets = Targets(teacher, text, recipe, "float32", limit)
+        for step in range(targets.batches):
+            targets.batch(step)
+        assert len(asked) == times * targets.batches
+    for step in range(4 * targets.batches):  # the other epochs' views do not fit, and are asked for live
+        targets.batch(step)
+    assert sum(path.stat().st_size for path in cache.targets_folder().glob("set-*/*.safetensors")) <= limit
+
+
+WRITER = """
+import sys, torch
+from distilsearch.distill.cache import open_set, read_targets, write_targets
+for turn in range(200):
+    folder = open_set(sys.argv[1])
+    for place in range(4):
+        write_targets(folder / f"{place}.safetensors", {"a": torch.zeros(50)}, 5_500)
+        read_targets(folder / f"{place}.safetensors", ("a",))
+"""
+
+
+def test_writers_that_give_up_each_others_sets_go_on() -> None:
+    command = [sys.executable, "-c", WRITER]
+    writers = [subprocess.Popen([*command, name], stderr=subprocess.PIPE) for name in ("one", "two")]
+    assert [writer.communicate()[1].decode() for writer in writers] == ["", ""]
 
 
 def test_targets_that_would_not_fit_are_not_cached(teacher: Teacher, text: Text) -> None:
