@@ -73,6 +73,12 @@ class Objective(nn.Module):
         same = self.architecture.family == self.teacher.facts.family
         return min(1.0, int(self.architecture["layers"]) / self.teacher.facts.layers) if whole and same else 0.0
 
+    @property
+    def knows_words(self) -> bool:
+        """Whether the student's word table is cut from the teacher's; one that is wider begins at random."""
+        facts, width = self.teacher.facts, int(self.architecture.values.get("embedding", 0))
+        return self.architecture["inherit"] != "none" and width <= (facts.embedding or facts.width)
+
     def _projection(self) -> nn.Module:
         """From the student's states to those of its mapped teacher layers, side by side."""
         width, many = self.basis.shape[1], max(1, *(len(layers) for layers in self.map), 1)

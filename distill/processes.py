@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs
+from accelerate.tracking import get_available_trackers
+from accelerate.utils import DistributedDataParallelKwargs, LoggerType
 
 from distilsearch.errors import DeviceError, InputError
 
@@ -31,6 +32,10 @@ def accelerator_for(device: str, trackers: Sequence[str] = (), folder: Path | No
             f"training with {' and '.join(sharded)} is not supported: every process keeps the student whole and "
             "computes a share of each batch; run `accelerate config` without it, for data-parallel (DDP) processes"
         )
+    there = {"all", *map(str, get_available_trackers())}
+    absent = [name for name in trackers if name in map(str, LoggerType) and name not in there]
+    if absent:  # accelerate would only warn
+        raise InputError(f"the trackers {absent} are not installed; install them with pip, or choose others")
     unused = DistributedDataParallelKwargs(find_unused_parameters=True)  # some losses leave the last layer's output out
     try:
         accelerator = Accelerator(

@@ -59,8 +59,11 @@ class Recipe:
                 raise InputError(f"the weight of loss {loss!r} must not be negative, got {weight}")
         if self.embeddings not in EMBEDDING_MODES:
             raise unknown("way to train embeddings", self.embeddings, EMBEDDING_MODES)
-        if not self.views or not self.weights or self.batch_tokens < 1 or self.learning_rate <= 0:
-            raise InputError("a recipe needs a loss, a view, a positive batch and a positive learning rate")
+        weighed = any(weight for _, weight in self.weights)
+        if not self.views or not weighed or self.batch_tokens < 1 or self.learning_rate <= 0:
+            raise InputError(
+                "a recipe needs a loss that weighs something, a view, a positive batch and a positive learning rate"
+            )
         if any(not 0 <= view.noise < 1 or view.length < 0 for view in self.views):
             raise InputError(f"a view has a length and a noise in [0, 1), got {self.views}")
         if self.mapping not in MAPPINGS:
@@ -68,6 +71,12 @@ class Recipe:
         if self.temperature <= 0 or not 0 <= self.progressive < 1 or not 0 < self.mask < 1 or not 0 < self.near <= 1:
             raise InputError(
                 "a recipe's temperature is positive, its progressive share and mask lie in [0, 1), near in (0, 1]"
+            )
+
+        if self.progressive and self.mapping == "final":
+            raise InputError(
+                'a progressive recipe transfers every layer, and the mapping "final" gives one alone a teacher layer; '
+                f"choose the mapping {', '.join(one for one in MAPPINGS if one != 'final')}, or progressive = 0"
             )
 
     def rate(self, kept: float) -> float:

@@ -57,6 +57,7 @@ class Run:
     key: str
     accelerator: Accelerator
     accumulate: int = 1
+    label: str = ""  # before the names of what is tracked, where several students are
     step: int = 0
     seconds: float = 0.0
     curve: list[tuple[int, float]] = field(default_factory=list)
@@ -64,7 +65,7 @@ class Run:
     def __post_init__(self) -> None:
         self.model, self.recipe = self.objective.student, self.objective.recipe
         self.objective.to(self.accelerator.device)
-        named = trainable(self.model, self.recipe, self.objective.architecture["inherit"] != "none")
+        named = trainable(self.model, self.recipe, self.objective.knows_words)
         named += [(f"projections.{name}", p) for name, p in self.objective.projections.named_parameters()]
         self.names = [name for name, _ in named]
         self.parameters = [parameter for _, parameter in named]
@@ -108,7 +109,7 @@ class Run:
             teacher, text = self.targets.teacher, self.targets.text
             loss = heldout_loss(teacher, text, self.model, self.objective.architecture)
             self.curve.append((self.step * self.step_tokens, loss))
-            self.accelerator.log({"heldout": loss}, self.step)
+            self._track({"heldout": loss})
 
     def stage(self, step: int) -> int | None:
         """The layer that is transferred at a step while the others are frozen; none once all are."""
@@ -134,10 +135,13 @@ class Run:
         named = dict(zip(parts, values, strict=True))
         if not math.isfinite(mean):
             raise self._diverged(", ".join(f"{name} {value:g}" for name, value in named.items()))
-        if self.accelerator.trackers:
-            self.accelerator.log(named, self.step)
+        self._track(named)
         self.accelerator.backward(loss if divisor == 1 else loss / divisor)
         return mean
+
+    def _track(self, values: dict[str, float]) -> None:
+        if self.accelerator.trackers:
+            self.accelerator.log({f"{self.label}{name}": value for name, value in values.items()}, self.step)
 
     def _weighed(self, parts: dict[str, Tensor], stage: int | None) -> Tensor:
         weights = dict(self.recipe.weights) if stage is None else TRANSFER

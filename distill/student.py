@@ -70,7 +70,7 @@ def build_student(teacher: Teacher, architecture: Architecture, text: Text, seed
     The gene `inherit` = "none" leaves it the random weights of the seed.
     """
     kind = family(architecture.family)
-    _check(teacher, architecture)
+    _check(teacher, architecture, text)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = kind.build(architecture, teacher.config)
@@ -81,7 +81,7 @@ def build_student(teacher: Teacher, architecture: Architecture, text: Text, seed
     return model, known["basis"]
 
 
-def _check(teacher: Teacher, architecture: Architecture) -> None:
+def _check(teacher: Teacher, architecture: Architecture, text: Text) -> None:
     facts = teacher.facts
     if teacher.config.model_type not in family(architecture.family).teachers:
         raise TrialError(f"a {architecture.family} student cannot be cut from the {facts.family} teacher {facts.name}")
@@ -92,6 +92,19 @@ def _check(teacher: Teacher, architecture: Architecture) -> None:
         )
     if architecture["head"] != facts.head:
         raise TrialError(f"the student's head is {architecture['head']!r}, the teacher's {facts.head!r}")
+    cut = architecture.family == facts.family and architecture["inherit"] != "none" and teacher.kind != "causal"
+    for gene in ("positions", "types", "embedding") if cut else ():
+        if architecture.values.get(gene, getattr(facts, gene)) != getattr(facts, gene):
+            raise TrialError(
+                f"the student's {gene} of {architecture[gene]} is not the teacher's {getattr(facts, gene)}, whose "
+                "tables it starts from; leave the gene to the teacher"
+            )
+    longest = int(architecture["positions"]) - facts.positions + teacher.longest
+    if text.block > longest:
+        raise TrialError(
+            f"blocks of {text.block} tokens do not fit a student of {longest}; read the text in shorter blocks, "
+            "or leave the positions to the teacher"
+        )
 
 
 def _write_sentence_files(folder: Path, student: Student) -> None:

@@ -126,6 +126,8 @@ def _distil(
     for run, path in zip(runs, paths, strict=True):
         if path:
             run.restore(path)
+        if len(runs) > 1:
+            run.label = f"{run.objective.architecture.key}/"
     failed: dict[int, TrialError] = {}
     saved = time.monotonic()
     for step in range(min(run.step for run in runs), runs[0].steps):

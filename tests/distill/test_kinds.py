@@ -172,6 +172,16 @@ def test_mobilebert_students_of_a_bert(
         assert not any("projection" in name for name in stock.state_dict())
 
 
+def test_a_word_table_wider_than_the_teachers_is_trained(teacher: Teacher, text: Text) -> None:
+    recipe = replace(EMBEDDING, batch_tokens=256)
+    for width, moves in ((32, False), (96, True)):
+        sizes = {"layers": 1, "width": 48, "bottleneck": 32, "heads": 2, "ffn": 48, "stacks": 1, "embedding": width}
+        run = start(teacher, _student(teacher, "mobilebert", **sizes), text, recipe, 1_000, precision="float32")
+        before = run.model.get_input_embeddings().weight.clone()
+        run.advance()
+        assert torch.equal(run.model.get_input_embeddings().weight, before) != moves
+
+
 def test_segments_that_follow_each_other_are_told_apart(
     mlm_teacher: Teacher, text_file: Path, make_architecture: Make
 ) -> None:

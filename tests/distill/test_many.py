@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from accelerate import Accelerator
 from safetensors.torch import load_file
 
 from distilsearch.distill import targets as module
@@ -111,6 +112,8 @@ def test_trackers_are_optional(teacher: Teacher, text: Text, make_architecture: 
     pytest.importorskip("tensorboard")
     distill_student(teacher, make_architecture(teacher), text, TINY, 1_000, folder=tmp_path, trackers=["tensorboard"])
     assert list(tmp_path.rglob("events.out.tfevents*"))
+    with pytest.raises(InputError, match=r"\['swanlab'\] are not installed"):
+        distill_student(teacher, make_architecture(teacher), text, TINY, 1_000, trackers=["swanlab"])
     with pytest.raises(InputError, match="Choose between"):
         distill_student(teacher, make_architecture(teacher), text, TINY, 1_000, trackers=["notebook"])
 
@@ -137,6 +140,17 @@ if accelerator.is_main_process:
     student.save(out)
 print(accelerator.num_processes)
 """
+
+
+def test_students_side_by_side_are_tracked_apart(
+    teacher: Teacher, text: Text, make_architecture: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("tensorboard")
+    logged: set[str] = set()
+    monkeypatch.setattr(Accelerator, "log", lambda self, values, step: logged.update(values))
+    both = [make_architecture(teacher, layers=layers) for layers in (1, 2)]
+    distill_students(teacher, both, text, TINY, 1_000, folder=tmp_path, trackers=["tensorboard"])
+    assert logged == {f"{one.key}/{name}" for one in both for name in ("tokens", "embedding", "heldout")}
 
 
 def _launch(script: str, processes: int, folder: Path, *arguments: str, seconds: float = 300) -> str:

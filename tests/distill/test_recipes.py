@@ -51,6 +51,8 @@ def test_recipes_come_from_files(tmp_path: Path) -> None:
         ('base = "mlm"\nmapping = "evenly"', "mapping of layers"),
         ('base = "mlm"\nprogressive = 1.0', "progressive share"),
         ('base = "mlm"\nnear = 0.0', "near in"),
+        ("weights = { tokens = 0.0 }", "a loss that weighs something"),
+        ('base = "mobilebert"\nmapping = "final"', "transfers every layer"),
     ],
 )
 def test_senseless_files_are_refused(tmp_path: Path, content: str, message: str) -> None:

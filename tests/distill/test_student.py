@@ -12,7 +12,7 @@ from distilsearch.distill.data import Text, load_text
 from distilsearch.distill.evaluate.embedding import embed, sts_spearman
 from distilsearch.distill.student import Student, build_student
 from distilsearch.distill.teacher import Teacher, load_teacher
-from distilsearch.errors import InputError
+from distilsearch.errors import InputError, TrialError
 
 SENTENCES = ["aaa bbc cde", "fee", "abc abd abe bcd bce dde fed fad", "cab"]
 
@@ -60,6 +60,21 @@ def test_masked_lm_students_load(mlm_teacher: Teacher, text_file: Path, make_arc
     ids = torch.from_numpy(text.heldout[:2].astype(np.int64))
     with torch.no_grad():
         torch.testing.assert_close(stock(input_ids=ids).logits, student.model(input_ids=ids).logits)
+
+
+@pytest.mark.parametrize(
+    ("genes", "message"),
+    [
+        ({"positions": 48}, "positions of 48 is not the teacher's 64"),
+        ({"types": 1}, "types of 1 is not the teacher's 2"),
+        ({"positions": 16, "inherit": "none"}, "blocks of 32 tokens do not fit a student of 16"),
+    ],
+)
+def test_a_student_whose_tables_do_not_fit_is_refused(
+    genes: dict[str, Any], message: str, teacher: Teacher, text: Text, make_architecture: Any
+) -> None:
+    with pytest.raises(TrialError, match=message):
+        build_student(teacher, make_architecture(teacher, **genes), text)
 
 
 def test_sentence_similarity_of_a_csv(teacher: Teacher, tmp_path: Path) -> None:
