@@ -19,11 +19,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from distilsearch.errors import InputError
 from distilsearch.families import family
 
 from .batch import STACKED, Batch, make_batch
 from .cache import open_set, outputs_key, read_targets, write_targets
-from .data import Text
+from .data import Text, framing
 from .losses import pooled
 from .precision import autocast
 from .recipes import Recipe, View
@@ -109,6 +110,17 @@ class Targets:
         self.rows = max(1, min(len(text.train), recipe.batch_tokens // text.block))
         self.batches = len(text.train) // self.rows
         self.cache_limit = cache_limit
+        self._check()
+
+    def _check(self) -> None:
+        """Refuse views that a block cannot be cut into: a word in a frame, one that has a next, or two in a pair."""
+        shortest = max(2, sum(len(part) for part in framing(self.teacher)) + (3 if self.pairs else 1))
+        for view in self.recipe.views:
+            if view.length and not shortest <= view.length <= self.text.block:
+                raise InputError(
+                    f"the recipe {self.recipe.name!r} shows pieces of {view.length} tokens, and here they hold "
+                    f"{shortest} to {self.text.block}, the block of the text: choose longer blocks or another recipe"
+                )
 
     def order(self, epoch: int) -> npt.NDArray[np.int64]:
         """The order of batches in an epoch; the same for every student of a seed, so that budgets are comparable.

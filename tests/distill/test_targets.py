@@ -18,9 +18,10 @@ from distilsearch.distill.batch import Batch, make_batch, whole_words
 from distilsearch.distill.cache import open_set, outputs_key, read_targets, write_targets
 from distilsearch.distill.data import Text
 from distilsearch.distill.heldout import teacher_embeddings
-from distilsearch.distill.recipes import EMBEDDING, RELATION, View
+from distilsearch.distill.recipes import EMBEDDING, MOBILEBERT, RELATION, View
 from distilsearch.distill.targets import Targets, target_names
 from distilsearch.distill.teacher import Teacher, load_teacher
+from distilsearch.errors import InputError
 
 RECIPE = replace(EMBEDDING, batch_tokens=256, views=(View(),))
 
@@ -137,6 +138,20 @@ def test_targets_depend_on_pooling_and_config(teacher: Teacher, text: Text, tmp_
         assert not torch.allclose(cached["pooled"], first["pooled"])
         assert not torch.allclose(teacher_embeddings(other, text), mean)
     assert outputs_key(load_teacher(str(tmp_path / "same"))) == outputs_key(teacher)
+
+
+@pytest.mark.parametrize("length", [2, 33, 64])
+def test_views_that_do_not_fit_a_block_are_refused(teacher: Teacher, text: Text, length: int) -> None:
+    with pytest.raises(InputError, match=f"pieces of {length} tokens, and here they hold 3 to 32"):
+        Targets(teacher, text, replace(RECIPE, views=(View(), View(length))), "float32")
+    Targets(teacher, text, replace(RECIPE, views=(View(3), View(32))), "float32").batch(0)
+
+
+def test_pairs_need_words_on_both_sides(mlm_teacher: Teacher, text: Text) -> None:
+    pairs = replace(MOBILEBERT, batch_tokens=256)
+    with pytest.raises(InputError, match="pieces of 4 tokens, and here they hold 5 to 32"):
+        Targets(mlm_teacher, text, replace(pairs, views=(View(4),)), "float32")
+    Targets(mlm_teacher, text, replace(pairs, views=(View(5),)), "float32").batch(0)
 
 
 def test_noise_exchanges_whole_words_only(teacher: Teacher, text: Text) -> None:
