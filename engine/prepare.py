@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from distilsearch.distill.cache import outputs_key
 from distilsearch.distill.data import Text, load_text
 from distilsearch.distill.processes import TRAIN_DEVICES
 from distilsearch.distill.recipes import Recipe, default_recipe
@@ -44,7 +45,7 @@ class Prepared:
     def context(self, tokens: int) -> Context:
         """What the quality of this run's students depends on, at a training length."""
         return Context(
-            teacher=self.teacher.weights_sha256,
+            teacher=outputs_key(self.teacher),
             tokenizer=self.teacher.tokenizer_sha256,
             text=self.text.sha256,
             recipe=self.recipe.key,

@@ -238,6 +238,8 @@ def _rank_fidelity(search: "Search") -> dict[str, Any]:
     if len(pairs) < 3:
         return {"spearman": None, "kendall": None, "pairs": len(pairs), "note": "fewer than 3 students have both"}
     flash, final = zip(*pairs, strict=True)
+    if len(set(flash)) == 1 or len(set(final)) == 1:
+        return {"spearman": None, "kendall": None, "pairs": len(pairs), "note": "all losses are equal"}
     return {
         "spearman": float(spearmanr(flash, final).statistic),
         "kendall": float(kendalltau(flash, final).statistic),

@@ -1,8 +1,8 @@
 """Finished trials, kept by content and shared by all runs.
 
-A trial is keyed by everything that its quality depends on: teacher weights, tokenizer, text, recipe with its
-tokens, seed and precision, and the architecture. What it is served on is not part of the key, so a search for
-another device, serving or limit starts from every student that was ever distilled the same way.
+A trial is keyed by everything that its quality depends on: the teacher (weights, config, pooling), tokenizer, text,
+recipe with its tokens, seed and precision, and the architecture. What it is served on is not part of the key, so a
+search for another device, serving or limit starts from every student that was ever distilled the same way.
 """
 
 import hashlib

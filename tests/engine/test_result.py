@@ -6,7 +6,7 @@ import pytest
 
 from distilsearch import Architecture
 from distilsearch.engine.ledger import Entry
-from distilsearch.engine.result import _warnings, front, knee
+from distilsearch.engine.result import _rank_fidelity, _warnings, front, knee
 
 POINTS = [(0.9, 1.0), (0.3, 2.0), (0.25, 4.0), (0.2, 8.0), (0.5, 3.0)]  # loss, ms; the last one is dominated
 ENTRIES = [
@@ -58,3 +58,11 @@ def test_a_reader_is_warned(target, loss_at_most, message) -> None:
     (warning,) = _warnings(_search(target, loss_at_most), members)
     assert message in warning
     assert _warnings(_search(_target(), 0.5), members) == []
+
+
+@pytest.mark.parametrize(("final", "expected"), [((0.8, 0.2, 0.1), 1.0), ((0.5, 0.5, 0.5), None)])
+def test_ranks_of_equal_losses_are_no_number(tmp_path, final, expected) -> None:
+    entries = ENTRIES[:3]
+    finals = {e.architecture.key: SimpleNamespace(loss=loss) for e, loss in zip(entries, final, strict=True)}
+    search = SimpleNamespace(folder=tmp_path, finals=finals, ledger=SimpleNamespace(entries=lambda: entries))
+    assert _rank_fidelity(search)["spearman"] == (expected and pytest.approx(expected))
