@@ -10,9 +10,9 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, Strict, ValidationError, field_validator, model_validator
 
 from distilsearch.architecture import Value
 from distilsearch.errors import InputError, RunError, unknown
@@ -20,6 +20,7 @@ from distilsearch.families import family as known_family
 from distilsearch.operators import Serving
 
 GROWING = ("trials", "stop_below")  # what a later call may change without becoming another run
+Whole = Annotated[int, Strict()]  # true is no number of trials
 MOST_TARGETS = 2  # with the loss, as many objectives as an expected improvement is exact for
 
 
@@ -53,11 +54,11 @@ class TrainSection(Section):
     device: str = "auto"
     precision: Literal["auto", "float32", "bf16"] = "auto"
     recipe: str = "default"
-    flash_tokens: int = Field(default=160_000, ge=1)
+    flash_tokens: Whole = Field(default=160_000, ge=1)
     longer_tokens: tuple[int, ...] = ()
-    final_tokens: int = Field(default=2_000_000, ge=0)
+    final_tokens: Whole = Field(default=2_000_000, ge=0)
     finish: Literal["knee", "front", "none"] = "knee"
-    threads: int | None = Field(default=None, ge=1)
+    threads: Whole | None = Field(default=None, ge=1)
 
     @property
     def lengths(self) -> tuple[int, ...]:
@@ -103,10 +104,10 @@ class Run(Section):
     teacher: str
     text: tuple[str, ...] = Field(min_length=1)
     text_temperature: float = Field(default=1.0, ge=1)
-    text_tokens: int | None = Field(default=None, ge=1)
+    text_tokens: Whole | None = Field(default=None, ge=1)
     preset: str = "default"
-    trials: int = Field(default=24, ge=0)
-    seed: int = Field(default=0, ge=0)
+    trials: Whole = Field(default=24, ge=0)
+    seed: Whole = Field(default=0, ge=0)
     loss_at_most: float | None = Field(default=None, gt=0)
     stop_below: float = Field(default=0.0, ge=0, lt=1)
     space: SpaceSection = SpaceSection()
@@ -195,7 +196,14 @@ def _explained(error: ValidationError) -> Iterator[str]:
         else:
             what = f"{place}: " if place else ""
             got = "" if isinstance(problem["input"], Mapping) else f"; got {problem['input']!r}"
-            yield what + problem["msg"].removeprefix("Value error, ").replace("Input should", "it should") + got
+            yield (
+                what
+                + problem["msg"]
+                .removeprefix("Value error, ")
+                .replace("Input should", "it should")
+                .replace("String should", "it should")
+                + got
+            )
 
 
 def _toml(data: Mapping[str, Any]) -> Iterator[str]:

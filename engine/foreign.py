@@ -112,7 +112,13 @@ def _tell(where: str, row: Mapping[str, str], space: SearchSpace, objectives: li
 def _member(space: SearchSpace, architecture: Architecture) -> Architecture:
     """The canonical form of a member of the space."""
     if not space.contains(architecture):
-        raise InputError(f"{dict(architecture.values)} is no member of the space")
+        broken = [
+            rule.message
+            for rule in space.constraints
+            if rule.reads and not rule.holds(*(architecture[name] for name in rule.reads))
+        ]
+        why = f": {'; '.join(filter(None, broken))}" if any(broken) else ""
+        raise InputError(f"{dict(architecture.values)} is no member of the space{why}")
     return space.decode(space.encode([architecture]))[0]
 
 

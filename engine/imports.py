@@ -26,6 +26,8 @@ def import_csv(
         InputError: as `read_results`, and where there is no loss.
         DistilSearchError: the run itself cannot be done; see `prepare`.
     """
+    if not Path(path).is_file():  # before a teacher is loaded for it
+        raise InputError(f"there is no file {path}; expected a CSV file of results")
     place = folder or Path("runs") / run.name
     prepared = prepare(run, place)
     space, objectives = prepared.space, ["loss", *(t.objective for t in prepared.targets)]

@@ -83,7 +83,7 @@ def final_table(result: Mapping[str, Any]) -> Table:
     """
     reading = Reading(result)
     genes = [gene for gene in reading.genes() if gene != "inherit"]
-    marks = "★ knee of the front; a speedup marked ~ rests on a predicted latency"
+    marks = "★ chosen: the knee of the front, or the fastest that keeps loss_at_most; ~ rests on a predicted latency"
     table = Table(box=SIMPLE_HEAD, padding=0, caption_justify="left")
     table.caption = marks if reading.front else "no student yet"
     table.add_column("student", no_wrap=True)

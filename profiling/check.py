@@ -24,13 +24,12 @@ from pathlib import Path
 import numpy as np
 
 from distilsearch.errors import TableError
-from distilsearch.home import file_lock
 from distilsearch.operators import Serving
 from distilsearch.progress import Progress, silent
 
 from . import rounds
 from .clock import Clock, Measured, SystemClock
-from .collect import MACHINE_LOCK, probe_cases
+from .collect import alone_on_machine, probe_cases
 from .derive import Group, Key, grouped
 from .device import CACHES, Device, Facts, Regime, fingerprint, open_device
 from .plan import Case
@@ -103,7 +102,7 @@ def check(
     groups = _kinds(sibling)
     picked = {group: [_case(row) for row in chosen(rows, share)] for group, rows in groups.items()}
     hot, cold = ([c for (_, r), cases in picked.items() if r.cache == cache for c in cases] for cache in CACHES)
-    with file_lock(folder.parent / MACHINE_LOCK):
+    with alone_on_machine(folder, progress):
         sweep = Sweep(opened, folder, np.random.default_rng(seed), clock or SystemClock(), progress)
         sweep.run([*probe_cases(opened, [case.serving for case in (*hot, *cold)]), *hot])
         if cold:

@@ -1,6 +1,7 @@
 """The two things a caller asks for: a table that covers a space, and the latency of given architectures."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,7 +28,13 @@ from .table import LatencyTable, Roof
 MEASURE_ROUNDS = 9
 ADDED_SHARE = 0.1
 MACHINE_LOCK = "machine.lock"
+
 GUESSED_ROOF = Roof(1e11, 2e10, 1e-5)
+
+
+def alone_on_machine(folder: Path, progress: Progress) -> AbstractContextManager[None]:
+    """Whatever times this machine does so alone; says so where another process is at it."""
+    return file_lock(folder.parent / MACHINE_LOCK, lambda: progress("waiting: another run times this machine", 0, 1))
 
 
 def profile(
@@ -62,7 +69,7 @@ def profile(
     table = _read(folder)
     if table and not any(_waiting(table, each, plan).cases for each, plan in [(opened, probes), *plans]):
         return table
-    with file_lock(folder.parent / MACHINE_LOCK):
+    with alone_on_machine(folder, progress):
         sweep = Sweep(opened, folder, np.random.default_rng(seed), ticking, progress, known=_sentinels(table))
         sweep.run(_waiting(_read(folder), opened, probes).cases)
         for each, plan in plans:
@@ -137,7 +144,7 @@ def measure(
     until = _end(budget_seconds, ticking)
     cases = {a: Case(a, serving) for a in architectures}
     folder = table_folder(opened, store)
-    with file_lock(folder.parent / MACHINE_LOCK):
+    with alone_on_machine(folder, progress):
         rng, known = np.random.default_rng(seed), _sentinels(_read(folder))
         sweep = Sweep(opened, folder, rng, ticking, progress, rounds, 2 * rounds, known=known)
         timed = sweep.run(list(cases.values()), until)

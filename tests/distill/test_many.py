@@ -138,7 +138,7 @@ student = distill_student(teacher, Architecture.from_json(json.loads(architectur
 accelerator = accelerator_for("cpu")
 if accelerator.is_main_process:
     student.save(out)
-print(accelerator.num_processes)
+sys.stdout.write(f"{accelerator.num_processes}\\n")  # whole lines, of several processes
 """
 
 

@@ -38,6 +38,7 @@ def test_a_run_survives_being_written_out() -> None:
         ({"target": [{"serving": {"batch": 0}}]}, "serving batch must be a positive whole number"),
         ({"target": []}, "target"),
         ({"trials": -1}, "trials"),
+        ({"trials": True}, "^trials: it should be a valid integer; got True$"),
         ({"text": []}, "text"),
         ({"name": "../elsewhere"}, "name"),
         ({"target": [{"latency_ms": -1}]}, "^target.0.latency_ms: it should be greater than 0; got -1$"),

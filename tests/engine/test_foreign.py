@@ -48,7 +48,7 @@ def test_a_gene_without_a_choice_needs_no_column(tmp_path: Path) -> None:
 
 def test_strangers_are_refused_or_left_out(tmp_path: Path) -> None:
     path = written(tmp_path, "depth,ratio,bias,loss\n2,2.0,True,0.1\n1,2.0,True,0.2\n")
-    with pytest.raises(InputError, match=r"line 2: .* no member"):
+    with pytest.raises(InputError, match=r"line 2: .* no member of the space"):
         import_results(engine(), path)
     assert import_results(engine(), path, strict=False) == (1, 1)
 

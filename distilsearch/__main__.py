@@ -1,0 +1,5 @@
+"""`python -m distilsearch` is the command `distilsearch`."""
+
+from .cli import main
+
+main()
