@@ -196,14 +196,8 @@ def _explained(error: ValidationError) -> Iterator[str]:
         else:
             what = f"{place}: " if place else ""
             got = "" if isinstance(problem["input"], Mapping) else f"; got {problem['input']!r}"
-            yield (
-                what
-                + problem["msg"]
-                .removeprefix("Value error, ")
-                .replace("Input should", "it should")
-                .replace("String should", "it should")
-                + got
-            )
+            said = re.sub("^(Input|String) should", "it should", problem["msg"].removeprefix("Value error, "))
+            yield what + said + got
 
 
 def _toml(data: Mapping[str, Any]) -> Iterator[str]:

@@ -153,8 +153,9 @@ class DistilSampler(BaseSampler):
 
     def _completed(self, study: Study, trial: FrozenTrial, fixed: Mapping[str, Any]) -> dict[str, Any]:
         """The other genes of an architecture of which some were enqueued: a valid one, free if there is one."""
-        if set(self.space.names) <= set(fixed):
-            return {}
+        known = {p.name: p.choices for p in self.space.parameters}
+        if set(known) <= set(fixed) or any(value not in known[name] for name, value in fixed.items()):
+            return {}  # nothing is open, or Optuna itself deals with a value that is no choice
         rng = np.random.default_rng([self._seed, trial.number])
         codes = self.space.sample(DRAWS, rng)
         for name, value in fixed.items():
