@@ -8,23 +8,18 @@ is being learnt. Losses that are bounded, such as cosines, never get there.
 from dataclasses import dataclass, field
 
 FAR = 3.0  # times the measure
-SHORTEST, LONGEST = 8, 200  # steps in a window; between them a twentieth of the run
+SHORTEST, LONGEST = 8, 200  # steps in a window; between them a twentieth of the steps so far
 
 
 @dataclass
 class Drift:
     """The losses of a run in windows of steps; they begin anew where the losses are others, at each stage."""
 
-    window: int
+    steps: int = 0  # so far
     stage: int | None = None
     measure: float | None = None
     recent: list[float] = field(default_factory=list)
     before: float | None = None  # the mean of the window before
-
-    @classmethod
-    def over(cls, steps: int) -> "Drift":
-        """For a run of so many steps."""
-        return cls(min(LONGEST, max(SHORTEST, steps // 20)))
 
     def begins(self, stage: int | None) -> bool:
         """Whether this stage has no measure yet."""
@@ -36,9 +31,10 @@ class Drift:
 
     def follow(self, loss: float) -> bool:
         """Take a step's loss; whether the window that it fills is far above the measure and the window before."""
+        self.steps += 1
         self.recent.append(loss)
-        if len(self.recent) < self.window:
+        if len(self.recent) < min(LONGEST, max(SHORTEST, self.steps // 20)):
             return False
-        mean, before = sum(self.recent) / self.window, self.before
+        mean, before = sum(self.recent) / len(self.recent), self.before
         self.recent, self.before = [], mean
         return before is not None and self.measure is not None and mean > max(before, FAR * self.measure)

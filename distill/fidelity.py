@@ -30,7 +30,7 @@ from .data import Text
 from .flash import area
 from .recipes import Recipe
 from .teacher import Teacher
-from .training import distill_student
+from .training import CHECKPOINT, distill_student
 
 FloatArray = npt.NDArray[np.float64]
 Rows = Sequence[Mapping[str, Any]]  # one a student
@@ -119,7 +119,8 @@ def fidelity(
             progress("students", i * len(architectures) + j, len(runs) * len(architectures))
             if j in failed:
                 continue
-            rows[j] = _trained(teacher, architecture, text, chosen, budget, folder, seed, precision, progress)
+            last = chosen is not recipe or budget == budgets[-1]
+            rows[j] = _trained(teacher, architecture, text, chosen, budget, folder, seed, precision, last, progress)
             if cause := rows[j].get("cause"):
                 failed[j] = LeftOut(architecture, "" if chosen is recipe else chosen.name, budget, cause)
                 _check_enough(len(architectures), list(failed.values()))
@@ -217,26 +218,31 @@ def _trained(
     folder: Path,
     seed: int,
     precision: str,
+    last: bool,
     progress: Progress,
 ) -> dict[str, Any]:
     """The row of one student at one budget; of one that diverges, the cause alone."""
-    content = [teacher.weights_sha256, text.sha256, recipe.key, architecture.to_json(), budget, seed, precision]
+    content = [teacher.weights_sha256, text.sha256, recipe.key, architecture.to_json(), seed, precision]
     key = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:24]
-    path = folder / f"{key}.json"
+    path, checkpoint = (
+        folder / f"{key}-{budget}.json",
+        folder / key,
+    )  # where a longer run goes on from a shorter's trunk
     try:
         known: dict[str, Any] = json.loads(path.read_text())
         return known
     except (OSError, ValueError):
         pass
-    checkpoint = folder / key
     row: dict[str, Any] = {"architecture": architecture.to_json(), "tokens": budget}
     try:
         job = (teacher, architecture, text, recipe, budget, seed, precision, checkpoint, progress)
         student = distill_student(*job, checkpoint_seconds=20.0)
         row |= {"loss": student.loss, "area": area(student), "parameters": parameter_count(architecture)}
-        row["seconds"] = student.seconds
+        row |= {"seconds": student.seconds, "curve": student.curve}
     except TrialError as error:
         row["cause"] = str(error)
     write_atomically(path, json.dumps(row))
-    shutil.rmtree(checkpoint, ignore_errors=True)
+    (checkpoint / CHECKPOINT).unlink(missing_ok=True)
+    if last or "cause" in row:
+        shutil.rmtree(checkpoint, ignore_errors=True)
     return row

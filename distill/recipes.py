@@ -16,7 +16,6 @@ from distilsearch.errors import InputError, unknown
 from .losses import LOSSES, MAPPINGS
 
 EMBEDDING_MODES = ("none", "adapt", "all")
-LATER = {"temperature": 1.0, "mapping": "uniform", "progressive": 0.0, "near": 1.0}  # in a key where they say something
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,8 @@ class Recipe:
     views: tuple[View, ...] = (View(),)
     batch_tokens: int = 1024
     learning_rate: float = 1e-3
-    warmup: float = 0.1  # share of the steps; then a linear decay to zero
+    warmup_tokens: int = 16_000  # over which the rate rises, in runs of any length
+    decay: float = 0.5  # share of the steps, the last ones, over which the rate falls linearly to zero
     weight_decay: float = 0.01
     clip: float = 1.0  # largest norm of a step's gradient
     embeddings: str = "adapt"  # of the vocabulary's table, train "none", a map over it ("adapt"), or "all" of it
@@ -50,6 +50,7 @@ class Recipe:
     mapping: str = "uniform"  # which teacher layers a student's layers learn from, for losses of mapped layers
     progressive: float = 0.0  # share of the steps spent transferring layer by layer, the others frozen
     near: float = 1.0  # share of the learning rate for a student that keeps all layers at the teacher's width
+    word_rate: float = 1.0  # times the learning rate, for a word table that starts at random
 
     def __post_init__(self) -> None:
         for loss, weight in self.weights:
@@ -72,7 +73,11 @@ class Recipe:
             raise InputError(
                 "a recipe's temperature is positive, its progressive share and mask lie in [0, 1), near in (0, 1]"
             )
-
+        if self.warmup_tokens < 0 or not 0 < self.decay <= 1 or not self.word_rate > 0:
+            raise InputError(
+                "a recipe's warmup_tokens are none or more, its decay lies in (0, 1], its word_rate is positive; got "
+                f"{self.warmup_tokens}, {self.decay} and {self.word_rate}"
+            )
         if self.progressive and self.mapping == "final":
             raise InputError(
                 'a progressive recipe transfers every layer, and the mapping "final" gives one alone a teacher layer; '
@@ -88,11 +93,17 @@ class Recipe:
         """
         return self.learning_rate * (1 - (1 - self.near) * kept)
 
+    def trunk(self, steps: int) -> int:
+        """The first steps (or tokens) of a run that every longer one has in common with it: before the rate falls.
+
+        None where layers are transferred one after the other, since each takes its share of the whole run.
+        """
+        return 0 if self.progressive else max(0, steps - max(1, round(self.decay * steps)))
+
     @property
     def key(self) -> str:
         """Twelve hexadecimal digits of the canonical JSON; the name does not count."""
-        content = {name: value for name, value in self.to_json().items() if name not in ("name", *LATER)}
-        content |= {name: getattr(self, name) for name, default in LATER.items() if getattr(self, name) != default}
+        content = {name: value for name, value in self.to_json().items() if name != "name"}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
     def to_json(self) -> dict[str, Any]:
@@ -120,18 +131,29 @@ EMBEDDING = Recipe(
     weights=(("tokens", 1.0), ("embedding", 1.0)),
     views=(View(), View(32, 0.15), View(), View(16, 0.3)),
     near=0.25,
+    word_rate=30.0,
 )
 RELATION = Recipe(name="relation", weights=(("relation", 1.0), ("similarity", 10.0)), near=0.25)
 MLM = Recipe(name="mlm", weights=(("relation", 1.0), ("logits", 1.0)), learning_rate=5e-4, embeddings="all")
 
 CAUSAL = Recipe(name="causal", weights=(("logits", 1.0),), learning_rate=1e-3, embeddings="all")
-AUTODISTIL = Recipe(name="autodistil", weights=(("relation_scores", 1.0),), embeddings="all", learning_rate=4e-5)
-KDNAS = Recipe(name="kdnas", weights=(("hidden", 1.0),), mapping="uniform+last", embeddings="all", learning_rate=5e-4)
+AUTODISTIL = Recipe(
+    name="autodistil", weights=(("relation_scores", 1.0),), embeddings="all", learning_rate=4e-5, decay=1.0
+)
+KDNAS = Recipe(
+    name="kdnas",
+    weights=(("hidden", 1.0),),
+    mapping="uniform+last",
+    embeddings="all",
+    learning_rate=5e-4,
+    decay=1.0,
+)
 MOBILEBERT = Recipe(
     name="mobilebert",
     weights=(("logits", 0.5), ("hard", 0.5), ("next_sentence", 0.5)),
     embeddings="all",
     learning_rate=1.5e-3,
+    decay=1.0,
     progressive=0.3,  # MobileBERT's own schedule: 240,000 transfer and 500,000 distillation steps
 )
 

@@ -3,7 +3,8 @@
 import contextlib
 import json
 import math
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterable
+from dataclasses import asdict, astuple, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from .heldout import heldout_loss
 from .objective import TRANSFER, Objective
 from .precision import kernels
 from .recipes import Recipe
+from .schedule import Schedule
 from .student import Student
 from .targets import Targets
 
@@ -69,15 +71,25 @@ class Run:
         named += [(f"projections.{name}", p) for name, p in self.objective.projections.named_parameters()]
         self.names = [name for name, _ in named]
         self.parameters = [parameter for _, parameter in named]
-        flat = [p for p in self.parameters if p.dim() < 2]
-        decayed = [p for p in self.parameters if p.dim() >= 2]
-        groups = [{"params": decayed, "weight_decay": self.recipe.weight_decay}, {"params": flat, "weight_decay": 0.0}]
         self.rate = self.recipe.rate(self.objective.kept)
-        self.optimizer = torch.optim.AdamW(groups, lr=self.rate, betas=(0.9, 0.98), fused=True)
-        self.drift = Drift.over(self.steps)
+        self.schedule = Schedule.of(self.recipe, self.steps, self.step_tokens)
+        self.optimizer = torch.optim.AdamW(self._groups(), lr=self.rate, betas=(0.9, 0.98), fused=True)
+        self.drift = Drift()
         self.evaluations = {max(1, round(share * self.steps)) for share in EVALUATIONS}
         self.model.train()
         self.forward = self.accelerator.prepare_model(self.objective)
+
+    def _groups(self) -> list[dict[str, Any]]:
+        """The optimiser's groups: `scale` is the share of the learning rate that each takes."""
+        fresh = [not self.objective.knows_words and name.endswith(TABLES) for name in self.names]
+        kinds = [2 if new else int(p.dim() < 2) for p, new in zip(self.parameters, fresh, strict=True)]
+        kept = [[p for p, kind in zip(self.parameters, kinds, strict=True) if kind == wanted] for wanted in range(3)]
+        decays, scales = (self.recipe.weight_decay, 0.0, 0.0), (1.0, 1.0, self.recipe.word_rate)
+        return [
+            {"params": params, "weight_decay": decay, "scale": scale}
+            for params, decay, scale in zip(kept, decays, scales, strict=True)
+            if params
+        ]
 
     def parts(self, step: int) -> list[Batch]:
         """What this process computes of a step's batch, in as many parts as gradients are accumulated over."""
@@ -90,9 +102,9 @@ class Run:
     def advance(self, parts: list[Batch] | None = None) -> None:
         """One optimiser step, and the held-out loss where it is due."""
         parts = parts or self.parts(self.step)
-        rate = self.rate * schedule(self.step, self.steps, self.recipe.warmup)
+        rate = self.rate * self.schedule(self.step)
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["scale"]
         self.optimizer.zero_grad(set_to_none=True)
         stage, loss = self.stage(self.step), 0.0
         for place, batch in enumerate(parts):
@@ -151,7 +163,7 @@ class Run:
         """Stop a training whose loss stays a number but has left all measure."""
         if self.drift.begins(stage):
             self.drift.begin(stage, max(loss, self._ignorance(batch, stage)))
-        if self.drift.follow(loss) and self.step >= self.recipe.warmup * self.steps:
+        if self.drift.follow(loss) and self.step >= self.schedule.rise:
             raise self._diverged(
                 f"the loss has risen to {self.drift.before:g}; knowing nothing costs {self.drift.measure:g}"
             )
@@ -204,23 +216,35 @@ class Run:
         for name, parameter in zip(self.names, self.parameters, strict=True):
             state = self.optimizer.state.get(parameter, {})
             tensors |= {f"{moment}.{name}": state[moment] for moment in (*MOMENTS, "step") if moment in state}
-        about = {"key": self.key, "step": self.step, "seconds": self.seconds, "curve": self.curve}
-        about |= {"drift": asdict(self.drift)}
+        about = {"key": self.key, "schedule": astuple(self.schedule), "step": self.step, "seconds": self.seconds}
+        about |= {"curve": self.curve, "drift": asdict(self.drift)}
         write_atomically(path, save(tensors, {"run": json.dumps(about)}))
 
-    def restore(self, path: Path) -> bool:
-        """Continue from a checkpoint of the same run; one that is absent, damaged or another run's is ignored."""
+    def restore(self, paths: Iterable[Path]) -> None:
+        """Continue from the farthest of some checkpoints; absent, damaged and unsuitable ones are passed over."""
+        steps = {path: step for path in paths if (step := self._leads_here(path)) is not None}
+        for path in sorted(steps, key=lambda p: steps[p], reverse=True):
+            if steps[path] > self.step and self._load(path):
+                return
+
+    def _leads_here(self, path: Path) -> int | None:
+        """The step of a checkpoint that lies on the way of this run: its own, or of the trunk it shares."""
+        about = _about(path)
+        if about.get("key") != self.key:
+            return None
+        step, other = int(about["step"]), Schedule(*about["schedule"])
+        shared = other.rise == self.schedule.rise and step <= min(other.trunk, self.schedule.trunk)
+        return step if shared or other == self.schedule else None
+
+    def _load(self, path: Path) -> bool:
         try:
             with safe_open(str(path), framework="pt") as file:
-                about = json.loads((file.metadata() or {}).get("run", "{}"))
-                if about.get("key") != self.key:
-                    return False
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (OSError, SafetensorError, ValueError):
+        except (OSError, SafetensorError):
             return False
-        self.step, self.seconds = about["step"], about["seconds"]
+        about = _about(path)
+        self.step, self.seconds, self.drift = about["step"], about["seconds"], Drift(**about["drift"])
         self.curve = [(tokens, loss) for tokens, loss in about["curve"]]
-        self.drift = Drift(**about["drift"]) if "drift" in about else self.drift
         with torch.no_grad():
             for name, parameter in zip(self.names, self.parameters, strict=True):
                 parameter.copy_(tensors[f"model.{name}"])
@@ -231,9 +255,11 @@ class Run:
         return True
 
 
-def schedule(step: int, steps: int, warmup: float) -> float:
-    """The share of the learning rate at a step: a linear rise over the warm-up, then a linear fall to zero."""
-    rise = max(1, round(warmup * steps))
-    if step < rise:
-        return (step + 1) / rise
-    return (steps - step) / max(1, steps - rise)
+def _about(path: Path) -> dict[str, Any]:
+    """What a checkpoint says of itself; nothing where it is absent or damaged."""
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            about: dict[str, Any] = json.loads((file.metadata() or {}).get("run", "{}"))
+            return about
+    except (OSError, SafetensorError, ValueError):
+        return {}

@@ -31,6 +31,8 @@ from .targets import CACHE_LIMIT, Targets
 from .teacher import Teacher
 
 CHECKPOINT_SECONDS = 60.0
+CHECKPOINT = "checkpoint.safetensors"  # the last one, replaced as the run goes on
+TRUNK = "trunk.safetensors"  # where the learning rate began to fall: from here a longer run goes on
 
 
 class Conditions(TypedDict, total=False):
@@ -38,7 +40,8 @@ class Conditions(TypedDict, total=False):
 
     `accumulate`: parts that each batch is computed in, one after the other, where memory is short. `trackers`:
     "tensorboard", "wandb" ...: where accelerate logs the losses, beside the folder. `device`: "cpu", or "auto" for the
-    best one that is there.
+    best one that is there. `since`: checkpoints of other runs; of those on the way of this one, such as the trunk of a
+    shorter run, the farthest is continued, and the student is the same as without it.
     """
 
     cache_limit: int
@@ -46,6 +49,7 @@ class Conditions(TypedDict, total=False):
     accumulate: int
     trackers: Sequence[str]
     device: str
+    since: Sequence[Path]
 
 
 def distill_student(
@@ -61,6 +65,8 @@ def distill_student(
     **conditions: Unpack[Conditions],
 ) -> Student:
     """Train the student of an architecture on `budget_tokens` tokens; with a `folder`, resume what is there.
+
+    The folder keeps the run's trunk: called again with a larger budget, training goes on from it.
 
     Raises:
         TrialError: the training diverges, with the step and what became of the losses.
@@ -110,6 +116,7 @@ def _distil(
     accumulate: int = 1,
     trackers: Sequence[str] = (),
     device: str = "cpu",
+    since: Sequence[Path] = (),
 ) -> list[Student | TrialError]:
     if budget_tokens < 1:
         raise InputError(f"the budget must be at least one token, got {budget_tokens}")
@@ -122,10 +129,9 @@ def _distil(
         start(teacher, a, text, recipe, budget_tokens, seed, precision, accelerator, accumulate, targets)
         for a in architectures
     ]
-    paths = [folder / "checkpoint.safetensors" if folder else None for folder in folders]
-    for run, path in zip(runs, paths, strict=True):
-        if path:
-            run.restore(path)
+    for run, folder in zip(runs, folders, strict=True):
+        own = [folder / CHECKPOINT, folder / TRUNK] if folder else []
+        run.restore([*own, *since])
         if len(runs) > 1:
             run.label = f"{run.objective.architecture.key}/"
     failed: dict[int, TrialError] = {}
@@ -135,11 +141,14 @@ def _distil(
         if len(failed) == len(runs):
             break
         progress("distil", min((step + 1) * runs[0].step_tokens, budget_tokens), budget_tokens)
-        if time.monotonic() - saved > checkpoint_seconds:
-            for place, (run, path) in enumerate(zip(runs, paths, strict=True)):
-                if path and place not in failed:
-                    run.save(path)
-            saved = time.monotonic()
+        due = time.monotonic() - saved > checkpoint_seconds
+        for place, (run, folder) in enumerate(zip(runs, folders, strict=True)):
+            if folder and place not in failed:
+                if run.step == step + 1 == run.schedule.trunk:
+                    run.save(folder / TRUNK)
+                if due:
+                    run.save(folder / CHECKPOINT)
+        saved = time.monotonic() if due else saved
     if trackers:
         accelerator.end_training()
     return [failed[place] if place in failed else run.finish() for place, run in enumerate(runs)]
@@ -182,7 +191,7 @@ def start(
     model, basis = build_student(teacher, architecture, text, seed)
     if recipe.embeddings == "adapt" and _adaptable(teacher, architecture):
         adapt(model, teacher.model("cpu"), basis)
-    content = [architecture.to_json(), recipe.to_json(), budget_tokens, seed, precision]
+    content = [architecture.to_json(), recipe.to_json(), seed, precision]  # of all lengths of training
     content += [teacher.weights_sha256, text.sha256]
     key = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
     step_tokens = targets.rows * text.block

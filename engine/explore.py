@@ -98,15 +98,16 @@ class Trials:
         return self.run.stop_below > 0 and self.engine.converged(self.run.stop_below, self.run.train.lengths)
 
     def _planned(self) -> tuple[Architecture, int] | None:
-        """What to train next and on how many tokens; None where nothing is left.
-
-        The learning rate's schedule ends with each training, so a longer one starts anew and costs all its tokens.
-        """
+        """What to train next and on how many tokens; None where nothing is left."""
         if not self.run.train.longer_tokens:
             proposals = self.engine.ask(1)
             return (proposals[0], self.run.train.flash_tokens) if proposals else None
-        serving = Serving()
-        training = self.engine.ask_training(self.run.train.lengths, lambda a, _, tokens: tokens * flops(a, serving))
+        serving, trunk = Serving(), self.prepared.recipe.trunk  # which a longer training does not repeat
+
+        def effort(architecture: Architecture, since: float, tokens: float) -> float:
+            return (tokens - trunk(int(since))) * flops(architecture, serving)
+
+        training = self.engine.ask_training(self.run.train.lengths, effort)
         return (training.architecture, int(training.fidelity)) if training else None
 
     def _ended(self) -> int:

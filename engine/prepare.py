@@ -23,6 +23,7 @@ from .targets import Target, targets_of
 from .trials import Context, matching
 
 SPARE_BYTES = 500 << 20
+TRUNK_BYTES = 12  # a trained parameter: itself and two moments
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ def _prepare(run: Run, folder: Path) -> Prepared:
         check_length(space, target.serving)
     recipe = default_recipe(teacher.kind) if run.train.recipe == "default" else recipe_named(run.train.recipe)
     text = load_text(teacher=teacher, **run.reading)
-    _check_disk(run, folder, teacher)
+    _check_disk(run, folder, teacher, recipe)
     prepared = Prepared(run, folder, teacher, text, space, recipe, targets)
     _check_trials(prepared)
     write_atomically(folder / "run.toml", run.to_toml())  # only now: what was refused may be mended
@@ -115,10 +116,12 @@ def _check_trials(prepared: Prepared) -> None:
         raise InputError("no student of this teacher, text and recipe is known yet; ask for more than 0 trials")
 
 
-def _check_disk(run: Run, folder: Path, teacher: Teacher) -> None:
-    """Refuse to start on a disk that the students would fill."""
-    weights = 4 * teacher.parameters
-    needed = SPARE_BYTES + weights * (run.trials + 4)  # students are no larger than their teacher
+def _check_disk(run: Run, folder: Path, teacher: Teacher, recipe: Recipe) -> None:
+    """Refuse to start on a disk that students, no larger than their teacher, and their trunks would fill."""
+    facts = teacher.facts
+    table = 0 if recipe.embeddings == "all" else facts.vocabulary * (facts.embedding or facts.width)
+    trunk = TRUNK_BYTES * (teacher.parameters - table) if recipe.trunk(run.train.flash_tokens) else 0
+    needed = SPARE_BYTES + (4 * teacher.parameters + trunk) * (run.trials + 4)
     for place in (folder, home()):
         free = shutil.disk_usage(place).free
         if free < needed:

@@ -9,7 +9,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -102,6 +102,24 @@ def matching(context: Context) -> Iterator[Record]:
             yield record
 
 
+def trunks(context: Context, architecture: Architecture) -> list[Path]:
+    """The checkpoints that shorter trials of an architecture have left for longer ones to go on from."""
+    from distilsearch.distill.training import TRUNK
+
+    shorter = (
+        record
+        for folder in sorted(trials_folder().iterdir())
+        if (folder / TRUNK).exists() and (record := find(folder.name)) is not None
+    )
+    return [
+        trial_folder(record.key) / TRUNK
+        for record in shorter
+        if record.architecture == architecture
+        and record.context.tokens < context.tokens
+        and replace(record.context, tokens=context.tokens) == context
+    ]
+
+
 def distil(
     teacher: "Teacher",
     text: "Text",
@@ -112,11 +130,14 @@ def distil(
     cache_limit: int,
     progress: Progress,
 ) -> Record:
-    """Distil one student and keep it; a trial that was interrupted goes on where its checkpoint stands."""
-    from distilsearch.distill.training import distill_student
+    """Distil one student and keep it; a trial that was interrupted goes on where its checkpoint stands.
+
+    A longer trial goes on from the trunk of a shorter one, which then makes room for its own.
+    """
+    from distilsearch.distill.training import TRUNK, distill_student
 
     key = context.key(architecture)
-    folder = trial_folder(key)
+    folder, shorter = trial_folder(key), trunks(context, architecture)
     student = distill_student(
         teacher,
         architecture,
@@ -128,6 +149,7 @@ def distil(
         folder=folder / "checkpoint",
         cache_limit=cache_limit,
         device=device,
+        since=shorter,
         progress=progress,
     )
     student.save(folder / "student")
@@ -142,5 +164,9 @@ def distil(
         curve=tuple(student.curve),
     )
     write_atomically(folder / "trial.json", json.dumps(record.to_json(), indent=1))
+    if (folder / "checkpoint" / TRUNK).exists():
+        (folder / "checkpoint" / TRUNK).replace(folder / TRUNK)
     shutil.rmtree(folder / "checkpoint", ignore_errors=True)
+    for path in shorter:
+        path.unlink(missing_ok=True)
     return record

@@ -18,6 +18,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from distilsearch.architecture import Architecture
 from distilsearch.engine.config import Run
 from distilsearch.engine.run import search
 
@@ -74,13 +75,14 @@ def _teacher(folder: Path, kind: str) -> Path:
 def test_a_search_ends_with_stock_students(kind: str, tmp_path: Path) -> None:
     rng = random.Random(0)
     (tmp_path / "words.txt").write_text(" ".join(rng.choices(WORDS, k=20_000)))
+    (tmp_path / "short.toml").write_text(f'base = "{kind}"\nwarmup_tokens = 1_024\n')
     serving = {"batch": 1, "sequence": 16, "threads": 1, "phase": PHASES[kind]}
     asked = {
         "teacher": str(_teacher(tmp_path / "teacher", kind)),
         "text": [str(tmp_path / "words.txt")],
         "trials": 2,
         "space": SPACES[kind] | {"inherit": ["even"]},
-        "train": {"flash_tokens": 4_096, "final_tokens": 8_192, "threads": 1},
+        "train": {"recipe": str(tmp_path / "short.toml"), "flash_tokens": 4_096, "final_tokens": 8_192, "threads": 1},
         "target": [{"device": "cpu", "serving": serving}],
     }
     result = search(Run.parse(asked), tmp_path / "run")
@@ -89,5 +91,15 @@ def test_a_search_ends_with_stock_students(kind: str, tmp_path: Path) -> None:
     assert all(member["latency_ms"]["measured"] > 0 for member in result.front)
     student = LOADERS[kind].from_pretrained(str(result.student(result.front[0]["key"])))
     assert student(torch.tensor([[6, 7, 8]])).logits.shape == (1, 3, SHAPE["vocab_size"])
+    _check_trunks(tmp_path / "home" / "trials", result.data["knee"])
     kept = json.loads((tmp_path / "run" / "result.json").read_text())
     assert kept["targets"][0]["serving"]["phase"] == PHASES[kind]
+
+
+def _check_trunks(trials: Path, knee: str) -> None:
+    """Each student keeps its longest trial's; the finished one went on from its flash's."""
+    left = [json.loads((path.parent / "trial.json").read_text()) for path in trials.glob("*/trunk.safetensors")]
+    lengths = {Architecture.from_json(record["architecture"]).key: record["context"]["tokens"] for record in left}
+    assert len(left) == len(lengths)
+    assert sorted(lengths.values()) == [4_096, 8_192]
+    assert lengths[knee] == 8_192

@@ -202,7 +202,7 @@ def test_every_loss_lowers_itself(
 ) -> None:
     parent = mlm_teacher if loss in ("logits", "hard") else teacher
     text = load_text([str(text_file)], parent, block=32, heldout_fraction=0.2)
-    recipe = Recipe("one", ((loss, 1.0),), batch_tokens=256, embeddings="all", learning_rate=2e-3)
+    recipe = Recipe("one", ((loss, 1.0),), batch_tokens=256, embeddings="all", learning_rate=2e-3, warmup_tokens=500)
     run = start(parent, make_architecture(parent), text, recipe, 5_000, precision="float32")
     batch = run.targets.batch(0)
     before = run.losses(batch)[loss].item()
@@ -223,7 +223,8 @@ def test_projections_resume_and_never_reach_the_student(
         half.advance()
     half.save(tmp_path / "c.safetensors")
     resumed = start(teacher, architecture, text, recipe, 4_000, precision="float32")
-    assert resumed.restore(tmp_path / "c.safetensors")
+    resumed.restore([tmp_path / "absent.safetensors", tmp_path / "c.safetensors"])
+    assert resumed.step == 8
     for run in (whole, resumed):
         while run.step < run.steps:
             run.advance()

@@ -16,7 +16,7 @@ def test_a_recipe_is_plain_json(known: Recipe) -> None:
 
 
 def test_keys_do_not_change_between_versions() -> None:
-    assert EMBEDDING.key == "6fb333ffe59b"
+    assert EMBEDDING.key == "eaef7b668f53"
     assert replace(EMBEDDING, name="other").key == EMBEDDING.key
     assert replace(EMBEDDING, temperature=2.0).key != EMBEDDING.key
     assert len({known.key for known in RECIPES.values()}) == len(RECIPES)
@@ -51,6 +51,9 @@ def test_recipes_come_from_files(tmp_path: Path) -> None:
         ('base = "mlm"\nmapping = "evenly"', "mapping of layers"),
         ('base = "mlm"\nprogressive = 1.0', "progressive share"),
         ('base = "mlm"\nnear = 0.0', "near in"),
+        ('base = "mlm"\ndecay = 0.0', "decay lies in"),
+        ('base = "embedding"\nword_rate = 0.0', "word_rate is positive"),
+        ('base = "embedding"\nwarmup_tokens = -1', "warmup_tokens are none or more"),
         ("weights = { tokens = 0.0 }", "a loss that weighs something"),
         ('base = "mobilebert"\nmapping = "final"', "transfers every layer"),
     ],

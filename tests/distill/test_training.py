@@ -1,5 +1,6 @@
 """One loop: it learns, resumes exactly, reports where it stands, and stops with the cause when it diverges."""
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -7,21 +8,23 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from distilsearch.distill.data import Text, load_text
-from distilsearch.distill.drift import Drift
+from distilsearch.distill.drift import LONGEST, SHORTEST, Drift
 from distilsearch.distill.flash import area, flash_distill
 from distilsearch.distill.heldout import heldout_loss
 from distilsearch.distill.precision import resolve_precision
 from distilsearch.distill.recipes import EMBEDDING, MLM, RELATION, Recipe, View
-from distilsearch.distill.runs import schedule
+from distilsearch.distill.schedule import Schedule
 from distilsearch.distill.student import Student, build_student
 from distilsearch.distill.targets import Targets
 from distilsearch.distill.teacher import Teacher
-from distilsearch.distill.training import distill_student, start
+from distilsearch.distill.training import CHECKPOINT, TRUNK, distill_student, start
 from distilsearch.errors import InputError, TrialError
 
-TINY = replace(EMBEDDING, batch_tokens=256, views=(View(), View(16, 0.2)))
+TINY = replace(EMBEDDING, batch_tokens=256, views=(View(), View(16, 0.2)), warmup_tokens=1_000)
 Make = Callable[..., Any]
 
 
@@ -83,23 +86,55 @@ def test_resume_is_exact(teacher: Teacher, text: Text, make_architecture: Make, 
     torch.testing.assert_close(_weights(resumed), _weights(whole), rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("genes", [{}, {"inherit": "none"}], ids=["even", "none"])
+def test_a_longer_run_goes_on_from_a_shorter_and_is_what_it_would_have_been(
+    teacher: Teacher, text: Text, make_architecture: Make, tmp_path: Path, genes: dict[str, str]
+) -> None:
+    job: Any = (teacher, make_architecture(teacher, **genes), text, TINY)
+    whole = distill_student(*job, 12_000, precision="float32")
+    distill_student(*job, 4_000, precision="float32", folder=tmp_path / "short")
+    trunk = shutil.copy(tmp_path / "short" / TRUNK, tmp_path / "kept")
+    seen: list[float] = []
+    for conditions in ({"folder": tmp_path / "short"}, {"since": [tmp_path / "absent", trunk]}):
+        seen.clear()
+        longer = distill_student(*job, 12_000, 0, "float32", progress=lambda w, d, t: seen.append(d), **conditions)
+        assert 4_000 * (1 - TINY.decay) < seen[0] < 4_000
+        assert longer.curve[-1] == whole.curve[-1]
+        torch.testing.assert_close(_weights(longer), _weights(whole), rtol=0, atol=0)
+    first = distill_student(*job, 4_000, precision="float32")  # the trunk is now the longer run's, past this one's
+    again = distill_student(*job, 4_000, precision="float32", folder=tmp_path / "short")
+    torch.testing.assert_close(_weights(again), _weights(first), rtol=0, atol=0)
+
+
+def test_layers_transferred_one_after_the_other_leave_no_trunk(
+    teacher: Teacher, text: Text, make_architecture: Make, tmp_path: Path
+) -> None:
+    recipe = replace(TINY, weights=(("features", 1.0),), progressive=0.5)
+    distill_student(teacher, make_architecture(teacher), text, recipe, 4_000, precision="float32", folder=tmp_path)
+    assert not (tmp_path / TRUNK).exists()
+
+
 def test_checkpoints_of_another_run_or_damaged_ones_are_ignored(
     teacher: Teacher, text: Text, make_architecture: Make, tmp_path: Path
 ) -> None:
-    architecture = make_architecture(teacher)
-    options: dict[str, Any] = {"precision": "float32", "checkpoint_seconds": 0.0, "folder": tmp_path}
-    distill_student(teacher, architecture, text, TINY, 2_000, **options)
     steps: list[float] = []
-    distill_student(teacher, architecture, text, TINY, 4_000, progress=lambda w, d, t: steps.append(d), **options)
-    assert steps[0] <= 256
-    (tmp_path / "checkpoint.safetensors").write_bytes(b"damaged")
-    steps.clear()
-    distill_student(teacher, architecture, text, TINY, 4_000, progress=lambda w, d, t: steps.append(d), **options)
-    assert steps[0] <= 256
+
+    def distil(seed: int) -> float:
+        steps.clear()
+        options: dict[str, Any] = {"checkpoint_seconds": 0.0, "progress": lambda w, d, t: steps.append(d)}
+        distill_student(teacher, make_architecture(teacher), text, TINY, 2_000, seed, "float32", tmp_path, **options)
+        return min(steps, default=2_000.0)
+
+    assert distil(seed=0) <= 256
+    assert distil(seed=1) <= 256
+    for name in (CHECKPOINT, TRUNK):
+        (tmp_path / name).write_bytes(b"damaged")
+    assert distil(seed=1) <= 256
+    assert distil(seed=1) > 256
 
 
 def test_divergence_is_a_failed_trial_with_its_cause(teacher: Teacher, text: Text, make_architecture: Make) -> None:
-    wild = replace(TINY, learning_rate=1e30, clip=1e30, warmup=0.0)
+    wild = replace(TINY, learning_rate=1e30, clip=1e30, warmup_tokens=0)
     with pytest.raises(TrialError, match=r"diverged at step .*tokens nan"):
         distill_student(teacher, make_architecture(teacher), text, wild, 8_000, precision="float32")
 
@@ -108,7 +143,7 @@ def test_a_loss_that_rises_far_above_that_of_knowing_nothing_stops_the_training(
     mlm_teacher: Teacher, text_file: Path, make_architecture: Make
 ) -> None:
     text = load_text([str(text_file)], mlm_teacher, block=32, heldout_fraction=0.2)
-    wild = replace(MLM, batch_tokens=256, learning_rate=1.0)
+    wild = replace(MLM, batch_tokens=256, learning_rate=1.0, warmup_tokens=800)
     with pytest.raises(TrialError, match=r"diverged at step 16 of 31 \(the loss has risen to .*learning rate"):
         distill_student(mlm_teacher, make_architecture(mlm_teacher), text, wild, 8_000, precision="float32")
 
@@ -118,7 +153,7 @@ def test_a_student_that_starts_without_a_loss_may_get_one(
     teacher: Teacher, text: Text, make_architecture: Make, recipe: Recipe
 ) -> None:
     own = make_architecture(teacher, layers=3, width=64, heads=4, ffn=128)
-    run = start(teacher, own, text, replace(recipe, batch_tokens=256, warmup=0.5), 10_000, precision="float32")
+    run = start(teacher, own, text, replace(recipe, batch_tokens=256, warmup_tokens=5_000), 10_000, precision="float32")
     before = run.losses(run.targets.batch(0))["tokens"].item()
     while run.step < run.steps:
         run.advance()
@@ -127,18 +162,27 @@ def test_a_student_that_starts_without_a_loss_may_get_one(
 
 def test_losses_are_held_against_their_own_stage_window_by_window() -> None:
     def follow(drift: Drift, losses: list[float]) -> list[bool]:
-        return [drift.follow(loss) for loss in losses]
+        return [drift.follow(loss) for loss in losses for _ in range(SHORTEST)]
 
-    drift = Drift(window=2)
+    drift = Drift()
     assert drift.begins(0)
     drift.begin(0, 1.0)
     assert not drift.begins(0)
-    assert not any(follow(drift, [9.0, 9.0, 8.0, 8.0, 2.0, 2.0, 2.9, 2.9]))  # high and falling, or not far above
-    assert follow(drift, [9.0, 0.0, 9.0, 9.0]) == [False, True, False, True]
+    assert not any(follow(drift, [9.0, 8.0, 2.0, 2.9]))  # high and falling, or not far above
+    told = follow(drift, [4.5, 9.0])
+    assert [step for step, far in enumerate(told) if far] == [SHORTEST - 1, 2 * SHORTEST - 1]
     assert drift.begins(None)
     drift.begin(None, 10.0)
-    assert not any(follow(drift, [9.0, 9.0, 29.0, 29.0]))
-    assert (Drift.over(10).window, Drift.over(1_000).window, Drift.over(10**6).window) == (8, 50, 200)
+    assert not any(follow(drift, [9.0, 29.0]))
+
+
+@pytest.mark.parametrize(("steps", "window"), [(0, SHORTEST), (1_000, 50), (10**6, LONGEST)])
+def test_windows_grow_with_the_steps_so_far(steps: int, window: int) -> None:
+    drift = Drift(steps=steps - 1)
+    drift.begin(None, 1.0)
+    while drift.before is None:
+        drift.follow(1.0)
+    assert drift.steps - steps + 1 == pytest.approx(window, abs=3)
 
 
 def test_two_epochs_see_other_views_and_cached_targets_equal_live_ones(
@@ -185,11 +229,25 @@ def test_precision_is_probed_or_named() -> None:
 
 
 def test_the_schedule_is_complete() -> None:
-    rates = [schedule(step, 100, 0.1) for step in range(100)]
-    assert max(rates) == 1.0
-    assert rates[0] == pytest.approx(0.1)
-    assert rates[-1] == pytest.approx(1 / 90)
-    assert schedule(0, 1, 0.1) == 1.0
+    rates = [Schedule(steps=100, rise=10, trunk=50)(step) for step in range(100)]
+    assert rates[:10] == pytest.approx([0.1 * (step + 1) for step in range(10)])
+    assert set(rates[10:51]) == {1.0}
+    assert rates[50:] == pytest.approx([(100 - step) / 50 for step in range(50, 100)])
+    assert Schedule.of(TINY, 1, 256)(0) == 1.0
+
+
+@given(steps=st.integers(1, 500), more=st.integers(0, 500), decay=st.floats(0.01, 1.0), warmup=st.integers(0, 100_000))
+def test_runs_of_any_two_lengths_are_one_up_to_the_shorters_trunk(
+    steps: int, more: int, decay: float, warmup: int
+) -> None:
+    recipe = replace(TINY, decay=decay, warmup_tokens=warmup)
+    short, long = (Schedule.of(recipe, s, 256) for s in (steps, steps + more))
+    assert all(0 < short(step) <= 1 for step in range(steps))
+    assert 0 <= short.trunk <= long.trunk < long.steps
+    if short.rise == long.rise:
+        assert [short(step) for step in range(short.trunk)] == [long(step) for step in range(short.trunk)]
+    if steps >= 2 * warmup / 256 + 1:
+        assert short.rise == long.rise
 
 
 @pytest.mark.parametrize(

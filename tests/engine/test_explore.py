@@ -77,7 +77,7 @@ def start(tmp_path, monkeypatch):
         target = Target()
         prepared = SimpleNamespace(
             run=run, folder=tmp_path, targets=[target], space=SPACE,
-            recipe=SimpleNamespace(to_json=dict),
+            recipe=SimpleNamespace(to_json=dict, trunk=lambda tokens: tokens / 2),
             context=lambda tokens: Context("t", "t", "x", "r", tokens, 0, "float32"),
         )  # fmt: skip
         cost = Known("latency_ms", lambda codes: [target.latency(a).predicted for a in SPACE.decode(codes)])
