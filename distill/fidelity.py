@@ -237,7 +237,7 @@ def _trained(
     try:
         job = (teacher, architecture, text, recipe, budget, seed, precision, checkpoint, progress)
         student = distill_student(*job, checkpoint_seconds=20.0)
-        row |= {"loss": student.loss, "area": area(student), "parameters": parameter_count(architecture)}
+        row |= {"loss": student.loss, "area": area(student.curve), "parameters": parameter_count(architecture)}
         row |= {"seconds": student.seconds, "curve": student.curve}
     except TrialError as error:
         row["cause"] = str(error)

@@ -5,6 +5,7 @@ are finished short runs, not beginnings of long ones.
 """
 
 import itertools
+from collections.abc import Sequence
 from pathlib import Path
 
 from distilsearch.architecture import Architecture
@@ -35,11 +36,10 @@ def flash_distill(
     return distill_student(teacher, architecture, text, chosen, tokens, seed, precision, folder, progress)
 
 
-def area(student: Student) -> float:
-    """The mean held-out loss over the run's tokens, by the trapezoid rule from its first measurement on."""
-    points = student.curve
-    if len(points) == 1:
-        return points[0][1]
-    pairs = itertools.pairwise(points)
+def area(curve: Sequence[tuple[int, float]]) -> float:
+    """The mean held-out loss over a run's tokens, by the trapezoid rule from its first measurement on."""
+    if len(curve) == 1:
+        return curve[0][1]
+    pairs = itertools.pairwise(curve)
     total = sum((b[0] - a[0]) * (a[1] + b[1]) / 2 for a, b in pairs)
-    return total / (points[-1][0] - points[0][0])
+    return total / (curve[-1][0] - curve[0][0])

@@ -16,6 +16,7 @@ from distilsearch.predictors.accuracy import Surrogate, fit_surrogate
 from distilsearch.predictors.encoding import Encoding
 
 from .acquisition import Belief
+from .lengths import Lengths
 from .objectives import Codes, Floats
 from .view import View
 
@@ -30,18 +31,17 @@ class Beliefs:
     view: View
     encoding: Encoding
     surrogates: tuple[Surrogate, ...]
-    target: float | None  # logarithm of the fidelity that candidates are judged at
+    lengths: Lengths | None  # among others the one that candidates are judged at; None where all are equal
     base: Codes  # (u + p, d)
     base_costs: Floats  # (u + p, K)
 
     @classmethod
     def of(cls, view: View) -> "Beliefs":
         """Fit every expensive objective on the tells that carry it."""
-        length = np.log(view.fidelity)
-        known = length[~np.isnan(length)]
-        target = float(known.max()) if len(known) and known.max() > known.min() else None
-        bare = view.further(view.codes)[view.row]
-        rows = bare if target is None else np.column_stack([bare, np.where(np.isnan(length), target, length)])
+        lengths = Lengths.of(view)
+        rows = view.further(view.codes)[view.row]
+        if lengths is not None:
+            rows = np.column_stack([rows, lengths.columns(view.codes[view.row], lengths.told)])
         encoding = Encoding.of(view.space, rows)
         features = encoding(view.codes[view.row], rows)
         fits = []
@@ -49,7 +49,7 @@ class Beliefs:
             has = ~np.isnan(view.values[:, e])
             told, noise = view.values[has, e], view.noise[has, e]
             fits.append(fit_surrogate(features[has], told, encoding.groups, noise, further=rows.shape[1]))
-        made = cls(view, encoding, tuple(fits), target, view.codes, view.told_costs)
+        made = cls(view, encoding, tuple(fits), lengths, view.codes, view.told_costs)
         return made.given(view.pending)
 
     def given(self, codes: Codes) -> "Beliefs":
@@ -64,8 +64,8 @@ class Beliefs:
     def features(self, codes: Codes, dtype: torch.dtype = torch.float64) -> Tensor:
         """Surrogate features (n, f) of candidates, at the fidelity they are judged at."""
         further = self.view.further(codes)
-        if self.target is not None:
-            further = np.column_stack([further, np.full(len(codes), self.target)])
+        if self.lengths is not None:
+            further = np.column_stack([further, self.lengths.columns(codes, self.lengths.target, dtype)])
         return self.encoding(codes, further, dtype)
 
     def raw(self, e: int, warped: Tensor) -> Tensor:
@@ -167,7 +167,7 @@ class Draws:
 
     def _conditional(self, e: int, features: Tensor) -> tuple[Tensor, Tensor]:
         surrogate, kernel = self.beliefs.surrogates[e], self.beliefs.surrogates[e].kernel
-        if self.beliefs.target is not None:  # what was told at other lengths says more than the draws do
+        if self.beliefs.lengths is not None:  # what was told at other lengths says more than the draws do
             return surrogate.given(self.features, self.samples[e], features)
         with torch.no_grad():
             root = _root(kernel.forward(self.features, self.features))

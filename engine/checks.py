@@ -33,7 +33,11 @@ def check_limits(objectives: Sequence[Objective], codes: Codes, architectures: S
 
 
 def check_values(
-    objectives: Sequence[Objective], values: Mapping[str, float], noise: float | None, fidelity: float | None
+    objectives: Sequence[Objective],
+    values: Mapping[str, float],
+    noise: float | None,
+    fidelity: float | None,
+    area: float | None = None,
 ) -> None:
     """An `InputError` where a result names no objective, holds none to learn, or is not finite."""
     names = [o.name for o in objectives]
@@ -49,6 +53,11 @@ def check_values(
         raise InputError(f"noise is a standard deviation, not negative; got {noise}")
     if fidelity is not None and not (math.isfinite(fidelity) and fidelity > 0):
         raise InputError(f"fidelity is a positive amount of training; got {fidelity}")
+    if area is not None and (len(learnt) > 1 or fidelity is None or not (math.isfinite(area) and area > 0)):
+        raise InputError(
+            "an area is the positive mean of the one expensive objective over a training whose fidelity is told; got "
+            f"{area} for {learnt} at fidelity {fidelity}"
+        )
 
 
 def check_state(state: Mapping[str, Any], objectives: Sequence[Objective]) -> None:

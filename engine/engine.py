@@ -141,6 +141,7 @@ class Engine:
         values: Mapping[str, float],
         noise: float | None = None,
         fidelity: float | None = None,
+        area: float | None = None,
     ) -> None:
         """A result, of an architecture asked or not; a second tell is a replicate.
 
@@ -149,14 +150,16 @@ class Engine:
             values: at least one expensive objective; measured known ones too, which win over predictions.
             noise: standard deviation of the expensive values; learnt where not given.
             fidelity: how long it was trained, on any positive scale.
+            area: the mean of the one expensive objective over that training, as it fell: the area under its curve.
+                It tells steep curves from flat ones, and so what longer training is worth.
 
         Raises:
             InputError: an unknown objective, a value that is not finite (use `fail`), or no member of the space.
         """
         check_members(self.space, [architecture])
-        check_values(self.objectives, values, noise, fidelity)
+        check_values(self.objectives, values, noise, fidelity, area)
         plain = {name: float(value) for name, value in values.items()}
-        tell = Tell(architecture, plain, noise and float(noise), fidelity and float(fidelity))
+        tell = Tell(architecture, plain, noise and float(noise), fidelity and float(fidelity), area and float(area))
         with self._lock:
             self._record.tells.append(tell)
             self._record.pending.pop(architecture, None)

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from typing import Any
 
 from distilsearch.architecture import Architecture
+from distilsearch.distill.flash import area
 from distilsearch.errors import TrialError
 from distilsearch.lowering import flops, parameter_count
 from distilsearch.operators import Serving
@@ -186,7 +187,9 @@ class Trials:
             known = entry.facts["latencies"][target.objective]["measured"]
             if (measured := target.recall(entry.architecture, known)) is not None:
                 told[target.objective] = measured
-        self.engine.tell(entry.architecture, told, entry.facts.get("noise"), float(self.length(entry)))
+        curve = entry.facts.get("curve")
+        under = area(curve) if curve and entry.values[0] > 0 else None
+        self.engine.tell(entry.architecture, told, entry.facts.get("noise"), float(self.length(entry)), under)
 
 
 def _imported(entry: Entry) -> bool:

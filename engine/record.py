@@ -26,16 +26,18 @@ class Tell:
     values: Mapping[str, float]
     noise: float | None = None
     fidelity: float | None = None
+    area: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON."""
         plain = {"architecture": self.architecture.to_json(), "values": dict(self.values)}
-        return {**plain, "noise": self.noise, "fidelity": self.fidelity}
+        return {**plain, "noise": self.noise, "fidelity": self.fidelity, "area": self.area}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Tell":
         """The inverse of `to_json`."""
-        return cls(Architecture.from_json(data["architecture"]), data["values"], data["noise"], data["fidelity"])
+        architecture = Architecture.from_json(data["architecture"])
+        return cls(architecture, data["values"], data["noise"], data["fidelity"], data.get("area"))
 
 
 @dataclass
@@ -159,6 +161,7 @@ class Record:
             values=_table(values, len(expensive)),
             noise=_table(noise, len(expensive)),
             fidelity=np.array([_or_nan(t.fidelity) for t in tells], dtype=np.float64),
+            area=np.array([_or_nan(t.area) for t in tells], dtype=np.float64),
             pending=self.space.encode(sorted([*self.pending, *extra], key=lambda a: a.key)),
             failed=self.space.encode(sorted(self.failed, key=lambda a: a.key)),
             reference=self.corner((*known, *expensive)),

@@ -86,7 +86,8 @@ def _weighed(view: View, options: Options, seconds: Seconds) -> list[Training]:
     found = []
     for row, start, length in options:
         (architecture,) = view.space.decode(row[None])
-        at = replace(beliefs, target=math.log(length) if beliefs.target is not None else None)
+        lengths = beliefs.lengths and replace(beliefs.lengths, target=math.log(length))
+        at = replace(beliefs, lengths=lengths)
         gain = math.exp(float(log_ehvi(at.belief(row[None]), boxes)[0]))
         found.append(Training(architecture, length, start, gain, seconds(architecture, start, length)))
     return found

@@ -25,7 +25,7 @@ class View:
 
     `codes` (u, d) told; `measured` (u, K) measured costs, NaN where predicted; `row` (N,) the architecture of
     each tell; `values`, `noise` (N, E) told values and their standard deviations, NaN where missing;
-    `fidelity` (N,), NaN where not given; `pending` (p, d), `failed` (f, d) codes; `reference` (M,).
+    `fidelity`, `area` (N,), NaN where not given; `pending` (p, d), `failed` (f, d) codes; `reference` (M,).
     """
 
     space: SearchSpace
@@ -36,6 +36,7 @@ class View:
     values: Floats
     noise: Floats
     fidelity: Floats
+    area: Floats
     pending: Codes
     failed: Codes
     reference: Floats

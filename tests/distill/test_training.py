@@ -211,7 +211,7 @@ def test_masked_lm_students_learn(mlm_teacher: Teacher, text_file: Path, make_ar
     student = flash_distill(mlm_teacher, architecture, text, recipe, tokens=2_000, precision="float32")
     assert student.loss == pytest.approx(heldout_loss(mlm_teacher, text, student.model, architecture))
     losses = [loss for _, loss in student.curve]
-    assert min(losses) <= area(student) <= max(losses)
+    assert min(losses) <= area(student.curve) <= max(losses)
 
 
 def test_a_student_with_another_vocabulary_is_refused(teacher: Teacher, text: Text, make_architecture: Make) -> None:
