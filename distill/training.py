@@ -17,6 +17,7 @@ from accelerate import Accelerator
 
 from distilsearch.architecture import Architecture
 from distilsearch.errors import InputError, TrialError
+from distilsearch.lowering import parameter_count
 from distilsearch.progress import Progress, silent
 
 from .adapt import adapt
@@ -86,7 +87,7 @@ def distill_students(
     budget_tokens: int,
     seed: int = 0,
     precision: str = "auto",
-    folder: Path | None = None,
+    folders: Sequence[Path] = (),
     progress: Progress = silent,
     **conditions: Unpack[Conditions],
 ) -> list[Student | TrialError]:
@@ -94,11 +95,13 @@ def distill_students(
 
     In memory at once: 16 bytes a parameter of every student (weights, gradients, two moments), the activations of
     one student, and one batch of targets; `memory_bytes` gives the first. Each student equals the one that
-    `distill_student` makes of it. One that diverges yields its error and leaves the others alone.
+    `distill_student` makes of it, in its own folder where `folders` are given. One that diverges yields its error and
+    leaves the others alone.
     """
-    folders = [folder / a.key if folder else None for a in architectures]
+    if folders and len(folders) != len(architectures):
+        raise InputError(f"expected a folder for each of {len(architectures)} students; got {len(folders)}")
     job = (teacher, text, recipe, budget_tokens, seed, precision)
-    return _distil(*job, architectures, folders, progress, **conditions)
+    return _distil(*job, architectures, folders or [None] * len(architectures), progress, **conditions)
 
 
 def _distil(
@@ -219,6 +222,15 @@ def _adaptable(teacher: Teacher, architecture: Architecture) -> bool:
 
 def memory_bytes(architectures: Sequence[Architecture]) -> int:
     """Weights, gradients and moments of students that are trained side by side, in float32."""
-    from distilsearch.lowering import parameter_count
-
     return 16 * sum(parameter_count(architecture) for architecture in architectures)
+
+
+def in_groups(architectures: Sequence[Architecture], most_bytes: int) -> list[list[Architecture]]:
+    """Students to be trained side by side, in their order, as many at a time as `most_bytes` hold; one at least."""
+    groups: list[list[Architecture]] = []
+    for architecture in architectures:
+        if groups and memory_bytes([*groups[-1], architecture]) <= most_bytes:
+            groups[-1].append(architecture)
+        else:
+            groups.append([architecture])
+    return groups

@@ -213,8 +213,8 @@ def report(run_folder: RunFolder) -> None:
 
 @app.command()
 def distill(
-    what: Annotated[list[str], typer.Argument(help="RUN [KEY], or genes such as layers=2 width=384")],
-    out: Annotated[Path, typer.Option(help="Folder of the student")],
+    what: Annotated[list[str], typer.Argument(help="RUN [KEY ...], or genes such as layers=2 width=384")],
+    out: Annotated[Path, typer.Option(help="Folder of the student; of several, the folder of their folders")],
     teacher: Annotated[str, typer.Option(help="Folder, hub name, or quickstart; with a RUN, its own")] = "",
     text: Annotated[list[str] | None, typer.Option(help="Files, folders, datasets names, or python-docs")] = None,
     text_temperature: Annotated[float | None, typer.Option(help="Above 1: evens out the texts, one a language")] = None,
@@ -229,7 +229,7 @@ def distill(
     track: Annotated[list[str] | None, typer.Option(help="tensorboard, wandb")] = None,
     pairs: Annotated[list[Path] | None, typer.Option(help="csv of sentence, sentence, score for the card")] = None,
 ) -> None:
-    """Distil a winner of a run, or one architecture; called again after an interruption, it continues."""
+    """Distil winners of a run, or one architecture; called again, with more tokens or interrupted, it continues."""
     from dataclasses import replace
 
     from . import cli_distill
@@ -240,7 +240,7 @@ def distill(
         job = replace(job, teacher=teacher or job.teacher, text=tuple(text or job.text))
     elif teacher and text:
         member = _member(what, load_teacher(teacher).facts, family)
-        job = cli_distill.Job(member, teacher, tuple(text), recipe)
+        job = cli_distill.Job((cli_distill.Winner(member),), teacher, tuple(text), recipe)
     else:
         raise InputError("an architecture needs --teacher and --text; a RUN brings its own")
     if text_temperature is not None:
@@ -248,10 +248,11 @@ def distill(
     if text_tokens is not None:
         job = replace(job, text_tokens=text_tokens)
     with shown_progress() as progress:
-        student = cli_distill.distil(
+        students = cli_distill.distil(
             job, out, tokens, seed, precision, device, accumulate, tuple(track or ()), tuple(pairs or ()), progress
         )
-    print(f"{student.tokens:,} tokens in {student.seconds:.0f} s, held-out loss {student.loss:.4f}: {out}")
+    for folder, student in students.items():
+        print(f"{student.tokens:,} tokens in {student.seconds:.0f} s, held-out loss {student.loss:.4f}: {folder}")
 
 
 @app.command()

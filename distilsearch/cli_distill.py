@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .architecture import Architecture
-from .errors import InputError, RunError
+from .errors import InputError, RunError, TrialError
 from .progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -19,14 +19,21 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class Winner:
+    """A student to distil, with what its run knows of its latency."""
+
+    architecture: Architecture
+    latency: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
 class Job:
     """What to distil: from the command line, or from the run that found it."""
 
-    architecture: Architecture
+    winners: tuple[Winner, ...]
     teacher: str
     text: tuple[str, ...]
     recipe: str
-    latency: Mapping[str, Any] | None = None
     text_temperature: float = 1.0  # above 1 it evens out the texts, one a language
     text_tokens: int | None = None  # of each text
 
@@ -37,7 +44,7 @@ def is_run(words: list[str]) -> bool:
 
 
 def from_run(words: list[str], recipe: str = "") -> Job:
-    """RUN, or RUN KEY: a member of the run's front, its knee where no key is given; keys may be shortened."""
+    """RUN and keys: members of the run's front, its knee where no key is given; keys may be shortened."""
     from .engine.remeasure import read_result
 
     folder = Path(words[0])
@@ -45,28 +52,30 @@ def from_run(words: list[str], recipe: str = "") -> Job:
     known = {
         entry["key"]: entry for entry in [*data.get("trials", ()), *data.get("front", ())] if "architecture" in entry
     }
-    wanted = words[1] if len(words) > 1 else data.get("knee")
-    matches = [key for key in known if wanted and key.startswith(str(wanted))]
-    if len(words) > 2 or len(matches) != 1:
-        raise RunError(
-            f"{folder} has {len(matches) or 'no'} students whose key begins with {wanted!r}; give RUN and one key of: "
-            f"{', '.join(sorted(known)[:8])}"
-        )
+    wanted = dict.fromkeys(words[1:] or [str(data.get("knee") or "")])
+    found = [_entry(folder, known, one) for one in wanted]
     try:
         run = tomllib.loads((folder / "run.toml").read_text())
     except (OSError, ValueError) as error:
         raise RunError(f"cannot read {folder / 'run.toml'}: {error}; name the folder of a run") from error
-    entry = known[matches[0]]
-    named = recipe or run.get("train", {}).get("recipe", "default")
     return Job(
-        Architecture.from_json(entry["architecture"]),
+        tuple(Winner(Architecture.from_json(e["architecture"]), e.get("latency_ms")) for e in found),
         run["teacher"],
         tuple(run["text"]),
-        named,
-        entry.get("latency_ms"),
+        recipe or run.get("train", {}).get("recipe", "default"),
         run.get("text_temperature", 1.0),
         run.get("text_tokens"),
     )
+
+
+def _entry(folder: Path, known: Mapping[str, Mapping[str, Any]], wanted: str) -> Mapping[str, Any]:
+    matches = [key for key in known if wanted and key.startswith(wanted)]
+    if len(matches) != 1:
+        raise RunError(
+            f"{folder} has {len(matches) or 'no'} students whose key begins with {wanted!r}; give RUN and keys of: "
+            f"{', '.join(sorted(known)[:8])}"
+        )
+    return known[matches[0]]
 
 
 def distil(
@@ -80,38 +89,57 @@ def distil(
     trackers: tuple[str, ...] = (),
     pairs: tuple[Path, ...] = (),
     progress: Progress = silent,
-) -> "Student":
-    """Distil, save and describe one student; called again after an interruption, it continues."""
-    from .distill.card import write_card
+) -> dict[Path, "Student"]:
+    """Distil, save and describe the students, side by side where there are several; their folders, and they.
+
+    One goes to `out`, several to folders in it named by their keys. Called again after an interruption, or with more
+    tokens, training goes on.
+    """
     from .distill.processes import accelerator_for
-    from .distill.training import distill_student
+    from .distill.training import distill_students
 
     teacher, text, recipe = opened(job.teacher, job.text, job.recipe, job.text_temperature, job.text_tokens, progress)
-    checkpoint = out.with_name(f".{out.name}.checkpoint")
-    student = distill_student(
+    students = [winner.architecture for winner in job.winners]
+    outs = [out] if len(students) == 1 else [out / student.key for student in students]
+    made = distill_students(
         teacher,
-        job.architecture,
+        students,
         text,
         recipe,
         tokens,
         seed,
         precision,
-        folder=checkpoint,
+        folders=[folder.with_name(f".{folder.name}.checkpoint") for folder in outs],
         progress=progress,
         accumulate=accumulate,
         trackers=trackers,
         device=device,
     )
-    if not accelerator_for(device).is_main_process:
-        return student
+    kept = {folder: one for folder, one in zip(outs, made, strict=True) if not isinstance(one, TrialError)}
+    if accelerator_for(device).is_main_process:
+        latencies = [winner.latency for winner in job.winners]
+        for folder, latency in zip(outs, latencies, strict=True):
+            if folder in kept:
+                _save(kept[folder], folder, job, text, latency, pairs)
+    for one in made:  # all others are saved
+        if isinstance(one, TrialError):
+            raise one
+    return kept
+
+
+def _save(
+    student: "Student", out: Path, job: Job, text: "Text", latency: Mapping[str, Any] | None, pairs: tuple[Path, ...]
+) -> None:
+    """Write a student with all that is known of it on its card."""
+    from .distill.card import write_card
+
     student.save(out)
     extra: dict[str, Any] = {"Text": {"sources": ", ".join(job.text), "tokens": f"{text.tokens:,}"}}
-    if job.latency:
-        extra["Latency, ms"] = {name: json.dumps(value) for name, value in job.latency.items()}
+    if latency:
+        extra["Latency, ms"] = {name: json.dumps(value) for name, value in latency.items()}
     if pairs:
         extra["Scores"] = {f"{path.name}, Spearman": f"{score(out, path):.4f}" for path in pairs}
     write_card(out, student, extra)
-    return student
 
 
 def opened(

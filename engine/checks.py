@@ -53,9 +53,9 @@ def check_values(
         raise InputError(f"noise is a standard deviation, not negative; got {noise}")
     if fidelity is not None and not (math.isfinite(fidelity) and fidelity > 0):
         raise InputError(f"fidelity is a positive amount of training; got {fidelity}")
-    if area is not None and (len(learnt) > 1 or fidelity is None or not (math.isfinite(area) and area > 0)):
+    if area is not None and (len(learnt) > 1 or fidelity is None or not math.isfinite(area)):
         raise InputError(
-            "an area is the positive mean of the one expensive objective over a training whose fidelity is told; got "
+            "an area is the finite mean of the one expensive objective over a training whose fidelity is told; got "
             f"{area} for {learnt} at fidelity {fidelity}"
         )
 

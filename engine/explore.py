@@ -5,11 +5,13 @@ lengths are allowed, one of the told ones anew for longer: whichever gains more 
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
 from distilsearch.architecture import Architecture
 from distilsearch.distill.flash import area
+from distilsearch.distill.training import in_groups
 from distilsearch.errors import TrialError
 from distilsearch.lowering import flops, parameter_count
 from distilsearch.operators import Serving
@@ -25,6 +27,7 @@ from .record import Tell
 from .trials import Record
 
 MOST_FAILURES_IN_A_ROW = 3
+SIDE_BY_SIDE_BYTES = 4 << 30  # of weights, gradients and moments
 
 
 class Trials:
@@ -117,7 +120,9 @@ class Trials:
     def _trial(self, entry: Entry) -> Entry:
         """One pass: distil, measure, tell."""
         try:
-            record = self.distil(entry.architecture, self.length(entry))
+            (record,) = self.distil([entry.architecture], self.length(entry))
+            if isinstance(record, TrialError):
+                raise record
             for target in self.targets:
                 target.measure(self.meters[target.objective], [entry.architecture], self.progress)
         except TrialError as error:
@@ -134,21 +139,25 @@ class Trials:
         """Whether it has failed already: what kills its child twice is no accident."""
         return any(e.state == "failed" and e.architecture == entry.architecture for e in self.ledger.entries())
 
-    def distil(self, architecture: Architecture, tokens: int) -> Record:
-        """A student from the shared trials, or distilled now in the training child."""
+    def distil(self, architectures: Sequence[Architecture], tokens: int) -> list[Record | TrialError]:
+        """Students from the shared trials, or distilled now in the training child, side by side; or why not."""
         context = self.prepared.context(tokens)
-        if (known := trials.find(context.key(architecture))) is not None:
-            return known
-        asked = {
-            "teacher": self.run.teacher,
-            "text": self.run.reading,
-            "architecture": architecture.to_json(),
-            "recipe": self.prepared.recipe.to_json(),
-            "context": asdict(context),
-            "device": self.run.train.device,
-            "cache_limit": int(self.run.storage.cache_limit_gb * 1e9),
+        made: dict[Architecture, Record | TrialError] = {
+            a: known for a in architectures if (known := trials.find(context.key(a))) is not None
         }
-        return Record.from_json(self.trainer.call("distil", asked, self.progress))
+        for group in in_groups([a for a in architectures if a not in made], SIDE_BY_SIDE_BYTES):
+            asked = {
+                "teacher": self.run.teacher,
+                "text": self.run.reading,
+                "architectures": [a.to_json() for a in group],
+                "recipe": self.prepared.recipe.to_json(),
+                "context": asdict(context),
+                "device": self.run.train.device,
+                "cache_limit": int(self.run.storage.cache_limit_gb * 1e9),
+            }
+            for a, one in zip(group, self.trainer.call("distil", asked, self.progress), strict=True):
+                made[a] = TrialError(one["cause"]) if "cause" in one else Record.from_json(one)
+        return [made[a] for a in architectures]
 
     def _enter(self, entry: Entry | None, record: Record, source: str) -> Entry:
         """A finished trial into the ledger."""
@@ -188,7 +197,7 @@ class Trials:
             if (measured := target.recall(entry.architecture, known)) is not None:
                 told[target.objective] = measured
         curve = entry.facts.get("curve")
-        under = area(curve) if curve and entry.values[0] > 0 else None
+        under = area(curve) if curve else None
         self.engine.tell(entry.architecture, told, entry.facts.get("noise"), float(self.length(entry)), under)
 
 

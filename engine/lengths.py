@@ -1,18 +1,19 @@
 """How long a student is trained, as the surrogate sees it.
 
-One column is the logarithm of the length. Where areas under the curves of loss were told there is a second one, for
-what training on is worth differs: students that start from random weights are still falling steeply when others have
-long levelled off. Of a student with the loss y at the end of its shortest training and the mean a over it,
+One column is the logarithm of the length. Where areas under the curves of loss were told there are more, for what
+training on is worth differs: students that start from random weights are still falling steeply when others have long
+levelled off. Of a student with the loss y at the end of its shortest training and the mean a over it,
 
-    steepness  s = log(a / y)          drop  d = s (log length - log shortest length)
+    slopes  s = a - y and, of positive values, log(a / y)          drop  d = s (log length - log shortest length)
 
-so that d is, up to a factor that the surrogate learns, how far the loss falls beyond the shortest training if it goes
-on as a power of the length. Steepness is itself learnt, by a surrogate of its own: new students have no curve yet.
+so that d is, up to a factor that the surrogate learns, how far the loss falls beyond the shortest training: in units of
+the loss, as it should be where that is learnt as it is, and as a share of it, where its logarithm is learnt. Slopes are
+themselves learnt, by surrogates of their own: new students have no curve yet.
 
 Notation: N tells, n candidates.
 """
 
-import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,7 +38,7 @@ class Lengths:
     view: View
     told: Floats
     target: float
-    steepness: tuple[Encoding, Surrogate] | None
+    slopes: tuple[Callable[[Codes, torch.dtype], Floats], ...]
 
     @classmethod
     def of(cls, view: View) -> "Lengths | None":
@@ -47,37 +48,37 @@ class Lengths:
         if not len(known) or known.max() == known.min():
             return None
         target = float(known.max())
-        return cls(view, np.where(np.isnan(length), target, length), target, _fitted(view))
+        return cls(view, np.where(np.isnan(length), target, length), target, _slopes(view))
 
     def columns(self, codes: Codes, length: Floats | float, dtype: torch.dtype = torch.float64) -> Floats:
-        """Columns (n, 1 or 2) of codes trained to a length (or to one each)."""
+        """Columns (n, 1 to 3) of codes trained to a length (or to one each)."""
         lengths = np.broadcast_to(np.asarray(length, dtype=np.float64), len(codes))
-        if self.steepness is None:
-            return lengths[:, None]
-        encoding, surrogate = self.steepness
-        mean, _ = surrogate.marginals(encoding(codes, self.view.further(codes), dtype))
-        steep = surrogate.warp.inverse(mean.double().numpy())
-        return np.column_stack([lengths, steep * (lengths - self.told.min())])
+        beyond = lengths - self.told.min()
+        return np.column_stack([lengths, *(slope(codes, dtype) * beyond for slope in self.slopes)])
 
 
-def _fitted(view: View) -> tuple[Encoding, Surrogate] | None:
-    """Steepness as a function of the architecture, where enough curves were told."""
-    rows = {}
-    for u in range(len(view.codes)):
-        own = [i for i in map(int, np.flatnonzero(view.row == u)) if not math.isnan(_steepness(view, i))]
-        if own:
-            rows[u] = _steepness(view, min(own, key=lambda i: view.fidelity[i]))
-    if len(rows) < FEWEST or np.ptp(list(rows.values())) == 0:
-        return None
-    codes = view.codes[list(rows)]
+def _slopes(view: View) -> tuple[Callable[[Codes, torch.dtype], Floats], ...]:
+    """Slopes as functions of the architecture, where enough curves were told."""
+    curves = {}  # of each architecture, the shortest training: its mean and its end
+    for i in sorted(np.flatnonzero(~np.isnan(view.area)), key=lambda i: -view.fidelity[i]):
+        curves[int(view.row[i])] = (view.area[i], view.values[i, 0])
+    if len(curves) < FEWEST:
+        return ()
+    codes, (areas, ends) = view.codes[list(curves)], np.array(list(curves.values())).T
+    kinds = [areas - ends]
+    if areas.min() > 0 and ends.min() > 0:
+        kinds.append(np.log(areas / ends))
+    return tuple(_fitted(view, codes, slopes) for slopes in kinds if np.ptp(slopes) > 0)
+
+
+def _fitted(view: View, codes: Codes, slopes: Floats) -> Callable[[Codes, torch.dtype], Floats]:
+    """A surrogate of slopes (m,) told of codes (m, d)."""
     further = view.further(codes)
     encoding = Encoding.of(view.space, further)
-    values = np.array(list(rows.values()))
-    return encoding, fit_surrogate(encoding(codes, further), values, encoding.groups, further=further.shape[1])
+    surrogate: Surrogate = fit_surrogate(encoding(codes, further), slopes, encoding.groups, further=further.shape[1])
 
+    def slope(asked: Codes, dtype: torch.dtype) -> Floats:
+        mean, _ = surrogate.marginals(encoding(asked, view.further(asked), dtype))
+        return surrogate.warp.inverse(mean.double().numpy())
 
-def _steepness(view: View, i: int) -> float:
-    """Of one tell; NaN where its curve was not told or its value is not positive."""
-    (objective, *_), area = view.expensive, view.area[i]
-    value = objective.sign * view.values[i, 0]
-    return objective.sign * math.log(area / value) if area > 0 and value > 0 else math.nan
+    return slope

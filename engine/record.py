@@ -161,7 +161,7 @@ class Record:
             values=_table(values, len(expensive)),
             noise=_table(noise, len(expensive)),
             fidelity=np.array([_or_nan(t.fidelity) for t in tells], dtype=np.float64),
-            area=np.array([_or_nan(t.area) for t in tells], dtype=np.float64),
+            area=np.array([expensive[0].sign * _or_nan(t.area) for t in tells], dtype=np.float64),
             pending=self.space.encode(sorted([*self.pending, *extra], key=lambda a: a.key)),
             failed=self.space.encode(sorted(self.failed, key=lambda a: a.key)),
             reference=self.corner((*known, *expensive)),

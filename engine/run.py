@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from distilsearch.errors import InputError
+from distilsearch.errors import InputError, TrialError
 from distilsearch.families import family
 from distilsearch.home import write_atomically
 from distilsearch.lowering import FloatArray, tabulate
@@ -156,9 +156,11 @@ class Search:
         for entry in front:  # what another run has finished costs nothing
             if (known := find(self._final_context.key(entry.architecture))) is not None:
                 self.finals[entry.architecture.key] = known
-        for i, entry in enumerate(chosen):
-            self.progress("finishing", i, len(chosen))
-            self.finals[entry.architecture.key] = self.trials.distil(entry.architecture, self.run.train.final_tokens)
+        finished = self.trials.distil([entry.architecture for entry in chosen], self.run.train.final_tokens)
+        self.finals |= {made.architecture.key: made for made in finished if isinstance(made, Record)}
+        for failed in finished:  # all others are kept
+            if isinstance(failed, TrialError):
+                raise failed
 
     def _front(self) -> list[Entry]:
         return results.front(results.longest(self.ledger.entries()), self.targets)

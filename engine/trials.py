@@ -8,18 +8,20 @@ search for another device, serving or limit starts from every student that was e
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distilsearch.architecture import Architecture
+from distilsearch.errors import TrialError
 from distilsearch.home import trials_folder, write_atomically
 from distilsearch.progress import Progress
 
 if TYPE_CHECKING:
     from distilsearch.distill.data import Text
     from distilsearch.distill.recipes import Recipe
+    from distilsearch.distill.student import Student
     from distilsearch.distill.teacher import Teacher
 
 SCHEMA = 1
@@ -123,39 +125,55 @@ def trunks(context: Context, architecture: Architecture) -> list[Path]:
 def distil(
     teacher: "Teacher",
     text: "Text",
-    architecture: Architecture,
+    architectures: Sequence[Architecture],
     recipe: "Recipe",
     context: Context,
     device: str,
     cache_limit: int,
     progress: Progress,
-) -> Record:
-    """Distil one student and keep it; a trial that was interrupted goes on where its checkpoint stands.
+) -> list[Record | TrialError]:
+    """Distil students side by side and keep them; one that diverges yields its error.
 
-    A longer trial goes on from the trunk of a shorter one, which then makes room for its own.
+    Trials that were interrupted go on where their checkpoints stand. A longer one goes on from the trunk of a shorter
+    one, which then makes room for its own.
     """
-    from distilsearch.distill.training import TRUNK, distill_student
+    from distilsearch.distill.training import TRUNK, distill_students
 
-    key = context.key(architecture)
-    folder, shorter = trial_folder(key), trunks(context, architecture)
-    student = distill_student(
+    folders = [trial_folder(context.key(a)) for a in architectures]
+    shorter = [path for a in architectures for path in trunks(context, a)]
+    students = distill_students(
         teacher,
-        architecture,
+        architectures,
         text,
         recipe,
         budget_tokens=context.tokens,
         seed=context.seed,
         precision=context.precision,
-        folder=folder / "checkpoint",
+        folders=[folder / "checkpoint" for folder in folders],
         cache_limit=cache_limit,
         device=device,
         since=shorter,
         progress=progress,
     )
+    kept = [
+        student if isinstance(student, TrialError) else _keep(student, context, folder)
+        for student, folder in zip(students, folders, strict=True)
+    ]
+    for folder in folders:
+        if (folder / "trial.json").exists() and (folder / "checkpoint" / TRUNK).exists():
+            (folder / "checkpoint" / TRUNK).replace(folder / TRUNK)
+        shutil.rmtree(folder / "checkpoint", ignore_errors=True)
+    for path in shorter:
+        path.unlink(missing_ok=True)
+    return kept
+
+
+def _keep(student: "Student", context: Context, folder: Path) -> Record:
+    """Write a finished trial; its record last."""
     student.save(folder / "student")
     record = Record(
-        key=key,
-        architecture=architecture,
+        key=folder.name,
+        architecture=student.architecture,
         context=context,
         loss=student.loss,
         parameters=student.parameters,
@@ -164,9 +182,4 @@ def distil(
         curve=tuple(student.curve),
     )
     write_atomically(folder / "trial.json", json.dumps(record.to_json(), indent=1))
-    if (folder / "checkpoint" / TRUNK).exists():
-        (folder / "checkpoint" / TRUNK).replace(folder / TRUNK)
-    shutil.rmtree(folder / "checkpoint", ignore_errors=True)
-    for path in shorter:
-        path.unlink(missing_ok=True)
     return record

@@ -25,7 +25,8 @@ class View:
 
     `codes` (u, d) told; `measured` (u, K) measured costs, NaN where predicted; `row` (N,) the architecture of
     each tell; `values`, `noise` (N, E) told values and their standard deviations, NaN where missing;
-    `fidelity`, `area` (N,), NaN where not given; `pending` (p, d), `failed` (f, d) codes; `reference` (M,).
+    `fidelity`, `area` (N,; of the first expensive objective), NaN where not given; `pending` (p, d), `failed` (f, d)
+    codes; `reference` (M,).
     """
 
     space: SearchSpace

@@ -96,18 +96,19 @@ def measure(
 
 
 def distil(
-    teacher: str, text: dict[str, Any], architecture: dict[str, Any], recipe: dict[str, Any], context: dict[str, Any],
-    device: str, cache_limit: int, progress: Progress,
-) -> dict[str, Any]:  # fmt: skip
-    """Distil one student, or go on with it; answers its `trials.Record`."""
+    teacher: str, text: dict[str, Any], architectures: list[dict[str, Any]], recipe: dict[str, Any],
+    context: dict[str, Any], device: str, cache_limit: int, progress: Progress,
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Distil students side by side, or go on with them; answers a `trials.Record` or the cause of failure for each."""
     from distilsearch.distill.recipes import Recipe
 
     from . import trials
 
     loaded, blocks = _loaded(teacher, json.dumps(text))
-    student, known = Architecture.from_json(architecture), trials.Context(**context)
+    students, known = [Architecture.from_json(a) for a in architectures], trials.Context(**context)
     plan = Recipe.from_json(recipe)
-    return trials.distil(loaded, blocks, student, plan, known, device, cache_limit, progress).to_json()
+    made = trials.distil(loaded, blocks, students, plan, known, device, cache_limit, progress)
+    return [{"cause": str(one)} if isinstance(one, DistilSearchError) else one.to_json() for one in made]
 
 
 def teacher_loss(teacher: str, text: dict[str, Any], progress: Progress) -> float:

@@ -73,9 +73,22 @@ def test_one_architecture(teacher: Teacher, text_file: Path, tmp_path: Path) -> 
         CliRunner().invoke(app, words[:7], catch_exceptions=False)
 
 
+@pytest.mark.usefixtures("short_blocks")
+def test_several_winners_train_side_by_side_and_go_on(run_folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "both"
+    for tokens in ("1500", "3000"):
+        words = ["distill", str(run_folder), "aaa1", "abb2", "aaa1", "--out", str(out), "--tokens", tokens]
+        done = CliRunner().invoke(app, words, catch_exceptions=False)
+        assert done.exit_code == 0
+        assert len(done.stdout.splitlines()) == 2
+    layers = {load_teacher(str(folder)).facts.layers for folder in out.iterdir() if not folder.name.startswith(".")}
+    assert layers == {1, 2}
+
+
 def test_keys_may_be_shortened_and_must_be_one(run_folder: Path) -> None:
-    assert from_run([str(run_folder), "ab"]).architecture["layers"] == 2
-    assert from_run([str(run_folder)]).latency == {"predicted": 1.5, "measured": 1.25}
+    (winner,) = from_run([str(run_folder), "ab"]).winners
+    assert winner.architecture["layers"] == 2
+    assert [w.latency for w in from_run([str(run_folder)]).winners] == [{"predicted": 1.5, "measured": 1.25}]
     with pytest.raises(RunError, match="2 students whose key begins with 'a'"):
         from_run([str(run_folder), "a"])
     with pytest.raises(RunError, match="no students"):
@@ -92,7 +105,7 @@ def test_a_run_carries_its_measured_rank_fidelity(run_folder: Path) -> None:
     assert "loss at 512 tokens of kdnas: spearman" in done.stdout
     found = json.loads((run_folder / "result.json").read_text())["rank_fidelity"]
     assert -1 <= found["spearman"] <= 1
-    assert {row["predictor"] for row in found["rows"]} == {"loss", "area", "parameters"}
+    assert {row["predictor"] for row in found["rows"]} == {"loss", "area", "trend", "parameters"}
     assert measured_fidelity(run_folder) == found
     assert "512 against 1,536" in (run_folder / "report.html").read_text()
     with pytest.raises(InputError, match="name a --folder"):

@@ -39,7 +39,14 @@ def test_orders_are_compared_with_the_longest_budget() -> None:
     parameters = found["parameters", 0].spearman
     assert parameters.value == pytest.approx(0.8)  # two neighbours are exchanged, twice
     assert parameters.lower <= parameters.value <= parameters.upper
-    assert len(found) == 3
+    assert len(found) == 4
+
+
+def test_the_trend_of_a_curve_orders_those_that_are_still_falling() -> None:
+    long = [_row(0.1, 1), _row(0.2, 1), _row(0.3, 1)]
+    short = [{"loss": 0.5, "area": 0.9, "parameters": 1}, _row(0.4, 1), _row(0.45, 1)]
+    found = {f.predictor: f.spearman.value for f in compare({("", 100): long, ("", 10): short})}
+    assert found["loss"] < 0 < found["trend"]
 
 
 def test_finished_students_are_kept(
@@ -66,8 +73,10 @@ def test_other_recipes_are_judges_at_the_shortest_budget(
     assert [(f.recipe, f.predictor, f.tokens) for f in found] == [
         ("", "loss", 1_000),
         ("", "area", 1_000),
+        ("", "trend", 1_000),
         ("relation", "loss", 1_000),
         ("relation", "area", 1_000),
+        ("relation", "trend", 1_000),
         ("", "parameters", 0),
     ]
     with pytest.raises(InputError, match="names of their own"):
@@ -137,7 +146,7 @@ def test_what_was_measured_is_summed_up() -> None:
     assert found["spearman"] == pytest.approx(1)
     assert found["pairs"] == 3
     assert found["note"] == "measured: 10 against 100 tokens"
-    assert [row["predictor"] for row in found["rows"]] == [*["loss", "area"] * 3, "parameters"]
+    assert [row["predictor"] for row in found["rows"]] == [*["loss", "area", "trend"] * 3, "parameters"]
 
 
 def test_a_spread_covers_the_sizes() -> None:

@@ -1,5 +1,6 @@
 """Several students a teacher pass, seeds that matter, accumulation, and two processes that equal one."""
 
+import itertools
 import json
 import os
 import subprocess
@@ -13,15 +14,18 @@ import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
+from hypothesis import given
+from hypothesis import strategies as st
 from safetensors.torch import load_file
 
+from distilsearch.architecture import Architecture
 from distilsearch.distill import targets as module
 from distilsearch.distill.data import Text
 from distilsearch.distill.recipes import EMBEDDING, RELATION, View
 from distilsearch.distill.student import Student
 from distilsearch.distill.targets import Targets
 from distilsearch.distill.teacher import Teacher
-from distilsearch.distill.training import distill_student, distill_students, memory_bytes, start
+from distilsearch.distill.training import distill_student, distill_students, in_groups, memory_bytes, start
 from distilsearch.errors import InputError, TrialError
 
 TINY = replace(EMBEDDING, batch_tokens=256, views=(View(), View(16, 0.2)))
@@ -43,7 +47,14 @@ def test_students_side_by_side_equal_students_alone(
     ask = module.ask_teacher
     monkeypatch.setattr(module, "ask_teacher", lambda *args: asked.append(1) or ask(*args))
     together = distill_students(
-        teacher, architectures, text, TINY, 4_000, precision="float32", cache_limit=0, folder=tmp_path
+        teacher,
+        architectures,
+        text,
+        TINY,
+        4_000,
+        precision="float32",
+        cache_limit=0,
+        folders=[tmp_path / a.key for a in architectures],
     )
     assert len(asked) == 16  # one pass a step, for both
     for one, other in zip(alone, together, strict=True):
@@ -51,6 +62,28 @@ def test_students_side_by_side_equal_students_alone(
         _same(one.model.state_dict(), other.model.state_dict())
         assert one.curve == other.curve
     assert memory_bytes(architectures) == 16 * sum(student.parameters for student in alone)
+
+
+def student_of(layers: int) -> Architecture:
+    """Of nobody's teacher."""
+    sizes = {"layers": layers, "width": 32, "heads": 2, "ffn": 64, "vocabulary": 100, "positions": 64, "types": 2}
+    words = {"inherit": "even", "activation": "gelu", "head": "embedding", "pool": "mean"}
+    return Architecture("bert", {**sizes, **words})
+
+
+@given(sizes=st.lists(st.integers(1, 4), max_size=6), most=st.integers(1, 10**8))
+def test_groups_hold_what_fits_in_order(sizes: list[int], most: int) -> None:
+    students = [student_of(layers=size) for size in sizes]
+    groups = in_groups(students, most)
+    assert [student for group in groups for student in group] == students
+    assert all(len(group) == 1 or memory_bytes(group) <= most for group in groups)
+    assert all(memory_bytes([*a, b[0]]) > most for a, b in itertools.pairwise(groups))
+
+
+def test_folders_are_one_for_each(teacher: Teacher, text: Text, make_architecture: Make, tmp_path: Path) -> None:
+    both = [make_architecture(teacher), make_architecture(teacher, layers=1)]
+    with pytest.raises(InputError, match="a folder for each of 2 students; got 1"):
+        distill_students(teacher, both, text, TINY, 1_000, folders=[tmp_path])
 
 
 def test_one_diverging_student_leaves_the_others_alone(teacher: Teacher, text: Text, make_architecture: Make) -> None:
@@ -149,7 +182,9 @@ def test_students_side_by_side_are_tracked_apart(
     logged: set[str] = set()
     monkeypatch.setattr(Accelerator, "log", lambda self, values, step: logged.update(values))
     both = [make_architecture(teacher, layers=layers) for layers in (1, 2)]
-    distill_students(teacher, both, text, TINY, 1_000, folder=tmp_path, trackers=["tensorboard"])
+    distill_students(
+        teacher, both, text, TINY, 1_000, folders=[tmp_path / one.key for one in both], trackers=["tensorboard"]
+    )
     assert logged == {f"{one.key}/{name}" for one in both for name in ("tokens", "embedding", "heldout")}
 
 
