@@ -38,11 +38,15 @@ TREND = 2.0  # between 1 and 3 little changes: 12 students at 160,000 tokens aga
 RESAMPLES = 2_000
 LEVEL = 0.9
 FEWEST = 3  # students; two have an order too, and it says nothing
+FEWEST_FOR_INTERVAL = 5  # of fewer, too many samples repeat the same order
 
 
 @dataclass(frozen=True)
 class Correlation:
-    """A rank correlation with its bootstrap interval over students; NaN where one side puts them in no order."""
+    """A rank correlation with its bootstrap interval over students.
+
+    All NaN where one side puts them in no order, the interval where there are fewer than five.
+    """
 
     value: float
     lower: float
@@ -204,6 +208,8 @@ def correlation(measure: Callable[[FloatArray, FloatArray], float], x: FloatArra
     """A correlation of (n,) and (n,) with the percentile interval over students drawn with replacement."""
     if not np.ptp(x) or not np.ptp(y):
         return Correlation(math.nan, math.nan, math.nan)
+    if len(x) < FEWEST_FOR_INTERVAL:
+        return Correlation(measure(x, y), math.nan, math.nan)
     rng = np.random.default_rng(0)
     drawn: list[float] = []
     while len(drawn) < RESAMPLES:

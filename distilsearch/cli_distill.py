@@ -222,4 +222,6 @@ def worded(name: str, found: Mapping[str, float | None]) -> str:
     """A correlation and its interval in words."""
     if found["value"] is None:
         return f"{name} not a number (it puts the students in no order)"
+    if found["lower"] is None:
+        return f"{name} {found['value']:.3f} (too few students for an interval)"
     return f"{name} {found['value']:.3f} ({found['lower']:.2f} to {found['upper']:.2f})"

@@ -83,6 +83,13 @@ def test_other_recipes_are_judges_at_the_shortest_budget(
         fidelity(teacher, students, text, TINY, [1_000, 2_000], tmp_path, also=[TINY])
 
 
+def test_few_students_have_no_interval() -> None:
+    rows = {("", n): [_row(loss, 5 + i) for i, loss in enumerate((0.3, 0.1, 0.2, 0.4))] for n in (10, 100)}
+    found = summary(compare(rows), 100)["rows"][0]["spearman"]
+    assert found == {"value": pytest.approx(1), "lower": None, "upper": None}
+    assert worded("spearman", found) == "spearman 1.000 (too few students for an interval)"
+
+
 def test_a_predictor_without_an_order_is_null() -> None:
     """Where heads alone vary, all students have as many parameters."""
     rows = {("", n): [_row(loss, 5) for loss in (0.3, 0.1, 0.2)] for n in (10, 100)}
