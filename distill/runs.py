@@ -81,13 +81,15 @@ class Run:
 
     def _groups(self) -> list[dict[str, Any]]:
         """The optimiser's groups: `scale` is the share of the learning rate that each takes."""
-        fresh = [not self.objective.knows_words and name.endswith(TABLES) for name in self.names]
-        kinds = [2 if new else int(p.dim() < 2) for p, new in zip(self.parameters, fresh, strict=True)]
-        kept = [[p for p, kind in zip(self.parameters, kinds, strict=True) if kind == wanted] for wanted in range(3)]
-        decays, scales = (self.recipe.weight_decay, 0.0, 0.0), (1.0, 1.0, self.recipe.word_rate)
+        kinds: dict[str, list[Tensor]] = {"matrices": [], "vectors": [], "words": []}
+        for name, parameter in zip(self.names, self.parameters, strict=True):
+            words = name.endswith(TABLES) and not self.objective.knows_words
+            kinds["words" if words else "vectors" if parameter.dim() < 2 else "matrices"].append(parameter)
+        decays = {"matrices": self.recipe.weight_decay}
+        scales = {"words": self.recipe.word_rate}
         return [
-            {"params": params, "weight_decay": decay, "scale": scale}
-            for params, decay, scale in zip(kept, decays, scales, strict=True)
+            {"params": params, "weight_decay": decays.get(kind, 0.0), "scale": scales.get(kind, 1.0)}
+            for kind, params in kinds.items()
             if params
         ]
 
