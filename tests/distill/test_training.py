@@ -250,6 +250,20 @@ def test_runs_of_any_two_lengths_are_one_up_to_the_shorters_trunk(
         assert short.rise == long.rise
 
 
+@pytest.mark.parametrize(("rule", "scales"), [("none", [1, 1, 30]), ("even", [1, 1])])
+def test_a_word_table_that_starts_at_random_learns_at_a_rate_of_its_own(
+    teacher: Teacher, text: Text, make_architecture: Make, rule: str, scales: list[float]
+) -> None:
+    run = start(teacher, make_architecture(teacher, inherit=rule), text, TINY, 2_000, precision="float32")
+    tables = [p for name, p in run.model.named_parameters() if name.endswith("word_embeddings.weight")]
+    run.advance()
+    rate = run.rate * run.schedule(0)
+    groups = run.optimizer.param_groups
+    assert [group["lr"] / rate for group in groups] == pytest.approx(scales)
+    assert (groups[-1]["params"] == tables) == (rule == "none")
+    assert sum(len(group["params"]) for group in groups) == len(run.parameters)
+
+
 @pytest.mark.parametrize(
     ("genes", "kept"),
     [
