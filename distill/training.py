@@ -32,6 +32,7 @@ from .targets import CACHE_LIMIT, Targets
 from .teacher import Teacher
 
 CHECKPOINT_SECONDS = 60.0
+SIDE_BY_SIDE_BYTES = 4 << 30  # of weights, gradients and moments of students that are trained together
 CHECKPOINT = "checkpoint.safetensors"  # the last one, replaced as the run goes on
 TRUNK = "trunk.safetensors"  # where the learning rate began to fall: from here a longer run goes on
 
@@ -225,7 +226,7 @@ def memory_bytes(architectures: Sequence[Architecture]) -> int:
     return 16 * sum(parameter_count(architecture) for architecture in architectures)
 
 
-def in_groups(architectures: Sequence[Architecture], most_bytes: int) -> list[list[Architecture]]:
+def in_groups(architectures: Sequence[Architecture], most_bytes: int = SIDE_BY_SIDE_BYTES) -> list[list[Architecture]]:
     """Students to be trained side by side, in their order, as many at a time as `most_bytes` hold; one at least."""
     groups: list[list[Architecture]] = []
     for architecture in architectures:

@@ -96,34 +96,36 @@ def distil(
     tokens, training goes on.
     """
     from .distill.processes import accelerator_for
-    from .distill.training import distill_students
+    from .distill.training import distill_students, in_groups
 
     teacher, text, recipe = opened(job.teacher, job.text, job.recipe, job.text_temperature, job.text_tokens, progress)
-    students = [winner.architecture for winner in job.winners]
-    outs = [out] if len(students) == 1 else [out / student.key for student in students]
-    made = distill_students(
-        teacher,
-        students,
-        text,
-        recipe,
-        tokens,
-        seed,
-        precision,
-        folders=[folder.with_name(f".{folder.name}.checkpoint") for folder in outs],
-        progress=progress,
-        accumulate=accumulate,
-        trackers=trackers,
-        device=device,
-    )
-    kept = {folder: one for folder, one in zip(outs, made, strict=True) if not isinstance(one, TrialError)}
-    if accelerator_for(device).is_main_process:
-        latencies = [winner.latency for winner in job.winners]
-        for folder, latency in zip(outs, latencies, strict=True):
-            if folder in kept:
-                _save(kept[folder], folder, job, text, latency, pairs)
-    for one in made:  # all others are saved
-        if isinstance(one, TrialError):
-            raise one
+    latencies = {winner.architecture: winner.latency for winner in job.winners}
+    outs = {a: out / a.key if len(latencies) > 1 else out for a in latencies}
+    kept, failed = {}, []
+    for group in in_groups(list(latencies)):
+        made = distill_students(
+            teacher,
+            group,
+            text,
+            recipe,
+            tokens,
+            seed,
+            precision,
+            folders=[outs[a].with_name(f".{outs[a].name}.checkpoint") for a in group],
+            progress=progress,
+            accumulate=accumulate,
+            trackers=trackers,
+            device=device,
+        )
+        for a, one in zip(group, made, strict=True):
+            if isinstance(one, TrialError):
+                failed.append(one)
+                continue
+            kept[outs[a]] = one
+            if accelerator_for(device).is_main_process:
+                _save(one, outs[a], job, text, latencies[a], pairs)
+    if failed:  # all others are saved
+        raise failed[0]
     return kept
 
 

@@ -27,7 +27,6 @@ from .record import Tell
 from .trials import Record
 
 MOST_FAILURES_IN_A_ROW = 3
-SIDE_BY_SIDE_BYTES = 4 << 30  # of weights, gradients and moments
 
 
 class Trials:
@@ -145,7 +144,7 @@ class Trials:
         made: dict[Architecture, Record | TrialError] = {
             a: known for a in architectures if (known := trials.find(context.key(a))) is not None
         }
-        for group in in_groups([a for a in architectures if a not in made], SIDE_BY_SIDE_BYTES):
+        for group in in_groups([a for a in architectures if a not in made]):
             asked = {
                 "teacher": self.run.teacher,
                 "text": self.run.reading,
