@@ -235,12 +235,12 @@ def _trained(
     """The row of one student at one budget; of one that diverges, the cause alone."""
     content = [teacher.weights_sha256, text.sha256, recipe.key, architecture.to_json(), seed, precision]
     key = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:24]
-    path, checkpoint = (
-        folder / f"{key}-{budget}.json",
-        folder / key,
-    )  # where a longer run goes on from a shorter's trunk
+    path = folder / f"{key}-{budget}.json"
+    checkpoint = folder / key  # of all budgets: a longer run goes on from a shorter's trunk
     try:
         known: dict[str, Any] = json.loads(path.read_text())
+        if last:
+            shutil.rmtree(checkpoint, ignore_errors=True)
         return known
     except (OSError, ValueError):
         pass

@@ -93,12 +93,20 @@ class Recipe:
         """
         return self.learning_rate * (1 - (1 - self.near) * kept)
 
-    def trunk(self, steps: int) -> int:
-        """The first steps (or tokens) of a run that every longer one has in common with it: before the rate falls.
+    def fall(self, steps: int) -> int:
+        """The step of a run at which its rate begins to fall."""
+        return max(0, steps - max(1, round(self.decay * steps)))
 
-        None where layers are transferred one after the other, since each takes its share of the whole run.
+    def shared(self, since: int, tokens: int) -> int:
+        """How many tokens a run need not repeat that goes on from a shorter one of `since` tokens.
+
+        None where the shorter one is not twice as long as the warm-up, which it then cuts short, where layers are
+        transferred one after the other, each for its share of the whole run, and where the longer one asks for the
+        held-out loss at a quarter of its length, before the shorter one's rate falls: that nobody has taken.
         """
-        return 0 if self.progressive else max(0, steps - max(1, round(self.decay * steps)))
+        trunk = self.fall(since)
+        asked = tokens < 4 * trunk and tokens != 2 * since
+        return 0 if self.progressive or since < 2 * self.warmup_tokens or asked else trunk
 
     @property
     def key(self) -> str:

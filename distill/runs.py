@@ -200,7 +200,8 @@ class Run:
         fold(self.model)
         self.model.eval().requires_grad_(True).cpu()
         objective, tokens = self.objective, self.steps * self.step_tokens
-        teacher, curve = self.targets.teacher, tuple(self.curve)
+        asked = {due * self.step_tokens for due in self.evaluations}
+        teacher, curve = self.targets.teacher, tuple(point for point in self.curve if point[0] in asked)
         loss = curve[-1][1]
         about = {
             "recipe": self.recipe.to_json(),
@@ -222,6 +223,16 @@ class Run:
         about |= {"curve": self.curve, "drift": asdict(self.drift)}
         write_atomically(path, save(tensors, {"run": json.dumps(about)}))
 
+    def save_trunk(self, path: Path) -> None:
+        """Write what a longer run goes on from, at the step where this one's rate begins to fall, and only there.
+
+        One that lies farther on the way of the same training stays.
+        """
+        about = _about(path)
+        farther = about.get("key") == self.key and about["step"] > self.step
+        if self.step == self.schedule.trunk > 0 and not farther:
+            self.save(path)
+
     def restore(self, paths: Iterable[Path]) -> None:
         """Continue from the farthest of some checkpoints; absent, damaged and unsuitable ones are passed over."""
         steps = {path: step for path in paths if (step := self._leads_here(path)) is not None}
@@ -230,12 +241,14 @@ class Run:
                 return
 
     def _leads_here(self, path: Path) -> int | None:
-        """The step of a checkpoint that lies on the way of this run: its own, or of the trunk it shares."""
+        """The step of a checkpoint that lies on the way of this run, curve included: its own, or of a shared trunk."""
         about = _about(path)
         if about.get("key") != self.key:
             return None
         step, other = int(about["step"]), Schedule(*about["schedule"])
-        shared = other.rise == self.schedule.rise and step <= min(other.trunk, self.schedule.trunk)
+        taken = {tokens for tokens, _ in about["curve"]}
+        asked = {due * self.step_tokens for due in self.evaluations if due <= step}
+        shared = step <= min(other.trunk, self.schedule.trunk) and asked <= taken
         return step if shared or other == self.schedule else None
 
     def _load(self, path: Path) -> bool:

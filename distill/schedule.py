@@ -9,20 +9,23 @@ from .recipes import Recipe
 class Schedule:
     """The share of the learning rate at a step: it rises linearly, stays, and falls linearly to zero.
 
-    Runs that rise alike are one run up to the shorter's `trunk`, the first step at which its rate falls: a longer
-    one continues from there, and is what it would have been from the start.
+    Two runs are one up to the shorter's `trunk`, where its rate begins to fall: a longer one continues from there, and
+    is what it would have been from the start. None (0) where the rise is cut short by a run of less than twice its
+    length, or where layers are transferred one after the other, each for its share of the whole run.
     """
 
     steps: int
     rise: int
+    fall: int
     trunk: int
 
     @classmethod
     def of(cls, recipe: Recipe, steps: int, step_tokens: int) -> "Schedule":
-        """The schedule of a recipe over so many steps; the rise takes at most half of them."""
-        rise = min(round(recipe.warmup_tokens / step_tokens), steps // 2)
-        return cls(steps, max(1, rise), recipe.trunk(steps))
+        """The schedule of a recipe over so many steps."""
+        wanted, fall = max(1, round(recipe.warmup_tokens / step_tokens)), recipe.fall(steps)
+        whole = 2 * wanted <= steps and not recipe.progressive
+        return cls(steps, min(wanted, max(1, steps // 2)), fall, fall if whole else 0)
 
     def __call__(self, step: int) -> float:
         """In (0, 1] for the steps of the run."""
-        return min((step + 1) / self.rise, 1.0, (self.steps - step) / (self.steps - self.trunk))
+        return min((step + 1) / self.rise, 1.0, (self.steps - step) / (self.steps - self.fall))

@@ -136,11 +136,15 @@ def _distil(
     for run, folder in zip(runs, folders, strict=True):
         own = [folder / CHECKPOINT, folder / TRUNK] if folder else []
         run.restore([*own, *since])
+        if folder:
+            run.save_trunk(folder / TRUNK)
         if len(runs) > 1:
             run.label = f"{run.objective.architecture.key}/"
     failed: dict[int, TrialError] = {}
     saved = time.monotonic()
-    for step in range(min(run.step for run in runs), runs[0].steps):
+    first = min(run.step for run in runs)
+    progress("distil", min(first * runs[0].step_tokens, budget_tokens), budget_tokens)
+    for step in range(first, runs[0].steps):
         _step(runs, step, failed)
         if len(failed) == len(runs):
             break
@@ -148,13 +152,13 @@ def _distil(
         due = time.monotonic() - saved > checkpoint_seconds
         for place, (run, folder) in enumerate(zip(runs, folders, strict=True)):
             if folder and place not in failed:
-                if run.step == step + 1 == run.schedule.trunk:
-                    run.save(folder / TRUNK)
+                if run.step == step + 1:
+                    run.save_trunk(folder / TRUNK)
                 if due:
                     run.save(folder / CHECKPOINT)
         saved = time.monotonic() if due else saved
-    if trackers:
-        accelerator.end_training()
+    for tracker in accelerator.trackers:  # `end_training` would end the process group too, and with it later runs
+        tracker.finish()
     return [failed[place] if place in failed else run.finish() for place, run in enumerate(runs)]
 
 
@@ -195,7 +199,7 @@ def start(
     model, basis = build_student(teacher, architecture, text, seed)
     if recipe.embeddings == "adapt" and _adaptable(teacher, architecture):
         adapt(model, teacher.model("cpu"), basis)
-    content = [architecture.to_json(), recipe.to_json(), seed, precision]  # of all lengths of training
+    content = [architecture.to_json(), recipe.key, seed, precision]  # of all lengths of training
     content += [teacher.weights_sha256, text.sha256]
     key = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
     step_tokens = targets.rows * text.block

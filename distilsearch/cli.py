@@ -251,8 +251,8 @@ def distill(
         students = cli_distill.distil(
             job, out, tokens, seed, precision, device, accumulate, tuple(track or ()), tuple(pairs or ()), progress
         )
-    for folder, student in students.items():
-        print(f"{student.tokens:,} tokens in {student.seconds:.0f} s, held-out loss {student.loss:.4f}: {folder}")
+    for made in students:
+        print(f"{made.tokens:,} tokens in {made.seconds:.0f} s, held-out loss {made.loss:.4f}: {made.folder}")
 
 
 @app.command()

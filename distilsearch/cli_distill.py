@@ -27,6 +27,16 @@ class Winner:
 
 
 @dataclass(frozen=True)
+class Made:
+    """A student that was distilled: where it lies, and what came of it."""
+
+    folder: Path
+    tokens: int
+    seconds: float
+    loss: float
+
+
+@dataclass(frozen=True)
 class Job:
     """What to distil: from the command line, or from the run that found it."""
 
@@ -52,8 +62,9 @@ def from_run(words: list[str], recipe: str = "") -> Job:
     known = {
         entry["key"]: entry for entry in [*data.get("trials", ()), *data.get("front", ())] if "architecture" in entry
     }
-    wanted = dict.fromkeys(words[1:] or [str(data.get("knee") or "")])
-    found = [_entry(folder, known, one) for one in wanted]
+    if len(words) == 1 and not data.get("knee"):
+        raise RunError(f"{folder} has no knee; give RUN and keys of: {', '.join(sorted(known)[:8])}")
+    found = [_entry(folder, known, one) for one in dict.fromkeys(words[1:] or [data["knee"]])]
     try:
         run = tomllib.loads((folder / "run.toml").read_text())
     except (OSError, ValueError) as error:
@@ -89,19 +100,22 @@ def distil(
     trackers: tuple[str, ...] = (),
     pairs: tuple[Path, ...] = (),
     progress: Progress = silent,
-) -> dict[Path, "Student"]:
-    """Distil, save and describe the students, side by side where there are several; their folders, and they.
+) -> list[Made]:
+    """Distil, save and describe the students, side by side where there are several.
 
     One goes to `out`, several to folders in it named by their keys. Called again after an interruption, or with more
     tokens, training goes on.
     """
     from .distill.processes import accelerator_for
-    from .distill.training import distill_students, in_groups
+    from .distill.training import CHECKPOINT, distill_students, in_groups
 
+    if len(job.winners) > 1 and (out / "config.json").exists():
+        raise InputError(f"{out} holds a student, and several would be written into it; name another folder")
     teacher, text, recipe = opened(job.teacher, job.text, job.recipe, job.text_temperature, job.text_tokens, progress)
     latencies = {winner.architecture: winner.latency for winner in job.winners}
     outs = {a: out / a.key if len(latencies) > 1 else out for a in latencies}
-    kept, failed = {}, []
+    checkpoints = {a: folder.with_name(f".{folder.name}.checkpoint") for a, folder in outs.items()}
+    kept, failed = [], []
     for group in in_groups(list(latencies)):
         made = distill_students(
             teacher,
@@ -111,7 +125,7 @@ def distil(
             tokens,
             seed,
             precision,
-            folders=[outs[a].with_name(f".{outs[a].name}.checkpoint") for a in group],
+            folders=[checkpoints[a] for a in group],
             progress=progress,
             accumulate=accumulate,
             trackers=trackers,
@@ -121,9 +135,10 @@ def distil(
             if isinstance(one, TrialError):
                 failed.append(one)
                 continue
-            kept[outs[a]] = one
+            kept.append(Made(outs[a], one.tokens, one.seconds, one.loss))
             if accelerator_for(device).is_main_process:
                 _save(one, outs[a], job, text, latencies[a], pairs)
+                (checkpoints[a] / CHECKPOINT).unlink(missing_ok=True)  # the trunk beside it serves longer trainings
     if failed:  # all others are saved
         raise failed[0]
     return kept

@@ -41,7 +41,7 @@ class Beliefs:
         lengths = Lengths.of(view)
         rows = view.further(view.codes)[view.row]
         if lengths is not None:
-            rows = np.column_stack([rows, lengths.columns(view.codes[view.row], lengths.told)])
+            rows = np.column_stack([rows, lengths.columns(view.codes[view.row], lengths.told, rows)])
         encoding = Encoding.of(view.space, rows)
         features = encoding(view.codes[view.row], rows)
         fits = []
@@ -65,7 +65,7 @@ class Beliefs:
         """Surrogate features (n, f) of candidates, at the fidelity they are judged at."""
         further = self.view.further(codes)
         if self.lengths is not None:
-            further = np.column_stack([further, self.lengths.columns(codes, self.lengths.target, dtype)])
+            further = np.column_stack([further, self.lengths.columns(codes, self.lengths.target, further, dtype)])
         return self.encoding(codes, further, dtype)
 
     def raw(self, e: int, warped: Tensor) -> Tensor:

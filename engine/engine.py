@@ -159,7 +159,7 @@ class Engine:
         check_members(self.space, [architecture])
         check_values(self.objectives, values, noise, fidelity, area)
         plain = {name: float(value) for name, value in values.items()}
-        tell = Tell(architecture, plain, noise and float(noise), fidelity and float(fidelity), area and float(area))
+        tell = Tell(architecture, plain, *(None if x is None else float(x) for x in (noise, fidelity, area)))
         with self._lock:
             self._record.tells.append(tell)
             self._record.pending.pop(architecture, None)

@@ -1,7 +1,7 @@
 """The trials of a run: what is known already, what is trained next, and what came of it.
 
 A trial is one pass: propose, distil, measure, tell. It may be a new student at the flash length or, where longer
-lengths are allowed, one of the told ones anew for longer: whichever gains more a second.
+lengths are allowed, one of the told ones for longer: whichever gains more a second.
 """
 
 from collections import Counter
@@ -105,10 +105,10 @@ class Trials:
         if not self.run.train.longer_tokens:
             proposals = self.engine.ask(1)
             return (proposals[0], self.run.train.flash_tokens) if proposals else None
-        serving, trunk = Serving(), self.prepared.recipe.trunk  # which a longer training does not repeat
+        serving, shared = Serving(), self.prepared.recipe.shared
 
         def effort(architecture: Architecture, since: float, tokens: float) -> float:
-            return (tokens - trunk(int(since))) * flops(architecture, serving)
+            return (tokens - shared(int(since), int(tokens))) * flops(architecture, serving)
 
         training = self.engine.ask_training(self.run.train.lengths, effort)
         return (training.architecture, int(training.fidelity)) if training else None

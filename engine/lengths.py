@@ -2,7 +2,7 @@
 
 One column is the logarithm of the length. Where areas under the curves of loss were told there are more, for what
 training on is worth differs: students that start from random weights are still falling steeply when others have long
-levelled off. Of a student with the loss y at the end of its shortest training and the mean a over it,
+levelled off. Of a student with the loss y at the end of the shortest training and the mean a over it,
 
     slopes  s = a - y and, of positive values, log(a / y)          drop  d = s (log length - log shortest length)
 
@@ -19,12 +19,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from distilsearch.predictors.accuracy import Surrogate, fit_surrogate
+from distilsearch.predictors.accuracy import fit_surrogate
 from distilsearch.predictors.encoding import Encoding
 
 from .objectives import Codes, Floats
 from .view import View
 
+Slope = Callable[[Codes, Floats, torch.dtype], Floats]  # codes (n, d), further columns (n, k) -> (n,)
 FEWEST = 4  # students with a curve; fewer say nothing of the others
 
 
@@ -38,7 +39,7 @@ class Lengths:
     view: View
     told: Floats
     target: float
-    slopes: tuple[Callable[[Codes, torch.dtype], Floats], ...]
+    slopes: tuple[Slope, ...]
 
     @classmethod
     def of(cls, view: View) -> "Lengths | None":
@@ -50,35 +51,41 @@ class Lengths:
         target = float(known.max())
         return cls(view, np.where(np.isnan(length), target, length), target, _slopes(view))
 
-    def columns(self, codes: Codes, length: Floats | float, dtype: torch.dtype = torch.float64) -> Floats:
-        """Columns (n, 1 to 3) of codes trained to a length (or to one each)."""
+    def columns(
+        self, codes: Codes, length: Floats | float, further: Floats, dtype: torch.dtype = torch.float64
+    ) -> Floats:
+        """Columns (n, 1 to 3) of codes, with their further columns (n, k), trained to a length (or to one each)."""
         lengths = np.broadcast_to(np.asarray(length, dtype=np.float64), len(codes))
         beyond = lengths - self.told.min()
-        return np.column_stack([lengths, *(slope(codes, dtype) * beyond for slope in self.slopes)])
+        return np.column_stack([lengths, *(slope(codes, further, dtype) * beyond for slope in self.slopes)])
 
 
-def _slopes(view: View) -> tuple[Callable[[Codes, torch.dtype], Floats], ...]:
-    """Slopes as functions of the architecture, where enough curves were told."""
-    curves = {}  # of each architecture, the shortest training: its mean and its end
-    for i in sorted(np.flatnonzero(~np.isnan(view.area)), key=lambda i: -view.fidelity[i]):
-        curves[int(view.row[i])] = (view.area[i], view.values[i, 0])
-    if len(curves) < FEWEST:
+def _slopes(view: View) -> tuple[Slope, ...]:
+    """Slopes as functions of the architecture, where enough curves of the shortest training were told."""
+    curved = ~np.isnan(view.area)
+    if not curved.any():
         return ()
-    codes, (areas, ends) = view.codes[list(curves)], np.array(list(curves.values())).T
+    shortest = curved & (view.fidelity == view.fidelity[curved].min())
+    rows = np.unique(view.row[shortest])
+    if len(rows) < FEWEST:
+        return ()
+    own = [shortest & (view.row == u) for u in rows]
+    areas = np.array([view.area[mask].mean() for mask in own])
+    ends = np.array([view.values[mask, 0].mean() for mask in own])
     kinds = [areas - ends]
     if areas.min() > 0 and ends.min() > 0:
         kinds.append(np.log(areas / ends))
-    return tuple(_fitted(view, codes, slopes) for slopes in kinds if np.ptp(slopes) > 0)
+    return tuple(_fitted(view, view.codes[rows], slopes) for slopes in kinds if np.ptp(slopes) > 0)
 
 
-def _fitted(view: View, codes: Codes, slopes: Floats) -> Callable[[Codes, torch.dtype], Floats]:
+def _fitted(view: View, codes: Codes, slopes: Floats) -> Slope:
     """A surrogate of slopes (m,) told of codes (m, d)."""
     further = view.further(codes)
     encoding = Encoding.of(view.space, further)
-    surrogate: Surrogate = fit_surrogate(encoding(codes, further), slopes, encoding.groups, further=further.shape[1])
+    surrogate = fit_surrogate(encoding(codes, further), slopes, encoding.groups, further=further.shape[1])
 
-    def slope(asked: Codes, dtype: torch.dtype) -> Floats:
-        mean, _ = surrogate.marginals(encoding(asked, view.further(asked), dtype))
+    def slope(asked: Codes, further: Floats, dtype: torch.dtype) -> Floats:
+        mean, _ = surrogate.marginals(encoding(asked, further, dtype))
         return surrogate.warp.inverse(mean.double().numpy())
 
     return slope

@@ -94,7 +94,7 @@ def _prepare(run: Run, folder: Path) -> Prepared:
         check_length(space, target.serving)
     recipe = default_recipe(teacher.kind) if run.train.recipe == "default" else recipe_named(run.train.recipe)
     text = load_text(teacher=teacher, **run.reading)
-    _check_disk(run, folder, teacher, recipe)
+    _check_disk(run, folder, teacher, recipe, space)
     prepared = Prepared(run, folder, teacher, text, space, recipe, targets)
     _check_trials(prepared)
     write_atomically(folder / "run.toml", run.to_toml())  # only now: what was refused may be mended
@@ -116,11 +116,13 @@ def _check_trials(prepared: Prepared) -> None:
         raise InputError("no student of this teacher, text and recipe is known yet; ask for more than 0 trials")
 
 
-def _check_disk(run: Run, folder: Path, teacher: Teacher, recipe: Recipe) -> None:
+def _check_disk(run: Run, folder: Path, teacher: Teacher, recipe: Recipe, space: SearchSpace) -> None:
     """Refuse to start on a disk that students, no larger than their teacher, and their trunks would fill."""
-    facts = teacher.facts
-    table = 0 if recipe.embeddings == "all" else facts.vocabulary * (facts.embedding or facts.width)
-    trunk = TRUNK_BYTES * (teacher.parameters - table) if recipe.trunk(run.train.flash_tokens) else 0
+    facts, train = teacher.facts, run.train
+    fresh = any(p.name == "inherit" and "none" in p.choices for p in space.parameters)
+    table = 0 if fresh or recipe.embeddings == "all" else facts.vocabulary * (facts.embedding or facts.width)
+    longest = max(*train.lengths, train.final_tokens)
+    trunk = TRUNK_BYTES * (teacher.parameters - table) if recipe.shared(train.flash_tokens, longest) else 0
     needed = SPARE_BYTES + (4 * teacher.parameters + trunk) * (run.trials + 4)
     for place in (folder, home()):
         free = shutil.disk_usage(place).free

@@ -145,7 +145,7 @@ class Record:
 
     def view(self, extra: list[Architecture], features: Features | None) -> View:
         """The arrays of this moment, with some more architectures pending; the order of tells does not matter."""
-        tells = sorted(self.tells, key=lambda t: (t.architecture.key, sorted(t.values.items())))
+        tells = sorted(self.tells, key=_place)
         architectures = list(dict.fromkeys(t.architecture for t in tells))
         index = {a: i for i, a in enumerate(architectures)}
         known = [o for o in self.objectives if isinstance(o, Known)]
@@ -183,6 +183,12 @@ def _table(rows: list[list[float]], width: int) -> Floats:
 
 def _rank(tell: Tell) -> float:
     return -math.inf if tell.fidelity is None else tell.fidelity
+
+
+def _place(tell: Tell) -> tuple[str, list[tuple[str, float]], tuple[float, ...]]:
+    """Where a tell stands among the others, whenever it came."""
+    numbers = tuple(-math.inf if x is None else x for x in (tell.noise, tell.fidelity, tell.area))
+    return tell.architecture.key, sorted(tell.values.items()), numbers
 
 
 def _or_nan(value: float | None) -> float:

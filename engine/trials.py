@@ -104,22 +104,19 @@ def matching(context: Context) -> Iterator[Record]:
             yield record
 
 
-def trunks(context: Context, architecture: Architecture) -> list[Path]:
-    """The checkpoints that shorter trials of an architecture have left for longer ones to go on from."""
+def trunks(context: Context, architectures: Sequence[Architecture]) -> dict[Path, Architecture]:
+    """The checkpoints that shorter trials of architectures have left for longer ones to go on from."""
     from distilsearch.distill.training import TRUNK
 
-    shorter = (
-        record
-        for folder in sorted(trials_folder().iterdir())
-        if (folder / TRUNK).exists() and (record := find(folder.name)) is not None
-    )
-    return [
-        trial_folder(record.key) / TRUNK
-        for record in shorter
-        if record.architecture == architecture
+    left = [folder for folder in sorted(trials_folder().iterdir()) if (folder / TRUNK).exists()]
+    return {
+        folder / TRUNK: record.architecture
+        for folder in left
+        if (record := find(folder.name)) is not None
+        and record.architecture in architectures
         and record.context.tokens < context.tokens
         and replace(record.context, tokens=context.tokens) == context
-    ]
+    }
 
 
 def distil(
@@ -135,12 +132,12 @@ def distil(
     """Distil students side by side and keep them; one that diverges yields its error.
 
     Trials that were interrupted go on where their checkpoints stand. A longer one goes on from the trunk of a shorter
-    one, which then makes room for its own.
+    one, which makes room once the longer one's stands.
     """
-    from distilsearch.distill.training import TRUNK, distill_students
+    from distilsearch.distill.training import distill_students
 
     folders = [trial_folder(context.key(a)) for a in architectures]
-    shorter = [path for a in architectures for path in trunks(context, a)]
+    shorter = trunks(context, architectures)
     students = distill_students(
         teacher,
         architectures,
@@ -152,25 +149,28 @@ def distil(
         folders=[folder / "checkpoint" for folder in folders],
         cache_limit=cache_limit,
         device=device,
-        since=shorter,
+        since=list(shorter),
         progress=progress,
     )
-    kept = [
-        student if isinstance(student, TrialError) else _keep(student, context, folder)
-        for student, folder in zip(students, folders, strict=True)
-    ]
-    for folder in folders:
-        if (folder / "trial.json").exists() and (folder / "checkpoint" / TRUNK).exists():
-            (folder / "checkpoint" / TRUNK).replace(folder / TRUNK)
-        shutil.rmtree(folder / "checkpoint", ignore_errors=True)
-    for path in shorter:
-        path.unlink(missing_ok=True)
+    kept: list[Record | TrialError] = []
+    for student, folder in zip(students, folders, strict=True):
+        if isinstance(student, TrialError):
+            kept.append(student)
+            shutil.rmtree(folder / "checkpoint", ignore_errors=True)
+        else:
+            passed = [path for path, of in shorter.items() if of == student.architecture]
+            kept.append(_keep(student, context, folder, passed))
     return kept
 
 
-def _keep(student: "Student", context: Context, folder: Path) -> Record:
-    """Write a finished trial; its record last."""
+def _keep(student: "Student", context: Context, folder: Path, passed: Sequence[Path]) -> Record:
+    """Write a finished trial, its record last, and clear away what it has left behind and passed."""
+    from distilsearch.distill.training import TRUNK
+
     student.save(folder / "student")
+    trunk = folder / "checkpoint" / TRUNK
+    if trunk.exists():
+        trunk.replace(folder / TRUNK)
     record = Record(
         key=folder.name,
         architecture=student.architecture,
@@ -182,4 +182,8 @@ def _keep(student: "Student", context: Context, folder: Path) -> Record:
         curve=tuple(student.curve),
     )
     write_atomically(folder / "trial.json", json.dumps(record.to_json(), indent=1))
+    shutil.rmtree(folder / "checkpoint", ignore_errors=True)
+    if (folder / TRUNK).exists():
+        for path in passed:
+            path.unlink(missing_ok=True)
     return record

@@ -99,11 +99,26 @@ def test_a_longer_run_goes_on_from_a_shorter_and_is_what_it_would_have_been(
         seen.clear()
         longer = distill_student(*job, 12_000, 0, "float32", progress=lambda w, d, t: seen.append(d), **conditions)
         assert 4_000 * (1 - TINY.decay) < seen[0] < 4_000
-        assert longer.curve[-1] == whole.curve[-1]
+        assert longer.curve == whole.curve
         torch.testing.assert_close(_weights(longer), _weights(whole), rtol=0, atol=0)
     first = distill_student(*job, 4_000, precision="float32")  # the trunk is now the longer run's, past this one's
+    left = (tmp_path / "short" / TRUNK).read_bytes()
     again = distill_student(*job, 4_000, precision="float32", folder=tmp_path / "short")
     torch.testing.assert_close(_weights(again), _weights(first), rtol=0, atol=0)
+    assert (tmp_path / "short" / TRUNK).read_bytes() == left
+
+
+@pytest.mark.parametrize("longer", [4_352, 5_000, 6_000, 8_000, 8_192])
+def test_a_run_is_the_same_however_little_longer_it_is(
+    teacher: Teacher, text: Text, make_architecture: Make, tmp_path: Path, longer: int
+) -> None:
+    job: Any = (teacher, make_architecture(teacher, layers=1), text, TINY)
+    distill_student(*job, 4_000, precision="float32", folder=tmp_path)
+    after = distill_student(*job, longer, precision="float32", folder=tmp_path)
+    alone = distill_student(*job, longer, precision="float32")
+    assert after.curve == alone.curve
+    torch.testing.assert_close(_weights(after), _weights(alone), rtol=0, atol=0)
+    assert (tmp_path / TRUNK).exists()
 
 
 def test_layers_transferred_one_after_the_other_leave_no_trunk(
@@ -229,7 +244,7 @@ def test_precision_is_probed_or_named() -> None:
 
 
 def test_the_schedule_is_complete() -> None:
-    rates = [Schedule(steps=100, rise=10, trunk=50)(step) for step in range(100)]
+    rates = [Schedule(steps=100, rise=10, fall=50, trunk=50)(step) for step in range(100)]
     assert rates[:10] == pytest.approx([0.1 * (step + 1) for step in range(10)])
     assert set(rates[10:51]) == {1.0}
     assert rates[50:] == pytest.approx([(100 - step) / 50 for step in range(50, 100)])
@@ -244,10 +259,17 @@ def test_runs_of_any_two_lengths_are_one_up_to_the_shorters_trunk(
     short, long = (Schedule.of(recipe, s, 256) for s in (steps, steps + more))
     assert all(0 < short(step) <= 1 for step in range(steps))
     assert 0 <= short.trunk <= long.trunk < long.steps
-    if short.rise == long.rise:
-        assert [short(step) for step in range(short.trunk)] == [long(step) for step in range(short.trunk)]
-    if steps >= 2 * warmup / 256 + 1:
-        assert short.rise == long.rise
+    assert [short(step) for step in range(short.trunk)] == [long(step) for step in range(short.trunk)]
+    staged = Schedule.of(replace(recipe, progressive=0.3), steps, 256)
+    assert [staged(step) for step in range(steps)] == [short(step) for step in range(steps)]
+    assert staged.trunk == 0
+
+
+def test_tokens_are_shared_by_runs_that_go_on() -> None:
+    assert EMBEDDING.shared(160_000, 800_000) == EMBEDDING.shared(160_000, 320_000) == 80_000
+    assert EMBEDDING.shared(160_000, 240_000) == 0
+    assert EMBEDDING.shared(0, 160_000) == EMBEDDING.shared(20_000, 800_000) == 0
+    assert replace(EMBEDDING, progressive=0.5).shared(160_000, 800_000) == 0
 
 
 @pytest.mark.parametrize(("rule", "scales"), [("none", [1, 1, 30]), ("even", [1, 1])])

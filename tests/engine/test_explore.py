@@ -2,11 +2,13 @@
 
 import json
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
 from distilsearch.architecture import Architecture
+from distilsearch.distill.recipes import EMBEDDING
 from distilsearch.engine.config import Run
 from distilsearch.engine.engine import Engine
 from distilsearch.engine.explore import Trials
@@ -62,7 +64,8 @@ class Trainer:
             raise TrialError("it diverged")
         loss = 1 / genes["layers"] + 20 / genes["width"] + self.worth * math.log(1000 / context.tokens)
         architecture = Architecture.from_json(student)
-        return [Record("none", architecture, context, loss, 10, context.tokens + 7, 1.0).to_json()]
+        curve = ((context.tokens // 4, 2 * loss), (context.tokens, loss))
+        return [Record("none", architecture, context, loss, 10, context.tokens + 7, 1.0, curve).to_json()]
 
 
 SPACE = family("bert").space(GENES)
@@ -78,7 +81,7 @@ def start(tmp_path, monkeypatch):
         target = Target()
         prepared = SimpleNamespace(
             run=run, folder=tmp_path, targets=[target], space=SPACE,
-            recipe=SimpleNamespace(to_json=dict, trunk=lambda tokens: tokens / 2),
+            recipe=replace(EMBEDDING, warmup_tokens=10),
             context=lambda tokens: Context("t", "t", "x", "r", tokens, 0, "float32"),
         )  # fmt: skip
         cost = Known("latency_ms", lambda codes: [target.latency(a).predicted for a in SPACE.decode(codes)])
@@ -98,7 +101,7 @@ def test_every_trial_is_a_new_student_unless_longer_ones_are_allowed(start) -> N
     assert len({genes for genes, _ in trainer.asked}) == 8
 
 
-def test_students_are_trained_anew_for_longer_where_it_pays(start) -> None:
+def test_students_are_trained_for_longer_where_it_pays(start) -> None:
     trainer = Trainer(0.5)
     trials = start(trainer, trials=14, longer_tokens=[200, 400])
     trials.explore()

@@ -11,7 +11,7 @@ from distilsearch.architecture import Architecture
 from distilsearch.engine.beliefs import Beliefs
 from distilsearch.engine.engine import Engine
 from distilsearch.engine.lengths import Lengths
-from distilsearch.engine.objectives import Expensive, Known
+from distilsearch.engine.objectives import Codes, Expensive, Floats, Known
 from distilsearch.errors import InputError
 from distilsearch.space import Parameter, SearchSpace
 
@@ -60,27 +60,47 @@ def test_curves_say_how_far_students_of_their_kind_will_fall(depth: int) -> None
     assert error(told(areas=True), depth) < 0.6 * error(told(areas=False), depth)
 
 
+def _drops(lengths: Lengths, codes: Codes, length: float) -> Floats:
+    """In units of the loss."""
+    return lengths.columns(codes, length, lengths.view.further(codes))[:, 1]
+
+
 @pytest.mark.parametrize("goal", ["min", "max"])
 def test_slopes_are_those_of_the_curves(goal: str) -> None:
     lengths = Lengths.of(told(True, goal)._view([]))
     assert lengths is not None
     students = [Architecture("generic", {"depth": 2, "start": start}) for start in POWER]
     codes, sign = space().encode(students), 1.0 if goal == "min" else -1.0
-    slopes = lengths.columns(codes, math.log(LONG))[:, 1] / math.log(LONG / SHORT)
+    slopes = _drops(lengths, codes, math.log(LONG)) / math.log(LONG / SHORT)
     falls = [sign * (area(s, SHORT) ** sign - loss(s, SHORT) ** sign) for s in students]
     assert slopes == pytest.approx(falls, rel=0.2)
-    assert lengths.columns(codes, math.log(SHORT))[:, 1] == pytest.approx([0, 0])
+    assert _drops(lengths, codes, math.log(SHORT)) == pytest.approx([0, 0])
 
 
 def test_without_two_lengths_or_enough_curves_there_is_nothing_to_tell() -> None:
-    engine = told(areas=False)
-    lengths = Lengths.of(engine._view([]))
+    engine, codes = told(areas=False), space().grid(100)
+    lengths, view = Lengths.of(engine._view([])), engine._view([])
     assert lengths is not None
-    assert lengths.columns(space().grid(100), lengths.target).shape == (12, 1)
+    assert lengths.columns(codes, lengths.target, view.further(codes)).shape == (12, 1)
     one = Engine(space(), engine.objectives)
     for architecture in space().decode(space().grid(100)):
         one.tell(architecture, {"loss": loss(architecture, SHORT)}, fidelity=SHORT, area=area(architecture, SHORT))
     assert Lengths.of(one._view([])) is None
+
+
+def test_replicates_are_averaged_whatever_their_order() -> None:
+    made = told(areas=True)
+    (architecture, *_) = space().decode(space().grid(100))
+    tells = [(0.5, 0.6), (0.5, 0.9), (0.3, 0.4)]
+    views = []
+    for order in (tells, tells[::-1]):
+        twin = Engine.restore(space(), made.objectives, made.state())
+        for value, under in order:
+            twin.tell(architecture, {"loss": value}, fidelity=SHORT, area=under)
+        lengths = Lengths.of(twin._view([]))
+        assert lengths is not None
+        views.append(_drops(lengths, space().grid(100), math.log(LONG)))
+    assert np.array_equal(*views)
 
 
 def test_areas_are_kept_with_the_state() -> None:
