@@ -179,6 +179,8 @@ def summary(found: Sequence[Fidelity], longest: int, left_out: Sequence[LeftOut]
 
 def spread(space: SearchSpace, n: int, seed: int = 0, fresh: int = 0) -> list[Architecture]:
     """Distinct architectures of a space, evenly over its range of sizes; `fresh` of them start from random weights."""
+    if not 0 <= fresh <= n:
+        raise InputError(f"of {n} students none to all may start from random weights, got {fresh}")
     rng = np.random.default_rng(seed)
     codes = np.unique(space.sample(max(200, 50 * n), rng), axis=0)
     size = tabulate(space, Serving(), lambda ops: np.array([[o.parameters] for o in ops], dtype=float))(codes)[:, 0]

@@ -5,8 +5,9 @@ Equal recipes, tokens, seed and text give the same student, so a recipe's key is
 
 import hashlib
 import json
+import math
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,21 @@ from distilsearch.errors import InputError, unknown
 from .losses import LOSSES, MAPPINGS
 
 EMBEDDING_MODES = ("none", "adapt", "all")
+
+
+RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {
+    "batch_tokens": ("1 or more", lambda x: x >= 1),
+    "learning_rate": ("positive", lambda x: x > 0),
+    "warmup_tokens": ("0 or more", lambda x: x >= 0),
+    "decay": ("in (0, 1]", lambda x: 0 < x <= 1),
+    "weight_decay": ("0 or more", lambda x: x >= 0),
+    "clip": ("positive", lambda x: x > 0),
+    "mask": ("in (0, 1)", lambda x: 0 < x < 1),
+    "temperature": ("positive", lambda x: x > 0),
+    "progressive": ("in [0, 1)", lambda x: 0 <= x < 1),
+    "near": ("in (0, 1]", lambda x: 0 < x <= 1),
+    "word_rate": ("positive", lambda x: x > 0),
+}
 
 
 @dataclass(frozen=True)
@@ -60,24 +76,16 @@ class Recipe:
                 raise InputError(f"the weight of loss {loss!r} must not be negative, got {weight}")
         if self.embeddings not in EMBEDDING_MODES:
             raise unknown("way to train embeddings", self.embeddings, EMBEDDING_MODES)
-        weighed = any(weight for _, weight in self.weights)
-        if not self.views or not weighed or self.batch_tokens < 1 or self.learning_rate <= 0:
-            raise InputError(
-                "a recipe needs a loss that weighs something, a view, a positive batch and a positive learning rate"
-            )
-        if any(not 0 <= view.noise < 1 or view.length < 0 for view in self.views):
-            raise InputError(f"a view has a length and a noise in [0, 1), got {self.views}")
         if self.mapping not in MAPPINGS:
             raise unknown("mapping of layers", self.mapping, MAPPINGS)
-        if self.temperature <= 0 or not 0 <= self.progressive < 1 or not 0 < self.mask < 1 or not 0 < self.near <= 1:
-            raise InputError(
-                "a recipe's temperature is positive, its progressive share and mask lie in [0, 1), near in (0, 1]"
-            )
-        if self.warmup_tokens < 0 or not 0 < self.decay <= 1 or not self.word_rate > 0:
-            raise InputError(
-                "a recipe's warmup_tokens are none or more, its decay lies in (0, 1], its word_rate is positive; got "
-                f"{self.warmup_tokens}, {self.decay} and {self.word_rate}"
-            )
+        if not self.views or not any(weight for _, weight in self.weights):
+            raise InputError("a recipe needs a view and a loss that weighs something")
+        if any(not 0 <= view.noise < 1 or view.length < 0 for view in self.views):
+            raise InputError(f"a view has a length and a noise in [0, 1), got {self.views}")
+        for name, (expected, good) in RANGES.items():
+            value = getattr(self, name)
+            if not isinstance(value, int | float) or not good(value) or not math.isfinite(value):
+                raise InputError(f"a recipe's {name} must be {expected}, got {value!r}")
         if self.progressive and self.mapping == "final":
             raise InputError(
                 'a progressive recipe transfers every layer, and the mapping "final" gives one alone a teacher layer; '

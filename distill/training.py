@@ -199,14 +199,20 @@ def start(
     model, basis = build_student(teacher, architecture, text, seed)
     if recipe.embeddings == "adapt" and _adaptable(teacher, architecture):
         adapt(model, teacher.model("cpu"), basis)
-    content = [architecture.to_json(), recipe.key, seed, precision]  # of all lengths of training
-    content += [teacher.weights_sha256, text.sha256]
-    key = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    key = training_key(teacher, architecture, text, recipe, seed, precision)
     step_tokens = targets.rows * text.block
     steps = max(1, round(budget_tokens / step_tokens))
     objective = Objective(teacher, architecture, recipe, model, basis, precision)
     teacher.model(accelerator.device)  # students are cut on the CPU; targets and logits are asked for beside them
     return Run(objective, targets, steps, step_tokens, key, accelerator, accumulate)
+
+
+def training_key(
+    teacher: Teacher, architecture: Architecture, text: Text, recipe: Recipe, seed: int, precision: str
+) -> str:
+    """A sha256 of all that a training depends on but its length."""
+    content = [architecture.to_json(), recipe.key, seed, precision, teacher.weights_sha256, text.sha256]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _check_whole(recipe: Recipe, accelerator: Accelerator, accumulate: int) -> None:

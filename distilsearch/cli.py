@@ -56,7 +56,7 @@ def main() -> None:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        print("interrupted; the same command continues", file=sys.stderr)
+        print("interrupted; the same command continues, at most a minute of training is done again", file=sys.stderr)
         sys.exit(130)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from .architecture import Architecture
 from .errors import InputError, RunError, TrialError
+from .home import write_atomically
 from .progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from .distill.recipes import Recipe
     from .distill.student import Student
     from .distill.teacher import Teacher
+
+
+MADE = "made.json"  # beside a student's trunk: what it is, so that it is not overwritten by mistake
 
 
 @dataclass(frozen=True)
@@ -107,7 +111,7 @@ def distil(
     tokens, training goes on.
     """
     from .distill.processes import accelerator_for
-    from .distill.training import CHECKPOINT, distill_students, in_groups
+    from .distill.training import CHECKPOINT, distill_students, in_groups, training_key
 
     if len(job.winners) > 1 and (out / "config.json").exists():
         raise InputError(f"{out} holds a student, and several would be written into it; name another folder")
@@ -115,8 +119,12 @@ def distil(
     latencies = {winner.architecture: winner.latency for winner in job.winners}
     outs = {a: out / a.key if len(latencies) > 1 else out for a in latencies}
     checkpoints = {a: folder.with_name(f".{folder.name}.checkpoint") for a, folder in outs.items()}
-    kept, failed = [], []
-    for group in in_groups(list(latencies)):
+    keys = {a: training_key(teacher, a, text, recipe, seed, precision) for a in latencies}
+    found = {a: _there(outs[a], checkpoints[a], keys[a], tokens) for a in latencies}
+    there = {a: known for a, known in found.items() if known and not pairs}
+    kept: list[Made] = list(there.values())
+    failed: list[TrialError] = []
+    for group in in_groups([a for a in latencies if a not in there]):
         made = distill_students(
             teacher,
             group,
@@ -139,9 +147,32 @@ def distil(
             if accelerator_for(device).is_main_process:
                 _save(one, outs[a], job, text, latencies[a], pairs)
                 (checkpoints[a] / CHECKPOINT).unlink(missing_ok=True)  # the trunk beside it serves longer trainings
+                note = {"key": keys[a], "asked": tokens, "tokens": one.tokens, "seconds": one.seconds, "loss": one.loss}
+                write_atomically(checkpoints[a] / MADE, json.dumps(note))
     if failed:  # all others are saved
         raise failed[0]
     return kept
+
+
+def _there(out: Path, checkpoint: Path, key: str, tokens: int) -> Made | None:
+    """The student that was asked for, where it lies there already; no other one is overwritten."""
+    try:
+        note = json.loads((checkpoint / MADE).read_text())
+    except (OSError, ValueError):
+        return None
+    if not out.exists():
+        return None
+    if note["key"] != key:
+        raise InputError(
+            f"{out} holds a student of another architecture, teacher, text, recipe, seed or precision; name another "
+            "folder, or remove it"
+        )
+    if note["asked"] > tokens:
+        raise InputError(
+            f"{out} holds this student, trained on {note['tokens']:,} tokens already; ask for more, or name another "
+            "folder"
+        )
+    return Made(out, note["tokens"], note["seconds"], note["loss"]) if note["asked"] == tokens else None
 
 
 def _save(

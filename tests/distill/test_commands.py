@@ -83,6 +83,13 @@ def test_several_winners_train_side_by_side_and_go_on(run_folder: Path, tmp_path
         assert len(done.stdout.splitlines()) == 2
     layers = {load_teacher(str(folder)).facts.layers for folder in out.iterdir() if not folder.name.startswith(".")}
     assert layers == {1, 2}
+    assert CliRunner().invoke(app, words, catch_exceptions=False).stdout == done.stdout
+    for changed, message in ((["--tokens", "1500"], "3,072 tokens already"), (["--seed", "1"], "another architecture")):
+        with pytest.raises(InputError, match=message):
+            CliRunner().invoke(app, [*words, *changed], catch_exceptions=False)
+    one = out / next(folder.name for folder in out.iterdir() if not folder.name.startswith("."))
+    with pytest.raises(InputError, match="holds a student"):
+        CliRunner().invoke(app, [*words, "--out", str(one)], catch_exceptions=False)
 
 
 def test_keys_may_be_shortened_and_must_be_one(run_folder: Path) -> None:
