@@ -52,11 +52,11 @@ class Genes:
         for gene in given:
             if gene not in self.choices:
                 raise unknown(f"gene of family {self.family}", gene, self.choices)
+            self._check(gene, given[gene])
         parameters = [
             Parameter(gene, tuple(self._of(gene, given, teacher)), ordered=gene not in self.categorical)
             for gene in self.choices
         ]
-        self._check(parameters)
         active = {}
         if teacher and teacher.family == self.family:
             constraints = [*constraints, self._smaller(teacher)]
@@ -95,14 +95,13 @@ class Genes:
             f"a student has fewer {', '.join(self.bounded[:-1])} or {self.bounded[-1]} than its teacher",
         )
 
-    def _check(self, parameters: Sequence[Parameter]) -> None:
-        for parameter in parameters:
-            known = self.words.get(parameter.name)
-            for value in parameter.choices:
-                if known and value not in known:
-                    raise unknown(f"value of {parameter.name}", str(value), map(str, known))
-                if not known and parameter.name not in self.categorical and (type(value) is not int or value < 1):
-                    raise InputError(f"{parameter.name} must be a positive whole number; got {value!r}")
+    def _check(self, gene: str, values: Sequence[Value]) -> None:
+        known = self.words.get(gene)
+        for value in values:
+            if known and value not in known:
+                raise unknown(f"value of {gene}", str(value), map(str, known))
+            if not known and gene not in self.categorical and (type(value) is not int or value < 1):
+                raise InputError(f"{gene} must be a positive whole number; got {value!r}")
 
 
 def only_encodes(family: str, serving: Serving) -> None:
