@@ -17,9 +17,7 @@ from distilsearch.errors import InputError, unknown
 from .losses import LOSSES, MAPPINGS
 
 EMBEDDING_MODES = ("none", "adapt", "all")
-
-
-RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {
+RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {  # of a recipe's numbers: in words, and whether one is in it
     "batch_tokens": ("1 or more", lambda x: x >= 1),
     "learning_rate": ("positive", lambda x: x > 0),
     "warmup_tokens": ("0 or more", lambda x: x >= 0),
@@ -113,7 +111,7 @@ class Recipe:
         held-out loss at a quarter of its length, before the shorter one's rate falls: that nobody has taken.
         """
         trunk = self.fall(since)
-        asked = tokens < 4 * trunk and tokens != 2 * since
+        asked = tokens <= 4 * trunk and tokens != 2 * since
         return 0 if self.progressive or since < 2 * self.warmup_tokens or asked else trunk
 
     @property

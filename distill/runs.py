@@ -237,7 +237,7 @@ class Run:
         """Continue from the farthest of some checkpoints; absent, damaged and unsuitable ones are passed over."""
         steps = {path: step for path in paths if (step := self._leads_here(path)) is not None}
         for path in sorted(steps, key=lambda p: steps[p], reverse=True):
-            if steps[path] > self.step and self._load(path):
+            if self._load(path):
                 return
 
     def _leads_here(self, path: Path) -> int | None:

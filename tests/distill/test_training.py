@@ -17,6 +17,7 @@ from distilsearch.distill.flash import area, flash_distill
 from distilsearch.distill.heldout import heldout_loss
 from distilsearch.distill.precision import resolve_precision
 from distilsearch.distill.recipes import EMBEDDING, MLM, RELATION, Recipe, View
+from distilsearch.distill.runs import EVALUATIONS
 from distilsearch.distill.schedule import Schedule
 from distilsearch.distill.student import Student, build_student
 from distilsearch.distill.targets import Targets
@@ -263,6 +264,15 @@ def test_runs_of_any_two_lengths_are_one_up_to_the_shorters_trunk(
     staged = Schedule.of(replace(recipe, progressive=0.3), steps, 256)
     assert [staged(step) for step in range(steps)] == [short(step) for step in range(steps)]
     assert staged.trunk == 0
+
+
+@given(since=st.integers(1, 60), more=st.integers(1, 300), decay=st.sampled_from([0.25, 0.5, 0.75, 1.0]))
+def test_what_is_foreseen_to_be_shared_is_what_runs_share(since: int, more: int, decay: float) -> None:
+    recipe, short, long = replace(EMBEDDING, decay=decay), 8 * since, 8 * (since + more)  # every share a whole step
+    trunk = Schedule.of(recipe, short, 1_024).trunk
+    asked = {share * long for share in EVALUATIONS if share * long <= trunk}
+    shared = trunk if asked <= {share * short for share in EVALUATIONS} else 0
+    assert recipe.shared(1_024 * short, 1_024 * long) == 1_024 * shared
 
 
 def test_tokens_are_shared_by_runs_that_go_on() -> None:
