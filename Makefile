@@ -19,7 +19,7 @@ test: $(INSTALLED)
 
 # XLA's own processor back end, for real: an environment of its own, since torch_xla needs one version of torch.
 test-xla: $(XLA_INSTALLED)
-	PJRT_DEVICE=CPU $(XLA_VENV)/bin/pytest tests/profiling/test_devices.py tests/profiling/test_xla.py
+	PJRT_DEVICE=CPU $(XLA_VENV)/bin/pytest tests/profiling/devices/test_devices.py tests/profiling/devices/test_xla.py
 
 check: lint types layers
 

@@ -15,7 +15,7 @@ from distilsearch.distill.data import load_text
 from distilsearch.distill.fidelity import fidelity, spread
 from distilsearch.distill.recipes import default_recipe, recipe
 from distilsearch.distill.teacher import load_teacher
-from distilsearch.engine.quickstart import quickstart_run
+from distilsearch.engine.job.quickstart import quickstart_run
 from distilsearch.families import family
 
 

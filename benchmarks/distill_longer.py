@@ -21,9 +21,9 @@ from distilsearch.architecture import Architecture
 from distilsearch.distill.teacher import load_teacher
 from distilsearch.engine.beliefs import Beliefs
 from distilsearch.engine.engine import Engine
+from distilsearch.engine.job.quickstart import quickstart_run
+from distilsearch.engine.job.run import size_features
 from distilsearch.engine.objectives import Expensive, Floats
-from distilsearch.engine.quickstart import quickstart_run
-from distilsearch.engine.run import size_features
 from distilsearch.families import family
 from distilsearch.operators import Serving
 from distilsearch.space import SearchSpace

@@ -29,7 +29,7 @@ from distilsearch.distill.student import build_student
 from distilsearch.distill.targets import Targets
 from distilsearch.distill.teacher import Teacher, load_teacher
 from distilsearch.distill.training import start
-from distilsearch.engine.quickstart import quickstart_run
+from distilsearch.engine.job.quickstart import quickstart_run
 from distilsearch.families import family
 
 MANY = 10**9  # tokens: a schedule that does not end within the benchmark

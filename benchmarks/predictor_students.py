@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from sklearn.ensemble import RandomForestRegressor
 
 from distilsearch.architecture import Architecture
-from distilsearch.engine.quickstart import quickstart_run
+from distilsearch.engine.job.quickstart import quickstart_run
 from distilsearch.families import family
 from distilsearch.home import write_atomically
 from distilsearch.lowering import flops

@@ -31,7 +31,7 @@ def compile_seconds(device: str) -> float:
     """Seconds that XLA has compiled for so far; 0 where nothing is compiled."""
     if device != "xla":
         return 0.0
-    from distilsearch.profiling import xla_loop
+    from distilsearch.profiling.devices import xla_loop
 
     return xla_loop.compile_seconds()
 

@@ -15,19 +15,19 @@ if TYPE_CHECKING:
     from .distill.teacher import Teacher as Teacher
     from .distill.teacher import load_teacher as load_teacher
     from .distill.training import distill_student as distill_student
-    from .engine.config import Run as Run
     from .engine.engine import Engine as Engine
+    from .engine.job.config import Run as Run
+    from .engine.job.result import Result as Result
+    from .engine.job.run import search as search
     from .engine.objectives import Expensive as Expensive
     from .engine.objectives import Known as Known
     from .engine.objectives import Outcome as Outcome
-    from .engine.result import Result as Result
-    from .engine.run import search as search
     from .errors import DistilSearchError as DistilSearchError
     from .families import family as family
     from .operators import Operator as Operator
     from .operators import Serving as Serving
-    from .predictors.compiled import Prediction as Prediction
     from .predictors.latency import LatencyPredictor as LatencyPredictor
+    from .predictors.prediction import Prediction as Prediction
     from .profiling.collect import measure as measure
     from .profiling.collect import profile as profile
     from .profiling.table import LatencyTable as LatencyTable
@@ -54,12 +54,12 @@ _HOMES = {
     "Operator": "operators",
     "Outcome": "engine.objectives",
     "Parameter": "space",
-    "Prediction": "predictors.compiled",
+    "Prediction": "predictors.prediction",
     "profile": "profiling.collect",
     "Recipe": "distill.recipes",
-    "Result": "engine.result",
-    "Run": "engine.config",
-    "search": "engine.run",
+    "Result": "engine.job.result",
+    "Run": "engine.job.config",
+    "search": "engine.job.run",
     "SearchSpace": "space",
     "Serving": "operators",
     "Student": "distill.student",

@@ -17,7 +17,7 @@ from .operators import Serving
 
 if TYPE_CHECKING:
     from .architecture import Architecture
-    from .engine.result import Result
+    from .engine.job.result import Result
     from .space import SearchSpace
 
 app = typer.Typer(
@@ -83,8 +83,8 @@ def quickstart(
     folder: Folder = None,
 ) -> None:
     """Search students of a real teacher on this CPU: ten minutes, nothing to download."""
-    from .engine.quickstart import quickstart_run
-    from .engine.run import search as run_search
+    from .engine.job.quickstart import quickstart_run
+    from .engine.job.run import search as run_search
 
     with shown_progress() as progress:
         result = run_search(quickstart_run(trials), folder, progress)
@@ -94,10 +94,10 @@ def quickstart(
 @app.command()
 def search(run_file: RunFile, folder: Folder = None) -> None:
     """Search as RUN_FILE says; called again, it continues."""
-    from .engine.config import Run
+    from .engine.job.config import Run
 
     run = Run.read(run_file)  # before the heavy imports: a mistake in the file is told at once
-    from .engine.run import search as run_search
+    from .engine.job.run import search as run_search
 
     with shown_progress() as progress:
         result = run_search(run, folder, progress)
@@ -170,8 +170,8 @@ def measure(run_folder: RunFolder) -> None:
     """Measure the front of a finished run on this machine, where it is one of the run's targets."""
     from rich.console import Console
 
-    from .engine.remeasure import remeasure
-    from .engine.report import final_table
+    from .engine.job.remeasure import remeasure
+    from .engine.report.report import final_table
 
     with shown_progress() as progress:
         data = remeasure(run_folder, progress)
@@ -187,10 +187,10 @@ def import_(
     folder: Folder = None,
 ) -> None:
     """Keep results of another tool, from a CSV file, for the run that RUN_FILE describes to start from."""
-    from .engine.config import Run
+    from .engine.job.config import Run
 
     run, names = Run.read(run_file), _pairs(rename or [], "columns as COLUMN=NAME, such as n_layer=layers")
-    from .engine.imports import import_csv
+    from .engine.job.imports import import_csv
 
     kept, left = import_csv(run, results, names, not skip, folder)
     there = f" --folder {folder}" if folder else ""
@@ -202,8 +202,8 @@ def report(run_folder: RunFolder) -> None:
     """Write report.html of a run again, and print its table."""
     from rich.console import Console
 
-    from .engine.remeasure import read_result
-    from .engine.report import final_table, write_report
+    from .engine.job.remeasure import read_result
+    from .engine.report.report import final_table, write_report
 
     data = read_result(run_folder)
     write_report(data, run_folder / "report.html")
@@ -297,8 +297,8 @@ def fidelity(
 
 
 def _space(run_file: Path | None) -> "SearchSpace":
-    from .engine.config import Run
-    from .engine.quickstart import quickstart_run
+    from .engine.job.config import Run
+    from .engine.job.quickstart import quickstart_run
     from .families import family
 
     run = Run.read(run_file) if run_file else quickstart_run()
@@ -306,7 +306,7 @@ def _space(run_file: Path | None) -> "SearchSpace":
 
 
 def _architecture(genes: list[str], run_file: Path | None) -> "Architecture":
-    from .engine.config import Run
+    from .engine.job.config import Run
     from .families import family
 
     kind = family(Run.read(run_file).space.family if run_file else "bert")
@@ -343,7 +343,7 @@ def _pairs(texts: list[str], expected: str) -> dict[str, str]:
 def _show(result: "Result") -> None:
     from rich.console import Console
 
-    from .engine.report import final_table
+    from .engine.report.report import final_table
 
     Console().print(final_table(result.data))
     failed = sum(trial["state"] == "failed" for trial in result.data["trials"])

@@ -59,7 +59,7 @@ def is_run(words: list[str]) -> bool:
 
 def from_run(words: list[str], recipe: str = "") -> Job:
     """RUN and keys: members of the run's front, its knee where no key is given; keys may be shortened."""
-    from .engine.remeasure import read_result
+    from .engine.job.remeasure import read_result
 
     folder = Path(words[0])
     data = read_result(folder)
@@ -240,9 +240,9 @@ def rank_fidelity(
     """
     from .distill.fidelity import fidelity, spread, summary
     from .distill.recipes import recipe as named_recipe
-    from .engine.config import Run
-    from .engine.quickstart import quickstart_run
-    from .engine.remeasure import note_fidelity
+    from .engine.job.config import Run
+    from .engine.job.quickstart import quickstart_run
+    from .engine.job.remeasure import note_fidelity
     from .families import family
     from .home import write_atomically
 

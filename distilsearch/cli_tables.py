@@ -46,8 +46,8 @@ def show(
     out: Annotated[Path, typer.Option(help="Where the page of charts goes")] = Path("table.html"),
 ) -> None:
     """What one table holds and how noisy it is, in words and as a page of charts."""
-    from .engine.page import document
     from .home import write_atomically
+    from .page.shell import document
     from .profiling.pictures import page_parts
 
     found = found_table(table, store)
@@ -65,7 +65,7 @@ def check(
     """Read a table whole; where only another stack of this device has one, see what of it still holds."""
     from . import profiling
     from .profiling.check import check as check_sibling
-    from .profiling.device import DEVICES
+    from .profiling.devices import DEVICES
 
     if table in (*DEVICES, "auto") and profiling.find_table(table, store) is None:
         with shown_progress() as progress:
@@ -79,7 +79,7 @@ def check(
 @tables.command("test")
 def try_properties(table: TableName = "auto", store: OldStore = None) -> None:
     """Try on one table what must hold of any latency predictor: positive, above the roofline, deeper is slower ..."""
-    from .predictors.checks import check_table
+    from .predictors.properties import check_table
 
     found = check_table(found_table(table, store))
     for finding in found:
@@ -152,7 +152,7 @@ def import_(
 def found_table(name: str, store: Path | None) -> "LatencyTable":
     """The table of a device here, of a fingerprint, or in a folder."""
     from . import profiling
-    from .profiling.device import DEVICES
+    from .profiling.devices import DEVICES
 
     if name not in (*DEVICES, "auto") and (os.sep in name or Path(name).is_dir()):
         return _table_in(Path(name))

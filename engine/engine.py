@@ -25,14 +25,14 @@ from distilsearch.errors import InputError
 from distilsearch.predictors.threads import one_thread
 from distilsearch.space import SearchSpace
 
-from .checks import SCHEMA, check_limits, check_members, check_state, check_values
 from .diagnostics import diagnose
+from .longer import Seconds, Training, best_training, checked_lengths, first_longer, longer_gain, tokens
 from .objectives import Codes, Expensive, Known, Objective, Outcome, check_objectives, hypervolume, nondominated
 from .pool import design
 from .record import Record, Tell, checked_reference
+from .refusals import SCHEMA, check_limits, check_members, check_state, check_values
 from .strategies import Strategy, find_strategy
 from .strategies.ehvi import EHVI
-from .training import Seconds, Training, best_training, checked_lengths, first_longer, longer_gain, tokens
 from .view import Features, View
 
 

@@ -9,8 +9,8 @@ import sys
 import numpy as np
 import optuna
 
+from distilsearch.engine.adapters.optuna_sampler import DistilSampler
 from distilsearch.engine.objectives import Codes, Expensive, Known
-from distilsearch.engine.optuna_sampler import DistilSampler
 from distilsearch.space import Parameter, SearchSpace
 
 WIDTHS = (64, 128, 192, 256, 384)

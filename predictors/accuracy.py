@@ -24,7 +24,7 @@ from torch import Tensor
 
 from distilsearch.errors import InputError
 
-from .kernels import KERNELS, ArchitectureKernel
+from .covariances import KERNELS, ArchitectureKernel
 from .minimise import minimise
 from .threads import one_thread
 

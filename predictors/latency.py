@@ -23,10 +23,10 @@ from distilsearch.profiling.table import LatencyTable, ModelRow
 from distilsearch.space import SearchSpace
 
 from . import composition, source
-from .compiled import MS, CompiledLatency, Prediction, scale_of
 from .composition import COLUMNS, Composition
 from .features import Setting
 from .intervals import Intervals
+from .prediction import MS, CompiledLatency, Prediction, scale_of
 from .totals import Lowered
 from .utilisation import TIERS, OperatorModel
 

@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from .collect import profile as profile
     from .device import Device as Device
     from .device import Regime as Regime
-    from .device import available_devices as available_devices
     from .device import fingerprint as fingerprint
-    from .device import open_device as open_device
+    from .devices import available_devices as available_devices
+    from .devices import open_device as open_device
     from .store import all_tables as all_tables
     from .store import find_table as find_table
     from .store import merge as merge
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 _HOMES = {
     "clock": ("Measured",),
     "collect": ("measure", "profile"),
-    "device": ("Device", "Regime", "available_devices", "fingerprint", "open_device"),
+    "device": ("Device", "Regime", "fingerprint"),
+    "devices": ("available_devices", "open_device"),
     "store": ("all_tables", "find_table", "merge", "table_folder"),
     "table": ("LatencyTable", "ModelRow", "OperatorRow", "TableMeta"),
 }

@@ -31,7 +31,8 @@ from . import rounds
 from .clock import Clock, Measured, SystemClock
 from .collect import alone_on_machine, probe_cases
 from .derive import Group, Key, grouped
-from .device import CACHES, Device, Facts, Regime, fingerprint, open_device
+from .device import CACHES, Device, Facts, Regime, fingerprint
+from .devices import open_device
 from .plan import Case
 from .rows import ModelRow, OperatorRow
 from .store import all_tables, store_folder, table_folder

@@ -18,7 +18,8 @@ from . import rounds
 from .additions import surprising, tile_edges
 from .alarms import suspects
 from .clock import Clock, Measured, SystemClock
-from .device import CACHES, Device, open_device
+from .device import CACHES, Device
+from .devices import open_device
 from .plan import MODELS, MOST_OPERATORS, Case, Plan, choose, make_plan, missing
 from .spread import Floats
 from .store import table_folder

@@ -7,13 +7,12 @@ to wait for it: a loop on a CPU, a replayed graph on CUDA, the slope of a chaine
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 from distilsearch.architecture import Architecture
-from distilsearch.errors import DeviceError, unknown
 from distilsearch.operators import Operator, Serving
 
 CACHES = ("hot", "cold")
@@ -145,64 +144,3 @@ def fingerprint(facts: Facts) -> str:
     """
     canonical = json.dumps(facts, sort_keys=True, allow_nan=False)
     return hashlib.sha256(canonical.encode()).hexdigest()[:FINGERPRINT_DIGITS]
-
-
-def _xla() -> Device:
-    from .xla import XlaDevice
-
-    return XlaDevice()
-
-
-def _cuda() -> Device:
-    from .cuda import CudaDevice
-
-    return CudaDevice()
-
-
-def _cpu() -> Device:
-    from .cpu import CpuDevice
-
-    return CpuDevice()
-
-
-DEVICES: dict[str, Callable[[], Device]] = {"xla": _xla, "cuda": _cuda, "cpu": _cpu}
-"""How to open each known device, best first for `auto`; opening raises `DeviceError` where it is not there."""
-
-
-def open_device(name: str | Device = "auto") -> Device:
-    """The device of that name; `auto` takes the first of `DEVICES` that is there.
-
-    Raises `InputError` for a name nobody knows, `DeviceError` for a device that this machine has not.
-    """
-    if not isinstance(name, str):
-        return name
-    if name != "auto":
-        if name not in DEVICES:
-            raise unknown("device", name, [*DEVICES, "auto"])
-        return _opened(name)
-    for known in DEVICES:
-        try:
-            return DEVICES[known]()
-        except DeviceError:
-            continue
-    raise DeviceError(f"none of the devices {', '.join(DEVICES)} is there")
-
-
-def _opened(name: str) -> Device:
-    try:
-        return DEVICES[name]()
-    except DeviceError as error:
-        there = ", ".join(available_devices()) or "none"
-        raise DeviceError(f"the device {name!r} is not there ({error}); there are: {there}") from error
-
-
-def available_devices() -> list[str]:
-    """Names of the devices that this machine has, best first."""
-    found = []
-    for name, opening in DEVICES.items():
-        try:
-            opening()
-        except DeviceError:
-            continue
-        found.append(name)
-    return found

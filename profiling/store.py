@@ -10,7 +10,8 @@ from distilsearch.errors import InputError, TableError
 from distilsearch.home import tables_folder, write_atomically
 
 from . import rounds
-from .device import DEVICES, Device, Facts, fingerprint, open_device
+from .device import Device, Facts, fingerprint
+from .devices import DEVICES, open_device
 from .table import LatencyTable, derived
 
 LEAST_DIGITS = 6

@@ -25,8 +25,8 @@ import numpy.typing as npt
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from common import RESULTS, data
 
+from distilsearch.engine.job.run import size_features
 from distilsearch.engine.objectives import hypervolume, nondominated
-from distilsearch.engine.run import size_features
 from distilsearch.operators import Serving
 from distilsearch.space import Codes, Constraint, Parameter, SearchSpace, Size
 

@@ -17,9 +17,9 @@ import torch
 
 from ..acquisition import Boxes, log_ehvi
 from ..beliefs import CHUNK, Beliefs, Draws
+from ..longer import check_few
 from ..objectives import Codes, Floats, nondominated
 from ..pool import candidates, distinct, fingerprints, refined
-from ..training import check_few
 from ..view import View
 from .several import choose_several
 

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from distilsearch.cli import app
 from distilsearch.cli_distill import from_run
 from distilsearch.distill.teacher import Teacher, load_teacher
-from distilsearch.engine.result import measured_fidelity
+from distilsearch.engine.job.result import measured_fidelity
 from distilsearch.errors import InputError, RunError
 
 RECIPE = 'base = "embedding"\nbatch_tokens = 256\n'

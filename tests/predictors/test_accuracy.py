@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from distilsearch.errors import InputError
 from distilsearch.predictors.accuracy import Surrogate, Warp, fit_surrogate
+from distilsearch.predictors.covariances import KERNELS, ArchitectureKernel
 from distilsearch.predictors.encoding import Encoding
-from distilsearch.predictors.kernels import KERNELS, ArchitectureKernel
 from distilsearch.space import Codes, Parameter, SearchSpace
 
 SPACE = SearchSpace(

@@ -13,8 +13,9 @@ from distilsearch.architecture import Architecture
 from distilsearch.families import family
 from distilsearch.lowering import flops
 from distilsearch.operators import Operator, Serving
-from distilsearch.profiling.device import Costs, Device, Facts, Probe, Regime, Unsupported, Work, available_devices
-from distilsearch.profiling.device import open_device as open_real
+from distilsearch.profiling.device import Costs, Device, Facts, Probe, Regime, Unsupported, Work
+from distilsearch.profiling.devices import available_devices
+from distilsearch.profiling.devices import open_device as open_real
 from distilsearch.space import SearchSpace
 
 SENTINEL_SECONDS = 2e-4

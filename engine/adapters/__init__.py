@@ -1,0 +1,1 @@
+"""The engine in the words of other tools."""

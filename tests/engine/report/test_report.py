@@ -1,0 +1,387 @@
+"""The report: self-contained, escaped, complete, and calm about whatever is missing."""
+
+import html
+import json
+import math
+import re
+from collections.abc import Mapping
+from html.parser import HTMLParser
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from distilsearch.engine.report.readings import (
+    Latency,
+    Reading,
+    count,
+    duration,
+    milliseconds,
+    percent,
+    prediction_error,
+)
+from distilsearch.engine.report.report import final_table, headline, render, write_report
+
+Result = dict[str, Any]
+
+
+def latency(ms: float, rng: np.random.Generator, measured: bool = True) -> Result:
+    predicted = ms * float(np.exp(rng.normal(0, 0.05)))
+    known = ms if measured else None
+    return {"predicted": predicted, "lower": 0.88 * predicted, "upper": 1.13 * predicted, "measured": known}
+
+
+def trial(number: int, rng: np.random.Generator) -> Result:
+    genes = {"layers": [1, 2, 3, 4, 6], "width": [192, 256, 384], "heads": [4, 6, 12], "ffn": [384, 768, 1536]}
+    values: Result = {name: int(rng.choice(choices)) for name, choices in genes.items()}
+    values |= {"inherit": str(rng.choice(["even", "first", "last"])), "vocabulary": 30522}
+    work = values["layers"] * (4 * values["width"] ** 2 + 2 * values["width"] * values["ffn"]) / 1e6
+    loss = 0.05 + 0.42 * math.exp(-0.55 * work) + 0.05 * abs(float(rng.normal()))
+    curve = [[int(n), loss + 0.5 * math.exp(-n / 40_000)] for n in np.linspace(0, 160_000, 9)]
+    return {
+        "number": number,
+        "key": f"{rng.integers(16**12):012x}",
+        "state": "complete",
+        "source": "trained",
+        "loss": loss,
+        "architecture": {"family": "bert", "values": values},
+        "tokens": 160_000,
+        "seconds": float(rng.uniform(15, 40)),
+        "latency_ms": latency(0.9 + 1.25 * work, rng, number % 5 != 4),
+        "curve": curve,
+        "cause": "",
+        "parameters": int(1e6 * work + 30522 * values["width"]),
+    }
+
+
+@pytest.fixture
+def result() -> Result:
+    """A search of 24 trials on one CPU: two failures, some latencies only predicted, one trial known before."""
+    rng = np.random.default_rng(3)
+    trials = [trial(number, rng) for number in range(24)]
+    trials[7] |= {
+        "state": "failed",
+        "loss": None,
+        "curve": [],
+        "cause": "MemoryError: the child process was killed at 7.9 GB",
+    }
+    trials[15] |= {
+        "state": "failed",
+        "loss": None,
+        "curve": [],
+        "cause": "loss became <nan> & stayed so after 20,480 tokens",
+    }
+    trials[3] |= {"source": "known", "seconds": 0.0}
+    done = [t for t in trials if t["loss"] is not None]
+    cost = {t["key"]: t["latency_ms"]["measured"] or t["latency_ms"]["predicted"] for t in done}
+    best = [t for t in done if not any(o["loss"] < t["loss"] and cost[o["key"]] < cost[t["key"]] for o in done)]
+    names = ("key", "architecture", "loss", "parameters", "tokens", "latency_ms")
+    front = [{name: t[name] for name in names} | {"student": f"students/{t['key']}"} for t in best]
+    volumes = np.maximum.accumulate(
+        3.1 * (1 - np.exp(-np.arange(1, len(done) + 1) / 7)) + rng.normal(0, 0.03, len(done))
+    )
+    points = [
+        {"key": t["key"], "measured": t["loss"], "predicted": t["loss"] + float(rng.normal(0, 0.02)), "sd": 0.022}
+        for t in done
+    ]
+    return {
+        "schema": 1, "name": "minilm-cpu", "quality": "agreement", "objectives": ["loss", "latency_ms"],
+        "reference": {"loss": 0.45, "latency_ms": 14.2}, "front": front, "trials": trials,
+        "knee": sorted(best, key=lambda t: cost[t["key"]])[len(best) // 2]["key"],
+        "teacher": {"name": "all-MiniLM-L6-v2", "parameters": 22_713_216, "loss": 0.0,
+                    "latency_ms": {"predicted": 13.9, "measured": 14.2}},
+        "hypervolume_trace": volumes.tolist(),
+        "surrogate": {"name": "additive", "r2": 0.91, "coverage": 0.88, "log_likelihood": 31.2, "points": points},
+        "rank_fidelity": {"spearman": 0.93, "kendall": 0.8, "pairs": 6, "note": ""},
+        "targets": [{"objective": "latency_ms", "device": "cpu", "local": True, "limit_ms": 9.0, "noise_floor": 0.034,
+                     "serving": {"batch": 1, "sequence": 128, "dtype": "float32", "threads": 2, "mode": "eager"},
+                     "table": "3f2a/91bc"}],
+        "phases": [{"what": "profile", "seconds": 71.2}, {"what": "targets of the teacher", "seconds": 44.0},
+                   {"what": "trials", "seconds": 402.5}, {"what": "finish", "seconds": 61.0}],
+        "environment": {"python": "3.12.4", "versions": {"torch": "2.13.0+cpu", "transformers": "5.23.0"}, "seed": 0},
+    }  # fmt: skip
+
+
+def sparse(result: Result, case: str) -> Result:
+    """The same search in poorer states."""
+    one = result["trials"][0]
+    return {
+        "nothing": {},
+        "just started": result | {"front": [], "knee": None, "trials": [], "hypervolume_trace": [], "surrogate": None,
+                                  "rank_fidelity": {}, "phases": []},
+        "one trial": result | {"trials": [one], "front": [one | {"student": None}], "knee": one["key"],
+                               "hypervolume_trace": [0.4], "surrogate": None},
+        "one running": result | {"trials": [one | {"state": "running", "loss": None, "latency_ms": {}, "curve": []}],
+                                 "front": [], "knee": None},
+        "unmeasured": unmeasured(result),
+        "mlm": result | {"quality": "mlm loss", "teacher": {"name": "bert", "parameters": 1, "loss": None,
+                                                            "latency_ms": {"predicted": 14.0, "measured": None}}},
+        "nulls": dict.fromkeys(result),
+        "generic": json.loads(json.dumps(result).replace('"layers"', '"depth"').replace('"width"', '"channels"')),
+    }[case]  # fmt: skip
+
+
+CASES = ("nothing", "just started", "one trial", "one running", "unmeasured", "mlm", "nulls", "generic")
+
+
+def unmeasured(result: Result) -> Result:
+    """What a search for a machine elsewhere gives."""
+    poorer: Result = json.loads(json.dumps(result))
+    for entry in (*poorer["front"], *poorer["trials"], poorer["teacher"]):
+        entry["latency_ms"]["measured"] = None
+    return poorer
+
+
+class Page(HTMLParser):
+    """Checks that tags nest, and keeps what the tests ask for."""
+
+    void = frozenset({"meta", "link", "img", "br", "hr", "input"})
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.starts: list[tuple[str, dict[str, str | None]]] = []
+        self.rows: list[list[str]] = []
+        self.text: list[str] = []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.starts.append((tag, dict(attrs)))
+        if tag not in self.void:
+            self.open.append(tag)
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            self.rows[-1].append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if "script" in self.open or "style" in self.open:
+            return
+        self.text.append(data)
+        if {"td", "th"} & set(self.open):
+            self.rows[-1][-1] += data
+
+
+def figures_of(page: str) -> dict[str, Any]:
+    found = re.search(r'<script type="application/json" id="figures">(.*?)</script>', page, re.S)
+    assert found
+    figures: dict[str, Any] = json.loads(found[1])
+    return figures
+
+
+def terminal(result: Mapping[str, Any], width: int = 200) -> str:
+    out = StringIO()
+    Console(file=out, width=width).print(final_table(result))
+    return out.getvalue()
+
+
+def test_page_is_whole_and_needs_no_network(result: Result, tmp_path: Path) -> None:
+    write_report(result, tmp_path / "report.html")
+    text = (tmp_path / "report.html").read_text()
+    page = Page(text)
+    assert text == render(result)
+    assert text.count("plotly.js v") == 1
+    for tag, attrs in page.starts:
+        assert tag not in ("link", "img", "iframe", "base", "object")
+        assert not attrs.get("src")
+        assert not (attrs.get("href") or "").startswith(("http", "//"))
+    policy = [attrs["content"] for tag, attrs in page.starts if attrs.get("http-equiv") == "Content-Security-Policy"]
+    assert policy[0] is not None
+    assert policy[0].startswith("default-src 'none'")
+
+
+def test_every_chart_is_valid_plotly_and_has_its_place(result: Result) -> None:
+    import plotly.graph_objects as go
+
+    page = render(result)
+    figures = figures_of(page)
+    assert set(figures) == {"front-0", "latency-0", "hypervolume", "calibration", "curves"}
+    for name, figure in figures.items():
+        go.Figure(json.loads(re.sub(r"var\(--\w+\)", "#123456", json.dumps(figure))))
+        assert f'<div id="{name}"' in page
+    colours = set(re.findall(r"var\((--\w+)\)", json.dumps(figures)))
+    assert all(f"{colour}:" in page for colour in colours)
+
+
+def test_all_numbers_of_the_front_appear(result: Result) -> None:
+    text = render(result)
+    rows = {row[0].removesuffix("knee"): row for row in Page(text).rows if row}
+    front = figures_of(text)["front-0"]["data"]
+    shown = {(x, y) for trace in front for x, y in zip(trace["x"], trace["y"], strict=True)}
+    for member in result["front"]:
+        row, ms = rows[member["key"]], member["latency_ms"]
+        values = member["architecture"]["values"]
+        assert row[1:6] == [str(values[name]) for name in ("layers", "width", "heads", "ffn", "inherit")]
+        assert row[6] == count(member["parameters"])
+        assert row[7].startswith(milliseconds(ms["predicted"]))
+        assert milliseconds(ms["lower"]) in row[7]
+        assert milliseconds(ms["upper"]) in row[7]
+        assert row[8] == milliseconds(ms["measured"])
+        assert row[10] == f"{1 - member['loss']:.3f}"
+        assert (ms["measured"] or ms["predicted"], 1 - member["loss"]) in shown
+
+
+def test_failures_are_listed_with_their_causes(result: Result) -> None:
+    rows = [row for row in Page(render(result)).rows if "failed" in row]
+    assert [row[-1] for row in rows] == [result["trials"][7]["cause"], result["trials"][15]["cause"]]
+
+
+def test_headline_says_what_was_found(result: Result) -> None:
+    knee = next(member for member in result["front"] if member["key"] == result["knee"])
+    values, ratio = knee["architecture"]["values"], 14.2 / knee["latency_ms"]["measured"]
+    layers = f"{values['layers']} layer{'s' if values['layers'] > 1 else ''}"
+    expected = (
+        f"{layers} × {values['width']} is {ratio:.1f}× faster than the teacher at {1 - knee['loss']:.2f} agreement"
+    )
+    assert headline(result) == expected
+    assert expected in "".join(Page(render(result)).text)
+    assert "is predicted to be" in headline(unmeasured(result))
+    assert "MLM loss" in headline(sparse(result, "mlm"))
+
+
+HOSTILE = """</script><script>alert(1)</script><img src=x onerror="alert('2')">&amp;"""
+
+
+def poisoned(value: Any) -> Any:
+    """Hostile text in place of every free text of a result."""
+    if isinstance(value, dict):
+        return {
+            name: item if name in ("state", "quality", "objective") else poisoned(item) for name, item in value.items()
+        }
+    if isinstance(value, list):
+        return [item if item in ("loss", "latency_ms") else poisoned(item) for item in value]
+    return f"{value}{HOSTILE}" if isinstance(value, str) else value
+
+
+def test_hostile_text_stays_text(result: Result) -> None:
+    bad = poisoned(result) | {"quality": HOSTILE}
+    bad["environment"][HOSTILE] = HOSTILE
+    bad["front"][0]["architecture"]["values"][HOSTILE] = HOSTILE
+    text = render(bad)
+    page = Page(text)
+    assert [tag for tag, _ in page.starts].count("script") == 3
+    assert "img" not in {tag for tag, _ in page.starts}
+    assert not any(name.startswith("on") for _, attrs in page.starts for name in attrs)
+    assert all(attrs["href"].startswith("./students/") for tag, attrs in page.starts if tag == "a" and attrs["href"])
+    labels = json.dumps(figures_of(text))
+    assert "<img" not in labels
+    assert "<script" not in labels
+    assert html.escape(HOSTILE) in text
+    assert "alert" in terminal(bad, 4000)
+
+
+def test_link_of_a_student_cannot_leave_the_page(result: Result) -> None:
+    result["front"][0]["student"] = "javascript:alert(1)"
+    links = [attrs["href"] for tag, attrs in Page(render(result)).starts if tag == "a"]
+    assert all(link and link.startswith("./") for link in links)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_poor_results_still_give_a_page_and_a_table(result: Result, case: str) -> None:
+    poorer = sparse(result, case)
+    text = render(poorer)
+    page = Page(text)
+    words = "".join(page.text)
+    assert headline(poorer) in words
+    assert not re.search(r"\bNone\b|\bnan\b(?!>)", words)
+    assert all(figure["data"] for figure in figures_of(text).values())
+    assert terminal(poorer)
+
+
+def test_empty_states_say_what_is_missing(result: Result) -> None:
+    started = render(sparse(result, "just started"))
+    for words in ("The front is empty so far", "No latency has been measured yet", "No trial has completed yet"):
+        assert words in started
+    assert "measured" not in {trace["name"] for trace in figures_of(render(unmeasured(result)))["front-0"]["data"]}
+    assert "latency-0" not in figures_of(render(unmeasured(result)))
+
+
+def test_rank_fidelity_is_told_with_its_note(result: Result) -> None:
+    assert "full training of 6 students: Spearman 0.93, Kendall 0.80." in render(result)
+    result["rank_fidelity"] = {"spearman": None, "kendall": None, "pairs": 1, "note": "fewer than 3 students have both"}
+    assert "Short against full training: fewer than 3 students have both." in render(result)
+
+
+def test_not_a_number_is_a_dash_not_a_broken_page(result: Result) -> None:
+    result["front"][0] |= {"loss": math.nan, "parameters": math.inf, "latency_ms": {"predicted": -1.0, "measured": 0.0}}
+    result["hypervolume_trace"][2] = math.nan
+    result["trials"][0]["curve"][1][1] = math.inf
+    assert "NaN" not in json.dumps(figures_of(render(result)))
+    assert terminal(result)
+
+
+def test_two_targets_get_their_own_charts_and_columns(result: Result) -> None:
+    result["objectives"].append("latency_ms_2")
+    for entry in (*result["front"], *result["trials"], result["teacher"]):
+        entry["latency_ms_2"] = {name: value and 3 * value for name, value in entry["latency_ms"].items()}
+    result["targets"].append(result["targets"][0] | {"objective": "latency_ms_2", "device": "cuda", "limit_ms": None})
+    text = render(result)
+    assert {"front-0", "front-1", "latency-0", "latency-1"} <= set(figures_of(text))
+    assert "Latency 2: cuda" in text
+    columns = [str(column.header) for column in final_table(result).columns]
+    assert columns[3:9] == [f"{word} {i}" for i in (1, 2) for word in ("predicted\nms", "measured\nms", "speedup")]
+
+
+def test_table_columns_and_knee(result: Result) -> None:
+    table = final_table(result)
+    columns = [str(column.header) for column in table.columns]
+    expected = "student|layers/width/heads/FFN|parameters|predicted ms|measured ms|speedup|agreement"
+    assert [column.replace("/\n", "/").replace("\n", " ") for column in columns] == expected.split("|")
+    assert "…" not in terminal(result, 80)
+    assert table.row_count == len(result["front"]) + 1
+    lines = terminal(result).splitlines()
+    assert [line for line in lines if "★" in line and result["knee"] in line]
+    assert [line for line in lines if "teacher" in line and "14.2" in line and "1.000" in line]
+
+
+def test_limit_and_open_dots_are_drawn(result: Result) -> None:
+    front = figures_of(render(result))["front-0"]
+    assert [note["text"] for note in front["layout"]["annotations"]] == ["limit 9.00 ms"]
+    symbols = {symbol for trace in front["data"] if trace["name"] == "trial" for symbol in trace["marker"]["symbol"]}
+    assert symbols == {"circle", "circle-open"}
+
+
+def test_front_line_never_worsens(result: Result) -> None:
+    for case in (result, sparse(result, "mlm")):
+        steps = next(t for t in figures_of(render(case))["front-0"]["data"] if t["name"] == "front line")
+        sign = 1 if case["quality"] == "agreement" else -1
+        assert steps["x"] == sorted(steps["x"])
+        assert np.all(sign * np.diff(steps["y"]) > 0)
+
+
+def test_prediction_error_against_a_plain_count() -> None:
+    readings = [Latency(1.0, 0.9, 1.1, 1.0), Latency(1.2, 1.1, 1.3, 1.0), Latency(1.05, None, None, 1.0), Latency(1.0)]
+    error = prediction_error(readings)
+    assert error is not None
+    assert (error.count, error.inside_interval) == (3, 0.5)
+    assert error.median == pytest.approx(0.05)
+    assert error.worst == pytest.approx(0.2)
+    assert error.within_tenth == pytest.approx(2 / 3)
+    assert prediction_error([]) is None
+
+
+def test_speedup_compares_like_with_like() -> None:
+    teacher = {"latency_ms": {"predicted": 10.0, "measured": 12.0}}
+    reading = Reading({"teacher": teacher})
+    both = reading.speedup({"latency_ms": {"predicted": 5.0, "measured": 4.0}})
+    only = reading.speedup({"latency_ms": {"predicted": 5.0, "measured": None}})
+    assert both is not None
+    assert (both.ratio, both.kind) == (3.0, "measured")
+    assert only is not None
+    assert (only.ratio, only.kind) == (2.0, "predicted")
+    assert reading.speedup({}) is None
+
+
+def test_words_for_numbers() -> None:
+    assert [milliseconds(x) for x in (0.0312, 3.1, 31.04, 310.4, None)] == ["0.0312", "3.10", "31.0", "310", "–"]
+    assert [count(x) for x in (12, 1536, 8_290_000, 3e9, None)] == ["12", "1.5 k", "8.3 M", "3.0 B", "–"]
+    assert [duration(x) for x in (3.14, 125, 7260, None)] == ["3.1 s", "2 min 05 s", "2 h 01 min", "–"]
+    assert [percent(x) for x in (0.034, 1.0, None)] == ["3.4\u00a0%", "100\u00a0%", "–"]
