@@ -1,0 +1,71 @@
+"""The one identity of a training: everything that a student's weights depend on but its architecture.
+
+`search`, `distill` and `fidelity` name their students by it, so that each finds what the others have trained. What a
+student is served on is no part of it, nor is anything that leaves the weights as they are.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+from distilsearch.architecture import Architecture
+from distilsearch.errors import RunError
+
+from .cache import outputs_key
+from .data import Text
+from .recipes import Recipe
+from .teacher import Teacher
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a student is trained: sha256 keys of what goes in, and how long.
+
+    `precision` is resolved, "float32" or "bf16": what a probe of this machine has chosen is part of the content, that
+    it was asked to choose is not. `teacher` covers weights, config and pooling.
+    """
+
+    teacher: str
+    tokenizer: str
+    text: str
+    recipe: str
+    tokens: int
+    seed: int
+    precision: str
+
+    @classmethod
+    def of(cls, teacher: Teacher, text: Text, recipe: Recipe, tokens: int, seed: int, precision: str) -> "Training":
+        """The training of loaded values; `precision` must be resolved."""
+        content = (outputs_key(teacher), teacher.tokenizer_sha256, text.sha256, recipe.key)
+        return cls(*content, tokens=tokens, seed=seed, precision=precision)
+
+    def at(self, tokens: int) -> "Training":
+        """The same training at another length."""
+        return replace(self, tokens=tokens)
+
+    def key(self, architecture: Architecture) -> str:
+        """The content key of a trained student: a sha256."""
+        return _sha256(asdict(self) | {"architecture": architecture.to_json()})
+
+    def way(self, architecture: Architecture) -> str:
+        """A sha256 of what all lengths of a training share: a longer one goes on from the trunk of a shorter one."""
+        content = {name: value for name, value in asdict(self).items() if name != "tokens"}
+        return _sha256(content | {"architecture": architecture.to_json()})
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "Training":
+        """The inverse of `to_json`; a field that this version does not know is refused by name."""
+        unknown = sorted(set(data) - {field.name for field in fields(cls)})
+        if unknown:
+            raise RunError(f"a training with {', '.join(unknown)} was written by a newer version of distilsearch")
+        return cls(**data)
+
+
+def _sha256(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
