@@ -236,6 +236,17 @@ class Engine:
         return self.expected_improvement(lengths) < share * self.hypervolume()
 
     @property
+    def counter(self) -> int:
+        """How many asks went before; with seed, tells and what is pending it decides the next proposal."""
+        return self._counter
+
+    @property
+    def frozen(self) -> dict[str, float] | None:
+        """The reference, once the initial design is complete; None before."""
+        with self._lock:
+            return dict(self._record.frozen) if self._record.frozen else None
+
+    @property
     def reference(self) -> dict[str, float]:
         """The reference by objective, in the user's direction; provisional until the initial design is complete."""
         with self._lock:

@@ -1,13 +1,17 @@
 """Trials on disk: an Optuna study, so that its dashboard opens every run.
 
 What Optuna leaves open is settled here: a multi-objective trial is created whole (`template_trial`), partial
-figures and causes are user attributes, and a running trial carries a lease of ours (process and host), because
-journal storage has no heartbeat. A lease whose process is gone is open to whoever continues the run.
+figures and causes are user attributes, and a running trial carries a lease of ours, because journal storage has no
+heartbeat: who holds it, and a counter that its holder raises now and then. A lease is dead when its process on this
+host is gone or, wherever it is held, when its counter has stood still for `DEAD_SECONDS` of the observer's own clock:
+clocks of two machines are never compared. A holder that comes back finds another's lease and drops its result.
 """
 
 import os
 import socket
-from collections.abc import Sequence
+import time
+import uuid
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -24,6 +28,9 @@ from distilsearch.architecture import Architecture
 from distilsearch.errors import RunError
 from distilsearch.space import SearchSpace
 
+BEAT_SECONDS = 30.0  # at most one beat of a lease in so long a time
+DEAD_SECONDS = 150.0  # a lease that has not been renewed for so long is open to others
+
 STATES = {
     TrialState.COMPLETE: "complete",
     TrialState.FAIL: "failed",
@@ -35,7 +42,10 @@ STATES = {
 
 @dataclass(frozen=True)
 class Entry:
-    """One trial of the ledger. `values` are the objectives in the order of the study; `facts` is plain JSON."""
+    """One trial of the ledger. `values` are the objectives in the order of the study; `facts` is plain JSON.
+
+    `lease` says who holds a running one: host, pid, and the `holder` of a ledger.
+    """
 
     number: int
     id: int
@@ -45,6 +55,8 @@ class Entry:
     facts: dict[str, Any] = field(default_factory=dict)
     cause: str = ""
     transient: bool = False
+    lease: dict[str, Any] = field(default_factory=dict)
+    began: datetime | None = None
 
     @property
     def ended(self) -> bool:
@@ -60,12 +72,24 @@ class Ledger:
         name: name of the study.
         objectives: names of the objectives, all minimised.
         space: the search space; its genes become categorical parameters of the study.
+        clock: monotonic seconds.
 
     Raises:
         RunError: the study holds other objectives.
     """
 
-    def __init__(self, storage: BaseStorage, name: str, objectives: Sequence[str], space: SearchSpace) -> None:
+    def __init__(
+        self,
+        storage: BaseStorage,
+        name: str,
+        objectives: Sequence[str],
+        space: SearchSpace,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.holder = uuid.uuid4().hex[:12]
+        self._clock = clock
+        self._beaten = clock()
+        self._beats: dict[int, tuple[Any, float]] = {}  # of others' leases: what was seen last, and since when
         self._storage = storage
         self._distributions: dict[str, BaseDistribution] = {
             p.name: CategoricalDistribution(p.choices) for p in space.parameters
@@ -85,8 +109,8 @@ class Ledger:
         return [self._entry(t) for t in self._storage.get_all_trials(self._study, deepcopy=False)]
 
     def open(self, architecture: Architecture, facts: dict[str, Any] | None = None) -> Entry:
-        """Begin a trial: it is running, and this process holds its lease. `facts` say what was planned."""
-        attributes = {"lease": _lease(), "facts": facts or {}}
+        """Begin a trial: it is running, and this ledger holds its lease. `facts` say what was planned."""
+        attributes = {"lease": self._lease(), "facts": facts or {}}
         template = self._template(TrialState.RUNNING, architecture, attributes, None)
         return self._fetch(self._storage.create_new_trial(self._study, template_trial=template))
 
@@ -95,27 +119,69 @@ class Ledger:
         template = self._template(TrialState.COMPLETE, architecture, {"facts": facts}, list(values))
         return self._fetch(self._storage.create_new_trial(self._study, template_trial=template))
 
-    def complete(self, entry: Entry, values: Sequence[float], facts: dict[str, Any]) -> Entry:
-        """End a trial with its objectives."""
-        self._storage.set_trial_user_attr(entry.id, "facts", facts)
+    def complete(self, entry: Entry, values: Sequence[float], facts: dict[str, Any]) -> Entry | None:
+        """End a trial with its objectives; None, and nothing is written, where another has taken it over."""
+        if not self._holds(entry):
+            return None
+        self._storage.set_trial_user_attr(entry.id, "facts", entry.facts | facts)
         self._storage.set_trial_state_values(entry.id, TrialState.COMPLETE, list(values))
         return self._fetch(entry.id)
 
-    def fail(self, entry: Entry, cause: str, transient: bool = False) -> Entry:
-        """End a trial that gave no result; the cause is kept, and whether it may be tried again."""
+    def fail(self, entry: Entry, cause: str, transient: bool = False) -> Entry | None:
+        """End a trial that gave no result; the cause is kept, and whether it may be tried again. None as above."""
+        if not self._holds(entry):
+            return None
         self._storage.set_trial_user_attr(entry.id, "cause", cause)
         self._storage.set_trial_user_attr(entry.id, "transient", transient)
         self._storage.set_trial_state_values(entry.id, TrialState.FAIL)
         return self._fetch(entry.id)
 
+    # Leases
+
+    def renew(self, entries: Iterable[Entry]) -> None:
+        """Say that trials of this ledger are still at work; written at most once in `BEAT_SECONDS`."""
+        if self._clock() - self._beaten < BEAT_SECONDS:
+            return
+        self._beaten = self._clock()
+        for entry in entries:
+            if self._holds(entry):
+                self._storage.set_trial_user_attr(entry.id, "lease", self._lease())
+
     def abandoned(self) -> list[Entry]:
-        """Running trials whose process is gone; this process takes over their leases."""
+        """Running trials whose holder is gone; this ledger takes over their leases."""
         left = []
-        for trial in self._storage.get_all_trials(self._study, deepcopy=False):
-            if trial.state == TrialState.RUNNING and not _alive(trial.user_attrs.get("lease", {})):
-                self._storage.set_trial_user_attr(trial._trial_id, "lease", _lease())
+        for trial in self._running():
+            if self._dead(trial._trial_id, trial.user_attrs.get("lease", {})):
+                self._storage.set_trial_user_attr(trial._trial_id, "lease", self._lease())
                 left.append(self._entry(trial))
         return left
+
+    def foreign(self) -> list[Entry]:
+        """Running trials that somebody else holds."""
+        others = [t for t in self._running() if t.user_attrs.get("lease", {}).get("holder") != self.holder]
+        return [self._entry(trial) for trial in others]
+
+    def _running(self) -> list[FrozenTrial]:
+        return self._storage.get_all_trials(self._study, deepcopy=False, states=(TrialState.RUNNING,))
+
+    def _lease(self) -> dict[str, Any]:
+        process = {"host": socket.gethostname(), "pid": os.getpid(), "started": _started(os.getpid())}
+        return process | {"holder": self.holder, "beat": uuid.uuid4().hex[:8]}
+
+    def _holds(self, entry: Entry) -> bool:
+        lease = self._storage.get_trial(entry.id).user_attrs.get("lease", {})
+        return bool(lease.get("holder") == self.holder)
+
+    def _dead(self, trial_id: int, lease: dict[str, Any]) -> bool:
+        if lease.get("holder") == self.holder:
+            return False
+        if lease.get("host") == socket.gethostname() and lease.get("started") != _started(int(lease.get("pid", -1))):
+            return True
+        beat, since = self._beats.get(trial_id, (None, 0.0))
+        if beat != lease:
+            self._beats[trial_id] = lease, self._clock()
+            return False
+        return self._clock() - since > DEAD_SECONDS
 
     def note(self, name: str, value: Any) -> None:
         """Keep a fact of the whole run; plain JSON."""
@@ -138,6 +204,8 @@ class Ledger:
             facts=trial.user_attrs.get("facts", {}),
             cause=trial.user_attrs.get("cause", ""),
             transient=trial.user_attrs.get("transient", False),
+            lease=trial.user_attrs.get("lease", {}),
+            began=trial.datetime_start,
         )
 
     def _template(
@@ -169,17 +237,6 @@ def open_storage(url: str, folder: Path) -> BaseStorage:
         return RDBStorage(url)
     except Exception as error:  # the many errors of SQLAlchemy and its drivers, all of them the user's to mend
         raise RunError(f"cannot open the storage {url!r}: {error}") from error
-
-
-def _lease() -> dict[str, Any]:
-    return {"host": socket.gethostname(), "pid": os.getpid(), "started": _started(os.getpid())}
-
-
-def _alive(lease: dict[str, Any]) -> bool:
-    """Whether the holder of a lease still runs; on another host nobody can tell, so it is taken to."""
-    if lease.get("host") != socket.gethostname():
-        return bool(lease)
-    return lease.get("started") == _started(int(lease.get("pid", -1)))
 
 
 def _started(pid: int) -> str:

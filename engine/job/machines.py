@@ -1,33 +1,34 @@
-"""The machines students are to be served on: a table, a predictor, and measurements where the machine is this one.
+"""The machines students are to be served on: declared by the run file, then profiled.
 
-A target that is not this machine is named by the fingerprint of its table; its latencies stay predictions until
-`distilsearch measure` runs there.
+A machine that is not this one is named by the fingerprint of its table; its latencies stay predictions until
+`distilsearch measure` runs there. What a machine needs done it says as a job; who runs it is not its business.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 from distilsearch import profiling
 from distilsearch.architecture import Architecture
 from distilsearch.errors import InputError
 from distilsearch.operators import Serving
+from distilsearch.predictors.intervals import Intervals
 from distilsearch.predictors.latency import LatencyPredictor
+from distilsearch.profiling.clock import Measured
 from distilsearch.profiling.devices import DEVICES
 from distilsearch.profiling.table import LatencyTable
-from distilsearch.progress import Progress
 from distilsearch.space import SearchSpace
 
 from ..objectives import Known
 from .config import Run, TargetSection
-from .executors import Worker
+
+USABLE = ("ok", "noisy")
 
 
 @dataclass(frozen=True)
 class Latency:
-    """Latency of one student on one target, in ms; `measured` is None where it was only predicted."""
+    """Latency of one student on one machine, in ms; `measured` is None where it was only predicted."""
 
     predicted: float
     lower: float
@@ -40,27 +41,20 @@ class Latency:
         return self.predicted if self.measured is None else self.measured
 
 
-@dataclass
-class Target:
-    """One serving target of a run.
+@dataclass(frozen=True)
+class Declared:
+    """A serving machine as the run file names it: what can be known of it before anything is timed.
 
-    By the key of the architecture, `measured` holds ms, and `slowness` how many times slower than on the quiet machine
-    the sentinel ran meanwhile.
-
-    `objective` names the target: `latency_ms`, then `latency_ms_2` and so on.
+    `objective` names it in the search: `latency_ms`, then `latency_ms_2` and so on.
     """
 
     objective: str
     section: TargetSection
     serving: Serving
-    table: LatencyTable | None = None
-    predictor: LatencyPredictor | None = None
-    measured: dict[str, float] = field(default_factory=dict)
-    slowness: dict[str, float] = field(default_factory=dict)
 
     @property
     def local(self) -> bool:
-        """Whether this machine is the target."""
+        """Whether it can be measured from here."""
         return self.section.device in (*DEVICES, "auto")
 
     def check(self) -> None:
@@ -74,43 +68,68 @@ class Target:
                 " and copy its folder into the tables folder"
             )
 
-    def profile(self, worker: Worker, run: Run, facts: dict[str, Any], progress: Progress) -> None:
-        """Time what the table lacks (nothing, when all is known), and fit the predictor."""
-        if self.local:
-            section = {"device": self.section.device, "serving": self.serving.to_json(), "store": None}
-            asked = {"family": run.space.family, "genes": run.space.genes, "facts": facts, **section}
-            self.table = LatencyTable.read(Path(worker.call("profile", asked, progress)))
-        else:
-            self.table = profiling.find_table(self.section.device)
-        assert self.table is not None
-        self.predictor = LatencyPredictor.fit(self.table)
+
+class Profiled:
+    """A serving machine with its table and a predictor fitted to it, which is refined as students are measured.
+
+    By the key of the architecture, `measured` holds ms, and `slowness` how many times slower than on the quiet machine
+    the sentinel ran meanwhile.
+    """
+
+    def __init__(self, declared: Declared, table: LatencyTable) -> None:
+        self.declared = declared
+        self.table = table
+        self.predictor = LatencyPredictor.fit(table)
+        self.measured: dict[str, float] = {}
+        self.slowness: dict[str, float] = {}
+
+    @property
+    def objective(self) -> str:
+        """Its name in the search."""
+        return self.declared.objective
+
+    @property
+    def serving(self) -> Serving:
+        """How students are served on it."""
+        return self.declared.serving
+
+    @property
+    def limit_ms(self) -> float | None:
+        """The latency that students must keep, if any."""
+        return self.declared.section.latency_ms
+
+    @property
+    def local(self) -> bool:
+        """Whether it can be measured from here."""
+        return self.declared.local
 
     def known(self, space: SearchSpace) -> Known:
-        """The objective of this target, which follows the predictor as it is refined."""
+        """Its objective, which follows the predictor as it is refined."""
         compiled = cache(lambda predictor: predictor.compile(space, self.serving))
         return Known(
             self.objective,
             lambda codes: compiled(self.predictor)(codes),
-            at_most=self.section.latency_ms,
+            at_most=self.limit_ms,
             spread=lambda codes: compiled(self.predictor).spread(codes),
             upper=lambda codes: compiled(self.predictor).upper(codes),
         )
 
-    def measure(self, worker: Worker, architectures: Sequence[Architecture], progress: Progress) -> None:
-        """Measure whole models in a child process and learn from them; nothing on a machine that is elsewhere."""
-        if not self.local or not architectures:
-            return
-        asked = [a.to_json() for a in architectures]
-        conditions = {"device": self.section.device, "serving": self.serving.to_json(), "store": None}
-        found = worker.call("measure", {"architectures": asked, **conditions}, progress)
-        for architecture, measured in zip(architectures, found, strict=True):
-            if measured["status"] in ("ok", "noisy"):
-                self.measured[architecture.key] = measured["seconds_p10"] * 1e3
-                self.slowness[architecture.key] = measured["sentinel_ratio"]
+    def latency(self, architecture: Architecture) -> Latency:
+        """What is predicted and measured of an architecture."""
+        p = self.predictor.predict([architecture], self.serving)
+        measured = self.measured.get(architecture.key)
+        return Latency(float(p.mean_ms[0]), float(p.lower_ms[0]), float(p.upper_ms[0]), measured)
 
-    def knows(self, architecture: Architecture) -> bool:
-        """Whether nothing is left to measure of an architecture here."""
+    def complete(self, architecture: Architecture) -> bool:
+        """Whether nothing is left to measure of an architecture from here."""
         return not self.local or architecture.key in self.measured
+
+    def take(self, architectures: Sequence[Architecture], measurements: Sequence[Measured]) -> None:
+        """Note what measuring whole models gave; what did not run says nothing."""
+        for architecture, one in zip(architectures, measurements, strict=True):
+            if one.status in USABLE:
+                self.measured[architecture.key] = one.seconds_p10 * 1e3
+                self.slowness[architecture.key] = one.sentinel_ratio
 
     def recall(self, architecture: Architecture, measured_ms: float | None) -> float | None:
         """Take over an earlier measurement of this run, if there is one, and return it."""
@@ -124,23 +143,25 @@ class Target:
         The measurement is in the table by now, so the mean is fitted to it as to any other whole model.
         """
         measured = self.measured.get(architecture.key)
-        if measured is None or self.predictor is None or self.table is None or self.table.folder is None:
+        if measured is None or self.table.folder is None:
             return
         adapted = self.predictor.observe(architecture, self.serving, measured).intervals
         self.table = LatencyTable.read(self.table.folder)
         self.predictor = LatencyPredictor.fit(self.table)
         self.predictor.intervals.carry_over(adapted)
 
-    def latency(self, architecture: Architecture) -> Latency:
-        """What is predicted and measured of an architecture."""
-        assert self.predictor is not None
-        p = self.predictor.predict([architecture], self.serving)
-        measured = self.measured.get(architecture.key)
-        return Latency(float(p.mean_ms[0]), float(p.lower_ms[0]), float(p.upper_ms[0]), measured)
+    @property
+    def learnt(self) -> dict[str, Any]:
+        """What observed winners have taught the intervals, as plain JSON."""
+        return self.predictor.intervals.to_json()
+
+    def relearn(self, learnt: Mapping[str, Any]) -> None:
+        """Go on with the intervals of an earlier call of the same run."""
+        self.predictor.intervals.carry_over(Intervals.from_json(learnt))
 
 
-def targets_of(run: Run) -> list[Target]:
-    """The targets of a run, not yet profiled."""
+def declared_by(run: Run) -> list[Declared]:
+    """The serving machines of a run."""
     names = ["latency_ms", *(f"latency_ms_{i}" for i in range(2, len(run.target) + 1))]
     pairs = zip(names, run.target, strict=True)
-    return [Target(name, section, section.conditions) for name, section in pairs]
+    return [Declared(name, section, section.conditions) for name, section in pairs]

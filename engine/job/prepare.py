@@ -5,8 +5,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from distilsearch.distill.cache import outputs_key
 from distilsearch.distill.data import Text, load_text
+from distilsearch.distill.job import Training
 from distilsearch.distill.processes import TRAIN_DEVICES
 from distilsearch.distill.recipes import Recipe, default_recipe
 from distilsearch.distill.recipes import recipe as recipe_named
@@ -18,9 +18,8 @@ from distilsearch.lowering import check_length
 from distilsearch.space import SearchSpace
 
 from .config import Run
-from .machines import Target, targets_of
+from .machines import Declared, declared_by
 from .presets import PRESETS
-from .trials import Context, matching
 
 SPARE_BYTES = 500 << 20
 TRUNK_BYTES = 12  # a trained parameter: itself and two moments
@@ -36,24 +35,16 @@ class Prepared:
     text: Text
     space: SearchSpace
     recipe: Recipe
-    targets: list[Target]
+    machines: list[Declared]
 
     @property
     def facts(self) -> dict[str, Any]:
         """The teacher's facts as plain JSON."""
         return asdict(self.teacher.facts)
 
-    def context(self, tokens: int) -> Context:
-        """What the quality of this run's students depends on, at a training length."""
-        return Context(
-            teacher=outputs_key(self.teacher),
-            tokenizer=self.teacher.tokenizer_sha256,
-            text=self.text.sha256,
-            recipe=self.recipe.key,
-            tokens=tokens,
-            seed=self.run.seed,
-            precision=self.run.train.precision,
-        )
+    def training(self, tokens: int, precision: str) -> Training:
+        """How this run's students are trained, at a length and a resolved precision."""
+        return Training.of(self.teacher, self.text, self.recipe, tokens, self.run.seed, precision)
 
 
 def prepare(run: Run, folder: Path) -> Prepared:
@@ -78,9 +69,9 @@ def _prepare(run: Run, folder: Path) -> Prepared:
     _check_folder(run, folder)
     if run.train.device not in TRAIN_DEVICES:
         raise unknown("training device", run.train.device, TRAIN_DEVICES)
-    targets = targets_of(run)
-    for target in targets:
-        target.check()
+    machines = declared_by(run)
+    for machine in machines:
+        machine.check()
     teacher = load_teacher(run.teacher)
     kind = family(run.space.family)
     if teacher.config.model_type not in kind.teachers:
@@ -89,16 +80,14 @@ def _prepare(run: Run, folder: Path) -> Prepared:
             f"{' or '.join(kind.teachers)} teachers"
         )
     space = kind.space(run.space.genes, teacher.facts)
-    for target in targets:
-        kind.sites(target.serving)
-        check_length(space, target.serving)
+    for machine in machines:
+        kind.sites(machine.serving)
+        check_length(space, machine.serving)
     recipe = default_recipe(teacher.kind) if run.train.recipe == "default" else recipe_named(run.train.recipe)
     text = load_text(teacher=teacher, **run.reading)
     _check_disk(run, folder, teacher, recipe, space)
-    prepared = Prepared(run, folder, teacher, text, space, recipe, targets)
-    _check_trials(prepared)
     write_atomically(folder / "run.toml", run.to_toml())  # only now: what was refused may be mended
-    return prepared
+    return Prepared(run, folder, teacher, text, space, recipe, machines)
 
 
 def _check_folder(run: Run, folder: Path) -> None:
@@ -106,14 +95,6 @@ def _check_folder(run: Run, folder: Path) -> None:
     path = ensure_folder(folder) / "run.toml"
     if path.exists():
         run.check_same(Run.read(path))
-
-
-def _check_trials(prepared: Prepared) -> None:
-    """Refuse a run of no trials where nothing is known yet."""
-    run = prepared.run
-    known = matching(prepared.context(run.train.flash_tokens))
-    if run.trials == 0 and not any(prepared.space.contains(record.architecture) for record in known):
-        raise InputError("no student of this teacher, text and recipe is known yet; ask for more than 0 trials")
 
 
 def _check_disk(run: Run, folder: Path, teacher: Teacher, recipe: Recipe, space: SearchSpace) -> None:

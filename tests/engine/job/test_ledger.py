@@ -7,7 +7,7 @@ import numpy as np
 import optuna
 import pytest
 
-from distilsearch.engine.job.ledger import Ledger, open_storage
+from distilsearch.engine.job.ledger import BEAT_SECONDS, DEAD_SECONDS, Ledger, open_storage
 from distilsearch.errors import RunError
 from distilsearch.families import family
 
@@ -52,6 +52,75 @@ def test_a_trial_whose_process_is_gone_is_taken_over_once(reopen) -> None:
     assert ledger.abandoned() == []
     ledger.complete(entry, [0.1, 1.0], {})
     assert [e.state for e in reopen().entries()] == ["complete"]
+
+
+class Clock:
+    """Seconds that pass when told to."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def _elsewhere(ledger: Ledger, entry) -> None:
+    """Make a lease look as if another host held it."""
+    lease = ledger._storage.get_trial(entry.id).user_attrs["lease"]
+    ledger._storage.set_trial_user_attr(entry.id, "lease", lease | {"host": "another-host", "pid": 1, "started": "1"})
+
+
+def test_a_lease_on_another_host_is_dead_once_its_counter_stands_still(tmp_path) -> None:
+    clock = Clock()
+    first, second = (Ledger(open_storage("", tmp_path), "run", OBJECTIVES, SPACE, clock) for _ in range(2))
+    entry = first.open(STUDENTS[0])
+    _elsewhere(first, entry)
+    assert second.abandoned() == []
+    clock.now += DEAD_SECONDS - 1
+    assert second.abandoned() == []
+    first.renew([entry])  # the holder lives, if slowly
+    _elsewhere(first, entry)
+    clock.now += DEAD_SECONDS - 1
+    assert second.abandoned() == []
+    clock.now += 2 * DEAD_SECONDS
+    assert [e.architecture for e in second.abandoned()] == [STUDENTS[0]]
+    assert second.abandoned() == []
+
+
+def test_a_holder_that_comes_back_drops_its_result(tmp_path) -> None:
+    clock = Clock()
+    first, second = (Ledger(open_storage("", tmp_path), "run", OBJECTIVES, SPACE, clock) for _ in range(2))
+    entry = first.open(STUDENTS[0], {"asked": 5})
+    _elsewhere(first, entry)
+    second.abandoned()
+    clock.now += 2 * DEAD_SECONDS
+    (taken,) = second.abandoned()
+    assert first.complete(entry, [0.5, 1.0], {}) is None
+    assert first.fail(entry, "killed") is None
+    done = second.complete(taken, [0.25, 1.0], {"tokens": 7})
+    assert done is not None
+    assert done.facts == {"asked": 5, "tokens": 7}
+    assert [e.values for e in first.entries()] == [(0.25, 1.0)]
+
+
+def test_a_lease_is_renewed_at_most_once_in_a_while(tmp_path) -> None:
+    clock = Clock()
+    ledger = Ledger(open_storage("", tmp_path), "run", OBJECTIVES, SPACE, clock)
+    entry, journal = ledger.open(STUDENTS[0]), tmp_path / "journal.log"
+    sizes = [journal.stat().st_size]
+    for _ in range(10):
+        clock.now += BEAT_SECONDS / 5
+        ledger.renew([entry])
+        sizes.append(journal.stat().st_size)
+    assert len(set(sizes)) == 3
+
+
+def test_what_others_hold_is_told_apart(reopen) -> None:
+    first, second = reopen(), reopen()
+    first.open(STUDENTS[0])
+    second.open(STUDENTS[1])
+    assert [e.architecture for e in first.foreign()] == [STUDENTS[1]]
+    assert [e.architecture for e in second.foreign()] == [STUDENTS[0]]
 
 
 def test_a_study_of_other_objectives_is_refused(reopen) -> None:

@@ -1,0 +1,73 @@
+"""After the trials: teacher and front are measured side by side, and the chosen students are distilled fully."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from distilsearch.architecture import Architecture
+from distilsearch.distill.archive import Trial
+from distilsearch.distill.training import in_groups
+from distilsearch.errors import TrialError
+from distilsearch.progress import Progress
+
+from .config import TrainSection
+from .executors import Executor
+from .front import front, longest
+from .jobs import Measure
+from .ledger import Entry, Ledger
+from .machines import Profiled
+from .source import TrialSource
+
+
+def measure_front(
+    ledger: Ledger, machines: Sequence[Profiled], teacher: Architecture, executor: Executor, progress: Progress
+) -> None:
+    """Measure teacher and front side by side, once for a set of trials; the ledger keeps what came out.
+
+    A measurement may open the front to students not measured yet, so this goes on until none is left.
+    """
+    complete = sum(entry.state == "complete" for entry in ledger.entries())
+    if ledger.noted("measured_after") == complete:
+        return
+    for machine in machines:
+        lacking = [teacher]
+        while lacking and machine.local:
+            members = [entry.architecture for entry in front(longest(ledger.entries()), machines)]
+            models = tuple(dict.fromkeys([*lacking, *members]))
+            job = Measure(models, machine.declared.section.device, machine.serving)
+            machine.take(models, executor.submit(job, progress).result())
+            members = [entry.architecture for entry in front(longest(ledger.entries()), machines)]
+            lacking = [member for member in members if not machine.complete(member) and member not in models]
+    ledger.note("measured", {machine.objective: machine.measured for machine in machines})
+    ledger.note("slowness", {machine.objective: machine.slowness for machine in machines})
+    ledger.note("measured_after", complete)
+
+
+def finish(
+    chosen: Sequence[Entry], train: TrainSection, source: TrialSource, executor: Executor, progress: Progress
+) -> dict[str, Trial]:
+    """Distil chosen students fully, side by side as memory allows; by the key of their architecture.
+
+    Raises:
+        TrialError: one failed; all others are kept.
+    """
+    trials: dict[str, Trial] = {}
+    failures: list[TrialError] = []
+    for group in in_groups([entry.architecture for entry in chosen]):
+        answers = executor.submit(source.trial(group, train.final_tokens), progress).result()
+        for architecture, answer in zip(group, answers, strict=True):
+            if isinstance(answer, TrialError):
+                failures.append(answer)
+            else:
+                trials[architecture.key] = answer
+    if failures:
+        raise failures[0]
+    return trials
+
+
+def with_final(entry: Entry, final: Trial | None) -> Entry:
+    """A trial with the loss of its longest training."""
+    if final is None or entry.state != "complete":
+        return entry
+    facts = entry.facts | {"trial": final.key, "tokens": final.tokens, "flash_loss": entry.values[0]}
+    facts["source"] = "trained"
+    return replace(entry, values=(final.loss, *entry.values[1:]), facts=facts)

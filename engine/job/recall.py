@@ -1,0 +1,146 @@
+"""What a run knows when it is called again: everything in its ledger, told in the order it was told first.
+
+So a run that was killed and continued proposes what it would have proposed: the counter of asks, the frozen reference,
+the intervals that winners have moved, and what failed are all as they were. `replay` asks every question of a ledger
+again and gives the answers beside those that were noted.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from distilsearch.architecture import Architecture
+from distilsearch.distill.flash import area
+from distilsearch.lowering import parameter_count
+
+from ..engine import Engine
+from ..record import Tell
+from .ledger import Entry, Ledger
+from .machines import Profiled
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one ask rested on: who asked, how many asks went before, which trials he had been told since his last ask
+    (their numbers, in order), which were pending, and the reference where it was frozen.
+    """
+
+    holder: str
+    counter: int
+    told: tuple[int, ...]
+    pending: tuple[int, ...]
+    reference: Mapping[str, float] | None
+
+    def with_reference(self, reference: Mapping[str, float] | None) -> "Plan":
+        """The same with a reference."""
+        return replace(self, reference=reference)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON."""
+        return asdict(self)
+
+    @classmethod
+    def of(cls, entry: Entry) -> "Plan | None":
+        """The plan that a trial was opened with; None where it was not asked for here, or by an older version."""
+        noted = entry.facts.get("plan")
+        return cls(**noted | {"told": tuple(noted["told"]), "pending": tuple(noted["pending"])}) if noted else None
+
+
+def is_imported(entry: Entry) -> bool:
+    """Whether another tool gave the result; such trials do not count among those asked for."""
+    return entry.facts.get("source") == "imported"
+
+
+def recall(engine: Engine, ledger: Ledger, machines: Sequence[Profiled], flash_tokens: int) -> list[int]:
+    """Tell an engine all that a ledger holds; the numbers of the trials that were told, in order."""
+    entries = {entry.number: entry for entry in ledger.entries()}
+    order = [number for number in _order(list(entries.values())) if number in entries]
+    for number in order:
+        _retell(engine, entries[number], machines, flash_tokens)
+    plans = [plan for entry in entries.values() if (plan := Plan.of(entry)) is not None]
+    engine.expect([], 1 + max((plan.counter for plan in plans), default=-1))
+    for machine in machines:
+        learnt = [entries[n].facts["intervals"] for n in order if "intervals" in entries[n].facts]
+        if learnt and machine.objective in learnt[-1]:
+            machine.relearn(learnt[-1][machine.objective])
+        machine.measured.update((ledger.noted("measured") or {}).get(machine.objective, {}))
+        machine.slowness.update((ledger.noted("slowness") or {}).get(machine.objective, {}))
+    return order
+
+
+def tell(engine: Engine, entry: Entry, machines: Sequence[Profiled], tokens: int) -> None:
+    """Tell an engine a complete trial, with what was measured of it."""
+    told = {"loss": entry.values[0]}
+    for machine in machines:
+        noted = entry.facts["latencies"][machine.objective]["measured"]
+        if (measured := machine.recall(entry.architecture, noted)) is not None:
+            told[machine.objective] = measured
+    curve = entry.facts.get("curve")
+    under = area(curve) if curve else None
+    engine.tell(entry.architecture, told, entry.facts.get("noise"), float(tokens), under)
+
+
+def enter_imported(
+    results: Iterable[Tell], ledger: Ledger, machines: Sequence[Profiled], flash_tokens: int
+) -> Iterator[Entry]:
+    """Put results of other tools into a ledger, each once; there is no student of them."""
+    entries = ledger.entries()
+    own = {(e.architecture, planned_tokens(e, flash_tokens)) for e in entries if not is_imported(e)}
+    entered = Counter((e.architecture, planned_tokens(e, flash_tokens)) for e in entries if is_imported(e))
+    for result in results:
+        tokens = int(result.fidelity or flash_tokens)
+        key = result.architecture, tokens
+        if key in own or entered[key] > 0:  # ours is of this text and machine; what was entered stays so
+            entered[key] -= 1
+            continue
+        latencies = {}
+        for machine in machines:
+            machine.recall(result.architecture, result.values.get(machine.objective))
+            latencies[machine.objective] = asdict(machine.latency(result.architecture))
+        facts = {"source": "imported", "asked": tokens, "tokens": tokens, "noise": result.noise}
+        facts |= {"parameters": parameter_count(result.architecture), "latencies": latencies}
+        best = [machine.latency(result.architecture).best for machine in machines]
+        yield ledger.add(result.architecture, [result.values["loss"], *best], facts)
+
+
+def planned_tokens(entry: Entry, flash_tokens: int) -> int:
+    """The training a trial was planned for, in tokens."""
+    return int(entry.facts.get("asked", flash_tokens))
+
+
+def replay(
+    ledger: Ledger,
+    engine: Callable[[], Engine],
+    machines: Sequence[Profiled],
+    flash_tokens: int,
+    ask: Callable[[Engine], Architecture | None],
+) -> Iterator[tuple[Entry, Architecture | None]]:
+    """Ask every question of a ledger again: each planned trial, and what a fresh engine proposes in its place."""
+    entries = {entry.number: entry for entry in ledger.entries()}
+    told: dict[str, list[int]] = {}
+    for entry in entries.values():
+        if (plan := Plan.of(entry)) is None:
+            continue
+        order = told.setdefault(plan.holder, [])
+        order += plan.told
+        fresh = engine()
+        for number in order:
+            _retell(fresh, entries[number], machines, flash_tokens)
+        fresh.expect([entries[number].architecture for number in plan.pending], plan.counter)
+        yield entry, ask(fresh)
+
+
+def _retell(engine: Engine, entry: Entry, machines: Sequence[Profiled], flash_tokens: int) -> None:
+    if entry.state == "complete":
+        tell(engine, entry, machines, planned_tokens(entry, flash_tokens))
+    elif entry.state == "failed":
+        engine.fail(entry.architecture, entry.cause, entry.transient)
+
+
+def _order(entries: Sequence[Entry]) -> list[int]:
+    """The order in which trials were told: as the last driver noted it, then by number what ended since."""
+    plans = [plan for entry in entries if (plan := Plan.of(entry)) is not None]
+    noted = [number for plan in plans if plan.holder == plans[-1].holder for number in plan.told]
+    ended = [entry.number for entry in entries if entry.state in ("complete", "failed")]
+    return list(dict.fromkeys([*noted, *ended]))

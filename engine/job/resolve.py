@@ -1,0 +1,37 @@
+"""What a run leaves to probes of the training machine: asked once, noted, and used again whenever it is continued.
+
+So a load that comes and goes changes neither the names of trainings nor how they are run.
+"""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from .config import TrainSection
+from .ledger import Ledger
+
+NOTE = "resolved"
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """How students of a run are trained: `precision` "float32" or "bf16", so many `workers` of so many `threads`.
+
+    `said` is what the probe found, in words; empty where nothing was left to it.
+    """
+
+    precision: str
+    workers: int
+    threads: int
+    said: str = ""
+
+
+def resolve(train: TrainSection, ledger: Ledger, probe: Callable[[TrainSection], Resolved]) -> Resolved:
+    """What an earlier call of the run has noted, else what `probe` finds; what the run file states always holds."""
+    noted: dict[str, Any] | None = ledger.noted(NOTE)
+    if noted is None:
+        resolved = probe(train)
+        ledger.note(NOTE, asdict(resolved))
+        return resolved
+    stated = {"threads": train.threads, "workers": None if train.workers == "auto" else train.workers}
+    return Resolved(**noted | {name: value for name, value in stated.items() if value is not None})

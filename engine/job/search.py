@@ -1,0 +1,280 @@
+"""The search loop: ask, submit, wait for whoever is done, tell.
+
+A trial is one pass: propose, distil and measure, tell. It may be a new student at the flash length or, where longer
+lengths are allowed, one of the told ones for longer: whichever gains more a second. Latency needs no trained weights,
+so all proposals in hand are measured in one go while they train. What a trial gave is in ledger and engine the moment
+it is known, and each ask is noted with what it rested on: see `replay`.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from distilsearch.architecture import Architecture
+from distilsearch.distill.archive import Trial
+from distilsearch.errors import TrialError
+from distilsearch.lowering import flops
+from distilsearch.operators import Serving
+from distilsearch.profiling.clock import Measured
+from distilsearch.progress import Progress
+
+from ..engine import Engine
+from ..record import Tell
+from .executors import Executor
+from .jobs import Measure
+from .ledger import BEAT_SECONDS, Entry, Ledger
+from .machines import Profiled
+from .recall import Plan, enter_imported, is_imported, planned_tokens, recall, tell
+from .source import TrialSource
+
+MOST_FAILURES_IN_A_ROW = 3
+
+
+@dataclass
+class Flight:
+    """A trial under way: its training, and its measurement on each machine (a future of several, and its place)."""
+
+    entry: Entry
+    training: "Future[list[Trial | TrialError]]"
+    measuring: "dict[str, tuple[Future[list[Measured]], int]]" = field(default_factory=dict)
+
+    @property
+    def futures(self) -> "list[Future[Any]]":
+        """All that must be done before it lands."""
+        return [self.training, *(future for future, _ in self.measuring.values())]
+
+    @property
+    def done(self) -> bool:
+        """Whether it can land."""
+        return all(future.done() for future in self.futures)
+
+
+class Search:
+    """Plans and lands the trials of one run.
+
+    Args:
+        lengths: the lengths a training may have, in tokens, rising; the first is that of every new student.
+        shared: (from, to) tokens -> how many of them a longer training need not repeat.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        ledger: Ledger,
+        machines: Sequence[Profiled],
+        executor: Executor,
+        source: TrialSource,
+        lengths: Sequence[int],
+        shared: Callable[[int, int], int],
+        progress: Progress,
+    ) -> None:
+        self.engine = engine
+        self.ledger = ledger
+        self.machines = machines
+        self.executor = executor
+        self.source = source
+        self.lengths = lengths
+        self.shared = shared
+        self.progress = progress
+        self._flights: list[Flight] = []
+        self._told = recall(engine, ledger, machines, lengths[0])
+        self._noted = 0  # how many of them an earlier ask has noted
+        self._failures = 0  # in a row
+
+    # What is known already
+
+    def enter_known(self, trials: Iterable[Trial]) -> None:
+        """Take over what other runs have trained the same way."""
+        present = {(e.architecture, self.length(e)) for e in self.ledger.entries()}
+        for trial in trials:
+            inside = self.engine.space.contains(trial.architecture)
+            if inside and (trial.architecture, trial.training.tokens) not in present:
+                facts = _facts(trial) | {"source": "known", "latencies": self._latencies(trial.architecture)}
+                self._tell(self.ledger.add(trial.architecture, self._values(trial.loss, facts), facts))
+
+    def enter_imported(self, results: Iterable[Tell]) -> None:
+        """Take over results of other tools."""
+        for entry in enter_imported(results, self.ledger, self.machines, self.lengths[0]):
+            self._tell(entry)
+
+    def length(self, entry: Entry) -> int:
+        """The training a trial was planned for, in tokens."""
+        return planned_tokens(entry, self.lengths[0])
+
+    # The loop
+
+    def explore(self, trials: int, stop_below: float = 0.0) -> None:
+        """Go on until `trials` trials have ended, or little more is expected of the next one.
+
+        Raises:
+            TrialError: three trials failed in a row, or all of them.
+        """
+        try:
+            self._launch(self.ledger.abandoned())
+            while self._fill(trials, stop_below) or self._flights:
+                self._wait()
+                for flight in [flight for flight in self._flights if flight.done]:
+                    self._flights.remove(flight)
+                    self._land(flight)
+                self.progress("trials", min(self._ended(), trials), trials)
+        finally:
+            for flight in self._flights:
+                flight.training.cancel()
+        if not any(e.state == "complete" for e in self.ledger.entries()):
+            raise TrialError(f"all {self._ended()} trials failed; raise `trials`, or mend their causes")
+
+    def _fill(self, trials: int, stop_below: float) -> bool:
+        """Plan and submit as many trials as there is room for; whether there is something to wait for."""
+        foreign = self.ledger.foreign()
+        self.engine.expect([entry.architecture for entry in foreign])
+        self._launch(self.ledger.abandoned())
+        planned = []
+        while len(self._flights) + len(planned) < self.executor.workers:
+            if self._ended() + len(self._flights) + len(planned) + len(foreign) >= trials:
+                break
+            if stop_below > 0 and self.engine.converged(stop_below, self.lengths):
+                break
+            pending = [*(flight.entry for flight in self._flights), *planned, *foreign]
+            entry = self._planned([entry.number for entry in pending])
+            if entry is None:
+                break
+            planned.append(entry)
+        self._launch(planned)
+        return bool(foreign) and self._ended() < trials
+
+    def _planned(self, pending: Sequence[int]) -> Entry | None:
+        """What to train next, noted with what the ask rested on; None where nothing is left."""
+        plan = Plan(self.ledger.holder, self.engine.counter, tuple(self._told[self._noted :]), tuple(pending), None)
+        proposal = propose(self.engine, self.lengths, self.shared)
+        if proposal is None:
+            return None
+        self._noted = len(self._told)
+        architecture, tokens = proposal
+        plan = plan.with_reference(self.engine.frozen)
+        facts = {"asked": tokens, "plan": plan.to_json(), "latencies": self._latencies(architecture)}
+        return self.ledger.open(architecture, facts)
+
+    def _launch(self, entries: Sequence[Entry]) -> None:
+        """Submit the trainings of some trials, and one measurement of all of them on each machine."""
+        if not entries:
+            return
+        self.engine.expect([entry.architecture for entry in entries])
+        flights = []
+        for entry in entries:
+            job = self.source.trial([entry.architecture], self.length(entry))
+            flights.append(Flight(entry, self.executor.submit(job, self._progress_of(entry))))
+        for machine in self.machines:
+            wanted = [flight for flight in flights if not machine.complete(flight.entry.architecture)]
+            if wanted:
+                models = tuple(flight.entry.architecture for flight in wanted)
+                future = self.executor.submit(Measure(models, machine.declared.section.device, machine.serving))
+                for place, flight in enumerate(wanted):
+                    flight.measuring[machine.objective] = future, place
+        self._flights += flights
+
+    def _progress_of(self, entry: Entry) -> Progress:
+        """Several trainings at once are told apart by the number of their trial."""
+        if self.executor.workers == 1:
+            return self.progress
+        return lambda what, done, total: self.progress(f"{what} {entry.number}", done, total)
+
+    def _wait(self) -> None:
+        """Until a trial can land, or its lease must be renewed."""
+        waiting = [future for flight in self._flights for future in flight.futures if not future.done()]
+        if waiting and not any(flight.done for flight in self._flights):
+            wait(waiting, timeout=BEAT_SECONDS, return_when=FIRST_COMPLETED)
+        elif not self._flights:
+            wait([Future()], timeout=1.0)  # others are at work
+        self.ledger.renew(flight.entry for flight in self._flights)
+
+    # Landing
+
+    def _land(self, flight: Flight) -> None:
+        """Tell what a trial gave; another's hold on it drops the result."""
+        entry = flight.entry
+        try:
+            for machine in self.machines:
+                if machine.objective in flight.measuring:
+                    future, place = flight.measuring[machine.objective]
+                    machine.take([entry.architecture], [future.result()[place]])
+            (trial,) = flight.training.result()
+            if isinstance(trial, TrialError):
+                raise trial
+        except TrialError as error:
+            self._failed(entry, error)
+            return
+        facts = _facts(trial) | {"source": "trained", "latencies": self._with_measured(entry)}
+        for machine in self.machines:
+            machine.learn(entry.architecture)
+        facts["intervals"] = {machine.objective: machine.learnt for machine in self.machines}
+        landed = self.ledger.complete(entry, self._values(trial.loss, facts), facts)
+        if landed is not None:
+            self._failures = 0
+            self._tell(landed)
+
+    def _failed(self, entry: Entry, error: TrialError) -> None:
+        again = error.transient and not self._failed_before(entry)
+        if self.ledger.fail(entry, str(error), again) is None:
+            return
+        self.engine.fail(entry.architecture, str(error), again)
+        self._told.append(entry.number)
+        self._failures += 1
+        if self._failures >= MOST_FAILURES_IN_A_ROW:
+            raise TrialError(f"{self._failures} trials in a row failed; the last one: {error}")
+
+    def _failed_before(self, entry: Entry) -> bool:
+        """Whether it has failed already: what kills its child twice is no accident."""
+        return any(e.state == "failed" and e.architecture == entry.architecture for e in self.ledger.entries())
+
+    def _tell(self, entry: Entry) -> None:
+        tell(self.engine, entry, self.machines, self.length(entry))
+        self._told.append(entry.number)
+
+    # Latencies of a trial, as the ledger keeps them
+
+    def _latencies(self, architecture: Architecture) -> dict[str, Any]:
+        """As they are known before anything is learnt from this trial."""
+        return {machine.objective: asdict(machine.latency(architecture)) for machine in self.machines}
+
+    def _with_measured(self, entry: Entry) -> dict[str, Any]:
+        """What was predicted at the ask, with what has been measured since."""
+        before = entry.facts.get("latencies") or self._latencies(entry.architecture)
+        key = entry.architecture.key
+        return {m.objective: before[m.objective] | {"measured": m.measured.get(key)} for m in self.machines}
+
+    def _values(self, loss: float, facts: dict[str, Any]) -> list[float]:
+        """The objectives of a trial, latencies as they are known best."""
+        latencies = [facts["latencies"][machine.objective] for machine in self.machines]
+        return [loss, *(one["predicted"] if one["measured"] is None else one["measured"] for one in latencies)]
+
+    def _ended(self) -> int:
+        return sum(e.ended and not is_imported(e) for e in self.ledger.entries())
+
+
+def propose(
+    engine: Engine, lengths: Sequence[int], shared: Callable[[int, int], int]
+) -> tuple[Architecture, int] | None:
+    """What to train next and on how many tokens; None where nothing is left."""
+    if len(lengths) == 1:
+        proposals = engine.ask(1)
+        return (proposals[0], lengths[0]) if proposals else None
+    serving = Serving()
+
+    def effort(architecture: Architecture, since: float, tokens: float) -> float:
+        return (tokens - shared(int(since), int(tokens))) * flops(architecture, serving)
+
+    training = engine.ask_training(lengths, effort)
+    return (training.architecture, int(training.fidelity)) if training else None
+
+
+def _facts(trial: Trial) -> dict[str, Any]:
+    """What the ledger keeps of a trained student."""
+    return {
+        "asked": trial.training.tokens,
+        "trial": trial.key,
+        "tokens": trial.tokens,
+        "seconds": trial.seconds,
+        "parameters": trial.parameters,
+        "curve": [list(point) for point in trial.curve],
+    }

@@ -1,0 +1,86 @@
+"""Where a run stands, read from its ledger while it is at work or after: nothing is changed by looking."""
+
+from collections import Counter
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from distilsearch.errors import RunError
+from distilsearch.families import family
+
+from .config import Run
+from .ledger import Entry, Ledger, open_storage
+from .machines import declared_by
+from .recall import is_imported
+
+
+@dataclass(frozen=True)
+class Status:
+    """A run at one moment.
+
+    Attributes:
+        asked: how many trials the run file asks for.
+        states: how many trials are complete, failed, running; imported ones left out.
+        running: the trials under way, with their holders.
+        best: the smallest loss so far, None before the first.
+        phases: seconds spent so far, by phase.
+        resolved: what probes chose at the first start (precision, workers, threads); empty before.
+        finished: whether there is a result.
+    """
+
+    name: str
+    asked: int
+    states: dict[str, int]
+    running: tuple[Entry, ...]
+    best: float | None
+    phases: dict[str, float]
+    resolved: dict[str, Any]
+    finished: bool
+
+    def lines(self, now: datetime) -> list[str]:
+        """In words."""
+        counts = ", ".join(f"{count} {state}" for state, count in sorted(self.states.items())) or "none yet"
+        words = [f"{self.name}: {counts}, of {self.asked} trials" + (", finished" if self.finished else "")]
+        if self.best is not None:
+            words.append(f"smallest loss so far: {self.best:.4f}")
+        words += [_words(entry, now) for entry in self.running]
+        if self.resolved:
+            chosen = self.resolved
+            words.append(f"trains in {chosen['precision']}: {chosen['workers']} workers of {chosen['threads']} threads")
+        words += [f"{what}: {seconds:.0f} s" for what, seconds in self.phases.items()]
+        return words
+
+
+def status(folder: Path) -> Status:
+    """Where the run of a folder stands.
+
+    Raises:
+        RunError: the folder holds no run, or one that has not begun.
+    """
+    if not (folder / "run.toml").exists():
+        raise RunError(f"there is no run in {folder}; name the folder of a run, such as runs/NAME")
+    run = Run.read(folder / "run.toml")
+    if not run.storage.url and not (folder / "journal.log").exists():
+        raise RunError(f"the run in {folder} has not begun; start it with `distilsearch search`")
+    names = ["loss", *(machine.objective for machine in declared_by(run))]
+    space = family(run.space.family).space(run.space.genes)
+    ledger = Ledger(open_storage(run.storage.url, folder), run.name, names, space)
+    entries = [entry for entry in ledger.entries() if not is_imported(entry)]
+    losses = [entry.values[0] for entry in entries if entry.state == "complete"]
+    return Status(
+        name=run.name,
+        asked=run.trials,
+        states=dict(Counter(entry.state for entry in entries)),
+        running=tuple(entry for entry in entries if entry.state == "running"),
+        best=min(losses, default=None),
+        phases=ledger.noted("phases") or {},
+        resolved=ledger.noted("resolved") or {},
+        finished=(folder / "result.json").exists(),
+    )
+
+
+def _words(entry: Entry, now: datetime) -> str:
+    genes = ", ".join(f"{gene}={value}" for gene, value in entry.architecture.values.items())
+    lasting = f" for {(now - entry.began).total_seconds():.0f} s" if entry.began else ""
+    return f"running{lasting} on {entry.lease.get('host', '?')} (pid {entry.lease.get('pid', '?')}): {genes}"

@@ -1,0 +1,311 @@
+"""The search loop with a trainer and a meter that answer by architecture: what is planned, told, recalled, continued."""
+
+import json
+import math
+import random
+import threading
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from distilsearch.architecture import Architecture
+from distilsearch.distill.archive import Trial
+from distilsearch.distill.job import Training
+from distilsearch.distill.recipes import EMBEDDING
+from distilsearch.engine.engine import Engine
+from distilsearch.engine.job.front import longest
+from distilsearch.engine.job.jobs import Measure
+from distilsearch.engine.job.ledger import Ledger, open_storage
+from distilsearch.engine.job.machines import Latency
+from distilsearch.engine.job.recall import replay
+from distilsearch.engine.job.search import Search, propose
+from distilsearch.engine.objectives import Expensive, Known
+from distilsearch.engine.record import Tell
+from distilsearch.errors import TrialError
+from distilsearch.families import family
+
+GENES = {"layers": [1, 2, 3, 4], "width": [128, 192, 256], "heads": [4], "ffn": [256, 512], "inherit": ["even"]}
+SPACE = family("bert").space(GENES)
+
+
+def milliseconds(architecture: Architecture) -> float:
+    """Students take as long as they have layers."""
+    return float(architecture["layers"]) + architecture["width"] / 1000
+
+
+class Machine:
+    """A serving machine whose predictions are off by a factor that it learns from what it measures."""
+
+    objective = "latency_ms"
+    serving = None
+    declared = SimpleNamespace(section=SimpleNamespace(device="cpu"))
+
+    def __init__(self) -> None:
+        self.measured: dict[str, float] = {}
+        self.slowness: dict[str, float] = {}
+        self.seen: list[str] = []
+
+    @property
+    def learnt(self) -> dict:
+        return {"seen": list(self.seen)}
+
+    def relearn(self, learnt) -> None:
+        self.seen = list(learnt["seen"])
+
+    def latency(self, architecture) -> Latency:
+        ms = milliseconds(architecture) * (1 + 0.5 / (1 + len(self.seen)))
+        return Latency(ms, 0.9 * ms, 1.1 * ms, self.measured.get(architecture.key))
+
+    def complete(self, architecture) -> bool:
+        return architecture.key in self.measured
+
+    def take(self, architectures, measurements) -> None:
+        self.measured |= {a.key: one for a, one in zip(architectures, measurements, strict=True)}
+
+    def recall(self, architecture, measured_ms):
+        if measured_ms is not None:
+            self.measured[architecture.key] = measured_ms
+        return measured_ms
+
+    def learn(self, architecture) -> None:
+        self.seen.append(architecture.key)
+
+
+class Source:
+    """Trials that are made at once; longer training is worth `worth` for each factor of e, some never come back."""
+
+    def __init__(self, worth: float = 0.0, broken=lambda genes, tokens: False) -> None:
+        self.worth, self.broken = worth, broken
+        self.asked: list[tuple[tuple, int]] = []
+
+    def trial(self, architectures, tokens):
+        (architecture,) = architectures
+        self.asked.append((tuple(architecture.values.values()), tokens))
+
+        def run():
+            if self.broken(architecture.values, tokens):
+                return [TrialError("it diverged")]
+            genes = architecture.values
+            loss = 1 / genes["layers"] + 20 / genes["width"] + self.worth * math.log(1000 / tokens)
+            training = Training("t", "t", "x", "r", tokens, 0, "float32")
+            curve = ((tokens // 4, 2 * loss), (tokens, loss))
+            return [Trial("none", architecture, training, loss, 10, tokens + 7, 1.0, curve)]
+
+        return run
+
+
+class AtOnce:
+    """An executor that has done everything when it returns; after so many trainings it is killed."""
+
+    workers = 1
+
+    def __init__(self, killed_after: float = math.inf) -> None:
+        self.left, self.measured = killed_after, 0
+
+    def submit(self, job, progress=None):
+        future: Future = Future()
+        if isinstance(job, Measure):
+            self.measured += 1
+            future.set_result([milliseconds(a) for a in job.architectures])
+        elif self.left <= 0:
+            raise KeyboardInterrupt
+        else:
+            self.left -= 1
+            future.set_result(job())
+        return future
+
+
+class Several:
+    """An executor of some threads that end in any order."""
+
+    def __init__(self, workers: int, seed: int) -> None:
+        self.workers = workers
+        self._pool = ThreadPoolExecutor(2 * workers)
+        self._random, self._lock = random.Random(seed), threading.Lock()
+
+    def submit(self, job, progress=None):
+        with self._lock:
+            delay = self._random.random() / 200
+
+        def run():
+            time.sleep(delay)
+            return [milliseconds(a) for a in job.architectures] if isinstance(job, Measure) else job()
+
+        return self._pool.submit(run)
+
+
+def new_engine(machine, initial: int = 4) -> Engine:
+    cost = Known("latency_ms", lambda codes: [machine.latency(a).predicted for a in SPACE.decode(codes)])
+    return Engine(SPACE, [Expensive("loss"), cost], reference={"latency_ms": 5.0}, initial=initial)
+
+
+def new_search(folder, source, executor=None, longer=(), initial: int = 4) -> Search:
+    machine = Machine()
+    ledger = Ledger(open_storage("", folder), "run", ["loss", "latency_ms"], SPACE)
+    shared = EMBEDDING.shared
+    return Search(
+        new_engine(machine, initial), ledger, [machine], executor or AtOnce(), source, (100, *longer), shared,
+        lambda *_: None,
+    )  # fmt: skip
+
+
+def die(search: Search) -> None:
+    """Leave the leases of a search behind as a killed process would."""
+    storage = search.ledger._storage
+    for entry in search.ledger.entries():
+        if entry.state == "running":
+            storage.set_trial_user_attr(entry.id, "lease", entry.lease | {"started": "0"})
+
+
+def test_every_trial_is_a_new_student_unless_longer_ones_are_allowed(tmp_path) -> None:
+    source = Source(0.5)
+    new_search(tmp_path, source).explore(8)
+    assert {tokens for _, tokens in source.asked} == {100}
+    assert len({genes for genes, _ in source.asked}) == 8
+
+
+def test_students_are_trained_for_longer_where_it_pays(tmp_path) -> None:
+    source = Source(0.5)
+    search = new_search(tmp_path, source, longer=(200, 400))
+    search.explore(14)
+    assert len(source.asked) == len(set(source.asked)) == 14
+    lengths = [tokens for _, tokens in source.asked]
+    assert lengths[:4] == [100] * 4
+    assert max(lengths) > 100
+    kept = longest(search.ledger.entries())
+    assert len({e.architecture for e in kept}) == len(kept) < 14
+    again = new_search(tmp_path, Source(0.5), longer=(200, 400))
+    assert again.engine.front() == search.engine.front()
+
+
+def test_what_failed_in_longer_training_is_not_trained_on(tmp_path) -> None:
+    source = Source(0.5, broken=lambda genes, tokens: tokens > 100)
+    with pytest.raises(TrialError, match="in a row failed"):
+        new_search(tmp_path, source, longer=(200,)).explore(20)
+    assert len(source.asked) == len(set(source.asked))
+
+
+def test_it_ends_when_little_more_is_expected(tmp_path) -> None:
+    source = Source()
+    new_search(tmp_path, source).explore(24, stop_below=0.02)
+    assert 4 <= len(source.asked) < 24
+
+
+def test_what_another_run_has_trained_is_a_start(tmp_path) -> None:
+    (first, second) = SPACE.decode(SPACE.grid(100)[:2])
+    training = Training("t", "t", "x", "r", 100, 0, "float32")
+    trials = [Trial("k", a, training, 0.5, 10, 107, 1.0, ((100, 0.5),)) for a in (first, second)]
+    for _ in range(2):
+        search = new_search(tmp_path, Source())
+        search.enter_known(trials)
+        assert [(e.architecture, e.facts["source"]) for e in search.ledger.entries()] == [
+            (first, "known"),
+            (second, "known"),
+        ]
+
+
+def test_imported_results_are_a_start_and_do_not_count(tmp_path) -> None:
+    (member,) = SPACE.decode(SPACE.grid(100)[:1])
+    result, source = Tell(member, {"loss": 0.5, "latency_ms": 2.5}, 0.1, None), Source()
+    search = new_search(tmp_path, source)
+    search.enter_imported([result])
+    assert [o.values for o in search.engine.outcomes()] == [{"loss": 0.5, "latency_ms": 2.5}]
+    search.explore(3)
+    assert len(source.asked) == 3
+    assert tuple(member.values.values()) not in {genes for genes, _ in source.asked}
+    again = new_search(tmp_path, source)
+    again.enter_imported([result])
+    assert len(again.ledger.entries()) == 4
+
+
+def test_a_replicate_imported_later_counts_once(tmp_path) -> None:
+    (member,) = SPACE.decode(SPACE.grid(100)[:1])
+    for losses in ([0.5], [0.5, 0.7], [0.5, 0.7]):
+        search = new_search(tmp_path, Source())
+        search.enter_imported([Tell(member, {"loss": loss}, None, None) for loss in losses])
+        (outcome,) = search.engine.outcomes()
+        assert outcome.values["loss"] == pytest.approx(sum(losses) / len(losses))
+
+
+# Continuing is the same run
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(kills=st.lists(st.integers(0, 5), min_size=1, max_size=3), longer=st.sampled_from([(), (200, 400)]))
+def test_a_run_that_was_killed_proposes_what_it_would_have_proposed(tmp_path_factory, kills, longer) -> None:
+    whole = Source(0.5)
+    new_search(tmp_path_factory.mktemp("whole"), whole, longer=longer).explore(12)
+    folder, asked = tmp_path_factory.mktemp("killed"), []
+    for after in [*kills, math.inf]:
+        source = Source(0.5)
+        search = new_search(folder, source, AtOnce(after), longer)
+        try:
+            search.explore(12)
+        except KeyboardInterrupt:
+            die(search)
+            source.asked.pop()  # the one that was killed
+        asked += source.asked
+    assert asked == whole.asked
+    entries = search.ledger.entries()
+    assert len({(e.architecture, e.facts["asked"]) for e in entries}) == len(entries) == 12
+
+
+def test_what_winners_taught_the_intervals_is_remembered(tmp_path) -> None:
+    search = new_search(tmp_path, Source())
+    search.explore(6)
+    again = new_search(tmp_path, Source())
+    assert again.machines[0].seen == search.machines[0].seen != []
+    assert again.engine.reference == search.engine.reference
+    assert again.engine.counter == search.engine.counter
+
+
+@pytest.mark.parametrize("workers", [2, 4])
+def test_with_several_workers_every_ask_can_be_asked_again(tmp_path, workers) -> None:
+    search = new_search(tmp_path, Source(0.5), Several(workers, seed=workers), longer=(200,))
+    search.machines[0].learn = lambda architecture: None  # predictions that stay, so that old asks can be asked again
+    search.explore(14)
+    machine = Machine()
+    replayed = list(
+        replay(
+            search.ledger, lambda: new_engine(machine), [machine], 100,
+            lambda engine: propose(engine, (100, 200), EMBEDDING.shared),
+        )  # fmt: skip
+    )
+    assert len(replayed) == 14
+    assert any(entry.facts["plan"]["pending"] for entry, _ in replayed)
+    for entry, proposal in replayed:
+        assert proposal == (entry.architecture, entry.facts["asked"])
+
+
+def test_proposals_in_hand_are_measured_in_one_go(tmp_path) -> None:
+    executor = AtOnce()
+    executor.workers = 4
+    new_search(tmp_path, Source(), executor).explore(4)
+    assert executor.measured == 1
+
+
+def test_no_student_is_trained_twice_by_two_drivers_of_one_run(tmp_path) -> None:
+    sources = [Source(), Source()]
+    searches = [new_search(tmp_path, source, Several(1, seed)) for seed, source in enumerate(sources)]
+    threads = [threading.Thread(target=search.explore, args=(10,)) for search in searches]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=60)
+    entries = searches[0].ledger.entries()
+    assert all(e.state == "complete" for e in entries)
+    assert 10 <= len(entries) <= 11  # both may open the last one at once
+
+
+def test_the_ledger_holds_what_was_predicted_before_the_student_was_measured(tmp_path) -> None:
+    search = new_search(tmp_path, Source())
+    search.explore(5)
+    for number, entry in enumerate(search.ledger.entries()):
+        noted = entry.facts["latencies"]["latency_ms"]
+        assert noted["predicted"] == pytest.approx(milliseconds(entry.architecture) * (1 + 0.5 / (1 + number)))
+        assert noted["measured"] == milliseconds(entry.architecture) == entry.values[1]
+    json.dumps([e.facts for e in search.ledger.entries()], allow_nan=False)
