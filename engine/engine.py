@@ -178,16 +178,19 @@ class Engine:
                 self._record.failed[architecture] = reason
             self._record.freeze()
 
-    def expect(self, architectures: Sequence[Architecture], counter: int | None = None) -> None:
+    def expect(
+        self, architectures: Sequence[Architecture], counter: int | None = None, *, again: bool = False
+    ) -> None:
         """Count architectures as pending that somebody else has started.
 
         Args:
-            architectures: members of the space; those already told are left as they are.
+            architectures: members of the space; those already told are left as they are, unless `again` says that
+                they are being trained on.
             counter: how many asks went before, where the caller counts them.
         """
         check_members(self.space, architectures)
         with self._lock:
-            told = {t.architecture for t in self._record.tells}
+            told = set() if again else {t.architecture for t in self._record.tells}
             self._record.pending.update(dict.fromkeys(a for a in architectures if a not in told))
             self._counter = self._counter if counter is None else counter
 

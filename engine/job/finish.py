@@ -9,13 +9,14 @@ from distilsearch.distill.training import in_groups
 from distilsearch.errors import TrialError
 from distilsearch.progress import Progress
 
-from .config import TrainSection
+from .config import Run
 from .executors import Executor
-from .front import front, longest
+from .front import front, knee, longest
 from .jobs import Measure
 from .ledger import Entry, Ledger
 from .machines import Profiled
-from .source import TrialSource
+from .recall import planned_tokens
+from .source import Making
 
 
 def measure_front(
@@ -42,18 +43,28 @@ def measure_front(
     ledger.note("measured_after", complete)
 
 
+def to_finish(members: Sequence[Entry], machines: Sequence[Profiled], run: Run) -> list[Entry]:
+    """The members of the front that are distilled fully; those that were trained for so long already are left out."""
+    train = run.train
+    if train.finish == "none" or train.final_tokens <= train.flash_tokens:
+        return []
+    best = knee(members, machines, run.loss_at_most)
+    wanted = list(members) if train.finish == "front" else [best] if best else []
+    return [entry for entry in wanted if planned_tokens(entry, train.flash_tokens) < train.final_tokens]
+
+
 def finish(
-    chosen: Sequence[Entry], train: TrainSection, source: TrialSource, executor: Executor, progress: Progress
+    entries: Sequence[Entry], tokens: int, making: Making, executor: Executor, progress: Progress
 ) -> dict[str, Trial]:
-    """Distil chosen students fully, side by side as memory allows; by the key of their architecture.
+    """Distil students fully, side by side as memory allows; by the key of their architecture.
 
     Raises:
         TrialError: one failed; all others are kept.
     """
     trials: dict[str, Trial] = {}
     failures: list[TrialError] = []
-    for group in in_groups([entry.architecture for entry in chosen]):
-        answers = executor.submit(source.trial(group, train.final_tokens), progress).result()
+    for group in in_groups([entry.architecture for entry in entries]):
+        answers = executor.submit(making.distil(group, tokens), progress).result()
         for architecture, answer in zip(group, answers, strict=True):
             if isinstance(answer, TrialError):
                 failures.append(answer)

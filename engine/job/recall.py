@@ -57,7 +57,7 @@ def recall(engine: Engine, ledger: Ledger, machines: Sequence[Profiled], flash_t
     entries = {entry.number: entry for entry in ledger.entries()}
     order = [number for number in _order(list(entries.values())) if number in entries]
     for number in order:
-        _retell(engine, entries[number], machines, flash_tokens)
+        retell(engine, entries[number], machines, flash_tokens)
     plans = [plan for entry in entries.values() if (plan := Plan.of(entry)) is not None]
     engine.expect([], 1 + max((plan.counter for plan in plans), default=-1))
     for machine in machines:
@@ -126,12 +126,13 @@ def replay(
         order += plan.told
         fresh = engine()
         for number in order:
-            _retell(fresh, entries[number], machines, flash_tokens)
-        fresh.expect([entries[number].architecture for number in plan.pending], plan.counter)
+            retell(fresh, entries[number], machines, flash_tokens)
+        fresh.expect([entries[number].architecture for number in plan.pending], plan.counter, again=True)
         yield entry, ask(fresh)
 
 
-def _retell(engine: Engine, entry: Entry, machines: Sequence[Profiled], flash_tokens: int) -> None:
+def retell(engine: Engine, entry: Entry, machines: Sequence[Profiled], flash_tokens: int) -> None:
+    """Tell an engine how a trial has ended, well or not."""
     if entry.state == "complete":
         tell(engine, entry, machines, planned_tokens(entry, flash_tokens))
     elif entry.state == "failed":

@@ -25,7 +25,7 @@ from .executors import Executor
 from .jobs import Measure
 from .ledger import BEAT_SECONDS, Entry, Ledger
 from .machines import Profiled
-from .recall import Plan, enter_imported, is_imported, planned_tokens, recall, tell
+from .recall import Plan, enter_imported, is_imported, planned_tokens, recall, retell, tell
 from .source import TrialSource
 
 MOST_FAILURES_IN_A_ROW = 3
@@ -121,13 +121,15 @@ class Search:
         finally:
             for flight in self._flights:
                 flight.training.cancel()
+        self._hear()
         if not any(e.state == "complete" for e in self.ledger.entries()):
             raise TrialError(f"all {self._ended()} trials failed; raise `trials`, or mend their causes")
 
     def _fill(self, trials: int, stop_below: float) -> bool:
         """Plan and submit as many trials as there is room for; whether there is something to wait for."""
+        self._hear()
         foreign = self.ledger.foreign()
-        self.engine.expect([entry.architecture for entry in foreign])
+        self.engine.expect([entry.architecture for entry in foreign], again=True)
         self._launch(self.ledger.abandoned())
         planned = []
         while len(self._flights) + len(planned) < self.executor.workers:
@@ -159,10 +161,10 @@ class Search:
         """Submit the trainings of some trials, and one measurement of all of them on each machine."""
         if not entries:
             return
-        self.engine.expect([entry.architecture for entry in entries])
+        self.engine.expect([entry.architecture for entry in entries], again=True)
         flights = []
         for entry in entries:
-            job = self.source.trial([entry.architecture], self.length(entry))
+            job = self.source.trial(entry.architecture, self.length(entry))
             flights.append(Flight(entry, self.executor.submit(job, self._progress_of(entry))))
         for machine in self.machines:
             wanted = [flight for flight in flights if not machine.complete(flight.entry.architecture)]
@@ -230,6 +232,13 @@ class Search:
     def _tell(self, entry: Entry) -> None:
         tell(self.engine, entry, self.machines, self.length(entry))
         self._told.append(entry.number)
+
+    def _hear(self) -> None:
+        """Tell what others who work on this run have ended."""
+        for entry in self.ledger.entries():
+            if entry.state in ("complete", "failed") and entry.number not in self._told:
+                retell(self.engine, entry, self.machines, self.lengths[0])
+                self._told.append(entry.number)
 
     # Latencies of a trial, as the ledger keeps them
 

@@ -1,0 +1,3 @@
+from typing import Any
+Executor=Any
+open_executor=None
