@@ -1,3 +1,0 @@
-from typing import Any
-Executor=Any
-open_executor=None
