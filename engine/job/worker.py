@@ -97,17 +97,19 @@ def measure(
 
 def distil(
     teacher: str, text: dict[str, Any], architectures: list[dict[str, Any]], recipe: dict[str, Any],
-    context: dict[str, Any], device: str, cache_limit: int, progress: Progress,
+    training: dict[str, Any], device: str, cache_limit: int, progress: Progress,
 ) -> list[dict[str, Any]]:  # fmt: skip
-    """Distil students side by side, or go on with them; answers a `trials.Record` or the cause of failure for each."""
+    """Distil students side by side, or go on with them; answers a `Trial` or the cause of failure for each."""
+    from distilsearch.distill.archive import Archive
+    from distilsearch.distill.job import Training
     from distilsearch.distill.recipes import Recipe
 
-    from . import trials
-
     loaded, blocks = _loaded(teacher, json.dumps(text))
-    students, known = [Architecture.from_json(a) for a in architectures], trials.Context(**context)
+    students, asked = [Architecture.from_json(a) for a in architectures], Training.from_json(training)
     plan = Recipe.from_json(recipe)
-    made = trials.distil(loaded, blocks, students, plan, known, device, cache_limit, progress)
+    made = Archive().distil(
+        loaded, blocks, students, plan, asked, progress=progress, device=device, cache_limit=cache_limit
+    )
     return [{"cause": str(one)} if isinstance(one, DistilSearchError) else one.to_json() for one in made]
 
 
