@@ -55,7 +55,7 @@ class TrialError(DistilSearchError):
         self.transient = transient
 
 
-class Interrupted(DistilSearchError):  # noqa: N818  (it is no error of anybody)
+class Interrupted(DistilSearchError):  # noqa: N818 - what happened, and no error
     """The work was asked to stop and has saved what it had; the same call goes on."""
 
     exit_code = 130

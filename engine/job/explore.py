@@ -10,9 +10,10 @@ from dataclasses import asdict
 from typing import Any
 
 from distilsearch.architecture import Architecture
+from distilsearch.distill.archive import Archive
 from distilsearch.distill.flash import area
-from distilsearch.distill.job import Training
 from distilsearch.distill.training import in_groups
+from distilsearch.distill.trial import Trial
 from distilsearch.errors import TrialError
 from distilsearch.lowering import flops, parameter_count
 from distilsearch.operators import Serving
@@ -20,13 +21,11 @@ from distilsearch.progress import Progress
 
 from ..engine import Engine
 from ..record import Tell
-from . import trials
 from .executors import Executor
 from .imports import imported
 from .jobs import Distil
 from .ledger import Entry, Ledger
 from .prepare import Prepared
-from .trials import Record
 
 MOST_FAILURES_IN_A_ROW = 3
 
@@ -45,6 +44,7 @@ class Trials:
         self.ledger = ledger
         self.executor = executor
         self.progress = progress
+        self.archive = Archive()
 
     def recall(self) -> None:
         """Tell the engine all that is known: this run's own trials, those of other runs, and imported results."""
@@ -54,9 +54,9 @@ class Trials:
             elif entry.state == "failed":
                 self.engine.fail(entry.architecture, entry.cause, entry.transient)
         present = {(e.architecture, self.length(e)) for e in self.ledger.entries()}
-        for record in (r for tokens in self.run.train.lengths for r in trials.matching(self.prepared.context(tokens))):
+        for record in (t for n in self.run.train.lengths for t in self.archive.matching(self.prepared.training(n))):
             inside = self.prepared.space.contains(record.architecture)
-            if inside and (record.architecture, record.context.tokens) not in present:
+            if inside and (record.architecture, record.training.tokens) not in present:
                 self._tell(self._enter(None, record, "known"))
         own = {(e.architecture, self.length(e)) for e in self.ledger.entries() if not _imported(e)}
         entered = Counter((e.architecture, self.length(e)) for e in self.ledger.entries() if _imported(e))
@@ -138,15 +138,17 @@ class Trials:
         """Whether it has failed already: what kills its child twice is no accident."""
         return any(e.state == "failed" and e.architecture == entry.architecture for e in self.ledger.entries())
 
-    def distil(self, architectures: Sequence[Architecture], tokens: int) -> list[Record | TrialError]:
+    def distil(self, architectures: Sequence[Architecture], tokens: int) -> list[Trial | TrialError]:
         """Students from the shared trials, or distilled now in the training child, side by side; or why not."""
-        context = self.prepared.context(tokens)
-        made: dict[Architecture, Record | TrialError] = {
-            a: known for a in architectures if (known := trials.find(context.key(a))) is not None
+        training = self.prepared.training(tokens)
+        made: dict[Architecture, Trial | TrialError] = {
+            a: trial
+            for a in architectures
+            if (trial := self.archive.of(training, a)) is not None and self.archive.intact(trial)
         }
         for group in in_groups([a for a in architectures if a not in made]):
             job = Distil(
-                Training(**asdict(context)),
+                training,
                 self.prepared.recipe,
                 tuple(group),
                 device=self.run.train.device,
@@ -156,11 +158,11 @@ class Trials:
             made |= zip(group, self.executor.submit(job, self.progress).result(), strict=True)
         return [made[a] for a in architectures]
 
-    def _enter(self, entry: Entry | None, record: Record, source: str) -> Entry:
+    def _enter(self, entry: Entry | None, record: Trial, source: str) -> Entry:
         """A finished trial into the ledger."""
         facts = {
             "source": source,
-            "asked": record.context.tokens,
+            "asked": record.training.tokens,
             "trial": record.key,
             "tokens": record.tokens,
             "seconds": record.seconds,

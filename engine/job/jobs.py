@@ -14,12 +14,12 @@ from typing import Any, ClassVar, Protocol, Self
 from distilsearch.architecture import Architecture
 from distilsearch.distill.job import Training
 from distilsearch.distill.recipes import Recipe
+from distilsearch.distill.trial import Trial
 from distilsearch.errors import DistilSearchError, RunError, TrialError, unknown
 from distilsearch.operators import Serving
 from distilsearch.profiling.clock import Measured
 from distilsearch.progress import Between, Progress, nothing, silent
 
-from .trials import Record
 from .wire import failure, parsed, plain_error, plain_failure, rebuilt, strict
 
 CACHE_LIMIT = 20_000_000_000  # bytes of teacher outputs kept on a machine
@@ -98,9 +98,11 @@ class Distil:
         made = distilled(self, progress, between)
         return [plain_failure(one) if isinstance(one, TrialError) else one.to_json() for one in made]
 
-    def read(self, data: Any) -> list[Record | TrialError]:
-        """Trials, or what they failed of."""
-        return [failure(one) if "cause" in one else Record.from_json(one) for one in data]
+    def read(self, data: Any) -> list[Trial | TrialError]:
+        """Trials, in this machine's archive by now, or what they failed of."""
+        from .work import fetched
+
+        return [failure(one) if "cause" in one else fetched(Trial.from_json(one), self.depot) for one in data]
 
 
 @dataclass(frozen=True)

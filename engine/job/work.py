@@ -10,22 +10,45 @@ from distilsearch.errors import TrialError
 from distilsearch.profiling.clock import Measured
 from distilsearch.progress import Between, Progress
 
-from .trials import Context, Record
-
 if TYPE_CHECKING:
+    from distilsearch.distill.archive import Archive
     from distilsearch.distill.data import Text
     from distilsearch.distill.teacher import Teacher
+    from distilsearch.distill.trial import Trial
 
     from .jobs import Distil, Measure, Profile, TeacherLoss
 
 
-def distilled(job: "Distil", progress: Progress, between: Between) -> list[Record | TrialError]:
-    """Students of a `Distil`, trained or found."""
-    from . import trials
-
+def distilled(job: "Distil", progress: Progress, between: Between) -> list["Trial | TrialError"]:
+    """Students of a `Distil`, found in this machine's archive or trained into it, and into the depot."""
     teacher, text = loaded(job.depot, job.training.teacher, job.training.text)
-    context, device = Context(**job.training.to_json()), job.device.partition(":")[0]
-    return trials.distil(teacher, text, job.architectures, job.recipe, context, device, job.cache_limit, progress)
+    return archive_of(job.depot).distil(
+        teacher,
+        text,
+        job.architectures,
+        job.recipe,
+        job.training,
+        progress=progress,
+        device=job.device,
+        cache_limit=job.cache_limit,
+        between=between,
+    )
+
+
+def fetched(trial: "Trial", depot: str) -> "Trial | TrialError":
+    """A trial that another machine may have trained, brought into this machine's archive."""
+    if not depot:
+        return trial
+    here = archive_of(depot).find(trial.key)
+    return here or TrialError(f"the trial {trial.key} is not in the depot {depot}", transient=True)
+
+
+def archive_of(depot: str) -> "Archive":
+    """The archive of this machine, with a depot behind it where one is named."""
+    from distilsearch.distill.archive import Archive
+    from distilsearch.distill.depot import Depot
+
+    return Archive(depot=Depot(depot) if depot else None)
 
 
 def measured(job: "Measure", progress: Progress) -> list[Measured]:

@@ -8,7 +8,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from distilsearch.distill.job import Training
 from distilsearch.distill.recipes import EMBEDDING
+from distilsearch.distill.trial import Trial
 from distilsearch.engine.engine import Engine
 from distilsearch.engine.job.config import Run
 from distilsearch.engine.job.explore import Trials
@@ -17,7 +19,6 @@ from distilsearch.engine.job.jobs import dumps, loads
 from distilsearch.engine.job.ledger import Ledger, open_storage
 from distilsearch.engine.job.machines import Latency
 from distilsearch.engine.job.result import longest
-from distilsearch.engine.job.trials import Context, Record
 from distilsearch.engine.objectives import Expensive, Known
 from distilsearch.errors import TrialError
 from distilsearch.families import family
@@ -64,16 +65,16 @@ class Trainer:
             future.set_exception(error)
         return future
 
-    def distil(self, job) -> Record:
-        context = Context(**job.training.to_json())
+    def distil(self, job) -> Trial:
+        training = job.training
         (student,) = job.architectures
         genes = student.values
-        self.asked.append((tuple(genes.values()), context.tokens))
-        if self.broken(genes, context.tokens):
+        self.asked.append((tuple(genes.values()), training.tokens))
+        if self.broken(genes, training.tokens):
             raise TrialError("it diverged")
-        loss = 1 / genes["layers"] + 20 / genes["width"] + self.worth * math.log(1000 / context.tokens)
-        curve = ((context.tokens // 4, 2 * loss), (context.tokens, loss))
-        return Record("none", student, context, loss, 10, context.tokens + 7, 1.0, curve)
+        loss = 1 / genes["layers"] + 20 / genes["width"] + self.worth * math.log(1000 / training.tokens)
+        curve = ((training.tokens // 4, 2 * loss), (training.tokens, loss))
+        return Trial("none", student, training, loss, 10, training.tokens + 7, 1.0, curve)
 
 
 SPACE = family("bert").space(GENES)
@@ -90,7 +91,7 @@ def start(tmp_path, monkeypatch):
         prepared = SimpleNamespace(
             run=run, folder=tmp_path, targets=[target], space=SPACE,
             recipe=replace(EMBEDDING, warmup_tokens=10),
-            context=lambda tokens: Context("t", "t", "x", "r", tokens, 0, "float32"),
+            training=lambda tokens: Training("t", "t", "x", "r", tokens, 0, "float32"),
         )  # fmt: skip
         cost = Known("latency_ms", lambda codes: [target.latency(a).predicted for a in SPACE.decode(codes)])
         engine = Engine(SPACE, [Expensive("loss"), cost], reference={"loss": 5.0, "latency_ms": 5.0}, initial=4)
