@@ -23,8 +23,6 @@ from distilsearch.space import SearchSpace
 from ..objectives import Known
 from .config import Run, TargetSection
 
-USABLE = ("ok", "noisy")
-
 
 @dataclass(frozen=True)
 class Latency:
@@ -127,7 +125,7 @@ class Profiled:
     def take(self, architectures: Sequence[Architecture], measurements: Sequence[Measured]) -> None:
         """Note what measuring whole models gave; what did not run says nothing."""
         for architecture, one in zip(architectures, measurements, strict=True):
-            if one.status in USABLE:
+            if one.usable:
                 self.measured[architecture.key] = one.seconds_p10 * 1e3
                 self.slowness[architecture.key] = one.sentinel_ratio
 
