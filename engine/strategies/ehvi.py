@@ -95,7 +95,7 @@ class EHVI:
 
 def parents(beliefs: Beliefs) -> Codes:
     """Told and pending architectures worth varying: the front of posterior medians and the one behind it."""
-    points, codes = beliefs.front_points(), beliefs.base
+    points, codes = beliefs.front_points(), beliefs.base[beliefs.standing]
     first = nondominated(points)
     rest = np.flatnonzero(~first)
     second = rest[nondominated(points[rest])] if len(rest) else rest

@@ -86,6 +86,8 @@ class Reward:
     def _best(self, beliefs: Beliefs) -> float:
         """The best reward among told and pending ones, at their posterior medians."""
         points, view = beliefs.front_points(), beliefs.view
+        if not len(points):
+            return 0.0  # what a student earns that learnt nothing
         return float(((self._worst(view) - points[:, 1]) * self._weight(view, points[:, 0])).max())
 
     def _score(self, beliefs: Beliefs, codes: Codes, best: float) -> Floats:
