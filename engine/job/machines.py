@@ -21,8 +21,9 @@ from distilsearch.progress import Progress
 from distilsearch.space import SearchSpace
 
 from ..objectives import Known
-from .config import Run, TargetSection
+from .config import Run
 from .executors import Worker
+from .sections import TargetSection
 
 
 @dataclass(frozen=True)

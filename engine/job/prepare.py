@@ -7,19 +7,19 @@ from typing import Any
 
 from distilsearch.distill.cache import outputs_key
 from distilsearch.distill.data import Text, load_text
-from distilsearch.distill.processes import TRAIN_DEVICES
+from distilsearch.distill.processes import check_device
 from distilsearch.distill.recipes import Recipe, default_recipe
 from distilsearch.distill.recipes import recipe as recipe_named
 from distilsearch.distill.teacher import Teacher, load_teacher
-from distilsearch.errors import InputError, RunError, unknown
+from distilsearch.errors import InputError, RunError
 from distilsearch.families import family
 from distilsearch.home import ensure_folder, home, write_atomically
 from distilsearch.lowering import check_length
 from distilsearch.space import SearchSpace
 
 from .config import Run
+from .continuing import check_same, kept_run
 from .machines import Target, targets_of
-from .presets import PRESETS
 from .trials import Context, matching
 
 SPARE_BYTES = 500 << 20
@@ -63,8 +63,6 @@ def prepare(run: Run, folder: Path) -> Prepared:
         InputError: what was asked for cannot be done; its leaves say whether by teacher, text, device or folder.
         TableError: a latency table that would be used is damaged or newer.
     """
-    if run.preset not in PRESETS:
-        raise unknown("preset", run.preset, PRESETS)
     fresh = not folder.exists()
     try:
         return _prepare(run, folder)
@@ -76,8 +74,8 @@ def prepare(run: Run, folder: Path) -> Prepared:
 
 def _prepare(run: Run, folder: Path) -> Prepared:
     _check_folder(run, folder)
-    if run.train.device not in TRAIN_DEVICES:
-        raise unknown("training device", run.train.device, TRAIN_DEVICES)
+    if run.executor.name == "local":  # what other machines have is theirs to say
+        check_device(run.train.device)
     targets = targets_of(run)
     for target in targets:
         target.check()
@@ -103,9 +101,9 @@ def _prepare(run: Run, folder: Path) -> Prepared:
 
 def _check_folder(run: Run, folder: Path) -> None:
     """Refuse a folder of another run, or one that cannot be written."""
-    path = ensure_folder(folder) / "run.toml"
-    if path.exists():
-        run.check_same(Run.read(path))
+    there = kept_run(ensure_folder(folder))
+    if there is not None:
+        check_same(run, there)
 
 
 def _check_trials(prepared: Prepared) -> None:

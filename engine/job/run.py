@@ -21,9 +21,10 @@ from distilsearch.progress import Progress, silent
 from distilsearch.space import Codes, SearchSpace
 
 from ..engine import Engine
-from ..objectives import Expensive
+from ..objectives import Expensive, limited
 from ..pool import bred
 from ..report.report import write_report
+from ..strategies import find_strategy
 from . import result as results
 from .config import Run
 from .environment import environment
@@ -31,7 +32,6 @@ from .executors import Worker
 from .explore import Trials
 from .ledger import Entry, Ledger, open_storage
 from .prepare import Prepared, prepare
-from .presets import PRESETS
 from .trials import Context, Record, find
 
 LIMIT_DRAWS = 20_000
@@ -84,7 +84,7 @@ class Search:
             [Expensive("loss"), *(t.known(self.prepared.space) for t in self.targets)],
             seed=self.run.seed,
             reference={t.objective: t.section.latency_ms or t.latency(self.teacher).best for t in self.targets},
-            strategy=PRESETS[self.run.preset].strategy,
+            strategy=find_strategy(self.run.strategy.name, self.run.strategy.options),
             features=size_features(self.prepared.space, self.targets[0].serving),
         )
         self._check_limits()
@@ -123,7 +123,7 @@ class Search:
         codes = space.grid(LIMIT_DRAWS) if small else space.sample(LIMIT_DRAWS, rng)
         for target in self.targets:
             limit, known = target.section.latency_ms, target.known(space)
-            fastest = float(known.bounds(codes if small else bred(space, [known], codes, rng)).min())
+            fastest = float(known.bounds(codes if small else bred(space, limited([known]), codes, rng)).min())
             if limit is not None and fastest > limit:
                 raise InputError(
                     f"no student is predicted to keep {target.objective} <= {limit} ms with confidence: the fastest one"
