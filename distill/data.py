@@ -80,7 +80,7 @@ def load_text(
         raise TextError(f"a block must hold 16 to {longest} tokens for this teacher, got {block}")
     key = _cache_key(sources, teacher, block, heldout_fraction, temperature, most_tokens)
     path = targets_folder() / f"text-{key}.safetensors" if key else None
-    known = _read(path) if path else None
+    known = read_blocks(path) if path else None
     if known is not None:
         return known
     parts = [_tokenise(documents([source]), teacher, most_tokens) for source in sources]
@@ -91,7 +91,7 @@ def load_text(
     texts = [pack(part, teacher, block, heldout_fraction) for part in parts]
     text = texts[0] if temperature == 1 else mix(texts, temperature)
     if path:
-        write_atomically(path, save({"train": text.train, "heldout": text.heldout}, {"sha256": text.sha256}))
+        write_atomically(path, blocks_file(text))
     return text
 
 
@@ -201,8 +201,13 @@ def _cache_key(
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]
 
 
-def _read(path: Path) -> Text | None:
-    """Cached blocks, or none when they are absent or damaged (they are then made again)."""
+def blocks_file(text: Text) -> bytes:
+    """A text as the content of a safetensors file, which carries its own hash."""
+    return save({"train": text.train, "heldout": text.heldout}, {"sha256": text.sha256})
+
+
+def read_blocks(path: Path) -> Text | None:
+    """The text in a file of blocks; none when it is absent or damaged."""
     try:
         with safe_open(str(path), framework="np") as file:
             sha256 = (file.metadata() or {})["sha256"]

@@ -11,6 +11,7 @@ from typing import Any
 
 from distilsearch.architecture import Architecture
 from distilsearch.distill.flash import area
+from distilsearch.distill.job import Training
 from distilsearch.distill.training import in_groups
 from distilsearch.errors import TrialError
 from distilsearch.lowering import flops, parameter_count
@@ -20,8 +21,9 @@ from distilsearch.progress import Progress
 from ..engine import Engine
 from ..record import Tell
 from . import trials
-from .executors import Worker
+from .executors import Executor
 from .imports import imported
+from .jobs import Distil
 from .ledger import Entry, Ledger
 from .prepare import Prepared
 from .trials import Record
@@ -33,8 +35,7 @@ class Trials:
     """Recalls, plans and runs the trials of one run; everything is in ledger and engine the moment it is known."""
 
     def __init__(
-        self, prepared: Prepared, engine: Engine, ledger: Ledger, trainer: Worker, meters: dict[str, Worker],
-        progress: Progress,
+        self, prepared: Prepared, engine: Engine, ledger: Ledger, executor: Executor, progress: Progress,
     ) -> None:  # fmt: skip
         self.prepared = prepared
         self.run = prepared.run
@@ -42,8 +43,7 @@ class Trials:
         self.targets = prepared.targets
         self.engine = engine
         self.ledger = ledger
-        self.trainer = trainer
-        self.meters = meters
+        self.executor = executor
         self.progress = progress
 
     def recall(self) -> None:
@@ -123,7 +123,7 @@ class Trials:
             if isinstance(record, TrialError):
                 raise record
             for target in self.targets:
-                target.measure(self.meters[target.objective], [entry.architecture], self.progress)
+                target.measure(self.executor, [entry.architecture], self.progress)
         except TrialError as error:
             again = error.transient and not self._failed_before(entry)
             self.engine.fail(entry.architecture, str(error), again)
@@ -145,17 +145,15 @@ class Trials:
             a: known for a in architectures if (known := trials.find(context.key(a))) is not None
         }
         for group in in_groups([a for a in architectures if a not in made]):
-            asked = {
-                "teacher": self.run.teacher,
-                "text": self.run.reading,
-                "architectures": [a.to_json() for a in group],
-                "recipe": self.prepared.recipe.to_json(),
-                "context": asdict(context),
-                "device": self.run.train.device,
-                "cache_limit": int(self.run.storage.cache_limit_gb * 1e9),
-            }
-            for a, one in zip(group, self.trainer.call("distil", asked, self.progress), strict=True):
-                made[a] = TrialError(one["cause"]) if "cause" in one else Record.from_json(one)
+            job = Distil(
+                Training(**asdict(context)),
+                self.prepared.recipe,
+                tuple(group),
+                device=self.run.train.device,
+                threads=self.run.train.threads,
+                cache_limit=int(self.run.storage.cache_limit_gb * 1e9),
+            )
+            made |= zip(group, self.executor.submit(job, self.progress).result(), strict=True)
         return [made[a] for a in architectures]
 
     def _enter(self, entry: Entry | None, record: Record, source: str) -> Entry:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from distilsearch.distill.depot import Depot
 from distilsearch.errors import InputError, TrialError
 from distilsearch.families import family
 from distilsearch.home import write_atomically
@@ -28,8 +29,10 @@ from ..strategies import find_strategy
 from . import result as results
 from .config import Run
 from .environment import environment
-from .executors import Worker
+from .executors import Options
+from .executors.local import Local
 from .explore import Trials
+from .jobs import TeacherLoss
 from .ledger import Entry, Ledger, open_storage
 from .prepare import Prepared, prepare
 from .trials import Context, Record, find
@@ -62,11 +65,9 @@ class Search:
         self.progress = progress
         self.targets = prepared.targets
         self.context = prepared.context(run.train.flash_tokens)
-        self.trainer = stack.enter_context(Worker("trainer", folder, run.train.threads or Serving().resolved_threads))
-        self.meters = {
-            t.objective: stack.enter_context(Worker(f"meter-{t.objective}", folder, t.serving.resolved_threads))
-            for t in self.targets
-        }
+        self.executor = stack.enter_context(Local(Options(folder, threads=run.train.threads)))
+        Depot().put_teacher(prepared.teacher)
+        Depot().put_text(prepared.text)
         names = ["loss", *(t.objective for t in self.targets)]
         self.ledger = Ledger(open_storage(run.storage.url, folder), run.name, names, prepared.space)
         self.teacher = family(prepared.teacher.facts.family).architecture(prepared.teacher.facts)
@@ -88,7 +89,7 @@ class Search:
             features=size_features(self.prepared.space, self.targets[0].serving),
         )
         self._check_limits()
-        self.trials = Trials(self.prepared, self.engine, self.ledger, self.trainer, self.meters, self.progress)
+        self.trials = Trials(self.prepared, self.engine, self.ledger, self.executor, self.progress)
         self.trials.recall()
         with self._phase("distil and measure"):
             self.trials.explore()
@@ -109,7 +110,7 @@ class Search:
 
     def _profile(self) -> None:
         for target in self.targets:
-            target.profile(self.meters[target.objective], self.run, self.prepared.facts, self.progress)
+            target.profile(self.executor, self.run, self.prepared.facts, self.progress)
         assert self.targets[0].predictor is not None
         for target in self.targets:
             if target.predictor is not None:
@@ -141,9 +142,9 @@ class Search:
         if self.ledger.noted("measured_after") == done:
             return
         for target in self.targets:
-            meter, models = self.meters[target.objective], [self.teacher]
+            models = [self.teacher]
             while models and target.local:
-                target.measure(meter, [*models, *(e.architecture for e in self._front())], self.progress)
+                target.measure(self.executor, [*models, *(e.architecture for e in self._front())], self.progress)
                 models = [e.architecture for e in self._front() if not target.knows(e.architecture)]
         self.ledger.note("measured", {t.objective: t.measured for t in self.targets})
         self.ledger.note("slowness", {t.objective: t.slowness for t in self.targets})
@@ -182,7 +183,8 @@ class Search:
         if self.prepared.teacher.kind == "embedding":
             return 0.0
         if (known := self.ledger.noted("teacher_loss")) is None:
-            known = self.trainer.call("teacher_loss", {"teacher": self.run.teacher, "text": self.run.reading})
+            job = TeacherLoss(self.context.teacher, self.context.text)
+            known = self.executor.submit(job, self.progress).result()
             self.ledger.note("teacher_loss", known)
         return float(known)
 

@@ -2,17 +2,18 @@
 
 import json
 import math
+from concurrent.futures import Future
 from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
-from distilsearch.architecture import Architecture
 from distilsearch.distill.recipes import EMBEDDING
 from distilsearch.engine.engine import Engine
 from distilsearch.engine.job.config import Run
 from distilsearch.engine.job.explore import Trials
 from distilsearch.engine.job.imports import KEPT
+from distilsearch.engine.job.jobs import dumps, loads
 from distilsearch.engine.job.ledger import Ledger, open_storage
 from distilsearch.engine.job.machines import Latency
 from distilsearch.engine.job.result import longest
@@ -37,7 +38,7 @@ class Target:
         ms = float(architecture["layers"]) + architecture["width"] / 1000
         return Latency(ms, ms, ms, self.measured.get(architecture.key))
 
-    def measure(self, worker, architectures, progress) -> None:
+    def measure(self, executor, architectures, progress) -> None:
         self.measured |= {a.key: self.latency(a).predicted for a in architectures}
 
     def recall(self, architecture, measured_ms):
@@ -55,17 +56,24 @@ class Trainer:
     def __init__(self, worth: float, broken=lambda architecture, tokens: False) -> None:
         self.worth, self.broken, self.asked = worth, broken, []
 
-    def call(self, job, arguments, progress):
-        context = Context(**arguments["context"])
-        (student,) = arguments["architectures"]
-        genes = student["values"]
+    def submit(self, job, progress) -> Future:
+        future: Future = Future()
+        try:
+            future.set_result([self.distil(loads(dumps(job)))])
+        except TrialError as error:
+            future.set_exception(error)
+        return future
+
+    def distil(self, job) -> Record:
+        context = Context(**job.training.to_json())
+        (student,) = job.architectures
+        genes = student.values
         self.asked.append((tuple(genes.values()), context.tokens))
         if self.broken(genes, context.tokens):
             raise TrialError("it diverged")
         loss = 1 / genes["layers"] + 20 / genes["width"] + self.worth * math.log(1000 / context.tokens)
-        architecture = Architecture.from_json(student)
         curve = ((context.tokens // 4, 2 * loss), (context.tokens, loss))
-        return [Record("none", architecture, context, loss, 10, context.tokens + 7, 1.0, curve).to_json()]
+        return Record("none", student, context, loss, 10, context.tokens + 7, 1.0, curve)
 
 
 SPACE = family("bert").space(GENES)
@@ -87,7 +95,7 @@ def start(tmp_path, monkeypatch):
         cost = Known("latency_ms", lambda codes: [target.latency(a).predicted for a in SPACE.decode(codes)])
         engine = Engine(SPACE, [Expensive("loss"), cost], reference={"loss": 5.0, "latency_ms": 5.0}, initial=4)
         ledger = Ledger(open_storage("", tmp_path), run.name, ["loss", "latency_ms"], SPACE)
-        made = Trials(prepared, engine, ledger, trainer, {"latency_ms": None}, lambda *_: None)
+        made = Trials(prepared, engine, ledger, trainer, lambda *_: None)
         made.recall()
         return made
 
