@@ -11,9 +11,9 @@ from accelerate import Accelerator
 from accelerate.tracking import get_available_trackers
 from accelerate.utils import DistributedDataParallelKwargs, LoggerType, broadcast
 
-from distilsearch.errors import DeviceError, InputError
+from distilsearch.errors import DeviceError, InputError, unknown
 
-TRAIN_DEVICES = ("auto", "cpu")
+TRAIN_DEVICES = ("auto", "cpu", "cuda")  # and "cuda:N", one GPU of several
 SHARDED = {  # what would split a model among processes, and the variable `accelerate launch` asks for it with
     "FSDP": "ACCELERATE_USE_FSDP",
     "DeepSpeed": "ACCELERATE_USE_DEEPSPEED",
@@ -22,13 +22,28 @@ SHARDED = {  # what would split a model among processes, and the variable `accel
 }
 
 
+def check_device(device: str) -> None:
+    """A `DeviceError` where a training device is none, or is not there.
+
+    Args:
+        device: "auto" (a GPU where there is one), "cpu", "cuda" (the current GPU) or "cuda:N".
+    """
+    kind, colon, index = device.partition(":")
+    if kind not in TRAIN_DEVICES or (colon and (kind != "cuda" or not index.isdecimal())):
+        raise DeviceError(str(unknown("training device", device, (*TRAIN_DEVICES, "cuda:N"))))
+    if kind == "cuda" and (count := torch.cuda.device_count()) <= int(index or 0):
+        there = f"{count} GPU{'s' if count > 1 else ''}, counted from 0" if count else "no GPU that torch can use"
+        raise DeviceError(f"training is to run on {device!r}, and this machine has {there}; choose another device")
+    if colon and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise DeviceError(f"each of several processes trains on a GPU of its own; ask for 'cuda', not {device!r}")
+
+
 def accelerator_for(device: str, trackers: Sequence[str] = (), folder: Path | None = None) -> Accelerator:
     """The accelerator of this process: of one process, or of `accelerate launch`'s several.
 
     Precision is not its business: autocast covers the student's forward pass and no loss.
     """
-    if device not in TRAIN_DEVICES:
-        raise DeviceError(f"training runs on {' or '.join(TRAIN_DEVICES)}, got {device!r}")
+    check_device(device)
     sharded = [name for name, asked in SHARDED.items() if os.environ.get(asked, "false").lower() == "true"]
     if sharded:
         raise InputError(
@@ -39,6 +54,8 @@ def accelerator_for(device: str, trackers: Sequence[str] = (), folder: Path | No
     absent = [name for name in trackers if name in map(str, LoggerType) and name not in there]
     if absent:  # accelerate would only warn
         raise InputError(f"the trackers {absent} are not installed; install them with pip, or choose others")
+    if device.startswith("cuda:"):
+        torch.cuda.set_device(device)  # accelerate takes the current one
     unused = DistributedDataParallelKwargs(find_unused_parameters=True)  # some losses leave the last layer's output out
     try:
         accelerator = Accelerator(

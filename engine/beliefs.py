@@ -7,8 +7,10 @@ Notation: n candidates, u told architectures, p pending ones, K known and E expe
 
 import math
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -74,11 +76,16 @@ class Beliefs:
         plain = warp.centre + warp.scale * warped
         return plain if warp.shift is None else warp.shift + plain.exp()
 
+    @cached_property
+    def standing(self) -> npt.NDArray[np.bool_]:
+        """Which of the told and pending ones (u + p,) keep the limits that are no objectives; s of them do."""
+        return self.view.standing(self.base)
+
     def front_points(self) -> Floats:
-        """Objectives (u + p, M) of told and pending ones, the learnt ones at their posterior medians."""
-        features = self.features(self.base)
+        """Objectives (s, M) of those that stand, the learnt ones at their posterior medians."""
+        features = self.features(self.base[self.standing])
         learnt = [self.raw(e, s.marginals(features)[0]).numpy() for e, s in enumerate(self.surrogates)]
-        return np.column_stack([self.base_costs, *learnt])
+        return np.column_stack([self.base_costs[self.standing], *learnt])
 
     def belief(self, codes: Codes, dtype: torch.dtype = torch.float64) -> Belief:
         """Marginal belief of candidates: known costs, then all expensive objectives but the last, then the last."""
@@ -153,9 +160,9 @@ class Draws:
         return replace(self, samples=tuple(z[kept] for z in self.samples)) if kept else self
 
     def points(self, s: int) -> Floats:
-        """Objectives (u + p, M) of draw s."""
+        """Objectives of draw s, one row for each that stands."""
         learnt = [self.beliefs.raw(e, z[s]).numpy() for e, z in enumerate(self.samples)]
-        return np.column_stack([self.beliefs.base_costs, *learnt])
+        return np.column_stack([self.beliefs.base_costs, *learnt])[self.beliefs.standing]
 
     def believe(self, codes: Codes) -> list[Belief]:
         """The belief of the candidates given each draw: one conditional variance, a mean for each draw."""

@@ -27,10 +27,21 @@ from distilsearch.space import SearchSpace
 
 from .diagnostics import diagnose
 from .longer import Seconds, Training, best_training, checked_lengths, first_longer, longer_gain, tokens
-from .objectives import Codes, Expensive, Known, Objective, Outcome, check_objectives, hypervolume, nondominated
+from .objectives import (
+    Codes,
+    Expensive,
+    Known,
+    Limit,
+    Objective,
+    Outcome,
+    check_objectives,
+    hypervolume,
+    limited,
+    nondominated,
+)
 from .pool import design
 from .record import Record, Tell, checked_reference
-from .refusals import SCHEMA, check_limits, check_members, check_state, check_values
+from .refusals import SCHEMA, WITH_LIMITS, check_limits, check_members, check_state, check_values
 from .strategies import Strategy, find_strategy
 from .strategies.ehvi import EHVI
 from .view import Features, View
@@ -49,6 +60,7 @@ class Engine:
             a known objective's `at_most`, else the worst of the initial design. Frozen once that is complete.
         strategy: a name of `STRATEGIES`, or a strategy.
         features: codes (n, d) -> further surrogate features (n, k), such as the logarithm of parameters.
+        limits: what every candidate must keep beside the limits of known objectives.
 
     Raises:
         InputError: objectives, reference or initial design make no sense.
@@ -64,8 +76,9 @@ class Engine:
         *,
         strategy: str | Strategy = "ehvi",
         features: Features | None = None,
+        limits: Sequence[Limit] = (),
     ) -> None:
-        checked = check_objectives(objectives)
+        checked = check_objectives(objectives, limits)
         self.space = space
         self.seed = seed
         self.strategy = find_strategy(strategy)
@@ -78,11 +91,11 @@ class Engine:
         size = initial if isinstance(initial, int) else len(self._first) or usual
         if size < 1:
             raise InputError(f"an initial design needs at least one architecture; got initial={size}")
-        self._record = Record(space, checked, size, given)
+        self._record = Record(space, checked, size, given, limits=tuple(limits))
         self._counter = 0
         self._lock = threading.RLock()
         check_members(self.space, self._first)
-        check_limits(checked, self.space.encode(self._first), self._first)
+        check_limits(limited(checked, limits), self.space.encode(self._first), self._first)
 
     @property
     def objectives(self) -> tuple[Objective, ...]:
@@ -276,8 +289,9 @@ class Engine:
         with self._lock:
             record = self._record
             return {
-                "schema": SCHEMA,
+                "schema": WITH_LIMITS if record.limits else SCHEMA,
                 "objectives": [[o.name, type(o).__name__, o.goal] for o in self.objectives],
+                **({"limits": [limit.name for limit in record.limits]} if record.limits else {}),
                 "seed": self.seed,
                 "counter": self._counter,
                 "initial": [a.to_json() for a in self._first] or record.initial,
@@ -297,18 +311,19 @@ class Engine:
         *,
         strategy: Strategy | None = None,
         features: Features | None = None,
+        limits: Sequence[Limit] = (),
     ) -> "Engine":
         """The engine whose `state()` this is.
 
         Raises:
-            InputError: the state is of another version, or of other objectives.
+            InputError: the state is of another version, or of other objectives or limits.
         """
-        check_state(state, objectives)
+        check_state(state, objectives, limits)
         first = state["initial"]
         initial = first if isinstance(first, int) else [Architecture.from_json(a) for a in first]
         kept = strategy or find_strategy(state["strategy"]["name"], state["strategy"]["options"])
         given = state["reference"]["given"]
-        engine = cls(space, objectives, state["seed"], initial, given, strategy=kept, features=features)
+        engine = cls(space, objectives, state["seed"], initial, given, strategy=kept, features=features, limits=limits)
         engine._counter = state["counter"]
         record = engine._record
         record.tells = [Tell.from_json(t) for t in state["tells"]]

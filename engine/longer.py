@@ -96,12 +96,12 @@ def _weighed(view: View, options: Options, seconds: Seconds) -> list[Training]:
 def first_longer(view: View, lengths: Sequence[float], seconds: Seconds) -> Training | None:
     """Of the front, the student that adds most to it, to be trained on; None once two were, or none can be."""
     lengthened = int((trained(view) > lengths[0] * (1 + 1e-9)).sum()) + len(_both(view))
-    options = [option for option in _longer(view, lengths) if option[1] <= lengths[0]]
+    index = {view.codes[u].tobytes(): i for i, u in enumerate(_complete(view))}
+    options = [o for o in _longer(view, lengths) if o[1] <= lengths[0] and o[0].tobytes() in index]
     if lengthened >= 2 or not options:
         return None
     points = told_points(view)
     whole = hypervolume(points, check_few(view))
-    index = {row.tobytes(): u for u, row in enumerate(view.codes)}
     lost = [whole - hypervolume(np.delete(points, index[row.tobytes()], 0), view.reference) for row, _, _ in options]
     row, start, length = options[int(np.argmax(lost))]
     (architecture,) = view.space.decode(row[None])
@@ -116,12 +116,12 @@ def trained(view: View) -> Floats:
 
 
 def _longer(view: View, lengths: Sequence[float]) -> Options:
-    """Told architectures, not in training now and none that failed, with the next length of each."""
+    """Told architectures, not in training now and none that failed or breaks a limit, with the next length of each."""
     busy = {row.tobytes() for row in (*view.pending, *view.failed)}
     return [
         (row, float(since), length)
-        for row, since in zip(view.codes, trained(view), strict=True)
-        if row.tobytes() not in busy and (length := following(lengths, float(since))) is not None
+        for row, since, stands in zip(view.codes, trained(view), view.standing(view.codes), strict=True)
+        if stands and row.tobytes() not in busy and (length := following(lengths, float(since))) is not None
     ]
 
 
@@ -144,12 +144,22 @@ def check_few(view: View) -> Floats:
 
 
 def told_points(view: View) -> Floats:
-    """Objectives (m, M) as told, each architecture at its longest training, replicates averaged."""
-    rows = []
-    for u in range(len(view.codes)):
-        own = np.flatnonzero(view.row == u)
-        rank = np.nan_to_num(view.fidelity[own], nan=-1.0)
-        values = view.values[own[rank == rank.max()]]
-        if not np.isnan(values).all(axis=0).any():
-            rows.append([*view.told_costs[u], *np.nanmean(values, axis=0)])
+    """Objectives (m, M) as told, each architecture at its longest training, replicates averaged.
+
+    Left out are architectures that lack an objective, or break a limit that is none.
+    """
+    rows = [[*view.told_costs[u], *np.nanmean(_last(view, u), axis=0)] for u in _complete(view)]
     return np.array(rows, dtype=np.float64).reshape(len(rows), len(view.reference))
+
+
+def _complete(view: View) -> list[int]:
+    """The told architectures that `told_points` has rows of."""
+    stands = np.flatnonzero(view.standing(view.codes))
+    return [u for u in map(int, stands) if not np.isnan(_last(view, u)).all(axis=0).any()]
+
+
+def _last(view: View, u: int) -> Floats:
+    """Told values (r, E) of an architecture at its longest training."""
+    own = np.flatnonzero(view.row == u)
+    rank = np.nan_to_num(view.fidelity[own], nan=-1.0)
+    return np.asarray(view.values[own[rank == rank.max()]])

@@ -1,7 +1,8 @@
 """What is optimised, what came out, and how good a set of outcomes is.
 
 Cost is known, quality is not: a `Known` objective is a function of the codes and is called afresh at every ask,
-so that a refined latency predictor takes effect at once; an `Expensive` one is only ever told.
+so that a refined latency predictor takes effect at once; an `Expensive` one is only ever told. A `Limit` is no
+objective: what breaks it is neither proposed nor on the front, and what keeps it is no better for keeping it well.
 
 Notation: m points, M objectives, all to be minimised inside this module's array functions; R reference (M,).
 """
@@ -62,8 +63,8 @@ class Known:
 
     def __post_init__(self) -> None:
         _check_goal(self.name, self.goal)
-        if self.at_most is not None and not math.isfinite(self.at_most):
-            raise InputError(f"the limit of {self.name!r} must be a finite number; got {self.at_most}")
+        if self.at_most is not None:
+            _check_limit(self.name, self.at_most)
 
     @property
     def sign(self) -> float:
@@ -72,11 +73,13 @@ class Known:
 
     def values(self, codes: Codes) -> Floats:
         """The objective itself, (n,)."""
-        return self._call(self.function, codes, "function")
+        return _called(self.function, codes, f"function of {self.name!r}")
 
     def deviations(self, codes: Codes) -> Floats:
         """Standard deviation of the values, (n,); zero where no spread was given."""
-        return np.zeros(len(codes)) if self.spread is None else self._call(self.spread, codes, "spread")
+        if self.spread is None:
+            return np.zeros(len(codes))
+        return _called(self.spread, codes, f"spread of {self.name!r}")
 
     def within(self, codes: Codes) -> Bools:
         """Which rows (n,) keep the limit by their upper bound."""
@@ -86,18 +89,47 @@ class Known:
 
     def bounds(self, codes: Codes) -> Floats:
         """What is held against the limit, (n,): the upper bounds, the values where there are none."""
-        return self._call(self.upper or self.function, codes, "upper bound")
+        return _called(self.upper or self.function, codes, f"upper bound of {self.name!r}")
 
-    def _call(self, function: CodeFunction, codes: Codes, what: str) -> Floats:
-        values = np.asarray(function(codes), dtype=np.float64)
-        if values.shape != (len(codes),):
-            raise InputError(
-                f"the {what} of {self.name!r} must give one number a row, shape ({len(codes)},); got shape"
-                f" {values.shape}"
-            )
-        if not np.isfinite(values).all():
-            raise InputError(f"the {what} of {self.name!r} gave values that are not finite; mend the function")
-        return values
+
+@dataclass(frozen=True)
+class Limit:
+    """What every candidate must keep, and nothing more: it is exact, and no objective.
+
+    Args:
+        name: its name in messages.
+        function: codes (n, d) -> values (n,), in the unit of `at_most`.
+        at_most: candidates above it are never proposed, and never on the front.
+    """
+
+    name: str
+    function: CodeFunction
+    at_most: float
+
+    def __post_init__(self) -> None:
+        _check_limit(self.name, self.at_most)
+
+    def within(self, codes: Codes) -> Bools:
+        """Which rows (n,) keep it."""
+        return self.bounds(codes) <= self.at_most
+
+    def bounds(self, codes: Codes) -> Floats:
+        """What is held against the limit, (n,)."""
+        return _called(self.function, codes, f"function of {self.name!r}")
+
+
+def limited(objectives: Sequence["Objective"], limits: Sequence[Limit] = ()) -> tuple[Known | Limit, ...]:
+    """All that candidates must keep: the known objectives that have a limit, then the limits alone."""
+    return (*(o for o in objectives if isinstance(o, Known) and o.at_most is not None), *limits)
+
+
+def _called(function: CodeFunction, codes: Codes, what: str) -> Floats:
+    values = np.asarray(function(codes), dtype=np.float64)
+    if values.shape != (len(codes),):
+        raise InputError(f"the {what} must give one number a row, shape ({len(codes)},); got shape {values.shape}")
+    if not np.isfinite(values).all():
+        raise InputError(f"the {what} gave values that are not finite; mend the function")
+    return values
 
 
 Objective = Expensive | Known
@@ -117,11 +149,11 @@ class Outcome:
     fidelity: float | None = None
 
 
-def check_objectives(objectives: Sequence[Objective]) -> tuple[Objective, ...]:
+def check_objectives(objectives: Sequence[Objective], limits: Sequence[Limit] = ()) -> tuple[Objective, ...]:
     """The objectives as a tuple; an `InputError` where names repeat or nothing is left to learn."""
-    names = [o.name for o in objectives]
+    names = [o.name for o in (*objectives, *limits)]
     if len(set(names)) < len(names):
-        raise InputError(f"objectives must have different names; got {names}")
+        raise InputError(f"objectives and limits must have different names; got {names}")
     if not any(isinstance(o, Expensive) for o in objectives):
         raise InputError("at least one objective must be Expensive; with all known, sort the grid instead")
     return tuple(objectives)
@@ -130,6 +162,11 @@ def check_objectives(objectives: Sequence[Objective]) -> tuple[Objective, ...]:
 def _check_goal(name: str, goal: str) -> None:
     if goal not in ("min", "max"):
         raise InputError(f"the goal of {name!r} must be 'min' or 'max'; got {goal!r}")
+
+
+def _check_limit(name: str, limit: float) -> None:
+    if not math.isfinite(limit):
+        raise InputError(f"the limit of {name!r} must be a finite number; got {limit}")
 
 
 def nondominated(points: npt.ArrayLike) -> Bools:

@@ -18,7 +18,7 @@ from distilsearch.errors import InputError
 from distilsearch.predictors.encoding import Encoding
 from distilsearch.space import SearchSpace
 
-from .objectives import Codes, Floats, Known
+from .objectives import Codes, Floats, Known, Limit
 from .view import View
 
 GRID = 2_000_000
@@ -66,16 +66,15 @@ def candidates(view: View, parents: Codes, rng: Rng, draws: int = DRAWS) -> Code
     codes = view.space.grid(GRID) if is_grid(view) else _sampled(view, parents, rng, draws)
     allowed = codes[view.within(codes)]
     if len(allowed) < ENOUGH and not is_grid(view):
-        codes = bred(view.space, view.known, codes, rng)
+        codes = bred(view.space, view.limited, codes, rng)
         allowed = codes[view.within(codes)]
     if not len(allowed):
         raise _no_candidate(view, codes)
     return distinct(view.space, allowed, view.taken)
 
 
-def bred(space: SearchSpace, known: Sequence[Known], codes: Codes, rng: Rng) -> Codes:
+def bred(space: SearchSpace, limited: Sequence[Known | Limit], codes: Codes, rng: Rng) -> Codes:
     """Rows bred from those given until enough keep the limits, or none comes nearer: uniform draws miss tight ones."""
-    limited = [o for o in known if o.at_most is not None]
     scale = [max(float(np.ptp(o.bounds(codes))), 1e-12) for o in limited]
 
     def excess(rows: Codes) -> Floats:
@@ -206,9 +205,8 @@ def _mutated(space: SearchSpace, parents: Codes, rng: Rng, n: int) -> list[Codes
 
 
 def _no_candidate(view: View, codes: Codes) -> InputError:
-    limits = [o for o in view.known if o.at_most is not None]
     parts = [
         f"{o.name} <= {o.at_most:g} (the lowest upper bound found is {float(o.bounds(codes).min()):.4g})"
-        for o in limits
+        for o in view.limited
     ]
     return InputError(f"no architecture of this space keeps {' and '.join(parts)}; raise the limit")

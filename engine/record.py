@@ -14,7 +14,7 @@ from distilsearch.architecture import Architecture
 from distilsearch.errors import InputError
 from distilsearch.space import SearchSpace
 
-from .objectives import Expensive, Floats, Known, Objective, Outcome
+from .objectives import Expensive, Floats, Known, Limit, Objective, Outcome
 from .view import Features, View
 
 
@@ -52,6 +52,7 @@ class Record:
     tells: list[Tell] = field(default_factory=list)
     pending: dict[Architecture, None] = field(default_factory=dict)
     failed: dict[Architecture, str] = field(default_factory=dict)
+    limits: tuple[Limit, ...] = ()
 
     def told(self) -> dict[Architecture, list[Tell]]:
         """The tells of each architecture, in the order of first tells."""
@@ -88,7 +89,10 @@ class Record:
         """The outcomes that have every objective and keep every limit."""
         limits = {o.name: o.at_most for o in self.objectives if isinstance(o, Known) and o.at_most is not None}
         full = [o for o in self.outcomes() if len(o.values) == len(self.objectives)]
-        return [o for o in full if all(o.values[name] <= limit for name, limit in limits.items())]
+        rows = [o for o in full if all(o.values[name] <= limit for name, limit in limits.items())]
+        codes = self.space.encode([o.architecture for o in rows])
+        good = np.all([np.ones(len(rows), bool), *(limit.within(codes) for limit in self.limits if rows)], axis=0)
+        return [o for o, within in zip(rows, good, strict=True) if within]
 
     def minimised(self, outcomes: list[Outcome]) -> Floats:
         """Their values (m, M), to be minimised, in the order of the objectives."""
@@ -166,6 +170,7 @@ class Record:
             failed=self.space.encode(sorted(self.failed, key=lambda a: a.key)),
             reference=self.corner((*known, *expensive)),
             features=features,
+            limits=self.limits,
         )
 
     def _measured(self, architectures: list[Architecture], known: list[Known]) -> Floats:

@@ -8,9 +8,10 @@ from distilsearch.architecture import Architecture
 from distilsearch.errors import InputError, unknown
 from distilsearch.space import SearchSpace
 
-from .objectives import Codes, Expensive, Known, Objective
+from .objectives import Codes, Expensive, Known, Limit, Objective
 
 SCHEMA = 1
+WITH_LIMITS = 2  # of a state with limits: what would not hold them must not read it
 
 
 def check_members(space: SearchSpace, architectures: Sequence[Architecture]) -> None:
@@ -24,12 +25,12 @@ def check_members(space: SearchSpace, architectures: Sequence[Architecture]) -> 
             )
 
 
-def check_limits(objectives: Sequence[Objective], codes: Codes, architectures: Sequence[Architecture]) -> None:
+def check_limits(limited: Sequence[Known | Limit], codes: Codes, architectures: Sequence[Architecture]) -> None:
     """An `InputError` where one of the architectures of `codes` (n, d) is not bound to keep every limit."""
-    for objective in objectives:
-        if isinstance(objective, Known) and len(codes) and not (kept := objective.within(codes)).all():
-            broken = dict(architectures[int((~kept).argmax())].values)
-            raise InputError(f"the initial architecture {broken} breaks {objective.name} <= {objective.at_most:g}")
+    for one in limited:
+        if len(codes) and not (good := one.within(codes)).all():
+            broken = dict(architectures[int((~good).argmax())].values)
+            raise InputError(f"the initial architecture {broken} breaks {one.name} <= {one.at_most:g}")
 
 
 def check_values(
@@ -60,11 +61,14 @@ def check_values(
         )
 
 
-def check_state(state: Mapping[str, Any], objectives: Sequence[Objective]) -> None:
-    """An `InputError` where a state is of another version or of other objectives."""
-    if state.get("schema") != SCHEMA:
-        got = state.get("schema")
-        raise InputError(f"expected an engine state of schema {SCHEMA}; got {got!r}; use the version that wrote it")
+def check_state(state: Mapping[str, Any], objectives: Sequence[Objective], limits: Sequence[Limit] = ()) -> None:
+    """An `InputError` where a state is of another version, or of other objectives or limits."""
+    if (got := state.get("schema")) not in (SCHEMA, WITH_LIMITS):
+        expected = f"{SCHEMA} or {WITH_LIMITS}"
+        raise InputError(f"expected an engine state of schema {expected}; got {got!r}; use the version that wrote it")
     now = [[o.name, type(o).__name__, o.goal] for o in objectives]
     if [list(o) for o in state["objectives"]] != now:
         raise InputError(f"the state is of objectives {state['objectives']}; got {now}")
+    there, names = list(state.get("limits", [])), [limit.name for limit in limits]
+    if there != names:
+        raise InputError(f"the state is of the limits {there}; got {names}")

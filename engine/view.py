@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from distilsearch.space import SearchSpace
 
-from .objectives import Codes, Expensive, Floats, Known, Objective
+from .objectives import Codes, Expensive, Floats, Known, Limit, Objective, limited
 
 Features = Callable[[Codes], npt.ArrayLike]
 
@@ -42,11 +42,17 @@ class View:
     failed: Codes
     reference: Floats
     features: Features | None = None
+    limits: tuple[Limit, ...] = ()
 
     @cached_property
     def known(self) -> tuple[Known, ...]:
         """The known objectives."""
         return tuple(o for o in self.objectives if isinstance(o, Known))
+
+    @cached_property
+    def limited(self) -> tuple[Known | Limit, ...]:
+        """All that a candidate must keep."""
+        return limited(self.objectives, self.limits)
 
     @cached_property
     def expensive(self) -> tuple[Expensive, ...]:
@@ -82,9 +88,16 @@ class View:
     def within(self, codes: Codes) -> npt.NDArray[np.bool_]:
         """Which rows keep every limit by their upper bounds."""
         result = np.ones(len(codes), dtype=bool)
-        for objective in self.known:
-            if objective.at_most is not None and len(codes):
-                result &= objective.within(codes)
+        for one in self.limited if len(codes) else ():
+            result &= one.within(codes)
+        return result
+
+    def standing(self, codes: Codes) -> npt.NDArray[np.bool_]:
+        """Which rows may stand on the front as far as the limits that are no objectives say; the others' are a matter
+        of the reference."""
+        result = np.ones(len(codes), dtype=bool)
+        for limit in self.limits if len(codes) else ():
+            result &= limit.within(codes)
         return result
 
     def further(self, codes: Codes) -> Floats:

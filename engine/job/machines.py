@@ -21,7 +21,8 @@ from distilsearch.profiling.table import LatencyTable
 from distilsearch.space import SearchSpace
 
 from ..objectives import Known
-from .config import Run, TargetSection
+from .config import Run
+from .sections import TargetSection
 
 
 @dataclass(frozen=True)

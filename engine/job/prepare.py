@@ -7,19 +7,19 @@ from typing import Any
 
 from distilsearch.distill.data import Text, load_text
 from distilsearch.distill.job import Training
-from distilsearch.distill.processes import TRAIN_DEVICES
+from distilsearch.distill.processes import check_device
 from distilsearch.distill.recipes import Recipe, default_recipe
 from distilsearch.distill.recipes import recipe as recipe_named
 from distilsearch.distill.teacher import Teacher, load_teacher
-from distilsearch.errors import InputError, RunError, unknown
+from distilsearch.errors import InputError, RunError
 from distilsearch.families import family
 from distilsearch.home import ensure_folder, home, write_atomically
 from distilsearch.lowering import check_length
 from distilsearch.space import SearchSpace
 
 from .config import Run
+from .continuing import check_same, kept_run
 from .machines import Declared, declared_by
-from .presets import PRESETS
 
 SPARE_BYTES = 500 << 20
 TRUNK_BYTES = 12  # a trained parameter: itself and two moments
@@ -54,8 +54,6 @@ def prepare(run: Run, folder: Path) -> Prepared:
         InputError: what was asked for cannot be done; its leaves say whether by teacher, text, device or folder.
         TableError: a latency table that would be used is damaged or newer.
     """
-    if run.preset not in PRESETS:
-        raise unknown("preset", run.preset, PRESETS)
     fresh = not folder.exists()
     try:
         return _prepare(run, folder)
@@ -67,8 +65,8 @@ def prepare(run: Run, folder: Path) -> Prepared:
 
 def _prepare(run: Run, folder: Path) -> Prepared:
     _check_folder(run, folder)
-    if run.train.device not in TRAIN_DEVICES:
-        raise unknown("training device", run.train.device, TRAIN_DEVICES)
+    if run.executor.name == "local":  # what other machines have is theirs to say
+        check_device(run.train.device)
     machines = declared_by(run)
     for machine in machines:
         machine.check()
@@ -92,9 +90,9 @@ def _prepare(run: Run, folder: Path) -> Prepared:
 
 def _check_folder(run: Run, folder: Path) -> None:
     """Refuse a folder of another run, or one that cannot be written."""
-    path = ensure_folder(folder) / "run.toml"
-    if path.exists():
-        run.check_same(Run.read(path))
+    there = kept_run(ensure_folder(folder))
+    if there is not None:
+        check_same(run, there)
 
 
 def _check_disk(run: Run, folder: Path, teacher: Teacher, recipe: Recipe, space: SearchSpace) -> None:

@@ -11,7 +11,7 @@ from distilsearch.operators import Serving
 from distilsearch.space import Codes, SearchSpace
 
 from ..engine import Engine
-from ..objectives import Expensive
+from ..objectives import Expensive, limited
 from ..pool import bred
 from ..strategies import find_strategy
 from .config import Run
@@ -45,7 +45,7 @@ def check_limits(run: Run, space: SearchSpace, machines: Sequence[Profiled]) -> 
     codes = space.grid(LIMIT_DRAWS) if small else space.sample(LIMIT_DRAWS, rng)
     for machine in machines:
         known = machine.known(space)
-        fastest = float(known.bounds(codes if small else bred(space, [known], codes, rng)).min())
+        fastest = float(known.bounds(codes if small else bred(space, limited([known]), codes, rng)).min())
         if machine.limit_ms is not None and fastest > machine.limit_ms:
             raise InputError(
                 f"no student is predicted to keep {machine.objective} <= {machine.limit_ms} ms with confidence: the"

@@ -3,14 +3,15 @@
 A strategy is a frozen value with a `name`, options that are plain JSON, and one method.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 
 from distilsearch.errors import InputError, unknown
+from distilsearch.space import SearchSpace
 
-from ..objectives import Codes
+from ..objectives import Codes, Objective
 from ..view import View
 from .ehvi import EHVI
 from .enumerate import Enumerate
@@ -28,6 +29,10 @@ class Strategy(Protocol):
     @property
     def needs_design(self) -> bool:
         """Whether an initial design comes first."""
+        ...
+
+    def check(self, space: SearchSpace, objectives: Sequence[Objective]) -> None:
+        """An `InputError` where it cannot search this space for these objectives: told before anything is trained."""
         ...
 
     def propose(self, view: View, n: int, rng: np.random.Generator) -> Codes:

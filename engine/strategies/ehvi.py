@@ -8,17 +8,20 @@ Notation: n candidates, S draws, b boxes.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import torch
 
+from distilsearch.errors import InputError
+from distilsearch.space import SearchSpace
+
 from ..acquisition import Boxes, log_ehvi
 from ..beliefs import CHUNK, Beliefs, Draws
 from ..longer import check_few
-from ..objectives import Codes, Floats, nondominated
+from ..objectives import Codes, Floats, Objective, nondominated
 from ..pool import candidates, distinct, fingerprints, refined
 from ..view import View
 from .several import choose_several
@@ -40,6 +43,13 @@ class EHVI:
     draws: int = 32
     name = "ehvi"
     needs_design = True
+
+    def __post_init__(self) -> None:
+        if self.draws < 0:
+            raise InputError(f"draws of strategy 'ehvi' must be 0 or more; got {self.draws}")
+
+    def check(self, space: SearchSpace, objectives: Sequence[Objective]) -> None:
+        """It takes any."""
 
     def options(self) -> dict[str, Any]:
         """Plain JSON of the fields."""
@@ -95,7 +105,7 @@ class EHVI:
 
 def parents(beliefs: Beliefs) -> Codes:
     """Told and pending architectures worth varying: the front of posterior medians and the one behind it."""
-    points, codes = beliefs.front_points(), beliefs.base
+    points, codes = beliefs.front_points(), beliefs.base[beliefs.standing]
     first = nondominated(points)
     rest = np.flatnonzero(~first)
     second = rest[nondominated(points[rest])] if len(rest) else rest

@@ -3,14 +3,16 @@
 For spaces whose trials cost next to nothing: sub-networks of a trained super-network, rows of a table.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from distilsearch.errors import InputError
+from distilsearch.space import SearchSpace
 
-from ..objectives import Codes
-from ..pool import GRID, candidates, is_grid
+from ..objectives import Codes, Objective
+from ..pool import GRID, candidates
 from ..view import View
 
 
@@ -24,15 +26,15 @@ class Enumerate:
         """There are none."""
         return {}
 
-    def propose(self, view: View, n: int, rng: np.random.Generator) -> Codes:
-        """The next n free codes.
-
-        Raises:
-            InputError: the space is too large to enumerate.
-        """
-        if not is_grid(view):
+    def check(self, space: SearchSpace, objectives: Sequence[Objective]) -> None:
+        """Refuse a space that is too large to enumerate."""
+        if space.listed > GRID:
             raise InputError(
-                f"this space has {view.space.size} architectures, too many to enumerate (at most {GRID:,});"
+                f"this space has {space.size} architectures, too many to enumerate (at most {GRID:,});"
                 " use strategy 'ehvi', or give the genes fewer choices"
             )
+
+    def propose(self, view: View, n: int, rng: np.random.Generator) -> Codes:
+        """The next n free codes; `check` says of what spaces."""
+        self.check(view.space, view.objectives)
         return candidates(view, view.codes[:0], rng)[:n]

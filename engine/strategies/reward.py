@@ -10,6 +10,8 @@ With the cost known the reward is linear in the loss, so its expected improvemen
 E[(r - r*)_+] = w psi(worst - r* / w) with psi(t) = E[(t - loss)_+].
 """
 
+import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
@@ -18,9 +20,10 @@ import numpy as np
 import torch
 
 from distilsearch.errors import InputError
+from distilsearch.space import SearchSpace
 
 from ..beliefs import CHUNK, Beliefs
-from ..objectives import Codes, Floats
+from ..objectives import Codes, Floats, Known, Objective
 from ..pool import candidates, distinct, refined
 from ..view import View
 from .ehvi import first_best, parents, shortlist
@@ -44,6 +47,18 @@ class Reward:
     name = "reward"
     needs_design = True
 
+    def __post_init__(self) -> None:
+        if self.target is not None and not 0 < self.target < math.inf:
+            raise InputError(f"the target of strategy 'reward' must be positive; got {self.target}")
+        if not (math.isfinite(self.alpha) and math.isfinite(self.beyond)):
+            raise InputError(f"exponents of strategy 'reward' must be finite; got {self.alpha}, {self.beyond}")
+
+    def check(self, space: SearchSpace, objectives: Sequence[Objective]) -> None:
+        """Refuse all but one expensive and one known objective."""
+        known = [o for o in objectives if isinstance(o, Known)]
+        if len(known) != 1 or len(objectives) != 2:
+            raise InputError("strategy 'reward' needs exactly one expensive and one known objective; use 'ehvi'")
+
     def options(self) -> dict[str, Any]:
         """Plain JSON of the fields."""
         return asdict(self)
@@ -54,8 +69,7 @@ class Reward:
         Raises:
             InputError: there is not exactly one expensive and one known objective, or a cost is not positive.
         """
-        if len(view.known) != 1 or len(view.expensive) != 1:
-            raise InputError("strategy 'reward' needs exactly one expensive and one known objective; use 'ehvi'")
+        self.check(view.space, view.objectives)
         beliefs = Beliefs.of(view)
         pool = candidates(view, parents(beliefs), rng)
         if not len(pool):
@@ -86,6 +100,8 @@ class Reward:
     def _best(self, beliefs: Beliefs) -> float:
         """The best reward among told and pending ones, at their posterior medians."""
         points, view = beliefs.front_points(), beliefs.view
+        if not len(points):
+            return 0.0  # what a student earns that learnt nothing
         return float(((self._worst(view) - points[:, 1]) * self._weight(view, points[:, 0])).max())
 
     def _score(self, beliefs: Beliefs, codes: Codes, best: float) -> Floats:

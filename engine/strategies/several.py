@@ -2,13 +2,14 @@
 
 The screen draws random weights and takes the candidates with the best optimistic Chebyshev value under any.
 
-Notation: n candidates, M objectives, K of them known; X = features, then the K costs.
+Notation: n candidates, M objectives, K of them known; X = features, then the K costs, then 1 where the limits are kept.
 """
 
 import warnings
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from botorch.acquisition.multi_objective.logei import qLogNoisyExpectedHypervolumeImprovement
 from botorch.acquisition.multi_objective.objective import GenericMCMultiOutputObjective
@@ -53,10 +54,10 @@ def _optimistic(beliefs: Beliefs, codes: Codes) -> Floats:
 def _screened(beliefs: Beliefs, pool: Codes, rng: np.random.Generator) -> Codes:
     if len(pool) <= SCREENED:
         return pool
-    told = beliefs.front_points()
-    low = told.min(axis=0)
-    span = np.where(beliefs.view.reference > low, beliefs.view.reference - low, 1.0)
-    weights = rng.dirichlet(np.ones(told.shape[1]), WEIGHTS)
+    reference, told = beliefs.view.reference, beliefs.front_points()
+    low = told.min(axis=0) if len(told) else reference - 1.0
+    span = np.where(reference > low, reference - low, 1.0)
+    weights = rng.dirichlet(np.ones(len(reference)), WEIGHTS)
     best: list[tuple[Floats, Codes]] = []
     for i in range(0, len(pool), CHUNK):
         scaled = (_optimistic(beliefs, pool[i : i + CHUNK]) - low) / span
@@ -92,23 +93,24 @@ class _Leading(Model):
 
 
 def _qlognehvi(beliefs: Beliefs, codes: Codes, seed: int) -> Floats:
-    width = beliefs.features(codes[:1]).shape[1]
+    width, corner = beliefs.features(codes[:1]).shape[1], -torch.from_numpy(beliefs.view.reference)
     models = [_Leading(s.model(), width) for s in beliefs.surrogates]
 
     def maximised(samples: Tensor, X: Tensor | None = None) -> Tensor:  # noqa: N803
         assert X is not None
         learnt = [beliefs.raw(e, samples[..., e]) for e in range(len(models))]
-        costs = X[..., width:].expand(*samples.shape[:-1], X.shape[-1] - width)
-        return -torch.cat([costs, torch.stack(learnt, -1)], -1)
+        costs = X[..., width:-1].expand(*samples.shape[:-1], X.shape[-1] - width - 1)
+        values = -torch.cat([costs, torch.stack(learnt, -1)], -1)
+        return torch.where(X[..., -1:] > 0, values, corner)  # what breaks a limit adds nothing to any volume
 
     shape = torch.Size([SAMPLES])
-    rows = _rows(beliefs, codes, beliefs.view.costs(codes))
+    rows = _rows(beliefs, codes, beliefs.view.costs(codes), np.ones(len(codes)))
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore", NumericalWarning)  # jitter, where outcomes are nearly certain
         acquisition = qLogNoisyExpectedHypervolumeImprovement(
             ModelList(*models),
-            ref_point=(-torch.from_numpy(beliefs.view.reference)).tolist(),
-            X_baseline=_rows(beliefs, beliefs.base, beliefs.base_costs),
+            ref_point=corner.tolist(),
+            X_baseline=_rows(beliefs, beliefs.base, beliefs.base_costs, beliefs.standing),
             sampler=ListSampler(*(SobolQMCNormalSampler(shape, seed=seed + e) for e in range(len(models)))),
             objective=GenericMCMultiOutputObjective(maximised),
             prune_baseline=False,
@@ -117,5 +119,6 @@ def _qlognehvi(beliefs: Beliefs, codes: Codes, seed: int) -> Floats:
         return np.concatenate([acquisition(part[:, None]).numpy() for part in torch.split(rows, 256)])
 
 
-def _rows(beliefs: Beliefs, codes: Codes, costs: Floats) -> Tensor:
-    return torch.cat([beliefs.features(codes), torch.from_numpy(costs)], 1)
+def _rows(beliefs: Beliefs, codes: Codes, costs: Floats, standing: npt.ArrayLike) -> Tensor:
+    flags = np.asarray(standing, dtype=np.float64)[:, None]
+    return torch.cat([beliefs.features(codes), torch.from_numpy(costs), torch.from_numpy(flags)], 1)

@@ -3,6 +3,7 @@ import tomllib
 import pytest
 
 from distilsearch.engine.job.config import Run
+from distilsearch.engine.job.continuing import check_same
 from distilsearch.errors import InputError, RunError
 
 LEAST = {"teacher": "quickstart", "text": ["python-docs"]}
@@ -55,9 +56,9 @@ def test_senseless_runs_are_refused(wrong, message) -> None:
 
 def test_another_run_file_is_refused_and_the_difference_named() -> None:
     first = Run.parse(LEAST | {"trials": 4, "target": [{"latency_ms": 5}]})
-    Run.parse(LEAST | {"trials": 40, "target": [{"latency_ms": 5}]}).check_same(first)
+    check_same(Run.parse(LEAST | {"trials": 40, "target": [{"latency_ms": 5}]}), first)
     with pytest.raises(RunError, match=r"target\[0\].latency_ms: 5.0 there, 6.0 now"):
-        Run.parse(LEAST | {"trials": 4, "target": [{"latency_ms": 6}]}).check_same(first)
+        check_same(Run.parse(LEAST | {"trials": 4, "target": [{"latency_ms": 6}]}), first)
 
 
 def test_a_run_file_is_read_with_paths_relative_to_it(tmp_path) -> None:

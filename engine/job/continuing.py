@@ -1,0 +1,105 @@
+"""Whether a run file continues the run of a folder: formats grow, and what changes no result may change.
+
+What a folder's own run.toml leaves out was not there when it was written, so it has the value of the day the key was
+added (`ADDED`), whatever today's default is. A key that this version does not know comes from a newer one.
+
+What may change from call to call: how much is asked (`trials`, `stop_below`), and where and by how many hands it is
+done (`plugins`, `[executor]`, `workers`, `threads`, `device`, the cache's limit). Threads and device do change bits of
+a student, so every trial records its own; neither is part of what names it.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from distilsearch.errors import InputError, RunError
+
+from .config import WHOLE_FILE, Run, read_toml
+from .toml import flat
+
+GROWING = (
+    "trials", "stop_below", "plugins", "executor", "train.device", "train.workers", "train.threads",
+    "storage.cache_limit_gb",
+)  # fmt: skip
+
+# By section ("" is the top level): what a key that is absent from a folder's run.toml means. Values are never edited: a
+# new key is added with the default it has on that day.
+ADDED: dict[str, dict[str, Any]] = {
+    "": {
+        "text_temperature": 1.0,
+        "text_tokens": None,
+        "preset": "default",
+        "trials": 24,
+        "seed": 0,
+        "loss_at_most": None,
+        "stop_below": 0.0,
+        "plugins": [],
+        "source": {"name": "distilled"},
+        "strategy": {"name": "ehvi", "draws": 32},
+        "space": {},
+        "train": {},
+        "target": [{}],
+        "executor": {},
+        "storage": {},
+    },
+    "space": {"family": "bert"},
+    "train": {
+        "device": "auto",
+        "precision": "auto",
+        "recipe": "default",
+        "flash_tokens": 160_000,
+        "longer_tokens": [],
+        "final_tokens": 2_000_000,
+        "finish": "knee",
+        "workers": "auto",
+        "threads": None,
+    },
+    "target": {"device": "auto", "serving": {}, "latency_ms": None, "memory_mb": None, "parameters": None},
+    "target.serving": {
+        "batch": 1, "sequence": 128, "dtype": "float32", "phase": "encode", "threads": None, "mode": "eager",
+    },
+    "executor": {"name": "local", "address": "", "depot": ""},
+    "storage": {"url": "", "cache_limit_gb": 20.0},
+}  # fmt: skip
+
+
+def kept_run(folder: Path) -> Run | None:
+    """The run that a folder was started with, as its run.toml says; None where there is none.
+
+    Raises:
+        RunError: it is damaged, or of a newer version.
+    """
+    path = folder / "run.toml"
+    if not path.exists():
+        return None
+    try:
+        return Run.parse(_aged(read_toml(path)), WHOLE_FILE)
+    except InputError as error:
+        raise RunError(
+            f"{path} is not of this version of distilsearch ({error}); continue the run with the version that wrote it"
+        ) from None
+
+
+def _aged(data: Any, section: str = "") -> Any:
+    """A section of a folder's run.toml with everything that was added since."""
+    if isinstance(data, list):
+        return [_aged(one, section) for one in data]
+    if not isinstance(data, Mapping):
+        return data  # validation says what is wrong with it
+    within = {name.rpartition(".")[2]: name for name in ADDED if name and name.rpartition(".")[0] == section}
+    values = {**ADDED[section], **data}
+    return {key: _aged(value, within[key]) if key in within else value for key, value in values.items()}
+
+
+def check_same(now: Run, there: Run) -> None:
+    """A `RunError` where a run asks for something else than the run it is to continue; it names what differs."""
+    mine, theirs = dict(flat(now.model_dump(mode="json"))), dict(flat(there.model_dump(mode="json")))
+    differing = (name for name in mine.keys() | theirs.keys() if mine.get(name) != theirs.get(name))
+    names = sorted(name for name in differing if not _may_change(name))
+    if names:
+        listed = "; ".join(f"{n}: {theirs.get(n)!r} there, {mine.get(n)!r} now" for n in names)
+        raise RunError(f"the run {now.name!r} was started with another run file ({listed}); give it a new name")
+
+
+def _may_change(name: str) -> bool:
+    return any(name == growing or name.startswith(growing + ".") for growing in GROWING)

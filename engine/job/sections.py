@@ -1,0 +1,209 @@
+"""The tables of a run file, `[space]`, `[train]`, `[[target]]` and the others: frozen models that know their keys."""
+
+import re
+from collections.abc import Mapping
+from itertools import pairwise, product
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, Strict, field_validator, model_validator
+
+from distilsearch.architecture import Value
+from distilsearch.errors import InputError, unknown
+from distilsearch.families import family as known_family
+from distilsearch.operators import Serving
+
+from .options import checked_options
+from .presets import PRESETS
+
+CHOICES = ("dtype", "mode")  # of a serving: what may be a list of choices, since training does not know it
+TRAIN_DEVICES = re.compile(r"auto|cpu|cuda(:\d+)?")
+Whole = Annotated[int, Strict()]  # true is no number of trials
+
+
+class Section(BaseModel):
+    """A table of the run file: frozen, and strict about keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
+
+
+class Chosen(BaseModel):
+    """A table that chooses something by `name`; all its other keys are options of what it chose."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    name: str
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What is called with, beside the name."""
+        return dict(self.__pydantic_extra__ or {})
+
+
+class SourceSection(Chosen):
+    """`[source]`: where trials come from."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _possible(cls, data: Any) -> Any:
+        if data == PRESETS["default"].source or not _named(data):
+            return data  # the usual one needs no import
+        from .source import GIVEN, SOURCES
+
+        return _complete("source", SOURCES, data, GIVEN)
+
+
+class StrategySection(Chosen):
+    """`[strategy]`: who is trained next."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _possible(cls, data: Any) -> Any:
+        if data == PRESETS["default"].strategy or not _named(data):
+            return data  # the usual one needs no import of torch, so a mistake elsewhere is told at once
+        from ..strategies import STRATEGIES, find_strategy
+
+        complete = _complete("strategy", STRATEGIES, data)
+        find_strategy(complete["name"], {k: v for k, v in complete.items() if k != "name"})  # values it refuses
+        return complete
+
+
+def _named(data: Any) -> bool:
+    return isinstance(data, Mapping) and isinstance(data.get("name"), str)
+
+
+def _complete(what: str, registry: Mapping[str, Any], data: Mapping[str, Any], given: tuple[str, ...] = ()) -> Any:
+    """The table with the defaults of all options written out."""
+    name = data["name"]
+    if name not in registry:
+        raise unknown(what, name, registry)
+    options = {key: value for key, value in data.items() if key != "name"}
+    return {"name": name, **checked_options(f"{what} {name!r}", registry[name], options, given)}
+
+
+class SpaceSection(BaseModel):
+    """`[space]`: the family, and choices for any of its genes; omitted genes take their default choices."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    family: str = "bert"
+
+    @model_validator(mode="after")
+    def _possible(self) -> "SpaceSection":
+        known_family(self.family).space(self.genes)  # an unknown gene or an empty space is an error of the file
+        return self
+
+    @property
+    def genes(self) -> dict[str, tuple[Value, ...]]:
+        """The choices that the user named."""
+        extra = self.__pydantic_extra__ or {}
+        return {gene: tuple(c) if isinstance(c, list | tuple) else (c,) for gene, c in extra.items()}
+
+
+class TrainSection(Section):
+    """`[train]`: where, by how many and for how long students are distilled."""
+
+    device: str = "auto"
+    precision: Literal["auto", "float32", "bf16"] = "auto"
+    recipe: str = "default"
+    flash_tokens: Whole = Field(default=160_000, ge=1)
+    longer_tokens: tuple[int, ...] = ()
+    final_tokens: Whole = Field(default=2_000_000, ge=0)
+    finish: Literal["knee", "front", "none"] = "knee"
+    workers: Whole | Literal["auto"] = "auto"
+    threads: Whole | None = Field(default=None, ge=1)
+
+    @field_validator("device")
+    @classmethod
+    def _device(cls, value: str) -> str:
+        if not TRAIN_DEVICES.fullmatch(value):
+            raise ValueError(str(unknown("training device", value, ("auto", "cpu", "cuda", "cuda:N"))))
+        return value
+
+    @field_validator("workers", mode="before")
+    @classmethod
+    def _workers(cls, value: Any) -> Any:
+        if value != "auto" and (type(value) is not int or value < 1):
+            raise ValueError('it should be "auto" or a number of 1 or more')
+        return value
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """The lengths a trial may have: `flash_tokens`, then the longer ones."""
+        return (self.flash_tokens, *self.longer_tokens)
+
+    @model_validator(mode="after")
+    def _rising(self) -> "TrainSection":
+        if any(a >= b for a, b in pairwise(self.lengths)):
+            raise ValueError("longer_tokens must rise, from above flash_tokens")
+        return self
+
+
+class TargetSection(Section):
+    """`[[target]]`: one serving machine, how students are served there, and limits that they must keep.
+
+    `memory_mb` is held against the weights alone, in units of 10^6 bytes at the precision they are served in.
+    """
+
+    device: str = "auto"
+    serving: dict[str, Any] = Field(default_factory=dict)
+    latency_ms: float | None = Field(default=None, gt=0)
+    memory_mb: float | None = Field(default=None, gt=0)
+    parameters: Whole | None = Field(default=None, ge=1)
+
+    @field_validator("serving")
+    @classmethod
+    def _complete(cls, value: dict[str, Any]) -> dict[str, Any]:
+        return _serving(value)
+
+    @property
+    def choices(self) -> dict[str, tuple[Value, ...]]:
+        """What of the serving is a list of choices, each of two or more."""
+        return {name: tuple(value) for name, value in self.serving.items() if isinstance(value, list)}
+
+    @property
+    def servings(self) -> tuple[Serving, ...]:
+        """The serving conditions as values: one, or one for every combination of choices."""
+        return _servings(self.serving)
+
+    @property
+    def conditions(self) -> Serving:
+        """The first of the servings; batch, sequence, phase and threads are those of all."""
+        return self.servings[0]
+
+
+def _serving(value: Mapping[str, Any]) -> dict[str, Any]:
+    """A serving with all its keys; a list of one choice is that choice."""
+    for name, choices in value.items():
+        if isinstance(choices, list | tuple):
+            if name in Serving.__dataclass_fields__ and name not in CHOICES:
+                raise InputError(f"serving {name} must be one value; a list may be given of {' or '.join(CHOICES)}")
+            if not choices or len(set(map(str, choices))) < len(choices):
+                raise InputError(f"serving {name} needs one or more different choices; got {list(choices)}")
+    listed = {k: list(v) for k, v in value.items() if isinstance(v, list | tuple) and len(v) > 1}
+    single = {k: v[0] if isinstance(v, list | tuple) else v for k, v in value.items()}
+    first = Serving.from_json(single).to_json()
+    _servings(first | listed)
+    return first | listed
+
+
+def _servings(value: Mapping[str, Any]) -> tuple[Serving, ...]:
+    listed = {k: v for k, v in value.items() if isinstance(v, list)}
+    return tuple(Serving.from_json({**value, **dict(zip(listed, c, strict=True))}) for c in product(*listed.values()))
+
+
+class ExecutorSection(Section):
+    """`[executor]`: who runs jobs; `address` and `depot` are of executors that reach other machines."""
+
+    name: str = "local"
+    address: str = ""
+    depot: str = ""
+
+
+class StorageSection(Section):
+    """`[storage]`: the ledger's database (default: the run's own journal) and the limit of the target cache."""
+
+    url: str = ""
+    cache_limit_gb: float = Field(default=20.0, gt=0)
+
+
+SECTIONS: dict[str, type[BaseModel]] = {
+    "train": TrainSection, "target": TargetSection, "executor": ExecutorSection, "storage": StorageSection,
+}  # fmt: skip

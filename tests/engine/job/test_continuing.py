@@ -1,0 +1,145 @@
+"""A run goes on with an equal file, whatever version wrote its folder; what changes no student may change."""
+
+import tomllib
+
+import pytest
+
+from distilsearch.engine.job import continuing
+from distilsearch.engine.job.config import Run
+from distilsearch.engine.job.continuing import ADDED, check_same, kept_run
+from distilsearch.engine.job.sections import SECTIONS, SpaceSection
+from distilsearch.errors import RunError
+from distilsearch.operators import Serving
+
+LEAST = {"teacher": "quickstart", "text": ["python-docs"]}
+OLD = """\
+name = "quickstart"
+teacher = "quickstart"
+text = ["python-docs"]
+text_temperature = 1.0
+preset = "default"
+trials = 18
+seed = 0
+stop_below = 0.0
+
+[space]
+family = "bert"
+layers = [1, 2, 3, 4, 6]
+
+[train]
+device = "cpu"
+precision = "auto"
+recipe = "default"
+flash_tokens = 160000
+longer_tokens = []
+final_tokens = 800000
+finish = "knee"
+
+[[target]]
+device = "cpu"
+serving = { batch = 1, sequence = 128, dtype = "float32", phase = "encode", mode = "eager" }
+
+[storage]
+url = ""
+cache_limit_gb = 20.0
+"""
+
+
+def _folder(tmp_path, text: str):
+    (tmp_path / "run.toml").write_text(text)
+    return tmp_path
+
+
+def test_a_folder_of_an_older_version_is_the_same_run(tmp_path) -> None:
+    there = kept_run(_folder(tmp_path, OLD))
+    assert there is not None
+    check_same(Run.parse(tomllib.loads(OLD)), there)
+    least = {"name": "quickstart", **LEAST, "space": {"layers": [1, 2, 3, 4, 6]}}
+    check_same(Run.parse(least | {"train": {"final_tokens": 800_000}, "target": [{"device": "cpu"}]}), there)
+    with pytest.raises(RunError, match=r"strategy.name: 'ehvi' there, 'enumerate' now"):
+        check_same(Run.parse(tomllib.loads(OLD) | {"strategy": "enumerate"}), there)
+
+
+def test_absent_keys_mean_what_they_meant_then_whatever_the_default_is_now(tmp_path, monkeypatch) -> None:
+    there = kept_run(_folder(tmp_path, OLD))
+    monkeypatch.setitem(continuing.ADDED, "", ADDED[""] | {"strategy": {"name": "enumerate"}})
+    monkeypatch.setitem(continuing.ADDED, "target", ADDED["target"] | {"memory_mb": 3.0})
+    aged = kept_run(tmp_path)
+    assert there is not None
+    assert aged is not None
+    assert (there.strategy.name, there.target[0].memory_mb) == ("ehvi", None)
+    assert (aged.strategy.name, aged.target[0].memory_mb) == ("enumerate", 3.0)
+
+
+def test_every_key_has_the_value_of_its_first_day() -> None:
+    """A key that is added must be added there too, or an old folder would get today's default."""
+    required = {"name", "teacher", "text"}
+    assert set(ADDED[""]) | required == set(Run.model_fields)
+    for name, section in SECTIONS.items():
+        assert set(ADDED[name]) == set(section.model_fields), name
+    assert set(ADDED["space"]) == set(SpaceSection.model_fields)
+    assert set(ADDED["target.serving"]) == set(Serving.__dataclass_fields__)
+    assert kept_values(ADDED) == FIRST_DAYS
+
+
+def kept_values(table) -> dict[str, object]:
+    return {f"{section}.{key}".strip("."): value for section, keys in table.items() for key, value in keys.items()}
+
+
+FIRST_DAYS = {  # never edited: a folder that lacks a key was written before that day
+    "text_temperature": 1.0, "text_tokens": None, "preset": "default", "trials": 24, "seed": 0, "loss_at_most": None,
+    "stop_below": 0.0, "plugins": [], "source": {"name": "distilled"}, "strategy": {"name": "ehvi", "draws": 32},
+    "space": {}, "train": {}, "target": [{}], "executor": {}, "storage": {}, "space.family": "bert",
+    "train.device": "auto", "train.precision": "auto", "train.recipe": "default", "train.flash_tokens": 160_000,
+    "train.longer_tokens": [], "train.final_tokens": 2_000_000, "train.finish": "knee", "train.workers": "auto",
+    "train.threads": None, "target.device": "auto", "target.serving": {}, "target.latency_ms": None,
+    "target.memory_mb": None, "target.parameters": None, "target.serving.batch": 1, "target.serving.sequence": 128,
+    "target.serving.dtype": "float32", "target.serving.phase": "encode", "target.serving.threads": None,
+    "target.serving.mode": "eager", "executor.name": "local", "executor.address": "", "executor.depot": "",
+    "storage.url": "", "storage.cache_limit_gb": 20.0,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('fairness = "strict"\n' + OLD, "unknown key 'fairness'"),
+        (OLD.replace('"eager" }', '"eager", runtime = "onnxruntime" }'), "unknown serving key 'runtime'"),
+        (OLD + '[strategy]\nname = "foresight"\n', "unknown strategy 'foresight'"),
+        (OLD.replace('finish = "knee"', 'finish = "knee"\nwarm = 2'), "train.warm: unknown key 'warm'"),
+        ("teacher = ", "not valid TOML"),
+    ],
+)
+def test_a_folder_of_a_newer_version_is_refused_by_name(tmp_path, line, message) -> None:
+    with pytest.raises(RunError, match=rf"run.toml is not of this version .*{message}.* the version that wrote it"):
+        kept_run(_folder(tmp_path, line))
+
+
+def test_a_folder_without_a_run_holds_none(tmp_path) -> None:
+    assert kept_run(tmp_path) is None
+
+
+def test_more_trials_and_other_hands_are_the_same_run() -> None:
+    first = Run.parse(LEAST)
+    changes = {
+        "trials": 99, "stop_below": 0.1, "plugins": ["json"], "executor": {"name": "local", "depot": "memory://x"},
+        "train": {"device": "cpu", "workers": 4, "threads": 1}, "storage": {"cache_limit_gb": 3},
+    }  # fmt: skip
+    check_same(Run.parse(LEAST | changes), first)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"seed": 1}, "seed: 0 there, 1 now"),
+        ({"strategy": {"draws": 8}}, "strategy.draws: 32 there, 8 now"),
+        ({"train": {"recipe": "relation"}}, "train.recipe: 'default' there"),
+        ({"target": [{"memory_mb": 40}]}, r"target\[0\].memory_mb: None there, 40.0 now"),
+        ({"target": [{"serving": {"dtype": ["float32", "bfloat16"]}}]}, r"target\[0\].serving.dtype: 'float32' there"),
+        ({"target": [{}, {}]}, r"target\[1\].device: None there"),
+        ({"storage": {"url": "sqlite:///a.db"}}, "storage.url"),
+    ],
+)
+def test_what_changes_results_is_another_run(change, named) -> None:
+    with pytest.raises(RunError, match=named):
+        check_same(Run.parse(LEAST | change), Run.parse(LEAST))
