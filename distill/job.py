@@ -12,11 +12,14 @@ from typing import Any
 
 from distilsearch.architecture import Architecture
 from distilsearch.errors import RunError
+from distilsearch.growth import filled, grown
 
 from .cache import outputs_key
 from .data import Text
 from .recipes import Recipe
 from .teacher import Teacher
+
+ADDED: Mapping[str, Any] = {}  # fields of a training that came later, with the value of every key before; see `growth`
 
 
 @dataclass(frozen=True)
@@ -47,16 +50,16 @@ class Training:
 
     def key(self, architecture: Architecture) -> str:
         """The content key of a trained student: a sha256."""
-        return _sha256(asdict(self) | {"architecture": architecture.to_json()})
+        return _sha256(self.to_json() | {"architecture": architecture.to_json()})
 
     def way(self, architecture: Architecture) -> str:
         """A sha256 of what all lengths of a training share: a longer one goes on from the trunk of a shorter one."""
-        content = {name: value for name, value in asdict(self).items() if name != "tokens"}
+        content = {name: value for name, value in self.to_json().items() if name != "tokens"}
         return _sha256(content | {"architecture": architecture.to_json()})
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON."""
-        return asdict(self)
+        """Plain JSON; a field that came later is left out while it has its first value."""
+        return grown(asdict(self), ADDED)
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Training":
@@ -64,7 +67,7 @@ class Training:
         unknown = sorted(set(data) - {field.name for field in fields(cls)})
         if unknown:
             raise RunError(f"a training with {', '.join(unknown)} was written by a newer version of distilsearch")
-        return cls(**data)
+        return cls(**filled(data, ADDED))
 
 
 def _sha256(content: Mapping[str, Any]) -> str:

@@ -13,9 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from distilsearch.errors import InputError, unknown
+from distilsearch.growth import grown
 
 from .losses import LOSSES, MAPPINGS
 
+ADDED: Mapping[str, Any] = {}  # fields of a recipe that came later, with the value of every key before; see `growth`
+VIEW_ADDED: Mapping[str, Any] = {}
 EMBEDDING_MODES = ("none", "adapt", "all")
 RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {  # of a recipe's numbers: in words, and whether one is in it
     "batch_tokens": ("1 or more", lambda x: x >= 1),
@@ -117,7 +120,8 @@ class Recipe:
     @property
     def key(self) -> str:
         """Twelve hexadecimal digits of the canonical JSON; the name does not count."""
-        content = {name: value for name, value in self.to_json().items() if name != "name"}
+        content = {name: value for name, value in grown(self.to_json(), ADDED).items() if name != "name"}
+        content["views"] = [grown(view, VIEW_ADDED) for view in content["views"]]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
     def to_json(self) -> dict[str, Any]:

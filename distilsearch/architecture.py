@@ -12,13 +12,19 @@ from types import MappingProxyType
 from typing import Any
 
 from .errors import InputError
+from .growth import filled, grown
 
 Value = int | float | str | bool
+
+ADDED: dict[str, Mapping[str, Value]] = {}
+"""Genes that came later, by family, with the value that every architecture written before them means."""
 
 
 @dataclass(frozen=True, eq=False)
 class Architecture:
     """One student: its family and the value of each gene.
+
+    A gene of `ADDED` that is missing has its first value, and while it has that it is in neither key nor JSON.
 
     >>> small = Architecture("bert", {"layers": 2, "width": 128})
     >>> small["layers"]
@@ -32,8 +38,11 @@ class Architecture:
     _canonical: str = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        values = {name: _plain(name, self.values[name]) for name in sorted(self.values)}
-        canonical = json.dumps({"family": self.family, "values": values}, sort_keys=True, allow_nan=False)
+        added = ADDED.get(self.family, {})
+        given = filled(self.values, added)
+        values = {name: _plain(name, given[name]) for name in sorted(given)}
+        said = {"family": self.family, "values": grown(values, added)}
+        canonical = json.dumps(said, sort_keys=True, allow_nan=False)
         object.__setattr__(self, "values", MappingProxyType(values))
         object.__setattr__(self, "_canonical", canonical)
 
@@ -60,7 +69,7 @@ class Architecture:
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON: `{"family": ..., "values": {...}}`."""
-        return {"family": self.family, "values": dict(self.values)}
+        return {"family": self.family, "values": grown(self.values, ADDED.get(self.family, {}))}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Architecture":

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any
 
 from .errors import InputError, unknown
+from .growth import filled, grown
 
 Size = int | str
 Sizes = Mapping[str, Any]
@@ -19,6 +20,8 @@ Sizes = Mapping[str, Any]
 DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 PHASES = ("encode", "prefill", "decode")
 MODES = ("eager", "compile", "graph")
+TORCH = "torch"
+SERVING_ADDED: Mapping[str, Any] = {"runtime": TORCH}  # fields of `Serving` that came later; see `growth`
 
 
 @dataclass(frozen=True)
@@ -26,13 +29,15 @@ class Kind:
     """One kind of operator: the names of its sizes, and how much it computes, moves and holds.
 
     `flops` and `parameters` count FLOPs and weights; `moved` counts the activation elements read and written
-    plus the weight elements read.
+    plus the weight elements read. `added` holds those of the sizes that came later, with the value that every
+    signature written before them means; see `growth`.
     """
 
     sizes: tuple[str, ...]
     flops: Callable[[Sizes], int]
     moved: Callable[[Sizes], int]
     parameters: Callable[[Sizes], int]
+    added: Mapping[str, Size] = field(default_factory=dict)
 
 
 def _tokens(s: Sizes) -> int:
@@ -149,20 +154,20 @@ class Operator:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise unknown("operator kind", self.kind, KINDS)
-        if set(self.sizes) != set(KINDS[self.kind].sizes):
-            expected = ", ".join(KINDS[self.kind].sizes)
+        kind = KINDS[self.kind]
+        given = filled(self.sizes, kind.added)
+        if set(given) != set(kind.sizes):
+            expected = ", ".join(kind.sizes)
             raise InputError(f"{self.kind} needs the sizes {expected}; got {', '.join(self.sizes) or 'none'}")
-        sizes = {n: v if isinstance(v, str) else int(v) for n, v in sorted(self.sizes.items())}
+        sizes = {n: v if isinstance(v, str) else int(v) for n, v in sorted(given.items())}
         object.__setattr__(self, "sizes", MappingProxyType(sizes))
-        listed = ",".join(f"{name}={value}" for name, value in sizes.items())
+        listed = ",".join(f"{name}={value}" for name, value in grown(sizes, kind.added).items())
         object.__setattr__(self, "signature", f"{self.kind}({listed})")
 
     @classmethod
     def parse(cls, signature: str) -> "Operator":
-        """The operator of a signature."""
-        kind, _, listed = signature.rstrip(")").partition("(")
-        pairs = [pair.partition("=") for pair in listed.split(",") if pair]
-        return cls(kind, {name: int(v) if v.lstrip("-").isdigit() else v for name, _, v in pairs})
+        """The operator of a signature; sizes that came later than it have the value that it means."""
+        return cls(*_parts(signature))
 
     @property
     def flops(self) -> int:
@@ -188,12 +193,33 @@ class Operator:
         return Operator, (self.kind, dict(self.sizes))
 
 
+def newer_part(signature: str) -> str:
+    """What of an operator's signature this version does not know, and only a newer one can have written, or nothing.
+
+    >>> newer_part("norm(batch=1,norm=layer,residual=1,sequence=8,window=4,width=4)")
+    "the size 'window' of the operator kind 'norm'"
+    """
+    kind, sizes = _parts(signature)
+    if kind not in KINDS:
+        return f"the operator kind {kind!r}"
+    names = [name for name in sizes if name not in KINDS[kind].sizes]
+    return f"the size {names[0]!r} of the operator kind {kind!r}" if names else ""
+
+
+def _parts(signature: str) -> tuple[str, dict[str, Size]]:
+    """Kind and sizes as a signature states them."""
+    kind, _, listed = signature.rstrip(")").partition("(")
+    pairs = [pair.partition("=") for pair in listed.split(",") if pair]
+    return kind, {name: int(v) if v.removeprefix("-").isdecimal() else v for name, _, v in pairs}
+
+
 @dataclass(frozen=True)
 class Serving:
     """The conditions a student is served under.
 
     `sequence` is the number of tokens that go in; while decoding one token goes in and `sequence` is the
-    length already cached. `threads=None` means as many as the machine has.
+    length already cached. `threads=None` means as many as the machine has. `runtime` names who runs the model, one of
+    `profiling.runtimes.RUNTIMES`; `mode` is torch's own, and other runtimes have none.
     """
 
     batch: int = 1
@@ -202,6 +228,7 @@ class Serving:
     phase: str = "encode"
     threads: int | None = None
     mode: str = "eager"
+    runtime: str = TORCH
 
     def __post_init__(self) -> None:
         for name, known in (("dtype", tuple(DTYPE_BYTES)), ("phase", PHASES), ("mode", MODES)):
@@ -211,6 +238,10 @@ class Serving:
             value = getattr(self, name)
             if not (name == "threads" and value is None) and (type(value) is not int or value < 1):
                 raise InputError(f"serving {name} must be a positive whole number; got {value!r}")
+        if not isinstance(self.runtime, str) or not self.runtime:
+            raise InputError(f"serving runtime must be the name of a runtime; got {self.runtime!r}")
+        if self.runtime != TORCH and self.mode != "eager":
+            raise InputError(f"mode is torch's own: leave mode {self.mode!r} out, or serve with runtime {TORCH!r}")
 
     @property
     def resolved_threads(self) -> int:
@@ -218,8 +249,8 @@ class Serving:
         return self.threads or len(os.sched_getaffinity(0))
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON with every field."""
-        return asdict(self)
+        """Plain JSON with every field; one that came later is left out while it has its first value."""
+        return grown(asdict(self), SERVING_ADDED)
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Serving":
@@ -227,4 +258,4 @@ class Serving:
         for name in data:
             if name not in cls.__dataclass_fields__:
                 raise unknown("serving key", name, cls.__dataclass_fields__)
-        return cls(**data)
+        return cls(**filled(data, SERVING_ADDED))

@@ -12,15 +12,17 @@
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from distilsearch.lowering import operators
 
 from .clock import Measured, repeat_error, summarise, undisturbed
-from .device import Probe, Regime
+from .device import PROBES, Probe, Regime
 from .model_case import parse_model
 from .rounds import Rounds
+from .rows import Roof
 
 Key = tuple[str, str, Regime]
 LEAST_FOR_FLOOR = 4
@@ -45,10 +47,10 @@ def grouped(parts: Iterable[Rounds]) -> Groups:
     """The rounds of each case; the same groups whatever the order of the files."""
     records = [record for part in parts for record in part.rows.to_pylist()]
     records.sort(key=lambda r: (r["kind"], r["signature"], r["unix_seconds"], r["session"], r["round"]))
-    regimes: dict[tuple[str, str, int, str], Regime] = {}
+    regimes: dict[tuple[Any, ...], Regime] = {}
     groups: Groups = {}
     for r in records:
-        conditions = (r["dtype"], r["mode"], r["threads"], r["cache"])
+        conditions = tuple(r[name] for name in Regime.__dataclass_fields__)
         regime = regimes.setdefault(conditions, Regime(*conditions))
         group = groups.setdefault((r["kind"], r["signature"], regime), Group())
         if r["status"] != "ok":
@@ -94,19 +96,23 @@ def measured(group: Group) -> Measured:
     return summarise(group.seconds, group.sentinels, group.baseline, group.levels)
 
 
-def roofs(groups: Groups) -> dict[tuple[str, int], tuple[float, float, float]]:
-    """(peak FLOP/s, bytes/s, launch seconds) of each (dtype, threads) whose probes were timed."""
-    found: dict[tuple[str, int], dict[str, float]] = {}
+def roofs(groups: Groups) -> dict[str, Roof]:
+    """The roof of each "dtype/threads" whose probes were timed."""
+    figures: dict[str, dict[str, float]] = {}
     for (kind, signature, regime), group in groups.items():
         if kind != "probe" or not group.seconds:
             continue
         probe, least = Probe.parse(signature), min(group.seconds)
-        figures = {"peak": probe.flops / least, "bandwidth": probe.bytes / least, "launch": least}
-        known = found.setdefault((regime.dtype, regime.threads), {})
+        reached = {"peak": probe.flops / least, "bandwidth": probe.bytes / least, "launch": least}[probe.name]
+        best = figures.setdefault(roof_name(regime), {})
         better = min if probe.name == "launch" else max
-        known[probe.name] = better(known.get(probe.name, figures[probe.name]), figures[probe.name])
-    complete = {key: f for key, f in found.items() if len(f) == 3}
-    return {key: (f["peak"], f["bandwidth"], f["launch"]) for key, f in complete.items()}
+        best[probe.name] = better(best.get(probe.name, reached), reached)
+    return {name: Roof(*(f[part] for part in PROBES)) for name, f in figures.items() if set(f) == set(PROBES)}
+
+
+def roof_name(regime: Regime) -> str:
+    """The key of a regime's roof."""
+    return f"{regime.dtype}/{regime.threads}"
 
 
 def noise_floor(groups: Groups) -> float:

@@ -13,9 +13,12 @@ from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 from distilsearch.architecture import Architecture
-from distilsearch.operators import Operator, Serving
+from distilsearch.growth import grown
+from distilsearch.operators import TORCH, Operator, Serving
 
 CACHES = ("hot", "cold")
+PROBES = ("peak", "bandwidth", "launch")
+REGIME_ADDED: Mapping[str, Any] = {"runtime": TORCH}  # fields of `Regime` that came later; see `distilsearch.growth`
 
 Facts = Mapping[str, Any]
 """Plain JSON values that identify a machine or its software; anything that varies from boot to boot stays out."""
@@ -31,18 +34,19 @@ class Unsupported(Exception):  # noqa: N818  (a finding about one case, kept in 
 class Regime:
     """The conditions of a timing beyond the signature: two rows compare only when these agree.
 
-    `mode` is how kernels are issued (`eager`, `compile`, `graph`). `cache` is `hot` where a call finds in the caches
-    what the call before it left there, `cold` where nothing that it reads is in any.
+    `mode` is how torch issues kernels (`eager`, `compile`, `graph`). `cache` is `hot` where a call finds in the caches
+    what the call before it left there, `cold` where nothing that it reads is in any. `runtime` is who ran the work.
     """
 
     dtype: str
     mode: str
     threads: int
     cache: str = "hot"
+    runtime: str = TORCH
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON with every field."""
-        return asdict(self)
+        """Plain JSON with every field; one that came later is left out while it has its first value."""
+        return grown(asdict(self), REGIME_ADDED)
 
 
 @dataclass(frozen=True)

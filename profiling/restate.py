@@ -15,6 +15,7 @@ from distilsearch.errors import RunError
 from distilsearch.home import file_lock, write_atomically
 
 from . import rounds
+from .device import REGIME_ADDED
 from .rows import ModelRow, OperatorRow, TableMeta
 
 META, OPERATORS, MODELS, LOCK = "meta.json", "operators.parquet", "models.parquet", "table.lock"
@@ -59,6 +60,7 @@ def _parquet(records: list[dict[str, Any]], columns: Sequence[tuple[str, pa.Data
 
 _IDENTITY = [("kind", pa.string()), ("signature", pa.string())]
 _REGIME = [("dtype", pa.string()), ("mode", pa.string()), ("threads", pa.int32()), ("cache", pa.string())]
+_REGIME_ADDED = [("runtime", pa.string())]  # only where a row has another than the first value
 _MEASURED = [
     ("seconds_p10", pa.float64()),
     ("seconds_p50", pa.float64()),
@@ -79,7 +81,9 @@ def _operators_file(rows: Sequence[OperatorRow]) -> bytes:
         | row.measured.to_json()
         for row in rows
     ]
-    return _parquet(records, [*_IDENTITY, *_REGIME, *_MEASURED, *figures])
+    later = [column for column in _REGIME_ADDED if any(column[0] in record for record in records)]
+    records = [{name: REGIME_ADDED[name] for name, _ in later} | record for record in records]
+    return _parquet(records, [*_IDENTITY, *_REGIME, *later, *_MEASURED, *figures])
 
 
 def _models_file(rows: Sequence[ModelRow]) -> bytes:

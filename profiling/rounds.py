@@ -7,7 +7,7 @@ of two sets of names.
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,13 +18,14 @@ import pyarrow.parquet as pq
 
 from distilsearch.errors import TableError
 from distilsearch.home import write_atomically
+from distilsearch.operators import DTYPE_BYTES, MODES
 
-from .device import Facts, Regime
+from .device import CACHES, REGIME_ADDED, Facts, Regime
+from .signatures import KINDS, Newer, check_signature
 
 SCHEMA = 1
 COLLECTOR = "distilsearch 1"
 ROUNDS = "rounds"
-KINDS = ("operator", "model", "probe")
 STATUSES = ("ok", "oom", "unsupported")
 
 COLUMNS = pa.schema(
@@ -46,6 +47,17 @@ COLUMNS = pa.schema(
         ("status", pa.string()),
     ]
 )
+ADDED: Mapping[str, pa.DataType] = {"runtime": pa.string()}
+"""Columns that came later: a file has one where a row differs from the first value, which `REGIME_ADDED` states."""
+
+KNOWN: Mapping[str, Iterable[str]] = {
+    "kind": KINDS,
+    "status": STATUSES,
+    "dtype": DTYPE_BYTES,
+    "mode": MODES,
+    "cache": CACHES,
+}
+COMPLETE = ("kind", "signature", "dtype", "mode", "threads", "cache", "session", "round", "unix_seconds", "status")
 
 
 @dataclass(frozen=True)
@@ -84,8 +96,12 @@ class Rounds:
 def append(folder: Path, rows: Sequence[Row], device: Facts, stack: Facts) -> str:
     """Write rows as one new file of the table in `folder`; returns its name."""
     facts = {"schema": SCHEMA, "collector": COLLECTOR, "device": dict(device), "stack": dict(stack)}
-    schema = COLUMNS.with_metadata({"distilsearch": json.dumps(facts, sort_keys=True)})
-    table = pa.Table.from_pylist([row.to_record() for row in rows], schema=schema)
+    records = [row.to_record() for row in rows]
+    later = [(name, kind) for name, kind in ADDED.items() if any(name in record for record in records)]
+    records = [{name: REGIME_ADDED[name] for name, _ in later} | record for record in records]
+    schema = pa.schema([*COLUMNS, *(pa.field(*one) for one in later)])
+    schema = schema.with_metadata({"distilsearch": json.dumps(facts, sort_keys=True)})
+    table = pa.Table.from_pylist(records, schema=schema)
     content = parquet_bytes(table)
     name = hashlib.sha256(content).hexdigest() + ".parquet"
     write_atomically(folder / ROUNDS / name, content)
@@ -110,25 +126,52 @@ def read_all(folder: Path) -> list[Rounds]:
 
 
 def read(path: Path) -> Rounds:
-    """One round file, checked: content against name, schema, units, and that every time makes sense."""
+    """One round file, checked: content against name, schema, units, and that all of it is known and makes sense.
+
+    `TableError` says whether it is damaged or holds what only a newer version knows: it is read whole or not at all.
+    """
     content = verified_bytes(path)
     try:
         table = pq.read_table(pa.BufferReader(content))
-        facts = json.loads(table.schema.metadata[b"distilsearch"])
+        facts = dict(json.loads(table.schema.metadata[b"distilsearch"]))
     except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
         raise _damaged(path, f"it is no file of rounds ({error})") from error
     check_schema(facts.get("schema"), path)
-    if not table.schema.equals(COLUMNS):
-        different = sorted(set(table.schema.names) ^ set(COLUMNS.names)) or "types"
-        raise _damaged(path, f"its columns differ from those of schema {SCHEMA}: {different}")
-    for problem in _problems(table):
-        raise _damaged(path, problem)
+    try:
+        table = _whole(table)
+        _check_values(table)
+    except Newer as error:
+        raise _newer(path, str(error)) from error
+    except ValueError as error:
+        raise _damaged(path, str(error)) from error
+    if not all(isinstance(facts.get(name), dict) for name in ("device", "stack")):
+        raise _damaged(path, "it does not say what it was measured on")
     return Rounds(path.name, facts["device"], facts["stack"], table)
+
+
+def _whole(table: pa.Table) -> pa.Table:
+    """A table with all columns of this version, those that came after it with their first value."""
+    lacking = set(COLUMNS.names) - set(table.schema.names)
+    foreign = sorted(set(table.schema.names) - {*COLUMNS.names, *ADDED})
+    if lacking:
+        raise ValueError(f"its columns differ from those of schema {SCHEMA}: {sorted(lacking | set(foreign))}")
+    if foreign:
+        raise Newer(f"the column {foreign[0]!r}")
+    for name, kind in ADDED.items():
+        if name not in table.schema.names:
+            table = table.append_column(name, pa.array([REGIME_ADDED[name]] * len(table), kind))
+    table = table.select([*COLUMNS.names, *ADDED])
+    if not table.schema.equals(pa.schema([*COLUMNS, *(pa.field(*one) for one in ADDED.items())])):
+        raise ValueError(f"its columns differ from those of schema {SCHEMA}: types")
+    return table
 
 
 def verified_bytes(path: Path) -> bytes:
     """The bytes of a round file, whose name must be their sha256."""
-    content = path.read_bytes()
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise _damaged(path, f"it cannot be read ({error.strerror or error})") from error
     found = hashlib.sha256(content).hexdigest()
     if found != path.stem:
         raise _damaged(path, f"its content has sha256 {found[:12]}..., its name says {path.stem[:12]}...")
@@ -146,17 +189,32 @@ def check_schema(found: object, path: Path) -> None:
         )
 
 
-def _problems(table: pa.Table) -> Iterable[str]:
-    """What is wrong with the values of a table, if anything."""
-    for column, known in (("kind", KINDS), ("status", STATUSES)):
-        for value in set(table[column].to_pylist()) - set(known):
-            yield f"{column} {value!r} is none of {', '.join(known)}"
+def _check_values(table: pa.Table) -> None:
+    """`Newer` names what this version does not know, `ValueError` says what makes no sense."""
+    for column in (*COMPLETE, *ADDED):
+        if table[column].null_count:
+            raise ValueError(f"{column} must be given in every row")
+    for column, known in KNOWN.items():
+        for value in sorted(set(table[column].unique().to_pylist()) - set(known)):
+            raise Newer(f"the {column} {value!r}")
+    names = ("kind", "signature", *Regime.__dataclass_fields__)
+    for row in table.select(names).group_by(names).aggregate([]).to_pylist():
+        check_signature(row.pop("kind"), row.pop("signature"), Regime(**row))
+    if pc.any(pc.less(table["threads"], 0)).as_py():
+        raise ValueError("threads must not be negative")
     timed = table.filter(pc.equal(table["status"], "ok"))
     for column in ("seconds", "sentinel_seconds"):
         values = timed[column]
         sound = pc.and_(pc.is_finite(values), pc.greater(values, 0.0))
         if values.null_count or pc.all(sound).as_py() not in (True, None):
-            yield f"{column} must be positive and finite in every row that is ok"
+            raise ValueError(f"{column} must be positive and finite in every row that is ok")
+
+
+def _newer(path: Path, what: str) -> TableError:
+    return TableError(
+        f"{path} holds {what}, which this version does not know: a newer version of distilsearch, or a plugin, wrote"
+        " it. Upgrade distilsearch (or load the plugin), or profile again into another store"
+    )
 
 
 def _damaged(path: Path, what: str) -> TableError:

@@ -15,7 +15,7 @@ from distilsearch.operators import Operator
 
 from . import restate, rounds
 from .clock import Measured
-from .derive import Key, additivity_error, baselines, grouped, measured, noise_floor, roofs
+from .derive import Key, additivity_error, baselines, grouped, measured, noise_floor, roof_name, roofs
 from .device import Regime
 from .model_case import parse_model
 from .rows import ModelRow as ModelRow
@@ -68,17 +68,12 @@ class LatencyTable:
         return self.measured.get(("operator", operator.signature, regime))
 
 
-def roof_name(regime: Regime) -> str:
-    """The key of a regime's roof."""
-    return f"{regime.dtype}/{regime.threads}"
-
-
 def derived(parts: Iterable[rounds.Rounds], folder: Path | None = None) -> LatencyTable:
     """The table that rounds amount to, whatever their order; all must be of one device and stack."""
     parts = sorted(parts, key=lambda part: part.name)
     first = _same_machine(parts)
     groups = grouped(parts)
-    best = {f"{d}/{t}": Roof(*figures) for (d, t), figures in roofs(groups).items()}
+    best = roofs(groups)
     times = {key: measured(group) for key, group in groups.items()}
     meta = TableMeta(
         schema=rounds.SCHEMA,

@@ -1,0 +1,63 @@
+"""What stands in the rounds of a table: which signatures this version can read, and what is wrong with others.
+
+Whatever passes here can be derived: an operator's work, a probe's figures, a model lowered to its operators.
+"""
+
+import json
+
+from distilsearch.errors import InputError
+from distilsearch.families import FAMILIES
+from distilsearch.lowering import operators
+from distilsearch.operators import PHASES, Operator, newer_part
+
+from .device import PROBES, Probe, Regime
+from .model_case import FED, parse_model
+
+
+class Newer(Exception):  # noqa: N818  (what was found; the reader makes an error of it that names the file)
+    """Something that this version does not know, and only a newer one, or a plugin, can have written."""
+
+
+def check_signature(kind: str, signature: str, regime: Regime) -> None:
+    """`Newer` names what is not known of a signature, `ValueError` says why it can be none."""
+    try:
+        CHECKS[kind](signature, regime)
+    except (InputError, KeyError, TypeError, AttributeError, ZeroDivisionError, OverflowError, ValueError) as error:
+        raise ValueError(f"{signature!r} is no signature of {_article(kind)} ({error})") from error
+
+
+def _article(kind: str) -> str:
+    return f"an {kind}" if kind[0] in "aeiou" else f"a {kind}"
+
+
+def _operator(signature: str, regime: Regime) -> None:
+    if what := newer_part(signature):
+        raise Newer(what)
+    operator = Operator.parse(signature)
+    if operator.signature != signature or operator.flops < 0 or operator.bytes(regime.dtype) < 0:
+        raise ValueError("it is not what this version would write")
+    if any(isinstance(size, int) and size < 0 for size in operator.sizes.values()):
+        raise ValueError("a size is negative")
+
+
+def _probe(signature: str, regime: Regime) -> None:
+    probe = Probe.parse(signature)
+    if probe.name not in PROBES:
+        raise Newer(f"the probe {probe.name!r}")
+    if probe.signature != signature or probe.flops < 0 or probe.bytes < 0:
+        raise ValueError("it is not what this version would write")
+
+
+def _model(signature: str, regime: Regime) -> None:
+    data = json.loads(signature)
+    if unknown := sorted(set(data) - {"architecture", "serving"} | set(data["serving"]) - set(FED)):
+        raise Newer(f"the condition {unknown[0]!r} of a model")
+    if data["serving"]["phase"] not in PHASES:
+        raise Newer(f"the phase {data['serving']['phase']!r}")
+    if data["architecture"]["family"] not in FAMILIES:
+        raise Newer(f"the family {data['architecture']['family']!r}")
+    operators(*parse_model(signature, regime))
+
+
+CHECKS = {"operator": _operator, "probe": _probe, "model": _model}
+KINDS = tuple(CHECKS)
