@@ -7,7 +7,7 @@ import torch
 from distilsearch import Serving
 from distilsearch.errors import InputError
 from distilsearch.families import FAMILIES, TeacherFacts, family, family_of
-from distilsearch.families.common import inherited_layers
+from distilsearch.families.shared import inherited_layers
 from distilsearch.lowering import flops, operators, parameter_count, tabulate
 
 CONSTANTS = {"vocabulary": [97], "positions": [40]}
@@ -122,8 +122,8 @@ def test_layers_name_the_modules_that_are_looked_at(kind, students) -> None:
     for student in students:
         layers = kind.layers(kind.build(student))
         assert len(layers) == student["layers"]
-        assert all(layer.query.out_features == layer.output.in_features for layer in layers)
-        assert all(layer.down.in_features == student["ffn"] for layer in layers)
+        assert all(layer.query.outputs == layer.output.inputs for layer in layers)
+        assert all(layer.down.inputs == student["ffn"] for layer in layers)
 
 
 def test_tables_over_codes_equal_sums_over_operators(kind) -> None:
