@@ -27,7 +27,7 @@ from distilsearch.space import SearchSpace
 
 from .diagnostics import diagnose
 from .longer import Seconds, Training, best_training, checked_lengths, first_longer, longer_gain, tokens
-from .objectives import Codes, Expensive, Known, Objective, Outcome, check_objectives, hypervolume, nondominated
+from .objectives import Codes, Expensive, Known, Objective, Outcome, check_objectives, hypervolume
 from .pool import design
 from .record import Record, Tell, checked_reference
 from .refusals import SCHEMA, check_limits, check_members, check_state, check_values
@@ -201,16 +201,14 @@ class Engine:
     def front(self) -> list[Outcome]:
         """The outcomes within the limits that no other one dominates, the cheapest first."""
         with self._lock:
-            rows = self._record.complete()
-            keep = nondominated(self._record.minimised(rows))
+            best = self._record.front()
         first = next((o for o in self.objectives if isinstance(o, Known)), self.objectives[0])
-        best = [o for o, kept in zip(rows, keep, strict=True) if kept]
         return sorted(best, key=lambda o: (first.sign * o.values[first.name], o.architecture.key))
 
     def hypervolume(self) -> float:
         """What the front dominates below the reference; zero before anything was told."""
         with self._lock:
-            points = self._record.minimised(self._record.complete())
+            points = self._record.minimised(self._record.front())
             return hypervolume(points, self._record.corner(self.objectives)) if len(points) else 0.0
 
     def expected_improvement(self, lengths: Sequence[float] = ()) -> float:

@@ -14,7 +14,7 @@ from distilsearch.architecture import Architecture
 from distilsearch.errors import InputError
 from distilsearch.space import SearchSpace
 
-from .objectives import Expensive, Floats, Known, Objective, Outcome
+from .objectives import Expensive, Floats, Known, Objective, Outcome, front
 from .view import Features, View
 
 
@@ -85,10 +85,15 @@ class Record:
         ]
 
     def complete(self) -> list[Outcome]:
-        """The outcomes that have every objective and keep every limit."""
-        limits = {o.name: o.at_most for o in self.objectives if isinstance(o, Known) and o.at_most is not None}
-        full = [o for o in self.outcomes() if len(o.values) == len(self.objectives)]
-        return [o for o in full if all(o.values[name] <= limit for name, limit in limits.items())]
+        """The outcomes that have every objective."""
+        return [o for o in self.outcomes() if len(o.values) == len(self.objectives)]
+
+    def front(self) -> list[Outcome]:
+        """The complete outcomes within the limits that no other one dominates."""
+        rows, objectives = self.complete(), self.objectives
+        signs = np.array([o.sign for o in objectives])
+        limits = [math.inf if isinstance(o, Expensive) or o.at_most is None else o.at_most for o in objectives]
+        return [rows[i] for i in np.flatnonzero(front(signs * self.minimised(rows), limits, signs))]
 
     def minimised(self, outcomes: list[Outcome]) -> Floats:
         """Their values (m, M), to be minimised, in the order of the objectives."""

@@ -1,7 +1,7 @@
 """The parts of a page's body: header, tiles, cards, tables and the places of charts.
 
-Every text is escaped where it enters the markup; arguments named `body`, `rows` and `cells` are markup already. Wide
-tables scroll inside their own frame.
+Every text is escaped where it enters the markup; arguments named `body`, `heads`, `rows` and `cells` are markup
+already. Wide tables scroll inside their own frame.
 """
 
 import html
@@ -81,7 +81,7 @@ def row(cells: Iterable[str], kind: str = "") -> str:
 
 
 def row_head(body: str) -> str:
-    """The cell that names its row."""
+    """The cell that names its row; `body` is markup."""
     return f'<th scope="row">{body}</th>'
 
 

@@ -5,13 +5,16 @@ call continues a run that was killed, and loses at most the trial in flight.
 """
 
 import json
+import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from distilsearch.architecture import Architecture
 from distilsearch.errors import InputError, TrialError
 from distilsearch.families import family
 from distilsearch.home import write_atomically
@@ -23,21 +26,26 @@ from distilsearch.space import Codes, SearchSpace
 from ..engine import Engine
 from ..objectives import Expensive
 from ..pool import bred
-from ..report.report import write_report
-from . import result as results
+from ..report.files import write_result
+from .choice import front, knee, longest, pair_key
 from .config import Run
 from .environment import environment
 from .executors import Worker
 from .explore import Trials
+from .exports import export_students
+from .facts import Final, MachineFacts, RunFacts
 from .ledger import Entry, Ledger, open_storage
+from .machines import Target
 from .prepare import Prepared, prepare
 from .presets import PRESETS
+from .remeasure import measured_fidelity
+from .result import Result, conclude, members
 from .trials import Context, Record, find
 
 LIMIT_DRAWS = 20_000
 
 
-def search(run: Run, folder: Path | str | None = None, progress: Progress = silent) -> results.Result:
+def search(run: Run, folder: Path | str | None = None, progress: Progress = silent) -> Result:
     """Run a search to its end, or continue it; see `Run` for what can be asked.
 
     Args:
@@ -74,7 +82,7 @@ class Search:
         self.phases: dict[str, float] = self.ledger.noted("phases") or {}
         self.environment = environment(run)
 
-    def run_to_end(self) -> results.Result:
+    def run_to_end(self) -> Result:
         """All phases, in order."""
         write_atomically(self.folder / "environment.json", json.dumps(self.environment, indent=1))
         with self._phase("profile and predict"):
@@ -151,9 +159,9 @@ class Search:
 
     def _finish(self) -> None:
         """Distil the chosen students fully."""
-        front = self._front()
-        chosen = [e for e in self._chosen(front) if self.trials.length(e) < self.run.train.final_tokens]
-        for entry in front:  # what another run has finished costs nothing
+        members = self._front()
+        chosen = [e for e in self._chosen(members) if self.trials.length(e) < self.run.train.final_tokens]
+        for entry in members:  # what another run has finished costs nothing
             if (known := find(self._final_context.key(entry.architecture))) is not None:
                 self.finals[entry.architecture.key] = known
         finished = self.trials.distil([entry.architecture for entry in chosen], self.run.train.final_tokens)
@@ -163,15 +171,15 @@ class Search:
                 raise failed
 
     def _front(self) -> list[Entry]:
-        return results.front(results.longest(self.ledger.entries()), self.targets)
+        return front(longest(self.ledger.entries()), self.targets)
 
-    def _chosen(self, front: list[Entry]) -> list[Entry]:
+    def _chosen(self, members: list[Entry]) -> list[Entry]:
         """The members of the front that are distilled fully."""
         train = self.run.train
         if train.finish == "none" or train.final_tokens <= train.flash_tokens:
             return []
-        knee = results.knee(front, self.targets, self.run.loss_at_most)
-        return front if train.finish == "front" else [knee] if knee else []
+        chosen = knee(members, self.targets, self.run.loss_at_most)
+        return members if train.finish == "front" else [chosen] if chosen else []
 
     @property
     def _final_context(self) -> Context:
@@ -190,12 +198,53 @@ class Search:
         """The finished trial of an entry, if it is still kept."""
         return find(entry.facts["trial"]) if "trial" in entry.facts else None
 
-    def _conclude(self) -> results.Result:
+    def _conclude(self) -> Result:
         """Write students, result and report."""
-        result = results.conclude(self)
-        write_atomically(self.folder / "result.json", json.dumps(result.data, indent=1))
-        write_report(result.data, self.folder / "report.html")
+        facts = self._facts()
+        records = {pair_key(entry): self.record(entry) for entry in members(facts)}
+        checkpoints = {key: record.student for key, record in records.items() if record is not None}
+        result = conclude(replace(facts, students=export_students(self.folder, checkpoints)))
+        write_result(result.file, self.folder)
         return result
+
+    def _facts(self) -> RunFacts:
+        """What the result is made of, but for the exported students."""
+        entries = self.ledger.entries()
+        finished = [entry.architecture for entry in entries if entry.state == "complete"]
+        return RunFacts(
+            folder=self.folder,
+            name=self.run.name,
+            teacher=self.run.teacher,
+            teacher_kind=self.prepared.teacher.kind,
+            teacher_architecture=self.teacher,
+            teacher_loss=self.teacher_loss(),
+            entries=entries,
+            machines=[machine_facts(target, self.teacher, finished) for target in self.targets],
+            reference=self.engine.reference,
+            loss_at_most=self.run.loss_at_most,
+            finals={key: Final(made.key, made.tokens, made.loss) for key, made in self.finals.items()},
+            diagnostics=self.engine.diagnostics(),
+            fidelity=measured_fidelity(self.folder),
+            phases=self.phases,
+            environment=self.environment,
+        )
+
+
+def machine_facts(target: Target, teacher: Architecture, students: Sequence[Architecture]) -> MachineFacts:
+    """What a result says of a serving machine, and what it knows of teacher and students."""
+    assert target.table is not None
+    floor = target.table.meta.noise_floor
+    return MachineFacts(
+        objective=target.objective,
+        device=target.section.device,
+        serving=target.serving.to_json(),
+        local=target.local,
+        latencies={architecture.key: target.latency(architecture) for architecture in {teacher, *students}},
+        limit_ms=target.limit_ms,
+        noise_floor=None if math.isnan(floor) else floor,
+        table=str(target.table.folder),
+        slowness=target.slowness.get(teacher.key, 1.0),
+    )
 
 
 def size_features(space: SearchSpace, serving: Serving) -> Callable[[Codes], FloatArray]:

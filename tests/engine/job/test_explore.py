@@ -10,12 +10,12 @@ import pytest
 from distilsearch.architecture import Architecture
 from distilsearch.distill.recipes import EMBEDDING
 from distilsearch.engine.engine import Engine
+from distilsearch.engine.job.choice import longest
 from distilsearch.engine.job.config import Run
 from distilsearch.engine.job.explore import Trials
 from distilsearch.engine.job.imports import KEPT
 from distilsearch.engine.job.ledger import Ledger, open_storage
 from distilsearch.engine.job.machines import Latency
-from distilsearch.engine.job.result import longest
 from distilsearch.engine.job.trials import Context, Record
 from distilsearch.engine.objectives import Expensive, Known
 from distilsearch.errors import TrialError
