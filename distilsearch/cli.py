@@ -171,11 +171,11 @@ def measure(run_folder: RunFolder) -> None:
     from rich.console import Console
 
     from .engine.job.remeasure import remeasure
-    from .engine.report.report import final_table
+    from .engine.report.terminal import final_table
 
     with shown_progress() as progress:
-        data = remeasure(run_folder, progress)
-    Console().print(final_table(data))
+        result = remeasure(run_folder, progress)
+    Console().print(final_table(result))
 
 
 @app.command("import")
@@ -202,13 +202,13 @@ def report(run_folder: RunFolder) -> None:
     """Write report.html of a run again, and print its table."""
     from rich.console import Console
 
-    from .engine.job.remeasure import read_result
-    from .engine.report.report import final_table, write_report
+    from .engine.report.files import read_result, write_report
+    from .engine.report.terminal import final_table
 
-    data = read_result(run_folder)
-    write_report(data, run_folder / "report.html")
-    Console().print(final_table(data))
-    print(run_folder / "report.html")
+    result = read_result(run_folder)
+    page = write_report(result, run_folder)
+    Console().print(final_table(result))
+    print(page)
 
 
 @app.command()
@@ -343,11 +343,11 @@ def _pairs(texts: list[str], expected: str) -> dict[str, str]:
 def _show(result: "Result") -> None:
     from rich.console import Console
 
-    from .engine.report.report import final_table
+    from .engine.report.terminal import final_table
 
-    Console().print(final_table(result.data))
-    failed = sum(trial["state"] == "failed" for trial in result.data["trials"])
-    for warning in [*([f"{failed} trials failed; the report says why"] if failed else []), *result.data["warnings"]]:
+    Console().print(final_table(result.file))
+    failed = sum(trial.state == "failed" for trial in result.file.trials)
+    for warning in [*([f"{failed} trials failed; the report says why"] if failed else []), *result.file.warnings]:
         print(f"warning: {warning}", file=sys.stderr)
     print(result.folder / "report.html")
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .distill.recipes import Recipe
     from .distill.student import Student
     from .distill.teacher import Teacher
+    from .engine.report.schema import Latency
 
 
 MADE = "made.json"  # beside a student's trunk: what it is, so that it is not overwritten by mistake
@@ -59,22 +60,23 @@ def is_run(words: list[str]) -> bool:
 
 def from_run(words: list[str], recipe: str = "") -> Job:
     """RUN and keys: members of the run's front, its knee where no key is given; keys may be shortened."""
-    from .engine.job.remeasure import read_result
+    from .engine.report.files import read_result
 
     folder = Path(words[0])
-    data = read_result(folder)
+    result = read_result(folder)
     known = {
-        entry["key"]: entry for entry in [*data.get("trials", ()), *data.get("front", ())] if "architecture" in entry
+        student.key: Winner(student.architecture, _plain(student.latencies.get("latency_ms")))
+        for student in (*result.trials, *result.front)
     }
-    if len(words) == 1 and not data.get("knee"):
+    if len(words) == 1 and not result.knee:
         raise RunError(f"{folder} has no knee; give RUN and keys of: {', '.join(sorted(known)[:8])}")
-    found = [_entry(folder, known, one) for one in dict.fromkeys(words[1:] or [data["knee"]])]
+    winners = [_winner(folder, known, one) for one in dict.fromkeys(words[1:] or [result.knee or ""])]
     try:
         run = tomllib.loads((folder / "run.toml").read_text())
     except (OSError, ValueError) as error:
         raise RunError(f"cannot read {folder / 'run.toml'}: {error}; name the folder of a run") from error
     return Job(
-        tuple(Winner(Architecture.from_json(e["architecture"]), e.get("latency_ms")) for e in found),
+        tuple(winners),
         run["teacher"],
         tuple(run["text"]),
         recipe or run.get("train", {}).get("recipe", "default"),
@@ -83,7 +85,11 @@ def from_run(words: list[str], recipe: str = "") -> Job:
     )
 
 
-def _entry(folder: Path, known: Mapping[str, Mapping[str, Any]], wanted: str) -> Mapping[str, Any]:
+def _plain(latency: "Latency | None") -> dict[str, Any] | None:
+    return latency.model_dump(exclude_none=True) if latency else None
+
+
+def _winner(folder: Path, known: Mapping[str, Winner], wanted: str) -> Winner:
     matches = [key for key in known if wanted and key.startswith(wanted)]
     if len(matches) != 1:
         raise RunError(

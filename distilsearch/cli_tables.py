@@ -46,13 +46,11 @@ def show(
     out: Annotated[Path, typer.Option(help="Where the page of charts goes")] = Path("table.html"),
 ) -> None:
     """What one table holds and how noisy it is, in words and as a page of charts."""
-    from .home import write_atomically
-    from .page.shell import document
-    from .profiling.pictures import page_parts
+    from .profiling.pictures import write_page
 
     found = found_table(table, store)
     print_table(found)
-    write_atomically(out, document(*page_parts(found)))
+    write_page(found, out)
     print(out)
 
 

@@ -37,7 +37,6 @@ from .objectives import (
     check_objectives,
     hypervolume,
     limited,
-    nondominated,
 )
 from .pool import design
 from .record import Record, Tell, checked_reference
@@ -217,16 +216,14 @@ class Engine:
     def front(self) -> list[Outcome]:
         """The outcomes within the limits that no other one dominates, the cheapest first."""
         with self._lock:
-            rows = self._record.complete()
-            keep = nondominated(self._record.minimised(rows))
+            best = self._record.front()
         first = next((o for o in self.objectives if isinstance(o, Known)), self.objectives[0])
-        best = [o for o, kept in zip(rows, keep, strict=True) if kept]
         return sorted(best, key=lambda o: (first.sign * o.values[first.name], o.architecture.key))
 
     def hypervolume(self) -> float:
         """What the front dominates below the reference; zero before anything was told."""
         with self._lock:
-            points = self._record.minimised(self._record.complete())
+            points = self._record.minimised(self._record.front())
             return hypervolume(points, self._record.corner(self.objectives)) if len(points) else 0.0
 
     def expected_improvement(self, lengths: Sequence[float] = ()) -> float:

@@ -195,6 +195,20 @@ def _nondominated_pairs(points: Floats) -> Bools:
     return result
 
 
+def front(values: npt.ArrayLike, limits: npt.ArrayLike, signs: npt.ArrayLike = 1.0) -> Bools:
+    """The rule of every front: which values (m, M) keep the limits and are dominated by no other that keeps them.
+
+    Args:
+        values: what is known best of each objective (measured, else predicted), in its own direction.
+        limits: (M,), what values may be at most; infinite where there is none.
+        signs: (M,), -1 where more is better.
+    """
+    array = np.asarray(values, dtype=np.float64)
+    mask = np.asarray((array <= np.asarray(limits)).all(axis=1))
+    mask[mask] = nondominated((array * np.asarray(signs))[mask])
+    return mask
+
+
 def hypervolume(points: npt.ArrayLike, reference: npt.ArrayLike) -> float:
     """Volume that points (m, M) dominate below the reference (M,), all to be minimised; exact.
 

@@ -14,7 +14,7 @@ from distilsearch.architecture import Architecture
 from distilsearch.errors import InputError
 from distilsearch.space import SearchSpace
 
-from .objectives import Expensive, Floats, Known, Limit, Objective, Outcome
+from .objectives import Expensive, Floats, Known, Limit, Objective, Outcome, front
 from .view import Features, View
 
 
@@ -86,13 +86,18 @@ class Record:
         ]
 
     def complete(self) -> list[Outcome]:
-        """The outcomes that have every objective and keep every limit."""
-        limits = {o.name: o.at_most for o in self.objectives if isinstance(o, Known) and o.at_most is not None}
-        full = [o for o in self.outcomes() if len(o.values) == len(self.objectives)]
-        rows = [o for o in full if all(o.values[name] <= limit for name, limit in limits.items())]
+        """The outcomes that have every objective and keep the limits that are no objectives."""
+        rows = [o for o in self.outcomes() if len(o.values) == len(self.objectives)]
         codes = self.space.encode([o.architecture for o in rows])
         good = np.all([np.ones(len(rows), bool), *(limit.within(codes) for limit in self.limits if rows)], axis=0)
         return [o for o, within in zip(rows, good, strict=True) if within]
+
+    def front(self) -> list[Outcome]:
+        """The complete outcomes within the limits that no other one dominates."""
+        rows, objectives = self.complete(), self.objectives
+        signs = np.array([o.sign for o in objectives])
+        limits = [math.inf if isinstance(o, Expensive) or o.at_most is None else o.at_most for o in objectives]
+        return [rows[i] for i in np.flatnonzero(front(signs * self.minimised(rows), limits, signs))]
 
     def minimised(self, outcomes: list[Outcome]) -> Floats:
         """Their values (m, M), to be minimised, in the order of the objectives."""

@@ -95,10 +95,10 @@ def test_a_search_ends_with_stock_students(kind: str, tmp_path: Path) -> None:
     result = search(Run.parse(asked), tmp_path / "run")
     assert result.front
     assert result.data["quality"] == {"mlm": "masked-LM loss", "causal": "next-token loss"}[kind]
-    assert all(member["latency_ms"]["measured"] > 0 for member in result.front)
-    student = LOADERS[kind].from_pretrained(str(result.student(result.front[0]["key"])))
+    assert all(member.latencies["latency_ms"].measured > 0 for member in result.front)
+    student = LOADERS[kind].from_pretrained(str(result.student(result.front[0].key)))
     assert student(torch.tensor([[6, 7, 8]])).logits.shape == (1, 3, SHAPE["vocab_size"])
-    finished = [result.data["knee"]] if FINISH[kind] == "knee" else [m["key"] for m in result.front]
+    finished = [result.knee] if FINISH[kind] == "knee" else [m.key for m in result.front]
     _check_trunks(tmp_path / "home" / "trials", finished)
     kept = json.loads((tmp_path / "run" / "result.json").read_text())
     assert kept["targets"][0]["serving"]["phase"] == PHASES[kind]

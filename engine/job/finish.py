@@ -1,8 +1,6 @@
 """After the trials: teacher and front are measured side by side, and the chosen students are distilled fully."""
 
 from collections.abc import Sequence
-from dataclasses import replace
-
 from distilsearch.architecture import Architecture
 from distilsearch.distill.archive import Trial
 from distilsearch.distill.training import in_groups
@@ -11,7 +9,7 @@ from distilsearch.progress import Progress
 
 from .config import Run
 from .executors import Executor
-from .front import front, knee, longest
+from .choice import front, knee, longest
 from .jobs import Measure
 from .ledger import Entry, Ledger
 from .machines import Profiled
@@ -73,12 +71,3 @@ def finish(
     if failures:
         raise failures[0]
     return trials
-
-
-def with_final(entry: Entry, final: Trial | None) -> Entry:
-    """A trial with the loss of its longest training."""
-    if final is None or entry.state != "complete":
-        return entry
-    facts = entry.facts | {"trial": final.key, "tokens": final.tokens, "flash_loss": entry.values[0]}
-    facts["source"] = "trained"
-    return replace(entry, values=(final.loss, *entry.values[1:]), facts=facts)

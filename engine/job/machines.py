@@ -56,6 +56,11 @@ class Declared:
         """Whether it can be measured from here."""
         return self.section.device in (*DEVICES, "auto")
 
+    @property
+    def limit_ms(self) -> float | None:
+        """What its latency may be at most."""
+        return self.section.latency_ms
+
     def check(self) -> None:
         """Refuse a device that is not here, or a machine nobody has profiled, or a damaged table."""
         if self.local:

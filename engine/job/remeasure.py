@@ -5,40 +5,47 @@ from pathlib import Path
 from typing import Any
 
 from distilsearch import profiling
-from distilsearch.architecture import Architecture
 from distilsearch.errors import DeviceError, RunError
-from distilsearch.home import file_lock, write_atomically
+from distilsearch.home import file_lock
 from distilsearch.operators import Serving
+from distilsearch.profiling.clock import Measured
 from distilsearch.profiling.devices import DEVICES
 from distilsearch.progress import Progress, silent
 
-from ..report.report import write_report
+from ..report.files import RESULT, read_result, write_result
+from ..report.schema import Entry, Latency, RankFidelity, ResultFile, read
 from .executors import Options
 from .executors.local import Local
 from .jobs import Measure
 
-
-def read_result(folder: Path) -> dict[str, Any]:
-    """The `result.json` of a run's folder."""
-    try:
-        data: dict[str, Any] = json.loads((folder / "result.json").read_text())
-    except FileNotFoundError:
-        raise RunError(f"there is no result in {folder}; finish it with `distilsearch search`") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise RunError(f"{folder / 'result.json'} is damaged ({error}); run `distilsearch search` again") from None
-    return data
+FIDELITY_CURE = "measure it again with `distilsearch fidelity`, or remove the file"
 
 
-def note_fidelity(folder: Path, found: dict[str, Any]) -> None:
+def note_fidelity(folder: Path, measured: dict[str, Any]) -> None:
     """Put a measured rank fidelity into the result and the report of a finished run; an unfinished one finds it."""
     with file_lock(folder / ".lock"):
-        if (folder / "result.json").exists():
-            data = read_result(folder) | {"rank_fidelity": found}
-            write_atomically(folder / "result.json", json.dumps(data, indent=1))
-            write_report(data, folder / "report.html")
+        if (folder / RESULT).exists():
+            ranks = read(RankFidelity, measured, "the rank fidelity", FIDELITY_CURE)
+            write_result(read_result(folder).model_copy(update={"rank_fidelity": ranks}), folder)
 
 
-def remeasure(folder: Path, progress: Progress = silent) -> dict[str, Any]:
+def measured_fidelity(folder: Path) -> RankFidelity | None:
+    """What `distilsearch fidelity` has measured for a run and left in its folder; None where it has not.
+
+    Raises:
+        RunError: the file is damaged.
+    """
+    path = folder / "fidelity" / "fidelity.json"
+    try:
+        data = json.loads(path.read_text(), parse_constant=lambda _: None)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise RunError(f"cannot read {path} ({error}); {FIDELITY_CURE}") from None
+    return read(RankFidelity, data, str(path), FIDELITY_CURE)
+
+
+def remeasure(folder: Path, progress: Progress = silent) -> ResultFile:
     """Measure teacher and front of a run on each of its targets that is this machine; returns the new result.
 
     Raises:
@@ -46,24 +53,31 @@ def remeasure(folder: Path, progress: Progress = silent) -> dict[str, Any]:
         DeviceError: none of its targets is a device of this machine.
     """
     with file_lock(folder / ".lock") if folder.is_dir() else _nothing(folder):
-        data = read_result(folder)
+        result = read_result(folder)
         here = _devices_here()
-        local = [(t, here[t["device"]]) for t in data["targets"] if t["device"] in here]
-        if not local:
-            asked = ", ".join(t["device"] for t in data["targets"])
+        machines = [(m, here[m.device]) for m in result.targets if m.device in here]
+        if not machines:
+            asked = ", ".join(m.device for m in result.targets)
             raise DeviceError(f"the run's targets ({asked}) are not devices of this machine ({', '.join(here)})")
-        models = [data["teacher"], *data["front"]]
-        architectures = tuple(Architecture.from_json(m["architecture"]) for m in models)
-        for target, device in local:
-            job = Measure(architectures, device, Serving.from_json(target["serving"]))
+        models: list[Entry] = [result.teacher, *result.front]
+        for machine, device in machines:
+            architectures = tuple(model.architecture for model in models)
+            job = Measure(architectures, device, Serving.from_json(machine.serving))
             with Local(Options(folder, workers=0)) as executor:
-                times = executor.submit(job, progress).result()
-            for model, measured in zip(models, times, strict=True):
-                if measured.usable:
-                    model[target["objective"]]["measured"] = measured.seconds_p10 * 1e3
-        write_atomically(folder / "result.json", json.dumps(data, indent=1))
-        write_report(data, folder / "report.html")
-    return data
+                timings = executor.submit(job, progress).result()
+            models = [_measured(m, machine.objective, timing) for m, timing in zip(models, timings, strict=True)]
+        result = result.model_copy(update={"teacher": models[0], "front": tuple(models[1:])})
+        write_result(result, folder)
+    return result
+
+
+def _measured(model: Entry, objective: str, timing: Measured) -> Entry:
+    """A model with a measured latency; as it was where it could not be timed."""
+    if not timing.usable:
+        return model
+    latency = model.latencies.get(objective, Latency())
+    latency = latency.model_copy(update={"measured": timing.seconds_p10 * 1e3})
+    return model.model_copy(update={"latencies": {**model.latencies, objective: latency}})
 
 
 def _devices_here() -> dict[str, str]:

@@ -25,7 +25,7 @@ from .config import Run
 from .environment import environment
 from .executors import Executor, Options, interruptible, open_executor
 from .finish import finish, measure_front, to_finish, with_final
-from .front import front, longest
+from .choice import front, longest
 from .imports import imported
 from .jobs import Profile, TeacherLoss
 from .ledger import Ledger, open_storage
@@ -166,3 +166,24 @@ class MainJob:
         kept = {entry.architecture.key: archive.of(final, entry.architecture) for entry in members}
         finals = {key: trial for key, trial in kept.items() if trial is not None}
         return finals | finish(to_finish(members, machines, run), run.train.final_tokens, making, self.executor, self.progress)
+
+    def teacher_loss(self, making: Making) -> float:
+        """The teacher's own loss: nothing against itself for an embedding teacher; asked of a worker once else."""
+        if self.prepared.teacher.kind == "embedding":
+            return 0.0
+        noted: float | None = self.ledger.noted("teacher_loss")
+        if noted is None:
+            training, plugins = making.training, self.prepared.run.plugins
+            job = TeacherLoss(training.teacher, training.text, self.depot, making.device, making.threads, plugins)
+            noted = float(self.executor.submit(job, self.progress).result())
+            self.ledger.note("teacher_loss", noted)
+        return noted
+
+    def concluded(self, facts: RunFacts) -> Result:
+        """Students, result and report, written into the run's folder."""
+        archive = Archive()
+        trials = {pair_key(entry): archive.find(entry.facts.get("trial", "")) for entry in members(facts)}
+        intact = {key: trial.student for key, trial in trials.items() if trial is not None and archive.intact(trial)}
+        result = conclude(replace(facts, students=export_students(facts.folder, intact)))
+        write_result(result.file, facts.folder)
+        return result

@@ -26,25 +26,16 @@ from distilsearch.page.plots import (
     scatter,
 )
 
-from .readings import (
-    Entry,
-    Latency,
-    Reading,
-    both_latencies,
-    count,
-    gene_word,
-    milliseconds,
-    number,
-    score,
-    short_name,
-    values_of,
-)
+from .readings import Reading, both_latencies, ms_of
+from .schema import Latency, StudentEntry, SurrogatePoint, TeacherEntry, TrialEntry
+from .words import count, gene_word, milliseconds, score, sentence, served_words, short_name
+
+Shown = StudentEntry | TeacherEntry
 
 
 def front_figure(reading: Reading, objective: str) -> Figure | None:
     """All trials, the front, the knee, the teacher and the limit over a logarithmic latency axis."""
-    front_keys = {member.get("key") for member in reading.front}
-    others = [trial for trial in reading.trials if trial.get("key") not in front_keys]
+    others = [trial for trial in reading.trials if trial.key not in reading.front_keys]
     traces = [
         _points(reading, objective, others, "trial", {"size": 8, "color": POINT}),
         _steps(reading, objective),
@@ -53,7 +44,7 @@ def front_figure(reading: Reading, objective: str) -> Figure | None:
         _teacher(reading, objective),
     ]
     data = [trace for trace in traces if trace]
-    limit = number(reading.target(objective).get("limit_ms"))
+    limit = reading.limit_ms(objective)
     seen = [x for trace in data for x in trace["x"]] + [x for x in (limit,) if x]
     if not data:
         return None
@@ -71,9 +62,8 @@ def latency_figure(reading: Reading, objective: str) -> Figure | None:
     ends = [x for _, latency in pairs.values() for x in (latency.predicted, latency.measured) if x]
     low, high = min(ends) / 1.25, max(ends) * 1.25
     data = [band(low, high), line([low, high], [low, high], "equal")]
-    front_keys = {str(member.get("key")) for member in reading.front}
     for name, colour, wanted in (("trial", POINT, False), ("front", ACCENT, True)):
-        chosen = [pair for key, pair in pairs.items() if (key in front_keys) is wanted]
+        chosen = [pair for key, pair in pairs.items() if (key in reading.front_keys) is wanted]
         if chosen:
             data.append(_pairs_trace(reading, objective, chosen, name, colour))
     layout = common_layout("Measured latency (ms)", "Predicted latency (ms)")
@@ -84,7 +74,7 @@ def latency_figure(reading: Reading, objective: str) -> Figure | None:
 
 def hypervolume_figure(reading: Reading) -> Figure | None:
     """The hypervolume after each completed trial."""
-    values = [number(value) for value in reading.result.get("hypervolume_trace") or ()]
+    values = reading.result.hypervolume_trace
     if not any(value is not None for value in values):
         return None
     trace = line(list(range(1, len(values) + 1)), values, "hypervolume", colour=ACCENT, dash="solid")
@@ -99,21 +89,18 @@ def hypervolume_figure(reading: Reading) -> Figure | None:
 
 def calibration_figure(reading: Reading) -> Figure | None:
     """The surrogate's leave-one-out predictions with one standard deviation, against what was measured."""
-    points = (reading.result.get("surrogate") or {}).get("points") or ()
-    rows = [(p, reading.quality(p.get("measured")), reading.quality(p.get("predicted"))) for p in points]
-    kept = [(p, x, y) for p, x, y in rows if x is not None and y is not None]
-    if not kept:
+    points = reading.result.surrogate.points if reading.result.surrogate else ()
+    rows = [(p, reading.quality(p.measured), reading.quality(p.predicted)) for p in points]
+    drawn = [(p, x, y) for p, x, y in rows if x is not None and y is not None]
+    if not drawn:
         return None
-    xs, ys = [x for _, x, _ in kept], [y for _, _, y in kept]
-    sds = [number(p.get("sd")) or 0.0 for p, _, _ in kept]
+    xs, ys = [x for _, x, _ in drawn], [y for _, _, y in drawn]
     margin = 0.08 * (max(xs) - min(xs)) or 0.01
     ends = [min(xs) - margin, max(xs) + margin]
     trace = scatter(xs, ys, "leave-one-out", {"size": 9, "color": ACCENT})
+    sds = [p.sd or 0.0 for p, _, _ in drawn]
     trace["error_y"] = {"type": "data", "array": sds, "color": MUTED, "thickness": 1.2, "width": 3}
-    trace["hovertext"] = [
-        f"<b>{safe(p.get('key'))}</b><br>measured {score(x)}<br>predicted {score(y)} ± {score(sd)}"
-        for (p, x, y), sd in zip(kept, sds, strict=True)
-    ]
+    trace["hovertext"] = [_point_hover(*point) for point in drawn]
     name = safe(reading.quality_name)
     layout = common_layout(f"Measured {name}", f"Predicted {name}")
     return {"data": [line(ends, ends, "equal"), trace], "layout": layout}
@@ -121,14 +108,14 @@ def calibration_figure(reading: Reading) -> Figure | None:
 
 def curves_figure(reading: Reading) -> Figure | None:
     """Quality over tokens of every trial; front members in colour, on top."""
-    front_keys = {member.get("key") for member in reading.front}
-    drawn = sorted(reading.trials, key=lambda trial: (trial.get("key") in front_keys, reading.is_knee(trial)))
+    front = reading.front_keys
+    drawn = sorted(reading.trials, key=lambda trial: (trial.key in front, reading.is_knee(trial)))
     traces: list[Figure] = []
     for trial in drawn:
-        pairs = [(number(pair[0]), reading.quality(pair[1])) for pair in trial.get("curve") or () if len(pair) == 2]
-        curve = [(tokens, quality) for tokens, quality in pairs if tokens is not None and quality is not None]
+        pairs = [(tokens, reading.quality(loss)) for tokens, loss in trial.curve]
+        curve = [(tokens, quality) for tokens, quality in pairs if quality is not None]
         if curve:
-            traces.append(_curve(reading, trial, curve, trial.get("key") in front_keys))
+            traces.append(_curve(reading, trial, curve, trial.key in front))
     if not traces:
         return None
     named: set[str] = set()
@@ -138,23 +125,25 @@ def curves_figure(reading: Reading) -> Figure | None:
     return {"data": traces, "layout": common_layout("Training tokens", _quality_title(reading))}
 
 
-def _points(reading: Reading, objective: str, entries: Sequence[Entry], name: str, marker: Figure) -> Figure | None:
-    rows = [(e, reading.latency(e, objective), reading.quality(e.get("loss"))) for e in entries]
-    kept = [(e, latency, q) for e, latency, q in rows if latency.ms and q is not None]
-    if not kept:
+def _points(
+    reading: Reading, objective: str, students: Sequence[StudentEntry], name: str, marker: Figure
+) -> Figure | None:
+    rows = [(s, reading.latency(s, objective), reading.quality(s.loss)) for s in students]
+    drawn = [(s, latency, q) for s, latency, q in rows if ms_of(latency) and q is not None]
+    if not drawn:
         return None
-    symbols = ["circle" if latency.measured else "circle-open" for _, latency, _ in kept]
+    symbols = ["circle" if latency.measured else "circle-open" for _, latency, _ in drawn]
     style = marker | {"symbol": symbols, "line": OUTLINE}
-    trace = scatter([latency.ms for _, latency, _ in kept], [q for *_, q in kept], name, style)
-    trace["hovertext"] = [_hover(reading, e, objective) for e, *_ in kept]
-    trace["error_x"] = interval([latency for _, latency, _ in kept], skip_measured=True, colour=marker["color"])
+    trace = scatter([ms_of(latency) for _, latency, _ in drawn], [q for *_, q in drawn], name, style)
+    trace["hovertext"] = [_hover(reading, s, objective) for s, *_ in drawn]
+    trace["error_x"] = interval([latency for _, latency, _ in drawn], skip_measured=True, colour=marker["color"])
     return trace
 
 
 def _knee(reading: Reading, objective: str) -> Figure | None:
     knee = reading.knee
     place = f"{'top' if reading.agreement else 'bottom'} left"  # the side where no student is
-    trace = _landmark(reading, objective, knee or {}, "knee", reading.quality((knee or {}).get("loss")), KNEE)
+    trace = _landmark(reading, objective, knee, "knee", reading.quality(knee.loss), KNEE) if knee else None
     return trace and _styled(trace, {"symbol": "star", "size": 18}, place)
 
 
@@ -164,13 +153,13 @@ def _teacher(reading: Reading, objective: str) -> Figure | None:
 
 
 def _landmark(
-    reading: Reading, objective: str, entry: Entry, label: str, quality: float | None, colour: str
+    reading: Reading, objective: str, entry: Shown, label: str, quality: float | None, colour: str
 ) -> Figure | None:
     """One named mark; its colour is also that of its label."""
-    latency = reading.latency(entry, objective).ms
-    if latency is None or quality is None:
+    ms = ms_of(reading.latency(entry, objective))
+    if ms is None or quality is None:
         return None
-    trace = scatter([latency], [quality], label, {"color": colour, "line": OUTLINE})
+    trace = scatter([ms], [quality], label, {"color": colour, "line": OUTLINE})
     text = {"mode": "markers+text", "text": [f"<b>{label}</b>  "], "textfont": {"color": colour}}
     return trace | text | {"hovertext": [_hover(reading, entry, objective)]}
 
@@ -196,14 +185,14 @@ def _steps(reading: Reading, objective: str) -> Figure | None:
 
 def _front_points(reading: Reading, objective: str) -> Iterable[tuple[float, float]]:
     for member in reading.front:
-        latency, quality = reading.latency(member, objective).ms, reading.quality(member.get("loss"))
-        if latency and quality is not None:
-            yield latency, quality
+        ms, quality = ms_of(reading.latency(member, objective)), reading.quality(member.loss)
+        if ms and quality is not None:
+            yield ms, quality
 
 
 def _mark_limits(layout: Figure, reading: Reading, objective: str, limit: float | None) -> None:
     lines = [(limit, f"limit {milliseconds(limit)} ms", LIMIT)] if limit else []
-    teacher = reading.latency(reading.teacher, objective).ms
+    teacher = ms_of(reading.latency(reading.teacher, objective))
     if teacher and reading.teacher_quality is None:
         lines.append((teacher, "teacher", TEACHER))
     for x, text, colour in lines:
@@ -218,57 +207,62 @@ def _mark_limits(layout: Figure, reading: Reading, objective: str, limit: float 
 
 
 def _pairs_trace(
-    reading: Reading, objective: str, pairs: Sequence[tuple[Entry, Latency]], name: str, colour: str
+    reading: Reading, objective: str, pairs: Sequence[tuple[StudentEntry, Latency]], name: str, colour: str
 ) -> Figure:
-    readings = [latency for _, latency in pairs]
-    xs, ys = [latency.measured for latency in readings], [latency.predicted for latency in readings]
+    latencies = [latency for _, latency in pairs]
+    xs, ys = [latency.measured for latency in latencies], [latency.predicted for latency in latencies]
     trace = scatter(xs, ys, name, {"size": 9, "color": colour})
-    trace["error_y"] = interval(readings, skip_measured=False, colour=colour)
-    trace["hovertext"] = [_hover(reading, entry, objective) for entry, _ in pairs]
+    trace["error_y"] = interval(latencies, skip_measured=False, colour=colour)
+    trace["hovertext"] = [_hover(reading, student, objective) for student, _ in pairs]
     return trace
 
 
-def _curve(reading: Reading, trial: Entry, curve: Sequence[tuple[float, float]], on_front: bool) -> Figure:
+def _curve(reading: Reading, trial: TrialEntry, curve: Sequence[tuple[float, float]], on_front: bool) -> Figure:
     knee = reading.is_knee(trial)
     colour = KNEE if knee else ACCENT if on_front else POINT
     name = "knee" if knee else "front" if on_front else "other trials"
     xs, ys = [tokens for tokens, _ in curve], [quality for _, quality in curve]
     trace = line(xs, ys, name, colour=colour, dash="solid")
     trace["line"]["width"] = 3 if knee else 2 if on_front else 1.2
-    head = f"<b>{safe(trial.get('key'))}</b> {safe(short_name(trial))}"
+    head = f"<b>{safe(trial.key)}</b> {safe(short_name(trial))}"
     trace["hovertext"] = [f"{head}<br>{count(x)} tokens: {score(y)}" for x, y in curve]
     return trace | {"hoverinfo": "text", "mode": "lines+markers", "marker": {"size": 5}, "legendgroup": name}
 
 
-def _hover(reading: Reading, entry: Entry, objective: str) -> str:
-    latency, speedup = reading.latency(entry, objective), reading.speedup(entry, objective)
-    name = entry.get("key") or entry.get("name")
-    genes = [f"{gene_word(g)} {values_of(entry)[g]}" for g in reading.genes() if g in values_of(entry)]
-    quality = reading.quality(entry.get("loss")) if "key" in entry else reading.teacher_quality
-    lines = [f"<b>{safe(name)}</b>", safe(" · ".join(genes))]
-    lines.append(f"{safe(reading.quality_name)} {score(quality)}")
+def _hover(reading: Reading, entry: Shown, objective: str) -> str:
+    latency, student = reading.latency(entry, objective), not isinstance(entry, TeacherEntry)
+    values = entry.architecture.values
+    name = entry.name if isinstance(entry, TeacherEntry) else entry.key
+    served = "" if isinstance(entry, TeacherEntry) else served_words(entry.served)
+    quality = reading.quality(entry.loss) if student else reading.teacher_quality
+    genes = " · ".join(f"{gene_word(gene)} {values[gene]}" for gene in reading.genes() if gene in values)
+    lines = [f"<b>{safe(name)}</b>", safe(genes), safe(served), f"{safe(reading.quality_name)} {score(quality)}"]
     if latency.measured:
         lines.append(f"measured {milliseconds(latency.measured)} ms")
     if latency.predicted:
         between = f" ({milliseconds(latency.lower)} to {milliseconds(latency.upper)})" if latency.lower else ""
         lines.append(f"predicted {milliseconds(latency.predicted)} ms{between}")
-    if speedup and "key" in entry:
+    if student and (speedup := reading.speedup(entry, objective)):
         lines.append(f"{speedup.ratio:.2f}× the teacher's speed")
-    if entry.get("parameters"):
-        lines.append(f"{count(entry['parameters'])} parameters")
+    if entry.parameters:
+        lines.append(f"{count(entry.parameters)} parameters")
     return "<br>".join(line for line in lines if line)
+
+
+def _point_hover(point: SurrogatePoint, measured: float, predicted: float) -> str:
+    words = f"measured {score(measured)}<br>predicted {score(predicted)} ± {score(point.sd or 0.0)}"
+    return f"<b>{safe(point.key)}</b><br>{words}"
 
 
 def _quality_title(reading: Reading) -> str:
     better = "higher" if reading.agreement else "lower"
-    name = reading.quality_name
-    return safe(f"{name[:1].upper()}{name[1:]} ({better} is better)")
+    return safe(f"{sentence(reading.quality_name)} ({better} is better)")
 
 
-def interval(readings: Sequence[Latency], skip_measured: bool, colour: str) -> Figure:
+def interval(latencies: Sequence[Latency], skip_measured: bool, colour: str) -> Figure:
     """Asymmetric error bars from lower to upper around the prediction; none where `skip_measured` says so."""
     above, below = [], []
-    for r in readings:
+    for r in latencies:
         shown = r.predicted and not (skip_measured and r.measured)
         above.append(max(0.0, r.upper - r.predicted) if shown and r.upper and r.predicted else 0.0)
         below.append(max(0.0, r.predicted - r.lower) if shown and r.lower and r.predicted else 0.0)

@@ -1,59 +1,22 @@
-"""What a result says, read once for the page and the terminal: numbers that may be missing, and the words for them.
+"""The questions that the page and the terminal ask of a result.
 
-Notable: every number passes `number`, so a missing, null or non-finite value is `None` from here on and shows as a
-dash. A speedup compares like with like: measured against measured, else predicted against predicted.
+Notable: a speedup compares like with like: measured against measured, else predicted against predicted.
 
 Notation
-    result     the plain JSON of `result.json`
-    entry      a front member, a trial or the teacher: anything with `latency_ms: {predicted, lower, upper, measured}`
+    entry      a front member, a trial or the teacher
     objective  the name of a latency in the result: "latency_ms", "latency_ms_2", ...
     quality    1 - loss where the result's quality is "agreement" (more is better), else the loss (less is better)
 """
 
 import math
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+
+from .schema import Entry, Latency, MachineEntry, Member, ResultFile, StudentEntry, TeacherEntry, TrialEntry
+from .words import milliseconds, sentence, short_name
 
 LEADING_GENES = ("layers", "width", "heads", "ffn", "inherit")
-GENE_WORDS = {"ffn": "FFN", "kv_heads": "KV heads"}
-DASH = "–"
-
-Entry = Mapping[str, Any]
-
-
-def gene_word(gene: str) -> str:
-    """A gene as people write it."""
-    return GENE_WORDS.get(gene, gene.replace("_", " "))
-
-
-def number(value: Any) -> float | None:
-    """`value` as a finite float, or None."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        return None
-    return float(value)
-
-
-@dataclass(frozen=True)
-class Latency:
-    """The four readings of one latency, in milliseconds; only positive ones are kept."""
-
-    predicted: float | None = None
-    lower: float | None = None
-    upper: float | None = None
-    measured: float | None = None
-
-    @classmethod
-    def of(cls, entry: Entry, objective: str) -> "Latency":
-        """Read `entry[objective]`; all None where it is missing."""
-        readings = {name: number((entry.get(objective) or {}).get(name)) for name in cls.__match_args__}
-        return cls(**{name: value for name, value in readings.items() if value is not None and value > 0})
-
-    @property
-    def ms(self) -> float | None:
-        """Measured, else predicted."""
-        return self.predicted if self.measured is None else self.measured
 
 
 @dataclass(frozen=True)
@@ -68,62 +31,66 @@ class Speedup:
 class Reading:
     """A result with the questions a report asks of it."""
 
-    result: Mapping[str, Any]
+    result: ResultFile
 
     @property
     def agreement(self) -> bool:
         """Whether the quality is an agreement (1 - loss)."""
-        return self.result.get("quality") == "agreement"
+        return self.result.quality == "agreement"
 
     @property
     def quality_name(self) -> str:
         """The name of what `quality` returns."""
-        return str(self.result.get("quality") or "loss").replace("mlm ", "MLM ", 1)
+        return self.result.quality.replace("mlm ", "MLM ", 1)
 
     @property
     def latencies(self) -> tuple[str, ...]:
         """The latency objectives, the first one leading; never empty."""
-        names = (str(name) for name in self.result.get("objectives") or ())
-        return tuple(name for name in names if name.startswith("latency")) or ("latency_ms",)
+        return tuple(name for name in self.result.objectives if name.startswith("latency")) or ("latency_ms",)
 
     @property
-    def teacher(self) -> Entry:
-        """The teacher's entry, or an empty one."""
-        return self.result.get("teacher") or {}
+    def teacher(self) -> TeacherEntry:
+        """The teacher's entry."""
+        return self.result.teacher
 
     @property
-    def trials(self) -> list[Entry]:
+    def trials(self) -> list[TrialEntry]:
         """All trials by number."""
-        return sorted(self.result.get("trials") or (), key=lambda trial: trial.get("number") or 0)
+        return sorted(self.result.trials, key=lambda trial: trial.number)
 
     @property
-    def front(self) -> list[Entry]:
+    def front(self) -> list[Member]:
         """The front, fastest first; members without a latency last."""
-        members = self.result.get("front") or ()
-        return sorted(members, key=lambda member: (self.latency(member).ms or math.inf, str(member.get("key"))))
+        return sorted(self.result.front, key=lambda member: (ms_of(self.latency(member)) or math.inf, member.key))
 
     @property
-    def knee(self) -> Entry | None:
+    def front_keys(self) -> frozenset[str]:
+        """The keys of the front."""
+        return frozenset(member.key for member in self.result.front)
+
+    @property
+    def knee(self) -> Member | None:
         """The front member that the result names as its knee."""
         return next((member for member in self.front if self.is_knee(member)), None)
 
-    def is_knee(self, entry: Entry) -> bool:
-        """Whether this entry is the knee."""
-        return self.result.get("knee") is not None and entry.get("key") == self.result["knee"]
+    def is_knee(self, student: StudentEntry) -> bool:
+        """Whether this is the knee, or a trial of it."""
+        return student.key == self.result.knee
 
     def latency(self, entry: Entry, objective: str | None = None) -> Latency:
-        """The entry's latency for `objective` (the leading one by default)."""
-        return Latency.of(entry, objective or self.latencies[0])
+        """The entry's latency for `objective` (the leading one by default); only positive figures can be drawn."""
+        latency = entry.latencies.get(objective or self.latencies[0], Latency())
+        figures = {name: getattr(latency, name) for name in Latency.model_fields}
+        return Latency(**{name: ms for name, ms in figures.items() if ms is not None and ms > 0})
 
-    def quality(self, loss: Any) -> float | None:
+    def quality(self, loss: float | None) -> float | None:
         """Agreement or loss, as the result's quality says; None where the loss is missing."""
-        value = number(loss)
-        return 1.0 - value if value is not None and self.agreement else value
+        return 1.0 - loss if loss is not None and self.agreement else loss
 
     @property
     def teacher_quality(self) -> float | None:
         """The teacher's quality; it agrees with itself by definition."""
-        quality = self.quality(self.teacher.get("loss"))
+        quality = self.quality(self.teacher.loss)
         return 1.0 if quality is None and self.agreement else quality
 
     def speedup(self, entry: Entry, objective: str | None = None) -> Speedup | None:
@@ -133,20 +100,46 @@ class Reading:
             return Speedup(other.measured / own.measured, "measured")
         if own.predicted and other.predicted:
             return Speedup(other.predicted / own.predicted, "predicted")
-        return Speedup(other.ms / own.ms, "partly predicted") if own.ms and other.ms else None
+        mine, theirs = ms_of(own), ms_of(other)
+        return Speedup(theirs / mine, "partly predicted") if mine and theirs else None
 
-    def target(self, objective: str) -> Entry:
-        """The serving target of a latency objective, or an empty one."""
-        targets = self.result.get("targets") or ()
-        return next((target for target in targets if target.get("objective") == objective), {})
+    def machine(self, objective: str) -> MachineEntry | None:
+        """The serving machine of a latency objective."""
+        return next((machine for machine in self.result.targets if machine.objective == objective), None)
+
+    def limit_ms(self, objective: str) -> float | None:
+        """What a latency may be at most; None where there is no limit that could be drawn."""
+        machine = self.machine(objective)
+        limit = machine.limit_ms if machine else None
+        return limit if limit is not None and limit > 0 else None
 
     def genes(self) -> tuple[str, ...]:
         """The genes worth a column: the leading ones that occur, and those that differ between architectures."""
-        seen = [(entry.get("architecture") or {}).get("values") or {} for entry in (*self.front, *self.trials)]
+        seen = [student.architecture.values for student in (*self.front, *self.trials)]
         names = {name for values in seen for name in values}
         differing = {name for name in names if len({str(values.get(name)) for values in seen}) > 1}
         leading = tuple(name for name in LEADING_GENES if name in names)
         return leading + tuple(sorted(differing - set(leading)))
+
+
+def ms_of(latency: Latency) -> float | None:
+    """What is known best of a latency: measured, else predicted."""
+    return latency.predicted if latency.measured is None else latency.measured
+
+
+def headline(reading: Reading) -> str:
+    """What was found, in one sentence about the knee."""
+    knee = reading.knee
+    if knee is None:
+        return "No student was chosen" if reading.front else "No student has been trained to the end yet"
+    quality = reading.quality(knee.loss)
+    at = "" if quality is None else f" at {quality:.2f} {reading.quality_name}"
+    name, speedup, ms = sentence(short_name(knee)), reading.speedup(knee), ms_of(reading.latency(knee))
+    if speedup:
+        verb = "is" if speedup.kind == "measured" else "is predicted to be"
+        faster = f"{speedup.ratio:.1f}× faster than" if speedup.ratio > 1 else f"{1 / speedup.ratio:.1f}× slower than"
+        return f"{name} {verb} {faster} the teacher{at}"
+    return f"{name} answers in {milliseconds(ms)} ms{at}" if ms else f"{name} is the choice{at}"
 
 
 @dataclass(frozen=True)
@@ -160,9 +153,9 @@ class PredictionError:
     inside_interval: float | None
 
 
-def prediction_error(readings: Iterable[Latency]) -> PredictionError | None:
+def prediction_error(latencies: Iterable[Latency]) -> PredictionError | None:
     """Relative errors |predicted / measured - 1| and the share of intervals that hold their measurement."""
-    pairs = [(reading, reading.predicted, reading.measured) for reading in readings]
+    pairs = [(latency, latency.predicted, latency.measured) for latency in latencies]
     errors = [abs(predicted / measured - 1) for _, predicted, measured in pairs if predicted and measured]
     if not errors:
         return None
@@ -172,67 +165,8 @@ def prediction_error(readings: Iterable[Latency]) -> PredictionError | None:
     return PredictionError(len(errors), statistics.median(errors), max(errors), within, inside)
 
 
-def both_latencies(reading: Reading, objective: str) -> dict[str, tuple[Entry, Latency]]:
-    """By key: every entry with a predicted and a measured latency; a front member stands for its trial."""
-    entries = {str(entry.get("key")): entry for entry in (*reading.trials, *reading.front)}
-    read = {key: (entry, reading.latency(entry, objective)) for key, entry in entries.items()}
-    return {key: (entry, latency) for key, (entry, latency) in read.items() if latency.predicted and latency.measured}
-
-
-def values_of(entry: Entry) -> Mapping[str, Any]:
-    """The genes of an entry's architecture."""
-    return (entry.get("architecture") or {}).get("values") or {}
-
-
-def shape(entry: Entry, genes: Iterable[str]) -> str:
-    """The architecture in a few characters, such as "2/384/12/1536"."""
-    values = values_of(entry)
-    return "/".join(str(values[name]) if name in values else DASH for name in genes) or DASH
-
-
-def short_name(entry: Entry) -> str:
-    """The architecture in plain words: "2 layers × 384", or its key in spaces without layers."""
-    values = values_of(entry)
-    if "layers" not in values or "width" not in values:
-        return f"student {entry.get('key')}"
-    return f"{values['layers']} layer{'' if values['layers'] == 1 else 's'} × {values['width']}"
-
-
-def milliseconds(value: float | None) -> str:
-    """Three significant digits, such as "3.10"."""
-    if value is None:
-        return DASH
-    return f"{value:.0f}" if value >= 100 else f"{value:.{max(0, 2 - math.floor(math.log10(value)))}f}"
-
-
-def count(value: Any) -> str:
-    """A number of parameters or tokens, such as "8.3 M"."""
-    amount = number(value)
-    if amount is None:
-        return DASH
-    for limit, unit in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
-        if amount >= limit:
-            return f"{amount / limit:.{1 if amount / limit < 100 else 0}f} {unit}"
-    return f"{amount:.0f}"
-
-
-def duration(value: Any) -> str:
-    """Seconds in words, such as "4 min 05 s"."""
-    seconds = number(value)
-    if seconds is None:
-        return DASH
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
-
-
-def percent(value: Any) -> str:
-    """A share or relative error, such as "3.1 %"."""
-    share = number(value)
-    return DASH if share is None else f"{100 * share:.{0 if share >= 0.995 else 1}f}\u00a0%"
-
-
-def score(value: float | None) -> str:
-    """A quality or a correlation, three decimals."""
-    return DASH if value is None else f"{value:.3f}"
+def both_latencies(reading: Reading, objective: str) -> dict[str, tuple[StudentEntry, Latency]]:
+    """By key: every student with a predicted and a measured latency; a front member stands for its trial."""
+    students: dict[str, StudentEntry] = {student.key: student for student in (*reading.trials, *reading.front)}
+    pairs = {key: (student, reading.latency(student, objective)) for key, student in students.items()}
+    return {key: (student, ms) for key, (student, ms) in pairs.items() if ms.predicted and ms.measured}

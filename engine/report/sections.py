@@ -1,170 +1,209 @@
-"""The parts of a report that are HTML tables, and the frame of one section.
+"""The sections of a report, in the order of the page: a new one is one function here and one line in `SECTIONS`.
 
-Every value is escaped where it enters the markup; wide tables scroll inside their own frame.
+Each takes a `Reading` and gives a `Section`, or None where there is nothing to show. Whatever is missing in the result
+is said or left out, never invented: a latency that was not measured is called predicted wherever it is used.
 """
 
-import html
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
-from urllib.parse import quote
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
-from .readings import DASH, Entry, Reading, count, duration, gene_word, milliseconds, number, score, shape, values_of
+from distilsearch.page.parts import card, chart, folded, header, nothing, notices, tiles
+from distilsearch.page.plots import Figure
 
+from .figures import calibration_figure, curves_figure, front_figure, hypervolume_figure, latency_figure
+from .readings import Reading, both_latencies, headline, ms_of, prediction_error
+from .tables import facts_table, flat, phases_table, students_table, trials_table
+from .words import DASH, count, counted, duration, machine_words, milliseconds, percent, score
 
-def section(title: str, text: str, body: str) -> str:
-    """One card; `body` is markup, the rest plain text."""
-    words = f"<p>{html.escape(text)}</p>" if text else ""
-    return f"<section><h2>{html.escape(title)}</h2>{words}{body}</section>"
-
-
-def folded(title: str, body: str, is_open: bool = False) -> str:
-    """One card that opens on a click."""
-    state = " open" if is_open else ""
-    return f"<section><details{state}><summary>{html.escape(title)}</summary>{body}</details></section>"
+OPEN_TRIALS = 40  # more of them are folded
 
 
-def chart(name: str, figures: Mapping[str, Any], label: str, empty: str, tall: bool = False) -> str:
-    """The place of the figure `name`, or the words of `empty` where there is none."""
-    if name not in figures:
-        return f'<p class="empty">{html.escape(empty)}</p>'
-    size = "chart tall" if tall else "chart"
-    return f'<figure aria-label="{html.escape(label)}"><div id="{name}" class="{size}"></div></figure>'
+@dataclass(frozen=True)
+class Section:
+    """A part of the page: markup, and the figures drawn into the elements of their names.
+
+    Neighbours that are `paired` stand side by side.
+    """
+
+    body: str
+    figures: Mapping[str, Figure] = field(default_factory=dict)
+    paired: bool = False
 
 
-def students(reading: Reading) -> str:
-    """The front as a table, fastest first, the teacher last."""
-    if not reading.front:
-        return section("Chosen students", "", '<p class="empty">The front is empty so far.</p>')
-    genes = reading.genes()
-    heads = [_head(word) for word in ("Student", *map(gene_word, genes))]
-    heads += [_head(word) for word in ("Parameters", *_latency_heads(reading), _name(reading), "Trained on")]
-    rows = [_student_row(reading, member, genes) for member in reading.front]
-    if reading.teacher:
-        cells = [_cell(reading.teacher.get("name") or "teacher", "text"), *(_cell(DASH) for _ in genes)]
-        cells += [*_numbers(reading, reading.teacher), _cell(score(reading.teacher_quality)), _cell(DASH)]
-        rows.append(f'<tr class="teacher">{"".join(cells)}</tr>')
-    text = "The front, fastest first. Behind a predicted latency stands its interval; each trained student is a folder."
-    return section("Chosen students", text, _table(heads, rows, "Chosen students"))
+def head_section(reading: Reading) -> Section:
+    """What was found, by whom and on what."""
+    result, teacher = reading.result, reading.teacher
+    size = f" ({count(teacher.parameters)} parameters)" if teacher.parameters else ""
+    states = [trial.state for trial in reading.trials]
+    failed = f", {states.count('failed')} failed" if "failed" in states else ""
+    done = counted(states.count("complete"), "trial")
+    lead = f"Teacher {teacher.name}{size}. {done} completed{failed}."
+    for i, objective in enumerate(reading.latencies):
+        if machine := reading.machine(objective):
+            lead += f" Latency{f' {i + 1}' if len(reading.latencies) > 1 else ''}: {machine_words(machine)}."
+    return Section(header(f"distilsearch · {result.name}", headline(reading), lead))
 
 
-def trials(reading: Reading) -> str:
-    """Every trial with its state and, where it failed, why."""
-    if not reading.trials:
-        return ""
-    genes = reading.genes()
-    causes = any(trial.get("cause") for trial in reading.trials)
-    shapes = " / ".join(map(gene_word, genes)) or "Architecture"
-    words = ["#", "Student", shapes, "State", "Source", _name(reading)]
-    words += [f"{word}{mark}" for mark in _marks(reading) for word in ("Predicted ms", "Measured ms")]
-    words += ["Tokens", "Time"] + (["Cause"] if causes else [])
-    heads = [_head(word, "text" if word in ("Student", "Cause") else "") for word in words]
-    rows = [_trial_row(reading, trial, genes, causes) for trial in reading.trials]
-    few = len(rows) <= 40
-    return folded(f"All {len(rows)} trials" if len(rows) > 1 else "The only trial", _table(heads, rows, "Trials"), few)
+def warnings_section(reading: Reading) -> Section | None:
+    """What a reader of the figures must know first."""
+    return Section(notices(reading.result.warnings)) if reading.result.warnings else None
 
 
-def phases(reading: Reading) -> str:
-    """Where the time went, as bars."""
-    rows = [(str(p.get("what")), number(p.get("seconds"))) for p in reading.result.get("phases") or ()]
-    kept = [(what, seconds) for what, seconds in rows if seconds is not None and seconds >= 0]
-    if not kept:
-        return ""
-    whole, longest = sum(seconds for _, seconds in kept), max(seconds for _, seconds in kept) or 1.0
-    body = [
-        f'<tr><th scope="row">{html.escape(what)}</th>{_cell(duration(seconds))}'
-        f'<td class="bar"><i style="width:{100 * seconds / longest:.1f}%"></i></td></tr>'
-        for what, seconds in kept
+def knee_section(reading: Reading) -> Section | None:
+    """The knee in four numbers, each beside the teacher's."""
+    knee = reading.knee
+    if knee is None:
+        return None
+    speedup, latency, teacher = reading.speedup(knee), reading.latency(knee), reading.teacher
+    kind = "measured" if latency.measured else "predicted"
+    teacher_ms = milliseconds(ms_of(reading.latency(teacher)))
+    figures = [
+        (f"{speedup.ratio:.1f}×" if speedup else DASH, f"faster than the teacher ({speedup.kind if speedup else '?'})"),
+        (score(reading.quality(knee.loss)), f"{reading.quality_name}; teacher {score(reading.teacher_quality)}"),
+        (f"{milliseconds(ms_of(latency))} ms", f"{kind}; teacher {teacher_ms} ms"),
+        (count(knee.parameters), f"parameters; teacher {count(teacher.parameters)}"),
     ]
-    return section(f"Time: {duration(whole)} in all", "", _table([], body, "Time by phase"))
+    return Section(tiles(figures))
 
 
-def environment(reading: Reading) -> str:
-    """Versions, devices and seeds, folded."""
-    facts = list(_flat(reading.result.get("environment") or {}))
-    rows = [f'<tr><th scope="row">{html.escape(k)}</th><td class="cause">{html.escape(v)}</td></tr>' for k, v in facts]
-    tables = [
-        f'<tr><th scope="row">latency table of {html.escape(str(target.get("objective")))}</th>'
-        f'<td class="cause">{html.escape(str(target["table"]))}</td></tr>'
-        for target in reading.result.get("targets") or ()
-        if target.get("table")
-    ]
-    return folded("Environment", _table([], rows + tables, "Environment")) if rows or tables else ""
-
-
-def _student_row(reading: Reading, member: Entry, genes: Sequence[str]) -> str:
-    key = f"<code>{html.escape(str(member.get('key')))}</code>"
-    if member.get("student"):
-        key = f'<a href="./{html.escape(quote(str(member["student"])))}">{key}</a>'
-    badge = '<span class="badge">knee</span>' if reading.is_knee(member) else ""
-    cells = [f'<th scope="row">{key}{badge}</th>', *(_cell(values_of(member).get(gene, DASH)) for gene in genes)]
-    cells += [*_numbers(reading, member), _cell(score(reading.quality(member.get("loss"))))]
-    trained = f"{count(member['tokens'])} tokens" if member.get("tokens") else DASH
-    cells.append(_cell("imported, no student" if member.get("source") == "imported" else trained))
-    return f"<tr{_class('knee' if badge else '')}>{''.join(cells)}</tr>"
-
-
-def _trial_row(reading: Reading, trial: Entry, genes: Sequence[str], causes: bool) -> str:
-    key = f"<code>{html.escape(str(trial.get('key') or DASH))}</code>"
-    cells = [_cell(trial.get("number", DASH)), f'<td class="text">{key}</td>']
-    cells += [_cell(shape(trial, genes)), _cell(trial.get("state") or DASH), _cell(trial.get("source") or DASH)]
-    cells.append(_cell(score(reading.quality(trial.get("loss")))))
-    for objective in reading.latencies:
-        latency = reading.latency(trial, objective)
-        cells += [_cell(milliseconds(latency.predicted)), _cell(milliseconds(latency.measured))]
-    cells += [_cell(count(trial.get("tokens"))), _cell(duration(trial.get("seconds")))]
-    cells += [_cell(trial.get("cause") or "", "cause")] if causes else []
-    state = {"failed": "failed", "complete": "knee" if reading.is_knee(trial) else ""}.get(str(trial.get("state")), "")
-    return f"<tr{_class(state)}>{''.join(cells)}</tr>"
-
-
-def _numbers(reading: Reading, entry: Entry) -> list[str]:
-    cells = [_cell(count(entry.get("parameters")))]
-    for objective in reading.latencies:
-        latency, speedup = reading.latency(entry, objective), reading.speedup(entry, objective)
-        known = latency.lower and latency.upper
-        between = f"{milliseconds(latency.lower)}–{milliseconds(latency.upper)}" if known else ""
-        small = f" <small>{between}</small>" if between else ""
-        cells += [f"<td>{milliseconds(latency.predicted)}{small}</td>", _cell(milliseconds(latency.measured))]
-        mark = "" if speedup and speedup.kind == "measured" else "~"
-        cells.append(_cell(f"{mark}{speedup.ratio:.2f}×" if speedup else DASH))
-    return cells
-
-
-def _marks(reading: Reading) -> list[str]:
-    return [f" {i + 1}" for i in range(len(reading.latencies))] if len(reading.latencies) > 1 else [""]
-
-
-def _latency_heads(reading: Reading) -> list[str]:
-    return [f"{word}{mark}" for mark in _marks(reading) for word in ("Predicted ms", "Measured ms", "Speedup")]
-
-
-def _name(reading: Reading) -> str:
-    return reading.quality_name[:1].upper() + reading.quality_name[1:]
-
-
-def _head(word: str, kind: str = "") -> str:
-    return f'<th scope="col"{_class(kind)}>{html.escape(word[:1].upper() + word[1:])}</th>'
-
-
-def _cell(value: Any, kind: str = "") -> str:
-    return f"<td{_class(kind)}>{html.escape(str(value))}</td>"
-
-
-def _class(kind: str) -> str:
-    return f' class="{kind}"' if kind else ""
-
-
-def _table(heads: Sequence[str], rows: Sequence[str], label: str) -> str:
-    head = f"<thead><tr>{''.join(heads)}</tr></thead>" if heads else ""
-    return (
-        f'<div class="scroll" role="region" tabindex="0" aria-label="{html.escape(label)}">'
-        f"<table>{head}<tbody>{''.join(rows)}</tbody></table></div>"
+def front_section(reading: Reading) -> Section:
+    """Quality against latency, a chart for each machine."""
+    text = (
+        "Every dot is a student. Those on the line are the best at their speed; the star is the knee, where giving up "
+        "more speed or more quality pays least. Open dots have only a predicted latency, with its interval."
     )
+    label = "Chart: quality against latency of all students; the tables below hold the same numbers"
+    figures = _drawn({f"front-{i}": front_figure(reading, name) for i, name in enumerate(reading.latencies)})
+    cards = []
+    for i, objective in enumerate(reading.latencies):
+        body = chart(f"front-{i}", figures, label, "No trial has both a quality and a latency yet.", tall=True)
+        cards.append(card(_titled(reading, objective, "Quality against latency"), text, body))
+    return Section("\n".join(cards), figures)
 
 
-def _flat(facts: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:
-    for name, value in facts.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name} · ")
-        else:
-            yield f"{prefix}{name}", DASH if value is None else str(value)
+def students_section(reading: Reading) -> Section:
+    """The front as a table."""
+    if not reading.front:
+        return Section(card("Chosen students", "", nothing("The front is empty so far.")))
+    text = "The front, fastest first. Behind a predicted latency stands its interval; each trained student is a folder."
+    return Section(card("Chosen students", text, students_table(reading)))
+
+
+def latency_section(reading: Reading) -> Section:
+    """Predicted against measured latency, a chart for each machine."""
+    label = "Chart: predicted against measured latency with intervals"
+    empty = "No latency has been measured yet: run distilsearch measure on the target."
+    figures = _drawn({f"latency-{i}": latency_figure(reading, name) for i, name in enumerate(reading.latencies)})
+    cards = []
+    for i, objective in enumerate(reading.latencies):
+        title = _titled(reading, objective, "Predicted against measured latency")
+        cards.append(card(title, _latency_words(reading, objective), chart(f"latency-{i}", figures, label, empty)))
+    return Section("".join(cards), figures, paired=True)
+
+
+def surrogate_section(reading: Reading) -> Section:
+    """How well quality is foreseen, by the surrogate and by short trainings."""
+    figures = _drawn({"calibration": calibration_figure(reading)})
+    label = "Chart: leave-one-out predictions against measured quality"
+    body = chart("calibration", figures, label, "This result holds no check of the surrogate.")
+    text = " ".join([*_surrogate_words(reading), *_fidelity_words(reading)])
+    return Section(card("How well quality is foreseen", text, body), figures, paired=True)
+
+
+def progress_section(reading: Reading) -> Section:
+    """The hypervolume over the trials."""
+    figures = _drawn({"hypervolume": hypervolume_figure(reading)})
+    point = ", ".join(f"{name} {value:.4g}" for name, value in reading.result.reference.items())
+    text = "The volume that the front dominates, after each trial" + (f"; reference point: {point}." if point else ".")
+    body = chart("hypervolume", figures, "Chart: hypervolume after each trial", "No trial has completed yet.")
+    return Section(card("Progress of the search", text, body), figures, paired=True)
+
+
+def curves_section(reading: Reading) -> Section:
+    """The training of every student."""
+    figures = _drawn({"curves": curves_figure(reading)})
+    text = "Held-out quality of each student over the tokens it has seen."
+    body = chart("curves", figures, "Chart: quality over training tokens", "No student has been trained yet.")
+    return Section(card("Training curves", text, body), figures, paired=True)
+
+
+def trials_section(reading: Reading) -> Section | None:
+    """Every trial, folded where there are many."""
+    amount = len(reading.trials)
+    if not amount:
+        return None
+    title = f"All {amount} trials" if amount > 1 else "The only trial"
+    return Section(folded(title, trials_table(reading), amount <= OPEN_TRIALS))
+
+
+def phases_section(reading: Reading) -> Section | None:
+    """Where the time went."""
+    phases = [phase for phase in reading.result.phases if phase.seconds >= 0]
+    if not phases:
+        return None
+    whole = duration(sum(phase.seconds for phase in phases))
+    return Section(card(f"Time: {whole} in all", "", phases_table(phases)))
+
+
+def environment_section(reading: Reading) -> Section | None:
+    """Versions, devices and seeds, folded."""
+    facts = list(flat(reading.result.environment))
+    facts += [(f"latency table of {m.objective}", m.table) for m in reading.result.targets if m.table]
+    return Section(folded("Environment", facts_table(facts, "Environment"))) if facts else None
+
+
+SECTIONS: list[Callable[[Reading], Section | None]] = [
+    head_section,
+    warnings_section,
+    knee_section,
+    front_section,
+    students_section,
+    latency_section,
+    surrogate_section,
+    progress_section,
+    curves_section,
+    trials_section,
+    phases_section,
+    environment_section,
+]
+
+
+def _drawn(figures: Mapping[str, Figure | None]) -> dict[str, Figure]:
+    return {name: figure for name, figure in figures.items() if figure}
+
+
+def _titled(reading: Reading, objective: str, title: str) -> str:
+    several = len(reading.latencies) > 1
+    return f"{title}, latency {reading.latencies.index(objective) + 1}" if several else title
+
+
+def _latency_words(reading: Reading, objective: str) -> str:
+    error = prediction_error(latency for _, latency in both_latencies(reading, objective).values())
+    machine, words = reading.machine(objective), []
+    if error:
+        text = f"Over {counted(error.count, 'measured student')} the median error is {percent(error.median)}, "
+        text += f"the worst {percent(error.worst)}; {percent(error.within_tenth)} lie within the 10\u00a0% band"
+        held = error.inside_interval
+        words.append(text + ("." if held is None else f" and {percent(held)} of the intervals hold their measurement."))
+    if machine and machine.noise_floor is not None:
+        words.append(f"Measuring the same model again differs by {percent(machine.noise_floor)} (noise floor).")
+    return " ".join(words)
+
+
+def _surrogate_words(reading: Reading) -> list[str]:
+    words, surrogate = ["Each trial predicted from all the others, ± one standard deviation."], reading.result.surrogate
+    if surrogate:
+        facts = [f"Surrogate {surrogate.name}"]
+        facts += [f"R² {surrogate.r2:.2f}"] if surrogate.r2 is not None else []
+        facts += [f"interval coverage {percent(surrogate.coverage)}"] if surrogate.coverage is not None else []
+        words.append(f"{', '.join(facts)}.")
+    return words
+
+
+def _fidelity_words(reading: Reading) -> list[str]:
+    ranks = reading.result.rank_fidelity
+    if ranks.spearman is None:
+        return [f"Short against full training: {ranks.note}."] if ranks.note else []
+    words = f"Short against full training of {counted(ranks.pairs, 'student')}: Spearman {ranks.spearman:.2f}"
+    words += f", Kendall {ranks.kendall:.2f}" if ranks.kendall is not None else ""
+    return [f"{words} ({ranks.note})." if ranks.note else f"{words}."]

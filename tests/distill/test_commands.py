@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from distilsearch.cli import app
 from distilsearch.cli_distill import from_run
 from distilsearch.distill.teacher import Teacher, load_teacher
-from distilsearch.engine.job.result import measured_fidelity
+from distilsearch.engine.job.remeasure import measured_fidelity
 from distilsearch.errors import InputError, RunError
 
 RECIPE = 'base = "embedding"\nbatch_tokens = 256\n'
@@ -26,10 +26,22 @@ def run_folder(teacher: Teacher, text_file: Path, make_architecture: Callable[..
     recipe.write_text(RECIPE)
     small, large = make_architecture(teacher, layers=1), make_architecture(teacher)
     front = [
-        {"key": "aaa1", "architecture": small.to_json(), "latency_ms": {"predicted": 1.5, "measured": 1.25}},
-        {"key": "abb2", "architecture": large.to_json()},
+        {
+            "key": "aaa1",
+            "architecture": small.to_json(),
+            "loss": 0.5,
+            "latency_ms": {"predicted": 1.5, "measured": 1.25},
+        },
+        {"key": "abb2", "architecture": large.to_json(), "loss": 0.4},
     ]
-    (folder / "result.json").write_text(json.dumps({"schema": 1, "front": front, "trials": [], "knee": "aaa1"}))
+    result = {"schema": 1, "name": "run", "quality": "agreement", "objectives": ["loss", "latency_ms"], "reference": {}}
+    result |= {
+        "teacher": {"name": "tiny", "architecture": large.to_json()},
+        "front": front,
+        "trials": [],
+        "targets": [],
+    }
+    (folder / "result.json").write_text(json.dumps(result | {"knee": "aaa1"}))
     lines = [f"teacher = {json.dumps(str(teacher.folder))}", f"text = [{json.dumps(str(text_file))}]"]
     (folder / "run.toml").write_text("\n".join([*lines, "[train]", f"recipe = {json.dumps(str(recipe))}"]))
     return folder
@@ -115,7 +127,7 @@ def test_a_run_carries_its_measured_rank_fidelity(run_folder: Path) -> None:
     found = json.loads((run_folder / "result.json").read_text())["rank_fidelity"]
     assert -1 <= found["spearman"] <= 1
     assert {row["predictor"] for row in found["rows"]} == {"loss", "area", "trend", "parameters"}
-    assert measured_fidelity(run_folder) == found
+    assert measured_fidelity(run_folder).model_dump() == found
     assert "512 against 1,536" in (run_folder / "report.html").read_text()
     with pytest.raises(InputError, match="name a --folder"):
         CliRunner().invoke(app, ["fidelity"], catch_exceptions=False)

@@ -1,68 +1,144 @@
-"""Which students are handed back, and which one is chosen."""
+"""What a run hands back, from facts alone."""
 
-from types import SimpleNamespace
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from distilsearch import Architecture
+from distilsearch.engine.job.exports import export_students
+from distilsearch.engine.job.facts import Final, MachineFacts, RunFacts
 from distilsearch.engine.job.ledger import Entry
-from distilsearch.engine.job.result import _rank_fidelity, _warnings, front, knee
+from distilsearch.engine.job.machines import Latency
+from distilsearch.engine.job.result import conclude, members, rank_fidelity, trace, warnings
+from distilsearch.engine.report.report import render
+from distilsearch.engine.report.schema import RankFidelity, ResultFile
+from distilsearch.errors import RunError
+from distilsearch.families import family
+from distilsearch.lowering import parameter_count
 
 POINTS = [(0.9, 1.0), (0.3, 2.0), (0.25, 4.0), (0.2, 8.0), (0.5, 3.0)]  # loss, ms; the last one is dominated
-ENTRIES = [
-    Entry(i, i, Architecture("generic", {"n": i}), "complete", (loss, ms)) for i, (loss, ms) in enumerate(POINTS)
-]
+SPACE = family("bert").space(
+    {"layers": [1, 2, 3, 4, 5, 6], "width": [64], "heads": [2], "ffn": [64], "inherit": ["even"]}
+)
+*STUDENTS, TEACHER = SPACE.decode(SPACE.grid(100))
 
 
-def _target(limit: float | None = None, teacher_ms: float = 10.0, slowness: float = 1.0) -> SimpleNamespace:
-    def latency(architecture: Architecture) -> SimpleNamespace:
-        ms = POINTS[architecture["n"]][1] if architecture["n"] >= 0 else teacher_ms
-        return SimpleNamespace(best=ms, measured=ms, lower=9.0, upper=11.0)
-
-    section = SimpleNamespace(latency_ms=limit)
-    return SimpleNamespace(objective="latency_ms", section=section, latency=latency, slowness={TEACHER.key: slowness})
+def entry(number: int, loss: float, ms: float, **facts: Any) -> Entry:
+    latencies = {"latency_ms": {"predicted": ms, "lower": 0.9 * ms, "upper": 1.1 * ms, "measured": 1.01 * ms}}
+    known = {"tokens": 100, "parameters": 10, "curve": [[50, 1.0], [100, loss]], "latencies": latencies}
+    return Entry(number, number, STUDENTS[number], "complete", (loss, ms), known | facts)
 
 
-TEACHER = Architecture("generic", {"n": -1})
+ENTRIES = [entry(i, loss, ms) for i, (loss, ms) in enumerate(POINTS)]
+LATENCIES = {
+    student.key: Latency(ms, 0.9 * ms, 1.1 * ms, ms) for student, (_, ms) in zip(STUDENTS, POINTS, strict=True)
+}
 
 
-def _search(target: SimpleNamespace, loss_at_most: float | None = None) -> SimpleNamespace:
-    return SimpleNamespace(targets=[target], teacher=TEACHER, run=SimpleNamespace(loss_at_most=loss_at_most))
+def machine(teacher_ms: float = 10.0, **changes: Any) -> MachineFacts:
+    latencies = LATENCIES | {TEACHER.key: Latency(10.0, 9.0, 11.0, teacher_ms)}
+    return MachineFacts("latency_ms", "cpu", {"batch": 1}, True, latencies, **changes)
 
 
-def test_the_front_is_sorted_and_undominated_and_keeps_limits() -> None:
-    assert [e.number for e in front(ENTRIES, [_target()])] == [0, 1, 2, 3]
-    assert [e.number for e in front(ENTRIES, [_target(limit=4.0)])] == [0, 1, 2]
-    assert front([], [_target()]) == []
+@pytest.fixture
+def facts(tmp_path: Path) -> RunFacts:
+    corner = {"loss": 1.0, "latency_ms": 10.0}
+    return RunFacts(tmp_path, "mine", "a teacher", "embedding", TEACHER, 0.0, ENTRIES, [machine()], corner)
 
 
-def test_the_knee_is_farthest_below_the_chord_or_the_fastest_that_keeps_a_loss() -> None:
-    target = [_target()]
-    members = front(ENTRIES, target)
-    assert knee(members, target, None).number == 1
-    assert knee(members, target, 0.27).number == 2
-    assert knee(members, target, 0.1).number == 3
-    assert knee([], target, None) is None
+def keys(entries: list[Entry]) -> list[int]:
+    return [e.number for e in entries]
+
+
+def test_a_result_names_front_knee_teacher_and_all_trials(facts: RunFacts) -> None:
+    failed = Entry(5, 5, STUDENTS[0], "failed", cause="it diverged")
+    result = conclude(replace(facts, entries=[*ENTRIES, failed], students={STUDENTS[1].key: "students/x"}))
+    file = result.file
+    assert [m.key for m in result.front] == [s.key for s in STUDENTS[:4]]
+    assert result.knee == STUDENTS[1].key
+    assert [m.student for m in result.front] == [None, "students/x", None, None]
+    assert [t.number for t in file.trials] == list(range(6))
+    assert file.trials[5].cause == "it diverged"
+    assert file.trials[5].latencies == {}
+    first = file.front[0].latencies["latency_ms"]
+    assert (first.predicted, first.measured, first.measured_first) == (1.0, 1.0, 1.01)
+    assert file.teacher.parameters == parameter_count(TEACHER)
+    assert ResultFile.from_json(result.data) == file
+    assert "layers × 64 is" in render(file)
+
+
+def test_a_finished_student_has_its_final_loss_and_length(facts: RunFacts) -> None:
+    final = Final("k" * 64, 900, 0.1)
+    result = conclude(replace(facts, finals={STUDENTS[1].key: final}))
+    assert [m.key for m in result.front] == [STUDENTS[0].key, STUDENTS[1].key]
+    member = result.front[1]
+    assert (member.loss, member.flash_loss, member.tokens) == (0.1, 0.3, 900)
+    assert result.file.trials[1].loss == 0.3
+    assert result.knee == STUDENTS[1].key
+
+
+def test_a_choice_that_is_off_the_front_in_the_end_is_made_again(facts: RunFacts) -> None:
+    finals = {STUDENTS[0].key: Final("k" * 64, 900, 0.1)}
+    assert conclude(replace(facts, finals=finals)).knee == STUDENTS[0].key
+
+
+def test_limits_hold_in_the_result(facts: RunFacts) -> None:
+    assert keys(members(replace(facts, machines=[machine(limit_ms=4.0)]))) == [0, 1, 2]
+    nothing = conclude(replace(facts, machines=[machine(limit_ms=0.5)]))
+    assert (nothing.front, nothing.knee) == ((), None)
+
+
+def test_the_pair_of_student_and_serving_has_its_own_key(facts: RunFacts) -> None:
+    quick = entry(1, 0.35, 1.5, served={"dtype": "int8"})
+    result = conclude(replace(facts, entries=[entry(0, 0.9, 1.0), replace(quick, number=1)]))
+    key = result.front[1].key
+    assert key.startswith(f"{STUDENTS[1].key}-")
+    assert (result.front[1].served, result.file.trials[1].key) == ({"dtype": "int8"}, key)
 
 
 @pytest.mark.parametrize(
-    ("target", "loss_at_most", "message"),
+    ("changes", "message"),
     [
-        (_target(), 0.1, "no student keeps loss_at_most = 0.1"),
-        (_target(teacher_ms=20.0), None, "the teacher was measured at 20 ms"),
-        (_target(slowness=1.4), None, "1.40 times slower than when quiet"),
+        ({"loss_at_most": 0.1}, "no student keeps loss_at_most = 0.1"),
+        ({"machines": [machine(20.0)]}, "the teacher was measured at 20 ms"),
+        ({"machines": [machine(slowness=1.4)]}, "1.40 times slower than when quiet"),
     ],
 )
-def test_a_reader_is_warned(target, loss_at_most, message) -> None:
-    members = front(ENTRIES, [target])
-    (warning,) = _warnings(_search(target, loss_at_most), members)
+def test_a_reader_is_warned(facts: RunFacts, changes: dict[str, Any], message: str) -> None:
+    changed = replace(facts, **changes)
+    (warning,) = warnings(changed, members(changed))
     assert message in warning
-    assert _warnings(_search(_target(), 0.5), members) == []
+    assert warnings(replace(facts, loss_at_most=0.5), members(facts)) == ()
 
 
-@pytest.mark.parametrize(("final", "expected"), [((0.8, 0.2, 0.1), 1.0), ((0.5, 0.5, 0.5), None)])
-def test_ranks_of_equal_losses_are_no_number(tmp_path, final, expected) -> None:
-    entries = ENTRIES[:3]
-    finals = {e.architecture.key: SimpleNamespace(loss=loss) for e, loss in zip(entries, final, strict=True)}
-    search = SimpleNamespace(folder=tmp_path, finals=finals, ledger=SimpleNamespace(entries=lambda: entries))
-    assert _rank_fidelity(search)["spearman"] == (expected and pytest.approx(expected))
+@pytest.mark.parametrize(("final", "spearman"), [((0.8, 0.2, 0.1), 1.0), ((0.5, 0.5, 0.5), None), ((0.5, 0.4), None)])
+def test_ranks_of_equal_or_few_losses_are_no_number(facts: RunFacts, final, spearman) -> None:
+    finals = {e.architecture.key: Final("k", 900, loss) for e, loss in zip(ENTRIES, final, strict=False)}
+    ranks = rank_fidelity(replace(facts, finals=finals))
+    assert ranks.spearman == (spearman and pytest.approx(spearman))
+    assert ranks.pairs == len(final)
+    measured = RankFidelity(spearman=0.5, kendall=0.4, pairs=9)
+    assert rank_fidelity(replace(facts, finals=finals, fidelity=measured)) is measured
+
+
+def test_the_trace_grows_by_every_complete_trial(facts: RunFacts) -> None:
+    volumes = trace(facts)
+    assert volumes == tuple(sorted(volumes))
+    assert volumes[0] == pytest.approx(0.1 * 9.0)
+    assert trace(replace(facts, entries=[])) == ()
+
+
+def test_students_are_copied_whole_and_replaced(tmp_path: Path) -> None:
+    checkpoint = tmp_path / "kept"
+    checkpoint.mkdir()
+    (checkpoint / "config.json").write_text("{}")
+    old = tmp_path / "run" / "students" / "a"
+    old.mkdir(parents=True)
+    (old / "stale.bin").write_text("")
+    assert export_students(tmp_path / "run", {"a": checkpoint, "b": tmp_path / "gone"}) == {"a": "students/a"}
+    assert [p.name for p in old.iterdir()] == ["config.json"]
+    assert [p.name for p in old.parent.iterdir()] == ["a"]
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match="cannot copy a student"):
+        export_students(tmp_path / "file", {"a": checkpoint})

@@ -17,7 +17,7 @@ from distilsearch.distill.archive import Trial
 from distilsearch.distill.job import Training
 from distilsearch.distill.recipes import EMBEDDING
 from distilsearch.engine.engine import Engine
-from distilsearch.engine.job.front import longest
+from distilsearch.engine.job.choice import longest
 from distilsearch.engine.job.jobs import Measure
 from distilsearch.engine.job.ledger import Ledger, open_storage
 from distilsearch.engine.job.machines import Latency

@@ -2,9 +2,7 @@
 
 import html
 import json
-import math
 import re
-from collections.abc import Mapping
 from html.parser import HTMLParser
 from io import StringIO
 from pathlib import Path
@@ -14,102 +12,30 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from distilsearch.engine.report.readings import (
-    Latency,
-    Reading,
-    count,
-    duration,
-    milliseconds,
-    percent,
-    prediction_error,
-)
-from distilsearch.engine.report.report import final_table, headline, render, write_report
+from distilsearch.engine.report import report
+from distilsearch.engine.report.files import write_report
+from distilsearch.engine.report.readings import Reading
+from distilsearch.engine.report.readings import headline as headline_of
+from distilsearch.engine.report.schema import ResultFile
+from distilsearch.engine.report.sections import SECTIONS, Section
+from distilsearch.engine.report.terminal import final_table
+from distilsearch.engine.report.words import count, milliseconds
 
 Result = dict[str, Any]
 
 
-def latency(ms: float, rng: np.random.Generator, measured: bool = True) -> Result:
-    predicted = ms * float(np.exp(rng.normal(0, 0.05)))
-    known = ms if measured else None
-    return {"predicted": predicted, "lower": 0.88 * predicted, "upper": 1.13 * predicted, "measured": known}
+def render(result: Result) -> str:
+    return report.render(ResultFile.from_json(result))
 
 
-def trial(number: int, rng: np.random.Generator) -> Result:
-    genes = {"layers": [1, 2, 3, 4, 6], "width": [192, 256, 384], "heads": [4, 6, 12], "ffn": [384, 768, 1536]}
-    values: Result = {name: int(rng.choice(choices)) for name, choices in genes.items()}
-    values |= {"inherit": str(rng.choice(["even", "first", "last"])), "vocabulary": 30522}
-    work = values["layers"] * (4 * values["width"] ** 2 + 2 * values["width"] * values["ffn"]) / 1e6
-    loss = 0.05 + 0.42 * math.exp(-0.55 * work) + 0.05 * abs(float(rng.normal()))
-    curve = [[int(n), loss + 0.5 * math.exp(-n / 40_000)] for n in np.linspace(0, 160_000, 9)]
-    return {
-        "number": number,
-        "key": f"{rng.integers(16**12):012x}",
-        "state": "complete",
-        "source": "trained",
-        "loss": loss,
-        "architecture": {"family": "bert", "values": values},
-        "tokens": 160_000,
-        "seconds": float(rng.uniform(15, 40)),
-        "latency_ms": latency(0.9 + 1.25 * work, rng, number % 5 != 4),
-        "curve": curve,
-        "cause": "",
-        "parameters": int(1e6 * work + 30522 * values["width"]),
-    }
-
-
-@pytest.fixture
-def result() -> Result:
-    """A search of 24 trials on one CPU: two failures, some latencies only predicted, one trial known before."""
-    rng = np.random.default_rng(3)
-    trials = [trial(number, rng) for number in range(24)]
-    trials[7] |= {
-        "state": "failed",
-        "loss": None,
-        "curve": [],
-        "cause": "MemoryError: the child process was killed at 7.9 GB",
-    }
-    trials[15] |= {
-        "state": "failed",
-        "loss": None,
-        "curve": [],
-        "cause": "loss became <nan> & stayed so after 20,480 tokens",
-    }
-    trials[3] |= {"source": "known", "seconds": 0.0}
-    done = [t for t in trials if t["loss"] is not None]
-    cost = {t["key"]: t["latency_ms"]["measured"] or t["latency_ms"]["predicted"] for t in done}
-    best = [t for t in done if not any(o["loss"] < t["loss"] and cost[o["key"]] < cost[t["key"]] for o in done)]
-    names = ("key", "architecture", "loss", "parameters", "tokens", "latency_ms")
-    front = [{name: t[name] for name in names} | {"student": f"students/{t['key']}"} for t in best]
-    volumes = np.maximum.accumulate(
-        3.1 * (1 - np.exp(-np.arange(1, len(done) + 1) / 7)) + rng.normal(0, 0.03, len(done))
-    )
-    points = [
-        {"key": t["key"], "measured": t["loss"], "predicted": t["loss"] + float(rng.normal(0, 0.02)), "sd": 0.022}
-        for t in done
-    ]
-    return {
-        "schema": 1, "name": "minilm-cpu", "quality": "agreement", "objectives": ["loss", "latency_ms"],
-        "reference": {"loss": 0.45, "latency_ms": 14.2}, "front": front, "trials": trials,
-        "knee": sorted(best, key=lambda t: cost[t["key"]])[len(best) // 2]["key"],
-        "teacher": {"name": "all-MiniLM-L6-v2", "parameters": 22_713_216, "loss": 0.0,
-                    "latency_ms": {"predicted": 13.9, "measured": 14.2}},
-        "hypervolume_trace": volumes.tolist(),
-        "surrogate": {"name": "additive", "r2": 0.91, "coverage": 0.88, "log_likelihood": 31.2, "points": points},
-        "rank_fidelity": {"spearman": 0.93, "kendall": 0.8, "pairs": 6, "note": ""},
-        "targets": [{"objective": "latency_ms", "device": "cpu", "local": True, "limit_ms": 9.0, "noise_floor": 0.034,
-                     "serving": {"batch": 1, "sequence": 128, "dtype": "float32", "threads": 2, "mode": "eager"},
-                     "table": "3f2a/91bc"}],
-        "phases": [{"what": "profile", "seconds": 71.2}, {"what": "targets of the teacher", "seconds": 44.0},
-                   {"what": "trials", "seconds": 402.5}, {"what": "finish", "seconds": 61.0}],
-        "environment": {"python": "3.12.4", "versions": {"torch": "2.13.0+cpu", "transformers": "5.23.0"}, "seed": 0},
-    }  # fmt: skip
+def headline(result: Result) -> str:
+    return headline_of(Reading(ResultFile.from_json(result)))
 
 
 def sparse(result: Result, case: str) -> Result:
     """The same search in poorer states."""
     one = result["trials"][0]
     return {
-        "nothing": {},
         "just started": result | {"front": [], "knee": None, "trials": [], "hypervolume_trace": [], "surrogate": None,
                                   "rank_fidelity": {}, "phases": []},
         "one trial": result | {"trials": [one], "front": [one | {"student": None}], "knee": one["key"],
@@ -117,14 +43,13 @@ def sparse(result: Result, case: str) -> Result:
         "one running": result | {"trials": [one | {"state": "running", "loss": None, "latency_ms": {}, "curve": []}],
                                  "front": [], "knee": None},
         "unmeasured": unmeasured(result),
-        "mlm": result | {"quality": "mlm loss", "teacher": {"name": "bert", "parameters": 1, "loss": None,
-                                                            "latency_ms": {"predicted": 14.0, "measured": None}}},
-        "nulls": dict.fromkeys(result),
+        "mlm": result | {"quality": "mlm loss", "teacher": result["teacher"] | {
+            "loss": None, "latency_ms": {"predicted": 14.0, "measured": None}}},
         "generic": json.loads(json.dumps(result).replace('"layers"', '"depth"').replace('"width"', '"channels"')),
     }[case]  # fmt: skip
 
 
-CASES = ("nothing", "just started", "one trial", "one running", "unmeasured", "mlm", "nulls", "generic")
+CASES = ("just started", "one trial", "one running", "unmeasured", "mlm", "generic")
 
 
 def unmeasured(result: Result) -> Result:
@@ -177,14 +102,14 @@ def figures_of(page: str) -> dict[str, Any]:
     return figures
 
 
-def terminal(result: Mapping[str, Any], width: int = 200) -> str:
+def terminal(result: Result, width: int = 200) -> str:
     out = StringIO()
-    Console(file=out, width=width).print(final_table(result))
+    Console(file=out, width=width).print(final_table(ResultFile.from_json(result)))
     return out.getvalue()
 
 
 def test_page_is_whole_and_needs_no_network(result: Result, tmp_path: Path) -> None:
-    write_report(result, tmp_path / "report.html")
+    write_report(ResultFile.from_json(result), tmp_path)
     text = (tmp_path / "report.html").read_text()
     page = Page(text)
     assert text == render(result)
@@ -310,12 +235,32 @@ def test_rank_fidelity_is_told_with_its_note(result: Result) -> None:
     assert "Short against full training: fewer than 3 students have both." in render(result)
 
 
-def test_not_a_number_is_a_dash_not_a_broken_page(result: Result) -> None:
-    result["front"][0] |= {"loss": math.nan, "parameters": math.inf, "latency_ms": {"predicted": -1.0, "measured": 0.0}}
-    result["hypervolume_trace"][2] = math.nan
-    result["trials"][0]["curve"][1][1] = math.inf
-    assert "NaN" not in json.dumps(figures_of(render(result)))
+def test_what_is_not_there_is_a_dash(result: Result) -> None:
+    result["front"][0] |= {"parameters": None, "latency_ms": {"predicted": -1.0, "measured": 0.0}}
+    result["hypervolume_trace"][2] = None
+    result["trials"][0]["curve"][1][1] = None
+    row = next(row for row in Page(render(result)).rows if row and row[0].startswith(result["front"][0]["key"]))
+    assert row[6:10] == ["–"] * 4
     assert terminal(result)
+
+
+def test_a_section_more_is_a_function_more(result: Result, monkeypatch: pytest.MonkeyPatch) -> None:
+    def mine(reading: Reading) -> Section:
+        return Section(f"<p>{len(reading.front)} on the front</p>", {"mine": {"data": [], "layout": {}}})
+
+    monkeypatch.setattr(report, "SECTIONS", [*SECTIONS, mine, lambda reading: None])
+    text = render(result)
+    assert f"<p>{len(result['front'])} on the front</p>" in text
+    assert "mine" in figures_of(text)
+
+
+def test_a_pair_of_student_and_serving_is_named_whole(result: Result) -> None:
+    served = {"runtime": "onnxruntime", "dtype": "int8"}
+    result["front"][0] |= {"key": "aaaabbbbcccc-01234567", "served": served}
+    rows = {row[0]: row for row in Page(render(result)).rows if row}
+    assert "int8, onnxruntime" in rows["aaaabbbbcccc-01234567"]
+    assert "aaaabbbbcccc-01234567" in terminal(result)
+    assert "int8, onnxruntime" in json.dumps(figures_of(render(result))["front-0"])
 
 
 def test_two_targets_get_their_own_charts_and_columns(result: Result) -> None:
@@ -326,12 +271,12 @@ def test_two_targets_get_their_own_charts_and_columns(result: Result) -> None:
     text = render(result)
     assert {"front-0", "front-1", "latency-0", "latency-1"} <= set(figures_of(text))
     assert "Latency 2: cuda" in text
-    columns = [str(column.header) for column in final_table(result).columns]
+    columns = [str(column.header) for column in final_table(ResultFile.from_json(result)).columns]
     assert columns[3:9] == [f"{word} {i}" for i in (1, 2) for word in ("predicted\nms", "measured\nms", "speedup")]
 
 
 def test_table_columns_and_knee(result: Result) -> None:
-    table = final_table(result)
+    table = final_table(ResultFile.from_json(result))
     columns = [str(column.header) for column in table.columns]
     expected = "student|layers/width/heads/FFN|parameters|predicted ms|measured ms|speedup|agreement"
     assert [column.replace("/\n", "/").replace("\n", " ") for column in columns] == expected.split("|")
@@ -355,33 +300,3 @@ def test_front_line_never_worsens(result: Result) -> None:
         sign = 1 if case["quality"] == "agreement" else -1
         assert steps["x"] == sorted(steps["x"])
         assert np.all(sign * np.diff(steps["y"]) > 0)
-
-
-def test_prediction_error_against_a_plain_count() -> None:
-    readings = [Latency(1.0, 0.9, 1.1, 1.0), Latency(1.2, 1.1, 1.3, 1.0), Latency(1.05, None, None, 1.0), Latency(1.0)]
-    error = prediction_error(readings)
-    assert error is not None
-    assert (error.count, error.inside_interval) == (3, 0.5)
-    assert error.median == pytest.approx(0.05)
-    assert error.worst == pytest.approx(0.2)
-    assert error.within_tenth == pytest.approx(2 / 3)
-    assert prediction_error([]) is None
-
-
-def test_speedup_compares_like_with_like() -> None:
-    teacher = {"latency_ms": {"predicted": 10.0, "measured": 12.0}}
-    reading = Reading({"teacher": teacher})
-    both = reading.speedup({"latency_ms": {"predicted": 5.0, "measured": 4.0}})
-    only = reading.speedup({"latency_ms": {"predicted": 5.0, "measured": None}})
-    assert both is not None
-    assert (both.ratio, both.kind) == (3.0, "measured")
-    assert only is not None
-    assert (only.ratio, only.kind) == (2.0, "predicted")
-    assert reading.speedup({}) is None
-
-
-def test_words_for_numbers() -> None:
-    assert [milliseconds(x) for x in (0.0312, 3.1, 31.04, 310.4, None)] == ["0.0312", "3.10", "31.0", "310", "–"]
-    assert [count(x) for x in (12, 1536, 8_290_000, 3e9, None)] == ["12", "1.5 k", "8.3 M", "3.0 B", "–"]
-    assert [duration(x) for x in (3.14, 125, 7260, None)] == ["3.1 s", "2 min 05 s", "2 h 01 min", "–"]
-    assert [percent(x) for x in (0.034, 1.0, None)] == ["3.4\u00a0%", "100\u00a0%", "–"]

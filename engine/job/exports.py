@@ -1,0 +1,40 @@
+"""The students that a run hands back, copied into its folder: stock checkpoints that outlive the shared trials."""
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from distilsearch.errors import RunError
+
+STUDENTS = "students"
+
+
+def export_students(folder: Path, checkpoints: Mapping[str, Path]) -> dict[str, str]:
+    """Copy students into a run's folder, each whole or not at all.
+
+    Args:
+        folder: the run's.
+        checkpoints: the folders to copy, by the key of the pair (student, served).
+
+    Returns:
+        Their new folders by key, relative to the run's; without those whose checkpoint is gone.
+
+    Raises:
+        RunError: one cannot be copied.
+    """
+    present = {key: checkpoint for key, checkpoint in checkpoints.items() if checkpoint.is_dir()}
+    for key, checkpoint in present.items():
+        _copy(checkpoint, folder / STUDENTS / key)
+    return {key: f"{STUDENTS}/{key}" for key in present}
+
+
+def _copy(source: Path, target: Path) -> None:
+    fresh = target.with_name(f".{target.name}.new")
+    shutil.rmtree(fresh, ignore_errors=True)
+    try:
+        shutil.copytree(source, fresh)
+        shutil.rmtree(target, ignore_errors=True)
+        fresh.rename(target)
+    except OSError as error:
+        shutil.rmtree(fresh, ignore_errors=True)
+        raise RunError(f"cannot copy a student to {target}: {error}; free space and search again") from error

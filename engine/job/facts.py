@@ -1,0 +1,74 @@
+"""The facts of a run that its result is made of: values, taken when the search has ended."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from distilsearch.architecture import Architecture
+
+from ..report.schema import RankFidelity
+from .ledger import Entry
+
+if TYPE_CHECKING:
+    from .machines import Latency
+
+
+@dataclass(frozen=True)
+class MachineFacts:
+    """One serving machine at the end of a run.
+
+    `latencies` are of the teacher and of every complete trial, by key of the architecture; `slowness` is how many times
+    slower than when quiet the machine ran (by the sentinel) while the teacher was measured; `table` the folder of its
+    latency table.
+    """
+
+    objective: str
+    device: str
+    serving: Mapping[str, Any]
+    local: bool
+    latencies: Mapping[str, "Latency"]
+    limit_ms: float | None = None
+    noise_floor: float | None = None
+    table: str | None = None
+    slowness: float = 1.0
+
+    def latency(self, architecture: Architecture) -> "Latency":
+        """What is predicted and measured of a student, or of the teacher."""
+        return self.latencies[architecture.key]
+
+
+@dataclass(frozen=True)
+class Final:
+    """The longest training of a student: key and length of its trial, and the loss it came to."""
+
+    trial: str
+    tokens: int
+    loss: float
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """All that a result is made of. Losses are to be minimised, latencies in ms, phases in seconds.
+
+    `entries` are the ledger's; `finals` the trainings that finished students, by the key of the architecture;
+    `students` the exported folders by the key of the pair, relative to `folder`; `diagnostics` the engine's;
+    `fidelity` what `distilsearch fidelity` has measured for this run.
+    """
+
+    folder: Path
+    name: str
+    teacher: str
+    teacher_kind: str
+    teacher_architecture: Architecture
+    teacher_loss: float | None
+    entries: Sequence[Entry]
+    machines: Sequence[MachineFacts]
+    reference: Mapping[str, float]
+    loss_at_most: float | None = None
+    finals: Mapping[str, Final] = field(default_factory=dict)
+    students: Mapping[str, str] = field(default_factory=dict)
+    diagnostics: Mapping[str, Any] | None = None
+    fidelity: RankFidelity | None = None
+    phases: Mapping[str, float] = field(default_factory=dict)
+    environment: Mapping[str, Any] = field(default_factory=dict)

@@ -1,0 +1,49 @@
+"""`result.json` and `report.html` of a run's folder: read and written here alone."""
+
+import json
+import math
+from pathlib import Path
+
+from distilsearch.errors import RunError
+from distilsearch.home import write_atomically
+
+from .report import render
+from .schema import ResultFile
+
+RESULT, REPORT = "result.json", "report.html"
+
+
+def read_result(folder: Path) -> ResultFile:
+    """The result of a run's folder; figures that are no numbers (an old NaN) are absent.
+
+    Raises:
+        RunError: there is none, it is damaged, or a newer version wrote it.
+    """
+    path = folder / RESULT
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"), parse_constant=lambda _: None, parse_float=_finite)
+        json.dumps(data, ensure_ascii=False).encode()  # half a character cannot be shown
+    except FileNotFoundError:
+        raise RunError(f"there is no result in {folder}; finish it with `distilsearch search`") from None
+    except OSError as error:
+        raise RunError(f"cannot read {path}: {error.strerror or error}; name the folder of a run") from None
+    except (ValueError, RecursionError) as error:
+        raise RunError(f"{path} is damaged ({error}); run `distilsearch search` again") from None
+    return ResultFile.from_json(data, str(path))
+
+
+def write_result(result: ResultFile, folder: Path) -> None:
+    """Write the result of a run and its report, each whole or not at all."""
+    write_atomically(folder / RESULT, json.dumps(result.to_json(), indent=1, allow_nan=False))
+    write_report(result, folder)
+
+
+def write_report(result: ResultFile, folder: Path) -> Path:
+    """Write the self-contained page of a result into a run's folder; its path."""
+    write_atomically(folder / REPORT, render(result))
+    return folder / REPORT
+
+
+def _finite(text: str) -> float | None:
+    number = float(text)
+    return number if math.isfinite(number) else None

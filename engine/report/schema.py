@@ -1,0 +1,271 @@
+"""The schema of `result.json`: what a run hands back, typed; written by `engine/job/result.py`, read by all others.
+
+Notable: a number is finite or absent, never NaN. A field that this version does not know is kept where it stands and
+written back, so an added field is no new schema; `SCHEMA` grows where an older reader would misread, and a newer file
+is refused. The latencies of an entry stand beside its other fields, one by the name of each objective.
+
+Notation
+    entry      a front member, a trial or the teacher
+    served     what of the serving was chosen for a student (runtime, dtype ...); empty where nothing was open
+    key        the name of the pair (student, served), see `member_key`
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    SerializerFunctionWrapHandler,
+    Strict,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
+
+from distilsearch.architecture import Architecture
+from distilsearch.errors import InputError, RunError
+
+SCHEMA = 1
+LATENCY = re.compile(r"latency_ms(_\d+)?")
+SHOWN = 3  # problems that a message names
+
+Word = Annotated[str, Strict()]
+Flag = Annotated[bool, Strict()]
+Whole = Annotated[int, Strict(), Field(ge=-(2**63), lt=2**63)]
+Real = Annotated[float, Strict(), Field(allow_inf_nan=False)]
+Scalar = Word | Flag | Whole | Real | None
+Gene = Word | Flag | Whole | Real
+Facts = dict[Word, Any]  # free JSON, shown and not interpreted
+
+
+def member_key(architecture_key: str, served: Mapping[str, Scalar]) -> str:
+    """The name of a pair (student, served): the architecture's key alone where nothing of the serving was chosen.
+
+    >>> member_key("6aca7ff67233", {})
+    '6aca7ff67233'
+    >>> member_key("6aca7ff67233", {"dtype": "int8"})
+    '6aca7ff67233-6f58b013'
+    """
+    if not served:
+        return architecture_key
+    canonical = json.dumps(dict(served), sort_keys=True, allow_nan=False)
+    return f"{architecture_key}-{hashlib.sha256(canonical.encode()).hexdigest()[:8]}"
+
+
+class _Genes(BaseModel):
+    family: Word
+    values: dict[Word, Gene]
+
+
+def _architecture(data: Any) -> Architecture:
+    if isinstance(data, Architecture):
+        return data
+    try:
+        plain = _Genes.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ValueError(f"{_place(first['loc'])}: {first['msg']}") from None
+    return Architecture(plain.family, plain.values)
+
+
+Shape = Annotated[Architecture, PlainValidator(_architecture), PlainSerializer(Architecture.to_json)]
+
+
+class Part(BaseModel):
+    """One object of the file: a frozen value; unknown fields are kept."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, validate_default=True)
+
+
+P = TypeVar("P", bound=Part)
+
+
+class Latency(Part):
+    """One latency in ms. `predicted` with its 90 % interval is from before the student was measured; `measured` is of
+    the last session, beside front and teacher, `measured_first` of the trial itself; None where nobody measured."""
+
+    predicted: Real | None = None
+    lower: Real | None = None
+    upper: Real | None = None
+    measured: Real | None = None
+    measured_first: Real | None = None
+
+
+class Entry(Part):
+    """What front members, trials and the teacher share; `latencies` by objective."""
+
+    architecture: Shape
+    parameters: Whole | None = None
+    loss: Real | None = None
+    latencies: dict[Annotated[Word, Field(pattern=f"^{LATENCY.pattern}$")], Latency] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gathered(cls, data: Any) -> Any:
+        """In the file latencies stand beside the other fields."""
+        if not isinstance(data, dict) or "latencies" in data:
+            return data
+        latencies = {name: value for name, value in data.items() if LATENCY.fullmatch(name)}
+        return {name: value for name, value in data.items() if name not in latencies} | {"latencies": latencies}
+
+    @model_serializer(mode="wrap")
+    def _spread(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        data: dict[str, Any] = plain(self)
+        latencies: dict[str, Any] = data.pop("latencies")
+        return data | latencies
+
+
+class TeacherEntry(Entry):
+    """The teacher; its loss is None where it was never evaluated."""
+
+    name: Word
+
+
+class StudentEntry(Entry):
+    """One pair (student, served); `source`: "trained", "known" from another run, or "imported"."""
+
+    key: Word
+    served: dict[Word, Scalar] = {}
+    source: Word = "trained"
+    tokens: Whole | None = None
+
+
+class Member(StudentEntry):
+    """A pair of the front. `student`: its folder, relative to the run's; None where there is none.
+
+    `flash_loss` is that of the trial which brought it to the front, `loss` that after its longest training.
+    """
+
+    loss: Real
+    flash_loss: Real | None = None
+    student: Word | None = None
+
+
+class TrialEntry(StudentEntry):
+    """One trial of the ledger. `curve`: pairs of tokens seen and held-out loss; `cause`: why it failed."""
+
+    number: Whole
+    state: Literal["complete", "failed", "running", "waiting"]
+    seconds: Real | None = None
+    curve: tuple[tuple[Whole, Real | None], ...] = ()
+    cause: Word = ""
+
+
+class SurrogatePoint(Part):
+    """One architecture, foreseen from all the others, in units of the loss."""
+
+    key: Word
+    measured: Real | None = None
+    predicted: Real | None = None
+    sd: Real | None = None
+
+
+class Surrogate(Part):
+    """Which surrogate the data chose and how well it foresees; `considered`: log likelihood by kernel."""
+
+    name: Word
+    warped: Flag = False
+    r2: Real | None = None
+    coverage: Real | None = None
+    log_likelihood: Real | None = None
+    considered: dict[Word, Real | None] = {}
+    points: tuple[SurrogatePoint, ...] = ()
+
+
+class RankFidelity(Part):
+    """How well short trainings order students; what `distilsearch fidelity` adds (`rows`, `left_out`) is kept."""
+
+    spearman: Real | None = None
+    kendall: Real | None = None
+    pairs: Whole = 0
+    note: Word = ""
+
+
+class MachineEntry(Part):
+    """One serving machine and the way of serving; `limit_ms` is what its latency may be at most."""
+
+    objective: Word
+    device: Word
+    serving: dict[Word, Scalar]
+    limit_ms: Real | None = None
+    noise_floor: Real | None = None
+    table: Word | None = None
+    local: Flag = True
+
+
+class Phase(Part):
+    """Where time went."""
+
+    what: Word
+    seconds: Real
+
+
+class ResultFile(Part):
+    """The whole of `result.json`; the front is the fastest first."""
+
+    name: Word
+    quality: Word
+    objectives: tuple[Word, ...]
+    reference: dict[Word, Real]
+    teacher: TeacherEntry
+    front: tuple[Member, ...]
+    knee: Word | None
+    trials: tuple[TrialEntry, ...]
+    hypervolume_trace: tuple[Real | None, ...] = ()
+    surrogate: Surrogate | None = None
+    rank_fidelity: RankFidelity = RankFidelity()
+    targets: tuple[MachineEntry, ...]
+    phases: tuple[Phase, ...] = ()
+    environment: Facts = {}
+    warnings: tuple[Word, ...] = ()
+
+    @classmethod
+    def from_json(cls, data: Any, place: str = "result.json") -> "ResultFile":
+        """A result out of plain JSON.
+
+        Args:
+            place: what errors call the file.
+
+        Raises:
+            RunError: it is of a newer schema, or says something else than a result; the first problems are named.
+        """
+        _check_schema(data, place)
+        return read(cls, {name: value for name, value in data.items() if name != "schema"}, place)
+
+    def to_json(self) -> dict[str, Any]:
+        """The inverse of `from_json`: plain JSON."""
+        return {"schema": SCHEMA} | self.model_dump(mode="json")
+
+
+def read(kind: type[P], data: Any, place: str, cure: str = "run `distilsearch search` again") -> P:
+    """Plain JSON as a part of the schema; a `RunError` names the first problems and the way out."""
+    try:
+        return kind.model_validate(data)
+    except ValidationError as error:
+        problems = [f"{_place(p['loc'])}: {p['msg'][:1].lower()}{p['msg'][1:]}" for p in error.errors()]
+    except InputError as error:
+        problems = [str(error)]
+    more = f"; and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
+    raise RunError(f"{place} is damaged ({'; '.join(problems[:SHOWN])}{more}); {cure}")
+
+
+def _check_schema(data: Any, place: str) -> None:
+    schema = data.get("schema") if isinstance(data, dict) else None
+    if isinstance(schema, bool) or not isinstance(schema, int) or schema < 1:
+        raise RunError(f"{place} is damaged (it names no schema); run `distilsearch search` again")
+    if schema > SCHEMA:
+        raise RunError(
+            f"{place} is of schema {schema}, written by a newer distilsearch; this one reads schemas up to {SCHEMA}:"
+            " update distilsearch, or search into another folder"
+        )
+
+
+def _place(location: Sequence[int | str]) -> str:
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".") or "it"

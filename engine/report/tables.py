@@ -1,0 +1,104 @@
+"""The rows of a report's tables: students, trials, phases, environment."""
+
+import html
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from distilsearch.page.parts import bar, cell, code, head, row, row_head, table
+
+from .readings import Reading
+from .schema import Entry, Member, Phase, TrialEntry
+from .words import DASH, count, duration, gene_word, milliseconds, score, sentence, served_words, shape
+
+
+def students_table(reading: Reading) -> str:
+    """The front, fastest first, the teacher last."""
+    genes, served = reading.genes(), any(member.served for member in reading.front)
+    words = ["Student", *map(gene_word, genes), *(["Served as"] if served else []), "Parameters"]
+    words += [*latency_heads(reading), sentence(reading.quality_name), "Trained on"]
+    rows = [_student_row(reading, member, genes, served) for member in reading.front]
+    empty = [cell(DASH) for _ in (*genes, *(["served"] if served else []))]
+    cells = [cell(reading.teacher.name, "text"), *empty, *_numbers(reading, reading.teacher)]
+    rows.append(row([*cells, cell(score(reading.teacher_quality)), cell(DASH)], "teacher"))
+    return table([head(word) for word in words], rows, "Chosen students")
+
+
+def trials_table(reading: Reading) -> str:
+    """Every trial with its state and, where it failed, why."""
+    genes, causes = reading.genes(), any(trial.cause for trial in reading.trials)
+    shapes = " / ".join(map(gene_word, genes)) or "Architecture"
+    words = ["#", "Student", shapes, "State", "Source", sentence(reading.quality_name)]
+    words += [f"{word}{mark}" for mark in _marks(reading) for word in ("Predicted ms", "Measured ms")]
+    words += ["Tokens", "Time"] + (["Cause"] if causes else [])
+    heads = [head(word, "text" if word in ("Student", "Cause") else "") for word in words]
+    return table(heads, [_trial_row(reading, trial, genes, causes) for trial in reading.trials], "Trials")
+
+
+def phases_table(phases: Sequence[Phase]) -> str:
+    """Where the time went, as bars."""
+    longest = max(phase.seconds for phase in phases) or 1.0
+    rows = [row([row_head(html.escape(p.what)), cell(duration(p.seconds)), bar(p.seconds / longest)]) for p in phases]
+    return table([], rows, "Time by phase")
+
+
+def facts_table(facts: Iterable[tuple[str, str]], label: str) -> str:
+    """Names and values."""
+    return table([], [row([row_head(html.escape(name)), cell(value, "cause")]) for name, value in facts], label)
+
+
+def flat(facts: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:
+    """Nested facts as names and texts."""
+    for name, value in facts.items():
+        if isinstance(value, Mapping):
+            yield from flat(value, f"{prefix}{name} · ")
+        else:
+            yield f"{prefix}{name}", DASH if value is None else str(value)
+
+
+def latency_heads(reading: Reading) -> list[str]:
+    """The columns of `_numbers` behind the parameters."""
+    return [f"{word}{mark}" for mark in _marks(reading) for word in ("Predicted ms", "Measured ms", "Speedup")]
+
+
+def speed_words(reading: Reading, entry: Entry, objective: str) -> str:
+    """How many times the teacher's speed; "~" where it rests on a prediction."""
+    speedup = reading.speedup(entry, objective)
+    return f"{'' if speedup.kind == 'measured' else '~'}{speedup.ratio:.2f}×" if speedup else DASH
+
+
+def _student_row(reading: Reading, member: Member, genes: Sequence[str], served: bool) -> str:
+    values, knee = member.architecture.values, reading.is_knee(member)
+    cells = [row_head(code(member.key, member.student, "knee" if knee else ""))]
+    cells += [cell(values.get(gene, DASH)) for gene in genes]
+    cells += [cell(served_words(member.served) or DASH)] if served else []
+    cells += [*_numbers(reading, member), cell(score(reading.quality(member.loss)))]
+    trained = f"{count(member.tokens)} tokens" if member.tokens else DASH
+    cells.append(cell("imported, no student" if member.source == "imported" else trained))
+    return row(cells, "knee" if knee else "")
+
+
+def _trial_row(reading: Reading, trial: TrialEntry, genes: Sequence[str], causes: bool) -> str:
+    cells = [cell(trial.number), f'<td class="text">{code(trial.key)}</td>']
+    cells += [cell(shape(trial, genes), small=served_words(trial.served)), cell(trial.state), cell(trial.source)]
+    cells.append(cell(score(reading.quality(trial.loss))))
+    for objective in reading.latencies:
+        latency = reading.latency(trial, objective)
+        cells += [cell(milliseconds(latency.predicted)), cell(milliseconds(latency.measured))]
+    cells += [cell(count(trial.tokens)), cell(duration(trial.seconds))]
+    cells += [cell(trial.cause, "cause")] if causes else []
+    kind = {"failed": "failed", "complete": "knee" if reading.is_knee(trial) else ""}.get(trial.state, "")
+    return row(cells, kind)
+
+
+def _numbers(reading: Reading, entry: Entry) -> list[str]:
+    cells = [cell(count(entry.parameters))]
+    for objective in reading.latencies:
+        ms = reading.latency(entry, objective)
+        between = f"{milliseconds(ms.lower)}–{milliseconds(ms.upper)}" if ms.lower and ms.upper else ""
+        cells += [cell(milliseconds(ms.predicted), small=between), cell(milliseconds(ms.measured))]
+        cells.append(cell(speed_words(reading, entry, objective)))
+    return cells
+
+
+def _marks(reading: Reading) -> list[str]:
+    return [f" {i + 1}" for i in range(len(reading.latencies))] if len(reading.latencies) > 1 else [""]

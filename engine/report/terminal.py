@@ -1,0 +1,57 @@
+"""The table that a finished search prints."""
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from rich.text import Text
+
+from .readings import Reading
+from .schema import Entry, ResultFile
+from .tables import speed_words
+from .words import DASH, count, gene_word, milliseconds, score, shape
+
+CAPTION = "★ chosen: the knee of the front, or the fastest that keeps loss_at_most; ~ rests on a predicted latency"
+
+
+def final_table(result: ResultFile) -> Table:
+    """The front, fastest first, and the teacher.
+
+    Columns: student, layers/width/heads/FFN, parameters, predicted and measured latency and speedup for every
+    latency objective, and the quality. The knee is bold and marked with a star.
+    """
+    reading = Reading(result)
+    genes = [gene for gene in reading.genes() if gene != "inherit"]
+    table = Table(box=SIMPLE_HEAD, padding=0, caption_justify="left")
+    table.caption = CAPTION if reading.front else "no student yet"
+    table.add_column("student", no_wrap=True)
+    table.add_column(_folded("/".join(map(gene_word, genes)) or "architecture"))
+    for column in ("parameters", *_latency_columns(reading), reading.quality_name):
+        table.add_column(Text(column), justify="right")
+    for member in reading.front:
+        knee = reading.is_knee(member)
+        cells = [f"{'★ ' if knee else ''}{member.key}", shape(member, genes), *_numbers(reading, member)]
+        cells.append(score(reading.quality(member.loss)))
+        table.add_row(*map(Text, cells), style="bold" if knee else "")
+    cells = ["teacher", DASH, *_numbers(reading, reading.teacher), score(reading.teacher_quality)]
+    table.add_row(*map(Text, cells), style="dim")
+    return table
+
+
+def _folded(title: str, width: int = 16) -> Text:
+    """A long title over two lines, so that the column is no wider than what stands in it."""
+    cut = title.rfind("/", 0, width) + 1 if len(title) > width else 0
+    return Text(f"{title[:cut]}\n{title[cut:]}" if cut else title)
+
+
+def _latency_columns(reading: Reading) -> list[str]:
+    several = len(reading.latencies) > 1
+    marks = [f" {i + 1}" if several else "" for i in range(len(reading.latencies))]
+    return [f"{word}{mark}" for mark in marks for word in ("predicted\nms", "measured\nms", "speedup")]
+
+
+def _numbers(reading: Reading, entry: Entry) -> list[str]:
+    cells = [count(entry.parameters)]
+    for objective in reading.latencies:
+        latency = reading.latency(entry, objective)
+        cells += [milliseconds(latency.predicted), milliseconds(latency.measured)]
+        cells.append(speed_words(reading, entry, objective))
+    return cells
