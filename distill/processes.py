@@ -1,12 +1,15 @@
 """Where training runs: accelerate's view of devices and processes, made once and the same for every run."""
 
+import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import torch
 from accelerate import Accelerator
 from accelerate.tracking import get_available_trackers
-from accelerate.utils import DistributedDataParallelKwargs, LoggerType
+from accelerate.utils import DistributedDataParallelKwargs, LoggerType, broadcast
 
 from distilsearch.errors import DeviceError, InputError
 
@@ -52,3 +55,15 @@ def accelerator_for(device: str, trackers: Sequence[str] = (), folder: Path | No
     if trackers:
         accelerator.init_trackers("distilsearch")
     return accelerator
+
+
+def agreed(accelerator: Accelerator, value: Any) -> Any:
+    """The JSON value that the main process gives, in all processes."""
+    if accelerator.num_processes == 1:
+        return value
+    content = json.dumps(value).encode() if accelerator.is_main_process else b""
+    size = broadcast(torch.tensor([len(content)], device=accelerator.device))
+    filled = torch.zeros(int(size), dtype=torch.uint8, device=accelerator.device)
+    if accelerator.is_main_process:
+        filled = torch.tensor(list(content), dtype=torch.uint8, device=accelerator.device)
+    return json.loads(bytes(broadcast(filled).tolist()))

@@ -3,8 +3,8 @@
 import contextlib
 import json
 import math
-from collections.abc import Iterable
-from dataclasses import asdict, astuple, dataclass, field, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, astuple, replace
 from pathlib import Path
 from typing import Any
 
@@ -48,36 +48,46 @@ def trainable(model: Any, recipe: Recipe, inherited: bool = True) -> list[tuple[
     return kept
 
 
-@dataclass
 class Run:
-    """One student in training: what a step needs, and how far it is."""
+    """One student in training: what a step needs, and how far it is.
 
-    objective: Objective
-    targets: Targets
-    steps: int
-    step_tokens: int
-    key: str
-    accelerator: Accelerator
-    accumulate: int = 1
-    label: str = ""  # before the names of what is tracked, where several students are
-    step: int = 0
-    seconds: float = 0.0
-    curve: list[tuple[int, float]] = field(default_factory=list)
+    Args:
+        keys: what checkpoints on the way of this training are known by; the first is what its own are written under.
+        accumulate: parts that each batch is computed in.
+    """
 
-    def __post_init__(self) -> None:
-        self.model, self.recipe = self.objective.student, self.objective.recipe
-        self.objective.to(self.accelerator.device)
-        named = trainable(self.model, self.recipe, self.objective.knows_words)
-        named += [(f"projections.{name}", p) for name, p in self.objective.projections.named_parameters()]
+    def __init__(
+        self,
+        objective: Objective,
+        targets: Targets,
+        steps: int,
+        step_tokens: int,
+        keys: Sequence[str],
+        accelerator: Accelerator,
+        accumulate: int = 1,
+    ) -> None:
+        self.objective, self.targets = objective, targets
+        self.model, self.recipe = objective.student, objective.recipe
+        self.steps, self.step_tokens, self.accumulate = steps, step_tokens, accumulate
+        self.keys = tuple(keys)
+        self.accelerator = accelerator
+        self.label = ""  # before the names of what is tracked, where several students are
+
+        objective.to(accelerator.device)
+        named = trainable(self.model, self.recipe, objective.knows_words)
+        named += [(f"projections.{name}", p) for name, p in objective.projections.named_parameters()]
         self.names = [name for name, _ in named]
         self.parameters = [parameter for _, parameter in named]
-        self.rate = self.recipe.rate(self.objective.kept)
-        self.schedule = Schedule.of(self.recipe, self.steps, self.step_tokens)
+        self.rate = self.recipe.rate(objective.kept)
+        self.schedule = Schedule.of(self.recipe, steps, step_tokens)
         self.optimizer = torch.optim.AdamW(self._groups(), lr=self.rate, betas=(0.9, 0.98), fused=True)
-        self.drift = Drift()
-        self.evaluations = {max(1, round(share * self.steps)) for share in EVALUATIONS}
+        self.evaluations = {max(1, round(share * steps)) for share in EVALUATIONS}
         self.model.train()
-        self.forward = self.accelerator.prepare_model(self.objective)
+        self.forward = accelerator.prepare_model(objective)
+
+        self.step, self.seconds = 0, 0.0
+        self.curve: list[tuple[int, float]] = []
+        self.drift = Drift()
 
     def _groups(self) -> list[dict[str, Any]]:
         """The optimiser's groups: `scale` is the share of the learning rate that each takes."""
@@ -219,7 +229,7 @@ class Run:
         for name, parameter in zip(self.names, self.parameters, strict=True):
             state = self.optimizer.state.get(parameter, {})
             tensors |= {f"{moment}.{name}": state[moment] for moment in (*MOMENTS, "step") if moment in state}
-        about = {"key": self.key, "schedule": astuple(self.schedule), "step": self.step, "seconds": self.seconds}
+        about = {"key": self.keys[0], "schedule": astuple(self.schedule), "step": self.step, "seconds": self.seconds}
         about |= {"curve": self.curve, "drift": asdict(self.drift)}
         write_atomically(path, save(tensors, {"run": json.dumps(about)}))
 
@@ -229,7 +239,7 @@ class Run:
         One that lies farther on the way of the same training stays.
         """
         about = _about(path)
-        farther = about.get("key") == self.key and about["step"] > self.step
+        farther = about.get("key") in self.keys and about["step"] > self.step
         if self.step == self.schedule.trunk > 0 and not farther:
             self.save(path)
 
@@ -243,7 +253,7 @@ class Run:
     def _leads_here(self, path: Path) -> int | None:
         """The step of a checkpoint that lies on the way of this run, curve included: its own, or of a shared trunk."""
         about = _about(path)
-        if about.get("key") != self.key:
+        if about.get("key") not in self.keys:
             return None
         step, other = int(about["step"]), Schedule(*about["schedule"])
         taken = {tokens for tokens, _ in about["curve"]}

@@ -91,6 +91,11 @@ def target_names(recipe: Recipe) -> tuple[str, ...]:
     return tuple(names)
 
 
+def batch_rows(text: Text, recipe: Recipe) -> int:
+    """Blocks in a batch."""
+    return max(1, min(len(text.train), recipe.batch_tokens // text.block))
+
+
 class Targets:
     """The batches of a text in training order, with the teacher's targets from the cache or the live teacher."""
 
@@ -107,7 +112,7 @@ class Targets:
         self.seed = seed
         self.names = target_names(recipe)
         self.pairs = "next_sentence" in {loss for loss, weight in recipe.weights if weight}
-        self.rows = max(1, min(len(text.train), recipe.batch_tokens // text.block))
+        self.rows = batch_rows(text, recipe)
         self.batches = len(text.train) // self.rows
         self.cache_limit = cache_limit
         self._check()

@@ -9,32 +9,38 @@ batch between processes; checkpoints are this package's own, never `Accelerator.
 import hashlib
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict, Unpack
 
 from accelerate import Accelerator
 
 from distilsearch.architecture import Architecture
-from distilsearch.errors import InputError, TrialError
+from distilsearch.errors import InputError, Interrupted, TrialError
 from distilsearch.lowering import parameter_count
 from distilsearch.progress import Progress, silent
 
 from .adapt import adapt
 from .data import Text
+from .job import Training
 from .objective import Objective
 from .precision import resolve_precision
-from .processes import accelerator_for
+from .processes import accelerator_for, agreed
 from .recipes import Recipe
 from .runs import Run
 from .student import Student, build_student
-from .targets import CACHE_LIMIT, Targets
+from .targets import CACHE_LIMIT, Targets, batch_rows
 from .teacher import Teacher
+from .trial import TRUNK as TRUNK
 
 CHECKPOINT_SECONDS = 60.0
 SIDE_BY_SIDE_BYTES = 4 << 30  # of weights, gradients and moments of students that are trained together
 CHECKPOINT = "checkpoint.safetensors"  # the last one, replaced as the run goes on
-TRUNK = "trunk.safetensors"  # where the learning rate began to fall: from here a longer run goes on
+
+
+def nothing() -> None:
+    """Between two steps, do nothing."""
 
 
 class Conditions(TypedDict, total=False):
@@ -42,16 +48,68 @@ class Conditions(TypedDict, total=False):
 
     `accumulate`: parts that each batch is computed in, one after the other, where memory is short. `trackers`:
     "tensorboard", "wandb" ...: where accelerate logs the losses, beside the folder. `device`: "cpu", or "auto" for the
-    best one that is there. `since`: checkpoints of other runs; of those on the way of this one, such as the trunk of a
-    shorter run, the farthest is continued, and the student is the same as without it.
+    best one that is there. `logs`: where trackers write; beside the first checkpoint if not given. `since`: checkpoints
+    of other runs; of those on the way of this one, such as the trunk of a shorter run, the farthest is continued, and
+    the student is the same as without it. `between`: called before every step; it may take its time, and where it
+    raises `Interrupted` the checkpoints are saved first.
     """
 
     cache_limit: int
     checkpoint_seconds: float
     accumulate: int
     trackers: Sequence[str]
+    logs: Path | None
     device: str
     since: Sequence[Path]
+    between: Callable[[], None]
+
+
+USUAL: Conditions = {
+    "cache_limit": CACHE_LIMIT,
+    "checkpoint_seconds": CHECKPOINT_SECONDS,
+    "accumulate": 1,
+    "trackers": (),
+    "logs": None,
+    "device": "cpu",
+    "since": (),
+    "between": nothing,
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Course:
+    """What students learn from, and for how long: loaded values, with the precision resolved."""
+
+    teacher: Teacher
+    text: Text
+    recipe: Recipe
+    tokens: int
+    seed: int
+    precision: str
+
+    @classmethod
+    def resolved(
+        cls, teacher: Teacher, text: Text, recipe: Recipe, tokens: int, seed: int, precision: str, device: str
+    ) -> "Course":
+        """A course whose precision, where it is "auto", is the faster one on a training device."""
+        if tokens < 1:
+            raise InputError(f"the budget must be at least one token, got {tokens}")
+        return cls(teacher, text, recipe, tokens, seed, _resolved(precision, accelerator_for(device)))
+
+    @property
+    def training(self) -> Training:
+        """What the students are known by, but for their architectures."""
+        return Training.of(self.teacher, self.text, self.recipe, self.tokens, self.seed, self.precision)
+
+    @property
+    def step_tokens(self) -> int:
+        """Tokens of one step."""
+        return batch_rows(self.text, self.recipe) * self.text.block
+
+    @property
+    def steps(self) -> int:
+        """Whole steps nearest to the tokens."""
+        return max(1, round(self.tokens / self.step_tokens))
 
 
 def distill_student(
@@ -73,8 +131,9 @@ def distill_student(
     Raises:
         TrialError: the training diverges, with the step and what became of the losses.
     """
-    job = (teacher, text, recipe, budget_tokens, seed, precision)
-    (student,) = _distil(*job, [architecture], [folder], progress, **conditions)
+    device = conditions.get("device", USUAL["device"])
+    course = Course.resolved(teacher, text, recipe, budget_tokens, seed, precision, device)
+    (student,) = train(course, [architecture], [folder], progress, conditions)
     if isinstance(student, TrialError):
         raise student
     return student
@@ -101,82 +160,103 @@ def distill_students(
     """
     if folders and len(folders) != len(architectures):
         raise InputError(f"expected a folder for each of {len(architectures)} students; got {len(folders)}")
-    job = (teacher, text, recipe, budget_tokens, seed, precision)
-    return _distil(*job, architectures, folders or [None] * len(architectures), progress, **conditions)
+    device = conditions.get("device", USUAL["device"])
+    course = Course.resolved(teacher, text, recipe, budget_tokens, seed, precision, device)
+    return train(course, architectures, folders or [None] * len(architectures), progress, conditions)
 
 
-def _distil(
-    teacher: Teacher,
-    text: Text,
-    recipe: Recipe,
-    budget_tokens: int,
-    seed: int,
-    precision: str,
+def train(
+    course: Course,
     architectures: Sequence[Architecture],
     folders: Sequence[Path | None],
     progress: Progress,
-    cache_limit: int = CACHE_LIMIT,
-    checkpoint_seconds: float = CHECKPOINT_SECONDS,
-    accumulate: int = 1,
-    trackers: Sequence[str] = (),
-    device: str = "cpu",
-    since: Sequence[Path] = (),
+    conditions: Conditions,
 ) -> list[Student | TrialError]:
-    if budget_tokens < 1:
-        raise InputError(f"the budget must be at least one token, got {budget_tokens}")
+    """Students of a course, side by side, each with a folder or none for its checkpoints."""
     if not architectures:
         return []
-    accelerator = accelerator_for(device, trackers, folders[0])
-    precision = resolve_precision(precision, accelerator.device.type)
-    targets = Targets(teacher, text, recipe, precision, cache_limit, seed)
-    runs = [
-        start(teacher, a, text, recipe, budget_tokens, seed, precision, accelerator, accumulate, targets)
-        for a in architectures
-    ]
-    for run, folder in zip(runs, folders, strict=True):
-        own = [folder / CHECKPOINT, folder / TRUNK] if folder else []
-        run.restore([*own, *since])
-        if folder:
-            run.save_trunk(folder / TRUNK)
-        if len(runs) > 1:
-            run.label = f"{run.objective.architecture.key}/"
-    failed: dict[int, TrialError] = {}
-    saved = time.monotonic()
-    first = min(run.step for run in runs)
-    progress("distil", min(first * runs[0].step_tokens, budget_tokens), budget_tokens)
-    for step in range(first, runs[0].steps):
-        _step(runs, step, failed)
-        if len(failed) == len(runs):
-            break
-        progress("distil", min((step + 1) * runs[0].step_tokens, budget_tokens), budget_tokens)
-        due = time.monotonic() - saved > checkpoint_seconds
-        for place, (run, folder) in enumerate(zip(runs, folders, strict=True)):
-            if folder and place not in failed:
-                if run.step == step + 1:
-                    run.save_trunk(folder / TRUNK)
-                if due:
-                    run.save(folder / CHECKPOINT)
-        saved = time.monotonic() if due else saved
+    asked: Conditions = {**USUAL, **conditions}
+    accelerator = accelerator_for(asked["device"], asked["trackers"], asked["logs"] or folders[0])
+    targets = Targets(course.teacher, course.text, course.recipe, course.precision, asked["cache_limit"], course.seed)
+    runs = [begin(course, a, accelerator, asked["accumulate"], targets) for a in architectures]
+    together = _SideBySide(runs, folders, asked["checkpoint_seconds"])
+    together.restore(asked["since"])
+    together.to_end(course.tokens, asked["between"], progress)
     for tracker in accelerator.trackers:  # `end_training` would end the process group too, and with it later runs
         tracker.finish()
-    return [failed[place] if place in failed else run.finish() for place, run in enumerate(runs)]
+    return together.students()
 
 
-def _step(runs: Sequence[Run], step: int, failed: dict[int, TrialError]) -> None:
-    """One step of every student that is at it; the time of the batch is shared among them."""
-    at_it = {place: run for place, run in enumerate(runs) if run.step == step and place not in failed}
-    if not at_it:
-        return
-    started = time.monotonic()
-    parts = runs[0].parts(step)
-    shared = (time.monotonic() - started) / len(at_it)
-    for place, run in at_it.items():
+class _SideBySide:
+    """Runs of one course and of as many steps; those that diverge are left behind."""
+
+    def __init__(self, runs: Sequence[Run], folders: Sequence[Path | None], checkpoint_seconds: float) -> None:
+        self._runs = list(zip(runs, folders, strict=True))
+        self._checkpoint_seconds = checkpoint_seconds
+        self._failed: dict[int, TrialError] = {}  # by the run's place
+        for run in runs if len(runs) > 1 else ():
+            run.label = f"{run.objective.architecture.key}/"
+
+    def restore(self, since: Iterable[Path]) -> None:
+        """Continue each run from the farthest checkpoint on its way."""
+        since = list(since)
+        for run, folder in self._runs:
+            own = [folder / CHECKPOINT, folder / TRUNK] if folder else []
+            run.restore([*own, *since])
+            if folder:
+                run.save_trunk(folder / TRUNK)
+
+    def to_end(self, tokens: int, between: Callable[[], None], progress: Progress) -> None:
+        """All steps that are left, with checkpoints as time goes by."""
+        one, saved = self._runs[0][0], time.monotonic()
+        first = min(run.step for run, _ in self._runs)
+        progress("distil", min(first * one.step_tokens, tokens), tokens)
+        for step in range(first, one.steps):
+            try:
+                between()
+            except Interrupted:
+                self._save()
+                raise
+            self._advance(step)
+            if len(self._failed) == len(self._runs):
+                break
+            progress("distil", min((step + 1) * one.step_tokens, tokens), tokens)
+            for run, folder in self._going():
+                if folder and run.step == step + 1:
+                    run.save_trunk(folder / TRUNK)
+            if time.monotonic() - saved > self._checkpoint_seconds:
+                self._save()
+                saved = time.monotonic()
+
+    def students(self) -> list[Student | TrialError]:
+        """What has become of each."""
+        return [self._failed.get(place) or run.finish() for place, (run, _) in enumerate(self._runs)]
+
+    def _going(self) -> list[tuple[Run, Path | None]]:
+        return [pair for place, pair in enumerate(self._runs) if place not in self._failed]
+
+    def _save(self) -> None:
+        for run, folder in self._going():
+            if folder:
+                run.save(folder / CHECKPOINT)
+
+    def _advance(self, step: int) -> None:
+        """One step of every run that is at it; the time of the batch is shared among them."""
+        at_it = {
+            place: run for place, (run, _) in enumerate(self._runs) if run.step == step and place not in self._failed
+        }
+        if not at_it:
+            return
         started = time.monotonic()
-        try:
-            run.advance(parts)
-        except TrialError as error:
-            failed[place] = error
-        run.seconds += shared + time.monotonic() - started
+        parts = self._runs[0][0].parts(step)
+        shared = (time.monotonic() - started) / len(at_it)
+        for place, run in at_it.items():
+            started = time.monotonic()
+            try:
+                run.advance(parts)
+            except TrialError as error:
+                self._failed[place] = error
+            run.seconds += shared + time.monotonic() - started
 
 
 def start(
@@ -191,27 +271,43 @@ def start(
     accumulate: int = 1,
     targets: Targets | None = None,
 ) -> Run:
-    """A student cut from its teacher, with everything its first step needs, and both on the accelerator's device."""
+    """`begin` for those who take the steps of one student themselves."""
     accelerator = accelerator or accelerator_for("cpu")
+    course = Course(teacher, text, recipe, budget_tokens, seed, _resolved(precision, accelerator))
+    return begin(course, architecture, accelerator, accumulate, targets)
+
+
+def begin(
+    course: Course,
+    architecture: Architecture,
+    accelerator: Accelerator,
+    accumulate: int = 1,
+    targets: Targets | None = None,
+) -> Run:
+    """A student cut from its teacher, with everything its first step needs, and both on the accelerator's device."""
+    teacher, text, recipe = course.teacher, course.text, course.recipe
     _check_whole(recipe, accelerator, accumulate)
-    precision = resolve_precision(precision, accelerator.device.type)
-    targets = targets or Targets(teacher, text, recipe, precision, seed=seed)
-    model, basis = build_student(teacher, architecture, text, seed)
+    targets = targets or Targets(teacher, text, recipe, course.precision, seed=course.seed)
+    model, basis = build_student(teacher, architecture, text, course.seed)
     if recipe.embeddings == "adapt" and _adaptable(teacher, architecture):
         adapt(model, teacher.model("cpu"), basis)
-    key = training_key(teacher, architecture, text, recipe, seed, precision)
-    step_tokens = targets.rows * text.block
-    steps = max(1, round(budget_tokens / step_tokens))
-    objective = Objective(teacher, architecture, recipe, model, basis, precision)
+    objective = Objective(teacher, architecture, recipe, model, basis, course.precision)
     teacher.model(accelerator.device)  # students are cut on the CPU; targets and logits are asked for beside them
-    return Run(objective, targets, steps, step_tokens, key, accelerator, accumulate)
+    keys = [course.training.way(architecture), _former_key(course, architecture)]
+    return Run(objective, targets, course.steps, course.step_tokens, keys, accelerator, accumulate)
 
 
-def training_key(
-    teacher: Teacher, architecture: Architecture, text: Text, recipe: Recipe, seed: int, precision: str
-) -> str:
-    """A sha256 of all that a training depends on but its length."""
-    content = [architecture.to_json(), recipe.key, seed, precision, teacher.weights_sha256, text.sha256]
+def _resolved(precision: str, accelerator: Accelerator) -> str:
+    """The precision of all processes: what a probe finds in one may differ in another."""
+    resolved: str = agreed(accelerator, resolve_precision(precision, accelerator.device.type))
+    return resolved
+
+
+def _former_key(course: Course, architecture: Architecture) -> str:
+    """What version 0.1.0 knew checkpoints by: trunks that it left are gone on from."""
+    teacher, recipe = course.teacher, course.recipe
+    content = [architecture.to_json(), recipe.key, course.seed, course.precision]
+    content += [teacher.weights_sha256, course.text.sha256]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 

@@ -111,7 +111,7 @@ def distil(
     tokens, training goes on.
     """
     from .distill.processes import accelerator_for
-    from .distill.training import CHECKPOINT, distill_students, in_groups, training_key
+    from .distill.training import CHECKPOINT, Course, distill_students, in_groups
 
     if len(job.winners) > 1 and (out / "config.json").exists():
         raise InputError(f"{out} holds a student, and several would be written into it; name another folder")
@@ -119,7 +119,8 @@ def distil(
     latencies = {winner.architecture: winner.latency for winner in job.winners}
     outs = {a: out / a.key if len(latencies) > 1 else out for a in latencies}
     checkpoints = {a: folder.with_name(f".{folder.name}.checkpoint") for a, folder in outs.items()}
-    keys = {a: training_key(teacher, a, text, recipe, seed, precision) for a in latencies}
+    training = Course.resolved(teacher, text, recipe, tokens, seed, precision, device).training
+    keys = {a: training.way(a) for a in latencies}
     found = {a: _there(outs[a], checkpoints[a], keys[a], tokens) for a in latencies}
     there = {a: known for a, known in found.items() if known and not pairs}
     kept: list[Made] = list(there.values())

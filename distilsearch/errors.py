@@ -55,6 +55,12 @@ class TrialError(DistilSearchError):
         self.transient = transient
 
 
+class Interrupted(DistilSearchError):  # noqa: N818 - what happened, and no error
+    """The work was asked to stop and has saved what it had; the same call goes on."""
+
+    exit_code = 130
+
+
 def unknown(what: str, name: str, known: Iterable[str]) -> InputError:
     """The error for a name that is not in a list: it names the nearest known one, and all of them."""
     known = sorted(known)

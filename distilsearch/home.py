@@ -1,15 +1,19 @@
 """The folder shared by all runs, and the two rules of writing into it: under a lock, and never half a file.
 
 `$DISTILSEARCH_HOME` (default: the user's cache folder) holds `tables/` (latency tables), `targets/` (the
-teacher's cached outputs) and `trials/` (distilled students by content).
+teacher's cached outputs), `trials/` (distilled students by content) and `runs/` (where the runs lie that show them).
 """
 
 import contextlib
 import fcntl
+import hashlib
+import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import platformdirs
 
@@ -32,9 +36,54 @@ def targets_folder() -> Path:
     return ensure_folder(home() / "targets")
 
 
+def runs_folder() -> Path:
+    """Where the home notes which runs it was used by."""
+    return ensure_folder(home() / "runs")
+
+
 def trials_folder() -> Path:
     """Where finished trials are kept, one folder a content key."""
     return ensure_folder(home() / "trials")
+
+
+@dataclass(frozen=True)
+class KnownRun:
+    """A run that was started with this home: its folder, and the trainings whose students it shows."""
+
+    folder: Path
+    trainings: tuple[Mapping[str, Any], ...]
+
+
+def register_run(folder: Path, trainings: Sequence[Mapping[str, Any]]) -> None:
+    """Note that a run shows the students of some trainings, so that they are not cleaned away."""
+    content = {"schema": 1, "folder": str(folder.resolve()), "trainings": [dict(one) for one in trainings]}
+    write_atomically(_pointer(folder), json.dumps(content, indent=1))
+
+
+def known_runs() -> list[KnownRun]:
+    """The runs of this home whose folders are still there; the notes of others are dropped.
+
+    Raises:
+        RunError: a note cannot be read, so that it cannot be told what its run shows.
+    """
+    runs = []
+    for path in sorted(runs_folder().glob("*.json")):
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            folder, trainings = Path(content["folder"]), tuple(dict(one) for one in content["trainings"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise RunError(f"cannot read which run {path} is of ({error}); remove it if the run is gone") from error
+        if content.get("schema") != 1:
+            raise RunError(f"{path} was written by a newer version of distilsearch; use that one")
+        if folder.is_dir():
+            runs.append(KnownRun(folder, trainings))
+        else:
+            path.unlink(missing_ok=True)
+    return runs
+
+
+def _pointer(folder: Path) -> Path:
+    return runs_folder() / f"{hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:32]}.json"
 
 
 def ensure_folder(path: Path) -> Path:

@@ -8,3 +8,11 @@ Progress = Callable[[str, float, float], None]
 
 def silent(what: str, done: float, total: float) -> None:
     """Tell nobody."""
+
+
+Between = Callable[[], None]
+"""Called between two steps of long work, where nothing is half done: it may take its time, or raise `Interrupted`."""
+
+
+def nothing() -> None:
+    """Go on at once."""

@@ -16,7 +16,7 @@ single sentinel is too noisy to divide by. The disturbance itself is kept beside
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -100,6 +100,12 @@ class Measured:
     def to_json(self) -> dict[str, Any]:
         """Plain JSON with every field; times that are not there are None."""
         return {name: None if value != value else value for name, value in vars(self).items()}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "Measured":
+        """The inverse of `to_json`."""
+        values: dict[str, Any] = {name: NAN if value is None else value for name, value in data.items()}
+        return cls(**values)
 
 
 def undisturbed(seconds: Sequence[float] | Floats) -> float:

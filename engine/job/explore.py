@@ -10,8 +10,10 @@ from dataclasses import asdict
 from typing import Any
 
 from distilsearch.architecture import Architecture
+from distilsearch.distill.archive import Archive
 from distilsearch.distill.flash import area
 from distilsearch.distill.training import in_groups
+from distilsearch.distill.trial import Trial
 from distilsearch.errors import TrialError
 from distilsearch.lowering import flops, parameter_count
 from distilsearch.operators import Serving
@@ -19,12 +21,11 @@ from distilsearch.progress import Progress
 
 from ..engine import Engine
 from ..record import Tell
-from . import trials
-from .executors import Worker
+from .executors import Executor
 from .imports import imported
+from .jobs import Distil
 from .ledger import Entry, Ledger
 from .prepare import Prepared
-from .trials import Record
 
 MOST_FAILURES_IN_A_ROW = 3
 
@@ -33,8 +34,7 @@ class Trials:
     """Recalls, plans and runs the trials of one run; everything is in ledger and engine the moment it is known."""
 
     def __init__(
-        self, prepared: Prepared, engine: Engine, ledger: Ledger, trainer: Worker, meters: dict[str, Worker],
-        progress: Progress,
+        self, prepared: Prepared, engine: Engine, ledger: Ledger, executor: Executor, progress: Progress,
     ) -> None:  # fmt: skip
         self.prepared = prepared
         self.run = prepared.run
@@ -42,9 +42,9 @@ class Trials:
         self.targets = prepared.targets
         self.engine = engine
         self.ledger = ledger
-        self.trainer = trainer
-        self.meters = meters
+        self.executor = executor
         self.progress = progress
+        self.archive = Archive()
 
     def recall(self) -> None:
         """Tell the engine all that is known: this run's own trials, those of other runs, and imported results."""
@@ -54,9 +54,9 @@ class Trials:
             elif entry.state == "failed":
                 self.engine.fail(entry.architecture, entry.cause, entry.transient)
         present = {(e.architecture, self.length(e)) for e in self.ledger.entries()}
-        for record in (r for tokens in self.run.train.lengths for r in trials.matching(self.prepared.context(tokens))):
+        for record in (t for n in self.run.train.lengths for t in self.archive.matching(self.prepared.training(n))):
             inside = self.prepared.space.contains(record.architecture)
-            if inside and (record.architecture, record.context.tokens) not in present:
+            if inside and (record.architecture, record.training.tokens) not in present:
                 self._tell(self._enter(None, record, "known"))
         own = {(e.architecture, self.length(e)) for e in self.ledger.entries() if not _imported(e)}
         entered = Counter((e.architecture, self.length(e)) for e in self.ledger.entries() if _imported(e))
@@ -123,7 +123,7 @@ class Trials:
             if isinstance(record, TrialError):
                 raise record
             for target in self.targets:
-                target.measure(self.meters[target.objective], [entry.architecture], self.progress)
+                target.measure(self.executor, [entry.architecture], self.progress)
         except TrialError as error:
             again = error.transient and not self._failed_before(entry)
             self.engine.fail(entry.architecture, str(error), again)
@@ -138,31 +138,31 @@ class Trials:
         """Whether it has failed already: what kills its child twice is no accident."""
         return any(e.state == "failed" and e.architecture == entry.architecture for e in self.ledger.entries())
 
-    def distil(self, architectures: Sequence[Architecture], tokens: int) -> list[Record | TrialError]:
+    def distil(self, architectures: Sequence[Architecture], tokens: int) -> list[Trial | TrialError]:
         """Students from the shared trials, or distilled now in the training child, side by side; or why not."""
-        context = self.prepared.context(tokens)
-        made: dict[Architecture, Record | TrialError] = {
-            a: known for a in architectures if (known := trials.find(context.key(a))) is not None
+        training = self.prepared.training(tokens)
+        made: dict[Architecture, Trial | TrialError] = {
+            a: trial
+            for a in architectures
+            if (trial := self.archive.of(training, a)) is not None and self.archive.intact(trial)
         }
         for group in in_groups([a for a in architectures if a not in made]):
-            asked = {
-                "teacher": self.run.teacher,
-                "text": self.run.reading,
-                "architectures": [a.to_json() for a in group],
-                "recipe": self.prepared.recipe.to_json(),
-                "context": asdict(context),
-                "device": self.run.train.device,
-                "cache_limit": int(self.run.storage.cache_limit_gb * 1e9),
-            }
-            for a, one in zip(group, self.trainer.call("distil", asked, self.progress), strict=True):
-                made[a] = TrialError(one["cause"]) if "cause" in one else Record.from_json(one)
+            job = Distil(
+                training,
+                self.prepared.recipe,
+                tuple(group),
+                device=self.run.train.device,
+                threads=self.run.train.threads,
+                cache_limit=int(self.run.storage.cache_limit_gb * 1e9),
+            )
+            made |= zip(group, self.executor.submit(job, self.progress).result(), strict=True)
         return [made[a] for a in architectures]
 
-    def _enter(self, entry: Entry | None, record: Record, source: str) -> Entry:
+    def _enter(self, entry: Entry | None, record: Trial, source: str) -> Entry:
         """A finished trial into the ledger."""
         facts = {
             "source": source,
-            "asked": record.context.tokens,
+            "asked": record.training.tokens,
             "trial": record.key,
             "tokens": record.tokens,
             "seconds": record.seconds,

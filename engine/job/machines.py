@@ -7,12 +7,12 @@ A target that is not this machine is named by the fingerprint of its table; its 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 from distilsearch import profiling
 from distilsearch.architecture import Architecture
 from distilsearch.errors import InputError
+from distilsearch.home import tables_folder
 from distilsearch.operators import Serving
 from distilsearch.predictors.latency import LatencyPredictor
 from distilsearch.profiling.devices import DEVICES
@@ -22,7 +22,8 @@ from distilsearch.space import SearchSpace
 
 from ..objectives import Known
 from .config import Run, TargetSection
-from .executors import Worker
+from .executors import Executor
+from .jobs import Measure, Profile
 
 
 @dataclass(frozen=True)
@@ -74,12 +75,12 @@ class Target:
                 " and copy its folder into the tables folder"
             )
 
-    def profile(self, worker: Worker, run: Run, facts: dict[str, Any], progress: Progress) -> None:
+    def profile(self, executor: Executor, run: Run, facts: dict[str, Any], progress: Progress) -> None:
         """Time what the table lacks (nothing, when all is known), and fit the predictor."""
         if self.local:
-            section = {"device": self.section.device, "serving": self.serving.to_json(), "store": None}
-            asked = {"family": run.space.family, "genes": run.space.genes, "facts": facts, **section}
-            self.table = LatencyTable.read(Path(worker.call("profile", asked, progress)))
+            job = Profile(run.space.family, run.space.genes, facts, self.section.device, self.serving)
+            device, stack = executor.submit(job, progress).result()
+            self.table = LatencyTable.read(tables_folder() / device / stack)
         else:
             self.table = profiling.find_table(self.section.device)
         assert self.table is not None
@@ -96,17 +97,15 @@ class Target:
             upper=lambda codes: compiled(self.predictor).upper(codes),
         )
 
-    def measure(self, worker: Worker, architectures: Sequence[Architecture], progress: Progress) -> None:
+    def measure(self, executor: Executor, architectures: Sequence[Architecture], progress: Progress) -> None:
         """Measure whole models in a child process and learn from them; nothing on a machine that is elsewhere."""
         if not self.local or not architectures:
             return
-        asked = [a.to_json() for a in architectures]
-        conditions = {"device": self.section.device, "serving": self.serving.to_json(), "store": None}
-        found = worker.call("measure", {"architectures": asked, **conditions}, progress)
-        for architecture, measured in zip(architectures, found, strict=True):
-            if measured["status"] in ("ok", "noisy"):
-                self.measured[architecture.key] = measured["seconds_p10"] * 1e3
-                self.slowness[architecture.key] = measured["sentinel_ratio"]
+        job = Measure(tuple(architectures), self.section.device, self.serving)
+        for architecture, measured in zip(architectures, executor.submit(job, progress).result(), strict=True):
+            if measured.usable:
+                self.measured[architecture.key] = measured.seconds_p10 * 1e3
+                self.slowness[architecture.key] = measured.sentinel_ratio
 
     def knows(self, architecture: Architecture) -> bool:
         """Whether nothing is left to measure of an architecture here."""

@@ -5,22 +5,23 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from distilsearch.distill.cache import outputs_key
+from distilsearch.distill.archive import Archive
 from distilsearch.distill.data import Text, load_text
+from distilsearch.distill.job import Training
+from distilsearch.distill.precision import resolve_precision
 from distilsearch.distill.processes import TRAIN_DEVICES
 from distilsearch.distill.recipes import Recipe, default_recipe
 from distilsearch.distill.recipes import recipe as recipe_named
 from distilsearch.distill.teacher import Teacher, load_teacher
 from distilsearch.errors import InputError, RunError, unknown
 from distilsearch.families import family
-from distilsearch.home import ensure_folder, home, write_atomically
+from distilsearch.home import ensure_folder, home, register_run, write_atomically
 from distilsearch.lowering import check_length
 from distilsearch.space import SearchSpace
 
 from .config import Run
 from .machines import Target, targets_of
 from .presets import PRESETS
-from .trials import Context, matching
 
 SPARE_BYTES = 500 << 20
 TRUNK_BYTES = 12  # a trained parameter: itself and two moments
@@ -43,17 +44,10 @@ class Prepared:
         """The teacher's facts as plain JSON."""
         return asdict(self.teacher.facts)
 
-    def context(self, tokens: int) -> Context:
-        """What the quality of this run's students depends on, at a training length."""
-        return Context(
-            teacher=outputs_key(self.teacher),
-            tokenizer=self.teacher.tokenizer_sha256,
-            text=self.text.sha256,
-            recipe=self.recipe.key,
-            tokens=tokens,
-            seed=self.run.seed,
-            precision=self.run.train.precision,
-        )
+    def training(self, tokens: int) -> Training:
+        """What this run's students are known by, at a training length, but for their architectures."""
+        precision = resolve_precision(self.run.train.precision)
+        return Training.of(self.teacher, self.text, self.recipe, tokens, self.run.seed, precision)
 
 
 def prepare(run: Run, folder: Path) -> Prepared:
@@ -98,6 +92,8 @@ def _prepare(run: Run, folder: Path) -> Prepared:
     prepared = Prepared(run, folder, teacher, text, space, recipe, targets)
     _check_trials(prepared)
     write_atomically(folder / "run.toml", run.to_toml())  # only now: what was refused may be mended
+    lengths = {*run.train.lengths, run.train.final_tokens}
+    register_run(folder, [prepared.training(tokens).to_json() for tokens in sorted(lengths)])
     return prepared
 
 
@@ -111,8 +107,8 @@ def _check_folder(run: Run, folder: Path) -> None:
 def _check_trials(prepared: Prepared) -> None:
     """Refuse a run of no trials where nothing is known yet."""
     run = prepared.run
-    known = matching(prepared.context(run.train.flash_tokens))
-    if run.trials == 0 and not any(prepared.space.contains(record.architecture) for record in known):
+    known = Archive().matching(prepared.training(run.train.flash_tokens))
+    if run.trials == 0 and not any(prepared.space.contains(trial.architecture) for trial in known):
         raise InputError("no student of this teacher, text and recipe is known yet; ask for more than 0 trials")
 
 

@@ -13,7 +13,9 @@ from distilsearch.profiling.devices import DEVICES
 from distilsearch.progress import Progress, silent
 
 from ..report.report import write_report
-from .executors import Worker
+from .executors import Options
+from .executors.local import Local
+from .jobs import Measure
 
 
 def read_result(folder: Path) -> dict[str, Any]:
@@ -51,15 +53,14 @@ def remeasure(folder: Path, progress: Progress = silent) -> dict[str, Any]:
             asked = ", ".join(t["device"] for t in data["targets"])
             raise DeviceError(f"the run's targets ({asked}) are not devices of this machine ({', '.join(here)})")
         models = [data["teacher"], *data["front"]]
+        architectures = tuple(Architecture.from_json(m["architecture"]) for m in models)
         for target, device in local:
-            serving = Serving.from_json(target["serving"])
-            with Worker("meter", folder, serving.resolved_threads) as worker:
-                asked_for = [Architecture.from_json(m["architecture"]).to_json() for m in models]
-                conditions = {"device": device, "serving": target["serving"], "store": None}
-                found = worker.call("measure", {"architectures": asked_for, **conditions}, progress)
-            for model, measured in zip(models, found, strict=True):
-                if measured["status"] in ("ok", "noisy"):
-                    model[target["objective"]]["measured"] = measured["seconds_p10"] * 1e3
+            job = Measure(architectures, device, Serving.from_json(target["serving"]))
+            with Local(Options(folder, workers=0)) as executor:
+                times = executor.submit(job, progress).result()
+            for model, measured in zip(models, times, strict=True):
+                if measured.usable:
+                    model[target["objective"]]["measured"] = measured.seconds_p10 * 1e3
         write_atomically(folder / "result.json", json.dumps(data, indent=1))
         write_report(data, folder / "report.html")
     return data

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from distilsearch.distill.trial import Trial
 from distilsearch.lowering import parameter_count
 
 from ..objectives import hypervolume, nondominated
 from .ledger import Entry
 from .machines import Target
-from .trials import Record
 
 if TYPE_CHECKING:
     from .run import Search
@@ -178,7 +178,7 @@ def _member(search: "Search", entry: Entry) -> dict[str, Any]:
     } | _latencies(search, entry)
 
 
-def _exported(folder: Path, key: str, record: Record | None) -> str | None:
+def _exported(folder: Path, key: str, record: Trial | None) -> str | None:
     """Copy a student into the run's folder, whole or not at all; its folder relative to the run's."""
     if record is None or not record.student.exists():
         return None

@@ -12,6 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
+from distilsearch.distill.archive import Archive
+from distilsearch.distill.depot import Depot
+from distilsearch.distill.trial import Trial
 from distilsearch.errors import InputError, TrialError
 from distilsearch.families import family
 from distilsearch.home import write_atomically
@@ -27,12 +30,13 @@ from ..report.report import write_report
 from . import result as results
 from .config import Run
 from .environment import environment
-from .executors import Worker
+from .executors import Options
+from .executors.local import Local
 from .explore import Trials
+from .jobs import TeacherLoss
 from .ledger import Entry, Ledger, open_storage
 from .prepare import Prepared, prepare
 from .presets import PRESETS
-from .trials import Context, Record, find
 
 LIMIT_DRAWS = 20_000
 
@@ -61,16 +65,14 @@ class Search:
         self.folder = folder
         self.progress = progress
         self.targets = prepared.targets
-        self.context = prepared.context(run.train.flash_tokens)
-        self.trainer = stack.enter_context(Worker("trainer", folder, run.train.threads or Serving().resolved_threads))
-        self.meters = {
-            t.objective: stack.enter_context(Worker(f"meter-{t.objective}", folder, t.serving.resolved_threads))
-            for t in self.targets
-        }
+        self.archive = Archive()
+        self.executor = stack.enter_context(Local(Options(folder, threads=run.train.threads)))
+        Depot().put_teacher(prepared.teacher)
+        Depot().put_text(prepared.text)
         names = ["loss", *(t.objective for t in self.targets)]
         self.ledger = Ledger(open_storage(run.storage.url, folder), run.name, names, prepared.space)
         self.teacher = family(prepared.teacher.facts.family).architecture(prepared.teacher.facts)
-        self.finals: dict[str, Record] = {}
+        self.finals: dict[str, Trial] = {}
         self.phases: dict[str, float] = self.ledger.noted("phases") or {}
         self.environment = environment(run)
 
@@ -88,7 +90,7 @@ class Search:
             features=size_features(self.prepared.space, self.targets[0].serving),
         )
         self._check_limits()
-        self.trials = Trials(self.prepared, self.engine, self.ledger, self.trainer, self.meters, self.progress)
+        self.trials = Trials(self.prepared, self.engine, self.ledger, self.executor, self.progress)
         self.trials.recall()
         with self._phase("distil and measure"):
             self.trials.explore()
@@ -109,7 +111,7 @@ class Search:
 
     def _profile(self) -> None:
         for target in self.targets:
-            target.profile(self.meters[target.objective], self.run, self.prepared.facts, self.progress)
+            target.profile(self.executor, self.run, self.prepared.facts, self.progress)
         assert self.targets[0].predictor is not None
         for target in self.targets:
             if target.predictor is not None:
@@ -141,9 +143,9 @@ class Search:
         if self.ledger.noted("measured_after") == done:
             return
         for target in self.targets:
-            meter, models = self.meters[target.objective], [self.teacher]
+            models = [self.teacher]
             while models and target.local:
-                target.measure(meter, [*models, *(e.architecture for e in self._front())], self.progress)
+                target.measure(self.executor, [*models, *(e.architecture for e in self._front())], self.progress)
                 models = [e.architecture for e in self._front() if not target.knows(e.architecture)]
         self.ledger.note("measured", {t.objective: t.measured for t in self.targets})
         self.ledger.note("slowness", {t.objective: t.slowness for t in self.targets})
@@ -153,11 +155,13 @@ class Search:
         """Distil the chosen students fully."""
         front = self._front()
         chosen = [e for e in self._chosen(front) if self.trials.length(e) < self.run.train.final_tokens]
+        fully = self.prepared.training(self.run.train.final_tokens)
         for entry in front:  # what another run has finished costs nothing
-            if (known := find(self._final_context.key(entry.architecture))) is not None:
-                self.finals[entry.architecture.key] = known
+            trial = self.archive.of(fully, entry.architecture)
+            if trial is not None and self.archive.intact(trial):
+                self.finals[entry.architecture.key] = trial
         finished = self.trials.distil([entry.architecture for entry in chosen], self.run.train.final_tokens)
-        self.finals |= {made.architecture.key: made for made in finished if isinstance(made, Record)}
+        self.finals |= {made.architecture.key: made for made in finished if isinstance(made, Trial)}
         for failed in finished:  # all others are kept
             if isinstance(failed, TrialError):
                 raise failed
@@ -173,22 +177,21 @@ class Search:
         knee = results.knee(front, self.targets, self.run.loss_at_most)
         return front if train.finish == "front" else [knee] if knee else []
 
-    @property
-    def _final_context(self) -> Context:
-        return self.prepared.context(self.run.train.final_tokens)
-
     def teacher_loss(self) -> float:
         """The teacher's own loss: nothing against itself for an embedding teacher; asked of the child once else."""
         if self.prepared.teacher.kind == "embedding":
             return 0.0
         if (known := self.ledger.noted("teacher_loss")) is None:
-            known = self.trainer.call("teacher_loss", {"teacher": self.run.teacher, "text": self.run.reading})
+            training = self.prepared.training(self.run.train.flash_tokens)
+            job = TeacherLoss(training.teacher, training.text)
+            known = self.executor.submit(job, self.progress).result()
             self.ledger.note("teacher_loss", known)
         return float(known)
 
-    def record(self, entry: Entry) -> Record | None:
-        """The finished trial of an entry, if it is still kept."""
-        return find(entry.facts["trial"]) if "trial" in entry.facts else None
+    def record(self, entry: Entry) -> Trial | None:
+        """The finished trial of an entry, if it is still kept as it was written."""
+        trial = self.archive.find(entry.facts["trial"]) if "trial" in entry.facts else None
+        return trial if trial is not None and self.archive.intact(trial) else None
 
     def _conclude(self) -> results.Result:
         """Write students, result and report."""

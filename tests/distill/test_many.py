@@ -90,10 +90,10 @@ def test_one_diverging_student_leaves_the_others_alone(teacher: Teacher, text: T
     good, bad = make_architecture(teacher), make_architecture(teacher, layers=1)
     from distilsearch.distill import training
 
-    run = training.start
+    run = training.begin
     spoilt: list[Any] = []
 
-    def start(*arguments: Any, **options: Any) -> Any:
+    def begin(*arguments: Any, **options: Any) -> Any:
         made = run(*arguments, **options)
         if arguments[1] == bad:
             with torch.no_grad():
@@ -101,11 +101,11 @@ def test_one_diverging_student_leaves_the_others_alone(teacher: Teacher, text: T
             spoilt.append(made)
         return made
 
-    training.start = start
+    training.begin = begin
     try:
         first, second = distill_students(teacher, [bad, good], text, TINY, 2_000, precision="float32")
     finally:
-        training.start = run
+        training.begin = run
     assert isinstance(first, TrialError)
     assert isinstance(second, Student)
 

@@ -2,21 +2,23 @@
 
 import json
 import math
+from concurrent.futures import Future
 from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
-from distilsearch.architecture import Architecture
+from distilsearch.distill.job import Training
 from distilsearch.distill.recipes import EMBEDDING
+from distilsearch.distill.trial import Trial
 from distilsearch.engine.engine import Engine
 from distilsearch.engine.job.config import Run
 from distilsearch.engine.job.explore import Trials
 from distilsearch.engine.job.imports import KEPT
+from distilsearch.engine.job.jobs import dumps, loads
 from distilsearch.engine.job.ledger import Ledger, open_storage
 from distilsearch.engine.job.machines import Latency
 from distilsearch.engine.job.result import longest
-from distilsearch.engine.job.trials import Context, Record
 from distilsearch.engine.objectives import Expensive, Known
 from distilsearch.errors import TrialError
 from distilsearch.families import family
@@ -37,7 +39,7 @@ class Target:
         ms = float(architecture["layers"]) + architecture["width"] / 1000
         return Latency(ms, ms, ms, self.measured.get(architecture.key))
 
-    def measure(self, worker, architectures, progress) -> None:
+    def measure(self, executor, architectures, progress) -> None:
         self.measured |= {a.key: self.latency(a).predicted for a in architectures}
 
     def recall(self, architecture, measured_ms):
@@ -55,17 +57,24 @@ class Trainer:
     def __init__(self, worth: float, broken=lambda architecture, tokens: False) -> None:
         self.worth, self.broken, self.asked = worth, broken, []
 
-    def call(self, job, arguments, progress):
-        context = Context(**arguments["context"])
-        (student,) = arguments["architectures"]
-        genes = student["values"]
-        self.asked.append((tuple(genes.values()), context.tokens))
-        if self.broken(genes, context.tokens):
+    def submit(self, job, progress) -> Future:
+        future: Future = Future()
+        try:
+            future.set_result([self.distil(loads(dumps(job)))])
+        except TrialError as error:
+            future.set_exception(error)
+        return future
+
+    def distil(self, job) -> Trial:
+        training = job.training
+        (student,) = job.architectures
+        genes = student.values
+        self.asked.append((tuple(genes.values()), training.tokens))
+        if self.broken(genes, training.tokens):
             raise TrialError("it diverged")
-        loss = 1 / genes["layers"] + 20 / genes["width"] + self.worth * math.log(1000 / context.tokens)
-        architecture = Architecture.from_json(student)
-        curve = ((context.tokens // 4, 2 * loss), (context.tokens, loss))
-        return [Record("none", architecture, context, loss, 10, context.tokens + 7, 1.0, curve).to_json()]
+        loss = 1 / genes["layers"] + 20 / genes["width"] + self.worth * math.log(1000 / training.tokens)
+        curve = ((training.tokens // 4, 2 * loss), (training.tokens, loss))
+        return Trial("none", student, training, loss, 10, training.tokens + 7, 1.0, curve)
 
 
 SPACE = family("bert").space(GENES)
@@ -82,12 +91,12 @@ def start(tmp_path, monkeypatch):
         prepared = SimpleNamespace(
             run=run, folder=tmp_path, targets=[target], space=SPACE,
             recipe=replace(EMBEDDING, warmup_tokens=10),
-            context=lambda tokens: Context("t", "t", "x", "r", tokens, 0, "float32"),
+            training=lambda tokens: Training("t", "t", "x", "r", tokens, 0, "float32"),
         )  # fmt: skip
         cost = Known("latency_ms", lambda codes: [target.latency(a).predicted for a in SPACE.decode(codes)])
         engine = Engine(SPACE, [Expensive("loss"), cost], reference={"loss": 5.0, "latency_ms": 5.0}, initial=4)
         ledger = Ledger(open_storage("", tmp_path), run.name, ["loss", "latency_ms"], SPACE)
-        made = Trials(prepared, engine, ledger, trainer, {"latency_ms": None}, lambda *_: None)
+        made = Trials(prepared, engine, ledger, trainer, lambda *_: None)
         made.recall()
         return made
 

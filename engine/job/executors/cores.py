@@ -1,0 +1,232 @@
+"""A lock per core (and GPU), held by all runs of this machine: trainers share cores, a meter is alone with its own.
+
+Latency means something only while the cores it needs are otherwise idle. Each core has two files that are locked with
+flock, so that the system frees them when their holder dies:
+
+| file | who holds it |
+| --- | --- |
+| `turnstile-N` | a meter from when it asks until it has measured: nobody goes in behind it |
+| `core-N` | trainers, together, while they compute; a meter, alone |
+
+Between two steps a trainer looks at the turnstiles of its cores. Where one is taken it lets go of everything and comes
+back when it can pass. Meters take turnstiles, then cores, in one order; trainers never wait with a lock in their hands:
+so nobody waits in a circle, and no meter is starved. All waiting is by asking again, so that it can be interrupted.
+
+Which cores a process computes on is read from its affinity: a trainer that is pinned to one core shares that one.
+"""
+
+import contextlib
+import fcntl
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from distilsearch.home import ensure_folder
+from distilsearch.progress import Between, Progress
+
+from ..jobs import Needs
+
+ASK_SECONDS = 0.01  # between two attempts
+TELL_SECONDS = 5.0  # between two words that a job waits
+WAITING = "waiting: another job measures this machine"
+
+Waiting = Callable[[], None]
+
+
+def cores_folder() -> Path:
+    """Where the locks of this machine and user are."""
+    return ensure_folder(Path(tempfile.gettempdir()) / f"distilsearch-cores-{os.getuid()}")
+
+
+class _Locks:
+    """Turnstiles and cores by name, as open files; nothing is held at first."""
+
+    def __init__(self, names: Sequence[str], folder: Path | None = None) -> None:
+        self.names = sorted(names)
+        place = cores_folder() if folder is None else ensure_folder(folder)
+        self._open = {
+            f"{kind}-{name}": os.open(place / f"{kind}-{name}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            for name in self.names
+            for kind in ("turnstile", "core")
+        }
+
+    def attempt(self, kind: str, name: str, how: int) -> bool:
+        """Take a lock, or be told that others hold it."""
+        try:
+            fcntl.flock(self._open[f"{kind}-{name}"], how | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def free(self, kind: str, name: str) -> None:
+        """Let go of a lock."""
+        fcntl.flock(self._open[f"{kind}-{name}"], fcntl.LOCK_UN)
+
+    def free_all(self) -> None:
+        """Let go of all cores, then of all turnstiles."""
+        for kind in ("core", "turnstile"):
+            for name in self.names:
+                self.free(kind, name)
+
+    def close(self) -> None:
+        """Let go of everything, for good."""
+        for file in self._open.values():
+            os.close(file)
+        self._open = {}
+
+
+class Shared:
+    """Cores that a trainer computes on, together with others; a context manager.
+
+    Args:
+        names: of cores.
+        waiting: called while it waits; may raise.
+        folder: of the locks; the machine's own where not given.
+
+    Attributes:
+        paused_seconds: how long it has waited for meters.
+    """
+
+    def __init__(self, names: Sequence[str], waiting: Waiting, folder: Path | None = None) -> None:
+        self._locks = _Locks(names, folder)
+        self._waiting = waiting
+        self._holds = False
+        self.paused_seconds = 0.0
+
+    def __enter__(self) -> "Shared":
+        try:
+            self._take(self._waiting)
+        except BaseException:
+            self._locks.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._locks.close()
+
+    def let_pass(self, waiting: Waiting | None = None) -> None:
+        """Let a meter that waits have its turn; called between steps. What `waiting` raises leaves nothing held."""
+        if not (self._holds and all(self._passable(name) for name in self._locks.names)):
+            self._take(waiting or self._waiting)
+
+    def _take(self, waiting: Waiting) -> None:
+        started = time.monotonic()
+        self._holds = False
+        self._locks.free_all()
+        try:
+            while not all(self._enter(name) for name in self._locks.names):
+                self._locks.free_all()
+                waiting()
+                time.sleep(ASK_SECONDS)
+            self._holds = True
+        finally:
+            self.paused_seconds += time.monotonic() - started
+
+    def _passable(self, name: str) -> bool:
+        if not self._locks.attempt("turnstile", name, fcntl.LOCK_SH):
+            return False
+        self._locks.free("turnstile", name)
+        return True
+
+    def _enter(self, name: str) -> bool:
+        if not self._locks.attempt("turnstile", name, fcntl.LOCK_SH):
+            return False
+        entered = self._locks.attempt("core", name, fcntl.LOCK_SH)
+        self._locks.free("turnstile", name)
+        return entered
+
+
+@contextlib.contextmanager
+def alone(names: Sequence[str], waiting: Waiting, folder: Path | None = None) -> Iterator[None]:
+    """Hold cores alone: whoever computes on them pauses before his next step.
+
+    Args:
+        names: of cores.
+        waiting: called while it waits; may raise.
+        folder: of the locks; the machine's own where not given.
+    """
+    locks = _Locks(names, folder)
+    try:
+        for kind in ("turnstile", "core"):
+            for name in locks.names:
+                while not locks.attempt(kind, name, fcntl.LOCK_EX):
+                    waiting()
+                    time.sleep(ASK_SECONDS)
+        yield
+    finally:
+        locks.close()
+
+
+def least_busy(names: Sequence[str], count: int, folder: Path | None = None) -> list[str]:
+    """So many cores, those first that nobody holds at this moment."""
+    locks = _Locks(names, folder)
+    try:
+        idle = {name for name in names if locks.attempt("core", name, fcntl.LOCK_EX)}
+    finally:
+        locks.close()
+    return sorted(names, key=lambda name: name not in idle)[:count]
+
+
+class Hold:
+    """What a job holds while it runs, and the two callbacks it is to use meanwhile."""
+
+    def __init__(self, progress: Progress, between: Between, shared: Shared | None, waiting: Waiting) -> None:
+        self._report, self._go_on, self._shared, self._waiting = progress, between, shared, waiting
+
+    @property
+    def paused_seconds(self) -> float:
+        """How long the job has waited for others that measured."""
+        return self._shared.paused_seconds if self._shared else 0.0
+
+    def progress(self, what: str, done: float, total: float) -> None:
+        """Tell how far it is, and let meters pass; it is never the place to be interrupted at."""
+        if self._shared:
+            self._shared.let_pass(self._waiting)
+        self._report(what, done, total)
+
+    def between(self) -> None:
+        """Between two steps: let meters pass, then what the caller wants."""
+        if self._shared:
+            self._shared.let_pass()
+        self._go_on()
+
+
+@contextlib.contextmanager
+def held_for(needs: Needs, progress: Progress, between: Between) -> Iterator[Hold]:
+    """Hold what a job needs of this machine while it runs: shared with others, or alone."""
+    told = time.monotonic()
+
+    def tell() -> None:
+        nonlocal told
+        if time.monotonic() - told > TELL_SECONDS:
+            told = time.monotonic()
+            progress(WAITING, 0, 1)
+
+    def waiting() -> None:
+        between()
+        tell()
+
+    cores, gpu = [str(core) for core in sorted(os.sched_getaffinity(0))], _gpu(needs.device)
+    if needs.exclusive:
+        count = 1 if gpu else needs.threads or len(cores)
+        with alone([*least_busy(cores, count), *gpu], waiting):
+            yield Hold(progress, between, None, tell)
+    else:
+        with Shared([*cores, *gpu], waiting) as shared:
+            yield Hold(progress, between, shared, tell)
+
+
+def _gpu(device: str) -> list[str]:
+    """The lock of a GPU, by the name that all processes of the machine know it by; none where there is no GPU."""
+    kind, _, index = device.partition(":")
+    if kind == "auto":
+        import torch
+
+        kind = "cuda" if torch.cuda.is_available() else "cpu"
+    if kind != "cuda":
+        return []
+    visible = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
+    number = int(index or 0)
+    return [f"cuda-{visible[number] if number < len(visible) else number}"]

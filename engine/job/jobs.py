@@ -1,0 +1,329 @@
+"""Jobs: frozen values that say what to do, as strict JSON the same on both ends of the wire.
+
+`perform` is what every executor calls on the other end: one text in, one text out, errors included. No local path
+crosses: teachers and texts are named by content and come from a `Depot`, what a job leaves goes to the archive or the
+table of the machine that ran it, and from there to the depot.
+"""
+
+import time
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, Protocol, Self
+
+from distilsearch.architecture import Architecture
+from distilsearch.distill.job import Training
+from distilsearch.distill.recipes import Recipe
+from distilsearch.distill.trial import Trial
+from distilsearch.errors import DistilSearchError, RunError, TrialError, unknown
+from distilsearch.operators import Serving
+from distilsearch.profiling.clock import Measured
+from distilsearch.progress import Between, Progress, nothing, silent
+
+from .wire import failure, parsed, plain_error, plain_failure, rebuilt, strict
+
+CACHE_LIMIT = 20_000_000_000  # bytes of teacher outputs kept on a machine
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a job asks of a machine; an exclusive one is alone with as many cores as it has threads (None: all)."""
+
+    device: str = "cpu"
+    threads: int | None = None
+    exclusive: bool = False
+
+
+class Job(Protocol):
+    """What an executor runs. `plugins`: modules that are loaded first, wherever it runs."""
+
+    kind: ClassVar[str]
+
+    @property
+    def plugins(self) -> tuple[str, ...]:
+        """Modules that are loaded first."""
+
+    @property
+    def needs(self) -> Needs:
+        """What it asks of a machine."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON, by field."""
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """The inverse of `to_json`."""
+
+    def run(self, progress: Progress, between: Between) -> Any:
+        """Do it, where it was sent to, and answer in plain JSON; `between` is called where nothing is half done."""
+
+    def read(self, data: Any) -> Any:
+        """The answer of `run` as a value."""
+
+
+@dataclass(frozen=True)
+class Distil:
+    """Distil students side by side, or go on with them; answers a trial or a `TrialError` for each."""
+
+    kind: ClassVar[str] = "distil"
+    training: Training
+    recipe: Recipe
+    architectures: tuple[Architecture, ...]
+    depot: str = ""
+    device: str = "cpu"
+    threads: int | None = None
+    cache_limit: int = CACHE_LIMIT
+    plugins: tuple[str, ...] = ()
+
+    @property
+    def needs(self) -> Needs:
+        """The device and threads that it trains with."""
+        return Needs(self.device, self.threads)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON, by field."""
+        parts = {"training": self.training.to_json(), "recipe": self.recipe.to_json()}
+        return vars(self) | parts | {"architectures": [a.to_json() for a in self.architectures]}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "Distil":
+        """The inverse of `to_json`."""
+        training, recipe = Training.from_json(data["training"]), Recipe.from_json(data["recipe"])
+        return cls(**_given(data, training=training, recipe=recipe, architectures=_architectures(data)))
+
+    def run(self, progress: Progress, between: Between) -> list[dict[str, Any]]:
+        """Train what is not in the archive yet."""
+        from .work import distilled
+
+        made = distilled(self, progress, between)
+        return [plain_failure(one) if isinstance(one, TrialError) else one.to_json() for one in made]
+
+    def read(self, data: Any) -> list[Trial | TrialError]:
+        """Trials, in this machine's archive by now, or what they failed of."""
+        from .work import fetched
+
+        return [failure(one) if "cause" in one else fetched(Trial.from_json(one), self.depot) for one in data]
+
+
+@dataclass(frozen=True)
+class Measure:
+    """Measure whole models, all in one pause of those who train; answers a `Measured` for each."""
+
+    kind: ClassVar[str] = "measure"
+    architectures: tuple[Architecture, ...]
+    device: str
+    serving: Serving
+    depot: str = ""
+    plugins: tuple[str, ...] = ()
+
+    @property
+    def needs(self) -> Needs:
+        """The device, alone."""
+        return Needs(self.device, self.serving.threads, exclusive=True)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON, by field."""
+        parts = {"architectures": [a.to_json() for a in self.architectures], "serving": self.serving.to_json()}
+        return vars(self) | parts
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "Measure":
+        """The inverse of `to_json`."""
+        serving = Serving.from_json(data["serving"])
+        return cls(**_given(data, architectures=_architectures(data), serving=serving))
+
+    def run(self, progress: Progress, between: Between) -> list[dict[str, Any]]:
+        """Time them; the table of this machine keeps the rounds."""
+        from .work import measured
+
+        return [one.to_json() for one in measured(self, progress)]
+
+    def read(self, data: Any) -> list[Measured]:
+        """What was measured."""
+        return [Measured.from_json(one) for one in data]
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Time what the table of a device lacks of a space; answers the fingerprints of device and stack.
+
+    `genes`, `facts`: choices and teacher facts that make the space of a family, as plain JSON.
+    """
+
+    kind: ClassVar[str] = "profile"
+    family: str
+    genes: Mapping[str, Any]
+    facts: Mapping[str, Any] | None
+    device: str
+    serving: Serving
+    depot: str = ""
+    plugins: tuple[str, ...] = ()
+
+    @property
+    def needs(self) -> Needs:
+        """The device, alone."""
+        return Needs(self.device, self.serving.threads, exclusive=True)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON, by field."""
+        facts = None if self.facts is None else dict(self.facts)
+        return vars(self) | {"genes": dict(self.genes), "facts": facts, "serving": self.serving.to_json()}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "Profile":
+        """The inverse of `to_json`."""
+        return cls(**_given(data, serving=Serving.from_json(data["serving"])))
+
+    def run(self, progress: Progress, between: Between) -> list[str]:
+        """Nothing is timed where the table covers the space."""
+        from .work import profiled
+
+        return list(profiled(self, progress, between))
+
+    def read(self, data: Any) -> tuple[str, str]:
+        """Fingerprints of device and stack: the table's folder in a store."""
+        device, stack = data
+        return str(device), str(stack)
+
+
+@dataclass(frozen=True)
+class TeacherLoss:
+    """The teacher's own loss on the held-out blocks of a text; both by key."""
+
+    kind: ClassVar[str] = "teacher_loss"
+    teacher: str
+    text: str
+    depot: str = ""
+    device: str = "cpu"
+    threads: int | None = None
+    plugins: tuple[str, ...] = ()
+
+    @property
+    def needs(self) -> Needs:
+        """A worker that trains."""
+        return Needs(self.device, self.threads)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON, by field."""
+        return dict(vars(self))
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "TeacherLoss":
+        """The inverse of `to_json`."""
+        return cls(**_given(data))
+
+    def run(self, progress: Progress, between: Between) -> float:
+        """The loss."""
+        from .work import teacher_loss
+
+        return teacher_loss(self)
+
+    def read(self, data: Any) -> float:
+        """The loss."""
+        return float(data)
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Train a small stand-in for some seconds, and resolve the precision that was asked for where it trains.
+
+    Answers `{"precision", "steps_per_second", "tokens_per_second"}`.
+    """
+
+    kind: ClassVar[str] = "probe"
+    device: str = "cpu"
+    threads: int | None = None
+    seconds: float = 2.0
+    precision: str = "float32"
+    plugins: tuple[str, ...] = ()
+
+    @property
+    def needs(self) -> Needs:
+        """A worker that trains."""
+        return Needs(self.device, self.threads)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON, by field."""
+        return dict(vars(self))
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "Probe":
+        """The inverse of `to_json`."""
+        return cls(**_given(data))
+
+    def run(self, progress: Progress, between: Between) -> dict[str, Any]:
+        """What the stand-in makes a second."""
+        from .probe import probed
+
+        return probed(self.device, self.seconds, self.precision, between)
+
+    def read(self, data: Any) -> dict[str, Any]:
+        """As it came."""
+        return dict(data)
+
+
+JOBS: dict[str, type[Job]] = {job.kind: job for job in (Distil, Measure, Profile, TeacherLoss, Probe)}
+
+
+def dumps(job: Job) -> str:
+    """A job as one line of strict JSON."""
+    return strict({"kind": job.kind, "plugins": list(job.plugins), "job": job.to_json()})
+
+
+def loads(text: str) -> Job:
+    """The inverse of `dumps`, after the job's plugins have been loaded; an `InputError` where no such job is known."""
+    data = parsed(text)
+    if data["plugins"]:
+        from distilsearch import plugins
+
+        plugins.load(data["plugins"])
+    if data["kind"] not in JOBS:
+        raise unknown("job", data["kind"], JOBS)
+    kind: Any = JOBS[data["kind"]]
+    newer = sorted(set(data["job"]) - {field.name for field in fields(kind)})
+    if newer:
+        raise RunError(f"a job {data['kind']!r} with {', '.join(newer)} comes from a newer version of distilsearch")
+    job: Job = kind.from_json(data["job"] | {"plugins": tuple(data["plugins"])})
+    return job
+
+
+def perform(text: str, progress: Progress = silent, between: Between = nothing) -> str:
+    """Run a job that came as text and return its answer as text; whatever it raises is an answer too.
+
+    The answer says how long it took, and how long it paused while others measured: `seconds`, `paused_seconds`.
+    """
+    from .executors.cores import held_for
+
+    started = time.monotonic()
+    try:
+        job = loads(text)
+        with held_for(job.needs, progress, between) as hold:
+            result = job.run(hold.progress, hold.between)
+            took = {"seconds": time.monotonic() - started, "paused_seconds": hold.paused_seconds}
+        return strict({"answer": result, **took})
+    except Exception as error:  # a trial must not kill the run: the cause goes to the ledger, the trace to the log
+        if not isinstance(error, DistilSearchError):
+            traceback.print_exc()
+        return strict({"error": plain_error(error)})
+
+
+def answer(job: Job, text: str) -> Any:
+    """The typed answer of a job.
+
+    Raises:
+        DistilSearchError: what the job raised, as the class of `distilsearch.errors` that it was; anything that is
+            not ours is a transient `TrialError`.
+    """
+    data = parsed(text)
+    if "error" in data:
+        raise rebuilt(data["error"])
+    return job.read(data["answer"])
+
+
+def _architectures(data: Mapping[str, Any]) -> tuple[Architecture, ...]:
+    return tuple(Architecture.from_json(one) for one in data["architectures"])
+
+
+def _given(data: Mapping[str, Any], **parts: Any) -> dict[str, Any]:
+    """A job's fields out of plain JSON."""
+    return dict(data) | {"plugins": tuple(data.get("plugins", ()))} | parts

@@ -1,0 +1,92 @@
+"""What jobs do, on the machine that runs them: heavy imports are here, and what stays loaded between jobs.
+
+A trial of half a minute must not pay for its teacher and text again.
+"""
+
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from distilsearch.errors import TrialError
+from distilsearch.profiling.clock import Measured
+from distilsearch.progress import Between, Progress
+
+if TYPE_CHECKING:
+    from distilsearch.distill.archive import Archive
+    from distilsearch.distill.data import Text
+    from distilsearch.distill.teacher import Teacher
+    from distilsearch.distill.trial import Trial
+
+    from .jobs import Distil, Measure, Profile, TeacherLoss
+
+
+def distilled(job: "Distil", progress: Progress, between: Between) -> list["Trial | TrialError"]:
+    """Students of a `Distil`, found in this machine's archive or trained into it, and into the depot."""
+    teacher, text = loaded(job.depot, job.training.teacher, job.training.text)
+    return archive_of(job.depot).distil(
+        teacher,
+        text,
+        job.architectures,
+        job.recipe,
+        job.training,
+        progress=progress,
+        device=job.device,
+        cache_limit=job.cache_limit,
+        between=between,
+    )
+
+
+def fetched(trial: "Trial", depot: str) -> "Trial | TrialError":
+    """A trial that another machine may have trained, brought into this machine's archive."""
+    if not depot:
+        return trial
+    here = archive_of(depot).find(trial.key)
+    return here or TrialError(f"the trial {trial.key} is not in the depot {depot}", transient=True)
+
+
+def archive_of(depot: str) -> "Archive":
+    """The archive of this machine, with a depot behind it where one is named."""
+    from distilsearch.distill.archive import Archive
+    from distilsearch.distill.depot import Depot
+
+    return Archive(depot=Depot(depot) if depot else None)
+
+
+def measured(job: "Measure", progress: Progress) -> list[Measured]:
+    """Models of a `Measure`, timed one after another in rounds."""
+    from distilsearch import profiling
+
+    return profiling.measure(job.architectures, job.device, job.serving, progress=progress)
+
+
+def profiled(job: "Profile", progress: Progress, between: Between) -> tuple[str, str]:
+    """The table that covers the space of a `Profile`; what has been timed when it is interrupted is kept."""
+    from distilsearch import profiling
+    from distilsearch.families import TeacherFacts, family
+
+    def report(what: str, done: float, total: float) -> None:
+        between()
+        progress(what, done, total)
+
+    facts = TeacherFacts(**job.facts) if job.facts else None
+    space = family(job.family).space(job.genes, facts)
+    table = profiling.profile(space, job.device, job.serving, progress=report)
+    return profiling.fingerprint(table.meta.device), profiling.fingerprint(table.meta.stack)
+
+
+def teacher_loss(job: "TeacherLoss") -> float:
+    """The held-out loss of the teacher itself."""
+    from distilsearch.distill.heldout import heldout_loss
+    from distilsearch.families import family
+
+    teacher, text = loaded(job.depot, job.teacher, job.text)
+    own = family(teacher.facts.family).architecture(teacher.facts)
+    return float(heldout_loss(teacher, text, teacher.model(), own))
+
+
+@lru_cache(maxsize=1)
+def loaded(depot: str, teacher: str, text: str) -> tuple["Teacher", "Text"]:
+    """Teacher and text by key; the last pair stays loaded."""
+    from distilsearch.distill.depot import Depot
+
+    source = Depot(depot)
+    return source.teacher(teacher), source.text(text)
