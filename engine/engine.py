@@ -190,9 +190,7 @@ class Engine:
                 self._record.failed[architecture] = reason
             self._record.freeze()
 
-    def expect(
-        self, architectures: Sequence[Architecture], counter: int | None = None, *, again: bool = False
-    ) -> None:
+    def expect(self, architectures: Sequence[Architecture], counter: int | None = None, *, again: bool = False) -> None:
         """Count architectures as pending that somebody else has started.
 
         Args:

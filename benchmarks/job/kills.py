@@ -1,4 +1,4 @@
-"""What is lost when processes are killed? `kill -9` of the driver, of a trainer, and of a Ray worker, at random moments.
+"""What is lost when processes are killed? `kill -9` of the driver, of a trainer, of a Ray worker, at random moments.
 
 Every search is called again until it ends. What counts: results lost (students trained to their end and then not in the
 ledger, or asked for and never got), results doubled, and whether the proposals are those of a search that nobody
@@ -21,7 +21,7 @@ from typing import Any
 from searches import finished, profiled, start, weights, write_run
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
-from common import record, table  # noqa: E402
+from common import record, table
 
 TRIALS, TOKENS = 10, 20_000
 TRAINER = "distilsearch.engine.job.executors.worker"
@@ -56,9 +56,7 @@ def _files(base: Path, name: str, device: str, changes: dict[str, Any]) -> tuple
     folder = base / name
     folder.mkdir()
     shutil.copytree(base / "home", folder / "home")
-    run_file = write_run(
-        folder, trials=TRIALS, tokens=TOKENS, strategy="ehvi", device=device, **changes
-    )
+    run_file = write_run(folder, trials=TRIALS, tokens=TOKENS, strategy="ehvi", device=device, **changes)
     return folder, folder / "home", run_file
 
 
@@ -131,7 +129,7 @@ def _ray_worker(process: Any) -> int | None:
 def _offspring(pid: int) -> list[int]:
     """All processes of the session that a command was started in."""
     pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
-    return [one for one in pids if one != pid and _session(one) == pid or _command(one).startswith("ray::")]
+    return [one for one in pids if (one != pid and _session(one) == pid) or _command(one).startswith("ray::")]
 
 
 def _session(pid: int) -> int:

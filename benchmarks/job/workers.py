@@ -20,7 +20,7 @@ from typing import Any
 from searches import finished, profiled, start, weights, write_run
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
-from common import record, table  # noqa: E402
+from common import record, table
 
 SPIN = "while True: pass"
 

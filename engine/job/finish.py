@@ -1,15 +1,16 @@
 """After the trials: teacher and front are measured side by side, and the chosen students are distilled fully."""
 
 from collections.abc import Sequence
+
 from distilsearch.architecture import Architecture
-from distilsearch.distill.archive import Trial
 from distilsearch.distill.training import in_groups
+from distilsearch.distill.trial import Trial
 from distilsearch.errors import TrialError
 from distilsearch.progress import Progress
 
+from .choice import front, knee, longest
 from .config import Run
 from .executors import Executor
-from .choice import front, knee, longest
 from .jobs import Measure
 from .ledger import Entry, Ledger
 from .machines import Profiled

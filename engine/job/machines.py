@@ -4,6 +4,7 @@ A machine that is not this one is named by the fingerprint of its table; its lat
 `distilsearch measure` runs there. What a machine needs done it says as a job; who runs it is not its business.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -22,6 +23,7 @@ from distilsearch.space import SearchSpace
 
 from ..objectives import Known
 from .config import Run
+from .facts import MachineFacts
 from .sections import TargetSection
 
 
@@ -153,6 +155,21 @@ class Profiled:
         self.table = LatencyTable.read(self.table.folder)
         self.predictor = LatencyPredictor.fit(self.table)
         self.predictor.intervals.carry_over(adapted)
+
+    def facts(self, teacher: Architecture, students: Sequence[Architecture]) -> MachineFacts:
+        """What a result says of it, and what is known here of teacher and students."""
+        floor = self.table.meta.noise_floor
+        return MachineFacts(
+            objective=self.objective,
+            device=self.declared.section.device,
+            serving=self.serving.to_json(),
+            local=self.local,
+            latencies={architecture.key: self.latency(architecture) for architecture in {teacher, *students}},
+            limit_ms=self.limit_ms,
+            noise_floor=None if math.isnan(floor) else floor,
+            table=str(self.table.folder),
+            slowness=self.slowness.get(teacher.key, 1.0),
+        )
 
     @property
     def learnt(self) -> dict[str, Any]:

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from .config import TrainSection
 from .ledger import Ledger
+from .sections import TrainSection
 
 NOTE = "resolved"
 
@@ -35,3 +35,15 @@ def resolve(train: TrainSection, ledger: Ledger, probe: Callable[[TrainSection],
         return resolved
     stated = {"threads": train.threads, "workers": None if train.workers == "auto" else train.workers}
     return Resolved(**noted | {name: value for name, value in stated.items() if value is not None})
+
+
+def probed(train: TrainSection, folder: Any, progress: Any) -> Resolved:
+    import os
+
+    from distilsearch.distill.precision import resolve_precision
+
+    return Resolved(
+        resolve_precision(train.precision),
+        1 if train.workers == "auto" else train.workers,
+        train.threads or len(os.sched_getaffinity(0)),
+    )

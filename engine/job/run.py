@@ -5,27 +5,32 @@ call continues a run that was killed, and loses at most the trials in flight.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import nullcontext as interruptible
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 from distilsearch.architecture import Architecture
-from distilsearch.distill.archive import Archive, Trial
+from distilsearch.distill.archive import Archive
 from distilsearch.distill.depot import Depot
+from distilsearch.distill.trial import Trial
 from distilsearch.errors import InputError
 from distilsearch.families import family
-from distilsearch.home import write_atomically
-from distilsearch.profiling import find_table
+from distilsearch.home import register_run, write_atomically
+from distilsearch.profiling import LatencyTable, find_table
 from distilsearch.progress import Progress, silent
 
 from ..engine import Engine
-from ..report.report import write_report
+from ..report.files import write_result
+from .choice import front, longest, pair_key
 from .config import Run
 from .environment import environment
-from .executors import Executor, Options, interruptible, open_executor
-from .finish import finish, measure_front, to_finish, with_final
-from .choice import front, longest
+from .executors import Executor, Options, open_executor
+from .exports import export_students
+from .facts import Final, RunFacts
+from .finish import finish, measure_front, to_finish
 from .imports import imported
 from .jobs import Profile, TeacherLoss
 from .ledger import Ledger, open_storage
@@ -33,10 +38,12 @@ from .machines import Declared, Profiled
 from .phases import Phases
 from .prepare import Prepared, prepare
 from .proposing import check_limits, new_engine
+from .remeasure import measured_fidelity
 from .resolve import Resolved, probed, resolve
-from .result import Result, conclude
+from .result import Result, conclude, members
 from .search import Search
 from .source import Making, open_source
+from .tables import receive
 
 
 def search(
@@ -89,55 +96,48 @@ class MainJob:
 
     def run(self) -> Result:
         """All phases, in order."""
-        prepared, run, phases = self.prepared, self.prepared.run, Phases(self.ledger)
-        facts = environment(run)
-        write_atomically(prepared.folder / "environment.json", json.dumps(facts, indent=1))
+        run, space, folder = self.prepared.run, self.prepared.space, self.prepared.folder
+        phases = Phases(self.ledger)
+        write_atomically(folder / "environment.json", json.dumps(environment(run), indent=1))
         with phases.phase("profile and predict"):
-            machines = [self.profiled(machine) for machine in prepared.machines]
-            engine = new_engine(run, prepared.space, machines, self.teacher)
-            check_limits(run, prepared.space, machines)
-        making = self.making()
-        trials = self.recalled(engine, machines, making)
+            machines = [self.profiled(machine) for machine in self.prepared.machines]
+            engine = new_engine(run, space, machines, self.teacher)
+            check_limits(run, space, machines)
+        trials = self.recalled(engine, machines)
         with phases.phase("distil and measure"):
             trials.source.prepare(self.executor.submit)
             trials.explore(run.trials, run.stop_below)
         with phases.phase("measure the front"):
             measure_front(self.ledger, machines, self.teacher, self.executor, self.progress)
         with phases.phase("finish"):
-            finals = self.finals(machines, making)
+            finals = self.finished(machines)
         for machine in machines:
-            machine.predictor.save(prepared.folder / "predictor" / machine.objective)
-        return self.concluded(engine, machines, finals, phases, facts)
+            machine.predictor.save(folder / "predictor" / machine.objective)
+        return self.concluded(self.facts(engine, machines, finals, phases))
 
-    @property
+    @cached_property
     def teacher(self) -> Architecture:
         """The teacher's own architecture."""
         facts = self.prepared.teacher.facts
         return family(facts.family).architecture(facts)
 
-    def profiled(self, declared: Declared) -> Profiled:
-        """Time what the table of a machine lacks (nothing, when all is there), and fit a predictor."""
-        run, section = self.prepared.run, declared.section
-        if declared.local:
-            job = Profile(
-                run.space.family, run.space.genes, self.prepared.facts, section.device, declared.serving, self.depot,
-                run.plugins,
-            )  # fmt: skip
-            table = open_table(*self.executor.submit(job, self.progress).result(), depot=self.depot)
-        else:
-            table = find_table(section.device)
-        assert table is not None  # it was checked
-        return Profiled(declared, table)
+    @property
+    def depot(self) -> str:
+        """Where workers find teacher and text: a URL, or "" for this machine's home."""
+        return self.prepared.run.executor.depot
 
+    @cached_property
     def making(self) -> Making:
         """What all trainings share; teacher and text are left where workers find them."""
-        prepared, run = self.prepared, self.prepared.run
-        depot = Depot(self.depot)
-        depot.put_teacher(prepared.teacher)
-        depot.put_text(prepared.text)
+        run, depot = self.prepared.run, Depot(self.depot)
+        depot.put_teacher(self.prepared.teacher)
+        depot.put_text(self.prepared.text)
+        lengths = sorted({*run.train.lengths, run.train.final_tokens})
+        trainings = [self.prepared.training(tokens, self.resolved.precision) for tokens in lengths]
+        register_run(self.prepared.folder, [training.to_json() for training in trainings])
         return Making(
-            training=prepared.training(run.train.flash_tokens, self.resolved.precision),
-            recipe=prepared.recipe,
+            training=self.prepared.training(run.train.flash_tokens, self.resolved.precision),
+            recipe=self.prepared.recipe,
             depot=self.depot,
             device=run.train.device,
             threads=self.resolved.threads,
@@ -145,9 +145,23 @@ class MainJob:
             plugins=run.plugins,
         )
 
-    def recalled(self, engine: Engine, machines: Sequence[Profiled], making: Making) -> Search:
+    # Phases
+
+    def profiled(self, declared: Declared) -> Profiled:
+        """Time what the table of a machine lacks (nothing, when all is there), and fit a predictor."""
+        run, section = self.prepared.run, declared.section
+        if declared.local:
+            genes, facts = run.space.genes, self.prepared.facts
+            job = Profile(run.space.family, genes, facts, section.device, declared.serving, self.depot, run.plugins)
+            device, stack = self.executor.submit(job, self.progress).result()
+            return Profiled(declared, LatencyTable.read(receive(self.depot, device, stack)))
+        table = find_table(section.device)
+        assert table is not None  # it was checked
+        return Profiled(declared, table)
+
+    def recalled(self, engine: Engine, machines: Sequence[Profiled]) -> Search:
         """The search, with all that is known already: this run's own trials, those of other runs, imported ones."""
-        run = self.prepared.run
+        run, making = self.prepared.run, self.making
         source = open_source(run.source.name, making, **run.source.options)
         shared, lengths = self.prepared.recipe.shared, run.train.lengths
         search = Search(engine, self.ledger, machines, self.executor, source, lengths, shared, self.progress)
@@ -158,26 +172,54 @@ class MainJob:
             raise InputError("no student of this teacher, text and recipe is known yet; ask for more than 0 trials")
         return search
 
-    def finals(self, machines: Sequence[Profiled], making: Making) -> dict[str, Trial]:
+    def finished(self, machines: Sequence[Profiled]) -> dict[str, Trial]:
         """Distil the chosen students fully; what another run has finished costs nothing."""
         run, archive = self.prepared.run, Archive()
-        members = front(longest(self.ledger.entries()), machines)
-        final = making.training.at(run.train.final_tokens)
-        kept = {entry.architecture.key: archive.of(final, entry.architecture) for entry in members}
-        finals = {key: trial for key, trial in kept.items() if trial is not None}
-        return finals | finish(to_finish(members, machines, run), run.train.final_tokens, making, self.executor, self.progress)
+        best = front(longest(self.ledger.entries()), machines)
+        final = self.making.training.at(run.train.final_tokens)
+        present = {entry.architecture.key: archive.of(final, entry.architecture) for entry in best}
+        finals = {key: trial for key, trial in present.items() if trial is not None and archive.intact(trial)}
+        chosen = to_finish(best, machines, run)
+        return finals | finish(chosen, run.train.final_tokens, self.making, self.executor, self.progress)
 
-    def teacher_loss(self, making: Making) -> float:
+    # What came out
+
+    def teacher_loss(self) -> float:
         """The teacher's own loss: nothing against itself for an embedding teacher; asked of a worker once else."""
         if self.prepared.teacher.kind == "embedding":
             return 0.0
         noted: float | None = self.ledger.noted("teacher_loss")
         if noted is None:
-            training, plugins = making.training, self.prepared.run.plugins
-            job = TeacherLoss(training.teacher, training.text, self.depot, making.device, making.threads, plugins)
+            making = self.making
+            keys = making.training.teacher, making.training.text
+            job = TeacherLoss(*keys, self.depot, making.device, making.threads, making.plugins)
             noted = float(self.executor.submit(job, self.progress).result())
             self.ledger.note("teacher_loss", noted)
         return noted
+
+    def facts(
+        self, engine: Engine, machines: Sequence[Profiled], finals: Mapping[str, Trial], phases: Phases
+    ) -> RunFacts:
+        """What the result is made of, but for the exported students."""
+        run, entries = self.prepared.run, self.ledger.entries()
+        complete = [entry.architecture for entry in entries if entry.state == "complete"]
+        return RunFacts(
+            folder=self.prepared.folder,
+            name=run.name,
+            teacher=run.teacher,
+            teacher_kind=self.prepared.teacher.kind,
+            teacher_architecture=self.teacher,
+            teacher_loss=self.teacher_loss(),
+            entries=entries,
+            machines=[machine.facts(self.teacher, complete) for machine in machines],
+            reference=engine.reference,
+            loss_at_most=run.loss_at_most,
+            finals={key: Final(trial.key, trial.tokens, trial.loss) for key, trial in finals.items()},
+            diagnostics=engine.diagnostics(),
+            fidelity=measured_fidelity(self.prepared.folder),
+            phases=phases.seconds,
+            environment=environment(run),
+        )
 
     def concluded(self, facts: RunFacts) -> Result:
         """Students, result and report, written into the run's folder."""

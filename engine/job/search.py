@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from distilsearch.architecture import Architecture
-from distilsearch.distill.archive import Trial
+from distilsearch.distill.trial import Trial
 from distilsearch.errors import TrialError
 from distilsearch.lowering import flops
 from distilsearch.operators import Serving
@@ -131,7 +131,7 @@ class Search:
         foreign = self.ledger.foreign()
         self.engine.expect([entry.architecture for entry in foreign], again=True)
         self._launch(self.ledger.abandoned())
-        planned = []
+        planned: list[Entry] = []
         while len(self._flights) + len(planned) < self.executor.workers:
             if self._ended() + len(self._flights) + len(planned) + len(foreign) >= trials:
                 break

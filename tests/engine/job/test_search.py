@@ -1,4 +1,4 @@
-"""The search loop with a trainer and a meter that answer by architecture: what is planned, told, recalled, continued."""
+"""The search loop with a trainer and a meter that answer by architecture: planned, told, recalled, continued."""
 
 import json
 import math
@@ -13,9 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from distilsearch.architecture import Architecture
-from distilsearch.distill.archive import Trial
 from distilsearch.distill.job import Training
 from distilsearch.distill.recipes import EMBEDDING
+from distilsearch.distill.trial import Trial
 from distilsearch.engine.engine import Engine
 from distilsearch.engine.job.choice import longest
 from distilsearch.engine.job.jobs import Measure
@@ -147,9 +147,15 @@ def new_search(folder, source, executor=None, longer=(), initial: int = 4) -> Se
     ledger = Ledger(open_storage("", folder), "run", ["loss", "latency_ms"], SPACE)
     shared = EMBEDDING.shared
     return Search(
-        new_engine(machine, initial), ledger, [machine], executor or AtOnce(), source, (100, *longer), shared,
+        new_engine(machine, initial),
+        ledger,
+        [machine],
+        executor or AtOnce(),
+        source,
+        (100, *longer),
+        shared,
         lambda *_: None,
-    )  # fmt: skip
+    )
 
 
 def die(search: Search) -> None:
@@ -270,9 +276,12 @@ def test_with_several_workers_every_ask_can_be_asked_again(tmp_path, workers) ->
     machine = Machine()
     replayed = list(
         replay(
-            search.ledger, lambda: new_engine(machine), [machine], 100,
+            search.ledger,
+            lambda: new_engine(machine),
+            [machine],
+            100,
             lambda engine: propose(engine, (100, 200), EMBEDDING.shared),
-        )  # fmt: skip
+        )
     )
     assert len(replayed) == 14
     assert any(entry.facts["plan"]["pending"] for entry, _ in replayed)
@@ -298,9 +307,8 @@ def test_two_drivers_of_one_run_hear_of_each_others_trials(tmp_path) -> None:
     entries = searches[0].ledger.entries()
     assert all(e.state == "complete" for e in entries)
     assert 10 <= len(entries) <= 11  # both may open the last one at once
-    assert searches[0].engine.outcomes() and {o.architecture for o in searches[0].engine.outcomes()} == {
-        o.architecture for o in searches[1].engine.outcomes()
-    }
+    told = [{outcome.architecture for outcome in search.engine.outcomes()} for search in searches]
+    assert told[0] == told[1] == {entry.architecture for entry in entries}
 
 
 def test_the_ledger_holds_what_was_predicted_before_the_student_was_measured(tmp_path) -> None:
