@@ -194,14 +194,13 @@ class TeacherLoss:
     teacher: str
     text: str
     depot: str = ""
-    device: str = "cpu"
     threads: int | None = None
     plugins: tuple[str, ...] = ()
 
     @property
     def needs(self) -> Needs:
         """A worker that trains."""
-        return Needs(self.device, self.threads)
+        return Needs(threads=self.threads)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON, by field."""
@@ -254,8 +253,9 @@ class Probe:
     def run(self, progress: Progress, between: Between) -> dict[str, Any]:
         """What the stand-in makes a second."""
         from .probe import probed
+        from .work import visible
 
-        return probed(self.device, self.seconds, self.precision, between)
+        return probed(visible(self.device), self.seconds, self.precision, between)
 
     def read(self, data: Any) -> dict[str, Any]:
         """As it came."""
