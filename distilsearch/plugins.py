@@ -22,6 +22,7 @@ PLACES: dict[str, str] = {  # the dict that lists the known ones; in an order in
     "recipes": "distilsearch.distill.recipes:RECIPES",
     "strategies": "distilsearch.engine.strategies:STRATEGIES",
     "sources": "distilsearch.engine.job.source:SOURCES",
+    "jobs": "distilsearch.engine.job.jobs:JOBS",
     "executors": "distilsearch.engine.job.executors:EXECUTORS",
     "evaluations": "distilsearch.distill.evaluate:EVALUATIONS",
     "presets": "distilsearch.engine.job.presets:PRESETS",
@@ -47,6 +48,7 @@ class Plugin:
     recipes: Mapping[str, Any] = _none()
     strategies: Mapping[str, Any] = _none()
     sources: Mapping[str, Any] = _none()
+    jobs: Mapping[str, Any] = _none()
     executors: Mapping[str, Any] = _none()
     evaluations: Mapping[str, Any] = _none()
     presets: Mapping[str, Any] = _none()
