@@ -1,0 +1,90 @@
+"""Where trials come from: students distilled one by one, or whatever else can be asked for one.
+
+A source says what job makes a trial; who runs it, and when, is none of its business. A source that must train
+something first (a super-network, say) submits that in `prepare` and waits; its trials may then be mere evaluations.
+
+A new source is one file of this shape and one line in `SOURCES`.
+"""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from distilsearch.architecture import Architecture
+from distilsearch.distill.job import Training
+from distilsearch.distill.recipes import Recipe
+from distilsearch.errors import unknown
+
+from .jobs import Distil, Job
+
+Submit = Callable[[Job], "Future[Any]"]
+GIVEN = ("making",)  # what a source is made with beside its options
+
+
+class TrialSource(Protocol):
+    """Makes trials. Its options are its further arguments, with defaults, as plain values."""
+
+    def prepare(self, submit: Submit) -> None:
+        """Do once, before the first trial, what all of them need; a second call finds it done.
+
+        Raises:
+            DistilSearchError: a job that was submitted failed.
+        """
+
+    def trial(self, architecture: Architecture, tokens: int) -> Job:
+        """The job of one trial: its answer is a list of one, a trial or a `TrialError`.
+
+        Asking has no effect: equal arguments give equal jobs. `tokens` is how long the student is trained, where the
+        source trains it.
+        """
+
+
+@dataclass(frozen=True)
+class Making:
+    """What all trainings of a run share. `training` is of any length; `depot` is where a worker finds the rest."""
+
+    training: Training
+    recipe: Recipe
+    depot: str = ""
+    device: str = "cpu"
+    threads: int | None = None
+    cache_limit: int = 20_000_000_000
+    plugins: tuple[str, ...] = ()
+
+    def distil(self, architectures: Sequence[Architecture], tokens: int) -> Distil:
+        """The job that distils students side by side, each for that many tokens."""
+        return Distil(
+            training=self.training.at(tokens),
+            recipe=self.recipe,
+            architectures=tuple(architectures),
+            depot=self.depot,
+            device=self.device,
+            threads=self.threads,
+            cache_limit=self.cache_limit,
+            plugins=self.plugins,
+        )
+
+
+@dataclass(frozen=True)
+class Distilled:
+    """Every trial is a student of its own, distilled for some tokens: nothing to prepare."""
+
+    making: Making
+
+    def prepare(self, submit: Submit) -> None:
+        """There is nothing."""
+
+    def trial(self, architecture: Architecture, tokens: int) -> Job:
+        """Distil it."""
+        return self.making.distil([architecture], tokens)
+
+
+SOURCES: dict[str, Callable[..., TrialSource]] = {"distilled": Distilled}
+
+
+def open_source(name: str, making: Making, **options: Any) -> TrialSource:
+    """The source of a name; an `InputError` lists the known ones."""
+    if name not in SOURCES:
+        raise unknown("source", name, SOURCES)
+    return SOURCES[name](making, **options)
