@@ -20,6 +20,7 @@ from distilsearch.space import SearchSpace
 from .config import Run
 from .continuing import check_same, kept_run
 from .machines import Target, targets_of
+from .strategy import check_strategy
 from .trials import Context, matching
 
 SPARE_BYTES = 500 << 20
@@ -86,7 +87,11 @@ def _prepare(run: Run, folder: Path) -> Prepared:
             f"the teacher is a {teacher.facts.family} model; students of family {kind.name!r} are made of "
             f"{' or '.join(kind.teachers)} teachers"
         )
-    space = kind.space(run.space.genes, teacher.facts)
+    served = run.space_for(teacher.facts)
+    check_strategy(run, served.space)
+    if served.choices:
+        raise InputError(f"one value of serving {' and '.join(served.choices)} can be searched, not a list of choices")
+    space = served.students
     for target in targets:
         kind.sites(target.serving)
         check_length(space, target.serving)

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from distilsearch.distill.depot import Depot
-from distilsearch.errors import InputError, TrialError
+from distilsearch.errors import TrialError
 from distilsearch.families import family
 from distilsearch.home import write_atomically
 from distilsearch.lowering import FloatArray, tabulate
@@ -23,9 +23,7 @@ from distilsearch.space import Codes, SearchSpace
 
 from ..engine import Engine
 from ..objectives import Expensive, limited
-from ..pool import bred
 from ..report.report import write_report
-from ..strategies import find_strategy
 from . import result as results
 from .config import Run
 from .environment import environment
@@ -34,10 +32,10 @@ from .executors.local import Local
 from .explore import Trials
 from .jobs import TeacherLoss
 from .ledger import Entry, Ledger, open_storage
+from .limits import check_kept, limits_of
 from .prepare import Prepared, prepare
+from .strategy import strategy_of
 from .trials import Context, Record, find
-
-LIMIT_DRAWS = 20_000
 
 
 def search(run: Run, folder: Path | str | None = None, progress: Progress = silent) -> results.Result:
@@ -80,15 +78,17 @@ class Search:
         write_atomically(self.folder / "environment.json", json.dumps(self.environment, indent=1))
         with self._phase("profile and predict"):
             self._profile()
+        self.limits = limits_of(self.run.target, self.run.space_for(self.prepared.teacher.facts))
         self.engine = Engine(
             self.prepared.space,
             [Expensive("loss"), *(t.known(self.prepared.space) for t in self.targets)],
             seed=self.run.seed,
             reference={t.objective: t.section.latency_ms or t.latency(self.teacher).best for t in self.targets},
-            strategy=find_strategy(self.run.strategy.name, self.run.strategy.options),
+            strategy=strategy_of(self.run),
             features=size_features(self.prepared.space, self.targets[0].serving),
+            limits=self.limits,
         )
-        self._check_limits()
+        check_kept(self.prepared.space, limited(self.engine.objectives, self.limits), self.run.seed)
         self.trials = Trials(self.prepared, self.engine, self.ledger, self.executor, self.progress)
         self.trials.recall()
         with self._phase("distil and measure"):
@@ -115,21 +115,6 @@ class Search:
         for target in self.targets:
             if target.predictor is not None:
                 target.predictor.save(self.folder / "predictor" / target.objective)
-
-    def _check_limits(self) -> None:
-        """Refuse limits that nothing is predicted to keep, before any student is trained."""
-        space = self.prepared.space
-        small = space.listed <= LIMIT_DRAWS
-        rng = np.random.default_rng(self.run.seed)
-        codes = space.grid(LIMIT_DRAWS) if small else space.sample(LIMIT_DRAWS, rng)
-        for target in self.targets:
-            limit, known = target.section.latency_ms, target.known(space)
-            fastest = float(known.bounds(codes if small else bred(space, limited([known]), codes, rng)).min())
-            if limit is not None and fastest > limit:
-                raise InputError(
-                    f"no student is predicted to keep {target.objective} <= {limit} ms with confidence: the fastest one"
-                    f" is bounded by {fastest:.3g} ms; raise the limit, or allow smaller students"
-                )
 
     # Finish
 
