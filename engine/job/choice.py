@@ -18,6 +18,7 @@ from .. import objectives
 from ..objectives import Floats
 from ..report.schema import member_key
 from .ledger import Entry
+from .served import served_of, student_of
 
 
 class Known(Protocol):
@@ -41,7 +42,7 @@ class Machine(Protocol):
 
 def pair_key(entry: Entry) -> str:
     """The name of a trial's pair (student, served)."""
-    return member_key(entry.architecture.key, entry.facts.get("served", {}))
+    return member_key(student_of(entry.architecture).key, served_of(entry.architecture))
 
 
 def longest(entries: Sequence[Entry]) -> list[Entry]:

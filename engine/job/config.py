@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from distilsearch.errors import InputError, unknown
+from distilsearch.families import TeacherFacts, family
 
 from .presets import merged, preset
 from .sections import (
@@ -28,6 +29,7 @@ from .sections import (
     TrainSection,
     Whole,
 )
+from .served import ServedSpace
 from .toml import to_toml
 
 WHOLE_FILE = "the file holds all its defaults"  # in a validation's context: no preset lies under it
@@ -85,6 +87,14 @@ class Run(Section):
     def reading(self) -> dict[str, Any]:
         """What `load_text` is to read, as plain JSON."""
         return {"sources": list(self.text), "temperature": self.text_temperature, "most_tokens": self.text_tokens}
+
+    def space_for(self, facts: TeacherFacts | None = None) -> ServedSpace:
+        """What is searched: the family's space cut to a teacher's size, and the choices of how students are served.
+
+        Raises:
+            InputError: genes ask for more than the teacher has.
+        """
+        return ServedSpace.extend(family(self.space.family).space(self.space.genes, facts), self.target)
 
     @classmethod
     def parse(cls, data: Mapping[str, Any], context: str | None = None) -> "Run":

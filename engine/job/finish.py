@@ -11,10 +11,10 @@ from distilsearch.progress import Progress
 from .choice import front, knee, longest
 from .config import Run
 from .executors import Executor
-from .jobs import Measure
 from .ledger import Entry, Ledger
 from .machines import Profiled
 from .recall import planned_tokens
+from .served import student_of
 from .source import Making
 
 
@@ -32,9 +32,9 @@ def measure_front(
         lacking = [teacher]
         while lacking and machine.local:
             members = [entry.architecture for entry in front(longest(ledger.entries()), machines)]
-            models = tuple(dict.fromkeys([*lacking, *members]))
-            job = Measure(models, machine.declared.section.device, machine.serving)
-            machine.take(models, executor.submit(job, progress).result())
+            models = list(dict.fromkeys([*lacking, *members]))
+            for group, job in machine.jobs(models):
+                machine.take(group, executor.submit(job, progress).result())
             members = [entry.architecture for entry in front(longest(ledger.entries()), machines)]
             lacking = [member for member in members if not machine.complete(member) and member not in models]
     ledger.note("measured", {machine.objective: machine.measured for machine in machines})
@@ -62,7 +62,7 @@ def finish(
     """
     trials: dict[str, Trial] = {}
     failures: list[TrialError] = []
-    for group in in_groups([entry.architecture for entry in entries]):
+    for group in in_groups(list(dict.fromkeys(student_of(entry.architecture) for entry in entries))):
         answers = executor.submit(making.distil(group, tokens), progress).result()
         for architecture, answer in zip(group, answers, strict=True):
             if isinstance(answer, TrialError):

@@ -30,7 +30,7 @@ def import_csv(
         raise InputError(f"there is no file {path}; expected a CSV file of results")
     place = folder or Path("runs") / run.name
     prepared = prepare(run, place)
-    space, objectives = prepared.space, ["loss", *(t.objective for t in prepared.machines)]
+    space, objectives = prepared.served.students, ["loss", *(t.objective for t in prepared.machines)]
     tells = read_results(path, space, objectives, rename, strict)
     usable = [tell for tell in tells if tell is not None and "loss" in tell.values]
     if not usable:

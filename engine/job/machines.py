@@ -7,24 +7,27 @@ A machine that is not this one is named by the fingerprint of its table; its lat
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from distilsearch import profiling
 from distilsearch.architecture import Architecture
 from distilsearch.errors import InputError
+from distilsearch.lowering import FloatArray
 from distilsearch.operators import Serving
 from distilsearch.predictors.intervals import Intervals
 from distilsearch.predictors.latency import LatencyPredictor
 from distilsearch.profiling.clock import Measured
 from distilsearch.profiling.devices import DEVICES
 from distilsearch.profiling.table import LatencyTable
-from distilsearch.space import SearchSpace
+from distilsearch.space import Codes
 
 from ..objectives import Known
 from .config import Run
 from .facts import MachineFacts
+from .jobs import Measure
 from .sections import TargetSection
+from .served import ServedSpace, student_of
 
 
 @dataclass(frozen=True)
@@ -82,8 +85,9 @@ class Profiled:
     the sentinel ran meanwhile.
     """
 
-    def __init__(self, declared: Declared, table: LatencyTable) -> None:
+    def __init__(self, declared: Declared, table: LatencyTable, served: ServedSpace) -> None:
         self.declared = declared
+        self.served = served
         self.table = table
         self.predictor = LatencyPredictor.fit(table)
         self.measured: dict[str, float] = {}
@@ -109,30 +113,51 @@ class Profiled:
         """Whether it can be measured from here."""
         return self.declared.local
 
-    def known(self, space: SearchSpace) -> Known:
-        """Its objective, which follows the predictor as it is refined."""
-        compiled = cache(lambda predictor: predictor.compile(space, self.serving))
-        return Known(
-            self.objective,
-            lambda codes: compiled(self.predictor)(codes),
-            at_most=self.limit_ms,
-            spread=lambda codes: compiled(self.predictor).spread(codes),
-            upper=lambda codes: compiled(self.predictor).upper(codes),
-        )
+    def known(self) -> Known:
+        """Its objective, over codes of the engine's space; it follows the predictor as it is refined."""
+        students, servings = self.served.students, self.declared.section.servings
+        compiled = cache(lambda predictor, serving: predictor.compile(students, serving))
 
-    def latency(self, architecture: Architecture) -> Latency:
-        """What is predicted and measured of an architecture."""
-        p = self.predictor.predict([architecture], self.serving)
-        measured = self.measured.get(architecture.key)
-        return Latency(float(p.mean_ms[0]), float(p.lower_ms[0]), float(p.upper_ms[0]), measured)
+        def figures(what: str, codes: Codes) -> FloatArray:
+            def function(serving: Serving, rows: Codes) -> FloatArray:
+                latencies = compiled(self.predictor, serving)
+                return {"mean": latencies, "spread": latencies.spread, "upper": latencies.upper}[what](rows)
 
-    def complete(self, architecture: Architecture) -> bool:
-        """Whether nothing is left to measure of an architecture from here."""
-        return not self.local or architecture.key in self.measured
+            return self.served.by_serving(codes, function, servings)
 
-    def take(self, architectures: Sequence[Architecture], measurements: Sequence[Measured]) -> None:
-        """Note what measuring whole models gave; what did not run says nothing."""
-        for architecture, one in zip(architectures, measurements, strict=True):
+        mean, spread, upper = (partial(figures, what) for what in ("mean", "spread", "upper"))
+        return Known(self.objective, mean, at_most=self.limit_ms, spread=spread, upper=upper)
+
+    def pair(self, member: Architecture) -> tuple[Architecture, Serving]:
+        """The student of a member of the engine's space, and how it is served here; also of the teacher."""
+        if self.declared.section.choices and self.served.space.contains(member):
+            return self.served.split(member)
+        return student_of(member), self.serving
+
+    def latency(self, member: Architecture) -> Latency:
+        """What is predicted and measured of a member, or of the teacher."""
+        student, serving = self.pair(member)
+        p = self.predictor.predict([student], serving)
+        return Latency(float(p.mean_ms[0]), float(p.lower_ms[0]), float(p.upper_ms[0]), self.measured.get(member.key))
+
+    def complete(self, member: Architecture) -> bool:
+        """Whether nothing is left to measure of a member from here."""
+        return not self.local or member.key in self.measured
+
+    def jobs(self, members: Sequence[Architecture]) -> list[tuple[tuple[Architecture, ...], Measure]]:
+        """What measures members: one job a serving, with the members it answers for, in order."""
+        groups: dict[Serving, list[Architecture]] = {}
+        for member in members:
+            groups.setdefault(self.pair(member)[1], []).append(member)
+        device = self.declared.section.device
+        return [
+            (tuple(group), Measure(tuple(self.pair(member)[0] for member in group), device, serving))
+            for serving, group in groups.items()
+        ]
+
+    def take(self, members: Sequence[Architecture], measurements: Sequence[Measured]) -> None:
+        """Note what measuring them gave; what did not run says nothing."""
+        for architecture, one in zip(members, measurements, strict=True):
             if one.usable:
                 self.measured[architecture.key] = one.seconds_p10 * 1e3
                 self.slowness[architecture.key] = one.sentinel_ratio
@@ -151,7 +176,7 @@ class Profiled:
         measured = self.measured.get(architecture.key)
         if measured is None or self.table.folder is None:
             return
-        adapted = self.predictor.observe(architecture, self.serving, measured).intervals
+        adapted = self.predictor.observe(*self.pair(architecture), measured).intervals
         self.table = LatencyTable.read(self.table.folder)
         self.predictor = LatencyPredictor.fit(self.table)
         self.predictor.intervals.carry_over(adapted)

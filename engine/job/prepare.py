@@ -20,6 +20,8 @@ from distilsearch.space import SearchSpace
 from .config import Run
 from .continuing import check_same, kept_run
 from .machines import Declared, declared_by
+from .served import ServedSpace
+from .strategy import check_strategy
 
 SPARE_BYTES = 500 << 20
 TRUNK_BYTES = 12  # a trained parameter: itself and two moments
@@ -33,9 +35,14 @@ class Prepared:
     folder: Path
     teacher: Teacher
     text: Text
-    space: SearchSpace
+    served: ServedSpace
     recipe: Recipe
     machines: list[Declared]
+
+    @property
+    def space(self) -> SearchSpace:
+        """What is searched: students, and how they are served where the run leaves that open."""
+        return self.served.space
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -77,15 +84,16 @@ def _prepare(run: Run, folder: Path) -> Prepared:
             f"the teacher is a {teacher.facts.family} model; students of family {kind.name!r} are made of "
             f"{' or '.join(kind.teachers)} teachers"
         )
-    space = kind.space(run.space.genes, teacher.facts)
+    served = run.space_for(teacher.facts)
+    check_strategy(run, served.space)
     for machine in machines:
         kind.sites(machine.serving)
-        check_length(space, machine.serving)
+        check_length(served.students, machine.serving)
     recipe = default_recipe(teacher.kind) if run.train.recipe == "default" else recipe_named(run.train.recipe)
     text = load_text(teacher=teacher, **run.reading)
-    _check_disk(run, folder, teacher, recipe, space)
+    _check_disk(run, folder, teacher, recipe, served.students)
     write_atomically(folder / "run.toml", run.to_toml())  # only now: what was refused may be mended
-    return Prepared(run, folder, teacher, text, space, recipe, machines)
+    return Prepared(run, folder, teacher, text, served, recipe, machines)
 
 
 def _check_folder(run: Run, folder: Path) -> None:

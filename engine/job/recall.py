@@ -18,6 +18,7 @@ from ..engine import Engine
 from ..record import Tell
 from .ledger import Entry, Ledger
 from .machines import Profiled
+from .served import ServedSpace, student_of
 
 
 @dataclass(frozen=True)
@@ -52,12 +53,19 @@ def is_imported(entry: Entry) -> bool:
     return entry.facts.get("source") == "imported"
 
 
-def recall(engine: Engine, ledger: Ledger, machines: Sequence[Profiled], flash_tokens: int) -> list[int]:
+def is_asked(entry: Entry) -> bool:
+    """Whether it is a trial of its own: neither another tool's, nor a student served otherwise."""
+    return entry.facts.get("source") not in ("imported", "served")
+
+
+def recall(
+    engine: Engine, ledger: Ledger, machines: Sequence[Profiled], served: ServedSpace, flash_tokens: int
+) -> list[int]:
     """Tell an engine all that a ledger holds; the numbers of the trials that were told, in order."""
     entries = {entry.number: entry for entry in ledger.entries()}
     order = [number for number in _order(list(entries.values())) if number in entries]
     for number in order:
-        retell(engine, entries[number], machines, flash_tokens)
+        retell(engine, entries[number], machines, served, flash_tokens)
     plans = [plan for entry in entries.values() if (plan := Plan.of(entry)) is not None]
     engine.expect([], 1 + max((plan.counter for plan in plans), default=-1))
     for machine in machines:
@@ -82,13 +90,17 @@ def tell(engine: Engine, entry: Entry, machines: Sequence[Profiled], tokens: int
 
 
 def enter_imported(
-    results: Iterable[Tell], ledger: Ledger, machines: Sequence[Profiled], flash_tokens: int
+    results: Iterable[Tell],
+    ledger: Ledger,
+    machines: Sequence[Profiled],
+    served: ServedSpace,
+    flash_tokens: int,
 ) -> Iterator[Entry]:
     """Put results of other tools into a ledger, each once; there is no student of them."""
     entries = ledger.entries()
     own = {(e.architecture, planned_tokens(e, flash_tokens)) for e in entries if not is_imported(e)}
     entered = Counter((e.architecture, planned_tokens(e, flash_tokens)) for e in entries if is_imported(e))
-    for result in results:
+    for result in (replace(r, architecture=m) for r in results for m in served.outcomes_of(r.architecture)):
         tokens = int(result.fidelity or flash_tokens)
         key = result.architecture, tokens
         if key in own or entered[key] > 0:  # ours is of this text and machine; what was entered stays so
@@ -113,6 +125,7 @@ def replay(
     ledger: Ledger,
     engine: Callable[[], Engine],
     machines: Sequence[Profiled],
+    served: ServedSpace,
     flash_tokens: int,
     ask: Callable[[Engine], Architecture | None],
 ) -> Iterator[tuple[Entry, Architecture | None]]:
@@ -126,17 +139,21 @@ def replay(
         order += plan.told
         fresh = engine()
         for number in order:
-            retell(fresh, entries[number], machines, flash_tokens)
-        fresh.expect([entries[number].architecture for number in plan.pending], plan.counter, again=True)
+            retell(fresh, entries[number], machines, served, flash_tokens)
+        students = [student_of(entries[number].architecture) for number in plan.pending]
+        fresh.expect([m for s in students for m in served.outcomes_of(s)], plan.counter, again=True)
         yield entry, ask(fresh)
 
 
-def retell(engine: Engine, entry: Entry, machines: Sequence[Profiled], flash_tokens: int) -> None:
+def retell(
+    engine: Engine, entry: Entry, machines: Sequence[Profiled], served: ServedSpace, flash_tokens: int
+) -> None:
     """Tell an engine how a trial has ended, well or not."""
     if entry.state == "complete":
         tell(engine, entry, machines, planned_tokens(entry, flash_tokens))
     elif entry.state == "failed":
-        engine.fail(entry.architecture, entry.cause, entry.transient)
+        for member in served.outcomes_of(student_of(entry.architecture)):
+            engine.fail(member, entry.cause, entry.transient)
 
 
 def _order(entries: Sequence[Entry]) -> list[int]:

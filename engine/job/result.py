@@ -17,6 +17,7 @@ from ..report.schema import RankFidelity, ResultFile
 from .choice import front, knee, longest, pair_key, points
 from .facts import MachineFacts, RunFacts
 from .ledger import Entry
+from .served import served_of, student_of
 
 DISTURBED = 1.1  # slowness of the sentinel that a reader is told of
 FEWEST_FOR_RANKS = 3
@@ -111,7 +112,7 @@ def rank_fidelity(facts: RunFacts) -> RankFidelity:
     """What `distilsearch fidelity` measured for this run, else the ranks of its own flash and final losses."""
     if facts.fidelity is not None:
         return facts.fidelity
-    flash = {e.architecture.key: e.values[0] for e in facts.entries if e.state == "complete"}
+    flash = {student_of(e.architecture).key: e.values[0] for e in facts.entries if e.state == "complete"}
     pairs = [(flash[key], final.loss) for key, final in facts.finals.items() if key in flash]
     if len(pairs) < FEWEST_FOR_RANKS:
         return RankFidelity(pairs=len(pairs), note=f"fewer than {FEWEST_FOR_RANKS} students have both")
@@ -143,7 +144,7 @@ def _chosen(facts: RunFacts, handed_back: Sequence[Entry]) -> str | None:
 
 def _finished(facts: RunFacts, entry: Entry) -> Entry:
     """A trial with the loss of its student's longest training."""
-    final = facts.finals.get(entry.architecture.key)
+    final = facts.finals.get(student_of(entry.architecture).key)
     if final is None or entry.state != "complete":
         return entry
     changes = {"trial": final.trial, "tokens": final.tokens, "flash_loss": entry.values[0], "source": "trained"}
@@ -169,8 +170,8 @@ def _member(facts: RunFacts, entry: Entry) -> schema.Member:
     key = pair_key(entry)
     return schema.Member(
         key=key,
-        architecture=entry.architecture,
-        served=entry.facts.get("served", {}),
+        architecture=student_of(entry.architecture),
+        served=served_of(entry.architecture),
         loss=entry.values[0],
         flash_loss=entry.facts.get("flash_loss", entry.values[0]),
         parameters=entry.facts["parameters"],
@@ -188,8 +189,8 @@ def _trial(facts: RunFacts, entry: Entry) -> schema.TrialEntry:
             **plain,
             "number": entry.number,
             "key": pair_key(entry),
-            "architecture": entry.architecture,
-            "served": entry.facts.get("served", {}),
+            "architecture": student_of(entry.architecture),
+            "served": served_of(entry.architecture),
             "state": entry.state,
             "source": entry.facts.get("source", "trained"),
             "loss": entry.values[0] if entry.values else None,

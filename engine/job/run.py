@@ -23,6 +23,7 @@ from distilsearch.profiling import LatencyTable, find_table
 from distilsearch.progress import Progress, silent
 
 from ..engine import Engine
+from ..objectives import limited
 from ..report.files import write_result
 from .choice import front, longest, pair_key
 from .config import Run
@@ -37,11 +38,13 @@ from .ledger import Ledger, open_storage
 from .machines import Declared, Profiled
 from .phases import Phases
 from .prepare import Prepared, prepare
-from .proposing import check_limits, new_engine
+from .limits import check_kept
+from .proposing import new_engine
 from .remeasure import measured_fidelity
 from .resolve import Resolved, probed, resolve
 from .result import Result, conclude, members
 from .search import Search
+from .served import student_of
 from .source import Making, open_source
 from .tables import receive
 
@@ -101,8 +104,8 @@ class MainJob:
         write_atomically(folder / "environment.json", json.dumps(environment(run), indent=1))
         with phases.phase("profile and predict"):
             machines = [self.profiled(machine) for machine in self.prepared.machines]
-            engine = new_engine(run, space, machines, self.teacher)
-            check_limits(run, space, machines)
+            engine = new_engine(run, self.prepared.served, machines, self.teacher)
+            check_kept(space, limited(engine.objectives, engine.limits), run.seed)
         trials = self.recalled(engine, machines)
         with phases.phase("distil and measure"):
             trials.source.prepare(self.executor.submit)
@@ -152,19 +155,22 @@ class MainJob:
         run, section = self.prepared.run, declared.section
         if declared.local:
             genes, facts = run.space.genes, self.prepared.facts
-            job = Profile(run.space.family, genes, facts, section.device, declared.serving, self.depot, run.plugins)
-            device, stack = self.executor.submit(job, self.progress).result()
-            return Profiled(declared, LatencyTable.read(receive(self.depot, device, stack)))
+            for serving in section.servings:
+                job = Profile(run.space.family, genes, facts, section.device, serving, self.depot, run.plugins)
+                device, stack = self.executor.submit(job, self.progress).result()
+            table = LatencyTable.read(receive(self.depot, device, stack))
+            return Profiled(declared, table, self.prepared.served)
         table = find_table(section.device)
         assert table is not None  # it was checked
-        return Profiled(declared, table)
+        return Profiled(declared, table, self.prepared.served)
 
     def recalled(self, engine: Engine, machines: Sequence[Profiled]) -> Search:
         """The search, with all that is known already: this run's own trials, those of other runs, imported ones."""
         run, making = self.prepared.run, self.making
         source = open_source(run.source.name, making, **run.source.options)
         shared, lengths = self.prepared.recipe.shared, run.train.lengths
-        search = Search(engine, self.ledger, machines, self.executor, source, lengths, shared, self.progress)
+        served = self.prepared.served
+        search = Search(engine, self.ledger, machines, self.executor, source, served, lengths, shared, self.progress)
         archive = Archive()
         search.enter_known(trial for tokens in lengths for trial in archive.matching(making.training.at(tokens)))
         search.enter_imported(imported(self.prepared.folder))
@@ -177,7 +183,8 @@ class MainJob:
         run, archive = self.prepared.run, Archive()
         best = front(longest(self.ledger.entries()), machines)
         final = self.making.training.at(run.train.final_tokens)
-        present = {entry.architecture.key: archive.of(final, entry.architecture) for entry in best}
+        students = {student_of(entry.architecture) for entry in best}
+        present = {student.key: archive.of(final, student) for student in students}
         finals = {key: trial for key, trial in present.items() if trial is not None and archive.intact(trial)}
         chosen = to_finish(best, machines, run)
         return finals | finish(chosen, run.train.final_tokens, self.making, self.executor, self.progress)

@@ -22,10 +22,10 @@ from distilsearch.progress import Progress
 from ..engine import Engine
 from ..record import Tell
 from .executors import Executor
-from .jobs import Measure
 from .ledger import BEAT_SECONDS, Entry, Ledger
 from .machines import Profiled
-from .recall import Plan, enter_imported, is_imported, planned_tokens, recall, retell, tell
+from .recall import Plan, enter_imported, is_asked, planned_tokens, recall, retell, tell
+from .served import ServedSpace, student_of
 from .source import TrialSource
 
 MOST_FAILURES_IN_A_ROW = 3
@@ -65,6 +65,7 @@ class Search:
         machines: Sequence[Profiled],
         executor: Executor,
         source: TrialSource,
+        served: ServedSpace,
         lengths: Sequence[int],
         shared: Callable[[int, int], int],
         progress: Progress,
@@ -74,11 +75,12 @@ class Search:
         self.machines = machines
         self.executor = executor
         self.source = source
+        self.served = served
         self.lengths = lengths
         self.shared = shared
         self.progress = progress
         self._flights: list[Flight] = []
-        self._told = recall(engine, ledger, machines, lengths[0])
+        self._told = recall(engine, ledger, machines, served, lengths[0])
         self._noted = 0  # how many of them an earlier ask has noted
         self._failures = 0  # in a row
 
@@ -88,14 +90,19 @@ class Search:
         """Take over what other runs have trained the same way."""
         present = {(e.architecture, self.length(e)) for e in self.ledger.entries()}
         for trial in trials:
-            inside = self.engine.space.contains(trial.architecture)
-            if inside and (trial.architecture, trial.training.tokens) not in present:
-                facts = _facts(trial) | {"source": "known", "latencies": self._latencies(trial.architecture)}
-                self._tell(self.ledger.add(trial.architecture, self._values(trial.loss, facts), facts))
+            if self.served.students.contains(trial.architecture):
+                for member in self.served.outcomes_of(trial.architecture):
+                    if (member, trial.training.tokens) not in present:
+                        self._add(member, trial, "known")
+
+    def _add(self, member: Architecture, trial: Trial, source: str) -> None:
+        """Enter what is known of a member without a trial of its own."""
+        facts = _facts(trial) | {"source": source, "latencies": self._latencies(member)}
+        self._tell(self.ledger.add(member, self._values(trial.loss, facts), facts))
 
     def enter_imported(self, results: Iterable[Tell]) -> None:
         """Take over results of other tools."""
-        for entry in enter_imported(results, self.ledger, self.machines, self.lengths[0]):
+        for entry in enter_imported(results, self.ledger, self.machines, self.served, self.lengths[0]):
             self._tell(entry)
 
     def length(self, entry: Entry) -> int:
@@ -129,7 +136,7 @@ class Search:
         """Plan and submit as many trials as there is room for; whether there is something to wait for."""
         self._hear()
         foreign = self.ledger.foreign()
-        self.engine.expect([entry.architecture for entry in foreign], again=True)
+        self._expect(foreign)
         self._launch(self.ledger.abandoned())
         planned: list[Entry] = []
         while len(self._flights) + len(planned) < self.executor.workers:
@@ -161,19 +168,22 @@ class Search:
         """Submit the trainings of some trials, and one measurement of all of them on each machine."""
         if not entries:
             return
-        self.engine.expect([entry.architecture for entry in entries], again=True)
-        flights = []
+        self._expect(entries)
+        flights = {}
         for entry in entries:
-            job = self.source.trial(entry.architecture, self.length(entry))
-            flights.append(Flight(entry, self.executor.submit(job, self._progress_of(entry))))
+            job = self.source.trial(student_of(entry.architecture), self.length(entry))
+            flights[entry.architecture] = Flight(entry, self.executor.submit(job, self._progress_of(entry)))
         for machine in self.machines:
-            wanted = [flight for flight in flights if not machine.complete(flight.entry.architecture)]
-            if wanted:
-                models = tuple(flight.entry.architecture for flight in wanted)
-                future = self.executor.submit(Measure(models, machine.declared.section.device, machine.serving))
-                for place, flight in enumerate(wanted):
-                    flight.measuring[machine.objective] = future, place
-        self._flights += flights
+            for members, measure in machine.jobs([member for member in flights if not machine.complete(member)]):
+                future = self.executor.submit(measure)
+                for place, member in enumerate(members):
+                    flights[member].measuring[machine.objective] = future, place
+        self._flights += flights.values()
+
+    def _expect(self, entries: Sequence[Entry]) -> None:
+        """Count trials as pending, with all that will be known once their students are trained."""
+        students = [student_of(entry.architecture) for entry in entries]
+        self.engine.expect([m for student in students for m in self.served.outcomes_of(student)], again=True)
 
     def _progress_of(self, entry: Entry) -> Progress:
         """Several trainings at once are told apart by the number of their trial."""
@@ -214,12 +224,16 @@ class Search:
         if landed is not None:
             self._failures = 0
             self._tell(landed)
+            for member in self.served.outcomes_of(trial.architecture):
+                if member != entry.architecture:
+                    self._add(member, trial, "served")
 
     def _failed(self, entry: Entry, error: TrialError) -> None:
         again = error.transient and not self._failed_before(entry)
         if self.ledger.fail(entry, str(error), again) is None:
             return
-        self.engine.fail(entry.architecture, str(error), again)
+        for member in self.served.outcomes_of(student_of(entry.architecture)):
+            self.engine.fail(member, str(error), again)
         self._told.append(entry.number)
         self._failures += 1
         if self._failures >= MOST_FAILURES_IN_A_ROW:
@@ -237,7 +251,7 @@ class Search:
         """Tell what others who work on this run have ended."""
         for entry in self.ledger.entries():
             if entry.state in ("complete", "failed") and entry.number not in self._told:
-                retell(self.engine, entry, self.machines, self.lengths[0])
+                retell(self.engine, entry, self.machines, self.served, self.lengths[0])
                 self._told.append(entry.number)
 
     # Latencies of a trial, as the ledger keeps them
@@ -258,7 +272,7 @@ class Search:
         return [loss, *(one["predicted"] if one["measured"] is None else one["measured"] for one in latencies)]
 
     def _ended(self) -> int:
-        return sum(e.ended and not is_imported(e) for e in self.ledger.entries())
+        return sum(e.ended and is_asked(e) for e in self.ledger.entries())
 
 
 def propose(

@@ -196,6 +196,16 @@ class ExecutorSection(Section):
     address: str = ""
     depot: str = ""
 
+    @field_validator("name")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        if value != "local":  # which needs no import
+            from .executors import EXECUTORS
+
+            if value not in EXECUTORS:
+                raise ValueError(str(unknown("executor", value, EXECUTORS)))
+        return value
+
 
 class StorageSection(Section):
     """`[storage]`: the ledger's database (default: the run's own journal) and the limit of the target cache."""

@@ -12,7 +12,7 @@ from distilsearch.families import family
 from .config import Run
 from .ledger import Entry, Ledger, open_storage
 from .machines import declared_by
-from .recall import is_imported
+from .recall import is_asked
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def status(folder: Path) -> Status:
     names = ["loss", *(machine.objective for machine in declared_by(run))]
     space = family(run.space.family).space(run.space.genes)
     ledger = Ledger(open_storage(run.storage.url, folder), run.name, names, space)
-    entries = [entry for entry in ledger.entries() if not is_imported(entry)]
+    entries = [entry for entry in ledger.entries() if is_asked(entry)]
     losses = [entry.values[0] for entry in entries if entry.state == "complete"]
     return Status(
         name=run.name,

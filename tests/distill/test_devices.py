@@ -12,12 +12,12 @@ import torch
 
 from distilsearch.distill import objective
 from distilsearch.distill.data import load_text
-from distilsearch.distill.processes import SHARDED, accelerator_for
+from distilsearch.distill.processes import SHARDED, accelerator_for, check_device
 from distilsearch.distill.recipes import MLM
 from distilsearch.distill.targets import Targets
 from distilsearch.distill.teacher import Teacher, load_teacher
 from distilsearch.distill.training import start
-from distilsearch.errors import InputError
+from distilsearch.errors import DeviceError, InputError
 
 RECIPE = replace(MLM, batch_tokens=256)
 
@@ -60,3 +60,32 @@ def test_students_are_not_split_among_processes(name: str, monkeypatch: pytest.M
         accelerator_for("cpu")
     monkeypatch.setenv(SHARDED[name], "false")
     assert accelerator_for("cpu").num_processes == 1
+
+
+@pytest.mark.parametrize(
+    ("device", "gpus", "message"),
+    [
+        ("cpuu", 0, "unknown training device 'cpuu': did you mean 'cpu'"),
+        ("cuda:x", 2, "unknown training device 'cuda:x'"),
+        ("cpu:0", 2, "unknown training device 'cpu:0'"),
+        ("cuda", 0, "'cuda', and this machine has no GPU that torch can use"),
+        ("cuda:2", 2, "'cuda:2', and this machine has 2 GPUs, counted from 0"),
+        ("cuda:1", 1, "'cuda:1', and this machine has 1 GPU, counted from 0"),
+    ],
+)
+def test_a_device_that_is_not_there_is_refused(
+    device: str, gpus: int, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    with pytest.raises(DeviceError, match=message):
+        accelerator_for(device)
+
+
+def test_a_gpu_by_number_is_for_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    for device in ("cuda", "cuda:0", "cuda:1", "cpu", "auto"):
+        check_device(device)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    check_device("cuda")
+    with pytest.raises(DeviceError, match="ask for 'cuda', not 'cuda:1'"):
+        check_device("cuda:1")

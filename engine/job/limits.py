@@ -1,0 +1,88 @@
+"""Limits of serving machines that are exact: how many parameters a student has, and how much memory its weights take.
+
+Counted are the weights alone, tied ones once, as `transformers` counts them: memory is parameters times the bytes of
+one at the precision they are served in, in units of 10^6 bytes. What a runtime and its activations take on top is not
+known before it runs.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+
+import numpy as np
+
+from distilsearch.errors import InputError
+from distilsearch.lowering import tabulate
+from distilsearch.operators import DTYPE_BYTES, Serving
+from distilsearch.space import Codes, SearchSpace
+
+from ..objectives import Floats, Known, Limit
+from ..pool import bred
+from .sections import TargetSection
+from .served import ServedSpace
+
+Counts = Callable[[Codes], Floats]
+DRAWS = 20_000
+
+
+def limits_of(sections: Sequence[TargetSection], served: ServedSpace) -> tuple[Limit, ...]:
+    """The limits of a run's targets on codes of the engine's space; those of the second target end in `_2`."""
+    limits: list[Limit] = []
+    if any(section.parameters or section.memory_mb for section in sections):
+        counts = parameter_counts(served.students)
+        for number, section in enumerate(sections, 1):
+            limits += _limits(section, served, counts, "" if number == 1 else f"_{number}")
+    return tuple(limits)
+
+
+def parameter_counts(space: SearchSpace) -> Counts:
+    """A function from codes (n, d) to numbers of weights (n,): `lowering.parameter_count`, for millions."""
+    totals = tabulate(
+        space, Serving(), lambda operators: np.array([[o.parameters] for o in operators], dtype=np.float64)
+    )
+    return lambda codes: totals(codes)[:, 0]
+
+
+def _limits(section: TargetSection, served: ServedSpace, counts: Counts, suffix: str) -> Iterator[Limit]:
+    def megabytes(serving: Serving, codes: Codes) -> Floats:
+        return counts(codes) * DTYPE_BYTES[serving.dtype] / 1e6
+
+    if section.parameters is not None:
+        yield Limit(f"parameters{suffix}", served.of_students(counts), section.parameters)
+    if section.memory_mb is not None:
+        function = partial(served.by_serving, function=megabytes, servings=section.servings)
+        yield Limit(f"memory_mb{suffix}", function, section.memory_mb)
+
+
+def check_kept(space: SearchSpace, limited: Sequence[Known | Limit], seed: int) -> None:
+    """Refuse limits that no student keeps, alone or together, before any student is trained.
+
+    Args:
+        space: what the engine searches.
+        limited: all that candidates must keep: `objectives.limited`.
+        seed: of the draws, where the space is too large to be looked through.
+
+    Raises:
+        InputError: it names the limit, and how near the nearest student comes.
+    """
+    small, rng = space.listed <= DRAWS, np.random.default_rng(seed)
+    codes = space.grid(DRAWS) if small else space.sample(DRAWS, rng)
+    for one in limited:
+        least = float(one.bounds(codes if small else bred(space, [one], codes, rng)).min())
+        if one.at_most is not None and least > one.at_most:
+            raise InputError(_broken(one, least))
+    together = codes if small or not limited else bred(space, limited, codes, rng)
+    if limited and not np.all([one.within(together) for one in limited], axis=0).any():
+        names = " and ".join(f"{one.name} <= {one.at_most:g}" for one in limited)
+        raise InputError(f"no student was found that keeps {names} at once, though each alone can be kept; raise one")
+
+
+def _broken(one: Known | Limit, least: float) -> str:
+    if isinstance(one, Known):
+        return (
+            f"no student is predicted to keep {one.name} <= {one.at_most:g} with confidence: the fastest one is bounded"
+            f" by {least:.3g}; raise the limit, or allow smaller students"
+        )
+    return (
+        f"no student keeps {one.name} <= {one.at_most:g}: the smallest one has {least:.6g}; raise the limit, or allow"
+        " smaller students"
+    )
