@@ -247,6 +247,11 @@ class Engine:
         return self.expected_improvement(lengths) < share * self.hypervolume()
 
     @property
+    def limits(self) -> tuple[Limit, ...]:
+        """What every candidate must keep, beside the limits of known objectives."""
+        return self._record.limits
+
+    @property
     def counter(self) -> int:
         """How many asks went before; with seed, tells and what is pending it decides the next proposal."""
         return self._counter

@@ -56,7 +56,8 @@ ADDED: dict[str, dict[str, Any]] = {
     },
     "target": {"device": "auto", "serving": {}, "latency_ms": None, "memory_mb": None, "parameters": None},
     "target.serving": {
-        "batch": 1, "sequence": 128, "dtype": "float32", "phase": "encode", "threads": None, "mode": "eager", "runtime": "torch",
+        "batch": 1, "sequence": 128, "dtype": "float32", "phase": "encode", "threads": None, "mode": "eager",
+        "runtime": "torch",
     },
     "executor": {"name": "local", "address": "", "depot": ""},
     "storage": {"url": "", "cache_limit_gb": 20.0},

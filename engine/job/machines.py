@@ -121,11 +121,12 @@ class Profiled:
         def figures(what: str, codes: Codes) -> FloatArray:
             def function(serving: Serving, rows: Codes) -> FloatArray:
                 latencies = compiled(self.predictor, serving)
-                return {"mean": latencies, "spread": latencies.spread, "upper": latencies.upper}[what](rows)
+                values: FloatArray = getattr(latencies, what)(rows)
+                return values
 
             return self.served.by_serving(codes, function, servings)
 
-        mean, spread, upper = (partial(figures, what) for what in ("mean", "spread", "upper"))
+        mean, spread, upper = (partial(figures, what) for what in ("__call__", "spread", "upper"))
         return Known(self.objective, mean, at_most=self.limit_ms, spread=spread, upper=upper)
 
     def pair(self, member: Architecture) -> tuple[Architecture, Serving]:

@@ -145,9 +145,7 @@ def replay(
         yield entry, ask(fresh)
 
 
-def retell(
-    engine: Engine, entry: Entry, machines: Sequence[Profiled], served: ServedSpace, flash_tokens: int
-) -> None:
+def retell(engine: Engine, entry: Entry, machines: Sequence[Profiled], served: ServedSpace, flash_tokens: int) -> None:
     """Tell an engine how a trial has ended, well or not."""
     if entry.state == "complete":
         tell(engine, entry, machines, planned_tokens(entry, flash_tokens))

@@ -35,10 +35,10 @@ from .finish import finish, measure_front, to_finish
 from .imports import imported
 from .jobs import Profile, TeacherLoss
 from .ledger import Ledger, open_storage
+from .limits import check_kept
 from .machines import Declared, Profiled
 from .phases import Phases
 from .prepare import Prepared, prepare
-from .limits import check_kept
 from .proposing import new_engine
 from .remeasure import measured_fidelity
 from .resolve import Resolved, probed, resolve
@@ -158,8 +158,8 @@ class MainJob:
             for serving in section.servings:
                 job = Profile(run.space.family, genes, facts, section.device, serving, self.depot, run.plugins)
                 device, stack = self.executor.submit(job, self.progress).result()
-            table = LatencyTable.read(receive(self.depot, device, stack))
-            return Profiled(declared, table, self.prepared.served)
+            folder = receive(self.depot, device, stack)
+            return Profiled(declared, LatencyTable.read(folder), self.prepared.served)
         table = find_table(section.device)
         assert table is not None  # it was checked
         return Profiled(declared, table, self.prepared.served)
@@ -198,8 +198,14 @@ class MainJob:
         noted: float | None = self.ledger.noted("teacher_loss")
         if noted is None:
             making = self.making
-            keys = making.training.teacher, making.training.text
-            job = TeacherLoss(*keys, self.depot, making.device, making.threads, making.plugins)
+            job = TeacherLoss(
+                teacher=making.training.teacher,
+                text=making.training.text,
+                depot=self.depot,
+                device=making.device,
+                threads=making.threads,
+                plugins=making.plugins,
+            )
             noted = float(self.executor.submit(job, self.progress).result())
             self.ledger.note("teacher_loss", noted)
         return noted

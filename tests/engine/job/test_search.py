@@ -6,7 +6,6 @@ import random
 import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
-from types import SimpleNamespace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -23,13 +22,17 @@ from distilsearch.engine.job.ledger import Ledger, open_storage
 from distilsearch.engine.job.machines import Latency
 from distilsearch.engine.job.recall import replay
 from distilsearch.engine.job.search import Search, propose
+from distilsearch.engine.job.served import ServedSpace
 from distilsearch.engine.objectives import Expensive, Known
 from distilsearch.engine.record import Tell
 from distilsearch.errors import TrialError
 from distilsearch.families import family
+from distilsearch.operators import Serving
 
 GENES = {"layers": [1, 2, 3, 4], "width": [128, 192, 256], "heads": [4], "ffn": [256, 512], "inherit": ["even"]}
 SPACE = family("bert").space(GENES)
+SERVING = Serving(threads=1)
+SERVED = ServedSpace(SPACE, SPACE, {}, (SERVING,))
 
 
 def milliseconds(architecture: Architecture) -> float:
@@ -41,8 +44,6 @@ class Machine:
     """A serving machine whose predictions are off by a factor that it learns from what it measures."""
 
     objective = "latency_ms"
-    serving = None
-    declared = SimpleNamespace(section=SimpleNamespace(device="cpu"))
 
     def __init__(self) -> None:
         self.measured: dict[str, float] = {}
@@ -62,6 +63,9 @@ class Machine:
 
     def complete(self, architecture) -> bool:
         return architecture.key in self.measured
+
+    def jobs(self, members):
+        return [(tuple(members), Measure(tuple(members), "cpu", SERVING))] if members else []
 
     def take(self, architectures, measurements) -> None:
         self.measured |= {a.key: one for a, one in zip(architectures, measurements, strict=True)}
@@ -152,6 +156,7 @@ def new_search(folder, source, executor=None, longer=(), initial: int = 4) -> Se
         [machine],
         executor or AtOnce(),
         source,
+        SERVED,
         (100, *longer),
         shared,
         lambda *_: None,
@@ -279,6 +284,7 @@ def test_with_several_workers_every_ask_can_be_asked_again(tmp_path, workers) ->
             search.ledger,
             lambda: new_engine(machine),
             [machine],
+            SERVED,
             100,
             lambda engine: propose(engine, (100, 200), EMBEDDING.shared),
         )
@@ -308,7 +314,8 @@ def test_two_drivers_of_one_run_hear_of_each_others_trials(tmp_path) -> None:
     assert all(e.state == "complete" for e in entries)
     assert 10 <= len(entries) <= 11  # both may open the last one at once
     told = [{outcome.architecture for outcome in search.engine.outcomes()} for search in searches]
-    assert told[0] == told[1] == {entry.architecture for entry in entries}
+    everything = {entry.architecture for entry in entries}
+    assert all(len(everything - heard) <= 1 for heard in told)  # the other one's last, when both opened it at once
 
 
 def test_the_ledger_holds_what_was_predicted_before_the_student_was_measured(tmp_path) -> None:
