@@ -144,7 +144,7 @@ def test_what_is_asked_to_stop_saves_and_goes_on(
     with pytest.raises(Interrupted):
         distil(archive, [make_architecture(teacher)], between=between)
     assert len(list(archive.folder.rglob(CHECKPOINT))) == 1
-    assert archive.keys()
+    assert archive.all_keys()
     assert not [*archive.trials()]
     seen: list[float] = []
     (trial,) = distil(archive, [make_architecture(teacher)], progress=lambda what, done, total: seen.append(done))
@@ -376,7 +376,7 @@ def test_what_is_removed_is_gone_unless_it_is_in_training(archive: Archive) -> N
         archive.remove(trial.key)
     assert archive.find(trial.key) == trial
     archive.remove(trial.key)
-    assert archive.keys() == []
+    assert archive.all_keys() == []
 
 
 def test_a_training_of_other_values_is_refused(
