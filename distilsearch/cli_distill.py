@@ -97,6 +97,7 @@ def home(
     clean: Annotated[bool, typer.Option("--clean", help="Say what would be removed")] = False,
     older_than: Annotated[float, typer.Option(help="Days since it was last used")] = 0.0,
     keep_trunks: Annotated[bool, typer.Option("--keep-trunks", help="Of trials, only what is damaged goes")] = False,
+    former: Annotated[bool, typer.Option("--former", help="Also trials of 0.1.0, whose runs left no notes")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="With --clean: remove it")] = False,
     verify: Annotated[bool, typer.Option("--verify", help="Hold every student's files against their hashes")] = False,
 ) -> None:
@@ -107,7 +108,7 @@ def home(
     from .engine.job.inventory import inventory, removable, remove
 
     items = inventory(verify)
-    going = removable(items, older_than, keep_trunks) if clean else items
+    going = removable(items, older_than, keep_trunks, former) if clean else items
     Console().print(home_table(going))
     total = size(sum(item.bytes for item in going))
     if clean and yes:

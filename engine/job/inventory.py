@@ -35,6 +35,11 @@ class Item:
     shown_by: tuple[Path, ...] = ()
     note: str = ""
 
+    @property
+    def of_former(self) -> bool:
+        """Whether it is a trial of version 0.1.0, which kept no hashes."""
+        return self.trial is not None and not self.trial.files
+
 
 def inventory(verify: bool = False) -> list[Item]:
     """All entries: tables, what teachers gave, trials and their trunks, and whatever else lies there.
@@ -74,11 +79,16 @@ def _trials(verify: bool) -> Iterator[Item]:
             yield _item("trunk", name, folder / TRUNK, "", "", *facts)
 
 
-def removable(items: Sequence[Item], older_than: float = 0.0, keep_trunks: bool = False) -> list[Item]:
+def removable(
+    items: Sequence[Item], older_than: float = 0.0, keep_trunks: bool = False, former: bool = False
+) -> list[Item]:
     """What may go of what has not been written for so many days.
 
     Trials that no run shows, what is damaged or was left unfinished, what can be made again of teachers and texts, and
     trunks, from which longer trainings would go on. Never a table, nor what is not ours.
+
+    Args:
+        former: also trials of version 0.1.0, whose runs left no notes of what they show until they are called again.
 
     Raises:
         RunError: the note of a run cannot be read, so that nobody knows what it shows.
@@ -92,7 +102,7 @@ def removable(items: Sequence[Item], older_than: float = 0.0, keep_trunks: bool 
         for item in items
         if item.kind in kinds
         and item.days >= (max(older_than, UNFINISHED_DAYS) if item.kind == "unfinished" else older_than)
-        and not (item.kind == "trial" and item.shown_by)
+        and not (item.kind == "trial" and (item.shown_by or (item.of_former and not former)))
         and not item.note.startswith("in training")
         and "newer version" not in item.note
     ]
