@@ -125,6 +125,7 @@ class _Work:
         if isinstance(student, TrialError):
             if claim.held:
                 shutil.rmtree(folder / "checkpoint", ignore_errors=True)
+                self.archive.note_failure(folder.name, student, self._facts())
             return {"cause": str(student)}
         if not claim.held:
             return None
@@ -147,8 +148,11 @@ class _Work:
             tokens=student.tokens,
             seconds=student.seconds,
             curve=tuple(student.curve),
-            facts=circumstances(self.accelerator, self.conditions["accumulate"]),
+            facts=self._facts(),
         )
+
+    def _facts(self) -> dict[str, Any]:
+        return circumstances(self.accelerator, self.conditions["accumulate"])
 
     def _key(self, architecture: Architecture) -> str:
         return self.training.key(architecture)

@@ -9,10 +9,11 @@ import pytest
 from typer.testing import CliRunner
 
 from distilsearch.cli import app
-from distilsearch.cli_distill import from_run
+from distilsearch.distill import distilled
+from distilsearch.distill.archive import Archive
 from distilsearch.distill.teacher import Teacher, load_teacher
-from distilsearch.engine.job.remeasure import measured_fidelity
-from distilsearch.errors import InputError, RunError
+from distilsearch.engine.job.result import measured_fidelity
+from distilsearch.errors import InputError
 
 RECIPE = 'base = "embedding"\nbatch_tokens = 256\n'
 
@@ -26,22 +27,10 @@ def run_folder(teacher: Teacher, text_file: Path, make_architecture: Callable[..
     recipe.write_text(RECIPE)
     small, large = make_architecture(teacher, layers=1), make_architecture(teacher)
     front = [
-        {
-            "key": "aaa1",
-            "architecture": small.to_json(),
-            "loss": 0.5,
-            "latency_ms": {"predicted": 1.5, "measured": 1.25},
-        },
-        {"key": "abb2", "architecture": large.to_json(), "loss": 0.4},
+        {"key": "aaa1", "architecture": small.to_json(), "latency_ms": {"predicted": 1.5, "measured": 1.25}},
+        {"key": "abb2", "architecture": large.to_json()},
     ]
-    result = {"schema": 1, "name": "run", "quality": "agreement", "objectives": ["loss", "latency_ms"], "reference": {}}
-    result |= {
-        "teacher": {"name": "tiny", "architecture": large.to_json()},
-        "front": front,
-        "trials": [],
-        "targets": [],
-    }
-    (folder / "result.json").write_text(json.dumps(result | {"knee": "aaa1"}))
+    (folder / "result.json").write_text(json.dumps({"schema": 1, "front": front, "trials": [], "knee": "aaa1"}))
     lines = [f"teacher = {json.dumps(str(teacher.folder))}", f"text = [{json.dumps(str(text_file))}]"]
     (folder / "run.toml").write_text("\n".join([*lines, "[train]", f"recipe = {json.dumps(str(recipe))}"]))
     return folder
@@ -50,10 +39,12 @@ def run_folder(teacher: Teacher, text_file: Path, make_architecture: Callable[..
 @pytest.fixture
 def short_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """The tiny teacher has 64 positions."""
-    from distilsearch.distill import data
+    from distilsearch.distill import material
 
-    load = data.load_text
-    monkeypatch.setattr(data, "load_text", lambda sources, teacher, **more: load(sources, teacher, block=32, **more))
+    load = material.load_text
+    monkeypatch.setattr(
+        material, "load_text", lambda sources, teacher, **more: load(sources, teacher, block=32, **more)
+    )
 
 
 @pytest.mark.usefixtures("short_blocks")
@@ -88,32 +79,39 @@ def test_one_architecture(teacher: Teacher, text_file: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.usefixtures("short_blocks")
-def test_several_winners_train_side_by_side_and_go_on(run_folder: Path, tmp_path: Path) -> None:
+def test_several_winners_train_side_by_side_and_go_on(
+    run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     out = tmp_path / "both"
     for tokens in ("1500", "3000"):
         words = ["distill", str(run_folder), "aaa1", "abb2", "aaa1", "--out", str(out), "--tokens", tokens]
         done = CliRunner().invoke(app, words, catch_exceptions=False)
         assert done.exit_code == 0
         assert len(done.stdout.splitlines()) == 2
-    layers = {load_teacher(str(folder)).facts.layers for folder in out.iterdir() if not folder.name.startswith(".")}
-    assert layers == {1, 2}
-    assert CliRunner().invoke(app, words, catch_exceptions=False).stdout == done.stdout
+    assert {load_teacher(str(folder)).facts.layers for folder in out.iterdir()} == {1, 2}
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
+    with monkeypatch.context() as patched:
+        patched.setattr(distilled, "train", None)
+        assert CliRunner().invoke(app, words, catch_exceptions=False).stdout == done.stdout
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
     for changed, message in ((["--tokens", "1500"], "3,072 tokens already"), (["--seed", "1"], "another architecture")):
         with pytest.raises(InputError, match=message):
             CliRunner().invoke(app, [*words, *changed], catch_exceptions=False)
-    one = out / next(folder.name for folder in out.iterdir() if not folder.name.startswith("."))
     with pytest.raises(InputError, match="holds a student"):
-        CliRunner().invoke(app, [*words, "--out", str(one)], catch_exceptions=False)
+        CliRunner().invoke(app, [*words, "--out", str(next(out.iterdir()))], catch_exceptions=False)
+    assert len([*Archive().trials()]) == 4
 
 
-def test_keys_may_be_shortened_and_must_be_one(run_folder: Path) -> None:
-    (winner,) = from_run([str(run_folder), "ab"]).winners
-    assert winner.architecture["layers"] == 2
-    assert [w.latency for w in from_run([str(run_folder)]).winners] == [{"predicted": 1.5, "measured": 1.25}]
-    with pytest.raises(RunError, match="2 students whose key begins with 'a'"):
-        from_run([str(run_folder), "a"])
-    with pytest.raises(RunError, match="no students"):
-        from_run([str(run_folder), "zzz"])
+def test_what_is_not_a_student_is_not_written_over(run_folder: Path, tmp_path: Path) -> None:
+    """And nothing is read before that is known: neither is the run's teacher there."""
+    (run_folder / "run.toml").write_text('teacher = "/no/such"\ntext = ["/no/such"]\n')
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "thesis.tex").write_text("years of work")
+    for out, message in ((mine, "is not empty and holds no student"), (mine / "thesis.tex", "is a file")):
+        with pytest.raises(InputError, match=message):
+            CliRunner().invoke(app, ["distill", str(run_folder), "--out", str(out)], catch_exceptions=False)
+    assert (mine / "thesis.tex").read_text() == "years of work"
 
 
 @pytest.mark.usefixtures("short_blocks")
@@ -127,7 +125,6 @@ def test_a_run_carries_its_measured_rank_fidelity(run_folder: Path) -> None:
     found = json.loads((run_folder / "result.json").read_text())["rank_fidelity"]
     assert -1 <= found["spearman"] <= 1
     assert {row["predictor"] for row in found["rows"]} == {"loss", "area", "trend", "parameters"}
-    assert measured_fidelity(run_folder).model_dump() == found
+    assert measured_fidelity(run_folder) == found
     assert "512 against 1,536" in (run_folder / "report.html").read_text()
-    with pytest.raises(InputError, match="name a --folder"):
-        CliRunner().invoke(app, ["fidelity"], catch_exceptions=False)
+    assert len([*Archive().trials()]) == 9
