@@ -9,8 +9,10 @@ import pytest
 
 from distilsearch.architecture import Architecture
 from distilsearch.engine.engine import Engine
-from distilsearch.engine.objectives import Expensive, Known, Objective
+from distilsearch.engine.objectives import Codes, Expensive, Known, Objective
 from distilsearch.engine.strategies import STRATEGIES, Strategy
+from distilsearch.engine.strategies.enumerate import Enumerate
+from distilsearch.engine.view import View
 from distilsearch.errors import InputError
 from distilsearch.space import Parameter, SearchSpace
 from distilsearch.testing.strategies import StrategyContract, cost, loss, small_space
@@ -36,20 +38,19 @@ class TestStrategies(StrategyContract):
 
     @pytest.fixture
     def examples(self, strategy: Strategy) -> int:
-        return 40 if strategy.name == "enumerate" else 2
+        return 40 if strategy.name == "enumerate" else 8
 
 
-@pytest.mark.slow
-class TestModelledStrategies(StrategyContract):
-    """The same with surrogates, at length."""
+class Sleepy(Enumerate):
+    """Breaks a promise: it leaves free architectures unasked."""
 
-    @pytest.fixture(params=["ehvi", "reward"])
-    def strategy(self, request: pytest.FixtureRequest) -> Strategy:
-        return STRATEGIES[request.param]()
+    def propose(self, view: View, n: int, rng: np.random.Generator) -> Codes:
+        return super().propose(view, n, rng)[:-1]
 
-    @pytest.fixture
-    def examples(self) -> int:
-        return 8
+
+def test_the_contract_catches_a_strategy_that_breaks_it() -> None:
+    with pytest.raises(AssertionError):
+        StrategyContract().test_the_promises_hold_however_it_is_asked_and_told(Sleepy(), 8)
 
 
 def test_it_finds_the_front_in_few_trials() -> None:
