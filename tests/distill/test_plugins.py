@@ -11,14 +11,16 @@ import torch
 from transformers import AutoModel, ElectraConfig, ElectraModel
 
 from distilsearch.distill.data import Text, load_text
-from distilsearch.distill.losses import LOSSES
+from distilsearch.distill.losses import LOSSES, Loss
 from distilsearch.distill.recipes import RECIPES, recipe
 from distilsearch.distill.targets import target_names
 from distilsearch.distill.teacher import Teacher, load_teacher
 from distilsearch.distill.training import distill_student, start
 from distilsearch.errors import InputError, TeacherError
-from distilsearch.families import FAMILIES, family
+from distilsearch.families import FAMILIES, Family, TeacherFacts, family
 from distilsearch.plugins import load
+from distilsearch.testing.families import FamilyContract
+from distilsearch.testing.losses import LossContract
 
 STRANGERS = Path(__file__).parents[1] / "strangers"
 
@@ -77,3 +79,30 @@ def test_a_family_opens_a_teacher_and_trains_a_stock_student(teacher: Teacher, t
     stock = AutoModel.from_pretrained(str(student.save(tmp_path / "s")))
     assert isinstance(stock, ElectraModel)
     assert student.loss < 1
+
+
+class TestElectra(FamilyContract):
+    """The suite as its author would run it."""
+
+    @pytest.fixture
+    def kind(self) -> Family:
+        load(["electra_family"])
+        return family("electra")
+
+    @pytest.fixture
+    def teacher(self, kind: Family) -> TeacherFacts:
+        sizes = {"layers": 4, "width": 64, "heads": 4, "ffn": 128, "vocabulary": 97, "positions": 40, "types": 2}
+        return TeacherFacts("t", "electra", **sizes)
+
+    @pytest.fixture
+    def heads(self) -> list[str]:
+        return ["embedding"]
+
+
+class TestHuber(LossContract):
+    """The suite as its author would run it."""
+
+    @pytest.fixture
+    def loss(self) -> Loss:
+        load(["huber_loss"])
+        return LOSSES["huber"]
