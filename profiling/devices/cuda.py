@@ -154,7 +154,7 @@ class CudaDevice:
         """A square float32 product, under the device's clock whatever the serving: one baseline serves both modes."""
         import torch
 
-        a = torch.randn(SENTINEL_SIZE, SENTINEL_SIZE, device="cuda")
+        a = torch.randn(SENTINEL_SIZE, SENTINEL_SIZE).to("cuda")
 
         def product() -> Any:
             return a @ a

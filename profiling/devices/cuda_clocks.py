@@ -56,15 +56,21 @@ class TorchRuntime:
         """
         import torch
 
+        current = torch.cuda.current_stream()
         side = torch.cuda.Stream()  # type: ignore[no-untyped-call, unused-ignore]
-        side.wait_stream(torch.cuda.current_stream())
+        side.wait_stream(current)
         with torch.cuda.stream(side):
             for _ in range(WARM_CALLS):
                 call()
-        torch.cuda.current_stream().wait_stream(side)
+        current.wait_stream(side)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._pool):
-            call()
+        try:
+            with torch.cuda.graph(graph, pool=self._pool):
+                call()
+        except RuntimeError:  # torch then leaves its stream of captures current, and the pool as if still in use
+            torch.cuda.set_stream(current)
+            del self._pool
+            raise
         self._last = graph
         replay: Callable[[], Any] = graph.replay
         return replay

@@ -1,5 +1,6 @@
 """The GPU's two clocks on a fake runtime, where launches queue up and the device works by itself."""
 
+import functools
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -195,3 +196,31 @@ def test_without_a_gpu_the_reason_is_given() -> None:
         driver_facts()
     with pytest.raises(DeviceError, match=r"'cuda' is not there \(.*NVIDIA driver.*\); there are: .*cpu"):
         open_device("cuda")
+
+
+@pytest.mark.skipif("cuda" not in available_devices(), reason="there is no GPU")
+def test_after_a_failed_capture_others_succeed() -> None:
+    import torch
+
+    gpu, serving = CudaDevice(), Serving(mode="graph")
+    with gpu.session(serving):
+        stream, x = torch.cuda.current_stream(), torch.ones(4, device="cuda")
+        for _ in range(2):
+            with pytest.raises(Unsupported, match="cannot be captured"):
+                gpu.timed(lambda: x.sum().item(), "graph")
+            assert torch.cuda.current_stream() == stream
+            assert gpu.timed(lambda: x + 1, "graph").seconds(20) > 0
+            assert gpu.sentinel(serving).seconds(1) > 0
+
+
+@pytest.mark.skipif("cuda" not in available_devices(), reason="there is no GPU")
+def test_graphs_outlive_each_other() -> None:
+    import torch
+
+    gpu, serving = CudaDevice(), Serving(mode="graph")
+    with gpu.session(serving):
+        for n in (64, 128):
+            ones = torch.ones(n, n, device="cuda")
+            timed = [gpu.timed(functools.partial(torch.matmul, ones, ones), "graph") for _ in range(4)]
+            assert all(one.seconds(20) > 0 for one in timed[::-1])
+            timed.clear()
