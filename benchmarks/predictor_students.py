@@ -79,7 +79,7 @@ def profiled(space: SearchSpace, device: Device, serving: Serving, chosen: argpa
 def together(known: LatencyTable, held: list[Architecture], device: Device, serving: Serving, folder: Path) -> None:
     """Time the profile again beside the students, unless that was done."""
     again = [Case(r.operator, serving) for r in known.operators if r.regime == device.regime(serving)]
-    models = [Case(r.architecture, serving) for r in known.models]
+    models = dict.fromkeys(Case(r.architecture, serving) for r in known.models)
     done = {r.architecture for r in LatencyTable.read(folder).models}
     if not done.issuperset(held):
         sweep = Sweep(device, folder, np.random.default_rng(0), least=ROUNDS, most=2 * ROUNDS)
@@ -122,7 +122,8 @@ def row(name: str, predicted: Any, truth: Any) -> dict[str, Any]:
 
 def run(chosen: argparse.Namespace) -> list[dict[str, Any]]:
     """Profile, measure, predict."""
-    serving = Serving(threads=chosen.threads, dtype=chosen.dtype, mode=chosen.mode)
+    threads = chosen.threads if chosen.device == "cpu" else None
+    serving = Serving(threads=threads, dtype=chosen.dtype, mode=chosen.mode)
     device, space = open_device(chosen.device), space_of(chosen.space)
     first, folder = profiled(space, device, serving, chosen), table_folder(device, chosen.work)
     before = of_rounds(folder, first)
@@ -151,7 +152,9 @@ def run(chosen: argparse.Namespace) -> list[dict[str, Any]]:
         row("FLOPs-proportional", rate * np.array([flops(a, serving) for a in held]), truth),
         row("half of the rounds against the other", again, once),
     ]
-    about = {"device": chosen.device, "space": chosen.space, "size": float(space.size), "dtype": chosen.dtype}
+    machine = str(device.facts().get("model", chosen.device))
+    about = {"device": chosen.device, "machine": machine, "space": chosen.space}
+    about |= {"size": float(space.size), "dtype": chosen.dtype}
     rows[0] |= {
         "covered": quality.coverage(p.lower_ms, p.upper_ms, truth).share,
         "interval": float(np.median(p.upper_ms / p.mean_ms)),

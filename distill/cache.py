@@ -48,13 +48,14 @@ def write_targets(path: Path, targets: Mapping[str, Tensor], limit: int) -> None
 
     A set that another writer has given up meanwhile is not begun again, or the two would give up each other's forever.
     """
-    size = HEADER + sum(value.numel() * value.element_size() for value in targets.values())
+    stored = {name: value.cpu() for name, value in targets.items()}  # a live teacher answers where it is
+    size = HEADER + sum(value.numel() * value.element_size() for value in stored.values())
     temporary = path.with_name(f".{path.name}")
     try:
         with file_lock(targets_folder() / LOCK):
             if path.parent.is_dir() and _make_room(path.parent, size, limit):
                 held = _held(path.parent) - _size(path)
-                save_file(dict(targets), str(temporary), {"sha256": _digest(targets)})
+                save_file(stored, str(temporary), {"sha256": _digest(stored)})
                 temporary.replace(path)
                 (path.parent / USED).write_text(str(held + _size(path)))
     except (OSError, SafetensorError):

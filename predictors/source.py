@@ -35,9 +35,12 @@ class Machine:
     units: int
 
     def setting(self, serving: Serving, known: Sequence[Setting]) -> Setting:
-        """The setting of a serving; no thread count means the largest one measured for its dtype and mode."""
+        """The setting of a serving; no thread count means the largest one measured for its dtype and mode.
+
+        That is 0 on a device that has none.
+        """
         same = [s.threads for s in known if (s.dtype, s.mode) == (serving.dtype, serving.mode)]
-        threads = serving.threads or max(same, default=0) or serving.resolved_threads
+        threads = serving.threads or max(same, default=0 if self.units else serving.resolved_threads)
         return Setting(serving.dtype, serving.mode, threads, self.units or threads)
 
     def to_json(self) -> dict[str, Any]:

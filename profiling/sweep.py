@@ -26,7 +26,7 @@ LEAST_ROUNDS, MOST_ROUNDS = 8, 16
 TOLERANCE = 0.03
 FLUSH_SECONDS = 10.0
 ROUND_SECONDS = 0.12
-HELD_SHARE = 0.25  # of the machine's memory; what is held together is timed in the same rounds, hence comparable
+HELD_SHARE = 0.25  # of the host's and the device's memory; what is held together is timed in the same rounds
 SENTINEL_CALLS = 2
 LONG_SECONDS = 1e-3
 EXTRA_SECONDS, EXTRA_SHARE = 10.0, 0.5
@@ -240,7 +240,8 @@ def _chunks(cases: Sequence[Case], device: Device) -> Iterable[list[Case]]:
     regimes: dict[Regime, list[Case]] = {}
     for case in cases:
         regimes.setdefault(device.regime(case.serving), []).append(case)
-    limit = HELD_SHARE * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    own = float(device.facts().get("memory_gib", math.inf)) * 2**30
+    limit = HELD_SHARE * min(own, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
     for members in regimes.values():
         chunk: list[Case] = []
         held = 0

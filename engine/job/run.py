@@ -202,7 +202,6 @@ class MainJob:
                 teacher=making.training.teacher,
                 text=making.training.text,
                 depot=self.depot,
-                device=making.device,
                 threads=making.threads,
                 plugins=making.plugins,
             )

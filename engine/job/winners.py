@@ -14,8 +14,10 @@ from distilsearch.errors import RunError
 from distilsearch.home import known_run
 from distilsearch.progress import Progress, silent
 
+from ..report.files import read_result
+from ..report.schema import Entry, Latency
 from .config import Run
-from .remeasure import read_result
+from .continuing import kept_run
 
 MOST_NAMED = 8
 
@@ -31,15 +33,18 @@ class Winner:
 def winners(folder: Path, keys: Sequence[str] = ()) -> list[Winner]:
     """Students of a run by their keys, which may be shortened; its knee where none is given."""
     result = read_result(folder)
-    entries = [*result.get("trials", ()), *result.get("front", ())]
-    students = {entry["key"]: entry for entry in entries if "architecture" in entry}
-    if not keys and not result.get("knee"):
+    students: dict[str, Entry] = {student.key: student for student in (*result.trials, *result.front)}
+    if not keys and not result.knee:
         raise RunError(f"{folder} has no knee; give RUN and keys of: {_named(students)}")
-    chosen = [_entry(folder, students, key) for key in dict.fromkeys(keys or [result["knee"]])]
-    return [Winner(Architecture.from_json(entry["architecture"]), entry.get("latency_ms")) for entry in chosen]
+    chosen = [_entry(folder, students, key) for key in dict.fromkeys(keys or [result.knee or ""])]
+    return [Winner(entry.architecture, _plain(entry.latencies.get("latency_ms"))) for entry in chosen]
 
 
-def _entry(folder: Path, students: Mapping[str, Mapping[str, Any]], wanted: str) -> Mapping[str, Any]:
+def _plain(latency: Latency | None) -> dict[str, Any] | None:
+    return latency.model_dump(exclude_none=True) if latency else None
+
+
+def _entry(folder: Path, students: Mapping[str, Entry], wanted: str) -> Entry:
     matches = [key for key in students if wanted and key.startswith(wanted)]
     if len(matches) != 1:
         raise RunError(
@@ -55,10 +60,10 @@ def _named(keys: Iterable[str]) -> str:
 
 def run_of(folder: Path) -> Run:
     """The run that a folder was filled by."""
-    path = folder / "run.toml"
-    if not path.is_file():
-        raise RunError(f"there is no {path}; name the folder of a run")
-    return Run.read(path)
+    run = kept_run(folder)
+    if run is None:
+        raise RunError(f"there is no {folder / 'run.toml'}; name the folder of a run")
+    return run
 
 
 def material(run: Run) -> Material:

@@ -24,7 +24,7 @@ from distilsearch.errors import DeviceError
 from distilsearch.operators import Operator, Serving
 
 from ..device import Costs, Facts, Prepared, Probe, Regime, Unsupported, Work
-from .cuda_clocks import ColdReplay, GraphReplay, HostLoop, Runtime, TorchRuntime
+from .cuda_clocks import ColdReplay, GraphReplay, HostLoop, Runtime, TorchRuntime, raise_where_full
 
 if TYPE_CHECKING:
     from ..work import Job
@@ -34,6 +34,7 @@ MODES = ("eager", "graph")
 PEAK_SHAPES = ((1024, 1024, 4096), (4096, 4096, 4096), (2048, 8192, 8192))
 COPY_ELEMENTS = 1 << 26
 SENTINEL_SIZE = 1024
+SHORT_SECONDS, UNROLLED = 1e-4, 16  # a replay shorter than this is captured so often: launching it must not be timed
 MULTIPROCESSORS, CAPABILITY_MAJOR, CAPABILITY_MINOR = 16, 75, 76  # of CUdevice_attribute
 
 
@@ -89,34 +90,56 @@ class CudaDevice:
         """Inference mode; the caller's random state comes back after."""
         import torch
 
-        with torch.inference_mode(), torch.random.fork_rng():
+        with torch.inference_mode(), torch.random.fork_rng(devices=[0]):
             torch.manual_seed(0)
             yield
 
     def prepare(self, work: Work, serving: Serving) -> Prepared:
         """Build the work on the GPU with random weights and inputs; capture it where the serving says so."""
-        import torch
-
         try:
-            return self.timed(self._job(work, serving).call, serving.mode)
-        except torch.OutOfMemoryError as error:
-            raise MemoryError(str(error)) from error
+            return self.timed(self._job(work, serving).call, serving.mode, whole=isinstance(work, Architecture))
+        except RuntimeError as error:
+            raise_where_full(error)
+            raise
 
-    def timed(self, call: Callable[[], Any], mode: str) -> Prepared:
-        """A call under the clock of a mode; `Unsupported` where it cannot be captured."""
+    def timed(self, call: Callable[[], Any], mode: str, whole: bool = False) -> Prepared:
+        """A call under the clock of a mode; `Unsupported` where it cannot be captured.
+
+        A whole model is launched by itself, as it is served; an operator may be captured several times.
+        """
         if mode == "eager":
             return HostLoop(self.runtime, call)
-        return (ColdReplay if self.cache == "cold" else GraphReplay)(self.runtime, self._captured(call))
+        replay = self._captured(call)
+        if self.cache == "cold":
+            return ColdReplay(self.runtime, replay, call)
+        once = GraphReplay(self.runtime, replay, call)
+        return once if whole or self._lasts(once) else self._unrolled(call)
+
+    def _lasts(self, once: GraphReplay) -> bool:
+        once.seconds(1)
+        return once.seconds(UNROLLED) > UNROLLED * SHORT_SECONDS
+
+    def _unrolled(self, call: Callable[[], Any]) -> GraphReplay:
+        def several() -> None:
+            for _ in range(UNROLLED):
+                call()
+
+        return GraphReplay(self.runtime, self._captured(several), several, UNROLLED)
 
     def _captured(self, call: Callable[[], Any]) -> Callable[[], Any]:
         try:
             return self.runtime.capture(call)
-        except MemoryError:
-            raise
         except RuntimeError as error:
-            if "out of memory" in str(error):
-                raise MemoryError(str(error)) from error
+            raise_where_full(error)
+            self._check_alive()
             raise Unsupported(f"cannot be captured as a CUDA graph: {error}") from error
+
+    def _check_alive(self) -> None:
+        """After some errors a GPU does nothing any more in this process: that is no finding about one case."""
+        try:
+            self.runtime.synchronize()
+        except RuntimeError as error:
+            raise DeviceError(f"the GPU has stopped working in this process: {error}") from error
 
     def _job(self, work: Work, serving: Serving) -> "Job":
         from .. import work as jobs
@@ -131,8 +154,12 @@ class CudaDevice:
         """A square float32 product, under the device's clock whatever the serving: one baseline serves both modes."""
         import torch
 
-        a = torch.randn(SENTINEL_SIZE, SENTINEL_SIZE, device="cuda")
-        return GraphReplay(self.runtime, self._captured(lambda: a @ a))
+        a = torch.randn(SENTINEL_SIZE, SENTINEL_SIZE).to("cuda")
+
+        def product() -> Any:
+            return a @ a
+
+        return GraphReplay(self.runtime, self._captured(product), product)
 
     def probes(self, serving: Serving) -> tuple[Probe, ...]:
         """Products of several shapes, of which the best counts, a copy past the caches, the smallest kernel."""

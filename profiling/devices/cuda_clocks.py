@@ -41,19 +41,37 @@ class Runtime(Protocol):
 class TorchRuntime:
     """torch.cuda."""
 
-    def capture(self, call: Callable[[], Any]) -> Callable[[], Any]:
-        """A replay of what the call issues, after calls on a side stream that settle allocations."""
+    _last: Any = None  # the last graph captured; a pool that no graph uses is gone
+
+    @functools.cached_property
+    def _pool(self) -> Any:
         import torch
 
+        return torch.cuda.graph_pool_handle()  # type: ignore[no-untyped-call, unused-ignore]
+
+    def capture(self, call: Callable[[], Any]) -> Callable[[], Any]:
+        """A replay of what the call issues, after calls on a side stream that settle allocations.
+
+        All graphs share one pool of memory: they never run at once, and nobody reads what they leave there.
+        """
+        import torch
+
+        current = torch.cuda.current_stream()
         side = torch.cuda.Stream()  # type: ignore[no-untyped-call, unused-ignore]
-        side.wait_stream(torch.cuda.current_stream())
+        side.wait_stream(current)
         with torch.cuda.stream(side):
             for _ in range(WARM_CALLS):
                 call()
-        torch.cuda.current_stream().wait_stream(side)
+        current.wait_stream(side)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            call()
+        try:
+            with torch.cuda.graph(graph, pool=self._pool):
+                call()
+        except RuntimeError:  # torch then leaves its stream of captures current, and the pool as if still in use
+            torch.cuda.set_stream(current)
+            del self._pool
+            raise
+        self._last = graph
         replay: Callable[[], Any] = graph.replay
         return replay
 
@@ -102,22 +120,31 @@ class TorchRuntime:
 
 @dataclass
 class GraphReplay:
-    """A captured call, timed by the device's events."""
+    """A captured call, timed by the device's events.
+
+    A graph knows its inputs and weights by address alone: `call` keeps them from being freed. `times` is how often
+    the call was captured, one after the other: the host takes longer to launch a graph of one short kernel than the
+    device to run it.
+    """
 
     runtime: Runtime
     replay: Callable[[], Any]
+    call: Callable[[], Any]
+    times: int = 1
 
     def seconds(self, calls: int) -> float:
-        """Device seconds of `calls` replays."""
-        return self.runtime.between_events(self.replay, calls)
+        """Device seconds of `calls` calls; of whole replays, as many as hold them."""
+        replays = -(-calls // self.times)
+        return self.runtime.between_events(self.replay, replays) * calls / (replays * self.times)
 
 
 @dataclass
 class ColdReplay:
-    """A captured call, timed by the device's events with other data in the L2."""
+    """A captured call, timed by the device's events with other data in the L2; `call` keeps its inputs."""
 
     runtime: Runtime
     replay: Callable[[], Any]
+    call: Callable[[], Any]
 
     def seconds(self, calls: int) -> float:
         """Device seconds of `calls` replays, found from a few of them."""
@@ -133,11 +160,21 @@ class HostLoop:
     call: Callable[[], Any]
 
     def seconds(self, calls: int) -> float:
-        """Wall-clock seconds of `calls` calls."""
+        """Wall-clock seconds of `calls` calls; `MemoryError` where they do not fit."""
         call = self.call
         self.runtime.synchronize()
         start = self.runtime.now()
-        for _ in range(calls):
-            call()
-        self.runtime.synchronize()
+        try:
+            for _ in range(calls):
+                call()
+            self.runtime.synchronize()
+        except RuntimeError as error:
+            raise_where_full(error)
+            raise
         return self.runtime.now() - start
+
+
+def raise_where_full(error: RuntimeError) -> None:
+    """`MemoryError` for what the runtime says of memory that is full."""
+    if "out of memory" in str(error):
+        raise MemoryError(str(error)) from error

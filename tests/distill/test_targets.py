@@ -40,6 +40,25 @@ def test_the_teacher_is_asked_once(teacher: Teacher, text: Text, monkeypatch: py
     assert _equal(Targets(teacher, text, RECIPE, "float32").batch(0), first)
 
 
+class Elsewhere(torch.Tensor):
+    """A tensor of another device: its bytes are to be had on the CPU alone."""
+
+    def cpu(self) -> torch.Tensor:  # type: ignore[override]
+        return self.as_subclass(torch.Tensor)
+
+    def numpy(self) -> None:  # type: ignore[override]
+        raise TypeError("can't convert cuda:0 device type tensor to numpy")
+
+
+def test_targets_computed_on_another_device_are_kept() -> None:
+    pooled = torch.randn(3, 4)
+    path = open_set("elsewhere") / "0.safetensors"
+    write_targets(path, {"pooled": pooled.as_subclass(Elsewhere)}, 100_000)
+    kept = read_targets(path, ("pooled",))
+    assert kept is not None
+    assert torch.equal(kept["pooled"], pooled)
+
+
 @pytest.mark.parametrize("damage", [lambda b: b[:-4], lambda b: b[:-1] + bytes([b[-1] ^ 1]), lambda b: b""])
 def test_damaged_targets_are_made_again(teacher: Teacher, text: Text, damage, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     source = Targets(teacher, text, RECIPE, "float32")
