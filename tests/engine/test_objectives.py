@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from distilsearch.engine.objectives import Expensive, Known, check_objectives, hypervolume, nondominated
+from distilsearch.engine.objectives import Expensive, Known, check_objectives, front, hypervolume, nondominated
 from distilsearch.errors import InputError
 
 SIDE = 5
@@ -41,6 +41,18 @@ def test_hypervolume_counts_dominated_cells(points: Points) -> None:
 @given(point_sets(most=3))
 def test_front_is_what_no_other_point_dominates(points: Points) -> None:
     assert nondominated(points).tolist() == naive_front(points)
+
+
+@given(point_sets(most=3), st.data())
+def test_the_rule_of_fronts_against_every_pair(points: Points, data: st.DataObject) -> None:
+    width = points.shape[1]
+    limits = data.draw(st.lists(st.sampled_from([1.0, 3.0, np.inf]), min_size=width, max_size=width))
+    signs = data.draw(st.lists(st.sampled_from([1.0, -1.0]), min_size=width, max_size=width))
+    inside = [bool((p <= limits).all()) for p in points]
+    rivals = points[inside]
+    beaten = [any((signs * q <= signs * p).all() and (q != p).any() for q in rivals) for p in points]
+    expected = [good and not worse for good, worse in zip(inside, beaten, strict=True)]
+    assert front(points, limits, signs).tolist() == expected
 
 
 @given(point_sets(), st.randoms(use_true_random=False))

@@ -70,3 +70,13 @@ def test_the_names_of_the_rooms_are_no_top_level_imports() -> None:
     code = f"import importlib.util as u; print([n for n in {ROOMS!r} if u.find_spec(n)])"
     run = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True, cwd="/")
     assert run.stdout.strip() == "[]"
+
+
+def test_contracts_name_every_module_of_the_pure_engine() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    pure = {f.stem for f in (ROOT / "engine").glob("[!_]*.py")} | {"strategies"}
+    modules = {f"distilsearch.engine.{name}" for name in pure}
+    (engine,) = (set(c["source_modules"]) for c in contracts if c["name"].startswith("The pure engine"))
+    (report,) = (set(c["forbidden_modules"]) for c in contracts if c["name"].startswith("A report is made"))
+    assert engine == modules
+    assert modules <= report
