@@ -24,9 +24,10 @@ from distilsearch.predictors import quality
 from distilsearch.predictors.features import Sample, Setting, shape
 from distilsearch.predictors.roofline import Ceilings
 from distilsearch.predictors.utilisation import OperatorModel
+from distilsearch.profiling.rows import Roof
 
 A100 = Setting("float16", "eager", 108, 108)
-CEILINGS = Ceilings({("float16", 108): (312e12, 2.039e12, 2e-6)})  # data sheet, and the shortest kernel
+CEILINGS = Ceilings({("float16", 108): Roof(312e12, 2.039e12, 2e-6)})  # data sheet, and the shortest kernel
 TICK, SMALL, FOLDS = 1e-6, 128, 5
 Floats = NDArray[np.float64]
 

@@ -2,16 +2,20 @@
 
 `$DISTILSEARCH_HOME` (default: the user's cache folder) holds `tables/` (latency tables), `targets/` (the
 teacher's cached outputs), `trials/` (distilled students by content) and `runs/` (where the runs lie that show them).
+`home.json` says in which format: a home that a newer version has written is refused as a whole, one without the file is
+of format 1.
 """
 
 import contextlib
 import fcntl
+import functools
 import hashlib
 import json
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +23,43 @@ import platformdirs
 
 from .errors import RunError
 
+FORMAT = 1
+MARK = "home.json"
+
 
 def home() -> Path:
-    """The shared folder; created when first asked for."""
+    """The shared folder; created when first asked for. `RunError` where a newer version has written it."""
     chosen = os.environ.get("DISTILSEARCH_HOME")
-    return ensure_folder(Path(chosen).expanduser() if chosen else platformdirs.user_cache_path("distilsearch"))
+    path = Path(chosen).expanduser() if chosen else platformdirs.user_cache_path("distilsearch")
+    _check_format(ensure_folder(path).resolve())
+    return path
+
+
+@functools.cache
+def _check_format(path: Path) -> None:
+    """Refuse the home of a newer version, and mark a new one with the format of this; once a process."""
+    ours = metadata.version("distilsearch")
+    try:
+        mark = json.loads((path / MARK).read_text())
+        written = mark["format"]
+    except FileNotFoundError:
+        if not any(path.iterdir()):
+            write_atomically(path / MARK, json.dumps({"format": FORMAT, "version": ours}) + "\n")
+        return
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        written, mark = repr(error), {}
+    if type(written) is not int or written < 1:
+        raise RunError(
+            f"{path / MARK} is damaged ({written}): expected the number of a format; write "
+            f'{{"format": {FORMAT}}} into it if no newer version of distilsearch was used there, or name another folder'
+            " in DISTILSEARCH_HOME"
+        )
+    if written > FORMAT:
+        by = mark.get("version", "of a newer version")
+        raise RunError(
+            f"the home {path} has format {written}, written by distilsearch {by}; this is {ours}, which reads up"
+            f" to format {FORMAT}: upgrade distilsearch, or name another folder in DISTILSEARCH_HOME"
+        )
 
 
 def tables_folder() -> Path:

@@ -9,16 +9,15 @@ import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 from .architecture import Architecture
+from .arrays import FloatArray as FloatArray
 from .errors import InputError
 from .families import family
 from .operators import Operator, Serving
 from .sites import Site
 from .space import Codes, SearchSpace
 
-FloatArray = npt.NDArray[np.float64]
 Table = tuple[tuple[str, ...], FloatArray]  # figures over the genes named
 TABLE_LIMIT = 1 << 16
 

@@ -15,20 +15,19 @@ from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from botorch.models import SingleTaskGP
 from botorch.settings import validate_input_scaling
 from gpytorch.means import ZeroMean
 from torch import Tensor
 
+from distilsearch.arrays import FloatArray
 from distilsearch.errors import InputError
 
 from .covariances import KERNELS, ArchitectureKernel
 from .minimise import minimise
 from .threads import one_thread
 
-Floats = npt.NDArray[np.float64]
 NOISE_PRIOR = (-4.5, 1.5)  # of the logarithm of the noise variance, for targets of unit variance
 JITTER = 1e-6
 INTERVAL = 1.6449  # standard deviations either way that hold 90 %
@@ -46,23 +45,23 @@ class Warp:
     scale: float
 
     @classmethod
-    def of(cls, y: Floats, shift: float | None) -> "Warp":
+    def of(cls, y: FloatArray, shift: float | None) -> "Warp":
         """The warp that gives these values mean 0 and variance 1."""
         g = y if shift is None else np.log(y - shift)
         spread = float(g.std())
         return cls(shift, float(g.mean()), spread if spread > 1e-12 * max(1.0, abs(float(g.mean()))) else 1.0)
 
-    def __call__(self, y: Floats) -> Floats:
+    def __call__(self, y: FloatArray) -> FloatArray:
         """Warped values of y above the shift."""
         g = y if self.shift is None else np.log(np.maximum(y - self.shift, 1e-12 * self.scale))
         return np.asarray((g - self.centre) / self.scale)
 
-    def slope(self, y: Floats) -> Floats:
+    def slope(self, y: FloatArray) -> FloatArray:
         """dz/dy at each value."""
         flat = np.full(len(y), 1.0 / self.scale)
         return flat if self.shift is None else flat / np.maximum(y - self.shift, 1e-12)
 
-    def inverse(self, z: Floats) -> Floats:
+    def inverse(self, z: FloatArray) -> FloatArray:
         """Told values of warped ones."""
         g = self.centre + self.scale * z
         return g if self.shift is None else self.shift + np.exp(g)
@@ -172,9 +171,9 @@ class Surrogate:
 
 def fit_surrogate(
     features: Tensor,
-    values: Floats,
+    values: FloatArray,
     groups: tuple[int, ...],
-    noise: Floats | None = None,
+    noise: FloatArray | None = None,
     kernels: tuple[str, ...] = KERNELS,
     warps: bool = True,
     further: int = 0,
@@ -205,7 +204,9 @@ def fit_surrogate(
     return replace(best, report=replace(best.report, considered=considered))
 
 
-def _choose_warp(features: Tensor, values: Floats, stated: Floats, new: Callable[[str], ArchitectureKernel]) -> Warp:
+def _choose_warp(
+    features: Tensor, values: FloatArray, stated: FloatArray, new: Callable[[str], ArchitectureKernel]
+) -> Warp:
     """The warp under which unfitted kernels leave the likeliest residuals: a fit for each would cost seconds."""
     reach = float(values.max() - values.min())
     if len(values) < 8 or reach <= 0:
@@ -223,14 +224,14 @@ def _choose_warp(features: Tensor, values: Floats, stated: Floats, new: Callable
     return warps[int(np.argmax(scores))]
 
 
-def _fit(kernel: ArchitectureKernel, features: Tensor, values: Floats, stated: Floats, warp: Warp) -> Surrogate:
+def _fit(kernel: ArchitectureKernel, features: Tensor, values: FloatArray, stated: FloatArray, warp: Warp) -> Surrogate:
     """Maximum a posteriori hyperparameters, from the prior means."""
     level = torch.nn.Parameter(torch.tensor(NOISE_PRIOR[0], dtype=torch.float64))
     parameters = [*kernel.parameters(), level]
     targets = torch.from_numpy(warp(values))
     fixed = torch.from_numpy((stated * warp.slope(values)) ** 2)
 
-    def objective(x: Floats) -> tuple[float, Floats]:
+    def objective(x: FloatArray) -> tuple[float, FloatArray]:
         _assign(parameters, x)
         noise = torch.where(fixed.isnan(), level.exp(), fixed) + JITTER
         loss = _negative_log_marginal(kernel.forward(features, features), noise, targets)
@@ -248,7 +249,7 @@ def _fit(kernel: ArchitectureKernel, features: Tensor, values: Floats, stated: F
     return _made(kernel, features, values, stated, warp, math.exp(float(level.detach())))
 
 
-def _assign(parameters: list[torch.nn.Parameter], x: Floats) -> None:
+def _assign(parameters: list[torch.nn.Parameter], x: FloatArray) -> None:
     start = 0
     for parameter in parameters:
         size = parameter.numel()
@@ -266,7 +267,7 @@ def _negative_log_marginal(gram: Tensor, noise: Tensor, targets: Tensor) -> Tens
 
 
 def _made(
-    kernel: ArchitectureKernel, features: Tensor, values: Floats, stated: Floats, warp: Warp, level: float
+    kernel: ArchitectureKernel, features: Tensor, values: FloatArray, stated: FloatArray, warp: Warp, level: float
 ) -> Surrogate:
     """The surrogate of given hyperparameters, with its leave-one-out report."""
     noise = torch.from_numpy(np.where(np.isnan(stated), level, (stated * warp.slope(values)) ** 2))
@@ -275,7 +276,7 @@ def _made(
     return replace(bare, report=_leave_one_out(bare, values))
 
 
-def _leave_one_out(fit: Surrogate, values: Floats) -> Diagnostics:
+def _leave_one_out(fit: Surrogate, values: FloatArray) -> Diagnostics:
     """Each trial predicted from the others: mean z - alpha / Q_ii, variance 1 / Q_ii, Q the inverse covariance."""
     inverse = torch.cholesky_inverse(fit.factor)
     precision = inverse.diagonal().numpy()

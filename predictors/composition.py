@@ -17,15 +17,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import nnls
 
+from distilsearch.arrays import FloatArray
 from distilsearch.operators import DTYPE_BYTES, Operator
 
+from . import checked
 from .features import Setting
 from .roofline import Ceilings
-
-FloatArray = NDArray[np.float64]
 
 GROUPS = {
     "linear": "matrix",
@@ -120,9 +119,10 @@ class Composition:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Composition":
-        """The inverse of `to_json`."""
-        named = data["coefficients"]
-        return cls(tuple(float(named[name]) for name in COLUMNS), int(data["models"]), float(data["floor"]))
+        """The inverse of `to_json`; `ValueError` where it makes no sense."""
+        named = checked.fields("a composition", data["coefficients"], COLUMNS)
+        coefficients = tuple(checked.number(named[name], 0.0) for name in COLUMNS)
+        return cls(coefficients, checked.whole(data["models"]), checked.number(data["floor"], 0.0))
 
 
 def left_out(

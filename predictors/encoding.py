@@ -12,13 +12,11 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from distilsearch.arrays import FloatArray
 from distilsearch.space import Codes, Parameter, SearchSpace
-
-Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -30,7 +28,7 @@ class Encoding:
     high: tuple[float, ...]
 
     @classmethod
-    def of(cls, space: SearchSpace, further: Floats) -> "Encoding":
+    def of(cls, space: SearchSpace, further: FloatArray) -> "Encoding":
         """The encoding whose further columns run from -1 to 1 over the rows (n, k) given."""
         rows = further if len(further) else np.zeros((1, further.shape[1]))
         return cls(space.parameters, tuple(rows.min(axis=0).tolist()), tuple(rows.max(axis=0).tolist()))
@@ -44,10 +42,10 @@ class Encoding:
         return (*genes, *range(first, first + len(self.low)))
 
     @cached_property
-    def _tables(self) -> list[Floats]:
+    def _tables(self) -> list[FloatArray]:
         return [_table(parameter) for parameter in self.parameters]
 
-    def __call__(self, codes: Codes, further: Floats, dtype: torch.dtype = torch.float64) -> Tensor:
+    def __call__(self, codes: Codes, further: FloatArray, dtype: torch.dtype = torch.float64) -> Tensor:
         """Features (n, p) of codes (n, d) and further columns (n, k)."""
         kind = np.float32 if dtype == torch.float32 else np.float64
         features = np.empty((len(codes), len(self.groups)), dtype=kind)
@@ -63,7 +61,7 @@ class Encoding:
         return torch.from_numpy(features)
 
 
-def _table(parameter: Parameter) -> Floats:
+def _table(parameter: Parameter) -> FloatArray:
     """Columns (c, w) of each of a gene's c choices: w = 0 for one choice, 1 for ordered genes, c for categorical."""
     c = len(parameter.choices)
     if c == 1:

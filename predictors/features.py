@@ -17,12 +17,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from distilsearch.arrays import FloatArray
 from distilsearch.errors import unknown
-from distilsearch.operators import DTYPE_BYTES, KINDS, MODES, Operator
+from distilsearch.growth import grown
+from distilsearch.operators import DTYPE_BYTES, KINDS, MODES, TORCH, Operator
 
-FloatArray = NDArray[np.float64]
 Sizes = Mapping[str, Any]
 
 SCHEMA = 1
@@ -33,20 +33,30 @@ CATEGORIES: dict[str, tuple[str, ...]] = {
     "norm": ("none", "layer", "rms"),
     "pool": ("cls", "mean"),
 }
+SETTING_ADDED: Mapping[str, Any] = {"runtime": TORCH}  # fields of `Setting` that came later; see `growth`
 FLAGS = ("bias", "causal", "residual", "normalize", "transform", "tied")
 
 
 @dataclass(frozen=True)
 class Setting:
-    """A regime as the predictor tells them apart; `units` are the u of the module's notation."""
+    """A regime as the predictor tells them apart; `units` are the u of the module's notation.
+
+    A table is of one runtime, so the trees need not see it; `mode` tells torch's ways of issuing kernels apart.
+    """
 
     dtype: str
     mode: str
     threads: int
     units: int
+    runtime: str = TORCH
 
     def __str__(self) -> str:
-        return f"{self.dtype} {self.mode} {self.threads} threads"
+        issued = self.mode if self.runtime == TORCH else self.runtime
+        return f"{self.dtype} {issued} {self.threads} threads"
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON; a field that came later is left out while it has its first value."""
+        return grown(vars(self), SETTING_ADDED)
 
 
 @dataclass(frozen=True)

@@ -20,13 +20,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy import stats
 
+from distilsearch.arrays import FloatArray
 from distilsearch.errors import InputError
 
-FloatArray = NDArray[np.float64]
+from . import checked
 
+MOST_SHIFT, MOST_QUANTILE = 300.0, 100.0  # of what is read: beyond any interval that says something
 PRIOR_FREEDOM = 3.0  # how many measured models the prior spread is worth
 
 
@@ -96,8 +98,14 @@ class Intervals:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Intervals":
-        """The inverse of `to_json`."""
-        return cls(**values)
+        """The inverse of `to_json`; `ValueError` where it makes no sense."""
+        said = checked.fields("the intervals", values, cls.__dataclass_fields__)
+        if not 0.5 <= checked.number(said["level"]) < 1:
+            raise ValueError(f"expected an interval level in [0.5, 1); got {said['level']}")
+        shift, step = checked.number(said["shift"], -MOST_SHIFT, MOST_SHIFT), checked.number(said["step"], 0.0, 10.0)
+        counts = {name: checked.whole(said[name]) for name in ("scores", "observed", "missed")}
+        quantile = checked.positive(said["quantile"], MOST_QUANTILE)
+        return cls(float(said["level"]), quantile, shift=shift, step=step, **counts)
 
 
 def _predictive(e: FloatArray, level: float, prior: float) -> float:

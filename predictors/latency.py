@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from distilsearch.architecture import Architecture
+from distilsearch.arrays import FloatArray
 from distilsearch.errors import InputError
 from distilsearch.lowering import operators, tabulate
 from distilsearch.operators import Operator, Serving
@@ -30,7 +31,6 @@ from .prediction import MS, CompiledLatency, Prediction, scale_of
 from .totals import Lowered
 from .utilisation import TIERS, OperatorModel
 
-FloatArray = NDArray[np.float64]
 Key = tuple[Setting, str]  # a composition's: setting and phase
 
 WITHIN = 0.2  # log spread of whole models of measured operators, before more than two were measured
@@ -143,7 +143,7 @@ class LatencyPredictor:
         if (setting, serving.phase) in self.compositions:
             return self.compositions[setting, serving.phase], 0.0
         for known, phase in sorted(self.compositions, key=lambda key: (key[0] != setting, str(key))):
-            if known.mode == setting.mode:
+            if (known.mode, known.runtime) == (setting.mode, setting.runtime):
                 return self.compositions[known, phase], APART
         return Composition.prior(), 0.0  # the intervals start as wide as the prior is wrong
 

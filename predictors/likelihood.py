@@ -12,13 +12,12 @@ noise must have been; given the trusts, the weights maximise a normal likelihood
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import linalg
 from scipy.optimize import minimize
 
-from .operator_prior import combined
+from distilsearch.arrays import FloatArray
 
-FloatArray = NDArray[np.float64]
+from .operator_prior import combined
 
 START = np.log([0.3, 0.3, 0.3, 0.03, 0.003, 1e-3, 1e-4])
 BOUNDS = [(-9.0, 1.0)] * 3 + [(-14.0, 0.0)] * 2 + [(-14.0, -4.5), (-14.0, -2.0)]

@@ -9,14 +9,14 @@ Notation: x (p,), g its gradient, H (p, p) approximate inverse Hessian.
 from collections.abc import Callable
 
 import numpy as np
-import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
-Objective = Callable[[Floats], tuple[float, Floats]]
+from distilsearch.arrays import FloatArray
+
+Objective = Callable[[FloatArray], tuple[float, FloatArray]]
 REACH = 2.0  # longest step in any coordinate
 
 
-def minimise(objective: Objective, start: Floats, steps: int = 60, tolerance: float = 1e-4) -> Floats:
+def minimise(objective: Objective, start: FloatArray, steps: int = 60, tolerance: float = 1e-4) -> FloatArray:
     """A local minimum near `start` (p,) of a function that gives value and gradient.
 
     Stops after `steps` iterations, or when neither value nor gradient moves by more than `tolerance`.
@@ -44,8 +44,8 @@ def minimise(objective: Objective, start: Floats, steps: int = 60, tolerance: fl
 
 
 def _search(
-    objective: Objective, x: Floats, value: float, slope: float, direction: Floats
-) -> tuple[Floats, float, Floats] | None:
+    objective: Objective, x: FloatArray, value: float, slope: float, direction: FloatArray
+) -> tuple[FloatArray, float, FloatArray] | None:
     """The first of ever shorter steps that lowers the value enough."""
     for power in range(12):
         new = x + 0.5**power * direction
@@ -55,7 +55,7 @@ def _search(
     return None
 
 
-def _updated(inverse: Floats, moved: Floats, turned: Floats, first: bool) -> Floats:
+def _updated(inverse: FloatArray, moved: FloatArray, turned: FloatArray, first: bool) -> FloatArray:
     curvature = float(moved @ turned)
     if curvature <= 1e-10:
         return inverse

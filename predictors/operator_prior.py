@@ -14,14 +14,12 @@ terms. A whole model deviates from the sum of its operators by a small smooth fa
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import nnls
 
+from distilsearch.arrays import FloatArray
 from distilsearch.operators import KINDS, Operator
 
 from .totals import Lowered
-
-FloatArray = NDArray[np.float64]
 
 PARTS = ("launches", "flops", "bytes", "smooth", "own", "factor")
 OPERATOR_LENGTH, MODEL_LENGTH = 2.0, 1.0  # of the smooth parts, in powers of two

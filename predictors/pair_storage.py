@@ -5,20 +5,18 @@ signatures, so that a reader of another version knows what was meant, and refuse
 """
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy
 
-from distilsearch.errors import InputError, TableError
+from distilsearch.errors import TableError
 from distilsearch.home import write_atomically
-from distilsearch.operators import Operator
 
-from . import operator_prior
+from . import checked, operator_prior
 from .intervals import Intervals
-from .storage import read_content
+from .storage import DAMAGED, damaged, read_content
 from .totals import Lowered
 
 if TYPE_CHECKING:
@@ -27,6 +25,9 @@ if TYPE_CHECKING:
 FORMAT = "distilsearch pair predictor"
 SCHEMA = 1
 FILE = "pairs.json"
+MOST_TRUST, MOST_RATE, MOST_WEIGHT = 10.0, 1e9, 1e3  # far beyond what a fit gives
+CONTENT = ("format", "schema", "versions", "parts", "predictor", checked.HASH)
+PREDICTOR = ("weights", "units_seconds", "rates", "intervals", "operators", "models", "centre", "pace")
 
 
 def save(predictor: "PairPredictor", folder: Path) -> Path:
@@ -38,7 +39,7 @@ def save(predictor: "PairPredictor", folder: Path) -> Path:
         "parts": [*operator_prior.PARTS, "noise"],
         "predictor": _to_json(predictor),
     }
-    write_atomically(folder / FILE, json.dumps(content, allow_nan=False) + "\n")
+    write_atomically(folder / FILE, json.dumps(checked.hashed(content), allow_nan=False) + "\n")
     return folder
 
 
@@ -68,19 +69,33 @@ def load(folder: Path) -> "PairPredictor":
     if content.get("parts") != [*operator_prior.PARTS, "noise"]:
         raise TableError(f"{folder} holds a predictor with another prior than this version's; fit it again")
     try:
-        return _from_json(content["predictor"])
-    except (KeyError, TypeError, ValueError, IndexError, InputError) as error:
-        raise TableError(f"{folder / FILE} is damaged ({error!r}); fit the predictor again") from error
+        checked.fields("the predictor", content, CONTENT, [checked.HASH])
+        with np.errstate(divide="raise", over="raise", invalid="raise"):
+            return _from_json(content["predictor"])
+    except (*DAMAGED, RecursionError) as error:
+        raise damaged(folder / FILE, error) from error
 
 
-def _from_json(content: Mapping[str, Any]) -> "PairPredictor":
+def _from_json(data: Any) -> "PairPredictor":
     from .pairs import PairPredictor, Pairs
 
-    distinct = tuple(Operator.parse(signature) for signature in content["operators"])
-    models = content["models"]
-    parts = tuple(tuple((int(at), int(count)) for at, count in model["operators"]) for model in models)
-    seconds, trust = (np.array([float(model[name]) for model in models]) for name in ("seconds", "trust"))
-    centre = _from_json(content["centre"]) if content["centre"] else None
-    units, rates = np.array(content["units_seconds"]), np.array(content["rates"])
-    pairs = Pairs(Lowered(distinct, parts), seconds, units, rates, centre, float(content["pace"]))
-    return PairPredictor(pairs, np.array(content["weights"]), trust, Intervals.from_json(content["intervals"]))
+    content = checked.fields("a predictor", data, PREDICTOR)
+    distinct = tuple(checked.operator(signature) for signature in content["operators"])
+    models = [checked.fields("a model", model, ("seconds", "trust", "operators")) for model in content["models"]]
+    seconds = np.array([checked.positive(model["seconds"], checked.LONGEST_SECONDS) for model in models])
+    trust = np.array([checked.positive(model["trust"], MOST_TRUST) for model in models])
+    parts = tuple(_part(model["operators"], len(distinct)) for model in models)
+    centre = _from_json(content["centre"]) if content["centre"] is not None else None
+    units = checked.positives(content["units_seconds"], 3, 1.0)
+    (row,) = checked.rows([content["rates"]], 3 + (centre is not None))
+    rates = np.array([checked.number(rate, 0.0, MOST_RATE) for rate in row])
+    weights = checked.positives(content["weights"], len(operator_prior.PARTS) + 1, MOST_WEIGHT)
+    pairs = Pairs(Lowered(distinct, parts), seconds, units, rates, centre, checked.positive(content["pace"], MOST_RATE))
+    if not models or not (pairs.scale > 0).all():
+        raise ValueError("its models take no time")
+    return PairPredictor(pairs, weights, trust, Intervals.from_json(content["intervals"]))
+
+
+def _part(data: Any, operators: int) -> tuple[tuple[int, int], ...]:
+    """A model as (position of the operator, count)."""
+    return tuple((checked.whole(at, 0, operators), checked.whole(count, 1)) for at, count in checked.rows(data, 2))

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import linalg
 
+from distilsearch.arrays import FloatArray
 from distilsearch.errors import InputError
 from distilsearch.operators import Operator
 
@@ -28,7 +29,6 @@ from . import operator_prior as prior
 from .intervals import Intervals
 from .totals import Lowered
 
-FloatArray = NDArray[np.float64]
 Counted = Sequence[tuple[Operator, int]]
 
 MOST_OFF = 3.0  # how far the posterior may leave the fitted rates

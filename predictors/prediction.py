@@ -10,12 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from distilsearch.arrays import FloatArray
 from distilsearch.space import Codes
 
 from .composition import Composition
 from .intervals import Intervals
-
-FloatArray = NDArray[np.float64]
 
 MS = 1e3
 CHUNK = 1 << 15  # rows at a time: what is gathered stays in the cache

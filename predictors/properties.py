@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from distilsearch.architecture import Architecture
+from distilsearch.arrays import FloatArray
 from distilsearch.errors import TableError
 from distilsearch.families import family
 from distilsearch.lowering import operators
@@ -25,8 +26,6 @@ from .features import CATEGORIES, FLAGS
 from .latency import LatencyPredictor
 from .totals import Lowered
 from .utilisation import EXACT
-
-FloatArray = NDArray[np.float64]
 
 DEPTH = "layers"
 FAR = 16  # how far off the measured sizes an operator is certainly extrapolated

@@ -9,12 +9,11 @@ because "87 % of 30" does not contradict 90 %.
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy import stats
 
+from distilsearch.arrays import FloatArray
 from distilsearch.errors import InputError
-
-FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -15,15 +15,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import nnls
 
+from distilsearch.arrays import FloatArray
 from distilsearch.errors import TableError
 from distilsearch.operators import Operator
+from distilsearch.profiling.rows import Roof
 
 from .features import Sample, Setting
-
-FloatArray = NDArray[np.float64]
 
 PRIOR = np.array([4.0, 1.5, 1.5])
 PRIOR_SPREAD = np.array([8.0, 3.0, 3.0])
@@ -32,11 +31,11 @@ RELATIVE_NOISE = 0.1
 
 @dataclass(frozen=True)
 class Ceilings:
-    """Measured limits of a device: (peak FLOP/s, bytes/s, launch floor in seconds) by (dtype, threads)."""
+    """Measured limits of a device, by (dtype, threads)."""
 
-    roofs: Mapping[tuple[str, int], tuple[float, float, float]]
+    roofs: Mapping[tuple[str, int], Roof]
 
-    def of(self, setting: Setting) -> tuple[float, float, float]:
+    def of(self, setting: Setting) -> Roof:
         """(P, W, l) of a setting; where its thread count was not measured, the best of its dtype.
 
         Raises `TableError` where the dtype was not measured at all.
@@ -51,10 +50,9 @@ class Ceilings:
 
     def terms(self, operators: Sequence[Operator], setting: Setting) -> FloatArray:
         """(n, 3) seconds: launch, computing at the peak, moving every byte once."""
-        peak, bandwidth, launch = self.of(setting)
         work = np.array([operator.flops for operator in operators], dtype=np.float64)
         moved = np.array([operator.bytes(setting.dtype) for operator in operators], dtype=np.float64)
-        return np.stack([np.full(len(operators), launch), work / peak, moved / bandwidth], axis=1)
+        return np.stack(np.broadcast_arrays(*self.of(setting).terms(work, moved)), axis=1)
 
 
 def seconds(terms: FloatArray) -> FloatArray:

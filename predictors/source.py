@@ -13,8 +13,10 @@ from typing import Any
 from distilsearch.errors import TableError
 from distilsearch.operators import Serving
 from distilsearch.profiling.device import Regime
+from distilsearch.profiling.rows import Roof
 from distilsearch.profiling.table import LatencyTable
 
+from . import checked
 from .features import Sample, Setting
 from .roofline import Ceilings
 
@@ -39,13 +41,23 @@ class Machine:
 
         That is 0 on a device that has none.
         """
-        same = [s.threads for s in known if (s.dtype, s.mode) == (serving.dtype, serving.mode)]
+        asked = (serving.dtype, serving.mode, serving.runtime)
+        same = [s.threads for s in known if (s.dtype, s.mode, s.runtime) == asked]
         threads = serving.threads or max(same, default=0 if self.units else serving.resolved_threads)
-        return Setting(serving.dtype, serving.mode, threads, self.units or threads)
+        return Setting(serving.dtype, serving.mode, threads, self.units or threads, serving.runtime)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON."""
         return {**vars(self), "device": dict(self.device), "stack": dict(self.stack)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "Machine":
+        """The inverse of `to_json`; `ValueError` where it makes no sense."""
+        said = checked.fields("the machine", data, cls.__dataclass_fields__)
+        if not isinstance(said["device"], dict) or not isinstance(said["stack"], dict):
+            raise ValueError("the machine needs facts of its device and stack")
+        noise, units = checked.number(said["noise_floor"], 0.0), checked.whole(said["units"])
+        return cls(said["device"], said["stack"], str(said["table_sha256"]), noise, units)
 
 
 def machine(table: LatencyTable) -> Machine:
@@ -58,19 +70,26 @@ def machine(table: LatencyTable) -> Machine:
 
 def fingerprint(table: LatencyTable) -> str:
     """sha256 of every operator's and model's time: which table a predictor was fitted to, wherever the table lies."""
-    rows = [f"{row.operator.signature} {row.regime} {row.measured.seconds_p10!r}" for row in table.operators]
-    rows += [f"{row.architecture.key} {row.serving} {row.measured.seconds_p10!r}" for row in table.models]
+    rows = [f"{r.operator.signature} {_said(r.regime)} {r.measured.seconds_p10!r}" for r in table.operators]
+    rows += [f"{r.architecture.key} {_said(r.serving)} {r.measured.seconds_p10!r}" for r in table.models]
     return hashlib.sha256("\n".join(sorted(rows)).encode()).hexdigest()
+
+
+def _said(conditions: Regime | Serving) -> str:
+    """Conditions by the fields that they had when the first tables were hashed, and by later ones that differ."""
+    values = ", ".join(f"{name}={value!r}" for name, value in conditions.to_json().items())
+    return f"{type(conditions).__name__}({values})"
 
 
 def ceilings(table: LatencyTable) -> Ceilings:
     """The measured ceilings of a table; `TableError` where there are none."""
     meta = table.meta
     launch = max(meta.launch_floor_seconds, 1e-9)
-    roofs = {(dtype, 0): (peak, meta.bandwidth, launch) for dtype, peak in meta.peak_flops.items()}
+    roofs = {(dtype, 0): Roof(peak, meta.bandwidth, launch) for dtype, peak in meta.peak_flops.items()}
     for name, roof in meta.roofs.items():
         dtype, _, threads = name.partition("/")
-        roofs[dtype, int(threads)] = (roof.peak_flops, roof.bandwidth, max(roof.launch_floor_seconds, 1e-9))
+        least = max(roof.launch_floor_seconds, 1e-9)
+        roofs[dtype, int(threads)] = roof._replace(launch_floor_seconds=least)
     figures = [figure for roof in roofs.values() for figure in roof]
     if not figures or not all(math.isfinite(figure) and figure > 0 for figure in figures):
         raise TableError("this table holds no measured peak and bandwidth; profile on its device again")
@@ -85,4 +104,4 @@ def samples(table: LatencyTable, of: Machine) -> list[Sample]:
 
 def regime_setting(regime: Regime, of: Machine) -> Setting:
     """The setting of a table's regime."""
-    return Setting(regime.dtype, regime.mode, regime.threads, of.units or regime.threads)
+    return Setting(regime.dtype, regime.mode, regime.threads, of.units or regime.threads, regime.runtime)

@@ -8,7 +8,7 @@ last bit.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +17,12 @@ import xgboost as xgb
 
 from distilsearch.errors import InputError, TableError
 from distilsearch.home import write_atomically
-from distilsearch.operators import Operator
+from distilsearch.operators import DTYPE_BYTES, KINDS, MODES, PHASES
+from distilsearch.profiling.rows import Roof
 
-from . import features
+from . import checked, features
 from .composition import Composition
-from .features import Sample, Setting
+from .features import SETTING_ADDED, Sample, Setting
 from .intervals import Intervals
 from .roofline import Ceilings, Law
 from .source import Machine
@@ -33,6 +34,12 @@ if TYPE_CHECKING:
 FORMAT = "distilsearch latency predictor"
 SCHEMA = 1
 FILE, TREES = "predictor.json", "operators.ubj"
+CONTENT = (
+    "format", "schema", "versions", "features", "trees_sha256", "machine", "intervals", "within", "settings",
+    "ceilings", "spreads", "laws", "compositions", "operators", checked.HASH,
+)  # fmt: skip
+DAMAGED = (ArithmeticError, AttributeError, IndexError, InputError, KeyError, TypeError, ValueError)
+"""What reading values that make no sense raises; a `TableError` that names something newer passes."""
 
 
 def save(predictor: "LatencyPredictor", folder: Path) -> Path:
@@ -52,7 +59,7 @@ def save(predictor: "LatencyPredictor", folder: Path) -> Path:
         "within": predictor.within,
         **_model_json(predictor),
     }
-    write_atomically(folder / FILE, json.dumps(content, indent=1, allow_nan=False) + "\n")
+    write_atomically(folder / FILE, json.dumps(checked.hashed(content), indent=1, allow_nan=False) + "\n")
     return folder
 
 
@@ -63,21 +70,60 @@ def load(folder: Path) -> "LatencyPredictor":
     content = read_content(folder / FILE, FORMAT, SCHEMA)
     _check_features(content, folder)
     try:
-        settings = [Setting(**setting) for setting in content["settings"]]
-        ceilings = Ceilings({(d, int(t)): (p, w, s) for d, t, p, w, s in content["ceilings"]})
-        samples = tuple(Sample(Operator.parse(o), settings[at], t) for o, at, t in content["operators"])
-        laws = {(settings[at], kind): Law((a, b, c), floor) for at, kind, a, b, c, floor in content["laws"]}
-        booster = _trees(folder, content["trees_sha256"])
-        model = OperatorModel(ceilings, samples, laws, booster, dict(content["spreads"]))
-        compositions = {
-            (settings[entry["setting"]], entry["phase"]): Composition.from_json(entry)
-            for entry in content["compositions"]
-        }
-        intervals, machine = Intervals.from_json(content["intervals"]), Machine(**content["machine"])
-        within = float(content["within"])
-    except (KeyError, TypeError, ValueError, IndexError, InputError) as error:
-        raise TableError(f"{folder / FILE} is damaged ({error!r}); fit the predictor again") from error
+        checked.fields("the predictor", content, CONTENT, [checked.HASH])
+        settings = [_setting(data) for data in content["settings"]]
+        model = _model(content, settings, _trees(folder, content["trees_sha256"]))
+        compositions = dict(_composition(entry, settings) for entry in content["compositions"])
+        intervals, machine = Intervals.from_json(content["intervals"]), Machine.from_json(content["machine"])
+        within = checked.positive(content["within"], 100.0)
+    except DAMAGED as error:
+        raise damaged(folder / FILE, error) from error
     return LatencyPredictor(model, compositions, intervals, machine, within)
+
+
+def _setting(data: Any) -> Setting:
+    said = checked.fields("a setting", data, Setting.__dataclass_fields__, SETTING_ADDED)
+    return Setting(
+        dtype=checked.known("dtype", said["dtype"], DTYPE_BYTES),
+        mode=checked.known("mode", said["mode"], MODES),
+        threads=checked.whole(said["threads"]),
+        units=checked.whole(said["units"], 1),
+        runtime=str(said.get("runtime", SETTING_ADDED["runtime"])),
+    )
+
+
+def _composition(entry: Any, settings: Sequence[Setting]) -> tuple[tuple[Setting, str], Composition]:
+    setting = settings[checked.whole(entry["setting"], 0, len(settings))]
+    return (setting, checked.known("phase", entry["phase"], PHASES)), Composition.from_json(entry)
+
+
+def _model(content: Mapping[str, Any], settings: Sequence[Setting], booster: xgb.Booster | None) -> OperatorModel:
+    def setting(at: Any) -> Setting:
+        return settings[checked.whole(at, 0, len(settings))]
+
+    ceilings = {
+        (checked.known("dtype", dtype, DTYPE_BYTES), checked.whole(threads)): Roof(*map(checked.positive, figures))
+        for dtype, threads, *figures in checked.rows(content["ceilings"], 5)
+    }
+    samples = tuple(
+        Sample(checked.operator(signature), setting(at), checked.positive(seconds, checked.LONGEST_SECONDS))
+        for signature, at, seconds in checked.rows(content["operators"], 3)
+    )
+    laws = {
+        (setting(at), checked.known("operator kind", kind, KINDS)): _law(*(checked.number(x, 0.0) for x in figures))
+        for at, kind, *figures in checked.rows(content["laws"], 6)
+    }
+    spreads = {
+        checked.known("operator kind", kind, KINDS): checked.number(spread, 0.0)
+        for kind, spread in content["spreads"].items()
+    }
+    if {(sample.setting, sample.operator.kind) for sample in samples} - set(laws):
+        raise ValueError("an operator was measured whose kind has no law")
+    return OperatorModel(Ceilings(ceilings), samples, laws, booster, spreads)
+
+
+def _law(launch: float, work: float, moved: float, floor: float) -> Law:
+    return Law((launch, work, moved), floor)
 
 
 def _model_json(predictor: "LatencyPredictor") -> dict[str, Any]:
@@ -85,7 +131,7 @@ def _model_json(predictor: "LatencyPredictor") -> dict[str, Any]:
     settings = list(dict.fromkeys([*model.settings, *(setting for setting, _ in predictor.compositions)]))
     at = {setting: index for index, setting in enumerate(settings)}
     return {
-        "settings": [vars(setting) for setting in settings],
+        "settings": [setting.to_json() for setting in settings],
         "ceilings": [[dtype, threads, *roof] for (dtype, threads), roof in model.ceilings.roofs.items()],
         "spreads": model.spreads,
         "laws": [[at[s], kind, *law.coefficients, law.floor] for (s, kind), law in model.laws.items()],
@@ -100,25 +146,42 @@ def _model_json(predictor: "LatencyPredictor") -> dict[str, Any]:
 def read_content(path: Path, kind: str, schema: int) -> Mapping[str, Any]:
     """The JSON of a predictor; `TableError` where it is missing, damaged, not a `kind`, or newer than `schema`."""
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(), parse_constant=_refused)
     except FileNotFoundError:
         raise TableError(f"there is no predictor in {path.parent}: expected {path.name}") from None
-    except (OSError, ValueError) as error:
-        raise TableError(f"{path} is damaged ({error}); fit the predictor again") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise damaged(path, error) from error
     if not isinstance(content, dict) or content.get("format") != kind:
         raise TableError(f"{path} is not a {kind}; fit one again from its measurements")
     found = content.get("schema")
-    if not isinstance(found, int) or found > schema:
+    if type(found) is not int or found < 1:
+        raise damaged(path, ValueError(f"expected a schema number; got {found!r}"))
+    if found > schema:
         raise TableError(
             f"{path.parent} holds a predictor of schema {found}, this version reads {schema}: update distilsearch"
         )
+    if checked.HASH in content and content[checked.HASH] != checked.content_hash(content):
+        raise damaged(path, ValueError("it is not what was saved"))
     return content
 
 
+def damaged(path: Path, error: Exception) -> TableError:
+    """The error for a file that makes no sense."""
+    return TableError(f"{path} is damaged ({error!r}); fit the predictor again")
+
+
+def _refused(constant: str) -> float:
+    raise ValueError(f"{constant} is no number")
+
+
 def _check_features(content: Mapping[str, Any], folder: Path) -> None:
-    expected = {"schema": features.SCHEMA, "names": features.names()}
-    if content.get("features") != expected:
-        raise TableError(f"{folder} holds a predictor with other features than this version's; fit it again")
+    """Trees may lack columns that came after them; one that this version does not know makes them unreadable."""
+    said = content.get("features")
+    names = said.get("names") if isinstance(said, dict) and said.get("schema") == features.SCHEMA else None
+    if not isinstance(names, list) or not all(name in features.names() for name in names):
+        raise TableError(
+            f"{folder} holds a predictor with other features than this version's; fit it again, or upgrade distilsearch"
+        )
 
 
 def _trees(folder: Path, sha256: str | None) -> xgb.Booster | None:
@@ -132,4 +195,6 @@ def _trees(folder: Path, sha256: str | None) -> xgb.Booster | None:
         raise TableError(f"{folder / TREES} is damaged: it is not the file that was saved; fit the predictor again")
     booster = xgb.Booster({"nthread": 1})
     booster.load_model(bytearray(raw))
+    if not set(booster.feature_names or [""]) <= set(features.names()):
+        raise ValueError("the trees see other features than the file says")
     return booster

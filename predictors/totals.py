@@ -8,10 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distilsearch.architecture import Architecture
+from distilsearch.arrays import FloatArray
 from distilsearch.lowering import operators
 from distilsearch.operators import Operator, Serving
-
-FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

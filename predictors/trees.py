@@ -11,13 +11,12 @@ import numpy as np
 import xgboost as xgb
 from numpy.typing import NDArray
 
+from distilsearch.arrays import FloatArray
 from distilsearch.operators import Operator
 
 from . import features
 from .features import Sample, Setting
 from .roofline import Ceilings, Laws, by_law, fit_laws, seconds
-
-FloatArray = NDArray[np.float64]
 
 ROUNDS = (0, 10, 25, 50, 100, 150)
 DEEP_ROUNDS = (0, 50, 150, 300)
@@ -45,10 +44,15 @@ def boost(samples: Sequence[Sample], ceilings: Ceilings, laws: Laws, rounds: int
 def correction(
     booster: xgb.Booster, operators: Sequence[Operator], terms: FloatArray, law: FloatArray, setting: Setting
 ) -> FloatArray:
-    """The factor (n,) on the law's seconds (n,) of n operators with the roofline terms (n, 3)."""
+    """The factor (n,) on the law's seconds (n,) of n operators with the roofline terms (n, 3).
+
+    Trees see the columns that they were trained with: those that came later are none of theirs.
+    """
     roof = seconds(terms)
     base = np.log(roof / law).astype(np.float32)
-    margin = booster.predict(_data(features.matrix(operators, roof, setting), base), output_margin=True)
+    columns = booster.feature_names or features.names()
+    rows = features.matrix(operators, roof, setting)[:, [features.names().index(name) for name in columns]]
+    margin = booster.predict(_data(rows, base, columns=columns), output_margin=True)
     factor: FloatArray = np.exp(base.astype(np.float64) - margin)
     return factor
 
@@ -126,8 +130,14 @@ def _table(samples: Sequence[Sample], ceilings: Ceilings, laws: Laws) -> tuple[F
     return rows, np.log(roof / law), np.log(roof / measured)
 
 
-def _data(rows: FloatArray, base: NDArray[np.floating], target: FloatArray | None = None) -> xgb.DMatrix:
-    return xgb.DMatrix(rows, label=target, base_margin=base, feature_names=features.names(), nthread=1)
+def _data(
+    rows: FloatArray,
+    base: NDArray[np.floating],
+    target: FloatArray | None = None,
+    columns: Sequence[str] | None = None,
+) -> xgb.DMatrix:
+    """Rows (n, d) for XGBoost; `columns` (d,) are those of `features.names` unless told."""
+    return xgb.DMatrix(rows, label=target, base_margin=base, feature_names=columns or features.names(), nthread=1)
 
 
 def _shape(operator: Operator) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 import xgboost as xgb
 from numpy.typing import NDArray
 
+from distilsearch.arrays import FloatArray
 from distilsearch.errors import TableError
 from distilsearch.operators import Operator
 
@@ -20,7 +21,6 @@ from . import features, trees
 from .features import Sample, Setting
 from .roofline import Ceilings, Law, by_law, fit_laws
 
-FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
 TIERS = ("exact", "interpolated", "extrapolated", "analytic")

@@ -12,10 +12,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from distilsearch.arrays import FloatArray
 from distilsearch.operators import Operator, Size
 
 from .device import Regime
-from .spread import Floats, size_points
+from .spread import size_points
 from .table import LatencyTable
 
 NEIGHBOURS = 4
@@ -56,13 +57,13 @@ def _scored(
     return found
 
 
-def _left_out(points: Floats, u: Floats) -> Floats:
+def _left_out(points: FloatArray, u: FloatArray) -> FloatArray:
     """e of each timed operator."""
     apart = np.linalg.norm(points[:, None] - points[None], axis=2)
     np.fill_diagonal(apart, np.inf)
     near = np.argsort(apart, axis=1, kind="stable")[:, :NEIGHBOURS]
     weights = 1 / np.maximum(np.take_along_axis(apart, near, axis=1), 1e-3)
-    errors: Floats = np.abs(u - (weights * u[near]).sum(axis=1) / weights.sum(axis=1))
+    errors: FloatArray = np.abs(u - (weights * u[near]).sum(axis=1) / weights.sum(axis=1))
     return errors
 
 

@@ -23,6 +23,8 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from distilsearch.arrays import FloatArray
+
 from .device import Prepared
 
 BLOCKS = 5
@@ -34,8 +36,6 @@ LEAST_KEPT = 3
 NOISY_SPREAD = 0.35
 LOW_QUANTILE = 0.1
 NAN = float("nan")
-
-Floats = npt.NDArray[np.float64]
 
 
 class Clock(Protocol):
@@ -108,7 +108,7 @@ class Measured:
         return cls(**values)
 
 
-def undisturbed(seconds: Sequence[float] | Floats) -> float:
+def undisturbed(seconds: Sequence[float] | FloatArray) -> float:
     """The low quantile that stands for the undisturbed machine."""
     return float(np.quantile(np.asarray(seconds, dtype=np.float64), LOW_QUANTILE))
 
@@ -147,13 +147,13 @@ def pace(level: float, baseline: float) -> float:
     return slower if 1.0 < slower < WAITING else 1.0
 
 
-def slowness(ratios: Floats) -> float:
+def slowness(ratios: FloatArray) -> float:
     """How many times slower than undisturbed the machine was in even the quietest rounds kept; 1 unless clearly so."""
     quietest = undisturbed(ratios)
     return quietest if SLOW_SENTINEL < quietest < WAITING else 1.0
 
 
-def kept_rounds(ratios: Floats) -> npt.NDArray[np.int64]:
+def kept_rounds(ratios: FloatArray) -> npt.NDArray[np.int64]:
     """Indices of the rounds to trust: those with a quiet sentinel, else the least disturbed third."""
     quiet = np.flatnonzero(ratios <= SLOW_SENTINEL)
     least = min(len(ratios), max(LEAST_KEPT, len(ratios) // 3))

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from distilsearch.architecture import Architecture
+from distilsearch.arrays import FloatArray
 from distilsearch.errors import InputError, unknown
 from distilsearch.home import file_lock
 from distilsearch.operators import Operator, Serving
@@ -21,7 +22,6 @@ from .clock import Clock, Measured, SystemClock
 from .device import CACHES, Device
 from .devices import open_device
 from .plan import MODELS, MOST_OPERATORS, Case, Plan, choose, make_plan, missing
-from .spread import Floats
 from .store import table_folder
 from .sweep import LEAST_ROUNDS, Sweep
 from .table import LatencyTable, Roof
@@ -201,7 +201,7 @@ def _suspect(table: LatencyTable, device: Device, plan: Plan) -> list[Case]:
 def _announced(plan: Plan, device: Device, table: LatencyTable | None) -> str:
     """What is about to happen and how long it takes."""
 
-    def roofline(operators: Sequence[Operator], serving: Serving) -> Floats:
+    def roofline(operators: Sequence[Operator], serving: Serving) -> FloatArray:
         regime = device.regime(serving)
         roof = table.roof(regime) if table and table.meta.roofs else GUESSED_ROOF
         return np.array([roof.seconds(o.flops, o.bytes(serving.dtype)) for o in operators])

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from distilsearch.architecture import Architecture, Value
+from distilsearch.arrays import FloatArray
 from distilsearch.families import family
 from distilsearch.lowering import check_length, operators, parameter_count
 from distilsearch.operators import Operator, Serving
@@ -21,7 +22,7 @@ from distilsearch.space import SearchSpace
 
 from .device import Costs, Probe, Work
 from .model_case import model_signature
-from .spread import Floats, farthest_first, size_points
+from .spread import farthest_first, size_points
 from .whole_models import whole_models
 
 MOST_OPERATORS = 400
@@ -31,7 +32,7 @@ COMPILED_FEWER = 3  # compiled operators take a second each, and whole models te
 CALLS_A_VISIT = 6
 EAGER_PENALTY = 2.0
 
-Roofline = Callable[[Sequence[Operator], Serving], Floats]
+Roofline = Callable[[Sequence[Operator], Serving], FloatArray]
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,10 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 from distilsearch.architecture import Architecture
+from distilsearch.arrays import FloatArray
 from distilsearch.operators import Operator, Serving
 
 from .clock import Measured
@@ -33,17 +34,23 @@ class ModelRow:
     measured: Measured
 
 
-@dataclass(frozen=True)
-class Roof:
+Amount = TypeVar("Amount", float, FloatArray)  # of one operator, or (n,) of n
+
+
+class Roof(NamedTuple):
     """What the device reaches at best in one dtype with so many threads: FLOP/s, bytes/s, seconds of a launch."""
 
     peak_flops: float
     bandwidth: float
     launch_floor_seconds: float
 
+    def terms(self, flops: Amount, moved: Amount) -> tuple[float, Amount, Amount]:
+        """Seconds of starting, of computing at the peak, of moving every byte once; the roofline is the largest."""
+        return self.launch_floor_seconds, flops / self.peak_flops, moved / self.bandwidth
+
     def seconds(self, flops: int, moved: int) -> float:
         """The roofline: the least time that so much work and traffic can take."""
-        return max(flops / self.peak_flops, moved / self.bandwidth, self.launch_floor_seconds)
+        return max(self.terms(flops, moved))
 
 
 @dataclass(frozen=True)
@@ -71,5 +78,5 @@ class TableMeta:
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON; figures that are not there are null."""
-        plain = {**vars(self), "roofs": {name: vars(roof) for name, roof in self.roofs.items()}}
+        plain = {**vars(self), "roofs": {name: roof._asdict() for name, roof in self.roofs.items()}}
         return {n: None if isinstance(v, float) and math.isnan(v) else v for n, v in plain.items()}

@@ -3,24 +3,22 @@
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
+from distilsearch.arrays import FloatArray
 from distilsearch.operators import Operator
 
-Floats = npt.NDArray[np.float64]
 
-
-def farthest_first(points: Floats, n: int, start: Sequence[int]) -> list[int]:
+def farthest_first(points: FloatArray, n: int, start: Sequence[int]) -> list[int]:
     """At most `n` rows of points (m, k), each the farthest from all before it; `start` are the first ones."""
     order = list(start)
-    distance: Floats = np.linalg.norm(points[:, None] - points[order], axis=2).min(axis=1)
+    distance: FloatArray = np.linalg.norm(points[:, None] - points[order], axis=2).min(axis=1)
     while len(order) < min(n, len(points)):
         order.append(int(np.argmax(distance)))
         np.minimum(distance, np.linalg.norm(points - points[order[-1]], axis=1), out=distance)
     return order
 
 
-def size_points(members: Sequence[Operator]) -> Floats:
+def size_points(members: Sequence[Operator]) -> FloatArray:
     """Operators of one kind as points: log2 of every size, and an axis for each word (m, k)."""
     sizes = [operator.sizes for operator in members]
     numbers = [k for k, v in sizes[0].items() if not isinstance(v, str)]

@@ -9,11 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from distilsearch.architecture import Architecture
+from distilsearch.arrays import FloatArray
 from distilsearch.lowering import flops, operators
 from distilsearch.operators import Operator, Serving
 from distilsearch.space import SearchSpace
 
-from .spread import Floats, farthest_first
+from .spread import farthest_first
 
 DEPTHS = (1, 2, 4)
 DEPTH_GENE = "layers"
@@ -32,14 +33,14 @@ def whole_models(space: SearchSpace, serving: Serving, count: int) -> list[Archi
     return list(dict.fromkeys([*_depths(space, codes[middle]), *(drawn[i] for i in unlike[1:])]))
 
 
-def _points(drawn: list[Architecture], serving: Serving) -> Floats:
+def _points(drawn: list[Architecture], serving: Serving) -> FloatArray:
     """Students as points: the log of FLOPs, bytes and calls of each kind of operator, each axis on one scale."""
     lowered = [operators(architecture, serving) for architecture in drawn]
     kinds = sorted({o.kind for parts in lowered for o, _ in parts})
     rows = [[figure for kind in kinds for figure in _work(parts, kind, serving)] for parts in lowered]
     points = np.log1p(np.array(rows, dtype=np.float64))
     spread = points.std(axis=0)
-    found: Floats = points[:, spread > 0] / spread[spread > 0]
+    found: FloatArray = points[:, spread > 0] / spread[spread > 0]
     return found
 
 

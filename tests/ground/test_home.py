@@ -1,11 +1,16 @@
-"""Locks of the shared folder."""
+"""Locks and the format of the shared folder."""
 
+import json
 import subprocess
 import sys
 import threading
 from pathlib import Path
 
-from distilsearch.home import file_lock
+import pytest
+
+from distilsearch import __version__
+from distilsearch.errors import RunError
+from distilsearch.home import FORMAT, MARK, file_lock, home, tables_folder, trials_folder
 
 
 def test_who_waits_for_a_lock_is_told_so(tmp_path: Path) -> None:
@@ -33,3 +38,45 @@ with file_lock(Path({str(path)!r})):
 
         with file_lock(path, release):
             assert told.is_set()
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the home is to be, not there yet."""
+    monkeypatch.setenv("DISTILSEARCH_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+def test_a_new_home_is_marked_with_its_format(place: Path) -> None:
+    assert trials_folder().parent == home() == place
+    assert json.loads((place / MARK).read_text()) == {"format": FORMAT, "version": __version__}
+
+
+def test_an_older_home_has_no_mark_and_stays_as_it_is(place: Path) -> None:
+    (place / "trials").mkdir(parents=True)
+    assert home() == place
+    assert [path.name for path in place.iterdir()] == ["trials"]
+
+
+def test_the_home_of_a_newer_version_is_refused_by_name(place: Path) -> None:
+    place.mkdir()
+    (place / MARK).write_text(json.dumps({"format": FORMAT + 1, "version": "7.0"}))
+    said = rf"format {FORMAT + 1}, written by distilsearch 7.0; this is {__version__}.* DISTILSEARCH_HOME"
+    for ask in (home, tables_folder, trials_folder):
+        with pytest.raises(RunError, match=said):
+            ask()
+    assert [path.name for path in place.iterdir()] == [MARK]
+
+
+@pytest.mark.parametrize("damaged", ["", "{", "[]", "3", '{"format": "1"}', '{"format": true}', '{"format": 0}'])
+def test_a_damaged_mark_says_what_to_do(place: Path, damaged: str) -> None:
+    place.mkdir()
+    (place / MARK).write_text(damaged)
+    with pytest.raises(RunError, match=r"home.json is damaged.*DISTILSEARCH_HOME"):
+        home()
+
+
+def test_the_format_is_looked_up_once(place: Path) -> None:
+    home()
+    (place / MARK).write_text(json.dumps({"format": FORMAT + 1}))
+    assert home() == place

@@ -1,5 +1,6 @@
 """Fitting without tables: on a toy device, and on published measurements of GPT students where they are there."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -94,14 +95,14 @@ def test_saved_and_loaded_predicts_the_same(pairs: Any, tmp_path: Path) -> None:
         ('"format": "distilsearch pair', '"format": "other', "is not a"),
         ('"parts": ["launches"', '"parts": ["lunches"', "another prior"),
         ('"seconds": ', '"second": ', "damaged"),
-        ("linear(", "nonlinear(", "damaged"),
+        ("linear(", "nonlinear(", "operator kind 'nonlinear', which this version does not know"),
         ("{", "", "damaged"),
     ],
 )
 def test_files_that_are_not_ours_are_refused(pairs: Any, tmp_path: Path, old: str, new: str, message: str) -> None:
     models, measured = pairs
     path = PairPredictor.fit(models[:10], measured[:10]).save(tmp_path) / "pairs.json"
-    path.write_text(path.read_text().replace(old, new))
+    path.write_text(re.sub(r', "content_sha256": "\w+"', "", path.read_text()).replace(old, new))
     with pytest.raises(TableError, match=message):
         PairPredictor.load(tmp_path)
     with pytest.raises(TableError, match="there is no predictor"):

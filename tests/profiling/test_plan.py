@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from distilsearch.arrays import FloatArray
 from distilsearch.errors import InputError
 from distilsearch.families import family
 from distilsearch.lowering import operators
@@ -14,7 +15,7 @@ from distilsearch.operators import Operator, Serving
 from distilsearch.profiling import plan as planning
 from distilsearch.profiling import profile
 from distilsearch.profiling.device import Costs
-from distilsearch.profiling.spread import Floats, farthest_first, size_points
+from distilsearch.profiling.spread import farthest_first, size_points
 from distilsearch.profiling.whole_models import DEPTHS, whole_models
 from distilsearch.space import SearchSpace
 
@@ -92,7 +93,7 @@ def test_the_estimate_grows_with_the_plan(space: SearchSpace) -> None:
     one = planning.make_plan(space, [Serving(sequence=8)])
     two = planning.make_plan(space, [Serving(sequence=8), Serving(sequence=16)])
 
-    def roofline(found: object, serving: Serving) -> Floats:
+    def roofline(found: object, serving: Serving) -> FloatArray:
         return np.full(len(found), 1e-3)  # type: ignore[arg-type]
 
     seconds = [plan.estimate_seconds(roofline, lambda serving: Costs(), rounds=8) for plan in (one, two)]
