@@ -13,7 +13,8 @@ from accelerate.utils import DistributedDataParallelKwargs, LoggerType, broadcas
 
 from distilsearch.errors import DeviceError, InputError
 
-TRAIN_DEVICES = ("auto", "cpu")
+TRAIN_DEVICES = ("auto", "cpu", "cuda")
+GPU_HINT = "install a driver and a torch of its CUDA version, or train on the cpu"
 SHARDED = {  # what would split a model among processes, and the variable `accelerate launch` asks for it with
     "FSDP": "ACCELERATE_USE_FSDP",
     "DeepSpeed": "ACCELERATE_USE_DEEPSPEED",
@@ -27,8 +28,9 @@ def accelerator_for(device: str, trackers: Sequence[str] = (), folder: Path | No
 
     Precision is not its business: autocast covers the student's forward pass and no loss.
     """
-    if device not in TRAIN_DEVICES:
-        raise DeviceError(f"training runs on {' or '.join(TRAIN_DEVICES)}, got {device!r}")
+    check_device(device)
+    if device.startswith("cuda:"):
+        torch.cuda.set_device(device)
     sharded = [name for name, asked in SHARDED.items() if os.environ.get(asked, "false").lower() == "true"]
     if sharded:
         raise InputError(
@@ -55,6 +57,16 @@ def accelerator_for(device: str, trackers: Sequence[str] = (), folder: Path | No
     if trackers:
         accelerator.init_trackers("distilsearch")
     return accelerator
+
+
+def check_device(device: str) -> None:
+    """Refuse a device that students cannot be trained on here: "auto", "cpu", "cuda", or one of several, "cuda:1"."""
+    kind, colon, index = device.partition(":")
+    if kind not in TRAIN_DEVICES or (colon and not (kind == "cuda" and index.isdecimal())):
+        raise DeviceError(f"training runs on {', '.join(TRAIN_DEVICES)} or cuda:N, got {device!r}")
+    there = torch.cuda.device_count() if kind == "cuda" else 1
+    if int(index or 0) >= there:
+        raise DeviceError(f"training was asked for on {device!r}; torch sees {there} GPUs here: {GPU_HINT}")
 
 
 def agreed(accelerator: Accelerator, value: Any) -> Any:

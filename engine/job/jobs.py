@@ -9,18 +9,21 @@ import time
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
+from distilsearch import plugins
 from distilsearch.architecture import Architecture
-from distilsearch.distill.job import Training
-from distilsearch.distill.recipes import Recipe
-from distilsearch.distill.trial import Trial
 from distilsearch.errors import DistilSearchError, RunError, TrialError, unknown
 from distilsearch.operators import Serving
-from distilsearch.profiling.clock import Measured
 from distilsearch.progress import Between, Progress, nothing, silent
 
 from .wire import failure, parsed, plain_error, plain_failure, rebuilt, strict
+
+if TYPE_CHECKING:  # a child answers for what it needs, and starts in no time
+    from distilsearch.distill.job import Training
+    from distilsearch.distill.recipes import Recipe
+    from distilsearch.distill.trial import Trial
+    from distilsearch.profiling.clock import Measured
 
 CACHE_LIMIT = 20_000_000_000  # bytes of teacher outputs kept on a machine
 
@@ -66,8 +69,8 @@ class Distil:
     """Distil students side by side, or go on with them; answers a trial or a `TrialError` for each."""
 
     kind: ClassVar[str] = "distil"
-    training: Training
-    recipe: Recipe
+    training: "Training"
+    recipe: "Recipe"
     architectures: tuple[Architecture, ...]
     depot: str = ""
     device: str = "cpu"
@@ -88,6 +91,9 @@ class Distil:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Distil":
         """The inverse of `to_json`."""
+        from distilsearch.distill.job import Training
+        from distilsearch.distill.recipes import Recipe
+
         training, recipe = Training.from_json(data["training"]), Recipe.from_json(data["recipe"])
         return cls(**_given(data, training=training, recipe=recipe, architectures=_architectures(data)))
 
@@ -98,8 +104,10 @@ class Distil:
         made = distilled(self, progress, between)
         return [plain_failure(one) if isinstance(one, TrialError) else one.to_json() for one in made]
 
-    def read(self, data: Any) -> list[Trial | TrialError]:
+    def read(self, data: Any) -> "list[Trial | TrialError]":
         """Trials, in this machine's archive by now, or what they failed of."""
+        from distilsearch.distill.trial import Trial
+
         from .work import fetched
 
         return [failure(one) if "cause" in one else fetched(Trial.from_json(one), self.depot) for one in data]
@@ -138,8 +146,10 @@ class Measure:
 
         return [one.to_json() for one in measured(self, progress)]
 
-    def read(self, data: Any) -> list[Measured]:
+    def read(self, data: Any) -> "list[Measured]":
         """What was measured."""
+        from distilsearch.profiling.clock import Measured
+
         return [Measured.from_json(one) for one in data]
 
 
@@ -194,14 +204,13 @@ class TeacherLoss:
     teacher: str
     text: str
     depot: str = ""
-    device: str = "cpu"
     threads: int | None = None
     plugins: tuple[str, ...] = ()
 
     @property
     def needs(self) -> Needs:
         """A worker that trains."""
-        return Needs(self.device, self.threads)
+        return Needs(threads=self.threads)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON, by field."""
@@ -254,8 +263,9 @@ class Probe:
     def run(self, progress: Progress, between: Between) -> dict[str, Any]:
         """What the stand-in makes a second."""
         from .probe import probed
+        from .work import visible
 
-        return probed(self.device, self.seconds, self.precision, between)
+        return probed(visible(self.device), self.seconds, self.precision, between)
 
     def read(self, data: Any) -> dict[str, Any]:
         """As it came."""
@@ -273,10 +283,7 @@ def dumps(job: Job) -> str:
 def loads(text: str) -> Job:
     """The inverse of `dumps`, after the job's plugins have been loaded; an `InputError` where no such job is known."""
     data = parsed(text)
-    if data["plugins"]:
-        from distilsearch import plugins
-
-        plugins.load(data["plugins"])
+    plugins.load(data["plugins"])
     if data["kind"] not in JOBS:
         raise unknown("job", data["kind"], JOBS)
     kind: Any = JOBS[data["kind"]]

@@ -9,7 +9,7 @@ from distilsearch.distill.archive import Archive
 from distilsearch.distill.data import Text, load_text
 from distilsearch.distill.job import Training
 from distilsearch.distill.precision import resolve_precision
-from distilsearch.distill.processes import TRAIN_DEVICES
+from distilsearch.distill.processes import check_device
 from distilsearch.distill.recipes import Recipe, default_recipe
 from distilsearch.distill.recipes import recipe as recipe_named
 from distilsearch.distill.teacher import Teacher, load_teacher
@@ -70,8 +70,7 @@ def prepare(run: Run, folder: Path) -> Prepared:
 
 def _prepare(run: Run, folder: Path) -> Prepared:
     _check_folder(run, folder)
-    if run.train.device not in TRAIN_DEVICES:
-        raise unknown("training device", run.train.device, TRAIN_DEVICES)
+    check_device(run.train.device)
     targets = targets_of(run)
     for target in targets:
         target.check()

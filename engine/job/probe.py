@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from distilsearch.distill.precision import autocast, kernels, resolve_precision
+from distilsearch.distill.processes import accelerator_for
 from distilsearch.progress import Between
 
 LAYERS, WIDTH, HEADS, FFN = 2, 256, 4, 768
@@ -20,7 +21,7 @@ WARM_UP = 2
 
 def probed(device: str, seconds: float, precision: str, between: Between) -> dict[str, Any]:
     """The precision that was asked for, resolved here, and steps and tokens a second with it."""
-    place = device.partition(":")[0]
+    place = accelerator_for(device).device.type
     chosen = resolve_precision(precision, place)
     step = StandIn(place, chosen).step
     for _ in range(WARM_UP):

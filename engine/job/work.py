@@ -30,7 +30,7 @@ def distilled(job: "Distil", progress: Progress, between: Between) -> list["Tria
         job.recipe,
         job.training,
         progress=progress,
-        device=job.device,
+        device=visible(job.device),
         cache_limit=job.cache_limit,
         between=between,
     )
@@ -54,6 +54,15 @@ def fetched(trial: "Trial", depot: str) -> "Trial | TrialError":
         return trial
     here = archive_of(depot).find(trial.key)
     return here or TrialError(f"the trial {trial.key} is not in the depot {depot}", transient=True)
+
+
+def visible(device: str) -> str:
+    """A device as this worker sees it: of a machine's GPUs it may have been given one alone."""
+    if not device.startswith("cuda:"):
+        return device
+    import torch
+
+    return "cuda" if torch.cuda.device_count() == 1 else device
 
 
 def archive_of(depot: str) -> "Archive":

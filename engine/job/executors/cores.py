@@ -22,11 +22,13 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from distilsearch.home import ensure_folder
 from distilsearch.progress import Between, Progress
 
-from ..jobs import Needs
+if TYPE_CHECKING:
+    from ..jobs import Needs
 
 ASK_SECONDS = 0.01  # between two attempts
 TELL_SECONDS = 5.0  # between two words that a job waits
@@ -194,7 +196,7 @@ class Hold:
 
 
 @contextlib.contextmanager
-def held_for(needs: Needs, progress: Progress, between: Between) -> Iterator[Hold]:
+def held_for(needs: "Needs", progress: Progress, between: Between) -> Iterator[Hold]:
     """Hold what a job needs of this machine while it runs: shared with others, or alone."""
     told = time.monotonic()
 

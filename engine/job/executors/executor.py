@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from distilsearch.progress import Progress, silent
 
-from ..jobs import Job
+if TYPE_CHECKING:
+    from ..jobs import Job
 
 PATIENCE_SECONDS = 900.0
 
@@ -41,7 +42,7 @@ class Executor(Protocol):
     def workers(self) -> int:
         """How many trainings it runs at once."""
 
-    def submit(self, job: Job, progress: Progress = silent) -> "Future[Any]":
+    def submit(self, job: "Job", progress: Progress = silent) -> "Future[Any]":
         """Run a job; the future holds its typed answer, or the `DistilSearchError` that it failed with.
 
         `progress` is called from threads of the executor.

@@ -198,6 +198,9 @@ def _visible(device: str, number: int) -> dict[str, str]:
     kind, _, index = device.partition(":")
     if kind != "cuda":
         return {}
+    from distilsearch.distill.processes import check_device
+
+    check_device(device)
     visible = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name] or _gpus()
     return {"CUDA_VISIBLE_DEVICES": visible[int(index) if index else number % len(visible)]}
 

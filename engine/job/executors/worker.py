@@ -66,9 +66,9 @@ def _die_with(parent: int) -> None:
 def place(threads: int | None, cores: Sequence[int]) -> None:
     """Compute with so many threads on these cores, also with the threads that compute libraries have started."""
     if threads is not None:
-        import torch
-
-        torch.set_num_threads(threads)
+        os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))  # for what is not loaded yet
+        if (torch := sys.modules.get("torch")) is not None:
+            torch.set_num_threads(threads)
     for thread in Path("/proc/self/task").iterdir():
         with contextlib.suppress(ProcessLookupError):
             os.sched_setaffinity(int(thread.name), cores)
