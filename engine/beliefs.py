@@ -44,11 +44,11 @@ class Beliefs:
         rows = view.further(view.codes)[view.row]
         if lengths is not None:
             rows = np.column_stack([rows, lengths.columns(view.codes[view.row], lengths.told, rows)])
-        encoding = Encoding.of(view.space, rows)
+        encoding = Encoding.of(view.space, rows, view.ignored)
         features = encoding(view.codes[view.row], rows)
         fits = []
         for e in range(len(view.expensive)):
-            has = ~np.isnan(view.values[:, e])
+            has = ~np.isnan(view.values[:, e]) & view.fresh
             told, noise = view.values[has, e], view.noise[has, e]
             fits.append(fit_surrogate(features[has], told, encoding.groups, noise, further=rows.shape[1]))
         made = cls(view, encoding, tuple(fits), lengths, view.codes, view.told_costs)

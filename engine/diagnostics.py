@@ -33,7 +33,7 @@ def diagnose(view: View) -> dict[str, Any]:
     """
     beliefs = Beliefs.of(replace(view, pending=view.pending[:0]))
     surrogate, sign = beliefs.surrogates[0], view.expensive[0].sign
-    tells = np.flatnonzero(~np.isnan(view.values[:, 0]))
+    tells = np.flatnonzero(~np.isnan(view.values[:, 0]) & view.fresh)
     keys = [a.key for a in view.space.decode(view.codes)]
     inverse = torch.cholesky_inverse(surrogate.factor).numpy()
     rows: list[Row] = []

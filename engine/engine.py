@@ -40,7 +40,7 @@ from .objectives import (
 )
 from .pool import design
 from .record import Record, Tell, checked_reference
-from .refusals import SCHEMA, WITH_LIMITS, check_limits, check_members, check_state, check_values
+from .refusals import SCHEMA, WITH_LIMITS, check_genes, check_limits, check_members, check_state, check_values
 from .strategies import Strategy, find_strategy
 from .strategies.ehvi import EHVI
 from .view import Features, View
@@ -78,6 +78,7 @@ class Engine:
         limits: Sequence[Limit] = (),
     ) -> None:
         checked = check_objectives(objectives, limits)
+        check_genes(space, checked)
         self.space = space
         self.seed = seed
         self.strategy = find_strategy(strategy)

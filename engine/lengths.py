@@ -62,7 +62,7 @@ class Lengths:
 
 def _slopes(view: View) -> tuple[Slope, ...]:
     """Slopes as functions of the architecture, where enough curves of the shortest training were told."""
-    curved = ~np.isnan(view.area)
+    curved = ~np.isnan(view.area) & view.fresh
     if not curved.any():
         return ()
     shortest = curved & (view.fidelity == view.fidelity[curved].min())
@@ -81,7 +81,7 @@ def _slopes(view: View) -> tuple[Slope, ...]:
 def _fitted(view: View, codes: Codes, slopes: Floats) -> Slope:
     """A surrogate of slopes (m,) told of codes (m, d)."""
     further = view.further(codes)
-    encoding = Encoding.of(view.space, further)
+    encoding = Encoding.of(view.space, further, view.ignored)
     surrogate = fit_surrogate(encoding(codes, further), slopes, encoding.groups, further=further.shape[1])
 
     def slope(asked: Codes, further: Floats, dtype: torch.dtype) -> Floats:

@@ -95,7 +95,8 @@ def _weighed(view: View, options: Options, seconds: Seconds) -> list[Training]:
 
 def first_longer(view: View, lengths: Sequence[float], seconds: Seconds) -> Training | None:
     """Of the front, the student that adds most to it, to be trained on; None once two were, or none can be."""
-    lengthened = int((trained(view) > lengths[0] * (1 + 1e-9)).sum()) + len(_both(view))
+    longer = view.codes[trained(view) > lengths[0] * (1 + 1e-9)]
+    lengthened = len(_students(view, longer)) + len(_students(view, view.codes) & _students(view, view.pending))
     index = {view.codes[u].tobytes(): i for i, u in enumerate(_complete(view))}
     options = [o for o in _longer(view, lengths) if o[1] <= lengths[0] and o[0].tobytes() in index]
     if lengthened >= 2 or not options:
@@ -117,18 +118,19 @@ def trained(view: View) -> Floats:
 
 def _longer(view: View, lengths: Sequence[float]) -> Options:
     """Told architectures, not in training now and none that failed or breaks a limit, with the next length of each."""
-    busy = {row.tobytes() for row in (*view.pending, *view.failed)}
+    busy = _students(view, view.pending) | _students(view, view.failed)
     return [
         (row, float(since), length)
-        for row, since, stands in zip(view.codes, trained(view), view.standing(view.codes), strict=True)
-        if stands and row.tobytes() not in busy and (length := following(lengths, float(since))) is not None
+        for row, student, since, stands in zip(
+            view.codes, view.learnt(view.codes), trained(view), view.standing(view.codes), strict=True
+        )
+        if stands and student.tobytes() not in busy and (length := following(lengths, float(since))) is not None
     ]
 
 
-def _both(view: View) -> list[Codes]:
-    """Told architectures that are in training again."""
-    busy = {row.tobytes() for row in view.pending}
-    return [row for row in view.codes if row.tobytes() in busy]
+def _students(view: View, codes: Codes) -> set[bytes]:
+    """What tells architectures apart that are no twins."""
+    return {row.tobytes() for row in view.learnt(codes)}
 
 
 def following(lengths: Sequence[float], since: float) -> float | None:

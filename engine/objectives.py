@@ -27,10 +27,19 @@ Goal = Literal["min", "max"]
 
 @dataclass(frozen=True)
 class Expensive:
-    """An objective known only by training; told values may be noisy."""
+    """An objective known only by training; told values may be noisy.
+
+    Args:
+        name: its name in told values and outcomes.
+        goal: `"min"` or `"max"`.
+        ignores: genes it does not depend on. Architectures that differ in nothing that any expensive objective depends
+            on are twins: once one of them is asked, the others are not; what is told of it is to be told of them, too,
+            and counts as one result.
+    """
 
     name: str
     goal: Goal = "min"
+    ignores: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         _check_goal(self.name, self.goal)
@@ -147,6 +156,11 @@ class Outcome:
     measured: frozenset[str]
     replicates: int = 1
     fidelity: float | None = None
+
+
+def ignored_by(objectives: Sequence["Objective"]) -> frozenset[str]:
+    """The genes that no expensive objective depends on."""
+    return frozenset.intersection(*(frozenset(o.ignores) for o in objectives if isinstance(o, Expensive)))
 
 
 def check_objectives(objectives: Sequence[Objective], limits: Sequence[Limit] = ()) -> tuple[Objective, ...]:

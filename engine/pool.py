@@ -9,7 +9,7 @@ a gene changes neither which rows there are nor which of two equal ones comes fi
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -32,10 +32,12 @@ Rng = np.random.Generator
 Prints = npt.NDArray[np.uint64]
 
 
-def fingerprints(space: SearchSpace, codes: Codes) -> Prints:
-    """A 64-bit number (n,) for each row, the same for the same values under any labelling."""
+def fingerprints(space: SearchSpace, codes: Codes, ignored: Container[str] = ()) -> Prints:
+    """A 64-bit number (n,) for each row, the same for the same values under any labelling; some genes do not count."""
     total = np.zeros(len(codes), dtype=np.uint64)
     for column, parameter in enumerate(space.parameters):
+        if parameter.name in ignored:
+            continue
         total += np.array([_digest(parameter.name, c) for c in parameter.choices], np.uint64)[codes[:, column]]
     return total
 
@@ -45,11 +47,21 @@ def _digest(name: str, choice: object) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
 
 
-def distinct(space: SearchSpace, codes: Codes, taken: Codes) -> Codes:
-    """The rows without repeats and without those taken, in the order of their fingerprints."""
+def distinct(space: SearchSpace, codes: Codes, taken: Codes, ignored: Container[str] = ()) -> Codes:
+    """The rows without repeats, in the order of their fingerprints; without those taken, whatever is ignored."""
     prints, first = np.unique(fingerprints(space, codes), return_index=True)
-    free = ~np.isin(prints, fingerprints(space, taken))
+    if ignored:
+        prints = fingerprints(space, codes[first], ignored)
+    free = ~np.isin(prints, fingerprints(space, taken, ignored))
     return codes[first[free]]
+
+
+def one_of_twins(view: View, codes: Codes) -> Codes:
+    """The rows, in their order, without twins of those before them."""
+    if not view.ignored:
+        return codes
+    _, first = np.unique(fingerprints(view.space, codes, view.ignored), return_index=True)
+    return codes[np.sort(first)]
 
 
 def is_grid(view: View) -> bool:
@@ -70,7 +82,7 @@ def candidates(view: View, parents: Codes, rng: Rng, draws: int = DRAWS) -> Code
         allowed = codes[view.within(codes)]
     if not len(allowed):
         raise _no_candidate(view, codes)
-    return distinct(view.space, allowed, view.taken)
+    return distinct(view.space, allowed, view.taken, view.ignored)
 
 
 def bred(space: SearchSpace, limited: Sequence[Known | Limit], codes: Codes, rng: Rng) -> Codes:
@@ -101,7 +113,7 @@ def refined(view: View, codes: Codes, score: Callable[[Codes], Floats], rng: Rng
         top = best[np.argsort(-value, kind="stable")[:256]]
         near = view.space.neighbours(np.repeat(top, 8, axis=0), rng)
         near = near[view.within(near)]
-        near = distinct(view.space, near, np.concatenate([view.taken, best]))
+        near = distinct(view.space, distinct(view.space, near, view.taken, view.ignored), best)
         if not len(near):
             break
         best, value = np.concatenate([best, near]), np.concatenate([value, score(near)])
@@ -125,9 +137,9 @@ def design(view: View, n: int, rng: Rng, cheapest: bool = False) -> Codes:
     position, gap = _position(view.costs(codes)), np.full(len(codes), np.inf)
     for other in encoding(view.taken, np.zeros((len(view.taken), 0))).numpy():
         gap = np.minimum(gap, ((points - other) ** 2).sum(axis=1))
-    chosen: list[int] = []
-    for i in range(len(view.taken), len(view.taken) + min(n, len(codes))):
-        gap[chosen] = -1.0
+    twins, chosen = fingerprints(view.space, codes, view.ignored), list[int]()
+    for i in range(len(view.taken), len(view.taken) + min(n, len(np.unique(twins)))):
+        gap[np.isin(twins, twins[chosen])] = -1.0
         if cheapest and i == 0:
             pick = int(np.argmin(position))
         else:

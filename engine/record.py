@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from distilsearch.architecture import Architecture
+from distilsearch.architecture import Architecture, Value
 from distilsearch.errors import InputError
 from distilsearch.space import SearchSpace
 
-from .objectives import Expensive, Floats, Known, Limit, Objective, Outcome, front
+from .objectives import Expensive, Floats, Known, Limit, Objective, Outcome, front, ignored_by
 from .view import Features, View
 
 
@@ -63,14 +63,21 @@ class Record:
 
     @property
     def started(self) -> int:
-        """How many architectures were told or are pending: what failed says nothing of where others lie."""
-        return len({t.architecture for t in self.tells} | set(self.pending))
+        """How many architectures, twins as one, were told or are pending: failures say nothing of where others lie."""
+        return len({self.student(a) for a in (*(t.architecture for t in self.tells), *self.pending)})
 
     @property
     def learnable(self) -> bool:
-        """Whether every expensive objective has values for two architectures."""
+        """Whether every expensive objective has values for two architectures that are no twins."""
         names = [o.name for o in self.objectives if isinstance(o, Expensive)]
-        return all(len({t.architecture for t in self.tells if name in t.values}) >= 2 for name in names)
+        return all(len({self.student(t.architecture) for t in self.tells if name in t.values}) >= 2 for name in names)
+
+    def student(self, architecture: Architecture) -> Architecture | tuple[tuple[str, Value], ...]:
+        """What twins have in common; the architecture itself where no gene is ignored."""
+        ignored = ignored_by(self.objectives)
+        if not ignored:
+            return architecture
+        return tuple((gene, value) for gene, value in architecture.values.items() if gene not in ignored)
 
     # Outcomes
 
@@ -120,9 +127,10 @@ class Record:
 
     def freeze(self) -> None:
         """Fix the reference once the initial design is complete: one outcome alone would be its own corner."""
-        stated, enough, objectives = self._stated(), max(2, self.initial), self.objectives
-        done = len({t.architecture for t in self.tells}) >= self.initial
-        if self.frozen is None and done and all(o.name in stated or len(self._first(o)) >= enough for o in objectives):
+        stated, enough = self._stated(), max(2, self.initial)
+        done = len({self.student(t.architecture) for t in self.tells}) >= self.initial
+        open_ = [o for o in self.objectives if o.name not in stated]
+        if self.frozen is None and done and all(len(self._first_students(o)) >= enough for o in open_):
             self.frozen = self.reference()
 
     def _stated(self) -> dict[str, float]:
@@ -137,8 +145,15 @@ class Record:
 
     def _first(self, objective: Objective) -> list[float]:
         """The values of an objective in the first outcomes that have it, as many as the initial design holds."""
-        seen = [o.values[objective.name] for o in self.outcomes() if objective.name in o.values]
-        return seen[: max(2, self.initial)]
+        return [value for values in self._first_students(objective) for value in values]
+
+    def _first_students(self, objective: Objective) -> list[list[float]]:
+        """The same, twins together."""
+        seen: dict[Any, list[float]] = {}
+        for outcome in self.outcomes():
+            if objective.name in outcome.values:
+                seen.setdefault(self.student(outcome.architecture), []).append(outcome.values[objective.name])
+        return list(seen.values())[: max(2, self.initial)]
 
     def corner(self, objectives: tuple[Objective, ...]) -> Floats:
         """The reference (M,) to be minimised, clipped by the limits."""

@@ -25,6 +25,12 @@ def check_members(space: SearchSpace, architectures: Sequence[Architecture]) -> 
             )
 
 
+def check_genes(space: SearchSpace, objectives: Sequence[Objective]) -> None:
+    """An `InputError` where an objective is to ignore what is no gene."""
+    for name in (name for o in objectives if isinstance(o, Expensive) for name in o.ignores):
+        space.column(name)
+
+
 def check_limits(limited: Sequence[Known | Limit], codes: Codes, architectures: Sequence[Architecture]) -> None:
     """An `InputError` where one of the architectures of `codes` (n, d) is not bound to keep every limit."""
     for one in limited:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from distilsearch.space import SearchSpace
 
-from .objectives import Codes, Expensive, Floats, Known, Limit, Objective, limited
+from .objectives import Codes, Expensive, Floats, Known, Limit, Objective, ignored_by, limited
 
 Features = Callable[[Codes], npt.ArrayLike]
 
@@ -60,8 +60,33 @@ class View:
         return tuple(o for o in self.objectives if isinstance(o, Expensive))
 
     @cached_property
+    def ignored(self) -> frozenset[str]:
+        """The genes that no expensive objective depends on."""
+        return ignored_by(self.objectives)
+
+    def learnt(self, codes: Codes) -> Codes:
+        """The rows with twins alike, as their costs count among the features of what is learnt."""
+        if not self.ignored:
+            return codes
+        columns = [self.space.column(name) for name in sorted(self.ignored)]
+        result = codes.copy()
+        result[:, columns] = 0
+        return result
+
+    @cached_property
+    def fresh(self) -> npt.NDArray[np.bool_]:
+        """Which tells (N,) are results of their own, and not what was told of a twin told again."""
+        if not self.ignored:
+            return np.ones(len(self.row), dtype=bool)
+        facts = np.column_stack([self.values, self.noise, self.fidelity, self.area])
+        students = self.learnt(self.codes)[self.row]
+        keys = [(student.tobytes(), fact.tobytes()) for student, fact in zip(students, facts, strict=True)]
+        first: dict[tuple[bytes, bytes], int] = {}
+        return np.array([first.setdefault(key, u) == u for key, u in zip(keys, self.row.tolist(), strict=True)], bool)
+
+    @cached_property
     def taken(self) -> Codes:
-        """Codes never to be proposed again: told, pending and failed."""
+        """Codes never to be proposed again, nor their twins: told, pending and failed."""
         return np.concatenate([self.codes, self.pending, self.failed])
 
     def costs(self, codes: Codes) -> Floats:
@@ -83,7 +108,7 @@ class View:
     @cached_property
     def _least(self) -> list[float]:
         """The least predicted value of each known objective among the told architectures."""
-        return [float(o.values(self.codes).min()) if len(self.codes) else 0.0 for o in self.known]
+        return [float(o.values(self.learnt(self.codes)).min()) if len(self.codes) else 0.0 for o in self.known]
 
     def within(self, codes: Codes) -> npt.NDArray[np.bool_]:
         """Which rows keep every limit by their upper bounds."""
@@ -107,6 +132,7 @@ class View:
         Size is how far up its choices an architecture stands, averaged over the ordered genes: at one cost the larger
         one is usually better, and a few results show whether that holds.
         """
+        codes = self.learnt(codes)
         given = [_scaled(o.values(codes), least) for o, least in zip(self.known, self._least, strict=True)]
         reach = np.array([len(p.choices) - 1.0 if p.ordered else 0.0 for p in self.space.parameters])
         if (ordered := np.flatnonzero(reach)).size > 1:

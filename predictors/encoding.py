@@ -8,6 +8,7 @@ Notation: n rows, d genes, p columns, g groups (one a gene, one a further column
 """
 
 import math
+from collections.abc import Container
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -28,10 +29,11 @@ class Encoding:
     high: tuple[float, ...]
 
     @classmethod
-    def of(cls, space: SearchSpace, further: FloatArray) -> "Encoding":
-        """The encoding whose further columns run from -1 to 1 over the rows (n, k) given."""
+    def of(cls, space: SearchSpace, further: FloatArray, ignored: Container[str] = ()) -> "Encoding":
+        """The encoding whose further columns run from -1 to 1 over the rows (n, k) given; some genes have no column."""
         rows = further if len(further) else np.zeros((1, further.shape[1]))
-        return cls(space.parameters, tuple(rows.min(axis=0).tolist()), tuple(rows.max(axis=0).tolist()))
+        parameters = tuple(_unseen(p) if p.name in ignored else p for p in space.parameters)
+        return cls(parameters, tuple(rows.min(axis=0).tolist()), tuple(rows.max(axis=0).tolist()))
 
     @cached_property
     def groups(self) -> tuple[int, ...]:
@@ -59,6 +61,11 @@ class Encoding:
         half = np.where(high > low, (high - low) / 2, 1.0)
         features[:, column:] = (further - (low + high) / 2) / half
         return torch.from_numpy(features)
+
+
+def _unseen(parameter: Parameter) -> Parameter:
+    """A gene without a choice, which has no column."""
+    return Parameter(parameter.name, parameter.choices[:1], parameter.ordered)
 
 
 def _table(parameter: Parameter) -> FloatArray:

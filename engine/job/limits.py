@@ -83,6 +83,10 @@ def _broken(one: Known | Limit, least: float) -> str:
             f" by {least:.3g}; raise the limit, or allow smaller students"
         )
     return (
-        f"no student keeps {one.name} <= {one.at_most:g}: the smallest one has {least:.6g}; raise the limit, or allow"
-        " smaller students"
+        f"no student keeps {one.name} <= {_figure(one.at_most)}: the smallest one has {_figure(least)}; raise the limit,"
+        " or allow smaller students"
     )
+
+
+def _figure(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1_000 else f"{value:.4g}"

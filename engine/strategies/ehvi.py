@@ -81,7 +81,7 @@ class EHVI:
 
     def _choose(self, beliefs: Beliefs, short: Codes, n: int, rng: np.random.Generator) -> Codes:
         chosen: list[Codes] = []
-        for _ in range(min(n, len(short))):
+        while len(short) and len(chosen) < n:
             score = screen(beliefs, torch.float64)(short)
             best = np.argsort(-score, kind="stable")[: LATER if chosen else SHORT]
             short, score = short[best], score[best]
@@ -90,7 +90,7 @@ class EHVI:
             pick = short[[first_best(beliefs.view, short, score)]]
             chosen.append(pick)
             beliefs = beliefs.given(pick)
-            short = distinct(beliefs.view.space, short, pick)
+            short = distinct(beliefs.view.space, short, pick, beliefs.view.ignored)
         return np.concatenate(chosen)
 
     def _redrawn(self, beliefs: Beliefs, short: Codes, score: Floats, rng: np.random.Generator) -> tuple[Codes, Floats]:

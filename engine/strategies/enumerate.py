@@ -12,7 +12,7 @@ from distilsearch.errors import InputError
 from distilsearch.space import SearchSpace
 
 from ..objectives import Codes, Objective
-from ..pool import GRID, candidates
+from ..pool import GRID, candidates, one_of_twins
 from ..view import View
 
 
@@ -37,4 +37,4 @@ class Enumerate:
     def propose(self, view: View, n: int, rng: np.random.Generator) -> Codes:
         """The next n free codes; `check` says of what spaces."""
         self.check(view.space, view.objectives)
-        return candidates(view, view.codes[:0], rng)[:n]
+        return one_of_twins(view, candidates(view, view.codes[:0], rng))[:n]

@@ -77,12 +77,12 @@ class Reward:
         score = partial(self._score, beliefs, best=self._best(beliefs))
         short = refined(view, shortlist(pool, score(pool), SHORT), score, rng)
         chosen = [pool[:0]]
-        for _ in range(min(n, len(short))):
+        while len(short) and len(chosen) <= n:
             value = self._score(beliefs, short, self._best(beliefs))
             pick = short[[first_best(view, short, value)]]
             chosen.append(pick)
             beliefs = beliefs.given(pick)
-            short = distinct(view.space, short, pick)
+            short = distinct(view.space, short, pick, view.ignored)
         return np.concatenate(chosen)
 
     def _weight(self, view: View, costs: Floats) -> Floats:

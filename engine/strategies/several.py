@@ -33,13 +33,13 @@ def choose_several(beliefs: Beliefs, pool: Codes, n: int, rng: np.random.Generat
     """At most n rows of the pool, chosen one after the other."""
     short = _screened(beliefs, pool, rng)
     chosen = [short[:0]]
-    for _ in range(min(n, len(short))):
+    while len(short) and len(chosen) <= n:
         value = _qlognehvi(beliefs, short, int(rng.integers(1 << 31))) + beliefs.log_success(short).numpy()
         near = np.flatnonzero(value >= value.max() - 1e-9)
         pick = short[[int(near[np.argmin(fingerprints(beliefs.view.space, short[near]))])]]
         chosen.append(pick)
         beliefs = beliefs.given(pick)
-        short = distinct(beliefs.view.space, short, pick)
+        short = distinct(beliefs.view.space, short, pick, beliefs.view.ignored)
     return np.concatenate(chosen)
 
 
