@@ -20,11 +20,12 @@ from distilsearch.progress import Progress, silent
 
 from .circumstances import versions
 from .claims import Claim, Claims, Pace
+from .course import Course
 from .data import Text
 from .job import Training
 from .recipes import Recipe
 from .teacher import Teacher
-from .training import Conditions, Course
+from .training import Conditions
 from .trial import (
     FORMER_AUTO,
     STUDENT,

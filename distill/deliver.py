@@ -20,12 +20,13 @@ from distilsearch.progress import Progress, silent
 
 from .archive import Archive
 from .card import Sections, identity, read_identity, with_sections
+from .course import Course
 from .data import Text
 from .evaluate.embedding import sts_spearman
 from .material import Material
 from .processes import accelerator_for
 from .student import replace_folder
-from .training import TRUNK, USUAL, Conditions, Course
+from .training import TRUNK, USUAL, Conditions
 from .trial import STUDENT, Trial
 
 SIMILARITY = "similarity"  # the evaluation on sentence pairs

@@ -18,9 +18,10 @@ from distilsearch.progress import Progress
 
 from .circumstances import circumstances
 from .claims import POLL_SECONDS, Claim
+from .course import Course
 from .processes import accelerator_for, agreed
 from .student import Student
-from .training import TRUNK, USUAL, Conditions, Course, in_groups, train
+from .training import TRUNK, USUAL, Conditions, in_groups, train
 from .trial import Trial
 
 if TYPE_CHECKING:

@@ -22,9 +22,10 @@ from distilsearch.progress import Progress, silent
 from distilsearch.space import SearchSpace
 
 from .archive import Archive
+from .course import Course
 from .flash import area
 from .recipes import Recipe
-from .training import Conditions, Course
+from .training import Conditions
 from .trial import Trial
 
 FloatArray = npt.NDArray[np.float64]

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any, Unpack
 
 from distilsearch.distill.archive import Archive
+from distilsearch.distill.course import Course
 from distilsearch.distill.fidelity import fidelity, spread, summary
 from distilsearch.distill.recipes import recipe as named_recipe
-from distilsearch.distill.training import USUAL, Conditions, Course
+from distilsearch.distill.training import USUAL, Conditions
 from distilsearch.families import family
 from distilsearch.home import ensure_folder, write_atomically
 from distilsearch.progress import Progress, silent

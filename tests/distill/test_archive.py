@@ -15,11 +15,12 @@ from distilsearch.architecture import Architecture
 from distilsearch.distill import distilled as module
 from distilsearch.distill.archive import Archive
 from distilsearch.distill.claims import Claims, Pace
+from distilsearch.distill.course import Course
 from distilsearch.distill.data import Text, load_text
 from distilsearch.distill.job import Training
 from distilsearch.distill.recipes import EMBEDDING, default_recipe
 from distilsearch.distill.teacher import Teacher, load_teacher
-from distilsearch.distill.training import CHECKPOINT, Course, distill_student
+from distilsearch.distill.training import CHECKPOINT, distill_student
 from distilsearch.distill.trial import HELDOUT_LOSS, TRIAL, TRUNK, Trial, score_file
 from distilsearch.errors import InputError, Interrupted, TrialError
 from distilsearch.home import trials_folder

@@ -1,19 +1,28 @@
 """The commands of distillation: winners of a run or one architecture, with a card; scores; bad input in one line."""
 
 import json
+import os
+import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
+from distilsearch import cli
 from distilsearch.cli import app
+from distilsearch.cli_progress import stopped_by_interrupt
 from distilsearch.distill import distilled
 from distilsearch.distill.archive import Archive
+from distilsearch.distill.course import Course
 from distilsearch.distill.teacher import Teacher, load_teacher
+from distilsearch.distill.trial import TRUNK
 from distilsearch.engine.job.result import measured_fidelity
-from distilsearch.errors import InputError
+from distilsearch.engine.job.winners import material, run_of, winners
+from distilsearch.errors import InputError, Interrupted
+from distilsearch.home import register_run
 
 RECIPE = 'base = "embedding"\nbatch_tokens = 256\n'
 
@@ -100,6 +109,56 @@ def test_several_winners_train_side_by_side_and_go_on(
     with pytest.raises(InputError, match="holds a student"):
         CliRunner().invoke(app, [*words, "--out", str(next(out.iterdir()))], catch_exceptions=False)
     assert len([*Archive().trials()]) == 4
+
+
+@pytest.mark.usefixtures("short_blocks")
+def test_a_winner_goes_on_from_the_trunk_that_its_run_left(run_folder: Path, tmp_path: Path) -> None:
+    """The run has trained it for 4,000 tokens, in the precision that it resolved and with its own seed."""
+    with (run_folder / "run.toml").open("r+") as file:
+        lines = file.read()
+        file.seek(0)
+        file.write("seed = 3\n" + lines)
+    run = run_of(run_folder)
+    teacher, text, recipe = material(run).opened()
+    recipe = replace(recipe, warmup_tokens=500)
+    (tmp_path / "mine.toml").write_text(RECIPE + "warmup_tokens = 500\n")
+    training = Course(teacher, text, recipe, 4_000, 3, "bf16").training
+    register_run(run_folder, [training.to_json()])
+    (short,) = Archive().distil(teacher, text, [winners(run_folder)[0].architecture], recipe, training)
+    assert (short.folder / TRUNK).exists()
+    words = ["distill", str(run_folder), "--out", str(tmp_path / "student"), "--tokens", "12000"]
+    assert CliRunner().invoke(app, words, catch_exceptions=False).exit_code == 0
+    assert not (short.folder / TRUNK).exists()  # it has been passed
+    (long,) = Archive().matching(training.at(12_000))
+    assert (tmp_path / "student" / "model.safetensors").read_bytes() == (
+        long.student / "model.safetensors"
+    ).read_bytes()
+
+
+def test_the_first_interrupt_saves_and_the_second_ends(capsys: pytest.CaptureFixture[str]) -> None:
+    former = signal.getsignal(signal.SIGINT)
+    with stopped_by_interrupt() as between:
+        between()
+        os.kill(os.getpid(), signal.SIGINT)
+        with pytest.raises(Interrupted, match="continues where it was"):
+            between()
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is former
+    assert "press again" in capsys.readouterr().err
+
+
+def test_an_interrupted_command_says_how_to_go_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise Interrupted("stopped; the same command continues where it was")
+
+    monkeypatch.setattr(cli, "app", stop)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == "stopped; the same command continues where it was\n"
 
 
 def test_what_is_not_a_student_is_not_written_over(run_folder: Path, tmp_path: Path) -> None:
