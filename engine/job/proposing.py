@@ -23,7 +23,7 @@ def new_engine(run: Run, served: ServedSpace, machines: Sequence[Profiled], teac
     sizes = size_features(served.students, machines[0].serving)
     return Engine(
         served.space,
-        [Expensive("loss"), *(machine.known() for machine in machines)],
+        [Expensive("loss", ignores=served.names), *(machine.known() for machine in machines)],
         seed=run.seed,
         reference={m.objective: m.limit_ms or m.latency(teacher).best for m in machines},
         strategy=strategy_of(run),
