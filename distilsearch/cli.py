@@ -58,11 +58,8 @@ def main() -> None:
         print(error, file=sys.stderr)
         sys.exit(error.exit_code)
     except DistilSearchError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(error if isinstance(error, Interrupted) else f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print("interrupted; the same command continues, at most a minute of training is done again", file=sys.stderr)
-        sys.exit(130)
 
 
 def _print_version(asked: bool) -> None:
@@ -200,6 +197,16 @@ def import_(
     kept, left = import_csv(run, results, names, not skip, folder)
     there = f" --folder {folder}" if folder else ""
     print(f"results kept for `distilsearch search {run_file}{there}`: {kept}; rows left out: {left}")
+
+
+@app.command()
+def status(run_folder: RunFolder) -> None:
+    """Say where a run stands: trials done and under way, who works on them, where time went."""
+    from datetime import datetime
+
+    from .engine.job.status import status as run_status
+
+    print("\n".join(run_status(run_folder).lines(datetime.now())))
 
 
 @app.command()

@@ -22,8 +22,7 @@ def shown_progress() -> Iterator["Progress"]:
         with _shown() as progress:
             yield progress
     except KeyboardInterrupt:
-        print("interrupted; the same command continues, at most a minute of training is done again", file=sys.stderr)
-        raise
+        raise Interrupted("interrupted; the same command goes on, at most a minute of training is done again") from None
 
 
 @contextmanager

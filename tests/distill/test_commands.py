@@ -19,7 +19,7 @@ from distilsearch.distill.archive import Archive
 from distilsearch.distill.course import Course
 from distilsearch.distill.teacher import Teacher, load_teacher
 from distilsearch.distill.trial import TRUNK
-from distilsearch.engine.job.result import measured_fidelity
+from distilsearch.engine.job.remeasure import measured_fidelity
 from distilsearch.engine.job.winners import material, run_of, winners
 from distilsearch.errors import InputError, Interrupted
 from distilsearch.home import register_run
