@@ -79,11 +79,11 @@ def kind_figure(rows: Sequence[OperatorRow]) -> Figure:
 def models_figure(sums: Sequence[tuple[ModelRow, float]]) -> Figure:
     """Measured latency (ms) against the sum of operators."""
     xs, ys = [total * 1e3 for _, total in sums], [row.measured.seconds_p10 * 1e3 for row, _ in sums]
-    ends = [min(*xs, *ys), max(*xs, *ys)]
+    ends = [min(xs), max(xs)]
     dots = scatter(xs, ys, "measured", {"size": 9, "color": ACCENT})
     dots["hovertext"] = [_model_hover(row, total) for row, total in sums]
     data = [line(ends, ends, "sum of operators"), dots]
-    return _drawn(data, "Sum of its operators (ms)", "Whole model (ms)", xs, ys)
+    return _drawn(data, "Sum of its operators (ms)", "Whole model (ms)", xs, [*xs, *ys])
 
 
 def _groups(table: LatencyTable) -> dict[tuple[str, Regime], list[OperatorRow]]:
@@ -110,10 +110,11 @@ def _sums(table: LatencyTable) -> list[tuple[ModelRow, float]]:
 
 def _disturbance(work: Sequence[float], low: Sequence[float], high: Sequence[float]) -> list[Figure]:
     """How disturbed the machine was over sizes: from the tenth percentile to the median, from medians of bins."""
-    sizes = len(set(work))
-    if sizes < POINTS:
+    sizes = np.unique(work)
+    if len(sizes) < POINTS:
         return []
-    bins = np.array_split(np.arange(len(work)), min(MOST_BINS, sizes))
+    groups = np.array_split(sizes, min(MOST_BINS, len(sizes)))  # one size is never in two of them
+    bins = [np.isin(work, group) for group in groups]
     xs, lower, upper = ([float(np.median(np.asarray(v)[b])) for b in bins] for v in (work, low, high))
     return [area(xs, lower, upper, "tenth percentile to median")]
 
@@ -150,7 +151,7 @@ def _kind_words(rows: Sequence[OperatorRow]) -> str:
 
 
 def _regime_words(regime: Regime) -> str:
-    threads = f", {regime.threads} threads" if regime.threads else ""
+    threads = f", {regime.threads} thread{'s' * (regime.threads > 1)}" if regime.threads else ""
     return f"{regime.dtype}, {regime.mode}{threads}, {regime.cache} cache"
 
 

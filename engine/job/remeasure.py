@@ -40,7 +40,7 @@ def measured_fidelity(folder: Path) -> RankFidelity | None:
         data = json.loads(path.read_text(), parse_constant=lambda _: None)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise RunError(f"cannot read {path} ({error}); {FIDELITY_CURE}") from None
     return read(RankFidelity, data, str(path), FIDELITY_CURE)
 

@@ -1,6 +1,7 @@
 """The page of a table: a chart a kind, every measured operator in it, nothing fetched from elsewhere."""
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,22 @@ def test_every_operator_is_drawn(table: LatencyTable) -> None:
     drawn = [x for f in figures.values() for t in f["data"] if t["name"] == "measured" for x in t["x"]]
     assert len(drawn) == len(table.operators) + len(table.models)
     json.dumps(figures, allow_nan=False)
+
+
+def test_the_diagonal_of_sums_is_in_the_picture(table: LatencyTable) -> None:
+    figure = page_parts(table)[2]["models"]
+    diagonal = next(trace for trace in figure["data"] if trace["name"] == "sum of operators")
+    for axis in ("x", "y"):
+        low, high = figure["layout"][f"{axis}axis"]["range"]
+        assert all(low <= math.log10(end) <= high for end in diagonal[axis])
+
+
+def test_a_band_goes_on_from_size_to_size(table: LatencyTable) -> None:
+    bands = [trace for f in page_parts(table)[2].values() for trace in f["data"] if trace["name"].startswith("tenth")]
+    assert bands
+    for band in bands:
+        there = band["x"][: len(band["x"]) // 2]
+        assert there == sorted(set(there))
 
 
 def test_the_page_is_one_file(table: LatencyTable, store: Path, tmp_path: Path) -> None:
