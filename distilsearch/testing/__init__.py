@@ -2,7 +2,8 @@
 
 Needs `hypothesis` (the extra `testing`). Spaces are small enough to be enumerated by a naive oracle. The contract
 suites stand beside it, one file each (`families`, `losses`, `recipes`, `strategies`, `devices`, `evaluations` ...), so
-that importing this needs neither pytest nor torch: inherit a suite's class, give its fixtures, and pytest runs it on yours.
+that importing this needs neither pytest nor torch: inherit a suite's class, give its fixtures, and pytest runs it on
+yours.
 """
 
 import itertools
