@@ -161,4 +161,3 @@ def _connect(ray: Any, address: str, cpus: int) -> bool:
         where = f"the Ray cluster at {address}" if address else "a Ray cluster"
         raise RunError(f"cannot join or start {where}: {error}") from error
     return True
-
