@@ -83,8 +83,8 @@ def _broken(one: Known | Limit, least: float) -> str:
             f" by {least:.3g}; raise the limit, or allow smaller students"
         )
     return (
-        f"no student keeps {one.name} <= {_figure(one.at_most)}: the smallest one has {_figure(least)}; raise the limit,"
-        " or allow smaller students"
+        f"no student keeps {one.name} <= {_figure(one.at_most)}: the smallest one has {_figure(least)}; raise the"
+        " limit, or allow smaller students"
     )
 
 
