@@ -2,7 +2,8 @@
 
 A short run meets few of the vocabulary's words. A matrix over the whole table moves those it never sees along
 with those it does, costs a fraction of the table's own gradient, and is folded into the table at the end: the
-saved student is stock.
+saved student is stock. Where a model's table is, transformers says of every model; whether a map can stand for it, its
+family (`Family.words_mapped`).
 """
 
 from typing import Any
@@ -29,17 +30,21 @@ class AdaptedEmbedding(torch.nn.Module):
 
 def adapt(model: Any, teacher: Any, basis: Tensor) -> None:
     """Put the teacher's table and a trainable map in place of the student's own word embeddings."""
-    table = teacher.base_model.embeddings.word_embeddings.weight.detach()
-    model.base_model.embeddings.word_embeddings = AdaptedEmbedding(table, basis)
+    table = teacher.get_input_embeddings().weight.detach()
+    model.set_input_embeddings(AdaptedEmbedding(table, basis))
 
 
 def fold(model: Any) -> None:
     """Put a plain embedding back, with the map multiplied into its table; a model without a map stays."""
-    embeddings: Any = getattr(model.base_model, "embeddings", None)
-    adapted = getattr(embeddings, "word_embeddings", None)
+    adapted = model.get_input_embeddings()
     if isinstance(adapted, AdaptedEmbedding):
         with torch.no_grad():
             table = adapted.table @ adapted.map
         padding = model.config.pad_token_id
-        plain = torch.nn.Embedding(len(table), table.shape[1], padding_idx=padding, _weight=table)
-        embeddings.word_embeddings = plain
+        model.set_input_embeddings(torch.nn.Embedding(len(table), table.shape[1], padding_idx=padding, _weight=table))
+
+
+def word_table(model: Any) -> Tensor | None:
+    """The parameter (vocabulary, w) that words are looked up in; none while a map stands in its place."""
+    table: Tensor | None = getattr(model.get_input_embeddings(), "weight", None)
+    return table

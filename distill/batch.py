@@ -14,9 +14,8 @@ from distilsearch.errors import InputError
 
 from .data import BlockArray, add_frame, framing, pieces
 from .recipes import View
+from .states import STATES
 from .teacher import Teacher
-
-STACKED = ("states", "all_queries", "all_keys")  # targets of every teacher layer: (layers, n, s, .)
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +43,7 @@ class Batch:
         rows = self.masked // s
         mine = rows % parts == index
         masked = (rows[mine] // parts) * s + self.masked[mine] % s
-        cut = {name: _part(name, value, index, parts, mine) for name, value in self.targets.items()}
+        cut = {name: STATES[name].part(value, index, parts, mine) for name, value in self.targets.items()}
         share = float(len(masked) * parts / max(1, len(self.masked)))
         segments, follows = (x if x is None else x[index::parts] for x in (self.segments, self.follows))
         return Batch(self.input_ids[index::parts], masked, self.labels[mine], cut, share, segments, follows)
@@ -62,12 +61,6 @@ class Batch:
         """What an encoder with so many segment types is called with."""
         inputs = {"input_ids": self.input_ids}
         return inputs if self.segments is None or types < 2 else inputs | {"token_type_ids": self.segments}
-
-
-def _part(name: str, value: Tensor, index: int, parts: int, mine: Tensor) -> Tensor:
-    if name == "transformed":
-        return value[mine]
-    return value[:, index::parts] if name in STACKED else value[index::parts]
 
 
 def make_batch(

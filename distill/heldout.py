@@ -67,13 +67,13 @@ def teacher_embeddings(teacher: Teacher, text: Text) -> Tensor:
     path = targets_folder() / f"heldout-{hashlib.sha256(content.encode()).hexdigest()[:32]}.safetensors"
     try:
         with safe_open(str(path), framework="pt") as file:
-            known: Tensor = file.get_tensor("embeddings")
-            return known
+            cached: Tensor = file.get_tensor("embeddings")
+            return cached
     except (OSError, SafetensorError):
         own = family(teacher.facts.family).architecture(teacher.facts)
-        found = _embed(teacher.model(), own, text.heldout, "float32")
-        write_atomically(path, save({"embeddings": found.contiguous()}))
-        return found
+        embeddings = _embed(teacher.model(), own, text.heldout, "float32")
+        write_atomically(path, save({"embeddings": embeddings.contiguous()}))
+        return embeddings
 
 
 def _embed(model: Any, architecture: Architecture, blocks: BlockArray, precision: str) -> Tensor:
@@ -91,11 +91,10 @@ def _word_loss(teacher: Teacher, text: Text, model: Any, architecture: Architect
     """Cross-entropy of the masked or next words."""
     total, count = 0.0, 0
     kind, device = family(architecture.family), next(model.parameters()).device
-    options: dict[str, Any] = {"use_cache": False} if teacher.kind == "causal" else {}
     for start in range(0, len(text.heldout), ROWS):
         batch = make_batch(teacher, text.heldout[start : start + ROWS], View(), MASK, (1 << 30, start)).to(device)
         with torch.inference_mode(), autocast(precision, device.type):
-            hidden = model.base_model(input_ids=batch.input_ids, **options).last_hidden_state.flatten(0, 1)
+            hidden = kind.encode(model, {"input_ids": batch.input_ids}).last_hidden_state.flatten(0, 1)
             for place in range(0, len(batch.labels), CHUNK):
                 chosen = hidden[batch.masked[place : place + CHUNK]]
                 logits = kind.decode(model, kind.transform(model, chosen)).float()

@@ -15,8 +15,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from distilsearch.families import family
-from distilsearch.families.common import Layer, best
+from distilsearch.families import Layer, Projection, family
+from distilsearch.families.shared import best
 from distilsearch.home import targets_folder, write_atomically
 
 from .data import Text
@@ -46,23 +46,23 @@ def statistics(teacher: Teacher, text: Text) -> Statistics:
     path = targets_folder() / f"statistics-{key}.safetensors"
     try:
         with safe_open(str(path), framework="pt") as file:
-            known = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            return Statistics(known.pop("moments"), known.pop("heads"), known.pop("ffn"), known)
+            cached = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return Statistics(cached.pop("moments"), cached.pop("heads"), cached.pop("ffn"), cached)
     except (OSError, SafetensorError):
-        found = _measure(teacher, text)
-        write_atomically(path, save({k: v.contiguous() for k, v in found.tensors().items()}))
-        return found
+        measured = _measure(teacher, text)
+        write_atomically(path, save({k: v.contiguous() for k, v in measured.tensors().items()}))
+        return measured
 
 
-def basis(found: Statistics, width: int, rotates: bool = True) -> Tensor:
+def basis(shown: Statistics, width: int, rotates: bool = True) -> Tensor:
     """(v, width): the directions that hold most of the hidden states, those of the last layer counted twice.
 
     Without rotation: the coordinates that do.
     """
-    v = found.moments.shape[-1]
+    v = shown.moments.shape[-1]
     if width >= v:  # a student of another family may be wider; what is beyond the teacher's directions stays free
         return torch.eye(v, width)
-    scaled = found.moments / found.moments.diagonal(dim1=1, dim2=2).sum(-1)[:, None, None]
+    scaled = shown.moments / shown.moments.diagonal(dim1=1, dim2=2).sum(-1)[:, None, None]
     total = scaled.mean(0) + scaled[-1]
     if not rotates:
         return torch.eye(v)[:, best(total.diagonal(), width)]
@@ -73,26 +73,26 @@ def basis(found: Statistics, width: int, rotates: bool = True) -> Tensor:
 
 
 def _measure(teacher: Teacher, text: Text) -> Statistics:
-    model = teacher.model("cpu")
-    layers = family(teacher.facts.family).layers(model)
+    model, kind = teacher.model("cpu"), family(teacher.facts.family)
+    layers = kind.layers(model)
     energies = {name: [torch.zeros(())] * len(layers) for name in _readers(layers[0])}
 
-    def watch(name: str, index: int, group: int) -> Any:
+    def watch(name: str, index: int, group: int, reader: Projection) -> Any:
         def hook(module: Any, inputs: tuple[Tensor, ...]) -> None:
-            energy = inputs[0].float().square().mean((0, 1)) * module.weight.square().sum(0)
+            energy = inputs[0].float().square().mean((0, 1)) * reader.weight.square().sum(0)
             energies[name][index] = energies[name][index] + energy.view(-1, group).sum(-1)
 
         return hook
 
     hooks = []
     for index, layer in enumerate(layers):
-        for name, modules in _readers(layer).items():
-            group = layer.output.in_features // teacher.facts.heads if name == "heads" else 1
-            hooks += [module.register_forward_pre_hook(watch(name, index, group)) for module in modules]
+        for name, readers in _readers(layer).items():
+            group = layer.output.inputs // teacher.facts.heads if name == "heads" else 1
+            hooks += [one.module.register_forward_pre_hook(watch(name, index, group, one)) for one in readers]
     try:
         ids = torch.from_numpy(text.train[:BLOCKS].astype("int64"))
         with torch.no_grad():
-            states = model.base_model(input_ids=ids, output_hidden_states=True).hidden_states
+            states = kind.encode(model, {"input_ids": ids}, every_layer=True).hidden_states
     finally:
         for hook in hooks:
             hook.remove()
@@ -101,16 +101,16 @@ def _measure(teacher: Teacher, text: Text) -> Statistics:
     return Statistics(flat.transpose(1, 2) @ flat / flat.shape[1], inner.pop("heads"), inner.pop("ffn"), inner)
 
 
-def _readers(layer: Layer) -> dict[str, tuple[Any, ...]]:
-    """What can be cut within a layer, and the modules that read it."""
+def _readers(layer: Layer) -> dict[str, tuple[Projection, ...]]:
+    """What can be cut within a layer, and who reads it."""
     return {"heads": (layer.output,), "ffn": (layer.down,), **layer.inner}
 
 
-def guide(found: Statistics, width: int, rotates: bool = True) -> Mapping[str, Tensor]:
+def guide(shown: Statistics, width: int, rotates: bool = True) -> Mapping[str, Tensor]:
     """What a family's `inherit` takes: basis and gain of the residual stream, importance of heads and units."""
-    chosen = basis(found, width, rotates)
-    moments = found.moments[-1]
-    kept = torch.trace(chosen.T @ moments @ chosen) / torch.trace(moments)
+    chosen = basis(shown, width, rotates)
+    moments = shown.moments[-1]
+    share = torch.trace(chosen.T @ moments @ chosen) / torch.trace(moments)
     # A norm gives every stream the same size a coordinate; the kept directions are the larger ones.
-    gain = (kept * chosen.shape[0] / width).sqrt()
-    return {"basis": chosen, "gain": gain, "heads": found.heads, "ffn": found.ffn, **found.inner}
+    gain = (share * chosen.shape[0] / width).sqrt()
+    return {"basis": chosen, "gain": gain, "heads": shown.heads, "ffn": shown.ffn, **shown.inner}

@@ -207,6 +207,10 @@ def read_recipe(path: Path) -> Recipe:
         raise InputError(f"{path} is not valid {path.suffix[1:].upper()}: {error}") from error
     if not isinstance(data, dict):
         raise InputError(f"{path} must hold a table of a recipe's values")
-    base = data.pop("base", None)
-    values = recipe(base).to_json() if base is not None else {}
-    return Recipe.from_json(values | {"name": path.stem} | data)
+    return recipe_of(path.stem, data)
+
+
+def recipe_of(name: str, data: Mapping[str, Any]) -> Recipe:
+    """A recipe written as in a file: what it leaves out is that of its `base`, its name the one given here."""
+    values = recipe(data["base"]).to_json() if data.get("base") is not None else {}
+    return Recipe.from_json(values | {"name": name} | {key: value for key, value in data.items() if key != "base"})

@@ -15,9 +15,10 @@ from safetensors.torch import save
 from torch import Tensor
 
 from distilsearch.errors import TrialError
+from distilsearch.families import Family
 from distilsearch.home import write_atomically
 
-from .adapt import fold
+from .adapt import fold, word_table
 from .batch import Batch
 from .drift import Drift
 from .heldout import heldout_loss
@@ -29,23 +30,21 @@ from .student import Student
 from .targets import Targets
 
 EVALUATIONS = (0.25, 0.5, 1.0)  # shares of the run at which the held-out loss is taken
-TABLES = ("word_embeddings.weight", "embed_tokens.weight")
 MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
-def trainable(model: Any, recipe: Recipe, inherited: bool = True) -> list[tuple[str, Tensor]]:
+def trainable(kind: Family, model: Any, recipe: Recipe, inherited: bool = True) -> list[tuple[str, Tensor]]:
     """The parameters a recipe trains, by name; the others stop asking for gradients.
 
     A word table is left as it is only where it is the teacher's: a random one is always trained.
     """
-    kept = []
+    named, table = [], word_table(model)
     for name, parameter in model.named_parameters():
-        table = inherited and recipe.embeddings != "all" and name.endswith(TABLES)
-        frozen = "pooler." in name or table
-        parameter.requires_grad_(not frozen)
-        if not frozen:
-            kept.append((name, parameter))
-    return kept
+        left = inherited and recipe.embeddings != "all" and parameter is table
+        parameter.requires_grad_(not (left or kind.idle(name)))
+        if parameter.requires_grad:
+            named.append((name, parameter))
+    return named
 
 
 @dataclass
@@ -67,7 +66,7 @@ class Run:
     def __post_init__(self) -> None:
         self.model, self.recipe = self.objective.student, self.objective.recipe
         self.objective.to(self.accelerator.device)
-        named = trainable(self.model, self.recipe, self.objective.knows_words)
+        named = trainable(self.objective.family, self.model, self.recipe, self.objective.knows_words)
         named += [(f"projections.{name}", p) for name, p in self.objective.projections.named_parameters()]
         self.names = [name for name, _ in named]
         self.parameters = [parameter for _, parameter in named]
@@ -82,8 +81,9 @@ class Run:
     def _groups(self) -> list[dict[str, Any]]:
         """The optimiser's groups: `scale` is the share of the learning rate that each takes."""
         kinds: dict[str, list[Tensor]] = {"matrices": [], "vectors": [], "words": []}
-        for name, parameter in zip(self.names, self.parameters, strict=True):
-            words = name.endswith(TABLES) and not self.objective.knows_words
+        table = None if self.objective.knows_words else word_table(self.model)
+        for parameter in self.parameters:
+            words = parameter is table
             kinds["words" if words else "vectors" if parameter.dim() < 2 else "matrices"].append(parameter)
         decays = {"matrices": self.recipe.weight_decay}
         scales = {"words": self.recipe.word_rate}
@@ -190,9 +190,9 @@ class Run:
 
     def _freeze_others(self, stage: int) -> None:
         """Leave gradients to the stage's layer and the projections alone."""
-        marks = (f"encoder.layer.{stage}.", f"layers.{stage}.", "projections.")
+        layer_of = self.objective.family.layer_of
         for name, parameter in zip(self.names, self.parameters, strict=True):
-            if not any(mark in name for mark in marks):
+            if not name.startswith("projections.") and layer_of(name) != stage:
                 parameter.grad = None
 
     def finish(self) -> Student:

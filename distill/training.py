@@ -17,11 +17,13 @@ from accelerate import Accelerator
 
 from distilsearch.architecture import Architecture
 from distilsearch.errors import InputError, TrialError
+from distilsearch.families import family
 from distilsearch.lowering import parameter_count
 from distilsearch.progress import Progress, silent
 
 from .adapt import adapt
 from .data import Text
+from .losses import LOSSES
 from .objective import Objective
 from .precision import resolve_precision
 from .processes import accelerator_for
@@ -217,18 +219,18 @@ def training_key(
 
 def _check_whole(recipe: Recipe, accelerator: Accelerator, accumulate: int) -> None:
     """Refuse to share a batch whose sequences are compared with each other."""
-    if dict(recipe.weights).get("similarity") and accelerator.num_processes * accumulate > 1:
+    whole = [name for name, weight in recipe.weights if weight and LOSSES[name].whole]
+    if whole and accelerator.num_processes * accumulate > 1:
         raise InputError(
-            f"the loss 'similarity' compares all sequences of a batch, so none can be shared by "
+            f"the loss {whole[0]!r} compares all sequences of a batch, so none can be shared by "
             f"{accelerator.num_processes} processes x {accumulate} accumulation steps; train in one process without "
             "accumulation (and with smaller batch_tokens where memory is short), or with a recipe without this loss"
         )
 
 
 def _adaptable(teacher: Teacher, architecture: Architecture) -> bool:
-    """Whether a map over the teacher's table can stand for the student's; elsewhere it is the output head too."""
-    same = architecture.family == teacher.facts.family and "embedding" not in architecture.values
-    return teacher.kind == "embedding" and same and architecture["inherit"] != "none"
+    """Whether a map over the teacher's table can stand for the student's."""
+    return family(architecture.family).words_mapped(architecture, teacher.facts)
 
 
 def memory_bytes(architectures: Sequence[Architecture]) -> int:

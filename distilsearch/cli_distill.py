@@ -214,11 +214,9 @@ def opened(
 
 def score(model: Path | str, pairs: Path) -> float:
     """Spearman correlation of a model's cosines with the scores of a csv of sentence pairs."""
-    from .distill.evaluate.embedding import sts_spearman
+    from .distill.evaluate import evaluate_model
 
-    if not pairs.is_file():
-        raise InputError(f"there is no file {pairs}; name a csv of sentence, sentence, score")
-    return sts_spearman(str(model), pairs)
+    return evaluate_model(str(model), pairs)
 
 
 def rank_fidelity(

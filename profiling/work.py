@@ -46,7 +46,7 @@ class Served(nn.Module):
     def __init__(self, architecture: Architecture, phase: str, mask: Tensor) -> None:
         super().__init__()
         self.architecture, self.phase = architecture, phase
-        self.builder: Any = family(architecture.family)
+        self.builder = family(architecture.family)
         self.model = self.builder.build(architecture).eval()
         self.mask = mask
         self.cache: Any = None

@@ -4,6 +4,8 @@ Works on any saved embedding model, student or teacher, through this package's o
 """
 
 import csv
+import hashlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +15,39 @@ from scipy.stats import spearmanr
 from torch import Tensor
 
 from distilsearch.architecture import Architecture
-from distilsearch.errors import InputError
+from distilsearch.errors import InputError, TrialError
 from distilsearch.families import family
 
 from ..teacher import Teacher, load_teacher
+from .evaluation import Given, Subject
+
+
+@dataclass(frozen=True)
+class Similarity:
+    """Sentence similarity on a csv of rows (sentence1, sentence2, score)."""
+
+    pairs: Path
+    name = "similarity"
+    kinds = ("embedding",)
+
+    @classmethod
+    def of(cls, given: Given) -> "Similarity":
+        """On the file that is given."""
+        if given.file is None or not given.file.is_file():
+            raise InputError(f"there is no file {given.file}; name a csv of sentence, sentence, score")
+        return cls(given.file)
+
+    @property
+    def heldout(self) -> str:
+        """A sha256 of the file."""
+        return hashlib.sha256(self.pairs.read_bytes()).hexdigest()
+
+    def __call__(self, model: Subject) -> dict[str, float]:
+        """The Spearman correlation of a model's cosines with the scores."""
+        value = sts_spearman(model, self.pairs)
+        if not np.isfinite(value):
+            raise TrialError(f"the correlation on {self.pairs} is not a number: all pairs look or count the same")
+        return {"spearman": value}
 
 
 def sts_spearman(model: str | Path | Teacher, pairs: Path | str, batch: int = 64, longest: int = 128) -> float:

@@ -10,17 +10,15 @@ Phases: "encode" scores every token, "prefill" reads a prompt and answers the ne
 """
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, final
 
 from ..architecture import Architecture, Value
 from ..operators import Operator, Serving, Size
 from ..sites import Site, repeated
 from ..space import Constraint, SearchSpace
-from .common import INHERIT, Genes, Layer, check_type, kept_settings
-from .llama_cut import cut_weights
-
-if TYPE_CHECKING:
-    from . import TeacherFacts
+from .family import Layer, Projection, TeacherFacts
+from .llama_cut import BEFORE, cut_weights
+from .shared import INHERIT, Genes, check_type, kept_settings, layer_named
 
 CHOICES: dict[str, tuple[Value, ...]] = {
     "layers": (2, 4, 6, 8, 12, 16, 24, 32),
@@ -43,6 +41,7 @@ WORDS: dict[str, tuple[Value, ...]] = {"inherit": INHERIT, "head": ("causal",), 
 KEPT = ("rms_norm_eps", "initializer_range", "pad_token_id", "bos_token_id", "eos_token_id", "rope_parameters")
 
 
+@final
 class Llama:
     """The family of Llama decoders."""
 
@@ -52,7 +51,7 @@ class Llama:
     genes = Genes("llama", CHOICES, BOUNDED, CONSTANTS, WORDS)
 
     def space(
-        self, choices: Mapping[str, Sequence[Value]] | None = None, teacher: "TeacherFacts | None" = None
+        self, choices: Mapping[str, Sequence[Value]] | None = None, teacher: TeacherFacts | None = None
     ) -> SearchSpace:
         """The space of students; with a teacher, constants are its own and no student is larger than it."""
         rules = [
@@ -112,10 +111,8 @@ class Llama:
             Site("head", ("width", "vocabulary", "tied"), head),
         )
 
-    def facts(self, config: Any, name: str, head: str, pool: str = "mean") -> "TeacherFacts":
+    def facts(self, config: Any, name: str, head: str, pool: str = "mean") -> TeacherFacts:
         """The facts of a decoder teacher."""
-        from . import TeacherFacts
-
         check_type(config, name, self.teachers)
         heads = config.num_attention_heads
         return TeacherFacts(
@@ -137,10 +134,14 @@ class Llama:
             tied=int(config.tie_word_embeddings),
         )
 
-    def architecture(self, facts: "TeacherFacts") -> Architecture:
+    def architecture(self, facts: TeacherFacts) -> Architecture:
         """The teacher as an architecture of this family."""
-        values: dict[str, Value] = {gene: getattr(facts, gene) for gene in CHOICES if gene != "inherit"}
+        values: dict[str, Value] = {gene: facts[gene] for gene in CHOICES if gene != "inherit"}
         return Architecture(self.name, values | {"inherit": "even"})
+
+    def longest(self, config: Any) -> int:
+        """As many tokens as positions are turned for."""
+        return int(config.max_position_embeddings)
 
     def config(self, architecture: Architecture, teacher_config: Any = None) -> Any:
         """A `LlamaConfig`; rotary base, special tokens and norm epsilon are the teacher's."""
@@ -188,14 +189,34 @@ class Llama:
         """The layers of a model of this family, teacher or student."""
         return [
             Layer(
-                layer.self_attn.q_proj,
-                layer.self_attn.k_proj,
-                layer.self_attn.v_proj,
-                layer.self_attn.o_proj,
-                layer.mlp.down_proj,
+                Projection(layer.self_attn.q_proj),
+                Projection(layer.self_attn.k_proj),
+                Projection(layer.self_attn.v_proj),
+                Projection(layer.self_attn.o_proj),
+                Projection(layer.mlp.down_proj),
             )
             for layer in model.base_model.layers
         ]
+
+    def layer_of(self, parameter: str) -> int | None:
+        """The layer that a parameter belongs to."""
+        return layer_named(parameter, BEFORE)
+
+    def idle(self, parameter: str) -> bool:
+        """Every parameter has a part."""
+        return False
+
+    def words_inherited(self, architecture: Architecture, teacher: TeacherFacts) -> bool:
+        """Unless everything is random."""
+        return architecture["inherit"] != "none"
+
+    def words_mapped(self, architecture: Architecture, teacher: TeacherFacts) -> bool:
+        """Never: the table may be the output head too."""
+        return False
+
+    def encode(self, model: Any, inputs: Mapping[str, Any], every_layer: bool = False) -> Any:
+        """What the model makes of its inputs before its head; no cache is kept."""
+        return model.base_model(**inputs, use_cache=False, output_hidden_states=every_layer)
 
     def transform(self, model: Any, hidden: Any) -> Any:
         """The hidden states (k, w) themselves: they are normed already."""

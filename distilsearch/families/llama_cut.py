@@ -14,7 +14,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..architecture import Architecture
-from .common import best, copy_parts
+from .shared import best, copy_parts
+
+BEFORE = "model.layers."  # what stands before the number of a layer in the names of parameters
 
 NORM_BEFORE = {"q_proj": "input_layernorm", "k_proj": "input_layernorm", "v_proj": "input_layernorm"} | {
     "gate_proj": "post_attention_layernorm",
@@ -26,9 +28,7 @@ BACK = ("o_proj", "down_proj")  # these write to the residual stream
 def cut_weights(student: Any, teacher: Any, architecture: Architecture, guide: Mapping[str, Any] | None) -> None:
     """Copy into the student what it keeps of the teacher."""
     cutter = Cutter(student.config, teacher.config, dict(teacher.named_parameters()), guide)
-    copy_parts(
-        student, teacher, architecture, "model.layers.", lambda name, weight, shape, layer: cutter.cut(name, layer)
-    )
+    copy_parts(student, teacher, architecture, BEFORE, lambda name, weight, shape, layer: cutter.cut(name, layer))
 
 
 class Cutter:
@@ -56,7 +56,7 @@ class Cutter:
         if part in BACK:
             return self._write(weight, self._columns(part, layer))
         if weight.dim() == 2:
-            weight = self._read(weight, self.source[f"model.layers.{layer}.{NORM_BEFORE[part]}.weight"])
+            weight = self._read(weight, self.source[f"{BEFORE}{layer}.{NORM_BEFORE[part]}.weight"])
         return self._rows(part, layer, weight)
 
     def _norm(self, weight: Any, final: bool) -> Any:

@@ -8,18 +8,16 @@ or `MobileBertModel` for embeddings.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any, final
 
 from ..architecture import Architecture, Value
 from ..operators import Operator, Serving, Size
 from ..sites import Site, only, repeated
 from ..space import Constraint, SearchSpace
-from .bert import Bert
-from .common import Genes, Layer, check_type, kept_settings, only_encodes
+from .encoder import Encoder
+from .family import Layer, Projection, TeacherFacts
 from .mobilebert_cut import cut_weights, feed_forward
-
-if TYPE_CHECKING:
-    from . import TeacherFacts
+from .shared import Genes, check_type, kept_settings, only_encodes
 
 CHOICES: dict[str, tuple[Value, ...]] = {
     "layers": (24,),
@@ -47,8 +45,9 @@ WORDS: dict[str, tuple[Value, ...]] = {
 KEPT = ("layer_norm_eps", "initializer_range", "pad_token_id")
 
 
-class MobileBert(Bert):
-    """The family of MobileBERT encoders; it is served, watched and read as BERT is."""
+@final
+class MobileBert(Encoder):
+    """The family of MobileBERT encoders; it is served, watched and read as other encoders are."""
 
     name = "mobilebert"
     teachers = ("mobilebert", "bert")
@@ -61,7 +60,7 @@ class MobileBert(Bert):
         return Genes(self.name, CHOICES, BOUNDED, CONSTANTS, WORDS)
 
     def space(
-        self, choices: Mapping[str, Sequence[Value]] | None = None, teacher: "TeacherFacts | None" = None
+        self, choices: Mapping[str, Sequence[Value]] | None = None, teacher: TeacherFacts | None = None
     ) -> SearchSpace:
         """The space of students; without choices the 576 of AutoDistill."""
         rules = [
@@ -124,7 +123,7 @@ class MobileBert(Bert):
             only("head", "mlm", "head", ("width", "vocabulary", "embedding"), head),
         )
 
-    def facts(self, config: Any, name: str, head: str, pool: str = "mean") -> "TeacherFacts":
+    def facts(self, config: Any, name: str, head: str, pool: str = "mean") -> TeacherFacts:
         """The facts of a MobileBERT teacher."""
         check_type(config, name, ("mobilebert",))
         return replace(
@@ -159,9 +158,22 @@ class MobileBert(Bert):
             return kind(config).eval()
 
     def layers(self, model: Any) -> list[Layer]:
-        """BERT's modules, and who reads the bottleneck, the shared input of attention and each stacked network."""
+        """Every encoder's, and who reads the bottleneck, the shared input of attention and each stacked network."""
         encoder = model.base_model.encoder.layer
         return [one._replace(inner=_inner(layer)) for one, layer in zip(super().layers(model), encoder, strict=True)]
+
+    def words_inherited(self, architecture: Architecture, teacher: TeacherFacts) -> bool:
+        """Cut from the teacher's where that is as wide; a wider one begins at random."""
+        wide = int(architecture["embedding"]) > (teacher.embedding or teacher.width)
+        return not wide and super().words_inherited(architecture, teacher)
+
+    def words_mapped(self, architecture: Architecture, teacher: TeacherFacts) -> bool:
+        """Never: three neighbouring words make a token's input, and the table has a width of its own."""
+        return False
+
+    def transform(self, model: Any, hidden: Any) -> Any:
+        """What the output table is multiplied with: hidden states (k, w) -> (k, w)."""
+        return model.cls.predictions.transform(hidden)
 
     def decode(self, model: Any, transformed: Any) -> Any:
         """Logits (k, vocabulary): the table is the word embeddings, widened by columns of its own."""
@@ -181,13 +193,14 @@ class MobileBert(Bert):
         cut_weights(student, teacher, architecture, guide)
 
 
-def _inner(layer: Any) -> dict[str, tuple[Any, ...]]:
+def _inner(layer: Any) -> dict[str, tuple[Projection, ...]]:
     stacked = list(getattr(layer, "ffn", ()))
     ups = [network.intermediate.dense for network in (*stacked, layer)]
     queried = layer.attention.self
-    inner = {"bottleneck": (*ups, layer.output.bottleneck.dense), "shared": (queried.query, queried.key)}
+    modules = {"bottleneck": (*ups, layer.output.bottleneck.dense), "shared": (queried.query, queried.key)}
     names = feed_forward(len(stacked) + 1)
-    return inner | {name: (network.output.dense,) for name, network in zip(names, stacked, strict=False)}
+    modules |= {name: (network.output.dense,) for name, network in zip(names, stacked, strict=False)}
+    return {name: tuple(map(Projection, readers)) for name, readers in modules.items()}
 
 
 def _inherit_words(student: Any, teacher: Any) -> None:

@@ -15,9 +15,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..architecture import Architecture
-from .common import best, copy_parts, head_rows
+from .encoder import BEFORE
+from .shared import best, copy_parts, head_rows
 
-BEFORE = "encoder.layer."
 TABLE = "cls.predictions.dense.weight"
 
 AXES: dict[str, tuple[str, ...]] = {  # what each axis of a weight runs over; the first part that fits counts

@@ -1,24 +1,32 @@
 """RoBERTa and XLM-R encoders: BERT's layers, with positions that start after the padding token.
 
-Genes and lowering are BERT's. `positions` counts the rows of the table, two more than a text may have tokens.
+Genes and lowering are BERT's. `positions` counts the rows of the table, two more than a text may have tokens. The head
+is called `lm_head`.
 """
 
-from typing import Any
+from typing import Any, final
 
 from ..architecture import Architecture, Value
-from .bert import CHOICES as BERT_CHOICES
-from .bert import KEPT, Bert
-from .common import kept_settings
+from .encoder import AXES, KEPT, Encoder
+from .encoder import CHOICES as SHARED
+from .shared import kept_settings
 
-CHOICES: dict[str, tuple[Value, ...]] = BERT_CHOICES | {"vocabulary": (50265,), "positions": (514,), "types": (1,)}
+CHOICES: dict[str, tuple[Value, ...]] = SHARED | {"vocabulary": (50265,), "positions": (514,), "types": (1,)}
+HEAD_AXES = {"lm_head.dense.": ("residual", "residual"), "lm_head.layer_norm.": ("norm",)}
 
 
-class Roberta(Bert):
+@final
+class Roberta(Encoder):
     """The family of RoBERTa encoders; students of an XLM-R teacher are XLM-R models."""
 
     name = "roberta"
     teachers = ("roberta", "xlm-roberta")
     choices = CHOICES
+    axes = AXES | HEAD_AXES
+
+    def longest(self, config: Any) -> int:
+        """Positions begin after the padding token's."""
+        return int(config.max_position_embeddings - config.pad_token_id - 1)
 
     def config(self, architecture: Architecture, teacher_config: Any = None) -> Any:
         """A `RobertaConfig`, or an `XLMRobertaConfig`, whichever the teacher has. No dropout."""

@@ -1,6 +1,9 @@
 """Hypothesis strategies for the domain's own values, for the tests of those who embed or extend distilsearch.
 
-Needs `hypothesis` (the extra `dev`). Spaces are small enough to be enumerated by a naive oracle.
+Needs `hypothesis` (the extra `testing`). Spaces are small enough to be enumerated by a naive oracle. The contract
+suites stand beside it, one file each (`families`, `losses`, `recipes`, `strategies`, `devices`, `evaluations` ...), so
+that importing this needs neither pytest nor torch: inherit a suite's class, give its fixtures, and pytest runs it on
+yours.
 """
 
 import itertools

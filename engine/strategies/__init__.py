@@ -1,9 +1,10 @@
 """Strategies: who is trained next. One file each, all of the same shape; `STRATEGIES` lists them.
 
-A strategy is a frozen value with a `name`, options that are plain JSON, and one method.
+A strategy is a frozen value with a `name`, options that are plain JSON, and two methods: what it
+can search, and what comes next.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -44,11 +45,8 @@ class Strategy(Protocol):
         ...
 
 
-STRATEGIES: Mapping[str, type[EHVI] | type[Reward] | type[Enumerate]] = {
-    "ehvi": EHVI,
-    "reward": Reward,
-    "enumerate": Enumerate,
-}
+STRATEGIES: dict[str, Callable[..., Strategy]] = {"ehvi": EHVI, "reward": Reward, "enumerate": Enumerate}
+"""How to make each known strategy from its options; a plugin may add its own."""
 
 
 def find_strategy(given: str | Strategy, options: Mapping[str, Any] | None = None) -> Strategy:

@@ -6,13 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from distilsearch.distill.recipes import EMBEDDING, RECIPES, Recipe, default_recipe, recipe
+from distilsearch.distill.recipes import EMBEDDING, RECIPES, default_recipe, recipe
 from distilsearch.errors import InputError
-
-
-@pytest.mark.parametrize("known", RECIPES.values(), ids=lambda r: r.name)
-def test_a_recipe_is_plain_json(known: Recipe) -> None:
-    assert Recipe.from_json(json.loads(json.dumps(known.to_json()))) == known
 
 
 def test_keys_do_not_change_between_versions() -> None:

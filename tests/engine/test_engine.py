@@ -6,39 +6,16 @@ from collections.abc import Iterable
 
 import numpy as np
 import pytest
-from hypothesis import settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from distilsearch.architecture import Architecture
 from distilsearch.engine.engine import Engine
-from distilsearch.engine.objectives import Codes, Expensive, Floats, Known, Objective, hypervolume
-from distilsearch.engine.strategies import STRATEGIES
+from distilsearch.engine.objectives import Codes, Expensive, Known, Objective
+from distilsearch.engine.strategies import STRATEGIES, Strategy
+from distilsearch.engine.strategies.enumerate import Enumerate
+from distilsearch.engine.view import View
 from distilsearch.errors import InputError
-from distilsearch.space import Constraint, Parameter, SearchSpace
-
-
-def small_space(kinds: tuple[str, ...] = ("a", "b", "c")) -> SearchSpace:
-    return SearchSpace(
-        "generic",
-        [Parameter("depth", (1, 2, 3)), Parameter("width", (8, 16, 32)), Parameter("kind", kinds, ordered=False),
-         Parameter("extra", (0, 1))],
-        [Constraint(("depth", "width"), lambda depth, width: depth * width < 96, "too large")],
-        {"extra": Constraint(("depth",), lambda depth: depth > 1)},
-    )  # fmt: skip
-
-
-def cost(space: SearchSpace) -> Known:
-    def function(codes: Codes) -> Floats:
-        rows = space.decode(codes)
-        return np.array([0.5 + float(a["depth"]) * float(a["width"]) / 8 for a in rows])
-
-    return Known("ms", function)
-
-
-def loss(architecture: Architecture) -> float:
-    bonus = {"a": 0.3, "b": 0.0, "c": 0.1}[str(architecture["kind"])]
-    return 1.0 / (1.0 + float(architecture["depth"])) + 4.0 / float(architecture["width"]) + bonus
+from distilsearch.space import Parameter, SearchSpace
+from distilsearch.testing.strategies import StrategyContract, cost, loss, small_space
 
 
 def engine_of(space: SearchSpace, strategy: str = "ehvi", seed: int = 0, **more: object) -> Engine:
@@ -54,88 +31,26 @@ def run(engine: Engine, trials: int) -> list[Architecture]:
     return asked
 
 
-class Interleaving(RuleBasedStateMachine):
-    """Whatever is asked, told and failed in whatever order, the promises hold."""
+class TestStrategies(StrategyContract):
+    @pytest.fixture(params=sorted(STRATEGIES))
+    def strategy(self, request: pytest.FixtureRequest) -> Strategy:
+        return STRATEGIES[request.param]()
 
-    strategy = "enumerate"
-
-    @initialize(seed=st.integers(0, 3))
-    def start(self, seed: int) -> None:
-        self.space = small_space()
-        self.engine = engine_of(self.space, self.strategy, seed)
-        self.free = set(self.space.decode(self.space.grid(1000)))
-        self.all = set(self.free)
-        self.pending: list[Architecture] = []
-        self.told: set[Architecture] = set()
-
-    @rule(n=st.integers(1, 5))
-    def ask(self, n: int) -> None:
-        twin = Engine.restore(self.space, self.engine.objectives, json.loads(json.dumps(self.engine.state())))
-        asked = self.engine.ask(n)
-        assert twin.ask(n) == asked
-        assert len(asked) == min(n, len(self.free))
-        assert len(set(asked)) == len(asked)
-        assert set(asked) <= self.free
-        self.free -= set(asked)
-        self.pending += asked
-
-    @rule(which=st.integers(0, 100), noise=st.sampled_from([None, 0.1]), measured=st.booleans())
-    def tell(self, which: int, noise: float | None, measured: bool) -> None:
-        if self.pending:
-            architecture = self.pending.pop(which % len(self.pending))
-            extra = {"ms": 3.25} if measured else {}
-            self.engine.tell(architecture, {"loss": loss(architecture), **extra}, noise)
-            self.told.add(architecture)
-
-    @rule(which=st.integers(0, 100))
-    def tell_unasked(self, which: int) -> None:
-        architecture = sorted(self.all, key=lambda a: a.key)[which % len(self.all)]
-        self.engine.tell(architecture, {"loss": loss(architecture)})
-        self.pending = [a for a in self.pending if a != architecture]
-        self.free.discard(architecture)
-        self.told.add(architecture)
-
-    @rule(which=st.integers(0, 100), transient=st.booleans())
-    def fail(self, which: int, transient: bool) -> None:
-        if self.pending:
-            architecture = self.pending.pop(which % len(self.pending))
-            self.engine.fail(architecture, "out of memory", transient)
-            if transient:
-                self.free.add(architecture)
-
-    @invariant()
-    def the_front_is_told_and_spans_the_volume(self) -> None:
-        front = self.engine.front() if hasattr(self, "engine") else []
-        assert {o.architecture for o in front} <= getattr(self, "told", set())
-        if front:
-            points = [[o.values["loss"], o.values["ms"]] for o in front]
-            corner = [self.engine.reference["loss"], self.engine.reference["ms"]]
-            assert self.engine.hypervolume() == pytest.approx(hypervolume(points, corner))
+    @pytest.fixture
+    def examples(self, strategy: Strategy) -> int:
+        return 40 if strategy.name == "enumerate" else 8
 
 
-class ModelledInterleaving(Interleaving):
-    """The same with surrogates."""
+class Sleepy(Enumerate):
+    """Breaks a promise: it leaves free architectures unasked."""
 
-    strategy = "ehvi"
-
-
-TestInterleaving = Interleaving.TestCase
-TestInterleaving.settings = settings(max_examples=40, stateful_step_count=20, deadline=None)
-TestModelledInterleaving = pytest.mark.slow(ModelledInterleaving.TestCase)
-TestModelledInterleaving.settings = settings(max_examples=8, stateful_step_count=12, deadline=None)
+    def propose(self, view: View, n: int, rng: np.random.Generator) -> Codes:
+        return super().propose(view, n, rng)[:-1]
 
 
-@pytest.mark.parametrize("name", sorted(STRATEGIES))
-def test_every_strategy_asks_each_architecture_once(name: str) -> None:
-    space = small_space()
-    engine = engine_of(space, name)
-    asked: list[Architecture] = []
-    while batch := engine.ask(9):
-        asked += batch
-        for architecture in batch:
-            engine.tell(architecture, {"loss": loss(architecture)})
-    assert sorted(a.key for a in asked) == sorted(a.key for a in space.decode(space.grid(1000)))
-    assert engine.ask(3) == []
+def test_the_contract_catches_a_strategy_that_breaks_it() -> None:
+    with pytest.raises(AssertionError):
+        StrategyContract().test_the_promises_hold_however_it_is_asked_and_told(Sleepy(), 8)
 
 
 def test_it_finds_the_front_in_few_trials() -> None:

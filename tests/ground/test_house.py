@@ -60,6 +60,12 @@ def test_help_loads_nothing_heavy() -> None:
     assert not {"torch", "xgboost", "transformers", "botorch", "optuna", "pyarrow"} & set(run.stdout.split())
 
 
+def test_importing_the_strategies_for_tests_needs_neither_pytest_nor_torch() -> None:
+    code = "import distilsearch.testing, sys; print('\\n'.join(sys.modules))"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"torch", "pytest", "transformers", "botorch"} & set(run.stdout.split())
+
+
 def test_the_names_of_the_rooms_are_no_top_level_imports() -> None:
     code = f"import importlib.util as u; print([n for n in {ROOMS!r} if u.find_spec(n)])"
     run = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True, cwd="/")

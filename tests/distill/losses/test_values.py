@@ -8,7 +8,22 @@ import pytest
 import torch
 from torch import Tensor
 
-from distilsearch.distill import losses
+from distilsearch.distill.losses import layer_map
+from distilsearch.distill.losses.attention import attention_loss
+from distilsearch.distill.losses.embedding import embedding_loss
+from distilsearch.distill.losses.features import feature_loss
+from distilsearch.distill.losses.hard import hard_loss
+from distilsearch.distill.losses.hidden import hidden_loss
+from distilsearch.distill.losses.logits import logits_loss
+from distilsearch.distill.losses.mean import mean_loss
+from distilsearch.distill.losses.next_sentence import next_sentence_loss
+from distilsearch.distill.losses.relation import relation_heads, relation_loss
+from distilsearch.distill.losses.relation_mse import relation_mse
+from distilsearch.distill.losses.similarity import similarity_loss
+from distilsearch.distill.losses.tokens import token_loss
+from distilsearch.distill.losses.variance import variance_loss
+from distilsearch.distill.losses.words import chunked
+from distilsearch.distill.states import pooled
 
 Array = npt.NDArray[np.float64]
 
@@ -36,7 +51,7 @@ def _random(*shape: int, seed: int = 0) -> Tensor:
 
 def test_relation_loss_and_its_gradient() -> None:
     student, teacher = _random(2, 5, 12).float().requires_grad_(), _random(2, 5, 24, seed=1)
-    loss = losses.relation_loss(student, teacher.float(), 4)
+    loss = relation_loss(student, teacher.float(), 4)
     expected = _relation_oracle(student.detach().double().numpy(), teacher.numpy(), 4)
     assert loss.item() == pytest.approx(expected, rel=1e-5)
     loss.backward()
@@ -52,7 +67,7 @@ def test_relation_loss_and_its_gradient() -> None:
 
 def test_relation_loss_is_zero_for_equal_states() -> None:
     states = _random(2, 4, 8).float()
-    assert losses.relation_loss(states, states, 2).item() == pytest.approx(0, abs=1e-6)
+    assert relation_loss(states, states, 2).item() == pytest.approx(0, abs=1e-6)
 
 
 def test_similarity_loss() -> None:
@@ -61,27 +76,27 @@ def test_similarity_loss() -> None:
     a, b = student.numpy(), teacher.numpy()
     pairs = [(a[i] @ a[j] - b[i] @ b[j]) ** 2 for i in range(6) for j in range(6) if i != j]
     # The diagonals agree for unit vectors, so leaving them out is only a matter of the divisor.
-    assert losses.similarity_loss(student, teacher).item() == pytest.approx(np.mean(pairs), rel=1e-5)
+    assert similarity_loss(student, teacher).item() == pytest.approx(np.mean(pairs), rel=1e-5)
 
 
 def test_token_and_embedding_losses() -> None:
     student, teacher = _random(2, 3, 4), _random(2, 3, 4, seed=1)
     a, b = student.numpy().reshape(-1, 4), teacher.numpy().reshape(-1, 4)
     cosines = (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
-    assert losses.token_loss(student, teacher).item() == pytest.approx(1 - cosines.mean(), rel=1e-5)
+    assert token_loss(student, teacher).item() == pytest.approx(1 - cosines.mean(), rel=1e-5)
     unit = [torch.nn.functional.normalize(x.mean(1), dim=-1) for x in (student, teacher)]
     expected = 1 - (unit[0] * unit[1]).sum(-1).mean().item()
-    assert losses.embedding_loss(*unit).item() == pytest.approx(expected, rel=1e-5)
+    assert embedding_loss(*unit).item() == pytest.approx(expected, rel=1e-5)
     for pooling, index in (("mean", None), ("cls", 0)):
         raw = student.mean(1) if index is None else student[:, index]
         wanted = torch.nn.functional.normalize(raw.float(), dim=-1)
-        torch.testing.assert_close(losses.pooled(student, pooling), wanted)
+        torch.testing.assert_close(pooled(student, pooling), wanted)
 
 
 def test_the_gradient_of_the_token_loss() -> None:
     ours, theirs = (_random(2, 3, 4).requires_grad_() for _ in range(2))
     teacher = _random(2, 3, 4, seed=1)
-    losses.token_loss(ours, teacher).backward()  # type: ignore[no-untyped-call]
+    token_loss(ours, teacher).backward()  # type: ignore[no-untyped-call]
     (1 - torch.nn.functional.cosine_similarity(theirs, teacher, dim=-1).mean()).backward()  # type: ignore[no-untyped-call]
     torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-5, atol=1e-7)
 
@@ -91,12 +106,12 @@ def test_logits_loss(temperature: float) -> None:
     student, teacher = _random(5, 7), _random(5, 7, seed=1)
     q, p = _softmax(student.numpy() / temperature), _softmax(teacher.numpy() / temperature)
     expected = (p * np.log(p / q)).sum(1).mean() * temperature**2
-    assert losses.logits_loss(student, teacher, temperature).item() == pytest.approx(expected, rel=1e-5)
+    assert logits_loss(student, teacher, temperature).item() == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize(("student", "teacher", "heads"), [(256, 384, 8), (384, 384, 12), (320, 384, 8), (7, 5, 1)])
 def test_relation_heads_divide_both_widths(student: int, teacher: int, heads: int) -> None:
-    assert losses.relation_heads(student, teacher) == heads
+    assert relation_heads(student, teacher) == heads
 
 
 @pytest.mark.parametrize("softmax", [True, False])
@@ -108,7 +123,7 @@ def test_relation_mse(softmax: bool) -> None:
             a, b = s[:, 3 * h : 3 * h + 3], t[:, 6 * h : 6 * h + 6]
             x, y = a @ a.T / math.sqrt(3), b @ b.T / math.sqrt(6)
             total.append((_softmax(x) - _softmax(y)) ** 2 if softmax else (x - y) ** 2)
-    assert losses.relation_mse(student, teacher, 4, softmax).item() == pytest.approx(np.mean(total), rel=1e-5)
+    assert relation_mse(student, teacher, 4, softmax).item() == pytest.approx(np.mean(total), rel=1e-5)
 
 
 def test_attention_loss_averages_neighbouring_heads() -> None:
@@ -124,23 +139,23 @@ def test_attention_loss_averages_neighbouring_heads() -> None:
     ours = maps(q.numpy(), k.numpy(), 2)
     theirs = maps(tq.numpy(), tk.numpy(), 6).reshape(2, 3, 2, 5, 5).mean(1)
     expected = (theirs * np.log(theirs / ours)).sum(-1).mean()
-    assert losses.attention_loss((q, k), (tq, tk), (2, 6)).item() == pytest.approx(expected, rel=1e-5)
-    same = losses.attention_loss((q, k), (q, k), (2, 2)).item()
+    assert attention_loss((q, k), (tq, tk), (2, 6)).item() == pytest.approx(expected, rel=1e-5)
+    same = attention_loss((q, k), (q, k), (2, 2)).item()
     assert same == pytest.approx(0, abs=1e-6)
 
 
 def test_hidden_features_mean_and_variance() -> None:
     student, teacher = _random(2, 3, 8), _random(2, 3, 8, seed=1)
     a, b = student.numpy(), teacher.numpy()
-    assert losses.hidden_loss(student, teacher).item() == pytest.approx(((a - b) ** 2).mean(), rel=1e-5)
+    assert hidden_loss(student, teacher).item() == pytest.approx(((a - b) ** 2).mean(), rel=1e-5)
 
     def normal(x: Array) -> Array:
         return np.asarray((x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-5))
 
     expected = ((normal(a) - normal(b)) ** 2).mean()
-    assert losses.feature_loss(student, teacher).item() == pytest.approx(expected, rel=1e-5)
+    assert feature_loss(student, teacher).item() == pytest.approx(expected, rel=1e-5)
     wide = _random(2, 3, 24, seed=2)
-    mean, variance = losses.distribution_losses(student, wide)
+    mean, variance = mean_loss(student, wide), variance_loss(student, wide)
     assert mean.item() == pytest.approx(((a.mean(-1) - wide.numpy().mean(-1)) ** 2).mean(), rel=1e-5)
     assert variance.item() == pytest.approx(((a.var(-1) - wide.numpy().var(-1)) ** 2).mean(), rel=1e-5)
 
@@ -149,14 +164,14 @@ def test_hard_loss() -> None:
     logits, labels = _random(5, 7), torch.tensor([0, 6, 3, 3, 1])
     chances = _softmax(logits.numpy())
     expected = -np.log(chances[np.arange(5), labels.numpy()]).mean()
-    assert losses.hard_loss(logits, labels).item() == pytest.approx(expected, rel=1e-5)
+    assert hard_loss(logits, labels).item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_next_sentence_loss() -> None:
     logits, follows = _random(6, 2), torch.tensor([0, 1, 1, 0, 1, 0])
     chances = _softmax(logits.numpy())
     expected = -np.log(chances[np.arange(6), follows.numpy()]).mean()
-    assert losses.next_sentence_loss(logits, follows).item() == pytest.approx(expected, rel=1e-5)
+    assert next_sentence_loss(logits, follows).item() == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("chunk", [1, 3, 4, 100])
@@ -164,10 +179,10 @@ def test_chunks_change_neither_loss_nor_gradient(chunk: int) -> None:
     hidden, table, teacher = _random(10, 4), _random(4, 9, seed=1), _random(10, 9, seed=2)
 
     def loss(states: Tensor, wanted: Tensor) -> Tensor:
-        return losses.logits_loss(states @ table, wanted, 2.0)
+        return logits_loss(states @ table, wanted, 2.0)
 
     whole, parts = (hidden.clone().requires_grad_() for _ in range(2))
-    expected, got = loss(whole, teacher), losses.chunked(loss, chunk, parts, teacher)
+    expected, got = loss(whole, teacher), chunked(loss, chunk, parts, teacher)
     assert got.item() == pytest.approx(expected.item(), rel=1e-5)
     expected.backward()  # type: ignore[no-untyped-call]
     got.backward()  # type: ignore[no-untyped-call]
@@ -175,8 +190,8 @@ def test_chunks_change_neither_loss_nor_gradient(chunk: int) -> None:
 
 
 def test_layer_maps() -> None:
-    assert losses.layer_map("uniform", 3, 12) == [(3,), (7,), (11,)]
-    assert losses.layer_map("last", 3, 12) == [(9,), (10,), (11,)]
-    assert losses.layer_map("uniform+last", 3, 12) == [(3, 9), (7, 10), (11, 11)]
-    assert losses.layer_map("final", 3, 12) == [(), (), (11,)]
-    assert losses.layer_map("uniform", 4, 2) == [(0,), (0,), (0,), (1,)]  # a student may be deeper
+    assert layer_map("uniform", 3, 12) == [(3,), (7,), (11,)]
+    assert layer_map("last", 3, 12) == [(9,), (10,), (11,)]
+    assert layer_map("uniform+last", 3, 12) == [(3, 9), (7, 10), (11, 11)]
+    assert layer_map("final", 3, 12) == [(), (), (11,)]
+    assert layer_map("uniform", 4, 2) == [(0,), (0,), (0,), (1,)]  # a student may be deeper

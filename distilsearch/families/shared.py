@@ -5,29 +5,16 @@ Families stay one file each; what stands here knows nothing of any of them.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
 from ..architecture import Architecture, Value
 from ..errors import InputError, unknown
 from ..operators import Serving
 from ..space import Constraint, Parameter, SearchSpace
-
-if TYPE_CHECKING:
-    from . import TeacherFacts
+from .family import TeacherFacts
 
 INHERIT = ("even", "first", "last", "none")
 """The rules for which teacher layers a student starts from; "none": from random weights, no choice by default."""
-
-
-class Layer(NamedTuple):
-    """The modules of one layer whose inputs and outputs statistics and losses look at."""
-
-    query: Any
-    key: Any
-    value: Any
-    output: Any  # from the heads back to the residual stream
-    down: Any  # from the feed-forward units back to the residual stream
-    inner: Mapping[str, tuple[Any, ...]] = {}  # what else can be cut: its name, and the modules that read it
 
 
 @dataclass(frozen=True)
@@ -44,7 +31,7 @@ class Genes:
     def space(
         self,
         given: Mapping[str, Sequence[Value]] | None,
-        teacher: "TeacherFacts | None",
+        teacher: TeacherFacts | None,
         constraints: Sequence[Constraint],
     ) -> SearchSpace:
         """The space of the given choices; with a teacher, constants are its own and it bounds its students."""
@@ -65,20 +52,18 @@ class Genes:
             active["inherit"] = Constraint(("layers",), lambda layers: layers < depth)
         return SearchSpace(self.family, parameters, constraints, active)
 
-    def _of(self, gene: str, given: Mapping[str, Sequence[Value]], teacher: "TeacherFacts | None") -> Sequence[Value]:
+    def _of(self, gene: str, given: Mapping[str, Sequence[Value]], teacher: TeacherFacts | None) -> Sequence[Value]:
         if teacher is None:
             return given.get(gene, self.choices[gene])
         kin = teacher.family == self.family
-        if (gene in self.constants and (kin or getattr(teacher, gene))) or (
-            gene == "activation" and kin and gene not in given
-        ):
-            own = getattr(teacher, gene)
+        if (gene in self.constants and (kin or teacher[gene])) or (gene == "activation" and kin and gene not in given):
+            own = teacher[gene]
             if tuple(given.get(gene, (own,))) != (own,):
                 raise InputError(f"{gene} is the teacher's own ({own!r}) and cannot be searched; got {given[gene]}")
             return (own,)
         if gene not in self.bounded or not kin:
             return given.get(gene, self.choices[gene])
-        limit = getattr(teacher, gene)
+        limit = teacher[gene]
         larger = [c for c in given.get(gene, ()) if c > limit]
         if larger:
             raise InputError(
@@ -86,9 +71,9 @@ class Genes:
             )
         return given.get(gene) or sorted({c for c in self.choices[gene] if c <= limit} | {limit})
 
-    def _smaller(self, teacher: "TeacherFacts") -> Constraint:
+    def _smaller(self, teacher: TeacherFacts) -> Constraint:
         """The teacher itself is no student."""
-        limits = [getattr(teacher, gene) for gene in self.bounded]
+        limits = [teacher[gene] for gene in self.bounded]
         return Constraint(
             self.bounded,
             lambda *values: any(value < limit for value, limit in zip(values, limits, strict=True)),
@@ -96,24 +81,29 @@ class Genes:
         )
 
     def _check(self, gene: str, values: Sequence[Value]) -> None:
-        known = self.words.get(gene)
+        listed = self.words.get(gene)
         for value in values:
-            if known and value not in known:
-                raise unknown(f"value of {gene}", str(value), map(str, known))
-            if not known and gene not in self.categorical and (type(value) is not int or value < 1):
+            if listed and value not in listed:
+                raise unknown(f"value of {gene}", str(value), map(str, listed))
+            if not listed and gene not in self.categorical and (type(value) is not int or value < 1):
                 raise InputError(f"{gene} must be a positive whole number; got {value!r}")
 
 
 def only_encodes(family: str, serving: Serving) -> None:
     """Refuse the phases of generation."""
     if serving.phase != "encode":
-        raise InputError(f'{family} models encode; got the phase {serving.phase!r}: use phase = "encode"')
+        raise no_generation(family, serving.phase)
 
 
-def check_type(config: Any, name: str, known: tuple[str, ...]) -> None:
+def no_generation(family: str, phase: str) -> InputError:
+    """The error for a phase of generation that encoders are asked for."""
+    return InputError(f'{family} models encode; got the phase {phase!r}: use phase = "encode"')
+
+
+def check_type(config: Any, name: str, teachers: tuple[str, ...]) -> None:
     """Refuse a teacher of another model type."""
-    if config.model_type not in known:
-        wanted = " or ".join(map(repr, known))
+    if config.model_type not in teachers:
+        wanted = " or ".join(map(repr, teachers))
         raise InputError(f"expected a teacher of model type {wanted}; {name} is a {config.model_type!r} model")
 
 
@@ -144,8 +134,8 @@ def head_rows(importance: Any, width: int, teacher_width: int) -> Any:
     size = teacher_width // len(importance)
     ranked = importance.argsort(descending=True, stable=True)[: -(-width // size)]
     whole, part = width // size, width % size
-    kept = torch.cat([ranked[:whole].sort().values, ranked[whole:]])
-    rows = (kept[:, None] * size + torch.arange(size)).flatten()
+    heads = torch.cat([ranked[:whole].sort().values, ranked[whole:]])
+    rows = (heads[:, None] * size + torch.arange(size)).flatten()
     return rows[: whole * size + part]
 
 
@@ -186,13 +176,23 @@ def copy_parts(
                 parameter.copy_(cut(origin, source[origin], parameter.shape, layer))
 
 
+def layer_named(parameter: str, before: str) -> int | None:
+    """The number of a layer that follows `before` in the name of a parameter.
+
+    >>> layer_named("bert.encoder.layer.3.output.dense.weight", "encoder.layer.")
+    3
+    """
+    _, marked, tail = parameter.partition(before)
+    return int(tail.partition(".")[0]) if marked else None
+
+
 def teacher_name(name: str, chosen: Sequence[int], before: str) -> tuple[str, int]:
     """The teacher's parameter that a student's one starts from, and its layer (0 outside the layers).
 
     `before` stands before the number of a layer in the names of parameters.
     """
-    head, found, tail = name.partition(before)
-    if not found:
+    head, mark, tail = name.partition(before)
+    if not mark:
         return name, 0
     index, _, rest = tail.partition(".")
-    return f"{head}{found}{chosen[int(index)]}.{rest}", chosen[int(index)]
+    return f"{head}{mark}{chosen[int(index)]}.{rest}", chosen[int(index)]

@@ -1,0 +1,52 @@
+"""The held-out loss of a finished student: the figure a search minimises, of the very model that is served.
+
+Embedding teachers: 1 - agreement with the teacher on held-out blocks; others: the cross-entropy of hidden or next
+words. What it is held against are the held-out blocks of one text, and the teacher.
+"""
+
+import hashlib
+from dataclasses import dataclass
+
+from distilsearch.errors import InputError
+from distilsearch.families import family
+
+from ..cache import outputs_key
+from ..data import Text
+from ..heldout import heldout_loss
+from ..losses import KINDS
+from ..teacher import Teacher, load_teacher
+from .evaluation import Given, Subject
+
+
+@dataclass(frozen=True, eq=False)
+class Heldout:
+    """The held-out loss against a teacher on a text."""
+
+    teacher: Teacher
+    text: Text
+    name = "heldout"
+    kinds = KINDS
+
+    @classmethod
+    def of(cls, given: Given) -> "Heldout":
+        """Against the teacher and the text that are given."""
+        if given.teacher is None or given.text is None:
+            raise InputError("the held-out loss is taken against a teacher on a text; give both")
+        return cls(given.teacher, given.text)
+
+    @property
+    def heldout(self) -> str:
+        """A sha256 of what the teacher says and the text."""
+        return hashlib.sha256(f"{outputs_key(self.teacher)} {self.text.sha256}".encode()).hexdigest()
+
+    def __call__(self, model: Subject) -> dict[str, float]:
+        """The loss; lower is better."""
+        student = model if isinstance(model, Teacher) else load_teacher(str(model))
+        same = student.tokenizer.get_vocab() == self.teacher.tokenizer.get_vocab()
+        if student.kind != self.teacher.kind or not same:
+            raise InputError(
+                f"{student.name} is no student of {self.teacher.name}: expected a {self.teacher.kind} model of the "
+                f"teacher's vocabulary, got a {student.kind} model of {'the same' if same else 'another'} one"
+            )
+        architecture = family(student.facts.family).architecture(student.facts)
+        return {"loss": heldout_loss(self.teacher, self.text, student.model(), architecture)}

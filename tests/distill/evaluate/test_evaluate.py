@@ -1,0 +1,73 @@
+"""Evaluations: opened by name of what they need, and scores that name themselves."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.stats import spearmanr
+
+from distilsearch.distill.data import Text
+from distilsearch.distill.evaluate import evaluate_model, open_evaluation
+from distilsearch.distill.evaluate.embedding import embed
+from distilsearch.distill.heldout import heldout_loss
+from distilsearch.distill.teacher import Teacher
+from distilsearch.distill.training import distill_student
+from distilsearch.errors import InputError, TrialError
+from distilsearch.families import family
+
+
+@pytest.fixture
+def pairs(tmp_path: Path) -> Path:
+    path = tmp_path / "pairs.csv"
+    path.write_text('aaa bbb,aaa bbb,5\n"aaa ccc",aaa bbb,3\nfee fed,aaa bbb,0\nabc aaa,aac aaa,2\n')
+    return path
+
+
+def test_similarity_is_the_rank_correlation_of_cosines(teacher: Teacher, pairs: Path) -> None:
+    left, right = ["aaa bbb", "aaa ccc", "fee fed", "abc aaa"], ["aaa bbb", "aaa bbb", "aaa bbb", "aac aaa"]
+    own = family("bert").architecture(teacher.facts)
+    a, b = (embed(teacher.model(), own, teacher.tokenizer, side).numpy() for side in (left, right))
+    expected = spearmanr(np.sum(a * b, axis=1), [5, 3, 0, 2]).statistic
+    assert evaluate_model(str(teacher.folder), pairs) == pytest.approx(expected)
+    pairs.write_text("aaa,aaa,1\nbbb,bbb,1\n")
+    with pytest.raises(TrialError, match="is not a number"), pytest.warns(Warning, match="constant"):
+        evaluate_model(teacher, pairs)
+
+
+def test_the_heldout_loss_of_a_saved_student_is_that_of_its_training(
+    teacher: Teacher, text: Text, make_architecture, tmp_path: Path
+) -> None:  # type: ignore[no-untyped-def]
+    from distilsearch.distill.recipes import recipe
+
+    architecture = make_architecture(teacher)
+    student = distill_student(
+        teacher, architecture, text, recipe("embedding", batch_tokens=256), 1_000, precision="float32"
+    )
+    evaluation = open_evaluation("heldout", teacher=teacher, text=text)
+    loss = heldout_loss(teacher, text, student.model, architecture)
+    assert evaluation(student.save(tmp_path / "s")) == {"loss": pytest.approx(loss, abs=1e-6)}
+    assert evaluation(teacher)["loss"] == pytest.approx(0, abs=1e-6)
+
+
+def test_what_is_not_given_or_not_known_is_named(teacher: Teacher, pairs: Path) -> None:
+    with pytest.raises(InputError, match="did you mean 'similarity'"):
+        open_evaluation("similarly", pairs)
+    with pytest.raises(InputError, match="name a csv"):
+        open_evaluation("similarity", pairs.with_name("absent.csv"))
+    with pytest.raises(InputError, match="give both"):
+        open_evaluation("heldout", teacher=teacher)
+
+
+def test_a_student_of_another_vocabulary_is_refused(teacher: Teacher, text: Text, make_teacher, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    other = make_teacher(tmp_path / "other", words=["one", "two"])
+    with pytest.raises(InputError, match=r"is no student of .* vocabulary"):
+        open_evaluation("heldout", teacher=teacher, text=text)(other)
+
+
+def test_equal_data_have_equal_keys(teacher: Teacher, text: Text, pairs: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy.csv"
+    copy.write_bytes(pairs.read_bytes())
+    keys = [open_evaluation("similarity", path).heldout for path in (pairs, copy)]
+    copy.write_text("aaa,bbb,1\nbbb,ccc,2\n")
+    assert keys[0] == keys[1] != open_evaluation("similarity", copy).heldout
+    assert open_evaluation("heldout", teacher=teacher, text=text).heldout not in keys
