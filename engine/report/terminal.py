@@ -15,8 +15,8 @@ CAPTION = "★ chosen: the knee of the front, or the fastest that keeps loss_at_
 def final_table(result: ResultFile) -> Table:
     """The front, fastest first, and the teacher.
 
-    Columns: student, layers/width/heads/FFN, how it is served where that was searched, parameters, predicted and measured latency and speedup for every
-    latency objective, and the quality. The knee is bold and marked with a star.
+    Columns: student, layers/width/heads/FFN, how it is served where that was searched, parameters, predicted and
+    measured latency and speedup for every latency objective, and the quality. The knee is bold and marked with a star.
     """
     reading = Reading(result)
     genes = [gene for gene in reading.genes() if gene != "inherit"]
