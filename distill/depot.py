@@ -20,10 +20,10 @@ from .cache import outputs_key
 from .data import Text, blocks_file, read_blocks
 from .shelf import SHA256, Refusal, Shelf, checked
 from .teacher import Teacher, load_teacher, weight_files
-from .training import TRUNK
+from .trial import TRIAL, TRUNK
 
 SCHEMA = 1
-NOTE, TRIAL = "note.json", "trial.json"
+NOTE = "note.json"
 BLOCKS = "blocks.safetensors"
 
 TEACHER_FILES = (
@@ -102,30 +102,35 @@ class Depot:
         return text
 
     def push_trial(self, key: str, folder: Path) -> None:
-        """Send a finished trial, `trial.json` last; nothing to do where the depot is the home."""
+        """Send a finished trial whole, if it is not there; nothing to do where the depot is the home."""
         refuse = self._refusal(TrialError, "trial", key)
         if self._shelf is None:
             return
         try:
-            trial = json.loads((folder / TRIAL).read_text())
-            files = self._shelf.put(f"trials/{key}", folder, trial.get("files") or _left_in(folder), refuse)
+            stated = json.loads((folder / TRIAL).read_text()).get("files") or {}
+            names = [name for name in stated or _left_in(folder) if name != TRUNK or (folder / TRUNK).exists()]
+            files = self._shelf.put(f"trials/{key}", folder, [*names, TRIAL], refuse)
         except (OSError, ValueError) as error:
             raise refuse(f"what {folder} holds cannot be sent: {error}") from error
-        changed = [name for name, sha256 in trial.get("files", {}).items() if files[name] != sha256]
+        changed = [name for name, sha256 in files.items() if stated.get(name, sha256) != sha256]
         if changed:
             raise refuse(f"{', '.join(changed)} in {folder} changed since the trial was finished")
-        self._shelf.write_note(f"trials/{key}", TRIAL, trial | {"files": files})
+        self._shelf.write_note(f"trials/{key}", NOTE, {"schema": SCHEMA, "files": files})
+
+    def has_trial(self, key: str) -> bool:
+        """Whether a finished trial is there, unchecked; never where the depot is the home."""
+        refuse = self._refusal(TrialError, "trial", key)
+        return self._shelf is not None and self._shelf.note(f"trials/{key}", NOTE, refuse) is not None
 
     def pull_trial(self, key: str, folder: Path) -> bool:
         """Fetch a finished trial into a folder, `trial.json` last; false where the depot has none, or is the home."""
         refuse = self._refusal(TrialError, "trial", key)
-        trial = self._shelf.note(f"trials/{key}", TRIAL, refuse) if self._shelf else None
-        if self._shelf is None or trial is None:
+        if self._shelf is None or not self.has_trial(key):
             return False
-        if trial.get("key") != key:
-            raise refuse(f"its {TRIAL} is that of another key, {str(trial.get('key'))[:12]}...")
-        self._shelf.fetch(f"trials/{key}", trial.get("files", {}), folder, refuse)
-        write_atomically(folder / TRIAL, json.dumps(trial, indent=1))
+        files = checked(self._note(f"trials/{key}", refuse).get("files"), refuse)
+        last = {TRIAL: files.pop(TRIAL, "")}
+        self._shelf.fetch(f"trials/{key}", files, folder, refuse)
+        self._shelf.fetch(f"trials/{key}", last, folder, refuse)
         return True
 
     def _fetch_teacher(self, note: Mapping[str, Any], folder: Path, key: str, refuse: Refusal) -> None:

@@ -5,6 +5,7 @@ and repeated, and a damaged file is noticed where it arrives.
 """
 
 import tempfile
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,10 +34,13 @@ class Difference:
     p90: float
 
 
-def push(url: str, store: Path | str | None = None) -> int:
-    """Send the rounds of all tables of a store that are not at `url` yet; returns how many files went."""
+def push(url: str, store: Path | str | None = None, only: tuple[str, str] | None = None) -> int:
+    """Send the rounds of all tables of a store that are not at `url` yet; returns how many files went.
+
+    `only`: the fingerprints of one table's device and stack.
+    """
     system, root = _opened(url)
-    folders, sent = all_tables(store), 0
+    folders, sent = [path for path in all_tables(store) if only in (None, (path.parent.name, path.name))], 0
     if not folders:
         raise TableError(f"the store {store_folder(store)} holds no latency table to send")
     for folder in folders:
@@ -44,7 +48,7 @@ def push(url: str, store: Path | str | None = None) -> int:
         system.makedirs(target, exist_ok=True)
         there = {Path(name).name for name in system.ls(target, detail=False)}
         for name in sorted(set(rounds.names(folder)) - there):
-            part = f"{target}/.{name}.part"
+            part = f"{target}/.{name}.{uuid.uuid4().hex}.part"  # others may send the same at the same time
             with system.open(part, "wb") as file:
                 file.write(rounds.verified_bytes(folder / rounds.ROUNDS / name))
             system.mv(part, f"{target}/{name}")
@@ -52,11 +56,16 @@ def push(url: str, store: Path | str | None = None) -> int:
     return sent
 
 
-def pull(url: str, store: Path | str | None = None) -> list[LatencyTable]:
-    """Fetch the rounds at `url` that a store lacks; returns the tables touched. Damaged files are refused."""
+def pull(
+    url: str, store: Path | str | None = None, only: tuple[str, str] = ("*", "*"), absent_ok: bool = False
+) -> list[LatencyTable]:
+    """Fetch the rounds at `url` that a store lacks; returns the tables touched. Damaged files are refused.
+
+    `only`: the fingerprints of one table's device and stack.
+    """
     system, root = _opened(url)
-    found = sorted(str(name) for name in system.glob(f"{root}/*/*/{rounds.ROUNDS}/*.parquet"))
-    if not found:
+    found = sorted(str(name) for name in system.glob(f"{root}/{only[0]}/{only[1]}/{rounds.ROUNDS}/*.parquet"))
+    if not found and not absent_ok:
         raise TableError(
             f"there is no latency table at {url}; expected DEVICE/STACK/{rounds.ROUNDS}/*.parquet below it"
         )

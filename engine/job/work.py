@@ -3,6 +3,7 @@
 A trial of half a minute must not pay for its teacher and text again.
 """
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 def distilled(job: "Distil", progress: Progress, between: Between) -> list["Trial | TrialError"]:
     """Students of a `Distil`, found in this machine's archive or trained into it, and into the depot."""
     teacher, text = loaded(job.depot, job.training.teacher, job.training.text)
-    return archive_of(job.depot).distil(
+    trials = archive_of(job.depot).distil(
         teacher,
         text,
         job.architectures,
@@ -33,6 +34,18 @@ def distilled(job: "Distil", progress: Progress, between: Between) -> list["Tria
         cache_limit=job.cache_limit,
         between=between,
     )
+    left(trials, job.depot)
+    return trials
+
+
+def left(trials: Sequence["Trial | TrialError"], depot: str) -> None:
+    """See that trials are in the depot: also those that this machine had before there was one."""
+    from distilsearch.distill.depot import Depot
+
+    shared = Depot(depot)
+    for trial in trials:
+        if depot and not isinstance(trial, TrialError) and not shared.has_trial(trial.key):
+            shared.push_trial(trial.key, trial.folder)
 
 
 def fetched(trial: "Trial", depot: str) -> "Trial | TrialError":
@@ -64,7 +77,13 @@ def measured(job: "Measure", progress: Progress) -> list[Measured]:
     """Models of a `Measure`, timed one after another in rounds."""
     from distilsearch import profiling
 
-    return profiling.measure(job.architectures, job.device, job.serving, progress=progress)
+    from . import tables
+
+    folder = profiling.table_folder(profiling.open_device(job.device))
+    tables.receive(job.depot, folder.parent.name, folder.name)
+    models = profiling.measure(job.architectures, job.device, job.serving, progress=progress)
+    tables.send(job.depot, folder)
+    return models
 
 
 def profiled(job: "Profile", progress: Progress, between: Between) -> tuple[str, str]:
@@ -72,14 +91,19 @@ def profiled(job: "Profile", progress: Progress, between: Between) -> tuple[str,
     from distilsearch import profiling
     from distilsearch.families import TeacherFacts, family
 
+    from . import tables
+
     def report(what: str, done: float, total: float) -> None:
         between()
         progress(what, done, total)
 
+    folder = profiling.table_folder(profiling.open_device(job.device))
+    tables.receive(job.depot, folder.parent.name, folder.name)
     facts = TeacherFacts(**job.facts) if job.facts else None
     space = family(job.family).space(job.genes, facts)
-    table = profiling.profile(space, job.device, job.serving, progress=report)
-    return profiling.fingerprint(table.meta.device), profiling.fingerprint(table.meta.stack)
+    profiling.profile(space, job.device, job.serving, progress=report)
+    tables.send(job.depot, folder)
+    return folder.parent.name, folder.name
 
 
 def teacher_loss(job: "TeacherLoss") -> float:

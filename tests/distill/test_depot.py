@@ -3,9 +3,8 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -227,7 +226,9 @@ def test_trials_of_before_name_their_files_when_they_are_sent(url: str, tmp_path
     Depot(url).push_trial(KEY, folder)
     assert Depot(url).pull_trial(KEY, tmp_path / "other")
     files = json.loads((tmp_path / "other" / "trial.json").read_text())["files"]
-    assert sorted(files) == ["student/config.json", "student/model.safetensors", "trunk.safetensors"]
+    assert files == {}, "what an older version wrote arrives as it was"
+    assert (tmp_path / "other" / "trunk.safetensors").exists()
+    assert not (tmp_path / "other" / "checkpoint").exists()
 
 
 def test_a_trial_half_sent_is_none(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -245,6 +246,16 @@ def test_a_trial_half_sent_is_none(url: str, tmp_path: Path, monkeypatch: pytest
     assert depot.pull_trial(KEY, tmp_path / "other")
 
 
+def test_a_trunk_that_gave_way_to_a_longer_one_need_not_be_there(url: str, tmp_path: Path) -> None:
+    folder = make_trial(tmp_path / "trial")
+    trial = json.loads((folder / "trial.json").read_text())
+    trial["files"]["trunk.safetensors"] = "0" * 64
+    (folder / "trial.json").write_text(json.dumps(trial))
+    Depot(url).push_trial(KEY, folder)
+    assert Depot(url).has_trial(KEY)
+    assert Depot(url).pull_trial(KEY, tmp_path / "other")
+
+
 def test_a_damaged_trial_is_refused_and_may_be_tried_again(url: str, tmp_path: Path) -> None:
     Depot(url).push_trial(KEY, make_trial(tmp_path / "trial"))
     damage(weights(tmp_path / "shared"))
@@ -252,7 +263,7 @@ def test_a_damaged_trial_is_refused_and_may_be_tried_again(url: str, tmp_path: P
         Depot(url).pull_trial(KEY, tmp_path / "other")
     assert caught.value.transient
     assert not (tmp_path / "other" / "trial.json").exists()
-    note = tmp_path / "shared" / "trials" / KEY / "trial.json"
+    note = tmp_path / "shared" / "trials" / KEY / "note.json"
     note.write_text(note.read_text()[:-20])
     with pytest.raises(TrialError, match="no JSON"):
         Depot(url).pull_trial(KEY, tmp_path / "other")
@@ -268,33 +279,25 @@ def test_a_trial_that_changed_after_it_was_finished_is_not_sent(url: str, tmp_pa
 
 def test_writers_of_one_key_do_not_mix(url: str, tmp_path: Path) -> None:
     """Two trainings of one key differ in what their cards say of the time; each trial that arrives is of one mind."""
-    program = (
-        "import sys; from pathlib import Path; from distilsearch.distill.depot import Depot\n"
-        "for _ in range(30): Depot(sys.argv[1]).push_trial(sys.argv[2], Path(sys.argv[3]))"
-    )
-    words = ("one", "two")
-    for word in words:
-        make_trial(tmp_path / word, word, word=word)
-    writers = [subprocess.Popen([sys.executable, "-c", program, url, KEY, str(tmp_path / word)]) for word in words]
+    folders = [make_trial(tmp_path / word, word, word=word) for word in ("one", "two")]
     seen = set()
-    while any(writer.poll() is None for writer in writers):
-        shutil.rmtree(tmp_path / "read", ignore_errors=True)
-        if Depot(url).pull_trial(KEY, tmp_path / "read"):
-            word = json.loads((tmp_path / "read" / "trial.json").read_text())["word"]
-            assert (tmp_path / "read" / "student" / "model.safetensors").read_text() == word * 1000
-            seen.add(word)
-    assert [writer.returncode for writer in writers] == [0, 0]
+    with ThreadPoolExecutor(2) as threads:
+        writers = [threads.submit(lambda f: [Depot(url).push_trial(KEY, f) for _ in range(30)], f) for f in folders]
+        while not all(writer.done() for writer in writers):
+            shutil.rmtree(tmp_path / "read", ignore_errors=True)
+            if Depot(url).pull_trial(KEY, tmp_path / "read"):
+                word = json.loads((tmp_path / "read" / "trial.json").read_text())["word"]
+                assert (tmp_path / "read" / "student" / "model.safetensors").read_text() == word * 1000
+                seen.add(word)
+    assert [len(writer.result()) for writer in writers] == [30, 30]
     assert seen
     assert not list((tmp_path / "shared").rglob("*.part"))
 
 
-def test_many_fetch_one_teacher_at_once(teacher: Teacher, url: str, tmp_path: Path) -> None:
+def test_many_fetch_one_teacher_at_once(teacher: Teacher, url: str, elsewhere: Callable[[], Path]) -> None:
     key = Depot(url).put_teacher(teacher)
-    program = (
-        "import sys; from distilsearch.distill.depot import Depot\n"
-        "print(Depot(sys.argv[1]).teacher(sys.argv[2]).weights_sha256)"
-    )
-    environment = os.environ | {"DISTILSEARCH_HOME": str(tmp_path / "worker")}
-    command = [sys.executable, "-c", program, url, key]
-    pair = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    assert [child.communicate()[0].strip() for child in pair] == [teacher.weights_sha256] * 2
+    home = elsewhere()
+    with ThreadPoolExecutor(4) as threads:
+        fetched = list(threads.map(lambda _: Depot(url).teacher(key), range(4)))
+    assert {one.weights_sha256 for one in fetched} == {teacher.weights_sha256}
+    assert not list(home.rglob("*.part"))

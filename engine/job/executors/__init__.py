@@ -13,7 +13,19 @@ def _local(options: Options) -> Executor:
     return Local(options)
 
 
-EXECUTORS: dict[str, Callable[[Options], Executor]] = {"local": _local}
+def _ray(options: Options) -> Executor:
+    from .ray import RayExecutor
+
+    return RayExecutor(options)
+
+
+def _futures(options: Options) -> Executor:
+    from .futures import open_futures
+
+    return open_futures(options)
+
+
+EXECUTORS: dict[str, Callable[[Options], Executor]] = {"local": _local, "ray": _ray, "futures": _futures}
 
 
 def open_executor(name: str, options: Options) -> Executor:
