@@ -157,7 +157,8 @@ def _connect(ray: Any, address: str, cpus: int) -> bool:
             _node_ip_address=LOOPBACK,
             **quiet,
         )
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         where = f"the Ray cluster at {address}" if address else "a Ray cluster"
-        raise RunError(f"cannot join or start {where}: {error}") from error
+        reason = str(error.__cause__ or error).strip().splitlines()[-1]
+        raise RunError(f"cannot join or start {where}: {error}: {reason}") from error
     return True
