@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .engine.job.run import search as search
     from .engine.objectives import Expensive as Expensive
     from .engine.objectives import Known as Known
+    from .engine.objectives import Limit as Limit
     from .engine.objectives import Outcome as Outcome
     from .errors import DistilSearchError as DistilSearchError
     from .families import family as family
@@ -46,6 +47,7 @@ _HOMES = {
     "Expensive": "engine.objectives",
     "family": "families",
     "Known": "engine.objectives",
+    "Limit": "engine.objectives",
     "LatencyPredictor": "predictors.latency",
     "LatencyTable": "profiling.table",
     "load_teacher": "distill.teacher",
