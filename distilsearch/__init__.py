@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .engine.job.winners import distill_winners as distill_winners
     from .engine.objectives import Expensive as Expensive
     from .engine.objectives import Known as Known
+    from .engine.objectives import Limit as Limit
     from .engine.objectives import Outcome as Outcome
     from .errors import DistilSearchError as DistilSearchError
     from .families import family as family
@@ -52,6 +53,7 @@ _HOMES = {
     "Expensive": "engine.objectives",
     "family": "families",
     "Known": "engine.objectives",
+    "Limit": "engine.objectives",
     "LatencyPredictor": "predictors.latency",
     "LatencyTable": "profiling.table",
     "load_teacher": "distill.teacher",
