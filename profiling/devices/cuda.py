@@ -19,18 +19,17 @@ from dataclasses import replace
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
-from distilsearch.architecture import Architecture
 from distilsearch.errors import DeviceError
-from distilsearch.operators import Operator, Serving
+from distilsearch.operators import TORCH, Serving
 
 from ..device import Costs, Facts, Prepared, Probe, Regime, Unsupported, Work
-from .cuda_clocks import ColdReplay, GraphReplay, HostLoop, Runtime, TorchRuntime
+from ..runtimes import runtime_of
+from .cuda_clocks import Clocks, ColdReplay, GraphReplay, HostLoop, TorchClocks
 
 if TYPE_CHECKING:
     from ..work import Job
 
 DTYPES = ("float32", "bfloat16", "float16")
-MODES = ("eager", "graph")
 PEAK_SHAPES = ((1024, 1024, 4096), (4096, 4096, 4096), (2048, 8192, 8192))
 COPY_ELEMENTS = 1 << 26
 SENTINEL_SIZE = 1024
@@ -43,10 +42,10 @@ class CudaDevice:
     name = "cuda"
     cache = "hot"
 
-    def __init__(self, driver: Callable[[], Facts] | None = None, runtime: Runtime | None = None) -> None:
+    def __init__(self, driver: Callable[[], Facts] | None = None, clocks: Clocks | None = None) -> None:
         self._facts = dict((driver or driver_facts)())
         self._driver = self._facts.pop("driver")
-        self.runtime = runtime or TorchRuntime()
+        self.clocks = clocks or TorchClocks()
 
     def facts(self) -> Facts:
         """Model, compute capability, multiprocessors, memory."""
@@ -59,17 +58,17 @@ class CudaDevice:
 
     def regime(self, serving: Serving) -> Regime:
         """The regime that `serving` means here; threads are the processor's and therefore 0."""
-        if serving.dtype not in DTYPES or serving.mode not in MODES:
-            known = f"{' or '.join(DTYPES)} and mode {' or '.join(MODES)}"
-            raise DeviceError(f"cuda serves {known}; got dtype {serving.dtype!r} and mode {serving.mode!r}")
+        runtime_of(serving, self.name, DTYPES)
         if serving.threads is not None:
             raise DeviceError(f"a GPU has no threads to choose; serving asks for {serving.threads}: leave threads out")
-        if self.cache == "cold" and serving.mode != "graph":
+        if self.cache == "cold" and (serving.mode, serving.runtime) != ("graph", TORCH):
             raise DeviceError("with cold caches only the device's own clock is read; expected mode graph")
-        return Regime(serving.dtype, serving.mode, 0, self.cache)
+        return Regime(serving.dtype, serving.mode, 0, self.cache, serving.runtime)
 
     def servings(self, serving: Serving) -> tuple[Serving, ...]:
-        """An eager serving is timed by both clocks, with cold caches by that of the device."""
+        """Torch's eager serving is timed by both clocks, with cold caches by that of the device."""
+        if serving.runtime != TORCH:
+            return (serving,)
         if self.cache == "cold":
             return (replace(serving, mode="graph"),)
         return (serving, replace(serving, mode="graph")) if serving.mode == "eager" else (serving,)
@@ -94,23 +93,31 @@ class CudaDevice:
             yield
 
     def prepare(self, work: Work, serving: Serving) -> Prepared:
-        """Build the work on the GPU with random weights and inputs; capture it where the serving says so."""
+        """What the runtime makes of the work, with random weights and inputs on the GPU."""
         import torch
 
         try:
-            return self.timed(self._job(work, serving).call, serving.mode)
+            return runtime_of(serving, self.name, DTYPES).prepare(work, self, serving)
         except torch.OutOfMemoryError as error:
             raise MemoryError(str(error)) from error
 
-    def timed(self, call: Callable[[], Any], mode: str) -> Prepared:
-        """A call under the clock of a mode; `Unsupported` where it cannot be captured."""
-        if mode == "eager":
-            return HostLoop(self.runtime, call)
-        return (ColdReplay if self.cache == "cold" else GraphReplay)(self.runtime, self._captured(call))
+    def job(self, work: Work, serving: Serving) -> "Job":
+        """The work with weights and inputs on the GPU."""
+        from .. import work as jobs
+
+        return jobs.job_of(work, serving, self.name, lambda probe: jobs.probe_job(probe, PEAK_SHAPES, self.name))
+
+    def timed(self, job: "Job") -> Prepared:
+        """Calls on the host's clock."""
+        return HostLoop(self.clocks, job.call)
+
+    def replayed(self, job: "Job") -> Prepared:
+        """A captured call on the device's clock; `Unsupported` where it cannot be captured."""
+        return (ColdReplay if self.cache == "cold" else GraphReplay)(self.clocks, self._captured(job.call))
 
     def _captured(self, call: Callable[[], Any]) -> Callable[[], Any]:
         try:
-            return self.runtime.capture(call)
+            return self.clocks.capture(call)
         except MemoryError:
             raise
         except RuntimeError as error:
@@ -118,21 +125,12 @@ class CudaDevice:
                 raise MemoryError(str(error)) from error
             raise Unsupported(f"cannot be captured as a CUDA graph: {error}") from error
 
-    def _job(self, work: Work, serving: Serving) -> "Job":
-        from .. import work as jobs
-
-        if isinstance(work, Operator):
-            return jobs.operator_job(work, serving.dtype, "cuda")
-        if isinstance(work, Architecture):
-            return jobs.model_job(work, serving, "cuda")
-        return jobs.probe_job(work, PEAK_SHAPES, "cuda")
-
     def sentinel(self, serving: Serving) -> Prepared:
         """A square float32 product, under the device's clock whatever the serving: one baseline serves both modes."""
         import torch
 
         a = torch.randn(SENTINEL_SIZE, SENTINEL_SIZE, device="cuda")
-        return GraphReplay(self.runtime, self._captured(lambda: a @ a))
+        return GraphReplay(self.clocks, self._captured(lambda: a @ a))
 
     def probes(self, serving: Serving) -> tuple[Probe, ...]:
         """Products of several shapes, of which the best counts, a copy past the caches, the smallest kernel."""

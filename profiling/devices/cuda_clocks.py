@@ -14,8 +14,8 @@ FLUSHED = 4  # times the L2 is read through; long enough for the host to issue w
 COLD_CALLS = 8  # at once: flushing takes longer than most calls
 
 
-class Runtime(Protocol):
-    """What timing needs of a CUDA runtime; torch's by default, a fake in tests."""
+class Clocks(Protocol):
+    """What timing needs of CUDA; torch's by default, a fake in tests."""
 
     def capture(self, call: Callable[[], Any]) -> Callable[[], Any]:
         """A replay of what the call issues."""
@@ -38,7 +38,7 @@ class Runtime(Protocol):
         ...
 
 
-class TorchRuntime:
+class TorchClocks:
     """torch.cuda."""
 
     def capture(self, call: Callable[[], Any]) -> Callable[[], Any]:
@@ -104,40 +104,40 @@ class TorchRuntime:
 class GraphReplay:
     """A captured call, timed by the device's events."""
 
-    runtime: Runtime
+    clocks: Clocks
     replay: Callable[[], Any]
 
     def seconds(self, calls: int) -> float:
         """Device seconds of `calls` replays."""
-        return self.runtime.between_events(self.replay, calls)
+        return self.clocks.between_events(self.replay, calls)
 
 
 @dataclass
 class ColdReplay:
     """A captured call, timed by the device's events with other data in the L2."""
 
-    runtime: Runtime
+    clocks: Clocks
     replay: Callable[[], Any]
 
     def seconds(self, calls: int) -> float:
         """Device seconds of `calls` replays, found from a few of them."""
         timed = min(calls, COLD_CALLS)
-        return self.runtime.between_flushes(self.replay, timed) * calls / timed
+        return self.clocks.between_flushes(self.replay, timed) * calls / timed
 
 
 @dataclass
 class HostLoop:
     """Calls issued one by one, timed by the host until the device is done."""
 
-    runtime: Runtime
+    clocks: Clocks
     call: Callable[[], Any]
 
     def seconds(self, calls: int) -> float:
         """Wall-clock seconds of `calls` calls."""
         call = self.call
-        self.runtime.synchronize()
-        start = self.runtime.now()
+        self.clocks.synchronize()
+        start = self.clocks.now()
         for _ in range(calls):
             call()
-        self.runtime.synchronize()
-        return self.runtime.now() - start
+        self.clocks.synchronize()
+        return self.clocks.now() - start
