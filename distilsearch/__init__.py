@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from .operators import Operator as Operator
     from .operators import Serving as Serving
     from .predictors.latency import LatencyPredictor as LatencyPredictor
+    from .predictors.pairs import PairPredictor as PairPredictor
     from .predictors.prediction import Prediction as Prediction
     from .profiling.collect import measure as measure
     from .profiling.collect import profile as profile
@@ -61,6 +62,7 @@ _HOMES = {
     "measure": "profiling.collect",
     "Operator": "operators",
     "Outcome": "engine.objectives",
+    "PairPredictor": "predictors.pairs",
     "Parameter": "space",
     "Prediction": "predictors.prediction",
     "profile": "profiling.collect",
