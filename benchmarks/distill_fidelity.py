@@ -11,6 +11,8 @@ from pathlib import Path
 import torch
 from common import record, table
 
+from distilsearch.distill.archive import Archive
+from distilsearch.distill.course import Course
 from distilsearch.distill.data import load_text
 from distilsearch.distill.fidelity import fidelity, spread
 from distilsearch.distill.recipes import default_recipe, recipe
@@ -42,12 +44,11 @@ def main() -> None:
     also = [recipe(name) for name in options.also]
 
     def progress(what: str, done: float, total: float) -> None:
-        if what == "students":
-            print(f"{done:g} of {total:g} students", flush=True)
+        if what == "trainings":
+            print(f"{done:g} of {total:g} trainings", flush=True)
 
-    found, left_out = fidelity(
-        teacher, students, text, chosen, options.budgets, options.folder, progress=progress, also=also
-    )
+    course = Course.resolved(teacher, text, chosen, max(options.budgets), 0, "auto", "cpu")
+    found, left_out = fidelity(course, students, options.budgets, Archive(options.folder), progress, also)
     for entry in left_out:
         print(f"left out: {entry.to_json()}")
     rows = [

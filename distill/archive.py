@@ -11,19 +11,21 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol, Unpack
+from typing import Any, Protocol, Unpack
 
 from distilsearch.architecture import Architecture
 from distilsearch.errors import InputError, RunError, TrialError
 from distilsearch.home import ensure_folder, trials_folder, write_atomically
 from distilsearch.progress import Progress, silent
 
+from .circumstances import versions
 from .claims import Claim, Claims, Pace
+from .course import Course
 from .data import Text
 from .job import Training
 from .recipes import Recipe
 from .teacher import Teacher
-from .training import Conditions, Course
+from .training import Conditions
 from .trial import (
     FORMER_AUTO,
     STUDENT,
@@ -39,7 +41,7 @@ from .trial import (
     score_file,
 )
 
-CLAIMS = ".claims"
+CLAIMS, FAILURE = ".claims", "failure.json"
 
 
 class TrialDepot(Protocol):
@@ -115,9 +117,9 @@ class Archive:
 
     def trials(self) -> Iterator[Trial]:
         """All trials that can be read, in the order of their keys."""
-        return (trial for key in self.keys() if (trial := self._read(key)) is not None)
+        return (trial for key in self.all_keys() if (trial := self._read(key)) is not None)
 
-    def keys(self) -> list[str]:
+    def all_keys(self) -> list[str]:
         """The keys of all folders, finished or not."""
         return sorted(path.name for path in self.folder.iterdir() if path.is_dir() and not path.name.startswith("."))
 
@@ -133,7 +135,7 @@ class Archive:
 
     def problems(self, verify: bool = False) -> list[Problem]:
         """What of the archive cannot be used, and why; with `verify` all students are held against their hashes."""
-        causes = {key: cause for key in self.keys() if (cause := self._cause(key, verify)) is not None}
+        causes = {key: cause for key in self.all_keys() if (cause := self._cause(key, verify)) is not None}
         return [Problem(key, cause) for key, cause in causes.items()]
 
     def _cause(self, key: str, verify: bool) -> str | None:
@@ -143,8 +145,8 @@ class Archive:
             return None  # in training, or interrupted
         except (RunError, OSError) as error:
             return str(error)
-        if not (trial.student / "config.json").exists():
-            return "its student is gone"
+        if absent := self._absent(trial):
+            return f"gone: {', '.join(absent)}"
         if (verify or key in self._damaged) and (files := mismatched(trial)):
             return f"not what was written: {', '.join(files)}"
         if trial.training.precision == FORMER_AUTO:
@@ -158,8 +160,13 @@ class Archive:
             trial = read_trial(self.path(key))
         except (RunError, OSError):
             return None
-        student = [path for path in trial.files if path != TRUNK] or [f"{STUDENT}/config.json"]
-        return trial if all((trial.folder / path).exists() for path in student) else None
+        return None if self._absent(trial) else trial
+
+    @staticmethod
+    def _absent(trial: Trial) -> list[str]:
+        """Files of a student that are not there."""
+        files = [path for path in trial.files if path != TRUNK] or [f"{STUDENT}/config.json"]
+        return [path for path in files if not (trial.folder / path).exists()]
 
     # Claim
 
@@ -202,7 +209,8 @@ class Archive:
         if not claim.held:
             shutil.rmtree(student, ignore_errors=True)
             return None
-        (folder / TRIAL).unlink(missing_ok=True)  # where files were damaged
+        for former in (TRIAL, FAILURE):  # where files were damaged, or the cause of a failure was mended
+            (folder / former).unlink(missing_ok=True)
         shutil.rmtree(folder / STUDENT, ignore_errors=True)
         student.rename(folder / STUDENT)
         if trunk.exists():
@@ -212,6 +220,19 @@ class Archive:
         if self._depot is not None:
             self._depot.push_trial(trial.key, folder)
         return whole
+
+    def note_failure(self, key: str, failure: TrialError, facts: Mapping[str, Any]) -> None:
+        """Keep that a training came to nothing, so that what measures many need not see it again."""
+        content = {"schema": 1, "cause": str(failure), "versions": facts["versions"]}
+        write_atomically(self.path(key) / FAILURE, json.dumps(content, indent=1))
+
+    def failure(self, key: str) -> TrialError | None:
+        """How a training came to nothing under the very versions of today, if it did."""
+        try:
+            content = json.loads((self.path(key) / FAILURE).read_text(encoding="utf-8"))
+            return TrialError(str(content["cause"])) if content["versions"] == versions() else None
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
 
     def evaluated(
         self,

@@ -1,11 +1,16 @@
-"""The model card of a student: what it was made of, how, and what is known of it. Only facts, none guessed."""
+"""The model card of a student: what it was made of, how, and what is known of it. Only facts, none guessed.
+
+It is also what a student's folder is recognised by: a card says which teacher, text, recipe, seed, precision and
+architecture its student is of, so that no other one is written over it.
+"""
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from distilsearch.home import write_atomically
+from distilsearch.architecture import Architecture
 
 if TYPE_CHECKING:
     from .student import Student
@@ -16,44 +21,89 @@ LOSS = {
     "causal": "cross-entropy of next tokens, held-out text",
 }
 LIBRARY = {"embedding": "sentence-transformers"}
+WEIGHTS, TEXT, SEED, TOKENS = "teacher weights", "text", "seed, precision", "trained on"  # rows
 TASK = {"embedding": "sentence-similarity", "mlm": "fill-mask", "causal": "text-generation"}
 
 
-def card(student: "Student", extra: Mapping[str, Mapping[str, Any]] | None = None) -> str:
-    """The text of README.md; `extra` adds sections, such as text sources, latency and scores."""
+CARD = "README.md"  # its file in a student's folder
+Sections = Mapping[str, Mapping[str, Any]]  # of a card: rows by title
+TITLE = "# A student of "
+CURVE = "\n## Curve\n"
+ROW = re.compile(r"^\| (.+?) \| (.*) \|$", re.MULTILINE)
+RECIPE = re.compile(r"^## Recipe\n\n```json\n(.*?)\n```$", re.MULTILINE | re.DOTALL)
+
+
+def card(student: "Student") -> str:
+    """The text of README.md."""
     teacher, about = student.teacher, student.about
     head = ["---", f"library_name: {LIBRARY.get(teacher.kind, 'transformers')}", f"pipeline_tag: {TASK[teacher.kind]}"]
     if teacher.name.count("/") == 1 and not teacher.name.startswith((".", "/", "~")):
         head.append(f"base_model: {teacher.name}")
     rows = {
         "teacher": f"{Path(teacher.name).name} ({teacher.parameters:,} parameters)",
-        "teacher weights": f"sha256 {teacher.weights_sha256}",
+        WEIGHTS: f"sha256 {teacher.weights_sha256}",
         "parameters": f"{student.parameters:,}",
-        "trained on": f"{student.tokens:,} tokens in {student.seconds:.0f} s",
+        TOKENS: f"{student.tokens:,} tokens in {student.seconds:.0f} s",
         "loss": f"{student.loss:.4f} ({LOSS[teacher.kind]})",
     }
     if about:
         rows |= {
             "recipe": str(about["recipe"]["name"]),
-            "text": f"sha256 {about['text']}",
-            "seed, precision": f"{about['seed']}, {about['precision']}",
+            TEXT: f"sha256 {about['text']}",
+            SEED: f"{about['seed']}, {about['precision']}",
         }
-    body = [*head, "---", "", f"# A student of {Path(teacher.name).name}", "", *_table(rows)]
+    body = [*head, "---", "", f"{TITLE}{Path(teacher.name).name}", "", *_table(rows)]
     body += ["", "## Architecture", "", *_table({k: str(v) for k, v in sorted(student.architecture.values.items())})]
-    for title, values in (extra or {}).items():
-        shown = (
-            {key: str(value) for key, value in values.items()} if isinstance(values, Mapping) else {title: str(values)}
-        )
-        body += ["", f"## {title}", "", *_table(shown)]
     body += ["", "## Curve", "", *_table({f"{tokens:,} tokens": f"{loss:.4f}" for tokens, loss in student.curve})]
     if about:
         body += ["", "## Recipe", "", "```json", json.dumps(about["recipe"], indent=1), "```"]
     return "\n".join(body) + "\n"
 
 
-def write_card(folder: Path, student: "Student", extra: Mapping[str, Mapping[str, Any]]) -> None:
-    """Write the card of a saved student again, with more that is known of it."""
-    write_atomically(folder / "README.md", card(student, extra))
+def with_sections(text: str, sections: Sections) -> str:
+    """A card with more that is known of its student, such as text sources, latency and scores."""
+    lines: list[str] = []
+    for title, rows in sections.items():
+        lines += ["", f"## {title}", "", *_table({name: str(value) for name, value in rows.items()})]
+    before, curve, after = text.partition(CURVE)
+    return "\n".join([before.rstrip("\n"), *lines]) + "\n" + curve + after
+
+
+def identity(weights_sha256: str, text_sha256: str, recipe: Mapping[str, Any], seed: int, precision: str,
+             architecture: Architecture) -> dict[str, Any]:  # fmt: skip
+    """What of a card says which student it is, but for the length of its training."""
+    return {
+        WEIGHTS: f"sha256 {weights_sha256}",
+        TEXT: f"sha256 {text_sha256}",
+        SEED: f"{seed}, {precision}",
+        "recipe": {name: value for name, value in json.loads(json.dumps(recipe)).items() if name != "name"},
+        "architecture": {name: str(value) for name, value in architecture.values.items()},
+    }
+
+
+def read_teacher(folder: Path) -> str:
+    """The name of the teacher on the card in a student's folder; empty where none can be read."""
+    try:
+        lines = (folder / CARD).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return ""
+    return next((line.removeprefix(TITLE) for line in lines if line.startswith(TITLE)), "")
+
+
+def read_identity(folder: Path) -> tuple[dict[str, Any], int] | None:
+    """The identity and the trained tokens on the card in a student's folder; none where it is not one of ours."""
+    try:
+        text = (folder / CARD).read_text(encoding="utf-8")
+        head, _, genes = text.partition("\n## Architecture\n")
+        rows = dict(ROW.findall(head))
+        recipe = json.loads(RECIPE.search(text).group(1))  # type: ignore[union-attr]
+        plain: dict[str, Any] = {name: rows[name] for name in (WEIGHTS, TEXT, SEED)}
+        plain["recipe"] = {name: value for name, value in recipe.items() if name != "name"}
+        plain["architecture"] = dict(ROW.findall(genes.partition("\n## ")[0]))
+        plain["architecture"].pop("---", None)
+        return (plain, int(rows[TOKENS].split()[0].replace(",", ""))) if TITLE in head else None
+    except (OSError, ValueError, KeyError, AttributeError):
+        return None
 
 
 def _table(rows: Mapping[str, str]) -> list[str]:

@@ -20,8 +20,13 @@ def circumstances(accelerator: Accelerator, accumulate: int) -> dict[str, Any]:
         "device": device_name(accelerator.device),
         "processes": accelerator.num_processes,
         "accumulate": accumulate,
-        "versions": {package: _version(package) for package in PACKAGES},
+        "versions": versions(),
     }
+
+
+def versions() -> dict[str, str | None]:
+    """Of the packages that a training's bits depend on."""
+    return {package: _version(package) for package in PACKAGES}
 
 
 def device_name(device: torch.device) -> str:

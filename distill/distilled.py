@@ -18,9 +18,10 @@ from distilsearch.progress import Progress
 
 from .circumstances import circumstances
 from .claims import POLL_SECONDS, Claim
+from .course import Course
 from .processes import accelerator_for, agreed
 from .student import Student
-from .training import TRUNK, USUAL, Conditions, Course, in_groups, train
+from .training import TRUNK, USUAL, Conditions, in_groups, train
 from .trial import Trial
 
 if TYPE_CHECKING:
@@ -125,6 +126,7 @@ class _Work:
         if isinstance(student, TrialError):
             if claim.held:
                 shutil.rmtree(folder / "checkpoint", ignore_errors=True)
+                self.archive.note_failure(folder.name, student, self._facts())
             return {"cause": str(student)}
         if not claim.held:
             return None
@@ -147,8 +149,11 @@ class _Work:
             tokens=student.tokens,
             seconds=student.seconds,
             curve=tuple(student.curve),
-            facts=circumstances(self.accelerator, self.conditions["accumulate"]),
+            facts=self._facts(),
         )
+
+    def _facts(self) -> dict[str, Any]:
+        return circumstances(self.accelerator, self.conditions["accumulate"])
 
     def _key(self, architecture: Architecture) -> str:
         return self.training.key(architecture)

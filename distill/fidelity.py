@@ -1,18 +1,14 @@
 """Rank fidelity: does a short distillation order students as a long one does?
 
 A spread of students is distilled at several budgets; each budget's order is compared with that of the longest one,
-and with what the number of parameters alone gives. Finished runs are kept by content, so that a measurement of
+and with what the number of parameters alone gives. The students are those of the archive, so that a measurement of
 hours goes on where it stopped. A student whose training diverges is left out of all orders, and is told of.
 """
 
-import hashlib
-import json
 import math
-import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Unpack
 
 import numpy as np
 import numpy.typing as npt
@@ -20,17 +16,17 @@ from scipy.stats import kendalltau, spearmanr
 
 from distilsearch.architecture import Architecture
 from distilsearch.errors import InputError, TrialError
-from distilsearch.home import write_atomically
 from distilsearch.lowering import parameter_count, tabulate
 from distilsearch.operators import Serving
 from distilsearch.progress import Progress, silent
 from distilsearch.space import SearchSpace
 
-from .data import Text
+from .archive import Archive
+from .course import Course
 from .flash import area
 from .recipes import Recipe
-from .teacher import Teacher
-from .training import CHECKPOINT, distill_student
+from .training import Conditions
+from .trial import Trial
 
 FloatArray = npt.NDArray[np.float64]
 Rows = Sequence[Mapping[str, Any]]  # one a student
@@ -92,20 +88,19 @@ class LeftOut:
 
 
 def fidelity(
-    teacher: Teacher,
+    course: Course,
     architectures: Sequence[Architecture],
-    text: Text,
-    recipe: Recipe,
     budgets: Sequence[int],
-    folder: Path,
-    seed: int = 0,
-    precision: str = "auto",
+    archive: Archive | None = None,
     progress: Progress = silent,
     also: Sequence[Recipe] = (),
+    **conditions: Unpack[Conditions],
 ) -> tuple[list[Fidelity], list[LeftOut]]:
-    """Distil every architecture at every budget (what `folder` holds is kept), and compare the orders.
+    """Distil every architecture at every budget (what the archive holds costs nothing), and compare the orders.
 
-    Other recipes, `also`, are distilled at the shortest budget alone: is one of them the better judge?
+    Args:
+        course: what they learn from; its tokens give way to the budgets.
+        also: other recipes, distilled at the shortest budget alone: is one of them the better judge?
 
     Raises:
         TrialError: fewer than three students train without diverging.
@@ -113,25 +108,46 @@ def fidelity(
     budgets = sorted(set(budgets))
     if len(budgets) < 2 or len(architectures) < FEWEST:
         raise InputError("rank fidelity needs at least two budgets and three students")
-    if len({other.name for other in (recipe, *also)}) <= len(also):
-        raise InputError(f"recipes to compare need names of their own; got {[recipe.name, *(o.name for o in also)]}")
-    runs = [(recipe, budget) for budget in budgets] + [(other, budgets[0]) for other in also]
-    results: dict[tuple[str, int], dict[int, Mapping[str, Any]]] = {}  # by run, then by the student's place
-    failed: dict[int, LeftOut] = {}
-    for i, (chosen, budget) in enumerate(runs):
-        rows = results["" if chosen is recipe else chosen.name, budget] = {}
-        for j, architecture in enumerate(architectures):
-            progress("students", i * len(architectures) + j, len(runs) * len(architectures))
-            if j in failed:
-                continue
-            last = chosen is not recipe or budget == budgets[-1]
-            rows[j] = _trained(teacher, architecture, text, chosen, budget, folder, seed, precision, last, progress)
-            if cause := rows[j].get("cause"):
-                failed[j] = LeftOut(architecture, "" if chosen is recipe else chosen.name, budget, cause)
-                _check_enough(len(architectures), list(failed.values()))
-    progress("students", len(runs) * len(architectures), len(runs) * len(architectures))
-    ordered = {run: [row for j, row in rows.items() if j not in failed] for run, rows in results.items()}
-    return compare(ordered), list(failed.values())
+    if len({other.name for other in (course.recipe, *also)}) <= len(also):
+        names = [course.recipe.name, *(other.name for other in also)]
+        raise InputError(f"recipes to compare need names of their own; got {names}")
+    runs = [replace(course, tokens=budget) for budget in budgets]
+    runs += [replace(course, recipe=other, tokens=budgets[0]) for other in also]
+    archive, results, left_out = archive or Archive(), {}, list[LeftOut]()
+    for place, run in enumerate(runs):
+        progress("trainings", place, len(runs))
+        name = "" if run.recipe is course.recipe else run.recipe.name
+        diverged = [one.architecture for one in left_out]
+        going = [architecture for architecture in architectures if architecture not in diverged]
+        results[name, run.tokens] = _trained(archive, run, going, progress, conditions)
+        failures = {a: one for a, one in results[name, run.tokens].items() if isinstance(one, TrialError)}
+        left_out += [LeftOut(a, name, run.tokens, str(failure)) for a, failure in failures.items()]
+        _check_enough(len(architectures), left_out)
+    progress("trainings", len(runs), len(runs))
+    diverged = [one.architecture for one in left_out]
+    going = [architecture for architecture in architectures if architecture not in diverged]
+    return compare({run: [_row(trials[a]) for a in going] for run, trials in results.items()}), left_out
+
+
+def _trained(
+    archive: Archive,
+    course: Course,
+    architectures: Sequence[Architecture],
+    progress: Progress,
+    conditions: Conditions,
+) -> dict[Architecture, Trial | TrialError]:
+    """What becomes of students in one training; those that are known to diverge in it do not do so again."""
+    training = course.training
+    known = {a: archive.failure(training.key(a)) for a in architectures}
+    going = [a for a, failure in known.items() if failure is None]
+    material = (course.teacher, course.text, going, course.recipe, training)
+    trials = dict(zip(going, archive.distil(*material, progress=progress, **conditions), strict=True))
+    return {a: failure or trials[a] for a, failure in known.items()}
+
+
+def _row(trial: Trial | TrialError) -> dict[str, Any]:
+    assert isinstance(trial, Trial)
+    return {"loss": trial.loss, "area": area(trial.curve), "parameters": parameter_count(trial.architecture)}
 
 
 def _check_enough(students: int, left_out: Sequence[LeftOut]) -> None:
@@ -220,42 +236,3 @@ def correlation(measure: Callable[[FloatArray, FloatArray], float], x: FloatArra
             drawn.append(measure(x[rows], y[rows]))
     lower, upper = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Correlation(measure(x, y), float(lower), float(upper))
-
-
-def _trained(
-    teacher: Teacher,
-    architecture: Architecture,
-    text: Text,
-    recipe: Recipe,
-    budget: int,
-    folder: Path,
-    seed: int,
-    precision: str,
-    last: bool,
-    progress: Progress,
-) -> dict[str, Any]:
-    """The row of one student at one budget; of one that diverges, the cause alone."""
-    content = [teacher.weights_sha256, text.sha256, recipe.key, architecture.to_json(), seed, precision]
-    key = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:24]
-    path = folder / f"{key}-{budget}.json"
-    checkpoint = folder / key  # of all budgets: a longer run goes on from a shorter's trunk
-    try:
-        known: dict[str, Any] = json.loads(path.read_text())
-        if last:
-            shutil.rmtree(checkpoint, ignore_errors=True)
-        return known
-    except (OSError, ValueError):
-        pass
-    row: dict[str, Any] = {"architecture": architecture.to_json(), "tokens": budget}
-    try:
-        job = (teacher, architecture, text, recipe, budget, seed, precision, checkpoint, progress)
-        student = distill_student(*job, checkpoint_seconds=20.0)
-        row |= {"loss": student.loss, "area": area(student.curve), "parameters": parameter_count(architecture)}
-        row |= {"seconds": student.seconds, "curve": student.curve}
-    except TrialError as error:
-        row["cause"] = str(error)
-    write_atomically(path, json.dumps(row))
-    (checkpoint / CHECKPOINT).unlink(missing_ok=True)
-    if last or "cause" in row:
-        shutil.rmtree(checkpoint, ignore_errors=True)
-    return row

@@ -56,7 +56,7 @@ class Student:
             if self.teacher.kind == "embedding":
                 _write_sentence_files(temporary, self)
             (temporary / "README.md").write_text(card(self), encoding="utf-8")
-            _replace(temporary, target)
+            replace_folder(temporary, target)
         except OSError as error:
             raise RunError(f"cannot save the student to {target}: {error}; free space or name another") from error
         finally:
@@ -136,7 +136,8 @@ def _longest(student: Student) -> int:
         return longest
 
 
-def _replace(temporary: Path, target: Path) -> None:
+def replace_folder(temporary: Path, target: Path) -> None:
+    """Put a folder in the place of another, or of none."""
     if target.exists():
         old = target.with_name(f".{target.name}.{uuid.uuid4().hex}.old")
         target.rename(old)

@@ -8,35 +8,33 @@ batch between processes; checkpoints are this package's own, never `Accelerator.
 
 import hashlib
 import json
-import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypedDict, Unpack
 
 from accelerate import Accelerator
 
 from distilsearch.architecture import Architecture
-from distilsearch.errors import InputError, Interrupted, TrialError
+from distilsearch.errors import InputError, TrialError
 from distilsearch.lowering import parameter_count
 from distilsearch.progress import Progress, silent
 
 from .adapt import adapt
+from .course import Course, agreed_precision
 from .data import Text
-from .job import Training
 from .objective import Objective
-from .precision import resolve_precision
-from .processes import accelerator_for, agreed
+from .processes import accelerator_for
 from .recipes import Recipe
 from .runs import Run
+from .side_by_side import CHECKPOINT as CHECKPOINT
+from .side_by_side import SideBySide
 from .student import Student, build_student
-from .targets import CACHE_LIMIT, Targets, batch_rows
+from .targets import CACHE_LIMIT, Targets
 from .teacher import Teacher
 from .trial import TRUNK as TRUNK
 
 CHECKPOINT_SECONDS = 60.0
 SIDE_BY_SIDE_BYTES = 4 << 30  # of weights, gradients and moments of students that are trained together
-CHECKPOINT = "checkpoint.safetensors"  # the last one, replaced as the run goes on
 
 
 def nothing() -> None:
@@ -74,42 +72,6 @@ USUAL: Conditions = {
     "since": (),
     "between": nothing,
 }
-
-
-@dataclass(frozen=True, eq=False)
-class Course:
-    """What students learn from, and for how long: loaded values, with the precision resolved."""
-
-    teacher: Teacher
-    text: Text
-    recipe: Recipe
-    tokens: int
-    seed: int
-    precision: str
-
-    @classmethod
-    def resolved(
-        cls, teacher: Teacher, text: Text, recipe: Recipe, tokens: int, seed: int, precision: str, device: str
-    ) -> "Course":
-        """A course whose precision, where it is "auto", is the faster one on a training device."""
-        if tokens < 1:
-            raise InputError(f"the budget must be at least one token, got {tokens}")
-        return cls(teacher, text, recipe, tokens, seed, _resolved(precision, accelerator_for(device)))
-
-    @property
-    def training(self) -> Training:
-        """What the students are known by, but for their architectures."""
-        return Training.of(self.teacher, self.text, self.recipe, self.tokens, self.seed, self.precision)
-
-    @property
-    def step_tokens(self) -> int:
-        """Tokens of one step."""
-        return batch_rows(self.text, self.recipe) * self.text.block
-
-    @property
-    def steps(self) -> int:
-        """Whole steps nearest to the tokens."""
-        return max(1, round(self.tokens / self.step_tokens))
 
 
 def distill_student(
@@ -179,84 +141,12 @@ def train(
     accelerator = accelerator_for(asked["device"], asked["trackers"], asked["logs"] or folders[0])
     targets = Targets(course.teacher, course.text, course.recipe, course.precision, asked["cache_limit"], course.seed)
     runs = [begin(course, a, accelerator, asked["accumulate"], targets) for a in architectures]
-    together = _SideBySide(runs, folders, asked["checkpoint_seconds"])
+    together = SideBySide(runs, folders, asked["checkpoint_seconds"])
     together.restore(asked["since"])
     together.to_end(course.tokens, asked["between"], progress)
     for tracker in accelerator.trackers:  # `end_training` would end the process group too, and with it later runs
         tracker.finish()
     return together.students()
-
-
-class _SideBySide:
-    """Runs of one course and of as many steps; those that diverge are left behind."""
-
-    def __init__(self, runs: Sequence[Run], folders: Sequence[Path | None], checkpoint_seconds: float) -> None:
-        self._runs = list(zip(runs, folders, strict=True))
-        self._checkpoint_seconds = checkpoint_seconds
-        self._failed: dict[int, TrialError] = {}  # by the run's place
-        for run in runs if len(runs) > 1 else ():
-            run.label = f"{run.objective.architecture.key}/"
-
-    def restore(self, since: Iterable[Path]) -> None:
-        """Continue each run from the farthest checkpoint on its way."""
-        since = list(since)
-        for run, folder in self._runs:
-            own = [folder / CHECKPOINT, folder / TRUNK] if folder else []
-            run.restore([*own, *since])
-            if folder:
-                run.save_trunk(folder / TRUNK)
-
-    def to_end(self, tokens: int, between: Callable[[], None], progress: Progress) -> None:
-        """All steps that are left, with checkpoints as time goes by."""
-        one, saved = self._runs[0][0], time.monotonic()
-        first = min(run.step for run, _ in self._runs)
-        progress("distil", min(first * one.step_tokens, tokens), tokens)
-        for step in range(first, one.steps):
-            try:
-                between()
-            except Interrupted:
-                self._save()
-                raise
-            self._advance(step)
-            if len(self._failed) == len(self._runs):
-                break
-            progress("distil", min((step + 1) * one.step_tokens, tokens), tokens)
-            for run, folder in self._going():
-                if folder and run.step == step + 1:
-                    run.save_trunk(folder / TRUNK)
-            if time.monotonic() - saved > self._checkpoint_seconds:
-                self._save()
-                saved = time.monotonic()
-
-    def students(self) -> list[Student | TrialError]:
-        """What has become of each."""
-        return [self._failed.get(place) or run.finish() for place, (run, _) in enumerate(self._runs)]
-
-    def _going(self) -> list[tuple[Run, Path | None]]:
-        return [pair for place, pair in enumerate(self._runs) if place not in self._failed]
-
-    def _save(self) -> None:
-        for run, folder in self._going():
-            if folder:
-                run.save(folder / CHECKPOINT)
-
-    def _advance(self, step: int) -> None:
-        """One step of every run that is at it; the time of the batch is shared among them."""
-        at_it = {
-            place: run for place, (run, _) in enumerate(self._runs) if run.step == step and place not in self._failed
-        }
-        if not at_it:
-            return
-        started = time.monotonic()
-        parts = self._runs[0][0].parts(step)
-        shared = (time.monotonic() - started) / len(at_it)
-        for place, run in at_it.items():
-            started = time.monotonic()
-            try:
-                run.advance(parts)
-            except TrialError as error:
-                self._failed[place] = error
-            run.seconds += shared + time.monotonic() - started
 
 
 def start(
@@ -273,7 +163,7 @@ def start(
 ) -> Run:
     """`begin` for those who take the steps of one student themselves."""
     accelerator = accelerator or accelerator_for("cpu")
-    course = Course(teacher, text, recipe, budget_tokens, seed, _resolved(precision, accelerator))
+    course = Course(teacher, text, recipe, budget_tokens, seed, agreed_precision(precision, accelerator))
     return begin(course, architecture, accelerator, accumulate, targets)
 
 
@@ -295,12 +185,6 @@ def begin(
     teacher.model(accelerator.device)  # students are cut on the CPU; targets and logits are asked for beside them
     keys = [course.training.way(architecture), _former_key(course, architecture)]
     return Run(objective, targets, course.steps, course.step_tokens, keys, accelerator, accumulate)
-
-
-def _resolved(precision: str, accelerator: Accelerator) -> str:
-    """The precision of all processes: what a probe finds in one may differ in another."""
-    resolved: str = agreed(accelerator, resolve_precision(precision, accelerator.device.type))
-    return resolved
 
 
 def _former_key(course: Course, architecture: Architecture) -> str:

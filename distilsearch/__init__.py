@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .architecture import Architecture as Architecture
+    from .distill.archive import Archive as Archive
     from .distill.data import load_text as load_text
+    from .distill.job import Training as Training
     from .distill.recipes import Recipe as Recipe
     from .distill.student import Student as Student
     from .distill.teacher import Teacher as Teacher
@@ -17,8 +19,10 @@ if TYPE_CHECKING:
     from .distill.training import distill_student as distill_student
     from .engine.engine import Engine as Engine
     from .engine.job.config import Run as Run
+    from .engine.job.ranks import rank_fidelity as rank_fidelity
     from .engine.job.result import Result as Result
     from .engine.job.run import search as search
+    from .engine.job.winners import distill_winners as distill_winners
     from .engine.objectives import Expensive as Expensive
     from .engine.objectives import Known as Known
     from .engine.objectives import Outcome as Outcome
@@ -39,8 +43,10 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Architecture": "architecture",
+    "Archive": "distill.archive",
     "Constraint": "space",
     "distill_student": "distill.training",
+    "distill_winners": "engine.job.winners",
     "DistilSearchError": "errors",
     "Engine": "engine.engine",
     "Expensive": "engine.objectives",
@@ -56,6 +62,7 @@ _HOMES = {
     "Parameter": "space",
     "Prediction": "predictors.prediction",
     "profile": "profiling.collect",
+    "rank_fidelity": "engine.job.ranks",
     "Recipe": "distill.recipes",
     "Result": "engine.job.result",
     "Run": "engine.job.config",
@@ -64,6 +71,7 @@ _HOMES = {
     "Serving": "operators",
     "Student": "distill.student",
     "Teacher": "distill.teacher",
+    "Training": "distill.job",
 }
 
 __all__ = sorted(_HOMES)

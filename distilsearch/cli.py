@@ -6,13 +6,14 @@ Heavy libraries are imported inside the commands, so that `--help` answers at on
 import itertools
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .cli_distill import commands, only, pairs
 from .cli_progress import shown_progress
 from .cli_tables import print_table, tables
-from .errors import DistilSearchError, InputError
+from .errors import DistilSearchError, Interrupted
 from .operators import Serving
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ app = typer.Typer(
     help="Find the distilled students of a teacher that are best in quality and serving latency.",
 )
 app.add_typer(tables, name="tables")
+app.add_typer(commands)
 
 TIER_WORDS = {
     "exact": "all measured",
@@ -52,6 +54,9 @@ def main() -> None:
     """Run the command line; errors raised on purpose are one line and an exit code."""
     try:
         app()
+    except Interrupted as error:
+        print(error, file=sys.stderr)
+        sys.exit(error.exit_code)
     except DistilSearchError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
@@ -189,7 +194,7 @@ def import_(
     """Keep results of another tool, from a CSV file, for the run that RUN_FILE describes to start from."""
     from .engine.job.config import Run
 
-    run, names = Run.read(run_file), _pairs(rename or [], "columns as COLUMN=NAME, such as n_layer=layers")
+    run, names = Run.read(run_file), pairs(rename or [], "columns as COLUMN=NAME, such as n_layer=layers")
     from .engine.job.imports import import_csv
 
     kept, left = import_csv(run, results, names, not skip, folder)
@@ -211,88 +216,6 @@ def report(run_folder: RunFolder) -> None:
     print(run_folder / "report.html")
 
 
-@app.command()
-def distill(
-    what: Annotated[list[str], typer.Argument(help="RUN [KEY ...], or genes such as layers=2 width=384")],
-    out: Annotated[Path, typer.Option(help="Folder of the student; of several, the folder of their folders")],
-    teacher: Annotated[str, typer.Option(help="Folder, hub name, or quickstart; with a RUN, its own")] = "",
-    text: Annotated[list[str] | None, typer.Option(help="Files, folders, datasets names, or python-docs")] = None,
-    text_temperature: Annotated[float | None, typer.Option(help="Above 1: evens out the texts, one a language")] = None,
-    text_tokens: Annotated[int | None, typer.Option(help="Tokens read of each text, for streams without end")] = None,
-    recipe: Annotated[str, typer.Option(help="Name of a recipe, or a TOML or JSON file")] = "",
-    family: Annotated[str, typer.Option(help="Family of the student; default: the teacher's")] = "",
-    tokens: Annotated[int, typer.Option(help="Tokens to train on")] = 2_000_000,
-    seed: Annotated[int, typer.Option(help="Seed")] = 0,
-    precision: Annotated[str, typer.Option(help="auto, float32 or bf16")] = "auto",
-    device: Annotated[str, typer.Option(help="cpu, or auto for the best one that is there")] = "cpu",
-    accumulate: Annotated[int, typer.Option(help="Parts each batch is computed in")] = 1,
-    track: Annotated[list[str] | None, typer.Option(help="tensorboard, wandb")] = None,
-    pairs: Annotated[list[Path] | None, typer.Option(help="csv of sentence, sentence, score for the card")] = None,
-) -> None:
-    """Distil winners of a run, or one architecture; called again, with more tokens or interrupted, it continues."""
-    from dataclasses import replace
-
-    from . import cli_distill
-    from .distill.teacher import load_teacher
-
-    if cli_distill.is_run(what):
-        job = cli_distill.from_run(what, recipe)
-        job = replace(job, teacher=teacher or job.teacher, text=tuple(text or job.text))
-    elif teacher and text:
-        member = _member(what, load_teacher(teacher).facts, family)
-        job = cli_distill.Job((cli_distill.Winner(member),), teacher, tuple(text), recipe)
-    else:
-        raise InputError("an architecture needs --teacher and --text; a RUN brings its own")
-    if text_temperature is not None:
-        job = replace(job, text_temperature=text_temperature)
-    if text_tokens is not None:
-        job = replace(job, text_tokens=text_tokens)
-    with shown_progress() as progress:
-        students = cli_distill.distil(
-            job, out, tokens, seed, precision, device, accumulate, tuple(track or ()), tuple(pairs or ()), progress
-        )
-    for made in students:
-        print(f"{made.tokens:,} tokens in {made.seconds:.0f} s, held-out loss {made.loss:.4f}: {made.folder}")
-
-
-@app.command()
-def evaluate(
-    model: Annotated[str, typer.Argument(help="Folder or hub name of an embedding model, or quickstart")],
-    pairs: Annotated[list[Path], typer.Option(help="csv of sentence, sentence, score; may be given again")],
-) -> None:
-    """Score an embedding model, student or teacher, on sentence similarity (Spearman)."""
-    from . import cli_distill
-
-    for path in pairs:
-        print(f"{path.name}: {cli_distill.score(model, path):.4f}")
-
-
-@app.command()
-def fidelity(
-    what: Annotated[Path | None, typer.Argument(help="Run file, or a run's folder; default: the quickstart")] = None,
-    folder: Annotated[Path | None, typer.Option(help="Where finished students are kept; it continues there")] = None,
-    budgets: Annotated[list[int] | None, typer.Option(help="Tokens; given twice or more")] = None,
-    students: Annotated[int, typer.Option(help="Students, spread over the space's sizes")] = 12,
-    fresh: Annotated[int, typer.Option(help="How many of them start from random weights")] = 0,
-    recipe: Annotated[str, typer.Option(help="Name of a recipe, or a TOML or JSON file")] = "",
-    also: Annotated[list[str] | None, typer.Option(help="Further recipe, tried at the shortest budget alone")] = None,
-) -> None:
-    """Measure how well short distillation orders students: Spearman and Kendall, with 90 % intervals."""
-    from . import cli_distill
-
-    with shown_progress() as progress:
-        lengths = tuple(budgets or ())
-        found = cli_distill.rank_fidelity(what, folder, lengths, students, fresh, recipe, also or (), progress)
-    print(f"{found['note']}, {found['pairs']} students; 90 % intervals over students")
-    for row in found["rows"]:
-        named = row["predictor"] + (f" at {row['tokens']:,} tokens" if row["tokens"] else "")
-        named += f" of {row['recipe']}" if row["recipe"] else ""
-        print(f"{named}: {', '.join(cli_distill.worded(n, row[n]) for n in ('spearman', 'kendall'))}")
-    for entry in found["left_out"]:
-        named = f"at {entry['tokens']:,} tokens" + (f" of {entry['recipe']}" if entry["recipe"] else "")
-        print(f"left out, {named}: {entry['cause']}; its genes: {entry['architecture']['values']}")
-
-
 # What commands share
 
 
@@ -310,34 +233,7 @@ def _architecture(genes: list[str], run_file: Path | None) -> "Architecture":
     from .families import family
 
     kind = family(Run.read(run_file).space.family if run_file else "bert")
-    return _only(kind.space(_parsed(genes)))
-
-
-def _member(genes: list[str], facts: Any, name: str = "") -> "Architecture":
-    from .families import family
-
-    return _only(family(name or facts.family).space(_parsed(genes), facts))
-
-
-def _only(space: "SearchSpace") -> "Architecture":
-    """The one architecture that named genes fix; `inherit`, which changes no shape, may be left open."""
-    missing = [p.name for p in space.parameters if len(p.choices) > 1 and p.name != "inherit"]
-    if missing:
-        raise InputError(f"an architecture needs {', '.join(missing)} too: name them, such as layers=2 width=384")
-    return space.decode(space.grid(limit=1_000_000)[:1])[0]
-
-
-def _parsed(genes: list[str]) -> dict[str, tuple[Any, ...]]:
-    pairs = _pairs(genes, "genes as name=value, such as layers=2")
-    return {name: (int(value) if value.isdigit() else value,) for name, value in pairs.items()}
-
-
-def _pairs(texts: list[str], expected: str) -> dict[str, str]:
-    pairs = [text.partition("=") for text in texts]
-    for name, equals, value in pairs:
-        if not (name and equals and value):
-            raise InputError(f"expected {expected}; got {name + equals + value!r}")
-    return {name: value for name, _, value in pairs}
+    return only(kind, genes)
 
 
 def _show(result: "Result") -> None:

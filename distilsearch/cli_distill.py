@@ -1,276 +1,158 @@
-"""The commands of distillation: `distill`, `evaluate`, `fidelity`. Registered by `cli`, part of the roof as it is."""
+"""The commands about students, and about the home that keeps them: parse, call, print."""
 
-import json
-import tomllib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from .architecture import Architecture
-from .errors import InputError, RunError, TrialError
-from .home import write_atomically
-from .progress import Progress, silent
+import typer
+
+from .cli_progress import shown_progress, stopped_by_interrupt
+from .errors import InputError
 
 if TYPE_CHECKING:
-    from .distill.data import Text
-    from .distill.recipes import Recipe
-    from .distill.student import Student
-    from .distill.teacher import Teacher
+    from .architecture import Architecture
+    from .distill.deliver import Order
+    from .families import Family, TeacherFacts
+
+commands = typer.Typer()
 
 
-MADE = "made.json"  # beside a student's trunk: what it is, so that it is not overwritten by mistake
-
-
-@dataclass(frozen=True)
-class Winner:
-    """A student to distil, with what its run knows of its latency."""
-
-    architecture: Architecture
-    latency: Mapping[str, Any] | None = None
-
-
-@dataclass(frozen=True)
-class Made:
-    """A student that was distilled: where it lies, and what came of it."""
-
-    folder: Path
-    tokens: int
-    seconds: float
-    loss: float
-
-
-@dataclass(frozen=True)
-class Job:
-    """What to distil: from the command line, or from the run that found it."""
-
-    winners: tuple[Winner, ...]
-    teacher: str
-    text: tuple[str, ...]
-    recipe: str
-    text_temperature: float = 1.0  # above 1 it evens out the texts, one a language
-    text_tokens: int | None = None  # of each text
-
-
-def is_run(words: list[str]) -> bool:
-    """Whether the command's words name a run's folder and not genes."""
-    return bool(words) and "=" not in words[0]
-
-
-def from_run(words: list[str], recipe: str = "") -> Job:
-    """RUN and keys: members of the run's front, its knee where no key is given; keys may be shortened."""
-    from .engine.job.remeasure import read_result
-
-    folder = Path(words[0])
-    data = read_result(folder)
-    known = {
-        entry["key"]: entry for entry in [*data.get("trials", ()), *data.get("front", ())] if "architecture" in entry
-    }
-    if len(words) == 1 and not data.get("knee"):
-        raise RunError(f"{folder} has no knee; give RUN and keys of: {', '.join(sorted(known)[:8])}")
-    found = [_entry(folder, known, one) for one in dict.fromkeys(words[1:] or [data["knee"]])]
-    try:
-        run = tomllib.loads((folder / "run.toml").read_text())
-    except (OSError, ValueError) as error:
-        raise RunError(f"cannot read {folder / 'run.toml'}: {error}; name the folder of a run") from error
-    return Job(
-        tuple(Winner(Architecture.from_json(e["architecture"]), e.get("latency_ms")) for e in found),
-        run["teacher"],
-        tuple(run["text"]),
-        recipe or run.get("train", {}).get("recipe", "default"),
-        run.get("text_temperature", 1.0),
-        run.get("text_tokens"),
-    )
-
-
-def _entry(folder: Path, known: Mapping[str, Mapping[str, Any]], wanted: str) -> Mapping[str, Any]:
-    matches = [key for key in known if wanted and key.startswith(wanted)]
-    if len(matches) != 1:
-        raise RunError(
-            f"{folder} has {len(matches) or 'no'} students whose key begins with {wanted!r}; give RUN and keys of: "
-            f"{', '.join(sorted(known)[:8])}"
-        )
-    return known[matches[0]]
-
-
-def distil(
-    job: Job,
-    out: Path,
-    tokens: int,
-    seed: int = 0,
-    precision: str = "auto",
-    device: str = "cpu",
-    accumulate: int = 1,
-    trackers: tuple[str, ...] = (),
-    pairs: tuple[Path, ...] = (),
-    progress: Progress = silent,
-) -> list[Made]:
-    """Distil, save and describe the students, side by side where there are several.
-
-    One goes to `out`, several to folders in it named by their keys. Called again after an interruption, or with more
-    tokens, training goes on.
-    """
-    from .distill.processes import accelerator_for
-    from .distill.training import CHECKPOINT, Course, distill_students, in_groups
-
-    if len(job.winners) > 1 and (out / "config.json").exists():
-        raise InputError(f"{out} holds a student, and several would be written into it; name another folder")
-    teacher, text, recipe = opened(job.teacher, job.text, job.recipe, job.text_temperature, job.text_tokens, progress)
-    latencies = {winner.architecture: winner.latency for winner in job.winners}
-    outs = {a: out / a.key if len(latencies) > 1 else out for a in latencies}
-    checkpoints = {a: folder.with_name(f".{folder.name}.checkpoint") for a, folder in outs.items()}
-    training = Course.resolved(teacher, text, recipe, tokens, seed, precision, device).training
-    keys = {a: training.way(a) for a in latencies}
-    found = {a: _there(outs[a], checkpoints[a], keys[a], tokens) for a in latencies}
-    there = {a: known for a, known in found.items() if known and not pairs}
-    kept: list[Made] = list(there.values())
-    failed: list[TrialError] = []
-    for group in in_groups([a for a in latencies if a not in there]):
-        made = distill_students(
-            teacher,
-            group,
-            text,
-            recipe,
-            tokens,
-            seed,
-            precision,
-            folders=[checkpoints[a] for a in group],
-            progress=progress,
-            accumulate=accumulate,
-            trackers=trackers,
-            device=device,
-        )
-        for a, one in zip(group, made, strict=True):
-            if isinstance(one, TrialError):
-                failed.append(one)
-                continue
-            kept.append(Made(outs[a], one.tokens, one.seconds, one.loss))
-            if accelerator_for(device).is_main_process:
-                _save(one, outs[a], job, text, latencies[a], pairs)
-                (checkpoints[a] / CHECKPOINT).unlink(missing_ok=True)  # the trunk beside it serves longer trainings
-                note = {"key": keys[a], "asked": tokens, "tokens": one.tokens, "seconds": one.seconds, "loss": one.loss}
-                write_atomically(checkpoints[a] / MADE, json.dumps(note))
-    if failed:  # all others are saved
-        raise failed[0]
-    return kept
-
-
-def _there(out: Path, checkpoint: Path, key: str, tokens: int) -> Made | None:
-    """The student that was asked for, where it lies there already; no other one is overwritten."""
-    try:
-        note = json.loads((checkpoint / MADE).read_text())
-    except (OSError, ValueError):
-        return None
-    if not out.exists():
-        return None
-    if note["key"] != key:
-        raise InputError(
-            f"{out} holds a student of another architecture, teacher, text, recipe, seed or precision; name another "
-            "folder, or remove it"
-        )
-    if note["asked"] > tokens:
-        raise InputError(
-            f"{out} holds this student, trained on {note['tokens']:,} tokens already; ask for more, or name another "
-            "folder"
-        )
-    return Made(out, note["tokens"], note["seconds"], note["loss"]) if note["asked"] == tokens else None
-
-
-def _save(
-    student: "Student", out: Path, job: Job, text: "Text", latency: Mapping[str, Any] | None, pairs: tuple[Path, ...]
+@commands.command()
+def distill(
+    what: Annotated[list[str], typer.Argument(help="RUN [KEY ...], or genes such as layers=2 width=384")],
+    out: Annotated[Path, typer.Option(help="Folder of the student; of several, the folder of their folders")],
+    teacher: Annotated[str | None, typer.Option(help="Folder, hub name, or quickstart; with a RUN, its own")] = None,
+    text: Annotated[list[str] | None, typer.Option(help="Files, folders, datasets names, or python-docs")] = None,
+    text_temperature: Annotated[float | None, typer.Option(help="Above 1: evens out the texts, one a language")] = None,
+    text_tokens: Annotated[int | None, typer.Option(help="Tokens read of each text, for streams without end")] = None,
+    recipe: Annotated[str | None, typer.Option(help="Name of a recipe, or a TOML or JSON file")] = None,
+    family: Annotated[str, typer.Option(help="Family of the student; default: the teacher's")] = "",
+    tokens: Annotated[int, typer.Option(help="Tokens to train on")] = 2_000_000,
+    seed: Annotated[int | None, typer.Option(help="Seed; default: the RUN's, or 0")] = None,
+    precision: Annotated[str | None, typer.Option(help="auto, float32 or bf16; default: the RUN's, or auto")] = None,
+    device: Annotated[str, typer.Option(help="cpu, or auto for the best one that is there")] = "cpu",
+    accumulate: Annotated[int, typer.Option(help="Parts each batch is computed in")] = 1,
+    track: Annotated[list[str] | None, typer.Option(help="tensorboard, wandb; logs lie beside --out")] = None,
+    pairs: Annotated[list[Path] | None, typer.Option(help="csv of sentence, sentence, score for the card")] = None,
 ) -> None:
-    """Write a student with all that is known of it on its card."""
-    from .distill.card import write_card
+    """Distil winners of a run, or one architecture; called again, with more tokens or interrupted, it continues."""
+    from .distill.deliver import deliver
 
-    student.save(out)
-    extra: dict[str, Any] = {"Text": {"sources": ", ".join(job.text), "tokens": f"{text.tokens:,}"}}
-    if latency:
-        extra["Latency, ms"] = {name: json.dumps(value) for name, value in latency.items()}
-    if pairs:
-        extra["Scores"] = {f"{path.name}, Spearman": f"{score(out, path):.4f}" for path in pairs}
-    write_card(out, student, extra)
+    changes: dict[str, Any] = {
+        "teacher": teacher,
+        "text": tuple(text) if text else None,
+        "recipe": recipe,
+        "seed": seed,
+    }
+    changes |= {"text_temperature": text_temperature, "text_tokens": text_tokens, "precision": precision}
+    order = _order(what, family, tokens, changes | {"pairs": tuple(pairs or ())})
+    with shown_progress() as progress, stopped_by_interrupt() as between:
+        deliveries = deliver(
+            order,
+            out,
+            progress=progress,
+            device=device,
+            accumulate=accumulate,
+            trackers=tuple(track or ()),
+            between=between,
+        )
+    for made in deliveries:
+        trial = made.trial
+        print(f"{trial.tokens:,} tokens in {trial.seconds:.0f} s, held-out loss {trial.loss:.4f}: {made.folder}")
 
 
-def opened(
-    teacher: str,
-    sources: tuple[str, ...],
-    named: str,
-    text_temperature: float = 1.0,
-    text_tokens: int | None = None,
-    progress: Progress = silent,
-) -> tuple["Teacher", "Text", "Recipe"]:
-    """Teacher, text and recipe, checked."""
-    from .distill.data import load_text
-    from .distill.recipes import default_recipe, recipe
+@commands.command()
+def evaluate(
+    model: Annotated[str, typer.Argument(help="Folder or hub name of an embedding model, or quickstart")],
+    pairs: Annotated[list[Path], typer.Option(help="csv of sentence, sentence, score; may be given again")],
+) -> None:
+    """Score an embedding model, student or teacher, on sentence similarity (Spearman)."""
+    from .distill.deliver import similarity
+
+    for path in pairs:
+        print(f"{path.name}: {similarity(model, path):.4f}")
+
+
+@commands.command()
+def fidelity(
+    what: Annotated[Path | None, typer.Argument(help="Run file, or a run's folder; default: the quickstart")] = None,
+    folder: Annotated[Path | None, typer.Option(help="Where fidelity.json goes; of a RUN also into its own")] = None,
+    budgets: Annotated[list[int] | None, typer.Option(help="Tokens; given twice or more")] = None,
+    students: Annotated[int, typer.Option(help="Students, spread over the space's sizes")] = 12,
+    fresh: Annotated[int, typer.Option(help="How many of them start from random weights")] = 0,
+    recipe: Annotated[str, typer.Option(help="Name of a recipe, or a TOML or JSON file")] = "",
+    also: Annotated[list[str] | None, typer.Option(help="Further recipe, tried at the shortest budget alone")] = None,
+) -> None:
+    """Measure how well short distillation orders students: Spearman and Kendall, with 90 % intervals."""
+    from .cli_words import fidelity_lines
+    from .engine.job.ranks import rank_fidelity
+
+    asked = (what, folder, budgets or (), students, fresh, recipe, also or ())
+    with shown_progress() as progress, stopped_by_interrupt() as between:
+        measured = rank_fidelity(*asked, progress=progress, between=between)
+    print("\n".join(fidelity_lines(measured)))
+
+
+@commands.command()
+def home(
+    clean: Annotated[bool, typer.Option("--clean", help="Say what would be removed")] = False,
+    older_than: Annotated[float, typer.Option(help="Days since it was last used")] = 0.0,
+    keep_trunks: Annotated[bool, typer.Option("--keep-trunks", help="Of trials, only what is damaged goes")] = False,
+    former: Annotated[bool, typer.Option("--former", help="Also trials of 0.1.0, whose runs left no notes")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="With --clean: remove it")] = False,
+    verify: Annotated[bool, typer.Option("--verify", help="Hold every student's files against their hashes")] = False,
+) -> None:
+    """List what the shared folder holds; with --clean, what may go: never what a run still shows."""
+    from rich.console import Console
+
+    from .cli_words import home_table, size
+    from .engine.job.inventory import inventory, removable, remove
+
+    items = inventory(verify)
+    going = removable(items, older_than, keep_trunks, former) if clean else items
+    Console().print(home_table(going))
+    total = size(sum(item.bytes for item in going))
+    if clean and yes:
+        remove(going)
+        print(f"removed: {len(going)} entries, {total}")
+    elif clean:
+        print(f"would be removed: {len(going)} entries, {total}; again with --yes to remove them")
+    else:
+        print(f"{total} in all")
+
+
+def only(kind: "Family", genes: list[str], facts: "TeacherFacts | None" = None) -> "Architecture":
+    """The one architecture that named genes fix; `inherit`, which changes no shape, may be left open."""
+    named = pairs(genes, "genes as name=value, such as layers=2")
+    space = kind.space({name: (int(value) if value.isdigit() else value,) for name, value in named.items()}, facts)
+    missing = [p.name for p in space.parameters if len(p.choices) > 1 and p.name != "inherit"]
+    if missing:
+        raise InputError(f"an architecture needs {', '.join(missing)} too: name them, such as layers=2 width=384")
+    return space.decode(space.grid(limit=1_000_000)[:1])[0]
+
+
+def pairs(texts: list[str], expected: str) -> dict[str, str]:
+    """Words such as name=value as a dict."""
+    parts = [text.partition("=") for text in texts]
+    for name, equals, value in parts:
+        if not (name and equals and value):
+            raise InputError(f"expected {expected}; got {name + equals + value!r}")
+    return {name: value for name, _, value in parts}
+
+
+def _order(words: list[str], family_name: str, tokens: int, changes: dict[str, Any]) -> "Order":
+    """What was asked for: students of a RUN, or the one that genes name."""
+    if "=" not in words[0]:
+        from .engine.job.winners import winners_order
+
+        return winners_order(Path(words[0]), words[1:], tokens, **changes)
+    given = {name: value for name, value in changes.items() if value is not None}
+    if "teacher" not in given or "text" not in given:
+        raise InputError("an architecture needs --teacher and --text; a RUN brings its own")
+    from .distill.deliver import Order
+    from .distill.material import Material
     from .distill.teacher import load_teacher
-
-    progress("reading teacher and text", 0, 2)
-    loaded = load_teacher(teacher)
-    chosen = default_recipe(loaded.kind) if named in ("", "default") else recipe(named)
-    progress("reading teacher and text", 1, 2)
-    read = load_text(sources, loaded, temperature=text_temperature, most_tokens=text_tokens)
-    progress("reading teacher and text", 2, 2)
-    return loaded, read, chosen
-
-
-def score(model: Path | str, pairs: Path) -> float:
-    """Spearman correlation of a model's cosines with the scores of a csv of sentence pairs."""
-    from .distill.evaluate.embedding import sts_spearman
-
-    if not pairs.is_file():
-        raise InputError(f"there is no file {pairs}; name a csv of sentence, sentence, score")
-    return sts_spearman(str(model), pairs)
-
-
-def rank_fidelity(
-    what: Path | None,
-    folder: Path | None,
-    budgets: tuple[int, ...],
-    students: int,
-    fresh: int = 0,
-    recipe: str = "",
-    also: Sequence[str] = (),
-    progress: Progress = silent,
-) -> dict[str, Any]:
-    """Distil a spread of a run's space at several budgets; fidelity.json keeps what is found.
-
-    Args:
-        also: recipes that are tried at the shortest budget alone.
-        what: a run file, or the folder of a run, whose result then carries what is found; none: the quickstart.
-        folder: where finished students are kept; the folder of a run has its own for them.
-    """
-    from .distill.fidelity import fidelity, spread, summary
-    from .distill.recipes import recipe as named_recipe
-    from .engine.job.config import Run
-    from .engine.job.quickstart import quickstart_run
-    from .engine.job.remeasure import note_fidelity
     from .families import family
-    from .home import write_atomically
 
-    finished = what if what is not None and what.is_dir() else None
-    path = finished / "run.toml" if finished else what
-    run = Run.read(path) if path else quickstart_run()
-    kept = folder or (finished / "fidelity" if finished else None)
-    if kept is None:
-        raise InputError("name a --folder where finished students are kept, or the folder of a run")
-    others = [named_recipe(name) for name in also]
-    teacher, text, chosen = opened(
-        run.teacher, run.text, recipe or run.train.recipe, run.text_temperature, run.text_tokens, progress
-    )
-    members = spread(family(run.space.family).space(run.space.genes, teacher.facts), students, run.seed, fresh)
-    budgets = budgets or (run.train.flash_tokens, run.train.final_tokens)
-    found, left_out = fidelity(teacher, members, text, chosen, budgets, kept, run.seed, progress=progress, also=others)
-    facts = summary(found, max(budgets), left_out)
-    write_atomically((finished / "fidelity" if finished else kept) / "fidelity.json", json.dumps(facts, indent=1))
-    if finished:
-        note_fidelity(finished, facts)
-    return facts
-
-
-def worded(name: str, found: Mapping[str, float | None]) -> str:
-    """A correlation and its interval in words."""
-    if found["value"] is None:
-        return f"{name} not a number (it puts the students in no order)"
-    if found["lower"] is None:
-        return f"{name} {found['value']:.3f} (too few students for an interval)"
-    return f"{name} {found['value']:.3f} ({found['lower']:.2f} to {found['upper']:.2f})"
+    material = Material(**{name: given.pop(name) for name in [*given] if name in Material.__dataclass_fields__})
+    facts = load_teacher(material.teacher).facts
+    return Order(material, {only(family(family_name or facts.family), words, facts): {}}, tokens, **given)

@@ -2,9 +2,12 @@
 
 import math
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+
+from .errors import Interrupted
 
 if TYPE_CHECKING:
     from .progress import Progress
@@ -21,6 +24,37 @@ def shown_progress() -> Iterator["Progress"]:
     except KeyboardInterrupt:
         print("interrupted; the same command continues, at most a minute of training is done again", file=sys.stderr)
         raise
+
+
+@contextmanager
+def stopped_by_interrupt() -> Iterator[Callable[[], None]]:
+    """The first Ctrl-C lets the step that is under way end and saves, at the second all ends now.
+
+    Gives what is to be called between steps.
+    """
+    import signal
+
+    asked = False
+
+    def ask(*_: object) -> None:
+        nonlocal asked
+        asked = True
+        signal.signal(signal.SIGINT, former)
+        print("stopping after this step; press again to end now", file=sys.stderr)
+
+    def between() -> None:
+        if asked:
+            raise Interrupted("stopped; the same command continues where it was")
+
+    former = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread():  # no place to ask for signals
+        yield between
+        return
+    signal.signal(signal.SIGINT, ask)
+    try:
+        yield between
+    finally:
+        signal.signal(signal.SIGINT, former)
 
 
 @contextmanager

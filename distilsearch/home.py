@@ -48,10 +48,14 @@ def trials_folder() -> Path:
 
 @dataclass(frozen=True)
 class KnownRun:
-    """A run that was started with this home: its folder, and the trainings whose students it shows."""
+    """A run that was started with this home: its folder, and the trainings whose students it shows.
+
+    `unreadable`: why its note, at `folder` then, cannot be read, so that nobody knows what it shows.
+    """
 
     folder: Path
-    trainings: tuple[Mapping[str, Any], ...]
+    trainings: tuple[Mapping[str, Any], ...] = ()
+    unreadable: str = ""
 
 
 def register_run(folder: Path, trainings: Sequence[Mapping[str, Any]]) -> None:
@@ -61,25 +65,30 @@ def register_run(folder: Path, trainings: Sequence[Mapping[str, Any]]) -> None:
 
 
 def known_runs() -> list[KnownRun]:
-    """The runs of this home whose folders are still there; the notes of others are dropped.
-
-    Raises:
-        RunError: a note cannot be read, so that it cannot be told what its run shows.
-    """
-    runs = []
-    for path in sorted(runs_folder().glob("*.json")):
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            folder, trainings = Path(content["folder"]), tuple(dict(one) for one in content["trainings"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise RunError(f"cannot read which run {path} is of ({error}); remove it if the run is gone") from error
-        if content.get("schema") != 1:
-            raise RunError(f"{path} was written by a newer version of distilsearch; use that one")
-        if folder.is_dir():
-            runs.append(KnownRun(folder, trainings))
-        else:
+    """The runs of this home whose folders are still there; the notes of others are dropped."""
+    runs = [(path, run) for path in sorted(runs_folder().glob("*.json")) if (run := _noted(path)) is not None]
+    for path, run in runs:
+        if not run.folder.exists():
             path.unlink(missing_ok=True)
-    return runs
+    return [run for _, run in runs if run.folder.exists()]
+
+
+def known_run(folder: Path) -> KnownRun | None:
+    """What is noted of the run in a folder; none where nothing is, or nothing that can be read."""
+    run = _noted(_pointer(folder))
+    return run if run is not None and not run.unreadable else None
+
+
+def _noted(path: Path) -> KnownRun | None:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content["schema"] != 1:
+            return KnownRun(path, unreadable="it was written by a newer version of distilsearch; use that one")
+        return KnownRun(Path(content["folder"]), tuple(dict(one) for one in content["trainings"]))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return KnownRun(path, unreadable=f"it is damaged ({error}); remove it if its run is gone")
 
 
 def _pointer(folder: Path) -> Path:

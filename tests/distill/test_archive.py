@@ -15,11 +15,12 @@ from distilsearch.architecture import Architecture
 from distilsearch.distill import distilled as module
 from distilsearch.distill.archive import Archive
 from distilsearch.distill.claims import Claims, Pace
-from distilsearch.distill.data import Text
+from distilsearch.distill.course import Course
+from distilsearch.distill.data import Text, load_text
 from distilsearch.distill.job import Training
-from distilsearch.distill.recipes import EMBEDDING
-from distilsearch.distill.teacher import Teacher
-from distilsearch.distill.training import CHECKPOINT, Course, distill_student
+from distilsearch.distill.recipes import EMBEDDING, default_recipe
+from distilsearch.distill.teacher import Teacher, load_teacher
+from distilsearch.distill.training import CHECKPOINT, distill_student
 from distilsearch.distill.trial import HELDOUT_LOSS, TRIAL, TRUNK, Trial, score_file
 from distilsearch.errors import InputError, Interrupted, TrialError
 from distilsearch.home import trials_folder
@@ -144,7 +145,7 @@ def test_what_is_asked_to_stop_saves_and_goes_on(
     with pytest.raises(Interrupted):
         distil(archive, [make_architecture(teacher)], between=between)
     assert len(list(archive.folder.rglob(CHECKPOINT))) == 1
-    assert archive.keys()
+    assert archive.all_keys()
     assert not [*archive.trials()]
     seen: list[float] = []
     (trial,) = distil(archive, [make_architecture(teacher)], progress=lambda what, done, total: seen.append(done))
@@ -275,6 +276,7 @@ def test_files_that_do_not_match_are_trained_anew(
     assert not archive.problems(verify=True)
     weights.unlink()
     assert archive.find(trial.key) is None
+    assert archive.problems()[0].cause == "gone: student/model.safetensors"
 
 
 def test_a_trial_of_schema_1_still_opens(archive: Archive) -> None:
@@ -376,7 +378,7 @@ def test_what_is_removed_is_gone_unless_it_is_in_training(archive: Archive) -> N
         archive.remove(trial.key)
     assert archive.find(trial.key) == trial
     archive.remove(trial.key)
-    assert archive.keys() == []
+    assert archive.all_keys() == []
 
 
 def test_a_training_of_other_values_is_refused(
@@ -384,3 +386,29 @@ def test_a_training_of_other_values_is_refused(
 ) -> None:
     with pytest.raises(InputError, match="another teacher, text or recipe"):
         archive.distil(teacher, text, [make_architecture(teacher)], TINY, _training())
+
+
+OLD = Path(__file__).parents[1] / "old" / "0.1.0"
+
+
+def test_trials_that_0_1_0_wrote_are_found_by_search_distill_and_fidelity(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kept files, of precision "auto" and "float32", under the teacher, text and recipe that they were made of."""
+    shutil.copytree(OLD / "trials", archive.folder, dirs_exist_ok=True)
+    trials = [*archive.trials()]
+    assert not archive.problems(verify=True)
+    assert len(trials) == len(archive.all_keys()) > 0
+    written = [json.loads((trial.folder / TRIAL).read_text())["context"]["precision"] for trial in trials]
+    assert set(written) == {"auto", "float32"}
+    assert {trial.training.precision for trial in trials} == {"float32"}  # as their cards say
+    old = load_teacher(str(OLD / "teacher"))
+    material = (old, load_text([str(OLD / "text" / "words.txt")], old))
+    recipe = default_recipe(old.kind)
+    monkeypatch.setattr(module, "train", None)
+    for trial in trials:
+        training = Course(*material, recipe, trial.training.tokens, trial.training.seed, "float32").training
+        assert training == trial.training
+        (answer,) = archive.distil(*material, [trial.architecture], recipe, training)
+        assert answer.architecture == trial.architecture
+        assert answer.training == training

@@ -1,18 +1,28 @@
 """The commands of distillation: winners of a run or one architecture, with a card; scores; bad input in one line."""
 
 import json
+import os
+import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
+from distilsearch import cli
 from distilsearch.cli import app
-from distilsearch.cli_distill import from_run
+from distilsearch.cli_progress import stopped_by_interrupt
+from distilsearch.distill import distilled
+from distilsearch.distill.archive import Archive
+from distilsearch.distill.course import Course
 from distilsearch.distill.teacher import Teacher, load_teacher
+from distilsearch.distill.trial import TRUNK
 from distilsearch.engine.job.result import measured_fidelity
-from distilsearch.errors import InputError, RunError
+from distilsearch.engine.job.winners import material, run_of, winners
+from distilsearch.errors import InputError, Interrupted
+from distilsearch.home import register_run
 
 RECIPE = 'base = "embedding"\nbatch_tokens = 256\n'
 
@@ -38,10 +48,12 @@ def run_folder(teacher: Teacher, text_file: Path, make_architecture: Callable[..
 @pytest.fixture
 def short_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """The tiny teacher has 64 positions."""
-    from distilsearch.distill import data
+    from distilsearch.distill import material
 
-    load = data.load_text
-    monkeypatch.setattr(data, "load_text", lambda sources, teacher, **more: load(sources, teacher, block=32, **more))
+    load = material.load_text
+    monkeypatch.setattr(
+        material, "load_text", lambda sources, teacher, **more: load(sources, teacher, block=32, **more)
+    )
 
 
 @pytest.mark.usefixtures("short_blocks")
@@ -76,32 +88,93 @@ def test_one_architecture(teacher: Teacher, text_file: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.usefixtures("short_blocks")
-def test_several_winners_train_side_by_side_and_go_on(run_folder: Path, tmp_path: Path) -> None:
+def test_several_winners_train_side_by_side_and_go_on(
+    run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     out = tmp_path / "both"
     for tokens in ("1500", "3000"):
         words = ["distill", str(run_folder), "aaa1", "abb2", "aaa1", "--out", str(out), "--tokens", tokens]
         done = CliRunner().invoke(app, words, catch_exceptions=False)
         assert done.exit_code == 0
         assert len(done.stdout.splitlines()) == 2
-    layers = {load_teacher(str(folder)).facts.layers for folder in out.iterdir() if not folder.name.startswith(".")}
-    assert layers == {1, 2}
-    assert CliRunner().invoke(app, words, catch_exceptions=False).stdout == done.stdout
+    assert {load_teacher(str(folder)).facts.layers for folder in out.iterdir()} == {1, 2}
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
+    with monkeypatch.context() as patched:
+        patched.setattr(distilled, "train", None)
+        assert CliRunner().invoke(app, words, catch_exceptions=False).stdout == done.stdout
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
+    weights = next(out.rglob("model.safetensors"))
+    weights.write_bytes(b"damaged")
+    CliRunner().invoke(app, words, catch_exceptions=False)
+    assert weights.stat().st_size > 1_000
     for changed, message in ((["--tokens", "1500"], "3,072 tokens already"), (["--seed", "1"], "another architecture")):
         with pytest.raises(InputError, match=message):
             CliRunner().invoke(app, [*words, *changed], catch_exceptions=False)
-    one = out / next(folder.name for folder in out.iterdir() if not folder.name.startswith("."))
     with pytest.raises(InputError, match="holds a student"):
-        CliRunner().invoke(app, [*words, "--out", str(one)], catch_exceptions=False)
+        CliRunner().invoke(app, [*words, "--out", str(next(out.iterdir()))], catch_exceptions=False)
+    assert len([*Archive().trials()]) == 4
 
 
-def test_keys_may_be_shortened_and_must_be_one(run_folder: Path) -> None:
-    (winner,) = from_run([str(run_folder), "ab"]).winners
-    assert winner.architecture["layers"] == 2
-    assert [w.latency for w in from_run([str(run_folder)]).winners] == [{"predicted": 1.5, "measured": 1.25}]
-    with pytest.raises(RunError, match="2 students whose key begins with 'a'"):
-        from_run([str(run_folder), "a"])
-    with pytest.raises(RunError, match="no students"):
-        from_run([str(run_folder), "zzz"])
+@pytest.mark.usefixtures("short_blocks")
+def test_a_winner_goes_on_from_the_trunk_that_its_run_left(run_folder: Path, tmp_path: Path) -> None:
+    """The run has trained it for 4,000 tokens, in the precision that it resolved and with its own seed."""
+    with (run_folder / "run.toml").open("r+") as file:
+        lines = file.read()
+        file.seek(0)
+        file.write("seed = 3\n" + lines)
+    run = run_of(run_folder)
+    teacher, text, recipe = material(run).opened()
+    recipe = replace(recipe, warmup_tokens=500)
+    (tmp_path / "mine.toml").write_text(RECIPE + "warmup_tokens = 500\n")
+    training = Course(teacher, text, recipe, 4_000, 3, "bf16").training
+    register_run(run_folder, [training.to_json()])
+    (short,) = Archive().distil(teacher, text, [winners(run_folder)[0].architecture], recipe, training)
+    assert (short.folder / TRUNK).exists()
+    words = ["distill", str(run_folder), "--out", str(tmp_path / "student"), "--tokens", "12000"]
+    assert CliRunner().invoke(app, words, catch_exceptions=False).exit_code == 0
+    assert not (short.folder / TRUNK).exists()  # it has been passed
+    (long,) = Archive().matching(training.at(12_000))
+    assert (tmp_path / "student" / "model.safetensors").read_bytes() == (
+        long.student / "model.safetensors"
+    ).read_bytes()
+
+
+def test_the_first_interrupt_saves_and_the_second_ends(capsys: pytest.CaptureFixture[str]) -> None:
+    former = signal.getsignal(signal.SIGINT)
+    with stopped_by_interrupt() as between:
+        between()
+        os.kill(os.getpid(), signal.SIGINT)
+        with pytest.raises(Interrupted, match="continues where it was"):
+            between()
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is former
+    assert "press again" in capsys.readouterr().err
+
+
+def test_an_interrupted_command_says_how_to_go_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise Interrupted("stopped; the same command continues where it was")
+
+    monkeypatch.setattr(cli, "app", stop)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == "stopped; the same command continues where it was\n"
+
+
+def test_what_is_not_a_student_is_not_written_over(run_folder: Path, tmp_path: Path) -> None:
+    """And nothing is read before that is known: neither is the run's teacher there."""
+    (run_folder / "run.toml").write_text('teacher = "/no/such"\ntext = ["/no/such"]\n')
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "thesis.tex").write_text("years of work")
+    for out, message in ((mine, "is not empty and holds no student"), (mine / "thesis.tex", "is a file")):
+        with pytest.raises(InputError, match=message):
+            CliRunner().invoke(app, ["distill", str(run_folder), "--out", str(out)], catch_exceptions=False)
+    assert (mine / "thesis.tex").read_text() == "years of work"
 
 
 @pytest.mark.usefixtures("short_blocks")
@@ -117,5 +190,4 @@ def test_a_run_carries_its_measured_rank_fidelity(run_folder: Path) -> None:
     assert {row["predictor"] for row in found["rows"]} == {"loss", "area", "trend", "parameters"}
     assert measured_fidelity(run_folder) == found
     assert "512 against 1,536" in (run_folder / "report.html").read_text()
-    with pytest.raises(InputError, match="name a --folder"):
-        CliRunner().invoke(app, ["fidelity"], catch_exceptions=False)
+    assert len([*Archive().trials()]) == 9

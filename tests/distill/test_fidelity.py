@@ -10,15 +10,16 @@ import numpy as np
 import pytest
 import torch
 
-from distilsearch.architecture import Architecture
-from distilsearch.cli_distill import worded
-from distilsearch.distill import fidelity as module
+from distilsearch.cli_words import correlation, fidelity_lines
+from distilsearch.distill import distilled as module
+from distilsearch.distill.archive import Archive
+from distilsearch.distill.course import Course
 from distilsearch.distill.data import Text
 from distilsearch.distill.fidelity import compare, fidelity, spread, summary
 from distilsearch.distill.recipes import EMBEDDING, RELATION
 from distilsearch.distill.student import Student, build_student
 from distilsearch.distill.teacher import Teacher
-from distilsearch.distill.training import distill_student
+from distilsearch.distill.training import distill_student, train
 from distilsearch.errors import InputError, TrialError
 from distilsearch.families import family
 from distilsearch.lowering import parameter_count
@@ -49,27 +50,29 @@ def test_the_trend_of_a_curve_orders_those_that_are_still_falling() -> None:
     assert found["loss"] < 0 < found["trend"]
 
 
-def test_finished_students_are_kept(
-    teacher: Teacher, text: Text, make_architecture: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def course(teacher: Teacher, text: Text) -> Course:
+    return Course(teacher, text, TINY, 1, 0, "float32")
+
+
+def test_students_of_the_archive_cost_nothing(
+    course: Course, make_architecture: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    students = [make_architecture(teacher, layers=n, width=w) for n, w in ((1, 32), (2, 32), (2, 64))]
-    found, left_out = fidelity(teacher, students, text, TINY, [1_000, 4_000], tmp_path, precision="float32")
+    students = [make_architecture(course.teacher, layers=n, width=w) for n, w in ((1, 32), (2, 32), (2, 64))]
+    rows, left_out = fidelity(course, students, [1_000, 4_000])
     assert not left_out
-    assert {f.tokens for f in found} == {1_000, 0}
-    assert len(list(tmp_path.glob("*.json"))) == 6
-    assert not list(tmp_path.rglob("*.safetensors"))
-    monkeypatch.setattr(module, "distill_student", None)
-    assert fidelity(teacher, students, text, TINY, [4_000, 1_000], tmp_path, precision="float32") == (found, [])
+    assert {row.tokens for row in rows} == {1_000, 0}
+    assert len([*Archive().matching(course.training.at(4_000))]) == 3
+    monkeypatch.setattr(module, "train", None)
+    assert fidelity(course, students, [4_000, 1_000]) == (rows, [])
     with pytest.raises(InputError, match="at least two budgets"):
-        fidelity(teacher, students, text, TINY, [1_000], tmp_path)
+        fidelity(course, students, [1_000])
 
 
-def test_other_recipes_are_judges_at_the_shortest_budget(
-    teacher: Teacher, text: Text, make_architecture: Callable[..., Any], tmp_path: Path
-) -> None:
-    students = [make_architecture(teacher, layers=n, width=32, ffn=f) for n, f in ((1, 32), (2, 32), (2, 64))]
+def test_other_recipes_are_judges_at_the_shortest_budget(course: Course, make_architecture: Callable[..., Any]) -> None:
+    students = [make_architecture(course.teacher, layers=n, width=32, ffn=f) for n, f in ((1, 32), (2, 32), (2, 64))]
     other = replace(RELATION, batch_tokens=256)
-    found, _ = fidelity(teacher, students, text, TINY, [1_000, 2_000], tmp_path, precision="float32", also=[other])
+    found, _ = fidelity(course, students, [1_000, 2_000], also=[other])
     assert [(f.recipe, f.predictor, f.tokens) for f in found] == [
         ("", "loss", 1_000),
         ("", "area", 1_000),
@@ -80,14 +83,14 @@ def test_other_recipes_are_judges_at_the_shortest_budget(
         ("", "parameters", 0),
     ]
     with pytest.raises(InputError, match="names of their own"):
-        fidelity(teacher, students, text, TINY, [1_000, 2_000], tmp_path, also=[TINY])
+        fidelity(course, students, [1_000, 2_000], also=[TINY])
 
 
 def test_few_students_have_no_interval() -> None:
     rows = {("", n): [_row(loss, 5 + i) for i, loss in enumerate((0.3, 0.1, 0.2, 0.4))] for n in (10, 100)}
     found = summary(compare(rows), 100)["rows"][0]["spearman"]
     assert found == {"value": pytest.approx(1), "lower": None, "upper": None}
-    assert worded("spearman", found) == "spearman 1.000 (too few students for an interval)"
+    assert correlation("spearman", found) == "spearman 1.000 (too few students for an interval)"
 
 
 def test_a_predictor_without_an_order_is_null() -> None:
@@ -96,7 +99,7 @@ def test_a_predictor_without_an_order_is_null() -> None:
     facts = summary(compare(rows), 100)
     assert facts["rows"][-1]["predictor"] == "parameters"
     assert facts["rows"][-1]["kendall"] == {"value": None, "lower": None, "upper": None}
-    assert worded("kendall", facts["rows"][-1]["kendall"]).startswith("kendall not a number")
+    assert correlation("kendall", facts["rows"][-1]["kendall"]).startswith("kendall not a number")
     assert json.loads(json.dumps(facts, allow_nan=False)) == facts
     assert facts["spearman"] == pytest.approx(1)
     constant = summary(compare({("", n): [_row(0.5, i) for i in range(3)] for n in (10, 100)}), 100)
@@ -104,30 +107,35 @@ def test_a_predictor_without_an_order_is_null() -> None:
 
 
 def test_a_diverging_student_is_left_out_of_all_orders(
-    teacher: Teacher, text: Text, make_architecture: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    course: Course, make_architecture: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    students = [make_architecture(teacher, layers=1, ffn=f) for f in (16, 32, 48, 64)]
-    bad, train, asked = [students[1]], distill_student, []
+    students = [make_architecture(course.teacher, layers=1, ffn=f) for f in (16, 32, 48, 64)]
+    bad, asked = [students[1]], []
 
-    def diverges(teacher: Teacher, architecture: Architecture, *job: Any, **conditions: Any) -> Student:
-        asked.append(architecture)
-        if architecture in bad and job[2] == 2_000:
-            raise TrialError("the training diverged at step 3 of 4")
-        return train(teacher, architecture, *job, **conditions)
+    def diverges(course: Course, architectures: Any, *rest: Any) -> list[Student | TrialError]:
+        asked.extend(architectures)
+        cause = "the training diverged at step 3 of 4"
+        made = train(course, architectures, *rest)
+        return [
+            TrialError(cause) if one in bad and course.tokens == 2_000 else student
+            for one, student in zip(architectures, made, strict=True)
+        ]
 
-    monkeypatch.setattr(module, "distill_student", diverges)
-    again = (teacher, students, text, TINY, [1_000, 2_000, 3_000], tmp_path)
-    found, left_out = fidelity(*again, precision="float32")
+    monkeypatch.setattr(module, "train", diverges)
+    budgets = [1_000, 2_000, 3_000]
+    rows, left_out = fidelity(course, students, budgets)
     assert [(entry.architecture, entry.tokens) for entry in left_out] == [(students[1], 2_000)]
-    assert {f.students for f in found} == {3}
+    assert {row.students for row in rows} == {3}
     assert asked.count(students[1]) == 2  # it is not tried at a longer budget
-    assert summary(found, 3_000, left_out)["left_out"][0]["cause"].startswith("the training diverged")
+    facts = summary(rows, 3_000, left_out)
+    assert facts["left_out"][0]["cause"].startswith("the training diverged")
+    assert [*fidelity_lines(facts)][-1].startswith("left out, at 2,000 tokens: the training diverged at step 3")
     asked.clear()
-    assert fidelity(*again, precision="float32") == (found, left_out)
+    assert [entry.to_json() for entry in fidelity(course, students, budgets)[1]] == facts["left_out"]
     assert not asked
     bad.append(students[2])
     with pytest.raises(TrialError, match="2 of 4 diverged"):
-        fidelity(*again[:-1], tmp_path / "other", precision="float32")
+        fidelity(course, students, budgets, Archive(tmp_path / "other"))
 
 
 def test_students_from_random_weights_are_spread_too(teacher: Teacher, text: Text) -> None:

@@ -11,10 +11,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from distilsearch.distill.course import Course
 from distilsearch.distill.data import Text, load_text
 from distilsearch.distill.drift import LONGEST, SHORTEST, Drift
 from distilsearch.distill.flash import area, flash_distill
 from distilsearch.distill.heldout import heldout_loss
+from distilsearch.distill.job import Training
 from distilsearch.distill.precision import resolve_precision
 from distilsearch.distill.recipes import EMBEDDING, MLM, RELATION, Recipe, View
 from distilsearch.distill.runs import EVALUATIONS
@@ -22,7 +24,7 @@ from distilsearch.distill.schedule import Schedule
 from distilsearch.distill.student import Student, build_student
 from distilsearch.distill.targets import Targets
 from distilsearch.distill.teacher import Teacher
-from distilsearch.distill.training import CHECKPOINT, TRUNK, distill_student, start
+from distilsearch.distill.training import CHECKPOINT, TRUNK, _former_key, distill_student, start
 from distilsearch.errors import InputError, TrialError
 
 TINY = replace(EMBEDDING, batch_tokens=256, views=(View(), View(16, 0.2)), warmup_tokens=1_000)
@@ -311,3 +313,16 @@ def test_what_is_kept_of_the_teacher_sets_the_rate(
     run = start(teacher, make_architecture(teacher, **genes), text, EMBEDDING, 1_000, precision="float32")
     assert run.objective.kept == pytest.approx(kept)
     assert run.rate == pytest.approx(EMBEDDING.rate(kept))
+
+
+def test_trunks_of_0_1_0_are_gone_on_from(
+    teacher: Teacher, text: Text, make_architecture: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job: Any = (teacher, make_architecture(teacher), text, TINY)
+    with monkeypatch.context() as former:
+        course = Course(teacher, text, TINY, 4_000, 0, "float32")
+        former.setattr(Training, "way", lambda self, architecture: _former_key(course, architecture))
+        distill_student(*job, 4_000, precision="float32", folder=tmp_path)
+    seen: list[float] = []
+    distill_student(*job, 12_000, 0, "float32", tmp_path, lambda what, done, total: seen.append(done))
+    assert 0 < seen[0] < 4_000

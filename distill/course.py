@@ -1,0 +1,57 @@
+"""What students learn from and for how long: the loaded values that a training is the identity of."""
+
+from dataclasses import dataclass
+
+from accelerate import Accelerator
+
+from distilsearch.errors import InputError
+
+from .data import Text
+from .job import Training
+from .precision import resolve_precision
+from .processes import accelerator_for, agreed
+from .recipes import Recipe
+from .targets import batch_rows
+from .teacher import Teacher
+
+
+@dataclass(frozen=True, eq=False)
+class Course:
+    """What students learn from, and for how long: loaded values, with the precision resolved."""
+
+    teacher: Teacher
+    text: Text
+    recipe: Recipe
+    tokens: int
+    seed: int
+    precision: str
+
+    @classmethod
+    def resolved(
+        cls, teacher: Teacher, text: Text, recipe: Recipe, tokens: int, seed: int, precision: str, device: str
+    ) -> "Course":
+        """A course whose precision, where it is "auto", is the faster one on a training device."""
+        if tokens < 1:
+            raise InputError(f"the budget must be at least one token, got {tokens}")
+        return cls(teacher, text, recipe, tokens, seed, agreed_precision(precision, accelerator_for(device)))
+
+    @property
+    def training(self) -> Training:
+        """What the students are known by, but for their architectures."""
+        return Training.of(self.teacher, self.text, self.recipe, self.tokens, self.seed, self.precision)
+
+    @property
+    def step_tokens(self) -> int:
+        """Tokens of one step."""
+        return batch_rows(self.text, self.recipe) * self.text.block
+
+    @property
+    def steps(self) -> int:
+        """Whole steps nearest to the tokens."""
+        return max(1, round(self.tokens / self.step_tokens))
+
+
+def agreed_precision(precision: str, accelerator: Accelerator) -> str:
+    """The precision of all processes: what a probe finds in one may differ in another."""
+    resolved: str = agreed(accelerator, resolve_precision(precision, accelerator.device.type))
+    return resolved

@@ -1,0 +1,192 @@
+"""Students into a user's folder: trained in the archive, or found there, and copied with a card that says all of them.
+
+Nothing of the user's is overwritten: a folder is written only where it is absent, empty, or holds the very student,
+trained for no longer. That is found out before anything is trained; where it is no student, before anything is read.
+"""
+
+import hashlib
+import json
+import shutil
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Unpack
+
+from distilsearch.architecture import Architecture
+from distilsearch.errors import InputError, RunError, TrialError
+from distilsearch.home import ensure_folder
+from distilsearch.progress import Progress, silent
+
+from .archive import Archive
+from .card import CARD, Sections, identity, read_identity, with_sections
+from .course import Course
+from .data import Text
+from .evaluate.embedding import sts_spearman
+from .material import Material
+from .processes import accelerator_for
+from .student import replace_folder
+from .training import TRUNK, USUAL, Conditions
+from .trial import STUDENT, Trial, hashes
+
+SIMILARITY = "similarity"  # the evaluation on sentence pairs
+
+
+@dataclass(frozen=True)
+class Order:
+    """Students that a user wants.
+
+    `cards`: sections of the card of each architecture. `pairs`: csv files of sentence pairs for scores on the card.
+    """
+
+    material: Material
+    cards: Mapping[Architecture, Sections]
+    tokens: int
+    seed: int = 0
+    precision: str = "auto"
+    pairs: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """A student in a user's folder."""
+
+    folder: Path
+    trial: Trial
+
+
+def deliver(
+    order: Order,
+    out: Path,
+    archive: Archive | None = None,
+    progress: Progress = silent,
+    **conditions: Unpack[Conditions],
+) -> list[Delivery]:
+    """Distil, copy and describe students, side by side where there are several.
+
+    One goes to `out`, several to folders in it named by their keys. Called again it costs nothing; after an
+    interruption, or with more tokens, training goes on.
+
+    Raises:
+        InputError: a folder holds something else, or this student, trained for longer.
+        TrialError: a training diverges; all others are delivered.
+    """
+    outs = {a: out / a.key if len(order.cards) > 1 else out for a in order.cards}
+    for folder in (out, *outs.values()) if len(outs) > 1 else (out,):
+        _check_free(folder, several=len(outs) > 1 and folder == out)
+    archive = archive or Archive()
+    teacher, text, recipe = order.material.opened(progress)
+    device = conditions.get("device", USUAL["device"])
+    course = Course.resolved(teacher, text, recipe, order.tokens, order.seed, order.precision, device)
+    for architecture, folder in outs.items():
+        _check_same(folder, course, architecture)
+    former = [folder.with_name(f".{folder.name}.checkpoint") / TRUNK for folder in outs.values()]  # of version 0.1.0
+    conditions["since"] = [*conditions.get("since", ()), *(path for path in former if path.exists())]
+    if conditions.get("trackers"):
+        conditions["logs"] = out.with_name(f"{out.name}.logs")
+    trials = archive.distil(teacher, text, list(outs), recipe, course.training, progress=progress, **conditions)
+    good = [trial for trial in trials if isinstance(trial, Trial)]
+    if accelerator_for(device).is_main_process:
+        for trial in good:
+            _copy(trial, outs[trial.architecture], _sections(archive, trial, order, text))
+    for failure in trials:
+        if isinstance(failure, TrialError):
+            raise failure
+    return [Delivery(outs[trial.architecture], trial) for trial in good]
+
+
+def similarity(model: Path | str, pairs: Path) -> float:
+    """Spearman correlation of a model's cosines with the scores of a csv of sentence pairs."""
+    if not pairs.is_file():
+        raise InputError(f"there is no file {pairs}; name a csv of sentence, sentence, score")
+    return sts_spearman(str(model), pairs)
+
+
+def _check_free(out: Path, several: bool) -> None:
+    """Refuse to write where something lies that is not a student of this product."""
+    if not out.exists():
+        return
+    if not out.is_dir():
+        raise InputError(f"{out} is a file; name a folder")
+    student = read_identity(out) is not None
+    if several and (student or (out / "config.json").exists()):
+        raise InputError(f"{out} holds a student, and several would be written into it; name another folder")
+    if not several and not student and any(out.iterdir()):
+        raise InputError(f"{out} is not empty and holds no student of distilsearch; name another folder")
+
+
+def _check_same(out: Path, course: Course, architecture: Architecture) -> None:
+    """Refuse to write over another student, or over this one where it was trained for longer."""
+    if (card := read_identity(out)) is None:
+        return
+    same, tokens = card
+    teacher, text = course.teacher, course.text
+    if same != identity(
+        teacher.weights_sha256, text.sha256, course.recipe.to_json(), course.seed, course.precision, architecture
+    ):
+        raise InputError(
+            f"{out} holds a student of another architecture, teacher, text, recipe, seed or precision; name another "
+            "folder, or remove it"
+        )
+    if tokens > course.steps * course.step_tokens:
+        raise InputError(
+            f"{out} holds this student, trained on {tokens:,} tokens already; ask for more, or name another folder"
+        )
+
+
+def _sections(archive: Archive, trial: Trial, order: Order, text: Text) -> dict[str, Mapping[str, Any]]:
+    """What the card says beside what the training left."""
+    sections: dict[str, Mapping[str, Any]] = {
+        "Text": {"sources": ", ".join(order.material.text), "tokens": f"{text.tokens:,}"}
+    }
+    sections |= order.cards[trial.architecture]
+    scores = {}
+    for path in order.pairs:
+        score = archive.evaluated(trial, SIMILARITY, _sha256(path), STUDENT, _similarity_on(path))
+        scores[f"{path.name}, Spearman"] = f"{score.values['spearman']:.4f}"
+    return sections | ({"Scores": scores} if scores else {})
+
+
+def _similarity_on(pairs: Path) -> Callable[[Path], dict[str, float]]:
+    return lambda student: {"spearman": similarity(student, pairs)}
+
+
+def _sha256(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise InputError(f"there is no file {path}; name a csv of sentence, sentence, score") from error
+
+
+def _copy(trial: Trial, out: Path, sections: Sections) -> None:
+    """Copy a student, whole or not at all; one that lies there already, card included, is left as it is."""
+    card = with_sections((trial.student / CARD).read_text(encoding="utf-8"), sections)
+    try:
+        if _lies_there(trial, out, card):
+            return
+        ensure_folder(out.parent)
+        temporary = out.with_name(f".{out.name}.{uuid.uuid4().hex}")
+        try:
+            shutil.copytree(trial.student, temporary)
+            (temporary / CARD).write_text(card, encoding="utf-8")
+            replace_folder(temporary, out)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    except OSError as error:
+        raise RunError(f"cannot save the student to {out}: {error}; free space or name another") from error
+
+
+def _lies_there(trial: Trial, out: Path, card: str) -> bool:
+    """Whether a folder holds a trial's student, file by file, with this very card."""
+    try:
+        if (out / CARD).read_text(encoding="utf-8") != card:
+            return False
+    except (OSError, UnicodeDecodeError):
+        return False
+    there, due = hashes(out, out / TRUNK), {k: v for k, v in trial.files.items() if k.startswith(f"{STUDENT}/")}
+    return bool(due) and there | {f"{STUDENT}/{CARD}": ""} == due | {f"{STUDENT}/{CARD}": ""}
+
+
+def latency_section(latencies: Mapping[str, Any] | None) -> dict[str, Mapping[str, Any]]:
+    """What a run knows of a student's latency, for its card."""
+    return {"Latency, ms": {name: json.dumps(value) for name, value in latencies.items()}} if latencies else {}

@@ -1,0 +1,31 @@
+"""What students learn from, by the names that users give; opened and checked once."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from distilsearch.progress import Progress, silent
+
+from .data import Text, load_text
+from .recipes import Recipe, default_recipe, recipe
+from .teacher import Teacher, load_teacher
+
+
+@dataclass(frozen=True)
+class Material:
+    """A teacher, texts and a recipe, as they are named in run files and commands."""
+
+    teacher: str
+    text: Sequence[str]
+    recipe: str = "default"  # or a name, or a file
+    text_temperature: float = 1.0  # above 1 it evens out the texts, one a language
+    text_tokens: int | None = None  # of each text
+
+    def opened(self, progress: Progress = silent) -> tuple[Teacher, Text, Recipe]:
+        """Teacher, text and recipe, loaded; an `InputError` says what is wrong with one."""
+        progress("reading teacher and text", 0, 2)
+        teacher = load_teacher(self.teacher)
+        chosen = default_recipe(teacher.kind) if self.recipe in ("", "default") else recipe(self.recipe)
+        progress("reading teacher and text", 1, 2)
+        text = load_text(self.text, teacher, temperature=self.text_temperature, most_tokens=self.text_tokens)
+        progress("reading teacher and text", 2, 2)
+        return teacher, text, chosen

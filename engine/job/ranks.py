@@ -1,0 +1,63 @@
+"""Rank fidelity of a run's own space: how well short trainings order its students, kept beside the run's result."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Unpack
+
+from distilsearch.distill.archive import Archive
+from distilsearch.distill.course import Course
+from distilsearch.distill.fidelity import fidelity, spread, summary
+from distilsearch.distill.recipes import recipe as named_recipe
+from distilsearch.distill.training import USUAL, Conditions
+from distilsearch.families import family
+from distilsearch.home import ensure_folder, write_atomically
+from distilsearch.progress import Progress, silent
+
+from .config import Run
+from .quickstart import quickstart_run
+from .remeasure import note_fidelity
+from .winners import material, precision_of, run_of
+
+FIDELITY = "fidelity"  # in a run's folder
+
+
+def rank_fidelity(
+    what: Path | None = None,
+    folder: Path | None = None,
+    budgets: Sequence[int] = (),
+    students: int = 12,
+    fresh: int = 0,
+    recipe: str = "",
+    also: Sequence[str] = (),
+    progress: Progress = silent,
+    **conditions: Unpack[Conditions],
+) -> dict[str, Any]:
+    """Distil a spread of a run's space at several budgets, in the archive, and compare the orders; plain JSON.
+
+    Args:
+        what: a run file, or the folder of a run, whose result then carries what is found; none: the quickstart.
+        folder: where fidelity.json goes; the folder of a run has a place of its own for it.
+        budgets: tokens; by default the run's flash and final length.
+        also: recipes that are tried at the shortest budget alone.
+    """
+    finished = what if what is not None and what.is_dir() else None
+    run = run_of(finished) if finished else Run.read(what) if what else quickstart_run()
+    kept = folder or (finished / FIDELITY if finished else None)
+    if kept is not None:
+        ensure_folder(kept)  # before hours are spent
+    others = [named_recipe(name) for name in also]
+    teacher, text, chosen = material(run).opened(progress)
+    chosen = named_recipe(recipe) if recipe else chosen
+    budgets = sorted({*(budgets or (run.train.flash_tokens, run.train.final_tokens))})
+    members = spread(family(run.space.family).space(run.space.genes, teacher.facts), students, run.seed, fresh)
+    device = conditions.get("device", USUAL["device"])
+    course = Course.resolved(teacher, text, chosen, budgets[0], run.seed, precision_of(run, finished), device)
+    rows, left_out = fidelity(course, members, budgets, Archive(), progress, others, **conditions)
+    facts = summary(rows, budgets[-1], left_out)
+    if kept is not None:
+        write_atomically(kept / "fidelity.json", json.dumps(facts, indent=1))
+    if finished:
+        write_atomically(finished / FIDELITY / "fidelity.json", json.dumps(facts, indent=1))
+        note_fidelity(finished, facts)
+    return facts

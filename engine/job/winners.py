@@ -1,0 +1,110 @@
+"""From a finished run to its students, trained fully: what the run found, with the run's own training."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Unpack
+
+from distilsearch.architecture import Architecture
+from distilsearch.distill.archive import Archive
+from distilsearch.distill.deliver import Delivery, Order, deliver, latency_section
+from distilsearch.distill.material import Material
+from distilsearch.distill.training import Conditions
+from distilsearch.errors import RunError
+from distilsearch.home import known_run
+from distilsearch.progress import Progress, silent
+
+from .config import Run
+from .remeasure import read_result
+
+MOST_NAMED = 8
+
+
+@dataclass(frozen=True)
+class Winner:
+    """A student that a run has found, with what the run knows of its latency."""
+
+    architecture: Architecture
+    latency: Mapping[str, Any] | None = None
+
+
+def winners(folder: Path, keys: Sequence[str] = ()) -> list[Winner]:
+    """Students of a run by their keys, which may be shortened; its knee where none is given."""
+    result = read_result(folder)
+    entries = [*result.get("trials", ()), *result.get("front", ())]
+    students = {entry["key"]: entry for entry in entries if "architecture" in entry}
+    if not keys and not result.get("knee"):
+        raise RunError(f"{folder} has no knee; give RUN and keys of: {_named(students)}")
+    chosen = [_entry(folder, students, key) for key in dict.fromkeys(keys or [result["knee"]])]
+    return [Winner(Architecture.from_json(entry["architecture"]), entry.get("latency_ms")) for entry in chosen]
+
+
+def _entry(folder: Path, students: Mapping[str, Mapping[str, Any]], wanted: str) -> Mapping[str, Any]:
+    matches = [key for key in students if wanted and key.startswith(wanted)]
+    if len(matches) != 1:
+        raise RunError(
+            f"{folder} has {len(matches) or 'no'} students whose key begins with {wanted!r}; give RUN and keys of: "
+            f"{_named(students)}"
+        )
+    return students[matches[0]]
+
+
+def _named(keys: Iterable[str]) -> str:
+    return ", ".join(sorted(keys)[:MOST_NAMED])
+
+
+def run_of(folder: Path) -> Run:
+    """The run that a folder was filled by."""
+    path = folder / "run.toml"
+    if not path.is_file():
+        raise RunError(f"there is no {path}; name the folder of a run")
+    return Run.read(path)
+
+
+def material(run: Run) -> Material:
+    """What the students of a run learn from."""
+    return Material(run.teacher, run.text, run.train.recipe, run.text_temperature, run.text_tokens)
+
+
+def precision_of(run: Run, folder: Path | None = None) -> str:
+    """The precision that a run trains in: what it resolved when it was started with this home, if it was."""
+    noted = known_run(folder) if folder is not None else None
+    return str(noted.trainings[0]["precision"]) if noted and noted.trainings else run.train.precision
+
+
+def winners_order(folder: Path, keys: Sequence[str], tokens: int, **changes: Any) -> Order:
+    """Students of a run for `deliver`, on their way in the run: its material, seed and precision.
+
+    Args:
+        changes: fields of `Order` and `Material` that are to be other than the run's; None changes nothing.
+    """
+    run = run_of(folder)
+    cards = {winner.architecture: latency_section(winner.latency) for winner in winners(folder, keys)}
+    order = Order(material(run), cards, tokens, run.seed, precision_of(run, folder))
+    given = {name: value for name, value in changes.items() if value is not None}
+    of_material = {name: given.pop(name) for name in [*given] if name in Material.__dataclass_fields__}
+    return replace(order, material=replace(order.material, **of_material), **given)
+
+
+def distill_winners(
+    folder: Path,
+    out: Path,
+    keys: Sequence[str] = (),
+    tokens: int = 2_000_000,
+    archive: Archive | None = None,
+    progress: Progress = silent,
+    **conditions: Unpack[Conditions],
+) -> list[Delivery]:
+    """Distil students of a finished run fully, from where the run's own training left them, into a folder.
+
+    Args:
+        folder: the run's.
+        out: where the student goes; of several, the folder of their folders.
+        keys: keys of students, which may be shortened; the run's knee where none is given.
+
+    Raises:
+        RunError: the folder holds no finished run, or no such student.
+        InputError: `out` holds something else.
+        TrialError: a training diverges; all others are delivered.
+    """
+    return deliver(winners_order(folder, keys, tokens), out, archive, progress, **conditions)

@@ -1,0 +1,77 @@
+"""From a run to its students: keys, the run's own training, and one archive for search, distill and fidelity."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from distilsearch.architecture import Architecture
+from distilsearch.engine.job.config import Run
+from distilsearch.engine.job.winners import precision_of, winners, winners_order
+from distilsearch.errors import InputError, RunError
+from distilsearch.home import register_run
+
+SMALL, LARGE = (Architecture("bert", {"layers": layers}) for layers in (1, 2))
+FRONT = [
+    {"key": "aaa1", "architecture": SMALL.to_json(), "latency_ms": {"predicted": 1.5, "measured": 1.25}},
+    {"key": "abb2", "architecture": LARGE.to_json()},
+]
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DISTILSEARCH_HOME", str(tmp_path / "home"))
+
+
+@pytest.fixture
+def run_folder(tmp_path: Path) -> Path:
+    """A finished run of two students, as `search` leaves it."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "result.json").write_text(json.dumps({"schema": 1, "front": FRONT, "trials": [], "knee": "aaa1"}))
+    run = {"teacher": "/teacher", "text": ["/words.txt"], "seed": 3, "text_tokens": 900, "train": {"recipe": "kdnas"}}
+    (folder / "run.toml").write_text(Run.parse(run).to_toml())
+    return folder
+
+
+def test_keys_may_be_shortened_and_must_be_one(run_folder: Path) -> None:
+    assert [winner.architecture for winner in winners(run_folder, ["ab", "aaa1", "ab"])] == [LARGE, SMALL]
+    assert [winner.latency for winner in winners(run_folder)] == [{"predicted": 1.5, "measured": 1.25}]
+    with pytest.raises(RunError, match="2 students whose key begins with 'a'"):
+        winners(run_folder, ["a"])
+    with pytest.raises(RunError, match="no students"):
+        winners(run_folder, ["zzz"])
+
+
+def test_students_go_on_with_the_runs_own_training(run_folder: Path) -> None:
+    order = winners_order(run_folder, [], 5_000)
+    assert (order.seed, order.tokens, order.precision) == (3, 5_000, "auto")
+    assert order.material.recipe == "kdnas"
+    assert order.material.text_tokens == 900
+    assert order.cards == {SMALL: {"Latency, ms": {"predicted": "1.5", "measured": "1.25"}}}
+    other: dict[str, Any] = {"seed": 0, "recipe": "default", "teacher": None, "precision": "bf16"}
+    changed = winners_order(run_folder, [], 5_000, **other)
+    assert (changed.seed, changed.precision, changed.material.recipe) == (0, "bf16", "default")
+    assert changed.material.teacher == order.material.teacher
+
+
+def test_the_precision_is_what_the_run_resolved_when_it_was_started(run_folder: Path, tmp_path: Path) -> None:
+    run = Run.read(run_folder / "run.toml")
+    assert precision_of(run, run_folder) == "auto"
+    register_run(run_folder, [{"precision": "bf16"}])
+    assert precision_of(run, run_folder) == "bf16"
+    assert precision_of(run, tmp_path) == "auto"
+    next((tmp_path / "home" / "runs").iterdir()).write_text("damaged")
+    assert precision_of(run, run_folder) == "auto"
+
+
+def test_folders_without_a_run_or_a_knee_say_so(run_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="there is no result"):
+        winners(tmp_path / "nowhere")
+    (run_folder / "result.json").write_text(json.dumps({"schema": 1, "front": FRONT, "trials": [], "knee": None}))
+    with pytest.raises(RunError, match="has no knee; give RUN and keys of: aaa1, abb2"):
+        winners(run_folder)
+    (run_folder / "run.toml").unlink()
+    with pytest.raises(InputError, match=r"no .*run\.toml"):
+        winners_order(run_folder, ["aaa1"], 1_000)
