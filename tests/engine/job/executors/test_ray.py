@@ -23,7 +23,8 @@ from distilsearch import profiling
 from distilsearch.engine.job import tables
 from distilsearch.engine.job.executors import Executor, Options, open_executor
 from distilsearch.engine.job.executors.ray import RayExecutor, resources
-from distilsearch.engine.job.jobs import Measure, Needs, answer, dumps, perform
+from distilsearch.engine.job.executors.remote import remotely
+from distilsearch.engine.job.jobs import Measure, Needs, answer, dumps
 from distilsearch.errors import Interrupted, RunError, TrialError
 from distilsearch.operators import Serving
 from distilsearch.profiling import LatencyTable
@@ -215,7 +216,7 @@ def _here(job, work):
     source = Depot(work.depot)
     Depot().put_teacher(source.teacher(job.training.teacher))
     Depot().put_text(source.text(job.training.text))
-    (trial,) = answer(job, perform(dumps(job)))
+    (trial,) = answer(job, remotely(dumps(job), 1))
     return trial
 
 
