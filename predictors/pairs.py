@@ -110,7 +110,7 @@ class PairPredictor:
         return self._predicted(Lowered.of_operators(models))
 
     def compile(self, space: SearchSpace, serving: Serving) -> "CompiledPairs":
-        """The same latency as a function of codes, some ten thousand a second: its covariance folds into no table."""
+        """The same latency as a function of codes, some thousand a second: its covariance folds into no table."""
         return CompiledPairs(self, space, serving)
 
     def _predicted(self, lowered: Lowered) -> PairPrediction:
