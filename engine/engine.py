@@ -38,7 +38,7 @@ from .objectives import (
     hypervolume,
     limited,
 )
-from .pool import design
+from .pool import design, one_of_twins
 from .record import Record, Tell, checked_reference
 from .refusals import SCHEMA, WITH_LIMITS, check_genes, check_limits, check_members, check_state, check_values
 from .strategies import Strategy, find_strategy
@@ -353,7 +353,7 @@ class Engine:
         if self.strategy.needs_design and not self._record.learnable:
             return view.codes[:0]
         with one_thread():
-            return self.strategy.propose(view, n, rng)
+            return one_of_twins(view, self.strategy.propose(view, n, rng))
 
     def _view(self, extra: list[Architecture]) -> View:
         return self._record.view(extra, self._features)

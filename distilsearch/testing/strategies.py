@@ -143,6 +143,21 @@ class StrategyContract:
         assert sorted(a.key for a in asked) == sorted(a.key for a in space.decode(space.grid(1000)))
         assert engine.ask(3) == []
 
+    def test_it_says_that_it_can_search_what_it_can(self, strategy: Strategy) -> None:
+        space = small_space()
+        strategy.check(space, [Expensive("loss"), cost(space)])
+
+    def test_what_differs_in_nothing_learnt_is_asked_once(self, strategy: Strategy) -> None:
+        space = small_space()
+        engine = Engine(space, [Expensive("loss", ignores=("kind",)), cost(space)], initial=4, strategy=strategy)
+        asked: list[tuple[object, ...]] = []
+        while batch := engine.ask(3):
+            asked += [(a["depth"], a["width"], a["extra"]) for a in batch]
+            for architecture in batch:
+                engine.tell(architecture, {"loss": loss(architecture)})
+        students = {(a["depth"], a["width"], a["extra"]) for a in space.decode(space.grid(1000))}
+        assert sorted(asked, key=str) == sorted(students, key=str)
+
     def test_its_options_make_it_again(self, strategy: Strategy) -> None:
         options = strategy.options()
         assert json.loads(json.dumps(options)) == options

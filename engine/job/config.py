@@ -13,6 +13,7 @@ from typing import Any
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
+from distilsearch import plugins
 from distilsearch.errors import InputError, unknown
 from distilsearch.families import TeacherFacts, family
 
@@ -63,6 +64,7 @@ class Run(Section):
     def _over_preset(cls, data: Any, info: ValidationInfo) -> Any:
         if not isinstance(data, Mapping) or info.context == WHOLE_FILE:
             return data
+        load_plugins(data)
         name = data.get("preset", "default")
         return merged(preset(name).sections(), data) if isinstance(name, str) else data
 
@@ -117,6 +119,14 @@ class Run(Section):
     def to_toml(self) -> str:
         """The run with all defaults written out, as TOML."""
         return to_toml(self.model_dump(mode="json"))
+
+
+def load_plugins(data: Mapping[str, Any]) -> None:
+    """Make known what plugins add, before anything is looked up by name."""
+    modules = data.get("plugins", ())
+    modules = [modules] if isinstance(modules, str) else modules
+    if isinstance(modules, list | tuple) and all(isinstance(one, str) for one in modules):
+        plugins.load(modules)  # what else it may be, validation refuses
 
 
 def read_toml(path: Path) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from distilsearch.errors import InputError, RunError
 
-from .config import WHOLE_FILE, Run, read_toml
+from .config import WHOLE_FILE, Run, load_plugins, read_toml
 from .toml import flat
 
 GROWING = (
@@ -64,21 +64,35 @@ ADDED: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-def kept_run(folder: Path) -> Run | None:
+def kept_run(folder: Path, load: bool = True) -> Run | None:
     """The run that a folder was started with, as its run.toml says; None where there is none.
+
+    Args:
+        load: load the plugins it names first. The run that is to continue it has loaded its own, which may be others.
 
     Raises:
         RunError: it is damaged, or of a newer version.
+        InputError: a plugin cannot be loaded.
     """
     path = folder / "run.toml"
     if not path.exists():
         return None
     try:
-        return Run.parse(_aged(read_toml(path)), WHOLE_FILE)
+        data = _aged(read_toml(path))
     except InputError as error:
-        raise RunError(
-            f"{path} is not of this version of distilsearch ({error}); continue the run with the version that wrote it"
-        ) from None
+        raise _foreign(path, error) from None
+    if load:
+        load_plugins(data)
+    try:
+        return Run.parse(data, WHOLE_FILE)
+    except InputError as error:
+        raise _foreign(path, error) from None
+
+
+def _foreign(path: Path, error: InputError) -> RunError:
+    return RunError(
+        f"{path} is not of this version of distilsearch ({error}); continue the run with the version that wrote it"
+    )
 
 
 def _aged(data: Any, section: str = "") -> Any:

@@ -98,7 +98,7 @@ def _prepare(run: Run, folder: Path) -> Prepared:
 
 def _check_folder(run: Run, folder: Path) -> None:
     """Refuse a folder of another run, or one that cannot be written."""
-    there = kept_run(ensure_folder(folder))
+    there = kept_run(ensure_folder(folder), load=False)
     if there is not None:
         check_same(run, there)
 

@@ -1,6 +1,7 @@
 """Strategies: who is trained next. One file each, all of the same shape; `STRATEGIES` lists them.
 
-A strategy is a frozen value with a `name`, options that are plain JSON, and one method.
+A strategy is a frozen value with a `name`, options that are plain JSON, and two methods: what it
+can search, and what comes next.
 """
 
 from collections.abc import Callable, Mapping, Sequence

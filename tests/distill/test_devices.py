@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from distilsearch.distill import objective
+from distilsearch.distill import objective, watch
 from distilsearch.distill.data import load_text
 from distilsearch.distill.processes import SHARDED, accelerator_for, check_device
 from distilsearch.distill.recipes import MLM
@@ -30,7 +30,8 @@ def _elsewhere(device: str) -> Any:
 def test_the_teacher_goes_where_the_student_is(
     mlm_teacher: Teacher, text_file: Path, make_architecture: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(objective, "autocast", lambda *_: contextlib.nullcontext())  # which "meta" has none of
+    for module in (objective, watch):
+        monkeypatch.setattr(module, "autocast", lambda *_: contextlib.nullcontext())  # which "meta" has none of
     text = load_text([str(text_file)], mlm_teacher, block=32, heldout_fraction=0.2)
     batch = Targets(mlm_teacher, text, RECIPE, "float32").batch(0)
     own = load_teacher(str(mlm_teacher.folder))

@@ -8,7 +8,7 @@ from distilsearch.engine.job import continuing
 from distilsearch.engine.job.config import Run
 from distilsearch.engine.job.continuing import ADDED, check_same, kept_run
 from distilsearch.engine.job.sections import SECTIONS, SpaceSection
-from distilsearch.errors import RunError
+from distilsearch.errors import InputError, RunError
 from distilsearch.operators import Serving
 
 LEAST = {"teacher": "quickstart", "text": ["python-docs"]}
@@ -122,7 +122,7 @@ def test_a_folder_without_a_run_holds_none(tmp_path) -> None:
 def test_more_trials_and_other_hands_are_the_same_run() -> None:
     first = Run.parse(LEAST)
     changes = {
-        "trials": 99, "stop_below": 0.1, "plugins": ["json"], "executor": {"name": "local", "depot": "memory://x"},
+        "trials": 99, "stop_below": 0.1, "executor": {"name": "local", "depot": "memory://x"},
         "train": {"device": "cpu", "workers": 4, "threads": 1}, "storage": {"cache_limit_gb": 3},
     }  # fmt: skip
     check_same(Run.parse(LEAST | changes), first)
@@ -143,3 +143,12 @@ def test_more_trials_and_other_hands_are_the_same_run() -> None:
 def test_what_changes_results_is_another_run(change, named) -> None:
     with pytest.raises(RunError, match=named):
         check_same(Run.parse(LEAST | change), Run.parse(LEAST))
+
+
+def test_a_plugin_that_is_no_longer_needed_may_be_left_out(tmp_path) -> None:
+    folder = _folder(tmp_path, 'plugins = ["uninstalled_plugin"]\n' + OLD)
+    there = kept_run(folder, load=False)
+    assert there is not None
+    check_same(Run.parse(tomllib.loads(OLD)), there)
+    with pytest.raises(InputError, match="the plugin 'uninstalled_plugin' cannot be imported"):
+        kept_run(folder)

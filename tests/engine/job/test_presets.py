@@ -119,3 +119,47 @@ def test_a_mistake_in_a_file_of_the_usual_strategy_is_told_without_loading_torch
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "False"
+
+
+PLUGIN = """
+from distilsearch.engine.job.presets import Preset
+from distilsearch.engine.strategies.enumerate import Enumerate
+from distilsearch.plugins import Plugin
+
+class Backwards(Enumerate):
+    def __init__(self, step: int = 2): self.step = step
+    name = "backwards"
+    def options(self): return {"step": self.step}
+
+MINE = Preset(strategy={"name": "backwards", "step": 3})
+PLUGIN = Plugin(strategies={"backwards": Backwards}, presets={"mine": MINE})
+"""
+
+
+@pytest.fixture
+def plugin(tmp_path, monkeypatch):
+    """A module of strangers; what it adds is gone after the test."""
+    (tmp_path / "backwards_plugin.py").write_text(PLUGIN)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    before = [(known, dict(known)) for known in (STRATEGIES, PRESETS)]
+    yield "backwards_plugin"
+    for known, entries in before:
+        known.clear()
+        known.update(entries)
+    del sys.modules["backwards_plugin"]
+
+
+def test_what_plugins_add_is_known_before_the_rest_is_looked_at(plugin) -> None:
+    run = Run.parse(LEAST | {"plugins": plugin, "preset": "mine"})
+    assert run.plugins == (plugin,)
+    assert run.strategy.options == {"step": 3}
+    named = Run.parse(LEAST | {"plugins": [plugin], "strategy": "backwards"})
+    assert named.strategy.options == {"step": 2}
+    assert Run.parse(tomllib.loads(named.to_toml())) == named
+
+
+def test_plugins_that_are_not_there_are_refused() -> None:
+    with pytest.raises(InputError, match="the plugin 'no_such_plugin' cannot be imported"):
+        Run.parse(LEAST | {"plugins": ["no_such_plugin"]})
+    with pytest.raises(InputError, match="plugins"):
+        Run.parse(LEAST | {"plugins": 3})
