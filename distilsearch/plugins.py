@@ -83,14 +83,14 @@ def _add(module: str, plugin: Plugin) -> None:
     """Put a plugin's variants into the dicts of known ones."""
     entries = {one.name: getattr(plugin, one.name) for one in fields(plugin)}
     for kind in (kind for kind in PLACES if entries[kind]):
-        known: dict[str, Any] = _at(PLACES[kind])
+        registry: dict[str, Any] = _at(PLACES[kind])
         for name, value in entries[kind].items():
             variant = _recipe(name, value) if kind == "recipes" else value
-            if name in known and known[name] is not variant and known[name] != variant:
+            if name in registry and registry[name] is not variant and registry[name] != variant:
                 raise InputError(
                     f"the plugin {module!r} adds {name!r} to the {kind}, and that name is taken; give it another one"
                 )
-            known[name] = variant
+            registry[name] = variant
 
 
 def _recipe(name: str, value: Any) -> Any:

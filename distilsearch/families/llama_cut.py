@@ -122,18 +122,18 @@ class Cutter:
         import torch
 
         many, few = self.teacher.num_attention_heads, self.teacher.num_key_value_heads
-        kept, each = (
+        groups, each = (
             self.student.num_key_value_heads,
             self.student.num_attention_heads // self.student.num_key_value_heads,
         )
         importance = self.guide["heads"][layer] if self.guide else -torch.arange(many).float()
         by_group = importance.view(few, many // few)  # (K, H / K)
         merge = -(-each // (many // few))
-        if kept * merge > few:  # ratios that do not fit: neighbours are shared
-            members = (torch.arange(kept * merge) * few // (kept * merge)).view(kept, merge)
+        if groups * merge > few:  # ratios that do not fit: neighbours are shared
+            members = (torch.arange(groups * merge) * few // (groups * merge)).view(groups, merge)
         else:
             strength = by_group.topk(min(each, many // few), dim=1).values.sum(1)
-            members = best(strength, kept * merge).view(kept, merge)
+            members = best(strength, groups * merge).view(groups, merge)
         queries = []
         for group in members:
             owned = (group[:, None] * (many // few) + torch.arange(many // few)).flatten()

@@ -72,9 +72,9 @@ class Cutter:
         strength = -torch.arange(len(networks))
         if self.guide is not None:
             strength = torch.stack([self.guide[one][layer].square().sum() for one in networks])
-        kept = best(strength, self.student.num_feedforward_networks)
-        _, found, tail = name.partition(".ffn.")
-        return networks[int(kept[int(tail.partition(".")[0]) if found else -1])]
+        places = best(strength, self.student.num_feedforward_networks)
+        _, stacked, tail = name.partition(".ffn.")
+        return networks[int(places[int(tail.partition(".")[0]) if stacked else -1])]
 
     def _kept(self, kind: str, layer: int) -> Any:
         """The teacher's places along an axis that the student keeps."""

@@ -1,6 +1,7 @@
 """Filling in measured latencies on the machine that serves, from the folder of a finished run alone."""
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,15 +61,25 @@ def remeasure(folder: Path, progress: Progress = silent) -> ResultFile:
             asked = ", ".join(m.device for m in result.targets)
             raise DeviceError(f"the run's targets ({asked}) are not devices of this machine ({', '.join(here)})")
         models: list[Entry] = [result.teacher, *result.front]
-        for machine, device in machines:
-            architectures = tuple(model.architecture for model in models)
-            job = Measure(architectures, device, Serving.from_json(machine.serving))
-            with Local(Options(folder, workers=0)) as executor:
-                timings = executor.submit(job, progress).result()
-            models = [_measured(m, machine.objective, timing) for m, timing in zip(models, timings, strict=True)]
+        with Local(Options(folder, workers=0)) as executor:
+            for machine, device in machines:
+                for serving, places in _by_serving(models, machine.serving).items():
+                    job = Measure(tuple(models[place].architecture for place in places), device, serving)
+                    timings = executor.submit(job, progress).result()
+                    for place, timing in zip(places, timings, strict=True):
+                        models[place] = _measured(models[place], machine.objective, timing)
         result = result.model_copy(update={"teacher": models[0], "front": tuple(models[1:])})
         write_result(result, folder)
     return result
+
+
+def _by_serving(models: Sequence[Entry], conditions: Mapping[str, Any]) -> dict[Serving, list[int]]:
+    """The places of models that are served alike: what a member chose for itself stands over the machine's own."""
+    places: dict[Serving, list[int]] = {}
+    for place, model in enumerate(models):
+        serving = Serving.from_json({**conditions, **getattr(model, "served", {})})
+        places.setdefault(serving, []).append(place)
+    return places
 
 
 def _measured(model: Entry, objective: str, timing: Measured) -> Entry:

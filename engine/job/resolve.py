@@ -5,8 +5,13 @@ So a load that comes and goes changes neither the names of trainings nor how the
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
+from distilsearch.progress import Progress
+
+from .executors import Options
+from .executors.workers import choose_workers
 from .ledger import Ledger
 from .sections import TrainSection
 
@@ -37,13 +42,9 @@ def resolve(train: TrainSection, ledger: Ledger, probe: Callable[[TrainSection],
     return Resolved(**noted | {name: value for name, value in stated.items() if value is not None})
 
 
-def probed(train: TrainSection, folder: Any, progress: Any) -> Resolved:
-    import os
-
-    from distilsearch.distill.precision import resolve_precision
-
-    return Resolved(
-        resolve_precision(train.precision),
-        1 if train.workers == "auto" else train.workers,
-        train.threads or len(os.sched_getaffinity(0)),
-    )
+def probed(train: TrainSection, folder: Path, progress: Progress) -> Resolved:
+    """What this machine answers: precision, workers and threads, where the run file leaves them open."""
+    workers = None if train.workers == "auto" else train.workers
+    options = Options(folder, threads=train.threads, device=train.device)
+    choice = choose_workers(options, train.precision, workers, progress=progress)
+    return Resolved(choice.precision, choice.workers, choice.threads, choice.reason)

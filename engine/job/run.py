@@ -7,13 +7,12 @@ call continues a run that was killed, and loses at most the trials in flight.
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from contextlib import nullcontext as interruptible
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from distilsearch.architecture import Architecture
-from distilsearch.distill.archive import Archive
 from distilsearch.distill.depot import Depot
 from distilsearch.distill.trial import Trial
 from distilsearch.errors import InputError
@@ -29,6 +28,7 @@ from .choice import front, longest, pair_key
 from .config import Run
 from .environment import environment
 from .executors import Executor, Options, open_executor
+from .executors.interruption import interruptible
 from .exports import export_students
 from .facts import Final, RunFacts
 from .finish import finish, measure_front, to_finish
@@ -47,6 +47,7 @@ from .search import Search
 from .served import student_of
 from .source import Making, open_source
 from .tables import receive
+from .work import archive_of
 
 
 def search(
@@ -67,7 +68,7 @@ def search(
     names = ["loss", *(machine.objective for machine in prepared.machines)]
     ledger = Ledger(open_storage(run.storage.url, prepared.folder), run.name, names, prepared.space)
     resolved = resolve(run.train, ledger, lambda train: probed(train, prepared.folder, progress))
-    with _opened(prepared, resolved, executor) as hands, interruptible(hands):
+    with _opened(prepared, resolved, executor) as hands, interruptible(hands, progress):
         return MainJob(prepared, resolved, ledger, hands, progress).run()
 
 
@@ -171,7 +172,7 @@ class MainJob:
         shared, lengths = self.prepared.recipe.shared, run.train.lengths
         served = self.prepared.served
         search = Search(engine, self.ledger, machines, self.executor, source, served, lengths, shared, self.progress)
-        archive = Archive()
+        archive = archive_of(self.depot)
         search.enter_known(trial for tokens in lengths for trial in archive.matching(making.training.at(tokens)))
         search.enter_imported(imported(self.prepared.folder))
         if run.trials == 0 and not self.ledger.entries():
@@ -180,7 +181,7 @@ class MainJob:
 
     def finished(self, machines: Sequence[Profiled]) -> dict[str, Trial]:
         """Distil the chosen students fully; what another run has finished costs nothing."""
-        run, archive = self.prepared.run, Archive()
+        run, archive = self.prepared.run, archive_of(self.depot)
         best = front(longest(self.ledger.entries()), machines)
         final = self.making.training.at(run.train.final_tokens)
         students = {student_of(entry.architecture) for entry in best}
@@ -230,12 +231,17 @@ class MainJob:
             diagnostics=engine.diagnostics(),
             fidelity=measured_fidelity(self.prepared.folder),
             phases=phases.seconds,
-            environment=environment(run),
+            environment=environment(run) | {"training": self.hands()},
         )
+
+    def hands(self) -> dict[str, Any]:
+        """How students were trained, and the share of their time that they waited for meters."""
+        paused = getattr(self.executor, "paused_share", None)  # known where this machine trains
+        return asdict(self.resolved) | ({} if paused is None else {"paused_share": round(paused, 4)})
 
     def concluded(self, facts: RunFacts) -> Result:
         """Students, result and report, written into the run's folder."""
-        archive = Archive()
+        archive = archive_of(self.depot)
         trials = {pair_key(entry): archive.find(entry.facts.get("trial", "")) for entry in members(facts)}
         intact = {key: trial.student for key, trial in trials.items() if trial is not None and archive.intact(trial)}
         result = conclude(replace(facts, students=export_students(facts.folder, intact)))

@@ -34,7 +34,7 @@ MODES = ("eager", "graph")
 PEAK_SHAPES = ((1024, 1024, 4096), (4096, 4096, 4096), (2048, 8192, 8192))
 COPY_ELEMENTS = 1 << 26
 SENTINEL_SIZE = 1024
-SHORT_SECONDS, UNROLLED = 1e-4, 16  # a replay shorter than this is captured so often: launching it must not be timed
+SHORT_SECONDS, UNROLLED = 1e-4, 16  # what is shorter is captured so often: starting a graph must not be timed
 MULTIPROCESSORS, CAPABILITY_MAJOR, CAPABILITY_MINOR = 16, 75, 76  # of CUdevice_attribute
 
 
@@ -54,7 +54,7 @@ class CudaDevice:
         return {"kind": "cuda", **self._facts}
 
     def stack(self) -> Facts:
-        """Versions of torch and transformers (torch's names its CUDA), and of the driver."""
+        """Versions of torch and transformers, and the CUDA version of the driver."""
         versions = {name: metadata.version(name) for name in ("torch", "transformers")}
         return {**versions, "driver": self._driver, "python": ".".join(platform.python_version_tuple()[:2])}
 

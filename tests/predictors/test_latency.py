@@ -178,6 +178,19 @@ def test_no_thread_count_means_the_table_s_own(table: LatencyTable, space: Searc
     np.testing.assert_array_equal(a, b)
 
 
+def test_a_device_without_threads_is_found_by_none(table: LatencyTable, space: SearchSpace) -> None:
+    """A GPU's rows have 0 threads, however many this processor has."""
+    regimes = [replace(row, regime=replace(row.regime, threads=0)) for row in table.operators]
+    models = [replace(row, serving=replace(row.serving, threads=None)) for row in table.models]
+    roofs = {key.replace("/2", "/0"): roof for key, roof in table.meta.roofs.items()}
+    meta = replace(table.meta, device={"model": "toy", "multiprocessors": 8}, roofs=roofs)
+    fitted = LatencyPredictor.fit(replace(table, operators=tuple(regimes), models=tuple(models), meta=meta))
+    assert fitted.predict(space.decode(draw(space, 7, 3)), Serving()).mean_ms.min() > 0
+    assert {(setting.threads, phase) for setting, phase in fitted.compositions} == {(0, "encode")}
+    with pytest.raises(TableError, match="no rows for float32 graph 0 threads"):
+        fitted.predict(space.decode(draw(space, 7, 3)), Serving(mode="graph"))
+
+
 def test_units_are_milliseconds(table: LatencyTable, serving: Serving) -> None:
     row = table.models[0]
     mean = LatencyPredictor.fit(table).predict([row.architecture], serving).mean_ms[0]

@@ -153,6 +153,19 @@ def test_progress_tells_the_time_before_it_starts(
     assert all(0 <= done <= total for _, done, total in told)
 
 
+@pytest.mark.parametrize(("gib", "least"), [(1.0, 1), (1e-5, 10)])
+def test_no_more_is_held_than_the_device_has_room_for(
+    gib: float, least: int, space: SearchSpace, serving: Serving, store: Path, make_fake: Fake, monkeypatch: Any
+) -> None:
+    device, began = make_fake(), list[Serving]()
+    facts, sentinel = {**device.facts(), "memory_gib": gib}, device.sentinel
+    monkeypatch.setattr(device, "facts", lambda: facts)
+    monkeypatch.setattr(device, "sentinel", lambda asked: began.append(asked) or sentinel(asked))
+    table = profile(space, device, serving, store, models=1, clock=device.clock)
+    assert all(row.measured.usable for row in (*table.operators, *table.models))
+    assert least <= len(began) <= 4 * least + len(table.operators) * (least > 1)
+
+
 def test_several_servings_share_a_table(space: SearchSpace, store: Path, make_fake: Fake) -> None:
     device = make_fake()
     servings = [Serving(sequence=8, threads=1), Serving(sequence=8, threads=2), Serving(batch=4, sequence=8)]

@@ -78,6 +78,12 @@ class Child:
         text: str = message["answer"]
         return text
 
+    @property
+    def process_id(self) -> int | None:
+        """The number of the process that runs now, if one does."""
+        process = self._process
+        return process.pid if process is not None and process.poll() is None else None
+
     def stop(self) -> None:
         """Ask the job that runs to end at its next step; none is begun any more."""
         with self._lock:

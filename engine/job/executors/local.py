@@ -13,7 +13,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from distilsearch.errors import Interrupted
@@ -43,8 +43,8 @@ class Local:
     """The executor of this machine; a context manager."""
 
     def __init__(self, options: Options) -> None:
-        self._options = options
-        self._cores = Allotment(sorted(os.sched_getaffinity(0)))
+        self._options = replace(options, device=training_device(options.device))
+        self._cores = Allotment(usable_cores())
         self._threads = options.threads or max(1, self._cores.count // max(1, options.workers))
         self._trainings: Tasks = queue.SimpleQueue()
         self._timings: dict[Needs, Tasks] = {}
@@ -70,6 +70,12 @@ class Local:
     def paused_share(self) -> float:
         """The share of their time that finished trainings have waited for meters."""
         return self._paused / self._seconds if self._seconds else 0.0
+
+    @property
+    def processes(self) -> dict[str, int]:
+        """The children that are alive: numbers of processes by the names of their logs."""
+        children = [driver.child for driver in self._drivers]
+        return {child.name: number for child in children if (number := child.process_id) is not None}
 
     def submit(self, job: Job, progress: Progress = silent) -> "Future[Any]":
         """Run a job in a child; see `Executor`."""
@@ -193,6 +199,23 @@ class Allotment:
                 self._jobs.subtract(cores)
 
 
+def usable_cores() -> list[int]:
+    """The cores that this process may use."""
+    return sorted(os.sched_getaffinity(0))
+
+
+def training_device(device: str) -> str:
+    """A training device, "auto" resolved: GPUs where there are any."""
+    if device != "auto":
+        return device
+    return "cuda" if _gpus() else "cpu"
+
+
+def usable_gpus(device: str) -> int:
+    """How many GPUs a training device means: one each for as many workers; 1 where it is none."""
+    return len(_gpus()) if device == "cuda" else 1
+
+
 def _visible(device: str, number: int) -> dict[str, str]:
     """The one GPU that a trainer sees: the one that was named, or the next in turn of those that this process sees."""
     kind, _, index = device.partition(":")
@@ -201,14 +224,16 @@ def _visible(device: str, number: int) -> dict[str, str]:
     from distilsearch.distill.processes import check_device
 
     check_device(device)
-    visible = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name] or _gpus()
+    visible = _gpus()
     return {"CUDA_VISIBLE_DEVICES": visible[int(index) if index else number % len(visible)]}
 
 
 def _gpus() -> list[str]:
+    """The GPUs of this process, as the processes it starts are to name them."""
     import torch
 
-    return [str(number) for number in range(torch.cuda.device_count())]
+    named = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
+    return named or [str(number) for number in range(torch.cuda.device_count())]
 
 
 def _drained(tasks: Tasks) -> Iterator[_Task]:

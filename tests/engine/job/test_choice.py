@@ -50,13 +50,14 @@ def test_the_knee_is_farthest_below_the_chord_or_the_fastest_that_keeps_a_loss()
 def test_the_longest_training_of_each_pair_counts() -> None:
     architecture = Architecture("generic", {"n": 1})
 
-    def trial(number: int, tokens: int, **facts) -> Entry:
-        return Entry(number, number, architecture, "complete", (0.5, 1.0), {"tokens": tokens, **facts})
+    def trial(number: int, tokens: int, **served) -> Entry:
+        member = Architecture("generic", {"n": 1, **{f"served.{name}": value for name, value in served.items()}})
+        return Entry(number, number, member, "complete", (0.5, 1.0), {"tokens": tokens})
 
     entries = [
         trial(0, 100),
         trial(1, 300),
-        trial(2, 100, served={"dtype": "int8"}),
+        trial(2, 100, dtype="int8"),
         Entry(3, 3, architecture, "failed"),
     ]
     assert [e.number for e in longest(entries)] == [1, 2, 3]

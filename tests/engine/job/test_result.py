@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from distilsearch.architecture import Architecture
 from distilsearch.engine.job.exports import export_students
 from distilsearch.engine.job.facts import Final, MachineFacts, RunFacts
 from distilsearch.engine.job.ledger import Entry
@@ -36,8 +37,8 @@ LATENCIES = {
 }
 
 
-def machine(teacher_ms: float = 10.0, **changes: Any) -> MachineFacts:
-    latencies = LATENCIES | {TEACHER.key: Latency(10.0, 9.0, 11.0, teacher_ms)}
+def machine(teacher_ms: float = 10.0, latencies: dict[str, Latency] | None = None, **changes: Any) -> MachineFacts:
+    latencies = LATENCIES | {TEACHER.key: Latency(10.0, 9.0, 11.0, teacher_ms)} | (latencies or {})
     return MachineFacts("latency_ms", "cpu", {"batch": 1}, True, latencies, **changes)
 
 
@@ -90,8 +91,10 @@ def test_limits_hold_in_the_result(facts: RunFacts) -> None:
 
 
 def test_the_pair_of_student_and_serving_has_its_own_key(facts: RunFacts) -> None:
-    quick = entry(1, 0.35, 1.5, served={"dtype": "int8"})
-    result = conclude(replace(facts, entries=[entry(0, 0.9, 1.0), replace(quick, number=1)]))
+    member = Architecture("bert", {**STUDENTS[1].values, "served.dtype": "int8"})
+    here = machine(latencies={member.key: Latency(1.5, 1.4, 1.6)})
+    quick = replace(entry(1, 0.35, 1.5), architecture=member)
+    result = conclude(replace(facts, entries=[entry(0, 0.9, 1.0), quick], machines=[here]))
     key = result.front[1].key
     assert key.startswith(f"{STUDENTS[1].key}-")
     assert (result.front[1].served, result.file.trials[1].key) == ({"dtype": "int8"}, key)

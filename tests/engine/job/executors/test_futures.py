@@ -5,21 +5,22 @@ import multiprocessing
 import os
 import signal
 import time
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
-from dataclasses import replace
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
-from distilsearch.engine.job.executors import Options, open_executor
+from distilsearch.engine.job.executors import Executor, Options, open_executor
 from distilsearch.engine.job.executors.futures import FuturesExecutor, Polled
 from distilsearch.engine.job.executors.remote import Pending, settle
 from distilsearch.engine.job.jobs import Probe, TeacherLoss
 from distilsearch.errors import InputError, Interrupted, RunError, TeacherError, TrialError
+from distilsearch.testing.executors import ExecutorContract
 
 LONG = 1 << 30  # tokens; hours
 
 
-class Lazy(Executor):
+class Lazy(concurrent.futures.Executor):
     """A pool that runs nothing until it is told to."""
 
     def __init__(self) -> None:
@@ -30,22 +31,19 @@ class Lazy(Executor):
         return self.calls[-1]
 
 
-def process_pool(workers: int = 1) -> ProcessPoolExecutor:
-    """Processes that share nothing with this one but the environment they start in."""
-    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+def process_pool(workers: int = 1, way: str = "spawn") -> ProcessPoolExecutor:
+    """Processes that share nothing with this one but the environment they, or the server they fork from, start in."""
+    context = multiprocessing.get_context(way)
+    context.set_forkserver_preload(["distilsearch.engine.job.executors.remote"])
+    return ProcessPoolExecutor(workers, mp_context=context)
 
 
-def wait_until(happens, seconds: float = 60.0) -> None:
+def wait_until(happens, seconds: float = 30.0) -> None:
     """Wait for something that another process does."""
     end = time.monotonic() + seconds
     while not happens():
         assert time.monotonic() < end, "it has not happened"
         time.sleep(0.02)
-
-
-def training_in(home) -> bool:
-    """Whether a training has begun there."""
-    return any((home / "trials").glob("*/checkpoint*"))
 
 
 @pytest.fixture(scope="module")
@@ -69,47 +67,51 @@ def pool(elsewhere):
         yield made
 
 
+class TestProcessPools(ExecutorContract):
+    """What all executors promise, but that no progress comes back, and that a process takes its whole pool along."""
+
+    loses_all, reports = True, False
+
+    def open(self, folder: Path) -> Executor:
+        def make() -> ProcessPoolExecutor:
+            pool = process_pool(2, "forkserver")
+            both = [pool.submit(time.sleep, 0.5) for _ in range(2)]  # processes start when they are first needed
+            concurrent.futures.wait(both)
+            return pool
+
+        return FuturesExecutor(make)
+
+
 @pytest.mark.usefixtures("driver_home")
 class TestProcessPool:
-    """The pool of the standard library."""
+    """The pool of the standard library, elsewhere."""
 
     def test_a_student_is_trained_elsewhere_and_is_here_afterwards(self, pool, work) -> None:
-        executor = FuturesExecutor(pool, workers=1, depot=work.depot)
-        (trial,) = executor.submit(work.distil()).result()
-        assert trial.folder == work.driver / "home" / "trials" / trial.key
+        (trial,) = FuturesExecutor(pool, workers=1, depot=work.depot).submit(work.distil()).result()
+        assert trial.folder == work.folder / "home" / "trials" / trial.key
         assert trial.key == work.training.key(work.student())
         assert (trial.student / "model.safetensors").exists()
         assert trial.facts["threads"] == 1
 
-    def test_errors_arrive_as_what_they_are(self, pool, work) -> None:
+    def test_what_is_missing_there_is_named_here(self, pool, work) -> None:
         executor = FuturesExecutor(pool, depot=work.depot)
         missing = executor.submit(TeacherLoss("ab" * 32, work.training.text, depot=work.depot))
         with pytest.raises(TeacherError, match=f"{work.depot} has no sound teacher abab"):
             missing.result()
-        other = replace(work.distil(), training=replace(work.training, recipe="another"))
-        with pytest.raises(InputError, match="the training is of another teacher, text or recipe"):
-            executor.submit(other).result()
 
-    def test_a_pool_that_breaks_loses_its_jobs_and_is_made_anew(self, work, elsewhere) -> None:
-        made = []
 
-        def make() -> ProcessPoolExecutor:
-            made.append(process_pool())
-            homes.append(elsewhere(made[-1]))
-            return made[-1]
+def test_a_pool_that_broke_is_made_anew_and_its_jobs_failed_for_now() -> None:
+    class Broken(Lazy):
+        def submit(self, function, /, *args, **kwargs):
+            raise concurrent.futures.BrokenExecutor("a process died")
 
-        homes: list = []
-        with FuturesExecutor(make, depot=work.depot) as executor:
-            lost = [executor.submit(work.distil(layers, LONG)) for layers in (1, 2)]
-            wait_until(lambda: training_in(homes[0]))
-            for process in list(made[0]._processes.values()):
-                process.kill()
-            for future in lost:
-                with pytest.raises(TrialError, match="the pool ProcessPoolExecutor broke") as caught:
-                    future.result(60)
-                assert caught.value.transient
-            assert executor.submit(Probe(seconds=0.01)).result()["precision"] == "float32"
-        assert len(made) == 2
+    pools = iter([Broken(), Lazy()])
+    executor = FuturesExecutor(lambda: next(pools))
+    future = executor.submit(Probe())
+    executor._pool.calls[0].set_exception(concurrent.futures.process.BrokenProcessPool("killed"))
+    with pytest.raises(TrialError, match=r"the pool Lazy broke, and all jobs in it are lost .*: killed") as caught:
+        future.result(1)
+    assert caught.value.transient
 
 
 def test_a_pool_of_the_callers_that_broke_takes_no_more_jobs() -> None:
@@ -220,6 +222,7 @@ def test_jobs_that_must_be_asked_are_polled() -> None:
     polled.shutdown()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("driver_home")
 class TestOthers:
     """Pools of other packages, each with one worker process that has another home."""
@@ -240,7 +243,7 @@ class TestOthers:
             answered, lost = executor.submit(work.distil()), executor.submit(work.distil(2, LONG))
         (trial,) = answered.result(60)
         assert trial.key == work.training.key(work.student())
-        wait_until(lambda: len(list((tmp_path / "home" / "trials").iterdir())) > 2)
+        wait_until(lambda: work.begun(tmp_path / "home", 2, LONG))
         lost.cancel()
         assert concurrent.futures.wait([lost], timeout=5).done
 
@@ -253,13 +256,13 @@ class TestOthers:
             machine(tmp_path / "home"),
             distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster,
             distributed.Client(cluster) as client,
-            machine(work.driver / "home"),
+            machine(work.folder / "home"),
         ):
             executor = FuturesExecutor(client.get_executor(pure=False, retries=0), depot=work.depot)
             (trial,) = executor.submit(work.distil()).result(60)
             assert trial.key == work.training.key(work.student())
             lost = executor.submit(work.distil(2, LONG))
-            wait_until(lambda: len(list((tmp_path / "home" / "trials").glob("[!.]*"))) > 1)
+            wait_until(lambda: work.begun(tmp_path / "home", 2, LONG))
             (process,) = client.run(os.getpid).values()
             os.kill(process, signal.SIGKILL)
             with pytest.raises(TrialError, match="the pool ClientExecutor lost the job: KilledWorker") as caught:
