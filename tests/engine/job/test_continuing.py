@@ -95,7 +95,8 @@ FIRST_DAYS = {  # never edited: a folder that lacks a key was written before tha
     "train.threads": None, "target.device": "auto", "target.serving": {}, "target.latency_ms": None,
     "target.memory_mb": None, "target.parameters": None, "target.serving.batch": 1, "target.serving.sequence": 128,
     "target.serving.dtype": "float32", "target.serving.phase": "encode", "target.serving.threads": None,
-    "target.serving.mode": "eager", "target.serving.runtime": "torch", "executor.name": "local", "executor.address": "", "executor.depot": "",
+    "target.serving.mode": "eager", "target.serving.runtime": "torch",
+    "executor.name": "local", "executor.address": "", "executor.depot": "",
     "storage.url": "", "storage.cache_limit_gb": 20.0,
 }  # fmt: skip
 

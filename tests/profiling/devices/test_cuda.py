@@ -102,7 +102,9 @@ def test_a_cold_call_is_timed_without_the_flush(kernel: float) -> None:
     runtime = FakeClocks(kernel)
     cold = device(runtime).cold().replayed(Job(runtime.call, ()), whole=False)
     assert cold.seconds(100) / 100 == pytest.approx(LAUNCH + kernel + FETCH)
-    assert device(runtime).replayed(Job(runtime.call, ()), whole=False).seconds(100) / 100 == pytest.approx(kernel, rel=0.1)
+    assert device(runtime).replayed(Job(runtime.call, ()), whole=False).seconds(100) / 100 == pytest.approx(
+        kernel, rel=0.1
+    )
 
 
 def test_cold_caches_are_timed_on_the_device_alone() -> None:
@@ -169,7 +171,9 @@ def test_inputs_live_as_long_as_the_graph_that_reads_them(whole: bool) -> None:
 @pytest.mark.parametrize(("calls", "kernel"), [(1, 2e-6), (17, 2e-6), (3, 1e-3)])
 def test_short_operators_are_replayed_several_at_a_time(calls: int, kernel: float) -> None:
     runtime = FakeClocks(kernel)
-    assert device(runtime).replayed(Job(runtime.call, ()), whole=False).seconds(calls) == pytest.approx(calls * kernel, rel=0.2)
+    assert device(runtime).replayed(Job(runtime.call, ()), whole=False).seconds(calls) == pytest.approx(
+        calls * kernel, rel=0.2
+    )
 
 
 def test_a_whole_model_is_launched_by_itself() -> None:
