@@ -231,3 +231,39 @@ def _here(job, work):
 )
 def test_what_a_job_asks_of_a_node(needs, wanted) -> None:
     assert resources(needs, 2) == wanted
+
+
+ALONE = """
+import sys
+from pathlib import Path
+import psutil
+from distilsearch.engine.job.executors import Options, open_executor
+from distilsearch.testing.executors import Chore
+with open_executor("ray", Options(Path(sys.argv[1]), workers=2)) as executor:
+    futures = [executor.submit(Chore(value=number, exclusive=number == 1)) for number in range(3)]
+    print([future.result() for future in futures])
+    processes = [psutil.Process(), *psutil.Process().children(recursive=True)]
+    open_ports = [port for process in processes for port in process.net_connections() if port.status == "LISTEN"]
+    print({port.laddr.ip.removeprefix("::ffff:") for port in open_ports})
+"""
+
+
+@pytest.mark.slow
+def test_where_no_cluster_is_named_one_is_started_for_this_machine_alone(tmp_path) -> None:
+    pytest.importorskip("ray", reason="needs Ray, of the extra 'dev'")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    environment |= {"HOME": str(tmp_path), "RAY_TMPDIR": tempfile.gettempdir()}
+    child = subprocess.run(
+        [sys.executable, "-W", "error", "-c", ALONE, str(tmp_path)], env=environment, capture_output=True, text=True
+    )
+    assert child.stdout.splitlines() == ["[0, 1, 2]", "{'127.0.0.1'}"], child.stderr
+
+
+def test_a_cluster_that_is_not_there_is_named(tmp_path) -> None:
+    pytest.importorskip("ray", reason="needs Ray, of the extra 'dev'")
+    program = (
+        "import sys; from pathlib import Path; from distilsearch.engine.job.executors import Options, open_executor\n"
+        "open_executor('ray', Options(Path(sys.argv[1]), more={'address': 'nosuch:host:1'}))"
+    )
+    child = subprocess.run([sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True)
+    assert "RunError: cannot join or start the Ray cluster at nosuch:host:1" in child.stderr
