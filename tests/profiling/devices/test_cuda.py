@@ -214,9 +214,9 @@ def test_after_a_failed_capture_others_succeed() -> None:
         stream, x = torch.cuda.current_stream(), torch.ones(4, device="cuda")
         for _ in range(2):
             with pytest.raises(Unsupported, match="cannot be captured"):
-                gpu.timed(lambda: x.sum().item(), "graph")
+                gpu.replayed(Job(lambda: x.sum().item(), ()), whole=False)
             assert torch.cuda.current_stream() == stream
-            assert gpu.timed(lambda: x + 1, "graph").seconds(20) > 0
+            assert gpu.replayed(Job(lambda: x + 1, ()), whole=False).seconds(20) > 0
             assert gpu.sentinel(serving).seconds(1) > 0
 
 
@@ -228,6 +228,6 @@ def test_graphs_outlive_each_other() -> None:
     with gpu.session(serving):
         for n in (64, 128):
             ones = torch.ones(n, n, device="cuda")
-            timed = [gpu.timed(functools.partial(torch.matmul, ones, ones), "graph") for _ in range(4)]
+            timed = [gpu.replayed(Job(functools.partial(torch.matmul, ones, ones), ()), whole=False) for _ in range(4)]
             assert all(one.seconds(20) > 0 for one in timed[::-1])
             timed.clear()
