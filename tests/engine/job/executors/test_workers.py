@@ -7,6 +7,7 @@ from distilsearch.engine.job.executors import Options
 from distilsearch.engine.job.executors import workers as module
 from distilsearch.engine.job.executors.local import Local
 from distilsearch.engine.job.executors.workers import Workers, best, candidates, choose_workers, most_in_memory
+from distilsearch.engine.job.jobs import Probe
 
 
 def test_all_cores_are_shared_out_by_powers_of_two_and_one_a_core() -> None:
