@@ -15,7 +15,7 @@ from distilsearch.progress import Progress, silent
 
 from ..jobs import Job, dumps
 from .executor import Options
-from .remote import STOPPED, Pending, outcome_of, remotely, settle
+from .remote import STOPPED, Pending, outcome_of, remotely, settle, threads_of
 
 POLL_SECONDS = 1.0
 
@@ -62,7 +62,7 @@ class FuturesExecutor:
         if self._stopped:
             settle(future, Interrupted(STOPPED))
             return future
-        inner = self._sent(dumps(job), job.needs.threads or self._threads)
+        inner = self._sent(dumps(job), threads_of(job.needs, self._threads))
         self._pending.add(future, inner.cancel)
         inner.add_done_callback(lambda done: settle(future, self._outcome(job, done)))
         return future

@@ -243,8 +243,8 @@ class TestExamples:
     """The page's examples, each with a real training."""
 
     def test_the_pool_of_the_standard_library(self, work) -> None:
-        _, (trial,) = example("Any executor of Python", work.distil(1))
-        assert trial.key == work.training.key(work.student())
+        _, (trial,) = example("Any executor of Python", work.distil(5))
+        assert trial.key == work.training.key(work.student(5))
 
     def test_executorlib(self, work) -> None:
         pytest.importorskip("executorlib", reason="needs executorlib, of the extra 'dev'")
