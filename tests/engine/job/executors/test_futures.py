@@ -192,7 +192,7 @@ class Job:
         return self._call()
 
     def cancel(self) -> None:
-        self.ended = True
+        self.ready = self.ended = True
 
 
 class Submitter:
@@ -215,7 +215,7 @@ def test_jobs_that_must_be_asked_are_polled() -> None:
     assert answered.result(5) == 3
     assert isinstance(failing.exception(5), ValueError)
     cancelled.cancel()
-    wait_until(lambda: submitter.jobs[2].ended, 5)
+    wait_until(lambda: submitter.jobs[2].ended and not polled._jobs, 5)
     again = polled.submit(int, "5")
     submitter.jobs[3].ready = True
     assert again.result(5) == 5
@@ -261,6 +261,7 @@ class TestExamples:
         wait_until(lambda: work.begun(tmp_path / "home", 2, LONG))
         lost.cancel()
         assert concurrent.futures.wait([lost], timeout=5).done
+        wait_until(lambda: not executor._pool._jobs)  # its process has ended
 
     def test_dask_loses_a_job_with_its_worker_and_does_not_run_it_again(self, work, machine, tmp_path) -> None:
         distributed = pytest.importorskip("distributed", reason="needs distributed, of the extra 'dev'")
