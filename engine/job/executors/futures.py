@@ -15,7 +15,7 @@ from distilsearch.progress import Progress, silent
 
 from ..jobs import Job, dumps
 from .executor import Options
-from .remote import STOPPED, Pending, outcome_of, remotely, settle
+from .remote import STOPPED, Pending, outcome_of, remotely, settle, threads_of
 
 POLL_SECONDS = 1.0
 
@@ -62,7 +62,7 @@ class FuturesExecutor:
         if self._stopped:
             settle(future, Interrupted(STOPPED))
             return future
-        inner = self._sent(dumps(job), job.needs.threads or self._threads)
+        inner = self._sent(dumps(job), threads_of(job.needs, self._threads))
         self._pending.add(future, inner.cancel)
         inner.add_done_callback(lambda done: settle(future, self._outcome(job, done)))
         return future
@@ -124,6 +124,7 @@ class Polled(Executor):
     def __init__(self, submitter: Any, seconds: float = POLL_SECONDS) -> None:
         self._submitter, self._seconds = submitter, seconds
         self._jobs: dict[Future[Any], Any] = {}
+        self._called_off: set[Future[Any]] = set()
         self._lock = threading.Lock()
         self._asking = False
 
@@ -153,16 +154,21 @@ class Polled(Executor):
             time.sleep(self._seconds)
 
     def _round(self) -> bool:
-        """Ask every job once; false where none is left."""
+        """Ask every job once; false where none is left. Those that were called off are followed to their end."""
         with self._lock:
             jobs = dict(self._jobs)
+        ended = set()
         for future, job in jobs.items():
-            if future.cancelled():
+            if future.cancelled() and future not in self._called_off:
+                self._called_off.add(future)
                 job.cancel()
             elif job.done():
-                settle(future, _result(job))
+                ended.add(future)
+                if not future.cancelled():
+                    settle(future, _result(job))
         with self._lock:
-            self._jobs = {future: job for future, job in self._jobs.items() if not future.done()}
+            self._jobs = {future: job for future, job in self._jobs.items() if future not in ended}
+            self._called_off &= set(self._jobs)
             self._asking = bool(self._jobs)
             return self._asking
 

@@ -17,11 +17,12 @@ from distilsearch.progress import Progress, silent
 
 from ..jobs import Job, Needs, dumps
 from .executor import Options
-from .remote import STOPPED, Pending, outcome_of, remotely, settle
+from .remote import STOPPED, Pending, outcome_of, remotely, settle, threads_of
 
 INSTALL = "install it with: pip install 'distilsearch[ray]'"
 STORE_BYTES = 100 << 20  # of Ray's own object store, where it is started here; jobs and answers are short texts
 LOOPBACK = "127.0.0.1"
+PASSIVE = {"OMP_WAIT_POLICY": "PASSIVE"}  # a trainer's idle threads leave its cores to others
 
 
 class RayExecutor:
@@ -57,10 +58,10 @@ class RayExecutor:
         if self._stopped:
             settle(future, Interrupted(STOPPED))
             return future
-        threads = job.needs.threads or self._threads
+        threads = threads_of(job.needs, self._threads)
         wanted = resources(job.needs, threads)
         self._check(wanted)
-        reference = self._perform.options(**_task_options(wanted, threads)).remote(dumps(job), threads)
+        reference = self._perform.options(**_task_options(job.needs, wanted, threads)).remote(dumps(job), threads)
         self._pending.add(future, lambda: self._cancel(reference, force=future.cancelled() or future.done()))
         reference.future().add_done_callback(lambda done: settle(future, self._outcome(job, done)))
         return future
@@ -116,16 +117,19 @@ def resources(needs: Needs, threads: int) -> dict[str, float]:
     return {"CPU": float(threads), **gpus}
 
 
-def _task_options(wanted: Mapping[str, float], threads: int) -> dict[str, Any]:
-    """Options of a Ray task; processes with other threads are other processes."""
-    quiet = {"OMP_WAIT_POLICY": "PASSIVE", "TOKENIZERS_PARALLELISM": "false"}
-    count = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
+def _task_options(needs: Needs, wanted: Mapping[str, float], threads: int) -> dict[str, Any]:
+    """Options of a Ray task. Other environments are other processes: of trainers, and of meters of so many threads."""
+    environment = {"TOKENIZERS_PARALLELISM": "false"}
+    if threads:
+        environment |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
+    if not needs.exclusive:
+        environment |= PASSIVE
     return {
         "num_cpus": wanted.get("CPU", 0),
         "num_gpus": wanted.get("GPU", 0),
         "resources": {name: amount for name, amount in wanted.items() if name not in ("CPU", "GPU")},
         "max_retries": 0,
-        "runtime_env": {"env_vars": count | quiet},
+        "runtime_env": {"env_vars": environment},
     }
 
 

@@ -5,6 +5,7 @@ distilsearch installed. Over these executors no progress comes back, and a job t
 only where its executor can tell it.
 """
 
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -17,18 +18,25 @@ from typing import Any
 from distilsearch.errors import DistilSearchError, Interrupted, TrialError
 from distilsearch.progress import Between
 
-from ..jobs import Job, answer, perform
+from ..jobs import Job, Needs, answer, perform
+from .worker import place
 
 STOPPED = "the run was stopped; what was trained up to here is kept where it was trained"
 
 
 def remotely(text: str, threads: int) -> str:
-    """Perform a job that came as text, on the other end, with so many threads; interrupts end it between two steps."""
-    import torch
+    """Perform a job that came as text, on the other end; interrupts end it between two steps.
 
-    torch.set_num_threads(threads)
+    `threads`: how many it computes with; 0: as many as there are cores.
+    """
+    place(threads or len(os.sched_getaffinity(0)), ())
     with _interruptible() as between:
         return perform(text, between=between)
+
+
+def threads_of(needs: Needs, usual: int) -> int:
+    """With how many threads a job computes: what it needs, or what is usual; who is alone takes all cores (0)."""
+    return needs.threads or (0 if needs.exclusive else usual)
 
 
 @contextmanager

@@ -192,7 +192,7 @@ class Job:
         return self._call()
 
     def cancel(self) -> None:
-        self.ended = True
+        self.ready = self.ended = True
 
 
 class Submitter:
@@ -215,56 +215,72 @@ def test_jobs_that_must_be_asked_are_polled() -> None:
     assert answered.result(5) == 3
     assert isinstance(failing.exception(5), ValueError)
     cancelled.cancel()
-    wait_until(lambda: submitter.jobs[2].ended, 5)
+    wait_until(lambda: submitter.jobs[2].ended and not polled._jobs, 5)
     again = polled.submit(int, "5")
     submitter.jobs[3].ready = True
     assert again.result(5) == 5
     polled.shutdown()
 
 
+def example(title: str, job, **places: str):
+    """The executor and the answer of a search of one job, run as the example of the page under a title says."""
+    section = (Path(__file__).parents[4] / "docs" / "executors.md").read_text().split(f"## {title}\n")[1]
+    code = section.split("```python\n")[1].split("```")[0].replace("from distilsearch import search\n", "")
+    for name, place in places.items():
+        code = code.replace(PLACES[name], place)
+    names = {"FuturesExecutor": FuturesExecutor, "run": job}
+    names["search"] = lambda run, executor: executor.submit(run).result(60)
+    exec(code, names)
+    return names["executor"], names["result"]
+
+
+PLACES = {"depot": "file:///mnt/shared/depot", "address": "tcp://10.0.0.1:8786"}
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("driver_home")
-class TestOthers:
-    """Pools of other packages, each with one worker process that has another home."""
+class TestExamples:
+    """The page's examples, each with a real training."""
 
-    def test_executorlib(self, work, elsewhere) -> None:
-        executorlib = pytest.importorskip("executorlib", reason="needs executorlib, of the extra 'dev'")
-        with executorlib.SingleNodeExecutor(max_workers=1, block_allocation=True) as pool:
-            elsewhere(pool)
-            (trial,) = FuturesExecutor(pool, depot=work.depot).submit(work.distil()).result(60)
-        assert trial.key == work.training.key(work.student())
+    def test_the_pool_of_the_standard_library(self, work) -> None:
+        _, (trial,) = example("Any executor of Python", work.distil(5))
+        assert trial.key == work.training.key(work.student(5))
 
-    def test_submitit(self, work, machine, tmp_path) -> None:
-        submitit = pytest.importorskip("submitit", reason="needs submitit, of the extra 'dev'")
-        executor = FuturesExecutor(
-            Polled(submitit.LocalExecutor(folder=tmp_path / "logs"), seconds=0.1), depot=work.depot
-        )
+    def test_executorlib(self, work) -> None:
+        pytest.importorskip("executorlib", reason="needs executorlib, of the extra 'dev'")
+        _, (trial,) = example("executorlib", work.distil(2))
+        assert trial.key == work.training.key(work.student(2))
+
+    def test_submitit(self, work, machine, tmp_path, monkeypatch) -> None:
+        pytest.importorskip("submitit", reason="needs submitit, of the extra 'dev'")
+        monkeypatch.chdir(tmp_path)
+        executor, (trial,) = example("submitit", work.distil(3), depot=work.depot)
+        assert trial.key == work.training.key(work.student(3))
         with machine(tmp_path / "home"):
-            answered, lost = executor.submit(work.distil()), executor.submit(work.distil(2, LONG))
-        (trial,) = answered.result(60)
-        assert trial.key == work.training.key(work.student())
+            lost = executor.submit(work.distil(2, LONG))
         wait_until(lambda: work.begun(tmp_path / "home", 2, LONG))
         lost.cancel()
         assert concurrent.futures.wait([lost], timeout=5).done
+        wait_until(lambda: not executor._pool._jobs)  # its process has ended
 
     def test_dask_loses_a_job_with_its_worker_and_does_not_run_it_again(self, work, machine, tmp_path) -> None:
         distributed = pytest.importorskip("distributed", reason="needs distributed, of the extra 'dev'")
         dask = pytest.importorskip("dask", reason="needs distributed, of the extra 'dev'")
-        settings = {"distributed.scheduler.allowed-failures": 0, "distributed.comm.timeouts.connect": "30s"}
         with (
-            dask.config.set(settings),
+            dask.config.set({"distributed.scheduler.allowed-failures": 0}),
             machine(tmp_path / "home"),
             distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster,
-            distributed.Client(cluster) as client,
             machine(work.folder / "home"),
         ):
-            executor = FuturesExecutor(client.get_executor(pure=False, retries=0), depot=work.depot)
-            (trial,) = executor.submit(work.distil()).result(60)
-            assert trial.key == work.training.key(work.student())
+            address = cluster.scheduler_address
+            executor, (trial,) = example("Dask", work.distil(4), depot=work.depot, address=address)
+            assert trial.key == work.training.key(work.student(4))
             lost = executor.submit(work.distil(2, LONG))
             wait_until(lambda: work.begun(tmp_path / "home", 2, LONG))
-            (process,) = client.run(os.getpid).values()
+            with distributed.Client(address) as client:
+                (process,) = client.run(os.getpid).values()
             os.kill(process, signal.SIGKILL)
             with pytest.raises(TrialError, match="the pool ClientExecutor lost the job: KilledWorker") as caught:
                 lost.result(60)
             assert caught.value.transient
+            executor._pool._client.close()

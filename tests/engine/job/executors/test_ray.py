@@ -22,8 +22,8 @@ import pytest
 from distilsearch import profiling
 from distilsearch.engine.job import tables
 from distilsearch.engine.job.executors import Executor, Options, open_executor
-from distilsearch.engine.job.executors.ray import RayExecutor, resources
-from distilsearch.engine.job.executors.remote import remotely
+from distilsearch.engine.job.executors.ray import RayExecutor, _task_options, resources
+from distilsearch.engine.job.executors.remote import remotely, threads_of
 from distilsearch.engine.job.jobs import Measure, Needs, answer, dumps
 from distilsearch.errors import Interrupted, RunError, TrialError
 from distilsearch.operators import Serving
@@ -231,6 +231,16 @@ def _here(job, work):
 )
 def test_what_a_job_asks_of_a_node(needs, wanted) -> None:
     assert resources(needs, 2) == wanted
+
+
+def test_a_meter_takes_all_cores_and_its_threads_wait_as_they_do_when_serving() -> None:
+    alone, trainer = Needs(exclusive=True), Needs()
+    assert (threads_of(alone, 2), threads_of(trainer, 2), threads_of(Needs(threads=4), 2)) == (0, 2, 4)
+    meter = _task_options(alone, resources(alone, 0), 0)["runtime_env"]["env_vars"]
+    assert not [name for name in meter if "OMP" in name]
+    options = _task_options(trainer, resources(trainer, 2), 2)
+    assert options["runtime_env"]["env_vars"]["OMP_WAIT_POLICY"] == "PASSIVE"
+    assert options["max_retries"] == 0
 
 
 ALONE = """
