@@ -25,12 +25,12 @@ def split(known: Published, source: PairPredictor, y: NDArray[np.float64], n: in
     order = SOURCE + np.random.default_rng(seed).permutation(len(known) - SOURCE)
     few, test = [known.models[i] for i in order[:n]], [known.models[i] for i in order[n : n + TEST]]
     measured, truth = y[order[:n]], y[order[n : n + TEST]]
-    carried = source.calibrate(few, measured).predict(test)
-    factor = float(np.median(measured / source.predict(few).mean_ms))
+    carried = source.calibrate(few, measured).predict_operators(test)
+    factor = float(np.median(measured / source.predict_operators(few).mean_ms))
     guesses = {
         "calibrated": carried.mean_ms,
-        "alone": PairPredictor.fit(few, measured).predict(test).mean_ms,
-        "one factor": factor * source.predict(test).mean_ms,
+        "alone": PairPredictor.fit(few, measured).predict_operators(test).mean_ms,
+        "one factor": factor * source.predict_operators(test).mean_ms,
     }
     errors = {name: quality.errors(guess, truth).mean for name, guess in guesses.items()}
     return errors | {"covered": quality.coverage(carried.lower_ms, carried.upper_ms, truth).share}

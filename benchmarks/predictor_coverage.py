@@ -37,7 +37,7 @@ def sources() -> list[Source]:
 
 def inside(fitted: PairPredictor, models: list[Counted], ms: NDArray[np.float64]) -> list[bool]:
     """Whether each of n models lies inside its interval."""
-    p = fitted.predict(models)
+    p = fitted.predict_operators(models)
     return list(((p.lower_ms <= ms) & (ms <= p.upper_ms)).tolist())
 
 
@@ -53,7 +53,7 @@ def replay(source: Source, train: int, seed: int) -> dict[str, list[bool]]:
     for number in range(WINNERS):
         if number % REFIT == 0:
             fitted = PairPredictor.fit([models[i] for i in known], ms[known])
-            mean = dict(zip(left, fitted.predict([models[i] for i in left]).mean_ms.tolist(), strict=True))
+            mean = dict(zip(left, fitted.predict_operators([models[i] for i in left]).mean_ms.tolist(), strict=True))
         if not number:
             found["random"] = inside(fitted, [models[i] for i in test], ms[test])
         least = np.quantile([size[i] for i in left], rng.uniform(0.0, 0.9))

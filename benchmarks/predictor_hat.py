@@ -41,7 +41,7 @@ def split(known: Published, y: NDArray[np.float64], n: int, seed: int) -> dict[s
     order = np.random.default_rng(RESERVED).permutation(len(known))
     test, train = order[:TEST], np.random.default_rng(seed).permutation(order[TEST:])[:n]
     fitted = PairPredictor.fit([known.models[i] for i in train], y[train])
-    p = fitted.predict([known.models[i] for i in test])
+    p = fitted.predict_operators([known.models[i] for i in test])
     e = quality.errors(p.mean_ms, y[test])
     peers = {
         name: quality.errors(np.maximum(guess, 1e-3), y[test]).mean

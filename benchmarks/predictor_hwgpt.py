@@ -44,7 +44,7 @@ def split(known: Published, y: NDArray[np.float64], n: int, seed: int) -> dict[s
     order = np.random.default_rng(seed).permutation(len(known))
     train, test = order[TEST : TEST + n], order[:TEST]
     fitted = PairPredictor.fit([known.models[i] for i in train], y[train])
-    p = fitted.predict([known.models[i] for i in test])
+    p = fitted.predict_operators([known.models[i] for i in test])
     guesses = {
         "distilsearch": p.mean_ms,
         "ridge": ridge(known, y, train, test),

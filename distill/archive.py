@@ -145,8 +145,8 @@ class Archive:
             return None  # in training, or interrupted
         except (RunError, OSError) as error:
             return str(error)
-        if not (trial.student / "config.json").exists():
-            return "its student is gone"
+        if absent := self._absent(trial):
+            return f"gone: {', '.join(absent)}"
         if (verify or key in self._damaged) and (files := mismatched(trial)):
             return f"not what was written: {', '.join(files)}"
         if trial.training.precision == FORMER_AUTO:
@@ -160,8 +160,13 @@ class Archive:
             trial = read_trial(self.path(key))
         except (RunError, OSError):
             return None
-        student = [path for path in trial.files if path != TRUNK] or [f"{STUDENT}/config.json"]
-        return trial if all((trial.folder / path).exists() for path in student) else None
+        return None if self._absent(trial) else trial
+
+    @staticmethod
+    def _absent(trial: Trial) -> list[str]:
+        """Files of a student that are not there."""
+        files = [path for path in trial.files if path != TRUNK] or [f"{STUDENT}/config.json"]
+        return [path for path in files if not (trial.folder / path).exists()]
 
     # Claim
 

@@ -25,6 +25,7 @@ WEIGHTS, TEXT, SEED, TOKENS = "teacher weights", "text", "seed, precision", "tra
 TASK = {"embedding": "sentence-similarity", "mlm": "fill-mask", "causal": "text-generation"}
 
 
+CARD = "README.md"  # its file in a student's folder
 Sections = Mapping[str, Mapping[str, Any]]  # of a card: rows by title
 TITLE = "# A student of "
 CURVE = "\n## Curve\n"
@@ -83,7 +84,7 @@ def identity(weights_sha256: str, text_sha256: str, recipe: Mapping[str, Any], s
 def read_teacher(folder: Path) -> str:
     """The name of the teacher on the card in a student's folder; empty where none can be read."""
     try:
-        lines = (folder / "README.md").read_text(encoding="utf-8").splitlines()
+        lines = (folder / CARD).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError):
         return ""
     return next((line.removeprefix(TITLE) for line in lines if line.startswith(TITLE)), "")
@@ -92,7 +93,7 @@ def read_teacher(folder: Path) -> str:
 def read_identity(folder: Path) -> tuple[dict[str, Any], int] | None:
     """The identity and the trained tokens on the card in a student's folder; none where it is not one of ours."""
     try:
-        text = (folder / "README.md").read_text(encoding="utf-8")
+        text = (folder / CARD).read_text(encoding="utf-8")
         head, _, genes = text.partition("\n## Architecture\n")
         rows = dict(ROW.findall(head))
         recipe = json.loads(RECIPE.search(text).group(1))  # type: ignore[union-attr]

@@ -8,7 +8,7 @@ import json
 import shutil
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -18,7 +18,7 @@ from distilsearch.home import ensure_folder
 from distilsearch.progress import Progress, silent
 
 from .archive import Archive
-from .card import Sections, identity, read_identity, with_sections
+from .card import CARD, Sections, identity, read_identity, with_sections
 from .course import Course
 from .data import Text
 from .evaluate import Evaluation, open_evaluation
@@ -26,7 +26,7 @@ from .material import Material
 from .processes import accelerator_for
 from .student import replace_folder
 from .training import TRUNK, USUAL, Conditions
-from .trial import STUDENT, Trial
+from .trial import STUDENT, Trial, hashes
 
 SIMILARITY = "similarity"  # the evaluation on sentence pairs
 
@@ -43,7 +43,7 @@ class Order:
     tokens: int
     seed: int = 0
     precision: str = "auto"
-    pairs: tuple[Path, ...] = field(default=())
+    pairs: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -144,20 +144,31 @@ def _sections(
 
 def _copy(trial: Trial, out: Path, sections: Sections) -> None:
     """Copy a student, whole or not at all; one that lies there already, card included, is left as it is."""
-    card = with_sections((trial.student / "README.md").read_text(encoding="utf-8"), sections)
+    card = with_sections((trial.student / CARD).read_text(encoding="utf-8"), sections)
     try:
-        if (out / "README.md").exists() and (out / "README.md").read_text(encoding="utf-8") == card:
+        if _lies_there(trial, out, card):
             return
         ensure_folder(out.parent)
         temporary = out.with_name(f".{out.name}.{uuid.uuid4().hex}")
         try:
             shutil.copytree(trial.student, temporary)
-            (temporary / "README.md").write_text(card, encoding="utf-8")
+            (temporary / CARD).write_text(card, encoding="utf-8")
             replace_folder(temporary, out)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
     except OSError as error:
         raise RunError(f"cannot save the student to {out}: {error}; free space or name another") from error
+
+
+def _lies_there(trial: Trial, out: Path, card: str) -> bool:
+    """Whether a folder holds a trial's student, file by file, with this very card."""
+    try:
+        if (out / CARD).read_text(encoding="utf-8") != card:
+            return False
+    except (OSError, UnicodeDecodeError):
+        return False
+    there, due = hashes(out, out / TRUNK), {k: v for k, v in trial.files.items() if k.startswith(f"{STUDENT}/")}
+    return bool(due) and there | {f"{STUDENT}/{CARD}": ""} == due | {f"{STUDENT}/{CARD}": ""}
 
 
 def latency_section(latencies: Mapping[str, Any] | None) -> dict[str, Mapping[str, Any]]:

@@ -1,14 +1,22 @@
-"""Whether bfloat16 pays on this machine: asked of the machine, not of its name."""
+"""Whether bfloat16 pays on this machine: asked of the machine, not of its name, and once for a home.
+
+The answer is part of what a student is known by. So the first one stays, until hardware or torch change: a load that
+comes and goes would otherwise hide from each command what the others have trained.
+"""
 
 import contextlib
 import functools
+import hashlib
+import json
 import time
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch.overrides import TorchFunctionMode
 
 from distilsearch.errors import unknown
+from distilsearch.home import file_lock, home, write_atomically
 
 PRECISIONS = ("float32", "bf16")
 SHORT = 256  # tokens up to which attention maps are made whole
@@ -16,9 +24,9 @@ WORTH = 1.15  # bf16 rounds; it must be this much faster to be chosen
 
 
 def resolve_precision(precision: str, device: str = "cpu") -> str:
-    """ "float32" or "bf16"; "auto" picks the faster one by a short probe."""
+    """ "float32" or "bf16"; "auto" picks the one that a short probe has found to be faster here."""
     if precision == "auto":
-        return _faster(device)
+        return _settled(device)
     if precision not in PRECISIONS:
         raise unknown("precision", precision, (*PRECISIONS, "auto"))
     return precision
@@ -77,6 +85,28 @@ def kernels(precision: str, device: str = "cpu") -> contextlib.AbstractContextMa
     if precision == "bf16" and device == "cpu":
         return Bfloat16Kernels()
     return contextlib.nullcontext()
+
+
+def _settled(device: str) -> str:
+    """What the first probe on this hardware, with this torch, has said, in all processes of a home."""
+    machine = json.dumps([device, _hardware(device), torch.backends.cpu.get_cpu_capability(), torch.__version__])
+    path = home() / "precision" / f"{hashlib.sha256(machine.encode()).hexdigest()[:32]}.json"
+    with file_lock(path.with_suffix(".lock")):  # two probes at once would disturb each other
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            settled = json.loads(path.read_text(encoding="utf-8"))["precision"]
+            if settled in PRECISIONS:
+                return str(settled)
+        answer = _faster(device)
+        write_atomically(path, json.dumps({"precision": answer, "machine": json.loads(machine)}))
+    return answer
+
+
+def _hardware(device: str) -> str:
+    if device == "cuda":
+        return torch.cuda.get_device_name()
+    with contextlib.suppress(OSError), Path("/proc/cpuinfo").open(encoding="utf-8") as file:
+        return next((line.partition(":")[2].strip() for line in file if line.startswith("model name")), "")
+    return ""
 
 
 @functools.cache

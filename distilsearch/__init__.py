@@ -25,12 +25,14 @@ if TYPE_CHECKING:
     from .engine.job.winners import distill_winners as distill_winners
     from .engine.objectives import Expensive as Expensive
     from .engine.objectives import Known as Known
+    from .engine.objectives import Limit as Limit
     from .engine.objectives import Outcome as Outcome
     from .errors import DistilSearchError as DistilSearchError
     from .families import family as family
     from .operators import Operator as Operator
     from .operators import Serving as Serving
     from .predictors.latency import LatencyPredictor as LatencyPredictor
+    from .predictors.pairs import PairPredictor as PairPredictor
     from .predictors.prediction import Prediction as Prediction
     from .profiling.collect import measure as measure
     from .profiling.collect import profile as profile
@@ -52,6 +54,7 @@ _HOMES = {
     "Expensive": "engine.objectives",
     "family": "families",
     "Known": "engine.objectives",
+    "Limit": "engine.objectives",
     "LatencyPredictor": "predictors.latency",
     "LatencyTable": "profiling.table",
     "load_teacher": "distill.teacher",
@@ -59,6 +62,7 @@ _HOMES = {
     "measure": "profiling.collect",
     "Operator": "operators",
     "Outcome": "engine.objectives",
+    "PairPredictor": "predictors.pairs",
     "Parameter": "space",
     "Prediction": "predictors.prediction",
     "profile": "profiling.collect",

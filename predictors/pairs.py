@@ -11,7 +11,7 @@ Errors are relative to a first fit of the latency and not to the measured one, w
     (y - N T t0) / s ~ Normal(0, sum_j v_j X K_j X' + v_f R + v_n diag(1 / w));   the rest as in `operator_prior`
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -20,9 +20,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import linalg
 
+from distilsearch.architecture import Architecture
 from distilsearch.arrays import FloatArray
 from distilsearch.errors import InputError
-from distilsearch.operators import Operator
+from distilsearch.operators import Operator, Serving
+from distilsearch.space import Codes, SearchSpace
 
 from . import likelihood
 from . import operator_prior as prior
@@ -34,15 +36,17 @@ Counted = Sequence[tuple[Operator, int]]
 MOST_OFF = 3.0  # how far the posterior may leave the fitted rates
 MOST = 400  # models that choose the weights
 MOST_REFITTED, FOLDS = 100, 20
+CHUNK = 1024  # models predicted together: their operators' covariance is held in memory
 
 
 @dataclass(frozen=True)
 class PairPrediction:
-    """Of n models: mean and bounds (n,) in ms."""
+    """Of n models: mean, bounds and standard deviation (n,) in ms."""
 
     mean_ms: FloatArray
     lower_ms: FloatArray
     upper_ms: FloatArray
+    spread_ms: FloatArray
 
 
 class PairPredictor:
@@ -97,11 +101,23 @@ class PairPredictor:
         weights = pairs.few(seed).weigh()
         return cls(pairs, weights, pairs.believe(weights), Intervals.fit([], [], level))
 
-    def predict(self, models: Sequence[Counted]) -> PairPrediction:
-        """Latency of n models."""
-        mean, spread = self._posterior(Lowered.of_operators(models))
-        factor = self.intervals.factor(np.maximum(spread / self._typical(), 1e-3))
-        return PairPrediction(mean * 1e3, mean / factor * 1e3, mean * factor * 1e3)
+    def predict(self, architectures: Sequence[Architecture], serving: Serving) -> PairPrediction:
+        """Latency of n architectures, as the pairs were served."""
+        return self._predicted(Lowered.of(architectures, serving))
+
+    def predict_operators(self, models: Sequence[Counted]) -> PairPrediction:
+        """Latency of n models that are given as operators with counts."""
+        return self._predicted(Lowered.of_operators(models))
+
+    def compile(self, space: SearchSpace, serving: Serving) -> "CompiledPairs":
+        """The same latency as a function of codes, some thousand a second: its covariance folds into no table."""
+        return CompiledPairs(self, space, serving)
+
+    def _predicted(self, lowered: Lowered) -> PairPrediction:
+        mean, spread = self._posterior(lowered)
+        scale = np.maximum(spread / self._typical(), 1e-3)
+        factor, mean_ms = self.intervals.factor(scale), mean * 1e3
+        return PairPrediction(mean_ms, mean_ms / factor, mean_ms * factor, mean_ms * self.intervals.deviation(scale))
 
     def observe(self, model: Counted, measured_ms: float) -> bool:
         """Adapt the intervals, in place, to one measured model that a search had picked; whether its interval held."""
@@ -143,6 +159,34 @@ class PairPredictor:
 
     def _typical(self) -> float:
         return float(np.sqrt(self.weights[-1] + self.weights[-2]))
+
+
+@dataclass(frozen=True)
+class CompiledPairs:
+    """Latency over one space and serving: codes (n, d) to ms (n,), equal to `PairPredictor.predict`."""
+
+    predictor: PairPredictor
+    space: SearchSpace
+    serving: Serving
+
+    def __call__(self, codes: Codes) -> FloatArray:
+        """Mean latency (n,) in ms."""
+        return self._each(codes, lambda prediction: prediction.mean_ms)
+
+    def spread(self, codes: Codes) -> FloatArray:
+        """Standard deviation (n,) in ms."""
+        return self._each(codes, lambda prediction: prediction.spread_ms)
+
+    def upper(self, codes: Codes) -> FloatArray:
+        """Upper bound (n,) of the interval in ms: what a limit is held against."""
+        return self._each(codes, lambda prediction: prediction.upper_ms)
+
+    def _each(self, codes: Codes, figure: Callable[[PairPrediction], FloatArray]) -> FloatArray:
+        out = np.empty(len(codes))
+        for start in range(0, len(codes), CHUNK):
+            members = self.space.decode(codes[start : start + CHUNK])
+            out[start : start + CHUNK] = figure(self.predictor.predict(members, self.serving))
+        return out
 
 
 @dataclass(frozen=True)

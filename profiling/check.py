@@ -145,14 +145,15 @@ def _kinds(table: LatencyTable) -> dict[tuple[str, Regime], list[OperatorRow | M
     for model in table.models:
         s = model.serving
         if model.measured.usable:
-            found.setdefault((MODEL, Regime(s.dtype, s.mode, s.threads or 0)), []).append(model)
+            found.setdefault((MODEL, Regime(s.dtype, s.mode, s.threads or 0, runtime=s.runtime)), []).append(model)
     return found
 
 
 def _case(row: OperatorRow | ModelRow) -> Case:
     if isinstance(row, ModelRow):
         return Case(row.architecture, row.serving)
-    return Case(row.operator, Serving(dtype=row.regime.dtype, mode=row.regime.mode, threads=row.regime.threads or None))
+    r = row.regime
+    return Case(row.operator, Serving(dtype=r.dtype, mode=r.mode, threads=r.threads or None, runtime=r.runtime))
 
 
 def _ratios(rows: Iterable[OperatorRow | ModelRow], table: LatencyTable) -> list[float]:

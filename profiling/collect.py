@@ -66,17 +66,28 @@ def profile(
     asked = [serving] if isinstance(serving, Serving) else list(serving)
     probes = Plan(probe_cases(opened, _timed(opened, asked)), 0)
     plans = _plans(opened, subjects, asked, cache, models, most_operators)
-    folder = table_folder(opened, store)
+    runtime = _runtime(asked)
+    folder = table_folder(opened, store, runtime)
     table = _read(folder)
     if table and not any(_waiting(table, each, plan).cases for each, plan in [(opened, probes), *plans]):
         return table
     with alone_on_machine(folder, progress):
-        sweep = Sweep(opened, folder, np.random.default_rng(seed), ticking, progress, known=_sentinels(table))
+        sweep = Sweep(
+            opened, folder, np.random.default_rng(seed), ticking, progress, known=_sentinels(table), runtime=runtime
+        )
         sweep.run(_waiting(_read(folder), opened, probes).cases)
         for each, plan in plans:
             again = probes.cases if each is opened else ()  # peaks are the best of all times
             _extend(replace(sweep, device=each), again, plan, until, most_operators)
     return LatencyTable.read(folder)
+
+
+def _runtime(servings: Sequence[Serving]) -> str:
+    """The runtime of all servings: a table is of one."""
+    runtimes = sorted({serving.runtime for serving in servings})
+    if len(runtimes) != 1:
+        raise InputError(f"expected servings in one runtime; got {', '.join(runtimes) or 'none'}: profile one a call")
+    return runtimes[0]
 
 
 def _end(budget_seconds: float | None, clock: Clock) -> float:
@@ -144,10 +155,10 @@ def measure(
     opened, ticking = open_device(device), clock or SystemClock()
     until = _end(budget_seconds, ticking)
     cases = {a: Case(a, serving) for a in architectures}
-    folder = table_folder(opened, store)
+    folder = table_folder(opened, store, serving.runtime)
     with alone_on_machine(folder, progress):
         rng, known = np.random.default_rng(seed), _sentinels(_read(folder))
-        sweep = Sweep(opened, folder, rng, ticking, progress, rounds, 2 * rounds, known=known)
+        sweep = Sweep(opened, folder, rng, ticking, progress, rounds, 2 * rounds, known=known, runtime=serving.runtime)
         timed = sweep.run(list(cases.values()), until)
     found = {t.case.work: sweep.measured(t) for t in timed}
     return [found[a] for a in architectures]

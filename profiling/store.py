@@ -8,10 +8,12 @@ from pathlib import Path
 
 from distilsearch.errors import InputError, TableError
 from distilsearch.home import tables_folder, write_atomically
+from distilsearch.operators import TORCH
 
 from . import rounds
 from .device import Device, Facts, fingerprint
 from .devices import DEVICES, open_device
+from .runtimes import stack_of
 from .table import LatencyTable, derived
 
 LEAST_DIGITS = 6
@@ -22,9 +24,9 @@ def store_folder(store: Path | str | None) -> Path:
     return Path(store) if store is not None else tables_folder()
 
 
-def table_folder(device: Device, store: Path | str | None = None) -> Path:
-    """Where the table of a device with its present stack belongs."""
-    return folder_of(device.facts(), device.stack(), store)
+def table_folder(device: Device, store: Path | str | None = None, runtime: str = TORCH) -> Path:
+    """Where the table of a device with its present stack belongs, as a runtime runs models on it."""
+    return folder_of(device.facts(), stack_of(device, runtime), store)
 
 
 def folder_of(facts: Facts, stack: Facts, store: Path | str | None = None) -> Path:
@@ -32,14 +34,15 @@ def folder_of(facts: Facts, stack: Facts, store: Path | str | None = None) -> Pa
     return store_folder(store) / fingerprint(facts) / fingerprint(stack)
 
 
-def find_table(device: str | Device, store: Path | str | None = None) -> LatencyTable | None:
+def find_table(device: str | Device, store: Path | str | None = None, runtime: str = TORCH) -> LatencyTable | None:
     """The table of a device of this machine with its present stack, or of any machine by its fingerprint.
 
-    None where there is none. `TableError` when it is damaged or newer.
+    None where there is none; `runtime` is of devices of this machine, a fingerprint names what was profiled last.
+    `TableError` when it is damaged or newer.
     """
     if isinstance(device, str) and device not in (*DEVICES, "auto"):
         return _by_fingerprint(device, store_folder(store))
-    folder = table_folder(open_device(device), store)
+    folder = table_folder(open_device(device), store, runtime)
     return LatencyTable.read(folder) if rounds.names(folder) else None
 
 

@@ -15,12 +15,14 @@ from statistics import fmean
 
 import numpy as np
 
+from distilsearch.operators import TORCH
 from distilsearch.progress import Progress, silent
 
 from . import rounds
 from .clock import Clock, Measured, SystemClock, pace, settled, summarise, undisturbed, visit, warm_up
 from .device import Device, Prepared, Regime, Unsupported
 from .plan import Case
+from .runtimes import stack_of
 
 LEAST_ROUNDS, MOST_ROUNDS = 8, 16
 TOLERANCE = 0.03
@@ -58,7 +60,7 @@ class Sweep:
 
     `tolerance`: cases whose fastest quiet rounds agree this closely after `least` rounds are done. `known`: the
     undisturbed sentinel of each number of threads, from earlier sessions, so that a session that is disturbed from
-    beginning to end is told from a quiet one.
+    beginning to end is told from a quiet one. `runtime`: who runs all cases, for the folder is of one.
     """
 
     device: Device
@@ -70,6 +72,7 @@ class Sweep:
     most: int = MOST_ROUNDS
     tolerance: float = TOLERANCE
     known: Mapping[str, float] = field(default_factory=dict)
+    runtime: str = TORCH
     session: str = field(default_factory=lambda: uuid.uuid4().hex[:16])
     _rows: list[rounds.Row] = field(default_factory=list)
     _flushed: float = 0.0
@@ -226,7 +229,7 @@ class Sweep:
     def flush(self) -> None:
         """Write the rounds held in memory as a file of their own."""
         if self._rows:
-            rounds.append(self.folder, self._rows, self.device.facts(), self.device.stack())
+            rounds.append(self.folder, self._rows, self.device.facts(), stack_of(self.device, self.runtime))
         self._rows, self._flushed = [], self.clock.now()
 
 

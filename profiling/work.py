@@ -15,7 +15,7 @@ from distilsearch.architecture import Architecture
 from distilsearch.families import family
 from distilsearch.operators import Operator, Serving
 
-from .device import Probe
+from .device import Probe, Work
 from .kernels import kernel
 
 Shape = tuple[int, int, int]
@@ -33,7 +33,7 @@ class Job:
     def call(self) -> Callable[[], Any]:
         """The work once, without arguments."""
         function, inputs = self.function, self.inputs
-        return lambda: function(*inputs)
+        return (lambda: function(*inputs)) if inputs else function
 
 
 class Served(nn.Module):
@@ -58,6 +58,15 @@ class Served(nn.Module):
         if self.phase == "decode":
             return self.builder.decode_step(self.model, ids, self.cache)
         return self.builder.serve(self.model, self.architecture, ids, self.mask)
+
+
+def job_of(work: Work, serving: Serving, device: str, probe: Callable[[Probe], Job]) -> Job:
+    """Any work on a device, with random weights and inputs; the probes are the device's own."""
+    if isinstance(work, Operator):
+        return operator_job(work, serving.dtype, device)
+    if isinstance(work, Architecture):
+        return model_job(work, serving, device)
+    return probe(work)
 
 
 def operator_job(operator: Operator, dtype: str, device: str = "cpu") -> Job:

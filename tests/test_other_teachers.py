@@ -107,7 +107,7 @@ def test_a_search_ends_with_stock_students(kind: str, tmp_path: Path) -> None:
 def _check_trunks(trials: Path, finished: list[str]) -> None:
     """Each student keeps its longest trial's; the finished ones went on from their flashes'."""
     left = [json.loads((path.parent / "trial.json").read_text()) for path in trials.glob("*/trunk.safetensors")]
-    lengths = {Architecture.from_json(record["architecture"]).key: record["context"]["tokens"] for record in left}
+    lengths = {Architecture.from_json(record["architecture"]).key: record["training"]["tokens"] for record in left}
     assert len(left) == len(lengths)
     assert {key for key, tokens in lengths.items() if tokens == 8_192} == set(finished)
     assert set(lengths.values()) <= {4_096, 8_192}

@@ -9,12 +9,11 @@ from pathlib import Path
 from distilsearch.errors import InputError
 
 from ..archive import Archive
+from ..card import CARD
 from ..data import load_text
 from ..teacher import load_teacher
 from ..trial import STUDENT, TRUNK, Trial, hashes
 from . import Evaluation, open_evaluation
-
-CARD = f"{STUDENT}/README.md"
 
 
 def evaluations(
@@ -60,4 +59,4 @@ def _holds(trial: Trial, folder: Path, files: dict[str, str]) -> bool:
 
 
 def _without_card(files: dict[str, str]) -> dict[str, str]:
-    return {path: sha256 for path, sha256 in files.items() if path != CARD}
+    return {path: sha256 for path, sha256 in files.items() if path != f"{STUDENT}/{CARD}"}

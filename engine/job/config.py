@@ -101,10 +101,6 @@ class Run(Section):
     @classmethod
     def parse(cls, data: Mapping[str, Any], context: str | None = None) -> "Run":
         """A run out of plain data; an `InputError` lists everything that is wrong with it."""
-        if (named := data.get("plugins")) and isinstance(named, str | list | tuple):
-            plugins.load(
-                [named] if isinstance(named, str) else [str(one) for one in named]
-            )  # what follows may name theirs
         try:
             return cls.model_validate(data, context=context)
         except ValidationError as error:

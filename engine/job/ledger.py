@@ -7,6 +7,7 @@ host is gone or, wherever it is held, when its counter has stood still for `DEAD
 clocks of two machines are never compared. A holder that comes back finds another's lease and drops its result.
 """
 
+import contextlib
 import os
 import socket
 import time
@@ -95,14 +96,10 @@ class Ledger:
             p.name: CategoricalDistribution(p.choices) for p in space.parameters
         }
         self._family = space.family
-        try:
-            self._study = storage.create_new_study([StudyDirection.MINIMIZE] * len(objectives), name)
-            storage.set_study_system_attr(self._study, "study:metric_names", list(objectives))
-        except optuna.exceptions.DuplicatedStudyError:
-            self._study = storage.get_study_id_from_name(name)
-            there = storage.get_study_system_attrs(self._study).get("study:metric_names")
-            if there != list(objectives):
-                raise RunError(f"the study {name!r} has the objectives {there}, not {list(objectives)}") from None
+        self._study = _study_of(storage, name, objectives)
+        there = storage.get_study_system_attrs(self._study).get("study:metric_names")
+        if there != list(objectives):
+            raise RunError(f"the study {name!r} has the objectives {there}, not {list(objectives)}")
 
     def entries(self) -> list[Entry]:
         """Every trial, in the order of their numbers."""
@@ -226,6 +223,18 @@ class Ledger:
             intermediate_values={},
             trial_id=-1,
         )
+
+
+def _study_of(storage: BaseStorage, name: str, objectives: Sequence[str]) -> int:
+    """The id of a study, which is begun where there is none; looking for one that is there writes nothing."""
+    with contextlib.suppress(KeyError):
+        return storage.get_study_id_from_name(name)
+    try:
+        study = storage.create_new_study([StudyDirection.MINIMIZE] * len(objectives), name)
+    except optuna.exceptions.DuplicatedStudyError:  # another process was quicker
+        return storage.get_study_id_from_name(name)
+    storage.set_study_system_attr(study, "study:metric_names", list(objectives))
+    return study
 
 
 def open_storage(url: str, folder: Path) -> BaseStorage:

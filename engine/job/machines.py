@@ -73,8 +73,8 @@ class Declared:
         """Refuse a device that is not here, or a machine nobody has profiled, or a damaged table."""
         if self.local:
             profiling.open_device(self.section.device).regime(self.serving)
-            profiling.find_table(self.section.device)
-        elif profiling.find_table(self.section.device) is None:
+            profiling.find_table(self.section.device, runtime=self.serving.runtime)
+        elif profiling.find_table(self.section.device, runtime=self.serving.runtime) is None:
             raise InputError(
                 f"there is no table of the device {self.section.device!r}; run `distilsearch profile` on that machine"
                 " and copy its folder into the tables folder"

@@ -161,7 +161,7 @@ class MainJob:
                 device, stack = self.executor.submit(job, self.progress).result()
             folder = receive(self.depot, device, stack)
             return Profiled(declared, LatencyTable.read(folder), self.prepared.served)
-        table = find_table(section.device)
+        table = find_table(section.device, runtime=declared.serving.runtime)
         assert table is not None  # it was checked
         return Profiled(declared, table, self.prepared.served)
 

@@ -6,6 +6,7 @@ so all proposals in hand are measured in one go while they train. What a trial g
 it is known, and each ask is noted with what it rested on: see `replay`.
 """
 
+import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import asdict, dataclass, field
@@ -202,7 +203,7 @@ class Search:
         if waiting and not any(flight.done for flight in self._flights):
             wait(waiting, timeout=BEAT_SECONDS, return_when=FIRST_COMPLETED)
         elif not self._flights:
-            wait([Future()], timeout=1.0)  # others are at work
+            time.sleep(1.0)  # others are at work
         self.ledger.renew(flight.entry for flight in self._flights)
 
     # Landing

@@ -7,7 +7,7 @@ from rich.text import Text
 from .readings import Reading
 from .schema import Entry, ResultFile
 from .tables import speed_words
-from .words import DASH, count, gene_word, milliseconds, score, shape
+from .words import DASH, count, gene_word, milliseconds, score, served_words, shape
 
 CAPTION = "★ chosen: the knee of the front, or the fastest that keeps loss_at_most; ~ rests on a predicted latency"
 
@@ -15,8 +15,8 @@ CAPTION = "★ chosen: the knee of the front, or the fastest that keeps loss_at_
 def final_table(result: ResultFile) -> Table:
     """The front, fastest first, and the teacher.
 
-    Columns: student, layers/width/heads/FFN, parameters, predicted and measured latency and speedup for every
-    latency objective, and the quality. The knee is bold and marked with a star.
+    Columns: student, layers/width/heads/FFN, how it is served where that was searched, parameters, predicted and
+    measured latency and speedup for every latency objective, and the quality. The knee is bold and marked with a star.
     """
     reading = Reading(result)
     genes = [gene for gene in reading.genes() if gene != "inherit"]
@@ -24,14 +24,24 @@ def final_table(result: ResultFile) -> Table:
     table.caption = CAPTION if reading.front else "no student yet"
     table.add_column("student", no_wrap=True)
     table.add_column(_folded("/".join(map(gene_word, genes)) or "architecture"))
+    served = any(member.served for member in reading.front)
+    if served:
+        table.add_column("served as")
     for column in ("parameters", *_latency_columns(reading), reading.quality_name):
         table.add_column(Text(column), justify="right")
     for member in reading.front:
         knee = reading.is_knee(member)
-        cells = [f"{'★ ' if knee else ''}{member.key}", shape(member, genes), *_numbers(reading, member)]
+        name, words = f"{'★ ' if knee else ''}{member.key}", [served_words(member.served)] if served else []
+        cells = [name, shape(member, genes), *words, *_numbers(reading, member)]
         cells.append(score(reading.quality(member.loss)))
         table.add_row(*map(Text, cells), style="bold" if knee else "")
-    cells = ["teacher", DASH, *_numbers(reading, reading.teacher), score(reading.teacher_quality)]
+    cells = [
+        "teacher",
+        DASH,
+        *([DASH] if served else []),
+        *_numbers(reading, reading.teacher),
+        score(reading.teacher_quality),
+    ]
     table.add_row(*map(Text, cells), style="dim")
     return table
 

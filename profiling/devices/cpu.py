@@ -7,17 +7,17 @@ import contextlib
 import copy
 import os
 import platform
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from distilsearch.architecture import Architecture
 from distilsearch.errors import DeviceError
-from distilsearch.operators import Operator, Serving
+from distilsearch.operators import Serving
 
 from ..device import Costs, Facts, Prepared, Probe, Regime, Work
+from ..runtimes import runtime_of
 from .cpu_loops import ColdLoop, Loop
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ ISA_FLAGS = ("avx2", "fma", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16",
 ARM_FLAGS = ("asimd", "asimddp", "bf16", "i8mm", "sve", "sve2")
 STACK_VARIABLES = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "MKL_CBWR", "OMP_PROC_BIND", "KMP_AFFINITY")
 DTYPES = ("float32", "bfloat16")
-MODES = ("eager", "compile")
 PEAK_SHAPES = ((128, 256, 1024), (256, 512, 512), (512, 768, 768))
 COPY_ELEMENTS = 1 << 19
 COLD_VISIT_SECONDS = 0.04
@@ -62,15 +61,12 @@ class CpuDevice:
 
     def regime(self, serving: Serving) -> Regime:
         """The regime that `serving` means here."""
-        if serving.dtype not in DTYPES:
-            raise DeviceError(f"the cpu serves {' or '.join(DTYPES)}; got dtype {serving.dtype!r}")
-        if serving.mode not in MODES:
-            raise DeviceError(f"the cpu serves {' or '.join(MODES)}; got mode {serving.mode!r}")
+        runtime_of(serving, self.name, DTYPES)
         cores = len(os.sched_getaffinity(0))
         threads = serving.threads or cores
         if threads > cores:
             raise DeviceError(f"serving asks for {threads} threads; this machine lets us use {cores}")
-        return Regime(serving.dtype, serving.mode, threads, self.cache)
+        return Regime(serving.dtype, serving.mode, threads, self.cache, serving.runtime)
 
     def servings(self, serving: Serving) -> tuple[Serving, ...]:
         """The serving itself."""
@@ -83,45 +79,43 @@ class CpuDevice:
         return other
 
     def costs(self, serving: Serving) -> Costs:
-        """Compilation takes a second, emptying the caches milliseconds a call."""
-        ready = Costs(prepare_seconds=1.0) if serving.mode == "compile" else Costs()
+        """What the runtime takes to be ready; emptying the caches takes milliseconds a call."""
+        ready = Costs(prepare_seconds=runtime_of(serving, self.name, DTYPES).prepare_seconds)
         return replace(ready, visit_seconds=COLD_VISIT_SECONDS) if self.cache == "cold" else ready
 
     @contextlib.contextmanager
     def session(self, serving: Serving) -> Iterator[None]:
-        """Set torch's threads and inference mode; the caller's random state and threads come back after."""
+        """Set threads and torch's inference mode; the caller's random state and threads come back after."""
         import torch
 
-        before = torch.get_num_threads()
-        torch.set_num_threads(self.regime(serving).threads)
+        before, threads = torch.get_num_threads(), self.regime(serving).threads
+        torch.set_num_threads(threads)
         try:
-            with torch.inference_mode(), torch.random.fork_rng(devices=[]):
+            own = runtime_of(serving, self.name, DTYPES).threads(threads)
+            with own, torch.inference_mode(), torch.random.fork_rng(devices=[]):
                 torch.manual_seed(0)
                 yield
         finally:
             torch.set_num_threads(before)
 
     def prepare(self, work: Work, serving: Serving) -> Prepared:
-        """Build the work with random weights and inputs; compile it where the serving says so."""
+        """What the runtime makes of the work, with random weights and inputs."""
+        return runtime_of(serving, self.name, DTYPES).prepare(work, self, serving)
+
+    def job(self, work: Work, serving: Serving) -> "Job":
+        """The work with weights and inputs in memory."""
+        from .. import work as jobs
+
         try:
-            call = _job(work, serving).call
+            return jobs.job_of(work, serving, self.name, lambda probe: jobs.probe_job(probe, PEAK_SHAPES))
         except RuntimeError as error:
             if "allocate" in str(error) or "memory" in str(error):
                 raise MemoryError(str(error)) from error
             raise
-        if serving.mode == "compile" and not isinstance(work, Probe):
-            return self._compiled(call, work, self.regime(serving).threads)
-        return self._loop(call)
 
-    def _loop(self, call: Callable[[], Any]) -> Prepared:
-        return ColdLoop(call) if self.cache == "cold" else Loop(call)
-
-    def _compiled(self, call: Callable[[], Any], work: Work, threads: int) -> Prepared:
-        """A whole model is a program; an operator is a part of one."""
-        from ..runtimes.compiled import Proven, WithoutEntry, compiled, entry_program
-
-        whole = Proven(self._loop(compiled(call)))
-        return WithoutEntry(whole, self._loop(entry_program(threads))) if isinstance(work, Operator) else whole
+    def timed(self, job: "Job") -> Prepared:
+        """Back to back, or call by call with other data in the caches."""
+        return ColdLoop(job.call) if self.cache == "cold" else Loop(job.call)
 
     def sentinel(self, serving: Serving) -> Prepared:
         """A few tokens through weights that no second-level cache holds: what a small model does.
@@ -155,16 +149,6 @@ class CpuDevice:
         with contextlib.suppress(KeyError, ValueError):
             found["frequency_hertz"] = float(_cpuinfo()["cpu MHz"]) * 1e6
         return found
-
-
-def _job(work: Work, serving: Serving) -> "Job":
-    from .. import work as jobs
-
-    if isinstance(work, Operator):
-        return jobs.operator_job(work, serving.dtype)
-    if isinstance(work, Architecture):
-        return jobs.model_job(work, serving)
-    return jobs.probe_job(work, PEAK_SHAPES)
 
 
 def _cpuinfo() -> dict[str, str]:

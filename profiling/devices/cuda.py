@@ -19,18 +19,17 @@ from dataclasses import replace
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
-from distilsearch.architecture import Architecture
 from distilsearch.errors import DeviceError
-from distilsearch.operators import Operator, Serving
+from distilsearch.operators import TORCH, Serving
 
 from ..device import Costs, Facts, Prepared, Probe, Regime, Unsupported, Work
-from .cuda_clocks import ColdReplay, GraphReplay, HostLoop, Runtime, TorchRuntime, raise_where_full
+from ..runtimes import runtime_of
+from .cuda_clocks import Clocks, ColdReplay, GraphReplay, HostLoop, TorchClocks, raise_where_full
 
 if TYPE_CHECKING:
     from ..work import Job
 
 DTYPES = ("float32", "bfloat16", "float16")
-MODES = ("eager", "graph")
 PEAK_SHAPES = ((1024, 1024, 4096), (4096, 4096, 4096), (2048, 8192, 8192))
 COPY_ELEMENTS = 1 << 26
 SENTINEL_SIZE = 1024
@@ -44,10 +43,10 @@ class CudaDevice:
     name = "cuda"
     cache = "hot"
 
-    def __init__(self, driver: Callable[[], Facts] | None = None, runtime: Runtime | None = None) -> None:
+    def __init__(self, driver: Callable[[], Facts] | None = None, clocks: Clocks | None = None) -> None:
         self._facts = dict((driver or driver_facts)())
         self._driver = self._facts.pop("driver")
-        self.runtime = runtime or TorchRuntime()
+        self.clocks = clocks or TorchClocks()
 
     def facts(self) -> Facts:
         """Model, compute capability, multiprocessors, memory."""
@@ -60,17 +59,17 @@ class CudaDevice:
 
     def regime(self, serving: Serving) -> Regime:
         """The regime that `serving` means here; threads are the processor's and therefore 0."""
-        if serving.dtype not in DTYPES or serving.mode not in MODES:
-            known = f"{' or '.join(DTYPES)} and mode {' or '.join(MODES)}"
-            raise DeviceError(f"cuda serves {known}; got dtype {serving.dtype!r} and mode {serving.mode!r}")
+        runtime_of(serving, self.name, DTYPES)
         if serving.threads is not None:
             raise DeviceError(f"a GPU has no threads to choose; serving asks for {serving.threads}: leave threads out")
-        if self.cache == "cold" and serving.mode != "graph":
+        if self.cache == "cold" and (serving.mode, serving.runtime) != ("graph", TORCH):
             raise DeviceError("with cold caches only the device's own clock is read; expected mode graph")
-        return Regime(serving.dtype, serving.mode, 0, self.cache)
+        return Regime(serving.dtype, serving.mode, 0, self.cache, serving.runtime)
 
     def servings(self, serving: Serving) -> tuple[Serving, ...]:
-        """An eager serving is timed by both clocks, with cold caches by that of the device."""
+        """Torch's eager serving is timed by both clocks, with cold caches by that of the device."""
+        if serving.runtime != TORCH:
+            return (serving,)
         if self.cache == "cold":
             return (replace(serving, mode="graph"),)
         return (serving, replace(serving, mode="graph")) if serving.mode == "eager" else (serving,)
@@ -95,25 +94,33 @@ class CudaDevice:
             yield
 
     def prepare(self, work: Work, serving: Serving) -> Prepared:
-        """Build the work on the GPU with random weights and inputs; capture it where the serving says so."""
+        """What the runtime makes of the work, with random weights and inputs on the GPU."""
         try:
-            return self.timed(self._job(work, serving).call, serving.mode, whole=isinstance(work, Architecture))
+            return runtime_of(serving, self.name, DTYPES).prepare(work, self, serving)
         except RuntimeError as error:
             raise_where_full(error)
             raise
 
-    def timed(self, call: Callable[[], Any], mode: str, whole: bool = False) -> Prepared:
-        """A call under the clock of a mode; `Unsupported` where it cannot be captured.
+    def job(self, work: Work, serving: Serving) -> "Job":
+        """The work with weights and inputs on the GPU."""
+        from .. import work as jobs
+
+        return jobs.job_of(work, serving, self.name, lambda probe: jobs.probe_job(probe, PEAK_SHAPES, self.name))
+
+    def timed(self, job: "Job") -> Prepared:
+        """Calls on the host's clock."""
+        return HostLoop(self.clocks, job.call)
+
+    def replayed(self, job: "Job", whole: bool) -> Prepared:
+        """A captured call on the device's clock; `Unsupported` where it cannot be captured.
 
         A whole model is launched by itself, as it is served; an operator may be captured several times.
         """
-        if mode == "eager":
-            return HostLoop(self.runtime, call)
-        replay = self._captured(call)
+        replay = self._captured(job.call)
         if self.cache == "cold":
-            return ColdReplay(self.runtime, replay, call)
-        once = GraphReplay(self.runtime, replay, call)
-        return once if whole or self._lasts(once) else self._unrolled(call)
+            return ColdReplay(self.clocks, replay, job.call)
+        once = GraphReplay(self.clocks, replay, job.call)
+        return once if whole or self._lasts(once) else self._unrolled(job.call)
 
     def _lasts(self, once: GraphReplay) -> bool:
         once.seconds(1)
@@ -124,11 +131,11 @@ class CudaDevice:
             for _ in range(UNROLLED):
                 call()
 
-        return GraphReplay(self.runtime, self._captured(several), several, UNROLLED)
+        return GraphReplay(self.clocks, self._captured(several), several, UNROLLED)
 
     def _captured(self, call: Callable[[], Any]) -> Callable[[], Any]:
         try:
-            return self.runtime.capture(call)
+            return self.clocks.capture(call)
         except RuntimeError as error:
             raise_where_full(error)
             self._check_alive()
@@ -137,18 +144,9 @@ class CudaDevice:
     def _check_alive(self) -> None:
         """After some errors a GPU does nothing any more in this process: that is no finding about one case."""
         try:
-            self.runtime.synchronize()
+            self.clocks.synchronize()
         except RuntimeError as error:
             raise DeviceError(f"the GPU has stopped working in this process: {error}") from error
-
-    def _job(self, work: Work, serving: Serving) -> "Job":
-        from .. import work as jobs
-
-        if isinstance(work, Operator):
-            return jobs.operator_job(work, serving.dtype, "cuda")
-        if isinstance(work, Architecture):
-            return jobs.model_job(work, serving, "cuda")
-        return jobs.probe_job(work, PEAK_SHAPES, "cuda")
 
     def sentinel(self, serving: Serving) -> Prepared:
         """A square float32 product, under the device's clock whatever the serving: one baseline serves both modes."""
@@ -159,7 +157,7 @@ class CudaDevice:
         def product() -> Any:
             return a @ a
 
-        return GraphReplay(self.runtime, self._captured(product), product)
+        return GraphReplay(self.clocks, self._captured(product), product)
 
     def probes(self, serving: Serving) -> tuple[Probe, ...]:
         """Products of several shapes, of which the best counts, a copy past the caches, the smallest kernel."""

@@ -14,7 +14,7 @@ FLUSHED = 4  # times the L2 is read through; long enough for the host to issue w
 COLD_CALLS = 8  # at once: flushing takes longer than most calls
 
 
-class Runtime(Protocol):
+class Clocks(Protocol):
     """What timing needs of a CUDA runtime; torch's by default, a fake in tests."""
 
     def capture(self, call: Callable[[], Any]) -> Callable[[], Any]:
@@ -38,7 +38,7 @@ class Runtime(Protocol):
         ...
 
 
-class TorchRuntime:
+class TorchClocks:
     """torch.cuda."""
 
     _last: Any = None  # the last graph captured; a pool that no graph uses is gone
@@ -127,7 +127,7 @@ class GraphReplay:
     graph of one short kernel takes) is no part of an operator within a model.
     """
 
-    runtime: Runtime
+    clocks: Clocks
     replay: Callable[[], Any]
     call: Callable[[], Any]
     times: int = 1
@@ -135,43 +135,43 @@ class GraphReplay:
     def seconds(self, calls: int) -> float:
         """Device seconds of `calls` calls; of whole replays, as many as hold them."""
         replays = -(-calls // self.times)
-        return self.runtime.between_events(self.replay, replays) * calls / (replays * self.times)
+        return self.clocks.between_events(self.replay, replays) * calls / (replays * self.times)
 
 
 @dataclass
 class ColdReplay:
     """A captured call, timed by the device's events with other data in the L2; `call` keeps its inputs."""
 
-    runtime: Runtime
+    clocks: Clocks
     replay: Callable[[], Any]
     call: Callable[[], Any]
 
     def seconds(self, calls: int) -> float:
         """Device seconds of `calls` replays, found from a few of them."""
         timed = min(calls, COLD_CALLS)
-        return self.runtime.between_flushes(self.replay, timed) * calls / timed
+        return self.clocks.between_flushes(self.replay, timed) * calls / timed
 
 
 @dataclass
 class HostLoop:
     """Calls issued one by one, timed by the host until the device is done."""
 
-    runtime: Runtime
+    clocks: Clocks
     call: Callable[[], Any]
 
     def seconds(self, calls: int) -> float:
         """Wall-clock seconds of `calls` calls; `MemoryError` where they do not fit."""
         call = self.call
-        self.runtime.synchronize()
-        start = self.runtime.now()
+        self.clocks.synchronize()
+        start = self.clocks.now()
         try:
             for _ in range(calls):
                 call()
-            self.runtime.synchronize()
+            self.clocks.synchronize()
         except RuntimeError as error:
             raise_where_full(error)
             raise
-        return self.runtime.now() - start
+        return self.clocks.now() - start
 
 
 def raise_where_full(error: RuntimeError) -> None:

@@ -14,11 +14,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from distilsearch.architecture import Architecture
 from distilsearch.errors import DeviceError
 from distilsearch.operators import Operator, Serving
 
 from ..device import Costs, Facts, Prepared, Probe, Regime, Work
+from ..runtimes import runtime_of
 from .cpu import CpuDevice
 
 if TYPE_CHECKING:
@@ -79,17 +79,16 @@ class XlaDevice:
 
     def regime(self, serving: Serving) -> Regime:
         """The regime that `serving` means here; on a TPU the number of threads is 0."""
-        if serving.dtype not in DTYPES:
-            raise DeviceError(f"xla serves {' or '.join(DTYPES)}; got dtype {serving.dtype!r}")
         if serving.mode != "eager":
             raise DeviceError(f"xla compiles whatever it runs and has no mode {serving.mode!r}: leave mode out")
+        runtime_of(serving, self.name, DTYPES)
         own = 0 if self.platform == "TPU" else int(os.environ.get("NPROC", 0)) or len(os.sched_getaffinity(0))
         if serving.threads not in (None, own):
             raise DeviceError(
                 f"xla chooses its threads itself, here {own or 'none'}; serving asks for {serving.threads}: leave"
                 " threads out"
             )
-        return Regime(serving.dtype, serving.mode, own)
+        return Regime(serving.dtype, serving.mode, own, runtime=serving.runtime)
 
     def servings(self, serving: Serving) -> tuple[Serving, ...]:
         """The serving itself."""
@@ -115,28 +114,35 @@ class XlaDevice:
             yield
 
     def prepare(self, work: Work, serving: Serving) -> Prepared:
-        """Trace and compile the work in a loop; `Unsupported` where an operator would fall back to the host."""
-        import torch_xla
-
-        from .xla_loop import XlaLoop
-
+        """What the runtime makes of the work; `Unsupported` where an operator would fall back to the host."""
         try:
-            return XlaLoop(self._job(work, serving), torch_xla.device())
+            return runtime_of(serving, self.name, DTYPES).prepare(work, self, serving)
         except RuntimeError as error:
             if "RESOURCE_EXHAUSTED" in str(error) or "allocate" in str(error):
                 raise MemoryError(str(error)) from error
             raise
 
-    def _job(self, work: Work, serving: Serving) -> "Job":
+    def job(self, work: Work, serving: Serving) -> "Job":
+        """The work with weights and inputs on the device."""
         from .. import work as jobs
 
-        if isinstance(work, Operator):
-            return jobs.operator_job(work, serving.dtype, "xla")
-        if isinstance(work, Architecture):
-            return jobs.model_job(work, serving, "xla")
-        if work.name == "peak":
-            return jobs.probe_job(work, PEAK_SHAPES[self.platform], "xla")
-        return jobs.sum_job(COPY_ELEMENTS[self.platform] if work.name == "bandwidth" else LAUNCH_ELEMENTS, "xla")
+        return jobs.job_of(work, serving, self.name, self._probe_job)
+
+    def _probe_job(self, probe: Probe) -> "Job":
+        from .. import work as jobs
+
+        if probe.name == "peak":
+            return jobs.probe_job(probe, PEAK_SHAPES[self.platform], self.name)
+        elements = COPY_ELEMENTS[self.platform] if probe.name == "bandwidth" else LAUNCH_ELEMENTS
+        return jobs.sum_job(elements, self.name)
+
+    def timed(self, job: "Job") -> Prepared:
+        """A job traced and compiled in a loop."""
+        import torch_xla
+
+        from .xla_loop import XlaLoop
+
+        return XlaLoop(job, torch_xla.device())
 
     def sentinel(self, serving: Serving) -> Prepared:
         """A square float32 product."""

@@ -12,19 +12,35 @@ from collections.abc import Callable
 from types import FunctionType
 from typing import Any
 
-import torch
-from torch._dynamo.exc import TorchDynamoException
-from torch._dynamo.utils import counters
+from distilsearch.operators import Operator, Serving
 
-from distilsearch.operators import Operator
-
-from ..device import Prepared, Unsupported
-from ..work import operator_job
+from ..device import Prepared, Probe, Unsupported, Work
+from .modes import TorchMode
+from .runtime import Host
 
 LEAST_SECONDS = 1e-7
 ONE_NUMBER = "norm(batch=1,norm=none,residual=0,sequence=1,width=1)"
 
 Call = Callable[[], Any]
+
+
+class Compiled(TorchMode):
+    """A whole model is a program; an operator is a part of one; a probe is a kernel, and stays one."""
+
+    devices = ("cpu",)
+    prepare_seconds = 1.0
+
+    def prepare(self, work: Work, device: Host, serving: Serving) -> Prepared:
+        """The work, compiled and run once."""
+        from ..work import Job
+
+        job = device.job(work, serving)
+        if isinstance(work, Probe):
+            return device.timed(job)
+        whole = Proven(device.timed(Job(compiled(job.call), ())))
+        if not isinstance(work, Operator):
+            return whole
+        return WithoutEntry(whole, device.timed(Job(entry_program(torch_threads()), ())))
 
 
 def compiled(call: Call) -> Call:
@@ -33,6 +49,10 @@ def compiled(call: Call) -> Call:
     Each call gets code of its own: torch keeps compiled programs per code object, and quietly runs eagerly once one
     has too many.
     """
+    import torch
+    from torch._dynamo.exc import TorchDynamoException
+    from torch._dynamo.utils import counters
+
     own = FunctionType(call.__code__.replace(co_name="case"), call.__globals__, closure=call.__closure__)
     program: Call = torch.compile(own, dynamic=False)
     graphs = counters["stats"]["unique_graphs"]
@@ -53,6 +73,8 @@ class Proven:
 
     def seconds(self, calls: int) -> float:
         """Seconds of `calls` calls together."""
+        import torch
+
         try:
             with torch.compiler.set_stance("fail_on_recompile"):  # costs the calls nothing
                 return self.loop.seconds(calls)
@@ -76,4 +98,13 @@ class WithoutEntry:
 @functools.cache
 def entry_program(threads: int) -> Call:
     """A program that computes one number; torch guards the number of threads, so there is one for each."""
+    from ..work import operator_job
+
     return compiled(operator_job(Operator.parse(ONE_NUMBER), "float32").call)
+
+
+def torch_threads() -> int:
+    """The threads that hold in this session."""
+    import torch
+
+    return torch.get_num_threads()

@@ -276,6 +276,7 @@ def test_files_that_do_not_match_are_trained_anew(
     assert not archive.problems(verify=True)
     weights.unlink()
     assert archive.find(trial.key) is None
+    assert archive.problems()[0].cause == "gone: student/model.safetensors"
 
 
 def test_a_trial_of_schema_1_still_opens(archive: Archive) -> None:

@@ -103,6 +103,10 @@ def test_several_winners_train_side_by_side_and_go_on(
         patched.setattr(distilled, "train", None)
         assert CliRunner().invoke(app, words, catch_exceptions=False).stdout == done.stdout
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
+    weights = next(out.rglob("model.safetensors"))
+    weights.write_bytes(b"damaged")
+    CliRunner().invoke(app, words, catch_exceptions=False)
+    assert weights.stat().st_size > 1_000
     for changed, message in ((["--tokens", "1500"], "3,072 tokens already"), (["--seed", "1"], "another architecture")):
         with pytest.raises(InputError, match=message):
             CliRunner().invoke(app, [*words, *changed], catch_exceptions=False)

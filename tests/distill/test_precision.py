@@ -7,7 +7,9 @@ import pytest
 import torch
 from torch.nn.functional import linear, scaled_dot_product_attention
 
-from distilsearch.distill.precision import Bfloat16Kernels, kernels
+from distilsearch.distill import precision as module
+from distilsearch.distill.precision import Bfloat16Kernels, kernels, resolve_precision
+from distilsearch.home import home
 
 
 @pytest.mark.parametrize("options", [{}, {"is_causal": True}, {"attn_mask": torch.zeros(8, 8, dtype=torch.bfloat16)}])
@@ -48,3 +50,16 @@ def test_other_precisions_and_devices_keep_their_kernel() -> None:
     assert isinstance(kernels("bf16", "cpu"), Bfloat16Kernels)
     for precision, device in (("float32", "cpu"), ("bf16", "cuda")):
         assert isinstance(kernels(precision, device), contextlib.nullcontext)
+
+
+def test_the_first_probe_of_a_home_settles_what_auto_means(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = ["bf16", "float32", "float32"]
+    monkeypatch.setattr(module, "_faster", lambda device: answers.pop(0))
+    assert [resolve_precision("auto") for _ in range(3)] == ["bf16"] * 3
+    (note,) = (home() / "precision").glob("*.json")
+    note.write_text("damaged")
+    assert [resolve_precision("auto") for _ in range(2)] == ["float32"] * 2
+    monkeypatch.setattr(module, "_hardware", lambda device: "another processor")
+    assert len(answers) == 1
+    assert resolve_precision("auto") == "float32"
+    assert not answers

@@ -97,7 +97,7 @@ def test_an_old_predictor_predicts_the_same() -> None:
     assert predictor.model.booster is not None
     _same(predictor.predict(students, SERVING), EXPECTED["predictor"])
     _same(
-        PairPredictor.load(OLD / "pairs").predict([operators(student, SERVING) for student in students]),
+        PairPredictor.load(OLD / "pairs").predict_operators([operators(student, SERVING) for student in students]),
         EXPECTED["pairs"],
     )
 

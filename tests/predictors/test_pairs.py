@@ -31,14 +31,14 @@ def pairs(toy: Any, space: SearchSpace, serving: Serving) -> tuple[list[Counted]
 @pytest.mark.parametrize(("n", "most"), [(10, 0.15), (40, 0.05), (100, 0.03)])
 def test_pairs_alone_tell_the_operators_apart(pairs: Any, n: int, most: float) -> None:
     models, measured = pairs
-    p = PairPredictor.fit(models[:n], measured[:n]).predict(models[140:])
+    p = PairPredictor.fit(models[:n], measured[:n]).predict_operators(models[140:])
     assert quality.errors(p.mean_ms, measured[140:]).median < most
     assert quality.coverage(p.lower_ms, p.upper_ms, measured[140:]).share > 0.75
 
 
 def test_positive_finite_inside_its_interval_and_the_same_again(pairs: Any) -> None:
     models, measured = pairs
-    a, b = (PairPredictor.fit(models[:30], measured[:30]).predict(models) for _ in range(2))
+    a, b = (PairPredictor.fit(models[:30], measured[:30]).predict_operators(models) for _ in range(2))
     assert (np.isfinite(a.upper_ms) & (a.lower_ms > 0)).all()
     assert ((a.lower_ms < a.mean_ms) & (a.mean_ms < a.upper_ms)).all()
     np.testing.assert_array_equal(a.upper_ms, b.upper_ms)
@@ -46,8 +46,8 @@ def test_positive_finite_inside_its_interval_and_the_same_again(pairs: Any) -> N
 
 def test_the_unit_does_not_matter(pairs: Any) -> None:
     models, measured = pairs
-    a = PairPredictor.fit(models[:30], measured[:30]).predict(models[30:60]).mean_ms
-    b = PairPredictor.fit(models[:30], 1000 * measured[:30]).predict(models[30:60]).mean_ms
+    a = PairPredictor.fit(models[:30], measured[:30]).predict_operators(models[30:60]).mean_ms
+    b = PairPredictor.fit(models[:30], 1000 * measured[:30]).predict_operators(models[30:60]).mean_ms
     np.testing.assert_allclose(b, 1000 * a, rtol=1e-3)
 
 
@@ -67,7 +67,7 @@ def test_outliers_are_not_believed(pairs: Any) -> None:
     models, measured = pairs
     spoilt = measured[:60].copy()
     spoilt[::10] *= 5.0
-    p = PairPredictor.fit(models[:60], spoilt).predict(models[140:])
+    p = PairPredictor.fit(models[:60], spoilt).predict_operators(models[140:])
     assert quality.errors(p.mean_ms, measured[140:]).median < 0.05
 
 
@@ -75,7 +75,7 @@ def test_noise_is_not_taken_for_physics(pairs: Any) -> None:
     """Many noisy pairs must not be explained by setting all operators to nothing."""
     models, measured = pairs
     noisy = measured * np.exp(0.1 * np.random.default_rng(0).standard_normal(len(measured)))
-    p = PairPredictor.fit(models[:200], noisy[:200]).predict(models[200:])
+    p = PairPredictor.fit(models[:200], noisy[:200]).predict_operators(models[200:])
     assert quality.errors(p.mean_ms, measured[200:]).median < 0.05
 
 
@@ -83,7 +83,7 @@ def test_saved_and_loaded_predicts_the_same(pairs: Any, tmp_path: Path) -> None:
     models, measured = pairs
     fitted = PairPredictor.fit(models[:30], measured[:30])
     fitted.observe(models[30], 2 * measured[30])
-    a, b = (p.predict(models) for p in (fitted, PairPredictor.load(fitted.save(tmp_path))))
+    a, b = (p.predict_operators(models) for p in (fitted, PairPredictor.load(fitted.save(tmp_path))))
     np.testing.assert_allclose(a.mean_ms, b.mean_ms, rtol=1e-9)
     np.testing.assert_allclose(a.upper_ms, b.upper_ms, rtol=1e-9)
 
@@ -116,18 +116,18 @@ def test_another_device_helps_where_little_was_measured(pairs: Any, tmp_path: Pa
     source = PairPredictor.fit(models[:100], measured[:100])
     carried = source.calibrate(models[100:112], other[100:112])
     alone = PairPredictor.fit(models[100:112], other[100:112])
-    a, b = (quality.errors(p.predict(models[140:]).mean_ms, other[140:]).mean for p in (carried, alone))
+    a, b = (quality.errors(p.predict_operators(models[140:]).mean_ms, other[140:]).mean for p in (carried, alone))
     assert a < min(b, 0.03)
-    loaded = PairPredictor.load(carried.save(tmp_path)).predict(models)
-    np.testing.assert_allclose(loaded.upper_ms, carried.predict(models).upper_ms, rtol=1e-9)
+    loaded = PairPredictor.load(carried.save(tmp_path)).predict_operators(models)
+    np.testing.assert_allclose(loaded.upper_ms, carried.predict_operators(models).upper_ms, rtol=1e-9)
 
 
 def test_a_missed_winner_widens_the_intervals(pairs: Any) -> None:
     models, measured = pairs
     fitted = PairPredictor.fit(models[:30], measured[:30])
-    before = fitted.predict(models[30:40])
+    before = fitted.predict_operators(models[30:40])
     assert not fitted.observe(models[30], 3 * measured[30])
-    after = fitted.predict(models[30:40])
+    after = fitted.predict_operators(models[30:40])
     assert (after.upper_ms > before.upper_ms).all()
     with pytest.raises(InputError, match="positive latency"):
         fitted.observe(models[30], -1.0)
@@ -171,5 +171,5 @@ def test_published_gpt_students(device: str, most: float) -> None:
         for w, n, h, m, b in zip(rows.embed_dim, rows.n_layer, rows.n_head, rows.mlp_ratio, rows.bias, strict=True)
     ]
     measured = rows[f"lat_{device}"].to_numpy()
-    p = PairPredictor.fit(models[:50], measured[:50]).predict(models[50:])
+    p = PairPredictor.fit(models[:50], measured[:50]).predict_operators(models[50:])
     assert quality.errors(p.mean_ms, measured[50:]).mean < most

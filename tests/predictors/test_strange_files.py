@@ -58,7 +58,7 @@ def predicted(folder: Path) -> np.ndarray:
     """What the predictor of a folder says of some students, ms."""
     if (folder / FILES["pairs"]).exists():
         lowered = [operators(student, SERVING) for student in STUDENTS]
-        return np.asarray(PairPredictor.load(folder).predict(lowered).mean_ms)
+        return np.asarray(PairPredictor.load(folder).predict_operators(lowered).mean_ms)
     return np.asarray(LatencyPredictor.load(folder).predict(STUDENTS, SERVING).mean_ms)
 
 

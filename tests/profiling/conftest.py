@@ -83,7 +83,7 @@ class FakeDevice:
         return {"torch": self.torch}
 
     def regime(self, serving: Serving) -> Regime:
-        return Regime(serving.dtype, serving.mode, serving.threads or 4, self.cache)
+        return Regime(serving.dtype, serving.mode, serving.threads or 4, self.cache, serving.runtime)
 
     def servings(self, serving: Serving) -> tuple[Serving, ...]:
         return (serving,)

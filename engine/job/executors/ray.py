@@ -32,10 +32,11 @@ class RayExecutor:
     """
 
     def __init__(self, options: Options) -> None:
-        self._ray = _imported()
+        address = str(options.more.get("address") or os.environ.get("RAY_ADDRESS") or "")
+        self._ray = _imported(address)
         self.workers, self._threads = options.workers, options.threads or 1
         self.depot = str(options.more.get("depot", ""))
-        self._started = _connect(self._ray, str(options.more.get("address") or ""), self.workers * self._threads)
+        self._started = _connect(self._ray, address, self.workers * self._threads)
         self._perform = self._ray.remote(remotely)
         self._pending = Pending()
         self._stopped = False
@@ -128,9 +129,12 @@ def _task_options(wanted: Mapping[str, float], threads: int) -> dict[str, Any]:
     }
 
 
-def _imported() -> Any:
+def _imported(address: str) -> Any:
+    """The package, which reads these settings when it is imported; what is started here is for this machine alone."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    if not address:
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # its word for: more than the loopback
     try:
         import ray
     except ImportError as error:
@@ -139,25 +143,19 @@ def _imported() -> Any:
 
 
 def _connect(ray: Any, address: str, cpus: int) -> bool:
-    """Join a cluster, or start one; whether it was started here."""
+    """Join a cluster, or start one; whether this connection ends with the executor."""
     if ray.is_initialized():
         return False
-    quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": "error"}
+    quiet = {"log_to_driver": False, "logging_level": "error"}
+    named = {"distilsearch-cpu": 1, "distilsearch-cuda": 1}
+    here = {"num_cpus": max(cpus, len(os.sched_getaffinity(0))), "resources": named, "include_dashboard": False}
     try:
-        if address or os.environ.get("RAY_ADDRESS"):
-            ray.init(address=address or None, log_to_driver=False, logging_level="error")
-            return True
-        cores = max(cpus, len(os.sched_getaffinity(0)))
-        named = {"distilsearch-cpu": 1, "distilsearch-cuda": 1}
-        ray.init(
-            "local",
-            num_cpus=cores,
-            resources=named,
-            object_store_memory=STORE_BYTES,
-            _node_ip_address=LOOPBACK,
-            **quiet,
-        )
-    except (ConnectionError, ValueError, RuntimeError) as error:
+        if address:
+            ray.init(address, **quiet)
+        else:
+            ray.init("local", object_store_memory=STORE_BYTES, _node_ip_address=LOOPBACK, **here, **quiet)
+    except (OSError, ValueError, RuntimeError) as error:
         where = f"the Ray cluster at {address}" if address else "a Ray cluster"
-        raise RunError(f"cannot join or start {where}: {error}") from error
+        reason = str(error.__cause__ or error).strip().splitlines()[-1]
+        raise RunError(f"cannot join or start {where}: {error}: {reason}") from error
     return True

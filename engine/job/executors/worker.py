@@ -31,10 +31,9 @@ def main() -> None:
     os.dup2(2, 1)  # whatever a library prints goes to the log, not between the answers
     from ..jobs import perform
 
-    everywhere = os.sched_getaffinity(0)
     for line in sys.stdin:
         request = parsed(line)
-        place(request["threads"], request["cores"] or sorted(everywhere))
+        place(request["threads"], request["cores"])
         text = perform(request["job"], _reporter(answers), between)
         answers.write(strict({"answer": text}) + "\n")
 
@@ -64,12 +63,15 @@ def _die_with(parent: int) -> None:
 
 
 def place(threads: int | None, cores: Sequence[int]) -> None:
-    """Compute with so many threads on these cores, also with the threads that compute libraries have started."""
+    """Compute with so many threads on these cores, also with the threads that compute libraries have started.
+
+    None, and no cores, leave both as they are: what binds a meter's threads is part of what it measures.
+    """
     if threads is not None:
         os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))  # for what is not loaded yet
         if (torch := sys.modules.get("torch")) is not None:
             torch.set_num_threads(threads)
-    for thread in Path("/proc/self/task").iterdir():
+    for thread in Path("/proc/self/task").iterdir() if cores else ():
         with contextlib.suppress(ProcessLookupError):
             os.sched_setaffinity(int(thread.name), cores)
 

@@ -8,6 +8,7 @@ the same time. Fewer workers win where more make little difference: each result 
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from distilsearch.progress import Progress, silent
@@ -18,6 +19,7 @@ from .local import Local, training_device, usable_cores, usable_gpus
 
 SECONDS = 2.0  # of each try
 ROUNDS = 2  # tries of each, in turn, of which the better one counts: others use this machine too
+TRAINER_BYTES = 2 << 30  # of memory: torch, a teacher, a student with its moments, batches
 WORTH = 1.05  # more workers must train this much more
 
 
@@ -55,8 +57,8 @@ def choose_workers(
         workers: fixed by the user; None lets the probe choose.
         seconds: of each try.
     """
-    cores, options = len(usable_cores()), replace(options, device=training_device(options.device))
-    choices = _choices(options, cores, workers)
+    options = replace(options, device=training_device(options.device))
+    choices = _choices(options, workers)
     most = max(count for count, _ in choices)
     with Local(replace(options, workers=most, threads=1)) as executor:
         rates: dict[tuple[int, int], float] = {}
@@ -71,10 +73,17 @@ def choose_workers(
     return Workers(count, threads, resolved, rates)
 
 
-def candidates(cores: int) -> list[tuple[int, int]]:
-    """(workers, threads) that share out all cores: one worker, the powers of two, and one a core."""
-    counts = {1, cores, *(2**power for power in range(cores.bit_length()) if 2**power <= cores)}
-    return [(count, cores // count) for count in sorted(counts)]
+def candidates(cores: int, most: int) -> list[tuple[int, int]]:
+    """(workers, threads) that share out all cores: the powers of two, and one a core; at most so many workers."""
+    counts = {cores, *(2**power for power in range(cores.bit_length()) if 2**power <= cores)}
+    return [(count, cores // count) for count in sorted(counts) if count <= max(1, most)]
+
+
+def most_in_memory() -> int:
+    """How many trainers the memory that is free now holds; one at least."""
+    lines = Path("/proc/meminfo").read_text().splitlines()
+    free = next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), TRAINER_BYTES)
+    return max(1, free // TRAINER_BYTES)
 
 
 def best(rates: dict[tuple[int, int], float]) -> tuple[int, int]:
@@ -83,16 +92,17 @@ def best(rates: dict[tuple[int, int], float]) -> tuple[int, int]:
     return min(one for one, rate in rates.items() if rate >= enough)
 
 
-def _choices(options: Options, cores: int, workers: int | None) -> list[tuple[int, int]]:
+def _choices(options: Options, workers: int | None) -> list[tuple[int, int]]:
     """What is left to choose between."""
+    cores = len(usable_cores())
     if workers is not None:
         return [(workers, options.threads or max(1, cores // workers))]
     if options.device != "cpu":
         count = usable_gpus(options.device)
         return [(count, options.threads or max(1, cores // count))]
     if options.threads is not None:
-        return [(max(1, cores // options.threads), options.threads)]
-    return candidates(cores)
+        return [(min(max(1, cores // options.threads), most_in_memory()), options.threads)]
+    return candidates(cores, most_in_memory())
 
 
 def _together(executor: Local, device: str, workers: int, threads: int, seconds: float) -> float:

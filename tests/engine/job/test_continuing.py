@@ -95,7 +95,8 @@ FIRST_DAYS = {  # never edited: a folder that lacks a key was written before tha
     "train.threads": None, "target.device": "auto", "target.serving": {}, "target.latency_ms": None,
     "target.memory_mb": None, "target.parameters": None, "target.serving.batch": 1, "target.serving.sequence": 128,
     "target.serving.dtype": "float32", "target.serving.phase": "encode", "target.serving.threads": None,
-    "target.serving.mode": "eager", "executor.name": "local", "executor.address": "", "executor.depot": "",
+    "target.serving.mode": "eager", "target.serving.runtime": "torch",
+    "executor.name": "local", "executor.address": "", "executor.depot": "",
     "storage.url": "", "storage.cache_limit_gb": 20.0,
 }  # fmt: skip
 
@@ -104,7 +105,7 @@ FIRST_DAYS = {  # never edited: a folder that lacks a key was written before tha
     ("line", "message"),
     [
         ('fairness = "strict"\n' + OLD, "unknown key 'fairness'"),
-        (OLD.replace('"eager" }', '"eager", runtime = "onnxruntime" }'), "unknown serving key 'runtime'"),
+        (OLD.replace('"eager" }', '"eager", engine = "fast" }'), "unknown serving key 'engine'"),
         (OLD + '[strategy]\nname = "foresight"\n', "unknown strategy 'foresight'"),
         (OLD.replace('finish = "knee"', 'finish = "knee"\nwarm = 2'), "train.warm: unknown key 'warm'"),
         ("teacher = ", "not valid TOML"),

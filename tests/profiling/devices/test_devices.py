@@ -68,12 +68,12 @@ def test_a_compiled_case_that_compiles_again_is_no_timing(monkeypatch: pytest.Mo
     import torch
 
     from distilsearch.profiling.device import Unsupported
-    from distilsearch.profiling.devices import cpu
+    from distilsearch.profiling.devices.cpu import CpuDevice
     from distilsearch.profiling.work import Job
 
     held, job = [torch.ones(4)], Job(lambda: held[0] + 1, ())
     monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))
-    monkeypatch.setattr(cpu, "_job", lambda work, serving: job)
+    monkeypatch.setattr(CpuDevice, "job", lambda self, work, serving: job)
     device, serving = open_device("cpu"), Serving(threads=1, mode="compile")
     with device.session(serving):
         prepared = device.prepare(tiny(), serving)

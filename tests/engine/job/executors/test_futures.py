@@ -34,7 +34,7 @@ class Lazy(concurrent.futures.Executor):
 def process_pool(workers: int = 1, way: str = "spawn") -> ProcessPoolExecutor:
     """Processes that share nothing with this one but the environment they, or the server they fork from, start in."""
     context = multiprocessing.get_context(way)
-    context.set_forkserver_preload(["distilsearch.engine.job.executors.remote"])
+    context.set_forkserver_preload(["torch", "distilsearch.testing.executors"])
     return ProcessPoolExecutor(workers, mp_context=context)
 
 

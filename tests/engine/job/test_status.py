@@ -1,0 +1,61 @@
+"""Where a run stands, read from its ledger by somebody else."""
+
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from distilsearch.cli import app
+from distilsearch.engine.job.config import Run
+from distilsearch.engine.job.ledger import Ledger, open_storage
+from distilsearch.engine.job.status import status
+from distilsearch.errors import RunError
+from distilsearch.families import family
+
+SPACE = family("bert").space({"layers": [1, 2], "width": [64], "heads": [2], "ffn": [64], "inherit": ["even"]})
+ONE, TWO = SPACE.decode(SPACE.grid(10)[:2])
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    genes = {"layers": [1, 2], "width": [64], "heads": [2], "ffn": [64], "inherit": ["even"]}
+    run = Run.parse({"name": "mine", "teacher": "t", "text": ["x"], "trials": 7, "space": genes})
+    (tmp_path / "run.toml").write_text(run.to_toml())
+    return tmp_path
+
+
+def opened(folder: Path) -> Ledger:
+    return Ledger(open_storage("", folder), "mine", ["loss", "latency_ms"], SPACE)
+
+
+def test_a_run_at_work_says_who_works_on_what(folder: Path) -> None:
+    ledger = opened(folder)
+    ledger.complete(ledger.open(ONE), [0.25, 3.0], {})
+    ledger.add(TWO, [0.1, 2.0], {"source": "imported"})
+    ledger.open(TWO)
+    ledger.note("phases", {"distil and measure": 12.3})
+    ledger.note("resolved", {"precision": "bf16", "workers": 2, "threads": 1})
+    stand = status(folder)
+    assert (stand.asked, stand.states, stand.best, stand.finished) == (7, {"complete": 1, "running": 1}, 0.25, False)
+    words = "\n".join(stand.lines(datetime.now() + timedelta(seconds=30)))
+    assert "mine: 1 complete, 1 running, of 7 trials" in words
+    assert "layers=2" in words
+    assert f"pid {ledger.entries()[2].lease['pid']}" in words
+    assert "2 workers of 1 threads" in words
+    assert "distil and measure: 12 s" in words
+
+
+def test_looking_changes_nothing(folder: Path) -> None:
+    opened(folder).open(ONE)
+    before = (folder / "journal.log").read_bytes()
+    outcome = CliRunner().invoke(app, ["status", str(folder)])
+    assert outcome.exit_code == 0, outcome.output
+    assert (folder / "journal.log").read_bytes() == before
+
+
+def test_what_is_no_run_or_has_not_begun_is_refused(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="has not begun"):
+        status(folder)
+    with pytest.raises(RunError, match="there is no run in"):
+        status(tmp_path / "elsewhere")
