@@ -39,6 +39,9 @@ class Machine(Protocol):
     def latency(self, architecture: Architecture, /) -> Known:
         """What is known of a student here."""
 
+    def keeps(self, architecture: Architecture, /) -> bool:
+        """Whether a student keeps the limits on parameters and memory."""
+
 
 def pair_key(entry: Entry) -> str:
     """The name of a trial's pair (student, served)."""
@@ -62,7 +65,7 @@ def points(entries: Sequence[Entry], machines: Sequence[Machine]) -> Floats:
 
 def front(entries: Sequence[Entry], machines: Sequence[Machine]) -> list[Entry]:
     """The complete trials within the limits that no other one dominates, fastest first."""
-    complete = [e for e in entries if e.state == "complete"]
+    complete = [e for e in entries if e.state == "complete" and all(m.keeps(e.architecture) for m in machines)]
     values = points(complete, machines)
     limits = [math.inf, *(math.inf if m.limit_ms is None else m.limit_ms for m in machines)]
     members = np.flatnonzero(objectives.front(values, limits))

@@ -20,7 +20,7 @@ class MachineFacts:
 
     `latencies` are of the teacher and of every complete trial, by key of the architecture; `slowness` is how many times
     slower than when quiet the machine ran (by the sentinel) while the teacher was measured; `table` the folder of its
-    latency table.
+    latency table; `beyond` the keys of those that break its limits on parameters or memory.
     """
 
     objective: str
@@ -32,6 +32,11 @@ class MachineFacts:
     noise_floor: float | None = None
     table: str | None = None
     slowness: float = 1.0
+    beyond: frozenset[str] = frozenset()
+
+    def keeps(self, architecture: Architecture) -> bool:
+        """Whether a student keeps the limits on parameters and memory."""
+        return architecture.key not in self.beyond
 
     def latency(self, architecture: Architecture) -> "Latency":
         """What is predicted and measured of a student, or of the teacher."""

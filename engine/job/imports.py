@@ -8,11 +8,9 @@ from distilsearch.errors import InputError
 from distilsearch.home import file_lock, write_atomically
 
 from ..adapters.results_csv import read_results
-from ..record import Tell
 from .config import Run
 from .prepare import prepare
-
-KEPT = "imported.json"
+from .recall import IMPORTED, imported
 
 
 def import_csv(
@@ -38,11 +36,5 @@ def import_csv(
     with file_lock(place / ".lock"):
         kept = imported(place)
         new = [t for i, t in enumerate(usable) if t not in kept and t not in usable[:i]]
-        write_atomically(place / KEPT, json.dumps([t.to_json() for t in (*kept, *new)], indent=1))
+        write_atomically(place / IMPORTED, json.dumps([t.to_json() for t in (*kept, *new)], indent=1))
     return len(new), len(tells) - len(new)
-
-
-def imported(folder: Path) -> list[Tell]:
-    """The results of other tools that are kept in a run's folder."""
-    path = folder / KEPT
-    return [Tell.from_json(item) for item in json.loads(path.read_text())] if path.exists() else []

@@ -12,9 +12,10 @@ from typing import Any
 
 from distilsearch import profiling
 from distilsearch.architecture import Architecture
+from distilsearch.arrays import FloatArray
 from distilsearch.errors import InputError
-from distilsearch.lowering import FloatArray
-from distilsearch.operators import Serving
+from distilsearch.lowering import parameter_count
+from distilsearch.operators import DTYPE_BYTES, Serving
 from distilsearch.predictors.intervals import Intervals
 from distilsearch.predictors.latency import LatencyPredictor
 from distilsearch.profiling.clock import Measured
@@ -144,6 +145,13 @@ class Profiled:
         p = self.predictor.predict([student], serving)
         return Latency(float(p.mean_ms[0]), float(p.lower_ms[0]), float(p.upper_ms[0]), self.measured.get(member.key))
 
+    def keeps(self, member: Architecture) -> bool:
+        """Whether a member keeps the limits on parameters and memory, which are exact."""
+        student, serving = self.pair(member)
+        section, weights = self.declared.section, parameter_count(student)
+        megabytes = weights * DTYPE_BYTES[serving.dtype] / 1e6
+        return weights <= (section.parameters or math.inf) and megabytes <= (section.memory_mb or math.inf)
+
     def complete(self, member: Architecture) -> bool:
         """Whether nothing is left to measure of a member from here."""
         return not self.local or member.key in self.measured
@@ -201,6 +209,7 @@ class Profiled:
             noise_floor=None if math.isnan(floor) else floor,
             table=str(self.table.folder),
             slowness=self.slowness.get(teacher.key, 1.0),
+            beyond=frozenset(student.key for student in students if not self.keeps(student)),
         )
 
     @property

@@ -5,8 +5,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from distilsearch.distill.archive import Archive
 from distilsearch.distill.data import Text, load_text
 from distilsearch.distill.job import Training
+from distilsearch.distill.precision import PRECISIONS
 from distilsearch.distill.processes import check_device
 from distilsearch.distill.recipes import Recipe, default_recipe
 from distilsearch.distill.recipes import recipe as recipe_named
@@ -20,6 +22,7 @@ from distilsearch.space import SearchSpace
 from .config import Run
 from .continuing import check_same, kept_run
 from .machines import Declared, declared_by
+from .recall import imported
 from .served import ServedSpace
 from .strategy import check_strategy
 
@@ -92,8 +95,10 @@ def _prepare(run: Run, folder: Path) -> Prepared:
     recipe = default_recipe(teacher.kind) if run.train.recipe == "default" else recipe_named(run.train.recipe)
     text = load_text(teacher=teacher, **run.reading)
     _check_disk(run, folder, teacher, recipe, served.students)
+    prepared = Prepared(run, folder, teacher, text, served, recipe, machines)
+    _check_trials(prepared)
     write_atomically(folder / "run.toml", run.to_toml())  # only now: what was refused may be mended
-    return Prepared(run, folder, teacher, text, served, recipe, machines)
+    return prepared
 
 
 def _check_folder(run: Run, folder: Path) -> None:
@@ -101,6 +106,18 @@ def _check_folder(run: Run, folder: Path) -> None:
     there = kept_run(ensure_folder(folder), load=False)
     if there is not None:
         check_same(run, there)
+
+
+def _check_trials(prepared: Prepared) -> None:
+    """Refuse a run of no trials where nothing is known yet, in whatever precision it may train."""
+    run = prepared.run
+    if run.trials > 0 or imported(prepared.folder):
+        return
+    asked = PRECISIONS if run.train.precision == "auto" else (run.train.precision,)
+    trainings = [prepared.training(tokens, precision) for tokens in run.train.lengths for precision in asked]
+    trials = (trial for training in trainings for trial in Archive().matching(training))
+    if not any(prepared.served.students.contains(trial.architecture) for trial in trials):
+        raise InputError("no student of this teacher, text and recipe is known yet; ask for more than 0 trials")
 
 
 def _check_disk(run: Run, folder: Path, teacher: Teacher, recipe: Recipe, space: SearchSpace) -> None:

@@ -5,9 +5,11 @@ the intervals that winners have moved, and what failed are all as they were. `re
 again and gives the answers beside those that were noted.
 """
 
+import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from distilsearch.architecture import Architecture
@@ -19,6 +21,8 @@ from ..record import Tell
 from .ledger import Entry, Ledger
 from .machines import Profiled
 from .served import ServedSpace, student_of
+
+IMPORTED = "imported.json"  # results of other tools, as plain JSON
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,12 @@ class Plan:
         """The plan that a trial was opened with; None where it was not asked for here, or by an older version."""
         noted = entry.facts.get("plan")
         return cls(**noted | {"told": tuple(noted["told"]), "pending": tuple(noted["pending"])}) if noted else None
+
+
+def imported(folder: Path) -> list[Tell]:
+    """The results of other tools that are kept in a run's folder."""
+    path = folder / IMPORTED
+    return [Tell.from_json(item) for item in json.loads(path.read_text())] if path.exists() else []
 
 
 def is_imported(entry: Entry) -> bool:

@@ -32,7 +32,6 @@ from .executors.interruption import interruptible
 from .exports import export_students
 from .facts import Final, RunFacts
 from .finish import finish, measure_front, to_finish
-from .imports import imported
 from .jobs import Profile, TeacherLoss
 from .ledger import Ledger, open_storage
 from .limits import check_kept
@@ -40,6 +39,7 @@ from .machines import Declared, Profiled
 from .phases import Phases
 from .prepare import Prepared, prepare
 from .proposing import new_engine
+from .recall import imported
 from .remeasure import measured_fidelity
 from .resolve import Resolved, probed, resolve
 from .result import Result, conclude, members

@@ -93,13 +93,8 @@ class Search:
         for trial in trials:
             if self.served.students.contains(trial.architecture):
                 for member in self.served.outcomes_of(trial.architecture):
-                    if (member, trial.training.tokens) not in present and self._keeps_limits(member):
+                    if (member, trial.training.tokens) not in present:
                         self._add(member, trial, "known")
-
-    def _keeps_limits(self, member: Architecture) -> bool:
-        """Whether a member keeps the limits that are no objectives: one that does not is not of this run."""
-        codes = self.engine.space.encode([member])
-        return all(limit.within(codes).all() for limit in self.engine.limits)
 
     def _add(self, member: Architecture, trial: Trial, source: str) -> None:
         """Enter what is known of a member without a trial of its own."""

@@ -18,7 +18,9 @@ ENTRIES = [
 
 
 def machine(limit: float | None = None) -> SimpleNamespace:
-    return SimpleNamespace(limit_ms=limit, latency=lambda a: SimpleNamespace(best=POINTS[a["n"]][1]))
+    return SimpleNamespace(
+        limit_ms=limit, keeps=lambda a: True, latency=lambda a: SimpleNamespace(best=POINTS[a["n"]][1])
+    )
 
 
 @pytest.mark.parametrize(("limit", "numbers"), [(None, [0, 1, 2, 3]), (4.0, [0, 1, 2]), (0.5, [])])

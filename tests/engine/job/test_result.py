@@ -90,6 +90,11 @@ def test_limits_hold_in_the_result(facts: RunFacts) -> None:
     assert (nothing.front, nothing.knee) == ((), None)
 
 
+def test_who_breaks_a_limit_on_size_is_not_handed_back(facts: RunFacts) -> None:
+    small = machine(beyond=frozenset({STUDENTS[1].key}))
+    assert keys(members(replace(facts, machines=[small]))) == [0, 4, 2, 3]
+
+
 def test_the_pair_of_student_and_serving_has_its_own_key(facts: RunFacts) -> None:
     member = Architecture("bert", {**STUDENTS[1].values, "served.dtype": "int8"})
     here = machine(latencies={member.key: Latency(1.5, 1.4, 1.6)})
