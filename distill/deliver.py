@@ -4,11 +4,10 @@ Nothing of the user's is overwritten: a folder is written only where it is absen
 trained for no longer. That is found out before anything is trained; where it is no student, before anything is read.
 """
 
-import hashlib
 import json
 import shutil
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Unpack
@@ -22,7 +21,7 @@ from .archive import Archive
 from .card import CARD, Sections, identity, read_identity, with_sections
 from .course import Course
 from .data import Text
-from .evaluate.embedding import sts_spearman
+from .evaluate import Evaluation, open_evaluation
 from .material import Material
 from .processes import accelerator_for
 from .student import replace_folder
@@ -74,6 +73,7 @@ def deliver(
     outs = {a: out / a.key if len(order.cards) > 1 else out for a in order.cards}
     for folder in (out, *outs.values()) if len(outs) > 1 else (out,):
         _check_free(folder, several=len(outs) > 1 and folder == out)
+    evaluations = {path.name: open_evaluation(SIMILARITY, path) for path in order.pairs}
     archive = archive or Archive()
     teacher, text, recipe = order.material.opened(progress)
     device = conditions.get("device", USUAL["device"])
@@ -88,18 +88,11 @@ def deliver(
     good = [trial for trial in trials if isinstance(trial, Trial)]
     if accelerator_for(device).is_main_process:
         for trial in good:
-            _copy(trial, outs[trial.architecture], _sections(archive, trial, order, text))
+            _copy(trial, outs[trial.architecture], _sections(archive, trial, order, text, evaluations))
     for failure in trials:
         if isinstance(failure, TrialError):
             raise failure
     return [Delivery(outs[trial.architecture], trial) for trial in good]
-
-
-def similarity(model: Path | str, pairs: Path) -> float:
-    """Spearman correlation of a model's cosines with the scores of a csv of sentence pairs."""
-    if not pairs.is_file():
-        raise InputError(f"there is no file {pairs}; name a csv of sentence, sentence, score")
-    return sts_spearman(str(model), pairs)
 
 
 def _check_free(out: Path, several: bool) -> None:
@@ -134,28 +127,19 @@ def _check_same(out: Path, course: Course, architecture: Architecture) -> None:
         )
 
 
-def _sections(archive: Archive, trial: Trial, order: Order, text: Text) -> dict[str, Mapping[str, Any]]:
+def _sections(
+    archive: Archive, trial: Trial, order: Order, text: Text, evaluations: Mapping[str, Evaluation]
+) -> dict[str, Mapping[str, Any]]:
     """What the card says beside what the training left."""
     sections: dict[str, Mapping[str, Any]] = {
         "Text": {"sources": ", ".join(order.material.text), "tokens": f"{text.tokens:,}"}
     }
     sections |= order.cards[trial.architecture]
     scores = {}
-    for path in order.pairs:
-        score = archive.evaluated(trial, SIMILARITY, _sha256(path), STUDENT, _similarity_on(path))
-        scores[f"{path.name}, Spearman"] = f"{score.values['spearman']:.4f}"
+    for name, evaluation in evaluations.items():
+        score = archive.evaluated(trial, SIMILARITY, evaluation.heldout, STUDENT, evaluation)
+        scores[f"{name}, Spearman"] = f"{score.values['spearman']:.4f}"
     return sections | ({"Scores": scores} if scores else {})
-
-
-def _similarity_on(pairs: Path) -> Callable[[Path], dict[str, float]]:
-    return lambda student: {"spearman": similarity(student, pairs)}
-
-
-def _sha256(path: Path) -> str:
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise InputError(f"there is no file {path}; name a csv of sentence, sentence, score") from error
 
 
 def _copy(trial: Trial, out: Path, sections: Sections) -> None:

@@ -75,8 +75,14 @@ def common(
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
+    plugin: Annotated[
+        list[str] | None, typer.Option(help="Module whose variants are known to the command; may be repeated")
+    ] = None,
 ) -> None:
     """What every command shares."""
+    from . import plugins
+
+    plugins.load(plugin or ())
 
 
 @app.command()

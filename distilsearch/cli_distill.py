@@ -62,14 +62,20 @@ def distill(
 
 @commands.command()
 def evaluate(
-    model: Annotated[str, typer.Argument(help="Folder or hub name of an embedding model, or quickstart")],
-    pairs: Annotated[list[Path], typer.Option(help="csv of sentence, sentence, score; may be given again")],
+    model: Annotated[str, typer.Argument(help="Folder or hub name of a model, or quickstart")],
+    name: Annotated[str, typer.Option("--with", help="similarity, heldout, or a plugin's evaluation")] = "similarity",
+    on: Annotated[
+        list[Path] | None,
+        typer.Option("--on", "--pairs", help="Its data, such as a csv of sentence, sentence, score"),
+    ] = None,
+    teacher: Annotated[str, typer.Option(help="What heldout compares with: folder, hub name, or quickstart")] = "",
+    text: Annotated[list[str] | None, typer.Option(help="Whose held-out blocks; as for distill")] = None,
 ) -> None:
-    """Score an embedding model, student or teacher, on sentence similarity (Spearman)."""
-    from .distill.deliver import similarity
+    """Score a model, student or teacher; what is known of a kept student is not computed again."""
+    from .distill.evaluate.scores import evaluations, scores_of
 
-    for path in pairs:
-        print(f"{path.name}: {similarity(model, path):.4f}")
+    for what, evaluation in evaluations(name, on or (), teacher, text or ()):
+        print(f"{what}: {', '.join(f'{score} {value:.4f}' for score, value in scores_of(model, evaluation).items())}")
 
 
 @commands.command()

@@ -8,7 +8,7 @@ strings and imported only where a plugin has something for them, so that loading
 import importlib
 import importlib.metadata
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 
 from .errors import InputError
@@ -38,7 +38,7 @@ class Plugin:
     """What a package adds to each dict of known variants, by name; a kind that nobody knows is a `TypeError`.
 
     Values are what those dicts hold. A recipe may also be a mapping as in a recipe's file, and must be one where it
-    weighs a loss of the same plugin, which nobody knows yet when the plugin is written down.
+    weighs a loss of a plugin, its own or another's, which nobody knows yet when the recipe is written down.
     """
 
     devices: Mapping[str, Any] = _none()
@@ -61,8 +61,10 @@ def load(modules: Sequence[str] = ()) -> None:
         InputError: a module cannot be imported or has no `PLUGIN`, or a name is taken already.
     """
     installed = [point.module for point in importlib.metadata.entry_points(group=GROUP)]
-    for module in dict.fromkeys([*installed, *modules]):
-        _add(module, _plugin(module))
+    plugins = {module: _plugin(module) for module in dict.fromkeys([*installed, *modules])}
+    for kind in PLACES:  # of all plugins at once, so that none needs to come before another
+        for module, plugin in plugins.items():
+            _add(module, kind, getattr(plugin, kind))
 
 
 def _plugin(module: str) -> Plugin:
@@ -79,18 +81,18 @@ def _plugin(module: str) -> Plugin:
     return plugin
 
 
-def _add(module: str, plugin: Plugin) -> None:
-    """Put a plugin's variants into the dicts of known ones."""
-    entries = {one.name: getattr(plugin, one.name) for one in fields(plugin)}
-    for kind in (kind for kind in PLACES if entries[kind]):
-        registry: dict[str, Any] = _at(PLACES[kind])
-        for name, value in entries[kind].items():
-            variant = _recipe(name, value) if kind == "recipes" else value
-            if name in registry and registry[name] is not variant and registry[name] != variant:
-                raise InputError(
-                    f"the plugin {module!r} adds {name!r} to the {kind}, and that name is taken; give it another one"
-                )
-            registry[name] = variant
+def _add(module: str, kind: str, variants: Mapping[str, Any]) -> None:
+    """Put a plugin's variants of a kind into the dict of known ones."""
+    if not variants:
+        return
+    registry: dict[str, Any] = _at(PLACES[kind])
+    for name, value in variants.items():
+        variant = _recipe(name, value) if kind == "recipes" else value
+        if name in registry and registry[name] is not variant and registry[name] != variant:
+            raise InputError(
+                f"the plugin {module!r} adds {name!r} to the {kind}, and that name is taken; give it another one"
+            )
+        registry[name] = variant
 
 
 def _recipe(name: str, value: Any) -> Any:

@@ -50,12 +50,15 @@ class Latency:
 class Declared:
     """A serving machine as the run file names it: what can be known of it before anything is timed.
 
-    `objective` names it in the search: `latency_ms`, then `latency_ms_2` and so on.
+    `objective` names it in the search: `latency_ms`, then `latency_ms_2` and so on. `depot` and `plugins` are the
+    run's: whoever measures needs them.
     """
 
     objective: str
     section: TargetSection
     serving: Serving
+    depot: str = ""
+    plugins: tuple[str, ...] = ()
 
     @property
     def local(self) -> bool:
@@ -158,11 +161,14 @@ class Profiled:
         groups: dict[Serving, list[Architecture]] = {}
         for member in members:
             groups.setdefault(self.pair(member)[1], []).append(member)
-        device = self.declared.section.device
         return [
-            (tuple(group), Measure(tuple(self.pair(member)[0] for member in group), device, serving))
+            (tuple(group), self._measure(tuple(self.pair(member)[0] for member in group), serving))
             for serving, group in groups.items()
         ]
+
+    def _measure(self, students: tuple[Architecture, ...], serving: Serving) -> Measure:
+        declared = self.declared
+        return Measure(students, declared.section.device, serving, declared.depot, declared.plugins)
 
     def take(self, members: Sequence[Architecture], measurements: Sequence[Measured]) -> None:
         """Note what measuring them gave; what did not run says nothing."""
@@ -220,4 +226,4 @@ def declared_by(run: Run) -> list[Declared]:
     """The serving machines of a run."""
     names = ["latency_ms", *(f"latency_ms_{i}" for i in range(2, len(run.target) + 1))]
     pairs = zip(names, run.target, strict=True)
-    return [Declared(name, section, section.conditions) for name, section in pairs]
+    return [Declared(name, section, section.conditions, run.executor.depot, run.plugins) for name, section in pairs]

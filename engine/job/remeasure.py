@@ -15,6 +15,7 @@ from distilsearch.progress import Progress, silent
 
 from ..report.files import RESULT, read_result, write_result
 from ..report.schema import Entry, Latency, RankFidelity, ResultFile, read
+from .continuing import kept_run
 from .executors import Options
 from .executors.local import Local
 from .jobs import Measure
@@ -55,7 +56,7 @@ def remeasure(folder: Path, progress: Progress = silent) -> ResultFile:
     """
     with file_lock(folder / ".lock") if folder.is_dir() else _nothing(folder):
         result = read_result(folder)
-        here = _devices_here()
+        plugins, here = _plugins(folder), _devices_here()
         machines = [(m, here[m.device]) for m in result.targets if m.device in here]
         if not machines:
             asked = ", ".join(m.device for m in result.targets)
@@ -64,13 +65,20 @@ def remeasure(folder: Path, progress: Progress = silent) -> ResultFile:
         with Local(Options(folder, workers=0)) as executor:
             for machine, device in machines:
                 for serving, places in _by_serving(models, machine.serving).items():
-                    job = Measure(tuple(models[place].architecture for place in places), device, serving)
+                    students = tuple(models[place].architecture for place in places)
+                    job = Measure(students, device, serving, plugins=plugins)
                     timings = executor.submit(job, progress).result()
                     for place, timing in zip(places, timings, strict=True):
                         models[place] = _measured(models[place], machine.objective, timing)
         result = result.model_copy(update={"teacher": models[0], "front": tuple(models[1:])})
         write_result(result, folder)
     return result
+
+
+def _plugins(folder: Path) -> tuple[str, ...]:
+    """The plugins of a run, loaded: its device may be one of theirs, and whoever measures needs them too."""
+    run = kept_run(folder)
+    return run.plugins if run is not None else ()
 
 
 def _by_serving(models: Sequence[Entry], conditions: Mapping[str, Any]) -> dict[Serving, list[int]]:

@@ -22,6 +22,7 @@ from distilsearch.distill.trial import TRUNK
 from distilsearch.engine.job.remeasure import measured_fidelity
 from distilsearch.engine.job.winners import material, run_of, winners
 from distilsearch.errors import InputError, Interrupted
+from distilsearch.families import family
 from distilsearch.home import register_run
 
 RECIPE = 'base = "embedding"\nbatch_tokens = 256\n'
@@ -39,7 +40,11 @@ def run_folder(teacher: Teacher, text_file: Path, make_architecture: Callable[..
         {"key": "aaa1", "architecture": small.to_json(), "latency_ms": {"predicted": 1.5, "measured": 1.25}},
         {"key": "abb2", "architecture": large.to_json()},
     ]
-    (folder / "result.json").write_text(json.dumps({"schema": 1, "front": front, "trials": [], "knee": "aaa1"}))
+    about = {"schema": 1, "name": "run", "quality": "agreement", "objectives": ["loss", "latency_ms"]}
+    own = {"name": "teacher", "architecture": family("bert").architecture(teacher.facts).to_json()}
+    found = {"front": [member | {"loss": 0.5} for member in front], "trials": [], "knee": "aaa1", "teacher": own}
+    result = about | found | {"reference": {"loss": 1.0, "latency_ms": 9.0}, "targets": []}
+    (folder / "result.json").write_text(json.dumps(result))
     lines = [f"teacher = {json.dumps(str(teacher.folder))}", f"text = [{json.dumps(str(text_file))}]"]
     (folder / "run.toml").write_text("\n".join([*lines, "[train]", f"recipe = {json.dumps(str(recipe))}"]))
     return folder
@@ -188,6 +193,8 @@ def test_a_run_carries_its_measured_rank_fidelity(run_folder: Path) -> None:
     found = json.loads((run_folder / "result.json").read_text())["rank_fidelity"]
     assert -1 <= found["spearman"] <= 1
     assert {row["predictor"] for row in found["rows"]} == {"loss", "area", "trend", "parameters"}
-    assert measured_fidelity(run_folder) == found
+    measured = measured_fidelity(run_folder)
+    assert measured is not None
+    assert measured.model_dump(mode="json") == found
     assert "512 against 1,536" in (run_folder / "report.html").read_text()
     assert len([*Archive().trials()]) == 9

@@ -1,6 +1,6 @@
 """Strangers' families and losses at work: a real teacher, a real distillation, a stock student."""
 
-import shutil
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,40 +11,41 @@ import torch
 from transformers import AutoModel, ElectraConfig, ElectraModel
 
 from distilsearch.distill.data import Text, load_text
-from distilsearch.distill.losses import LOSSES, Loss
+from distilsearch.distill.losses import LOSSES
 from distilsearch.distill.recipes import RECIPES, recipe
 from distilsearch.distill.targets import target_names
 from distilsearch.distill.teacher import Teacher, load_teacher
 from distilsearch.distill.training import distill_student, start
 from distilsearch.errors import InputError, TeacherError
-from distilsearch.families import FAMILIES, Family, TeacherFacts, family
+from distilsearch.families import FAMILIES, family
 from distilsearch.plugins import load
-from distilsearch.testing.families import FamilyContract
-from distilsearch.testing.losses import LossContract
 
-STRANGERS = Path(__file__).parents[1] / "strangers"
+PAGE = Path(__file__).parents[2] / "docs" / "extending.md"
+MODULES = dict(re.findall(r"```python\n# (\w+_(?:loss|recipe|family))\.py\n(.*?)```", PAGE.read_text(), re.DOTALL))
 
 
 @pytest.fixture(autouse=True)
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The packages outside of the tree; what they add is gone after the test."""
-    shutil.copytree(STRANGERS, tmp_path / "site")
+    """The modules that the page on extending shows, outside of the tree; what they add is gone after the test."""
+    (tmp_path / "site").mkdir()
+    for name, content in MODULES.items():
+        (tmp_path / "site" / f"{name}.py").write_text(content)
     monkeypatch.syspath_prepend(str(tmp_path / "site"))
     before = [(known, dict(known)) for known in (LOSSES, RECIPES, FAMILIES)]
     yield
     for known, entries in before:
         known.clear()
         known.update(entries)
-    for name in ("electra_family", "huber_loss"):
+    for name in MODULES:
         sys.modules.pop(name, None)
 
 
 def test_a_loss_and_its_recipe_train_a_student(teacher: Teacher, text: Text, make_architecture) -> None:  # type: ignore[no-untyped-def]
-    with pytest.raises(InputError, match="unknown recipe 'forgiving'"):
-        recipe("forgiving")
-    load(["huber_loss"])
-    load(["huber_loss"])
-    chosen = recipe("forgiving")
+    with pytest.raises(InputError, match="unknown recipe 'margin'"):
+        recipe("margin")
+    load(["margin_recipe", "margin_loss"])  # the recipe weighs a loss of the one that comes after it
+    load(["margin_loss"])
+    chosen = recipe("margin", batch_tokens=256)
     assert target_names(chosen) == ("hidden", "pooled")
     run = start(teacher, make_architecture(teacher), text, chosen, 6_000, precision="float32")
     batch = run.targets.batch(0)
@@ -52,7 +53,7 @@ def test_a_loss_and_its_recipe_train_a_student(teacher: Teacher, text: Text, mak
     while run.step < run.steps:
         run.advance()
     after = run.losses(batch)
-    assert all(after[name] < before[name] for name in ("huber", "embedding"))
+    assert all(after[name] < before[name] for name in ("margin", "tokens"))
 
 
 def test_a_family_opens_a_teacher_and_trains_a_stock_student(teacher: Teacher, text_file: Path, tmp_path: Path) -> None:
@@ -79,30 +80,3 @@ def test_a_family_opens_a_teacher_and_trains_a_stock_student(teacher: Teacher, t
     stock = AutoModel.from_pretrained(str(student.save(tmp_path / "s")))
     assert isinstance(stock, ElectraModel)
     assert student.loss < 1
-
-
-class TestElectra(FamilyContract):
-    """The suite as its author would run it."""
-
-    @pytest.fixture
-    def kind(self) -> Family:
-        load(["electra_family"])
-        return family("electra")
-
-    @pytest.fixture
-    def teacher(self, kind: Family) -> TeacherFacts:
-        sizes = {"layers": 4, "width": 64, "heads": 4, "ffn": 128, "vocabulary": 97, "positions": 40, "types": 2}
-        return TeacherFacts("t", "electra", **sizes)
-
-    @pytest.fixture
-    def heads(self) -> list[str]:
-        return ["embedding"]
-
-
-class TestHuber(LossContract):
-    """The suite as its author would run it."""
-
-    @pytest.fixture
-    def loss(self) -> Loss:
-        load(["huber_loss"])
-        return LOSSES["huber"]

@@ -1,6 +1,7 @@
 """Plugins: found by name or by entry point, added once, refused with the reason."""
 
 import importlib
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -97,10 +98,15 @@ def test_a_kind_that_nobody_knows_is_refused_where_it_is_written() -> None:
     assert {field.name for field in fields(Plugin)} == set(PLACES)
 
 
-@pytest.mark.parametrize("kind", ["devices", "families", "losses", "recipes", "strategies", "evaluations", "presets"])
-def test_the_dict_of_each_kind_is_where_it_is_looked_for(kind: str) -> None:
+@pytest.mark.parametrize("kind", PLACES)
+def test_the_dict_of_each_kind_is_where_it_is_looked_for_and_has_a_contract(kind: str) -> None:
     module, _, name = PLACES[kind].partition(":")
     assert isinstance(getattr(importlib.import_module(module), name), dict)
+    row = re.compile(
+        rf"^\| \w+ \| `{module.removeprefix('distilsearch.')}\.{name}` \| `(\w+)\.(\w+)` \|$", re.MULTILINE
+    )
+    (contract,) = row.findall((Path(__file__).parents[2] / "CONTRIBUTING.md").read_text())
+    assert isinstance(getattr(importlib.import_module(f"distilsearch.testing.{contract[0]}"), contract[1]), type)
 
 
 def test_rooms_without_entries_are_not_imported(site: Path) -> None:

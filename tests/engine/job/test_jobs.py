@@ -2,6 +2,7 @@
 
 import json
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from distilsearch.distill.trial import Trial
 from distilsearch.engine.job.jobs import (
     JOBS,
     Distil,
+    Job,
     Measure,
     Probe,
     Profile,
@@ -31,6 +33,7 @@ from distilsearch.operators import Serving
 from distilsearch.profiling.clock import Measured
 from distilsearch.testing import architectures, servings
 from distilsearch.testing.executors import Chore, local_paths
+from distilsearch.testing.jobs import JobContract
 
 TRAINING = Training("t" * 64, "k" * 64, "x" * 64, "r" * 64, 1000, 0, "float32")
 OURS = sorted(n for n, k in vars(errors).items() if isinstance(k, type) and issubclass(k, DistilSearchError))
@@ -42,6 +45,23 @@ jobs = st.one_of(
     st.builds(TeacherLoss, st.just("t" * 64), st.just("x" * 64)),
     st.builds(Probe, st.just("cpu"), st.sampled_from([None, 1, 2]), st.floats(0, 9), st.just("auto")),
 )
+
+
+class TestJobs(JobContract):
+    """Every kind of ours; what fields they may have is drawn below."""
+
+    @pytest.fixture(params=sorted({"distil", "measure", "profile", "teacher_loss", "probe"}))
+    def job(self, request: pytest.FixtureRequest) -> Job:
+        few: dict[str, tuple[Any, ...]] = {
+            "distil": (TRAINING, EMBEDDING, ()),
+            "measure": ((), "cpu", Serving()),
+            "profile": ("bert", {"layers": [1, 2]}, None, "cpu", Serving(threads=1)),
+            "teacher_loss": ("t" * 64, "x" * 64),
+            "probe": (),
+        }
+        kind: Any = JOBS[request.param]
+        job: Job = kind(*few[request.param])
+        return job
 
 
 @given(jobs)

@@ -13,6 +13,7 @@ from distilsearch.engine.job.options import checked_options
 from distilsearch.engine.job.presets import PRESETS, Preset, merged, preset
 from distilsearch.engine.strategies import STRATEGIES, find_strategy
 from distilsearch.errors import InputError
+from distilsearch.testing.presets import PresetContract
 
 LEAST = {"teacher": "quickstart", "text": ["python-docs"]}
 SMALL = Preset(
@@ -51,6 +52,14 @@ def test_the_preset_is_written_out(small) -> None:
     assert data["space"] == {"family": "bert", "layers": [1, 2], "width": [128]}
     assert data["source"] == {"name": "distilled"}
     assert Run.parse(data) == run
+
+
+class TestPresets(PresetContract):
+    """Ours, and one that chooses everything."""
+
+    @pytest.fixture(params=[*PRESETS, "small"])
+    def name(self, request, small) -> str:
+        return request.param
 
 
 @pytest.mark.parametrize("name", PRESETS)

@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -17,8 +16,8 @@ from distilsearch.operators import MODES, Operator, Serving
 from distilsearch.predictors.latency import LatencyPredictor
 from distilsearch.profiling import LatencyTable, find_table, fingerprint, open_device, profile
 from distilsearch.profiling.device import Facts, Prepared, Regime, Work
-from distilsearch.profiling.devices import DEVICES
 from distilsearch.profiling.runtimes import RUNTIMES, Host, Runtime, named, runtime_names, runtime_of, stack_of
+from distilsearch.testing.runtimes import RuntimeContract
 
 
 class Echo:
@@ -51,31 +50,13 @@ def echo(monkeypatch: pytest.MonkeyPatch) -> Echo:
     return runtime
 
 
-@pytest.fixture(params=[*RUNTIMES, "echo"])
-def runtime(request: pytest.FixtureRequest) -> Runtime:
+class TestRuntimes(RuntimeContract):
     """Every runtime, and a stranger's."""
-    return Echo() if request.param == "echo" else RUNTIMES[request.param]()
 
-
-def test_what_a_runtime_says_of_itself_is_plain(runtime: Runtime) -> None:
-    assert runtime.devices
-    assert set(runtime.devices) <= set(DEVICES)
-    assert json.loads(json.dumps(runtime.facts())) == runtime.facts()
-    assert runtime.prepare_seconds > 0
-    with runtime.threads(1):
-        pass
-
-
-def test_a_runtime_runs_work_where_it_says(
-    runtime: Runtime, linear: Callable[..., Operator], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if "cpu" not in runtime.devices:
-        pytest.skip("runs elsewhere")
-    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))
-    cpu, serving = open_device("cpu"), Serving(sequence=8, threads=1)
-    with cpu.session(serving):
-        assert runtime.prepare(linear(16, 16), cpu, serving).seconds(2) > 0  # type: ignore[arg-type]
-        assert runtime.prepare(cpu.probes(serving)[-1], cpu, serving).seconds(2) > 0  # type: ignore[arg-type]
+    @pytest.fixture(params=[*RUNTIMES, "echo"])
+    def runtime(self, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Runtime:
+        monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))
+        return Echo() if request.param == "echo" else RUNTIMES[request.param]()
 
 
 def test_opening_runtimes_loads_no_library() -> None:

@@ -1,0 +1,62 @@
+"""Scores of models by evaluations that are named; those of a student that the archive holds are kept beside it.
+
+Notable: a copy of a student, as `deliver` or a run leaves it, is known by its files; only its card may say more.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from distilsearch.errors import InputError
+
+from ..archive import Archive
+from ..card import CARD
+from ..data import load_text
+from ..teacher import load_teacher
+from ..trial import STUDENT, TRUNK, Trial, hashes
+from . import Evaluation, open_evaluation
+
+
+def evaluations(
+    name: str, files: Sequence[Path] = (), teacher: str = "", text: Sequence[str] = ()
+) -> list[tuple[str, Evaluation]]:
+    """An evaluation on each file, or without any; each with what to call it.
+
+    Args:
+        teacher, text: for evaluations that compare with a teacher on a text's held-out blocks.
+
+    Raises:
+        InputError: the name is not known, or the evaluation needs something else.
+    """
+    if text and not teacher:
+        raise InputError("a text is read in a teacher's tokens; name the teacher too")
+    against = load_teacher(teacher) if teacher else None
+    read = load_text(list(text), against) if text and against is not None else None
+    if not files:
+        return [(name, open_evaluation(name, None, against, read))]
+    return [(path.name, open_evaluation(name, path, against, read)) for path in files]
+
+
+def scores_of(model: str, evaluation: Evaluation, archive: Archive | None = None) -> dict[str, float]:
+    """Scores of a model by name; where it is a student of the archive, those that are kept, and kept from now on."""
+    archive = archive or Archive()
+    trial = trial_in(Path(model), archive)
+    if trial is None or not archive.intact(trial):
+        return evaluation(model)
+    return dict(archive.evaluated(trial, evaluation.name, evaluation.heldout, STUDENT, evaluation).values)
+
+
+def trial_in(folder: Path, archive: Archive) -> Trial | None:
+    """The trial whose student a folder holds, or a copy of it; none where it holds another model."""
+    if not (folder / "config.json").is_file():
+        return None
+    files = _without_card(hashes(folder, folder / TRUNK))
+    return next((trial for trial in archive.trials() if _holds(trial, folder, files)), None)
+
+
+def _holds(trial: Trial, folder: Path, files: dict[str, str]) -> bool:
+    own = {path: sha256 for path, sha256 in trial.files.items() if path.startswith(f"{STUDENT}/")}
+    return _without_card(own) == files if own else trial.student.resolve() == folder.resolve()
+
+
+def _without_card(files: dict[str, str]) -> dict[str, str]:
+    return {path: sha256 for path, sha256 in files.items() if path != f"{STUDENT}/{CARD}"}

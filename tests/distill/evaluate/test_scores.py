@@ -1,0 +1,109 @@
+"""Scores by the names of evaluations: a kept student's are kept beside it, whatever folder it is asked by."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from distilsearch.cli import app
+from distilsearch.distill.archive import Archive
+from distilsearch.distill.course import Course
+from distilsearch.distill.data import Text
+from distilsearch.distill.evaluate import scores
+from distilsearch.distill.evaluate.scores import evaluations, scores_of, trial_in
+from distilsearch.distill.losses import KINDS
+from distilsearch.distill.recipes import recipe
+from distilsearch.distill.teacher import Teacher
+from distilsearch.distill.trial import Trial
+from distilsearch.errors import InputError
+
+TINY = recipe("embedding", batch_tokens=256)
+
+
+class Counting:
+    """An evaluation that says how often it has been asked."""
+
+    name, kinds, heldout = "counting", KINDS, "0" * 64
+
+    def __init__(self) -> None:
+        self.asked: list[Path | str] = []
+
+    def __call__(self, model: Any) -> dict[str, float]:
+        self.asked.append(model)
+        return {"times": float(len(self.asked))}
+
+
+@pytest.fixture
+def trial(teacher: Teacher, text: Text, make_architecture: Any) -> Trial:
+    """A student in the archive."""
+    course = Course(teacher, text, TINY, 512, 0, "float32")
+    (made,) = Archive().distil(teacher, text, [make_architecture(teacher)], TINY, course.training)
+    assert isinstance(made, Trial)
+    return made
+
+
+def test_the_score_of_a_kept_student_is_kept_and_found_by_its_copies(trial: Trial, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(trial.student, copy)
+    (copy / "README.md").write_text("a card that says more")
+    counting = Counting()
+    for folder in (trial.student, copy, trial.student):
+        assert scores_of(str(folder), counting) == {"times": 1.0}
+    assert counting.asked == [trial.student]
+    kept = Archive().find(trial.key)
+    assert kept is not None
+    assert [score.values for score in kept.scores if score.evaluation == "counting"] == [{"times": 1.0}]
+
+
+def test_other_models_are_scored_each_time(trial: Trial, teacher: Teacher, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(trial.student, other)
+    (other / "config.json").write_text((other / "config.json").read_text() + " ")
+    assert trial_in(other, Archive()) is None
+    counting = Counting()
+    for model in (str(other), str(teacher.folder), str(other), "a hub name"):
+        scores_of(model, counting)
+    assert counting.asked == [str(other), str(teacher.folder), str(other), "a hub name"]
+
+
+def test_a_sound_copy_of_a_damaged_student_is_scored_itself(trial: Trial, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(trial.student, copy)
+    (trial.student / "model.safetensors").write_bytes(b"")
+    counting = Counting()
+    assert scores_of(str(copy), counting) == {"times": 1.0}
+    assert counting.asked == [str(copy)]
+
+
+def test_an_evaluation_is_made_of_each_file_or_of_teacher_and_text(
+    teacher: Teacher, text_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load = scores.load_text
+    monkeypatch.setattr(scores, "load_text", lambda sources, teacher: load(sources, teacher, block=32))
+    files = [tmp_path / "a.csv", tmp_path / "b.csv"]
+    for path in files:
+        path.write_text("aaa,bbb,1\nbbb,ccc,2\n")
+    assert [what for what, _ in evaluations("similarity", files)] == ["a.csv", "b.csv"]
+    ((what, heldout),) = evaluations("heldout", (), str(teacher.folder), [str(text_file)])
+    assert what == "heldout"
+    assert heldout(teacher)["loss"] == pytest.approx(0, abs=1e-6)
+    with pytest.raises(InputError, match="name the teacher too"):
+        evaluations("heldout", (), "", [str(text_file)])
+    with pytest.raises(InputError, match="name a csv"):
+        evaluations("similarity")
+
+
+def test_the_command_names_evaluations_and_plugins(teacher: Teacher, tmp_path: Path) -> None:
+    pairs = tmp_path / "pairs.csv"
+    pairs.write_text("aaa bbb,aaa bbb,5\naaa ccc,aaa bbb,3\nfee fed,aaa bbb,0\n")
+    done = CliRunner().invoke(app, ["evaluate", str(teacher.folder), "--on", str(pairs)], catch_exceptions=False)
+    assert done.stdout.startswith("pairs.csv: spearman ")
+    for words, message in (
+        (["evaluate", str(teacher.folder), "--with", "similar"], "did you mean 'similarity'"),
+        (["--plugin", "no_such_plugin", "evaluate", str(teacher.folder)], "'no_such_plugin' cannot be imported"),
+    ):
+        error = CliRunner().invoke(app, words).exception
+        assert isinstance(error, InputError)
+        assert message in str(error)
