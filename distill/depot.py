@@ -6,6 +6,7 @@ key they were asked for by, a trial against the hashes of its files. Only safete
 """
 
 import json
+import os
 import shutil
 import uuid
 from collections.abc import Mapping
@@ -51,7 +52,7 @@ class Depot:
         key = outputs_key(teacher)
         if self._shelf is None:
             pointer = {"schema": SCHEMA, "name": teacher.name, "folder": str(teacher.folder.absolute())}
-            write_atomically(_place("teachers", f"{key}.json"), json.dumps(pointer))
+            write_atomically(_place("teachers", f"{key}.json"), json.dumps(pointer))  # also anew: it is in use
         else:
             refuse = self._refusal(TeacherError, "teacher", key)
             files = self._shelf.put(f"teachers/{key}", teacher.folder, teacher_files(teacher.folder), refuse)
@@ -79,6 +80,7 @@ class Depot:
         folder = _place("texts", text.sha256)
         if read_blocks(folder / BLOCKS) is None:
             write_atomically(folder / BLOCKS, blocks_file(text))
+        os.utime(folder / BLOCKS)  # it is in use
         if self._shelf is not None:
             place = f"texts/{text.sha256}"
             refuse = self._refusal(TextError, "text", text.sha256)

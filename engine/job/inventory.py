@@ -14,18 +14,21 @@ from distilsearch.errors import RunError
 from distilsearch.home import home, known_runs, tables_folder, targets_folder
 
 DAY_SECONDS = 86_400.0
-UNFINISHED_DAYS = 1.0  # a run that was killed today may go on tomorrow
+UNFINISHED_DAYS = 1.0  # a run that was killed today may go on tomorrow, and one that is at work asks for its material
 NOTE = "unreadable note of a run"
 SHORT = 12  # digits of a key that are shown
-LISTED = ("tables", "targets", "trials", "runs")
+LISTED = ("tables", "targets", "trials", "runs", "depot", "precision", "home.json")
+MATERIAL = {"teachers": "teacher for workers", "texts": "text for workers"}
 OUTPUTS = {"set-": "teacher outputs", "text-": "packed text", "heldout-": "held-out embeddings"}
+
+RECENT = ("unfinished", *MATERIAL.values())
 
 
 @dataclass(frozen=True)
 class Item:
     """An entry of the home. `days`: since it was last written or, of teacher outputs, read."""
 
-    kind: str  # "table", "trial", "trunk", "unfinished", "damaged", "other", or one of OUTPUTS
+    kind: str  # "table", "trial", "trunk", "unfinished", "damaged", "other", or one of OUTPUTS and MATERIAL
     name: str
     path: Path
     bytes: int
@@ -53,8 +56,13 @@ def inventory(verify: bool = False) -> list[Item]:
         for prefix, kind in OUTPUTS.items()
         for path in sorted(targets_folder().glob(f"{prefix}*"))
     ]
+    material = [
+        _item(kind, path.name[:SHORT], path)
+        for folder, kind in MATERIAL.items()
+        for path in sorted((home() / "depot" / folder).glob("[!.]*"))
+    ]
     other = [_item("other", path.name, path) for path in sorted(home().iterdir()) if path.name not in LISTED]
-    return [*tables, *outputs, *_trials(verify), *other]
+    return [*tables, *outputs, *material, *_trials(verify), *other]
 
 
 def _trials(verify: bool) -> Iterator[Item]:
@@ -96,12 +104,14 @@ def removable(
     for item in items:
         if item.kind == NOTE:
             raise RunError(f"cannot tell what a run shows by its note {item.path}: {item.note}")
-    kinds = {"trial", "unfinished", "damaged", *OUTPUTS.values()} | (set() if keep_trunks else {"trunk"})
+    kinds = {"trial", "unfinished", "damaged", *OUTPUTS.values(), *MATERIAL.values()} | (
+        set() if keep_trunks else {"trunk"}
+    )
     return [
         item
         for item in items
         if item.kind in kinds
-        and item.days >= (max(older_than, UNFINISHED_DAYS) if item.kind == "unfinished" else older_than)
+        and item.days >= (max(older_than, UNFINISHED_DAYS) if item.kind in RECENT else older_than)
         and not (item.kind == "trial" and (item.shown_by or (item.of_former and not former)))
         and not item.note.startswith("in training")
         and "newer version" not in item.note

@@ -42,8 +42,12 @@ def run_folder(teacher: Teacher, text_file: Path, make_architecture: Callable[..
     ]
     about = {"schema": 1, "name": "run", "quality": "agreement", "objectives": ["loss", "latency_ms"]}
     own = {"name": "teacher", "architecture": family("bert").architecture(teacher.facts).to_json()}
-    found = {"front": [member | {"loss": 0.5} for member in front], "trials": [], "knee": "aaa1", "teacher": own}
+    own |= {"loss": 0.0, "parameters": 20}
+    facts = {"loss": 0.5, "flash_loss": 0.5, "parameters": 10, "tokens": 100, "source": "trained", "student": None}
+    found = {"front": [member | facts for member in front], "trials": [], "knee": "aaa1", "teacher": own}
     result = about | found | {"reference": {"loss": 1.0, "latency_ms": 9.0}, "targets": []}
+    result |= {"hypervolume_trace": [], "surrogate": None, "phases": [], "environment": {}, "warnings": []}
+    result |= {"rank_fidelity": {"spearman": None, "kendall": None, "pairs": 0}}
     (folder / "result.json").write_text(json.dumps(result))
     lines = [f"teacher = {json.dumps(str(teacher.folder))}", f"text = [{json.dumps(str(text_file))}]"]
     (folder / "run.toml").write_text("\n".join([*lines, "[train]", f"recipe = {json.dumps(str(recipe))}"]))

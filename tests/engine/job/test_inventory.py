@@ -47,7 +47,7 @@ def test_all_that_lies_there_is_listed(archive: Archive, tmp_path: Path) -> None
     items = inventory()
     trials = len([*archive.trials()])
     assert _kinds(items) == {
-        "other": 1, "packed text": 1, "table": 1, "teacher outputs": 1, "trial": trials, "trunk": trials,
+        "packed text": 1, "table": 1, "teacher outputs": 1, "trial": trials, "trunk": trials,
     }  # fmt: skip
     (one, *_) = (item for item in items if item.kind == "trial")
     files = [path for path in one.path.rglob("*") if path.is_file() and path.name != TRUNK]
@@ -74,7 +74,7 @@ def test_a_run_keeps_what_it_shows(archive: Archive, tmp_path: Path) -> None:
     remove(going)
     assert {trial.key for trial in archive.trials()} == left
     assert not list(home().rglob(TRUNK))
-    assert _kinds(inventory()) == {"other": 1, "table": 1, "trial": len(left)}
+    assert _kinds(inventory()) == {"table": 1, "trial": len(left)}
     shutil.rmtree(tmp_path / "run")
     assert len(removable(inventory(), former=True)) == len(left)
     assert known_runs() == []

@@ -13,10 +13,18 @@ from distilsearch.errors import InputError, RunError
 from distilsearch.home import register_run
 
 SMALL, LARGE = (Architecture("bert", {"layers": layers}) for layers in (1, 2))
+FACTS = {"loss": 0.5, "parameters": 10, "tokens": 100, "source": "trained", "student": None, "flash_loss": 0.5}
 FRONT = [
-    {"key": "aaa1", "architecture": SMALL.to_json(), "latency_ms": {"predicted": 1.5, "measured": 1.25}},
-    {"key": "abb2", "architecture": LARGE.to_json()},
+    {"key": "aaa1", "architecture": SMALL.to_json(), "latency_ms": {"predicted": 1.5, "measured": 1.25}, **FACTS},
+    {"key": "abb2", "architecture": LARGE.to_json(), **FACTS},
 ]
+RESULT = {
+    "schema": 1, "name": "run", "quality": "agreement", "objectives": ["loss", "latency_ms"],
+    "reference": {"loss": 1.0, "latency_ms": 9.0}, "front": FRONT, "trials": [], "knee": "aaa1", "targets": [],
+    "teacher": {"name": "teacher", "architecture": LARGE.to_json(), "loss": 0.0, "parameters": 20},
+    "hypervolume_trace": [], "surrogate": None, "rank_fidelity": {"spearman": None, "kendall": None, "pairs": 0},
+    "phases": [], "environment": {}, "warnings": [],
+}  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -29,7 +37,7 @@ def run_folder(tmp_path: Path) -> Path:
     """A finished run of two students, as `search` leaves it."""
     folder = tmp_path / "run"
     folder.mkdir()
-    (folder / "result.json").write_text(json.dumps({"schema": 1, "front": FRONT, "trials": [], "knee": "aaa1"}))
+    (folder / "result.json").write_text(json.dumps(RESULT))
     run = {"teacher": "/teacher", "text": ["/words.txt"], "seed": 3, "text_tokens": 900, "train": {"recipe": "kdnas"}}
     (folder / "run.toml").write_text(Run.parse(run).to_toml())
     return folder
@@ -69,7 +77,7 @@ def test_the_precision_is_what_the_run_resolved_when_it_was_started(run_folder: 
 def test_folders_without_a_run_or_a_knee_say_so(run_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(RunError, match="there is no result"):
         winners(tmp_path / "nowhere")
-    (run_folder / "result.json").write_text(json.dumps({"schema": 1, "front": FRONT, "trials": [], "knee": None}))
+    (run_folder / "result.json").write_text(json.dumps(RESULT | {"knee": None}))
     with pytest.raises(RunError, match="has no knee; give RUN and keys of: aaa1, abb2"):
         winners(run_folder)
     (run_folder / "run.toml").unlink()

@@ -122,7 +122,7 @@ def test_the_share_of_pauses_is_told(local) -> None:
     seen.wait("steps of process")
     local.submit(Chore(seconds=0.5, exclusive=True)).result()
     assert all(future.result() for future in busy)
-    assert 0.1 < local.paused_share < 0.9
+    assert 0.02 < local.paused_share < 0.9  # half a second of three or more
 
 
 def test_jobs_get_the_cores_that_have_least_to_do() -> None:
@@ -138,5 +138,5 @@ def test_jobs_get_the_cores_that_have_least_to_do() -> None:
 def test_what_is_not_there_is_refused_in_words(tmp_path) -> None:
     with pytest.raises(InputError, match="unknown executor 'locals': did you mean 'local'"):
         open_executor("locals", Options(tmp_path))
-    with pytest.raises(DeviceError, match=r"'cuda:9'; torch sees \d GPUs here"):
+    with pytest.raises(DeviceError, match=r"'cuda:9', and this machine has (no|\d) GPU"):
         Local(Options(tmp_path, device="cuda:9"))
