@@ -138,11 +138,11 @@ def _trained(
 ) -> dict[Architecture, Trial | TrialError]:
     """What becomes of students in one training; those that are known to diverge in it do not do so again."""
     training = course.training
-    known = {a: archive.failure(training.key(a)) for a in architectures}
-    going = [a for a, failure in known.items() if failure is None]
+    failures = {a: archive.failure(training.key(a)) for a in architectures}
+    going = [a for a, failure in failures.items() if failure is None]
     material = (course.teacher, course.text, going, course.recipe, training)
     trials = dict(zip(going, archive.distil(*material, progress=progress, **conditions), strict=True))
-    return {a: failure or trials[a] for a, failure in known.items()}
+    return {a: failure or trials[a] for a, failure in failures.items()}
 
 
 def _row(trial: Trial | TrialError) -> dict[str, Any]:
@@ -168,15 +168,15 @@ def compare(results: Mapping[tuple[str, int], Rows]) -> list[Fidelity]:
     """
     longest = "", max(budget for recipe, budget in results if not recipe)
     truth = np.array([row["loss"] for row in results[longest]])
-    found = []
+    fidelities = []
     for run in sorted(results):
         if run == longest:
             continue
         loss, mean = (np.array([row[name] for row in results[run]]) for name in ("loss", "area"))
         for name, guess in {"loss": loss, "area": mean, "trend": loss * (loss / mean) ** TREND}.items():
-            found.append(_fidelity(name, run[1], guess, truth, run[0]))
+            fidelities.append(_fidelity(name, run[1], guess, truth, run[0]))
     fewer = np.array([-float(row["parameters"]) for row in results[longest]])
-    return [*found, _fidelity("parameters", 0, fewer, truth)]
+    return [*fidelities, _fidelity("parameters", 0, fewer, truth)]
 
 
 def summary(found: Sequence[Fidelity], longest: int, left_out: Sequence[LeftOut] = ()) -> dict[str, Any]:

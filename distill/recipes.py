@@ -182,10 +182,10 @@ RECIPES: dict[str, Recipe] = {
 
 def default_recipe(kind: str) -> Recipe:
     """The recipe for a kind of teacher: "embedding", "mlm" or "causal"."""
-    known = {"embedding": EMBEDDING, "mlm": MLM, "causal": CAUSAL}
-    if kind not in known:
-        raise unknown("kind of teacher with a recipe", kind, known)
-    return known[kind]
+    recipes = {"embedding": EMBEDDING, "mlm": MLM, "causal": CAUSAL}
+    if kind not in recipes:
+        raise unknown("kind of teacher with a recipe", kind, recipes)
+    return recipes[kind]
 
 
 def recipe(name: str, **changes: Any) -> Recipe:

@@ -156,8 +156,8 @@ class Draws:
         """At most `count` of them, in pairs of opposites."""
         size = len(self.samples[0])
         half = size // 2
-        kept = [i for j in range(half) for i in (j, j + size - half)][:count]
-        return replace(self, samples=tuple(z[kept] for z in self.samples)) if kept else self
+        opposites = [i for j in range(half) for i in (j, j + size - half)][:count]
+        return replace(self, samples=tuple(z[opposites] for z in self.samples)) if opposites else self
 
     def points(self, s: int) -> Floats:
         """Objectives of draw s, one row for each that stands."""

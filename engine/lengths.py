@@ -45,10 +45,10 @@ class Lengths:
     def of(cls, view: View) -> "Lengths | None":
         """None where all trainings are equally long; what was told without a length counts as the longest."""
         length = np.log(view.fidelity)
-        known = length[~np.isnan(length)]
-        if not len(known) or known.max() == known.min():
+        told_lengths = length[~np.isnan(length)]
+        if not len(told_lengths) or told_lengths.max() == told_lengths.min():
             return None
-        target = float(known.max())
+        target = float(told_lengths.max())
         return cls(view, np.where(np.isnan(length), target, length), target, _slopes(view))
 
     def columns(

@@ -68,8 +68,8 @@ def best_training(view: View, fresh: Codes, lengths: Sequence[float], seconds: S
         seconds: what a training takes.
     """
     options = [*((row, 0.0, lengths[0]) for row in fresh), *_longer(view, lengths)]
-    found = _weighed(view, options, seconds)
-    return max(found, key=lambda t: (t.gain / t.seconds, -t.since, t.architecture.key), default=None)
+    trainings = _weighed(view, options, seconds)
+    return max(trainings, key=lambda t: (t.gain / t.seconds, -t.since, t.architecture.key), default=None)
 
 
 def longer_gain(view: View, lengths: Sequence[float]) -> float:
@@ -83,14 +83,14 @@ def _weighed(view: View, options: Options, seconds: Seconds) -> list[Training]:
     """What each of the (codes, since, length) promises."""
     beliefs = Beliefs.of(view)
     boxes = Boxes.of(told_points(view), check_few(view))
-    found = []
+    trainings = []
     for row, start, length in options:
         (architecture,) = view.space.decode(row[None])
         lengths = beliefs.lengths and replace(beliefs.lengths, target=math.log(length))
         at = replace(beliefs, lengths=lengths)
         gain = math.exp(float(log_ehvi(at.belief(row[None]), boxes)[0]))
-        found.append(Training(architecture, length, start, gain, seconds(architecture, start, length)))
-    return found
+        trainings.append(Training(architecture, length, start, gain, seconds(architecture, start, length)))
+    return trainings
 
 
 def first_longer(view: View, lengths: Sequence[float], seconds: Seconds) -> Training | None:

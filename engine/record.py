@@ -172,7 +172,7 @@ class Record:
         tells = sorted(self.tells, key=_place)
         architectures = list(dict.fromkeys(t.architecture for t in tells))
         index = {a: i for i, a in enumerate(architectures)}
-        known = [o for o in self.objectives if isinstance(o, Known)]
+        known_objectives = [o for o in self.objectives if isinstance(o, Known)]
         expensive = [o for o in self.objectives if isinstance(o, Expensive)]
         values = [[o.sign * t.values.get(o.name, math.nan) for o in expensive] for t in tells]
         noise = [[_or_nan(t.noise)] * len(expensive) for t in tells]
@@ -180,7 +180,7 @@ class Record:
             space=self.space,
             objectives=self.objectives,
             codes=self.space.encode(architectures),
-            measured=self._measured(architectures, known),
+            measured=self._measured(architectures, known_objectives),
             row=np.array([index[t.architecture] for t in tells], dtype=np.int64),
             values=_table(values, len(expensive)),
             noise=_table(noise, len(expensive)),
@@ -188,7 +188,7 @@ class Record:
             area=np.array([expensive[0].sign * _or_nan(t.area) for t in tells], dtype=np.float64),
             pending=self.space.encode(sorted([*self.pending, *extra], key=lambda a: a.key)),
             failed=self.space.encode(sorted(self.failed, key=lambda a: a.key)),
-            reference=self.corner((*known, *expensive)),
+            reference=self.corner((*known_objectives, *expensive)),
             features=features,
             limits=self.limits,
         )

@@ -114,28 +114,28 @@ class Surrogate:
 
     def marginals(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation (m,) of the noise-free warped quality at features (m, p), in their precision."""
-        known, whiten, weights = self._fast[features.dtype]
+        inputs, whiten, weights = self._fast[features.dtype]
         with torch.no_grad():
-            cross = self.kernel.forward(features, known)  # (m, n)
+            cross = self.kernel.forward(features, inputs)  # (m, n)
             prior = self.kernel.forward(features, features, diag=True)
             variance = prior - (cross @ whiten).square_().sum(-1)
         return cross @ weights, variance.clamp_min(1e-10 + 1e-6 * float(self.level)).sqrt()
 
     def joint(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Posterior mean (m,) and covariance (m, m) of the noise-free warped quality at features (m, p)."""
-        known, whiten, weights = self._fast[torch.float64]
+        inputs, whiten, weights = self._fast[torch.float64]
         with torch.no_grad():
-            half = self.kernel.forward(features, known) @ whiten
-            return self.kernel.forward(features, known) @ weights, self.kernel.forward(
+            half = self.kernel.forward(features, inputs) @ whiten
+            return self.kernel.forward(features, inputs) @ weights, self.kernel.forward(
                 features, features
             ) - half @ half.T
 
     def given(self, at: Tensor, values: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
         """Mean (m, S) and deviation (m,) at features (m, p), given draws (S, b) of the quality at `at` (b, p)."""
-        known, whiten, weights = self._fast[torch.float64]
+        inputs, whiten, weights = self._fast[torch.float64]
         (mean, covariance), scale = self.joint(at), 1e-6 * float(self.kernel.forward(at, at, diag=True).detach().mean())
         with torch.no_grad():
-            near, far = self.kernel.forward(at, known), self.kernel.forward(features, known)  # (b, n), (m, n)
+            near, far = self.kernel.forward(at, inputs), self.kernel.forward(features, inputs)  # (b, n), (m, n)
             cross = self.kernel.forward(at, features) - (near @ whiten) @ (far @ whiten).T  # (b, m)
             root = torch.linalg.cholesky(covariance + scale * torch.eye(len(at)).double())
             half = torch.linalg.solve_triangular(root, cross, upper=False)

@@ -55,8 +55,8 @@ class Reward:
 
     def check(self, space: SearchSpace, objectives: Sequence[Objective]) -> None:
         """Refuse all but one expensive and one known objective."""
-        known = [o for o in objectives if isinstance(o, Known)]
-        if len(known) != 1 or len(objectives) != 2:
+        known_objectives = [o for o in objectives if isinstance(o, Known)]
+        if len(known_objectives) != 1 or len(objectives) != 2:
             raise InputError("strategy 'reward' needs exactly one expensive and one known objective; use 'ehvi'")
 
     def options(self) -> dict[str, Any]:

@@ -66,8 +66,8 @@ def _screened(beliefs: Beliefs, pool: Codes, rng: np.random.Generator) -> Codes:
         best.append((np.take_along_axis(values, rows, 1), pool[i : i + CHUNK][rows]))
     values, codes = np.concatenate([b[0] for b in best], 1), np.concatenate([b[1] for b in best], 1)
     order = np.argsort(values, axis=1, kind="stable")[:, : SCREENED // 64]
-    kept = np.take_along_axis(codes, order[..., None], 1).reshape(-1, pool.shape[1])
-    return distinct(beliefs.view.space, kept, kept[:0])
+    leaders = np.take_along_axis(codes, order[..., None], 1).reshape(-1, pool.shape[1])
+    return distinct(beliefs.view.space, leaders, leaders[:0])
 
 
 class _Leading(Model):
