@@ -11,10 +11,10 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Unpack
 
 import numpy as np
-import numpy.typing as npt
 from scipy.stats import kendalltau, spearmanr
 
 from distilsearch.architecture import Architecture
+from distilsearch.arrays import FloatArray
 from distilsearch.errors import InputError, TrialError
 from distilsearch.lowering import parameter_count, tabulate
 from distilsearch.operators import Serving
@@ -28,7 +28,6 @@ from .recipes import Recipe
 from .training import Conditions
 from .trial import Trial
 
-FloatArray = npt.NDArray[np.float64]
 Rows = Sequence[Mapping[str, Any]]  # one a student
 TREND = 2.0  # between 1 and 3 little changes: 12 students at 160,000 tokens against 640,000
 RESAMPLES = 2_000

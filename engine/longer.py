@@ -15,11 +15,12 @@ from itertools import pairwise
 import numpy as np
 
 from distilsearch.architecture import Architecture
+from distilsearch.arrays import FloatArray
 from distilsearch.errors import InputError
 
 from .acquisition import Boxes, log_ehvi
 from .beliefs import Beliefs
-from .objectives import Codes, Floats, hypervolume
+from .objectives import Codes, hypervolume
 from .view import View
 
 Seconds = Callable[[Architecture, float, float], float]
@@ -109,7 +110,7 @@ def first_longer(view: View, lengths: Sequence[float], seconds: Seconds) -> Trai
     return Training(architecture, length, start, math.nan, seconds(architecture, start, length))
 
 
-def trained(view: View) -> Floats:
+def trained(view: View) -> FloatArray:
     """How long each told architecture (u,) has been trained; infinite where that was not told."""
     result = np.full(len(view.codes), -math.inf)
     np.maximum.at(result, view.row, np.nan_to_num(view.fidelity, nan=-math.inf))
@@ -138,14 +139,14 @@ def following(lengths: Sequence[float], since: float) -> float | None:
     return next((f for f in lengths if f > since * (1 + 1e-9)), None)
 
 
-def check_few(view: View) -> Floats:
+def check_few(view: View) -> FloatArray:
     """The reference (M,), M at most 3; an `InputError` says that more cannot be weighed."""
     if len(view.objectives) > 3:
         raise InputError(f"an expected improvement needs at most three objectives; got {len(view.objectives)}")
     return view.reference
 
 
-def told_points(view: View) -> Floats:
+def told_points(view: View) -> FloatArray:
     """Objectives (m, M) as told, each architecture at its longest training, replicates averaged.
 
     Left out are architectures that lack an objective, or break a limit that is none.
@@ -160,7 +161,7 @@ def _complete(view: View) -> list[int]:
     return [u for u in map(int, stands) if not np.isnan(_last(view, u)).all(axis=0).any()]
 
 
-def _last(view: View, u: int) -> Floats:
+def _last(view: View, u: int) -> FloatArray:
     """Told values (r, E) of an architecture at its longest training."""
     own = np.flatnonzero(view.row == u)
     rank = np.nan_to_num(view.fidelity[own], nan=-1.0)
