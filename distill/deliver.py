@@ -26,8 +26,8 @@ from .evaluate.embedding import sts_spearman
 from .material import Material
 from .processes import accelerator_for
 from .student import replace_folder
-from .training import TRUNK, USUAL, Conditions
-from .trial import STUDENT, Trial, hashes
+from .training import USUAL, Conditions
+from .trial import STUDENT, TRUNK, Trial, hashes
 
 SIMILARITY = "similarity"  # the evaluation on sentence pairs
 

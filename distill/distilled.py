@@ -21,8 +21,8 @@ from .claims import POLL_SECONDS, Claim
 from .course import Course
 from .processes import accelerator_for, agreed
 from .student import Student
-from .training import TRUNK, USUAL, Conditions, in_groups, train
-from .trial import Trial
+from .training import USUAL, Conditions, in_groups, train
+from .trial import TRUNK, Trial
 
 if TYPE_CHECKING:
     from .archive import Archive

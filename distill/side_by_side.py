@@ -1,11 +1,11 @@
 """Students trained side by side: a step of each after the other, with checkpoints as time goes by."""
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from distilsearch.errors import Interrupted, TrialError
-from distilsearch.progress import Progress
+from distilsearch.progress import Between, Progress
 
 from .runs import Run
 from .student import Student
@@ -33,7 +33,7 @@ class SideBySide:
             if folder:
                 run.save_trunk(folder / TRUNK)
 
-    def to_end(self, tokens: int, between: Callable[[], None], progress: Progress) -> None:
+    def to_end(self, tokens: int, between: Between, progress: Progress) -> None:
         """All steps that are left, with checkpoints as time goes by."""
         one, saved = self._runs[0][0], time.monotonic()
         first = min(run.step for run, _ in self._runs)

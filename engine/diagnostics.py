@@ -16,11 +16,12 @@ import numpy as np
 import torch
 
 from distilsearch.arrays import FloatArray
-from distilsearch.predictors.accuracy import INTERVAL, Surrogate
+from distilsearch.predictors.accuracy import Surrogate
 
 from .beliefs import Beliefs
 from .view import View
 
+INTERVAL = 1.6449  # standard deviations either way that hold 90 %
 Point = dict[str, Any]
 Row = tuple[str, float, float, float]  # key, measured in told units, warped mean and deviation
 

@@ -30,7 +30,6 @@ from .threads import one_thread
 
 NOISE_PRIOR = (-4.5, 1.5)  # of the logarithm of the noise variance, for targets of unit variance
 JITTER = 1e-6
-INTERVAL = 1.6449  # standard deviations either way that hold 90 %
 STEPS = 60
 RIGID = ("interaction",)  # no smooth part: where it is wrong it does not know it
 MARGIN = 3.0  # nats of all trials together by which a rigid kernel must win
@@ -71,14 +70,12 @@ class Warp:
 class Diagnostics:
     """How well the surrogate predicts each trial from all the others.
 
-    `log_likelihood` per trial, in told units; `r2` of leave-one-out medians; `coverage` of 90 % intervals.
+    `log_likelihood` per trial, in told units; `considered`: that of each kernel.
     """
 
     kernel: str
     warped: bool
     log_likelihood: float
-    r2: float
-    coverage: float
     considered: tuple[tuple[str, float], ...] = ()
 
 
@@ -271,7 +268,7 @@ def _made(
 ) -> Surrogate:
     """The surrogate of given hyperparameters, with its leave-one-out report."""
     noise = torch.from_numpy(np.where(np.isnan(stated), level, (stated * warp.slope(values)) ** 2))
-    nothing = Diagnostics(kernel.kind, warp.shift is not None, -math.inf, math.nan, math.nan)
+    nothing = Diagnostics(kernel.kind, warp.shift is not None, -math.inf)
     bare = Surrogate(kernel, warp, features, torch.from_numpy(warp(values)), noise, level, nothing)
     return replace(bare, report=_leave_one_out(bare, values))
 
@@ -284,8 +281,4 @@ def _leave_one_out(fit: Surrogate, values: FloatArray) -> Diagnostics:
     mean = z - (inverse @ fit.targets).numpy() / precision
     sd = precision**-0.5
     score = -0.5 * ((z - mean) / sd) ** 2 - np.log(sd) - 0.5 * math.log(2 * math.pi) + np.log(fit.warp.slope(values))
-    residual = values - fit.warp.inverse(mean)
-    total = float(((values - values.mean()) ** 2).sum())
-    r2 = 1.0 - float((residual**2).sum()) / total if total > 0 else math.nan
-    coverage = float((np.abs(z - mean) <= INTERVAL * sd).mean())
-    return Diagnostics(fit.kernel.kind, fit.warp.shift is not None, float(score.mean()), r2, coverage)
+    return Diagnostics(fit.kernel.kind, fit.warp.shift is not None, float(score.mean()))

@@ -20,8 +20,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from common import RESULTS
 
 from distilsearch import profiling
+from distilsearch.distill import FLASH_TOKENS
 from distilsearch.distill.data import load_text
-from distilsearch.distill.flash import FLASH_TOKENS, flash_distill
+from distilsearch.distill.flash import flash_distill
 from distilsearch.distill.teacher import load_teacher
 from distilsearch.families import family
 from distilsearch.operators import Serving
