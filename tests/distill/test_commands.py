@@ -36,10 +36,18 @@ def run_folder(teacher: Teacher, text_file: Path, make_architecture: Callable[..
     recipe.write_text(RECIPE)
     small, large = make_architecture(teacher, layers=1), make_architecture(teacher)
     front = [
-        {"key": "aaa1", "architecture": small.to_json(), "latency_ms": {"predicted": 1.5, "measured": 1.25}},
-        {"key": "abb2", "architecture": large.to_json()},
+        {
+            "key": "aaa1",
+            "architecture": small.to_json(),
+            "loss": 0.5,
+            "latency_ms": {"predicted": 1.5, "measured": 1.25},
+        },
+        {"key": "abb2", "architecture": large.to_json(), "loss": 0.3},
     ]
-    (folder / "result.json").write_text(json.dumps({"schema": 1, "front": front, "trials": [], "knee": "aaa1"}))
+    serving = {"objective": "latency_ms", "device": "cpu", "serving": {"batch": 1, "sequence": 16}}
+    result = {"schema": 1, "name": "run", "quality": "agreement", "objectives": ["loss", "latency_ms"], "reference": {}}
+    result |= {"teacher": {"name": "tiny", "architecture": large.to_json()}, "targets": [serving]}
+    (folder / "result.json").write_text(json.dumps(result | {"front": front, "trials": [], "knee": "aaa1"}))
     lines = [f"teacher = {json.dumps(str(teacher.folder))}", f"text = [{json.dumps(str(text_file))}]"]
     (folder / "run.toml").write_text("\n".join([*lines, "[train]", f"recipe = {json.dumps(str(recipe))}"]))
     return folder
@@ -188,6 +196,6 @@ def test_a_run_carries_its_measured_rank_fidelity(run_folder: Path) -> None:
     found = json.loads((run_folder / "result.json").read_text())["rank_fidelity"]
     assert -1 <= found["spearman"] <= 1
     assert {row["predictor"] for row in found["rows"]} == {"loss", "area", "trend", "parameters"}
-    assert measured_fidelity(run_folder) == found
+    assert measured_fidelity(run_folder).model_dump(mode="json") == found
     assert "512 against 1,536" in (run_folder / "report.html").read_text()
     assert len([*Archive().trials()]) == 9
