@@ -1,7 +1,8 @@
-"""Students into a user's folder: trained in the archive, or found there, and copied with a card that says all of them.
+"""Students into a user's folder: trained in the archive, or found there, and copied, each with its card.
 
-Nothing of the user's is overwritten: a folder is written only where it is absent, empty, or holds the very student,
-trained for no longer. That is found out before anything is trained; where it is no student, before anything is read.
+Nothing of the user's is overwritten: a folder is written only where it is absent, empty, or holds this very student,
+trained no longer than asked. That is checked before anything is trained; for folders without a student, before teacher
+and text are read.
 """
 
 import hashlib

@@ -40,7 +40,7 @@ FEWEST_FOR_INTERVAL = 5  # of fewer, too many samples repeat the same order
 class Correlation:
     """A rank correlation with its bootstrap interval over students.
 
-    All NaN where one side puts them in no order, the interval where there are fewer than five.
+    All is NaN where one side is constant; the interval is NaN where there are fewer than five students.
     """
 
     value: float
@@ -54,9 +54,9 @@ class Correlation:
 
 @dataclass(frozen=True)
 class Fidelity:
-    """How one predictor of the order (a budget's loss, area or trend, or parameters) agrees with the longest budget's.
+    """How well one predictor (a short budget's loss, area or trend, or parameters) orders students as the longest does.
 
-    `recipe` names the one of the short runs where it is not that of the longest ones.
+    `recipe` names that of the short runs, where it is another one than that of the longest.
     """
 
     predictor: str
@@ -160,7 +160,7 @@ def _check_enough(students: int, left_out: Sequence[LeftOut]) -> None:
 def compare(results: Mapping[tuple[str, int], Rows]) -> list[Fidelity]:
     """From rows with "loss", "area" and "parameters" to correlations with the longest run of the recipe named "".
 
-    The trend is where a curve is heading: its end, less as much again as it lies below the curve's mean, `TREND` times.
+    The trend guesses where a curve is heading: its last loss times (last / mean) to the power of `TREND`.
 
     Args:
         results: by recipe and budget, in one order of students.

@@ -15,7 +15,7 @@ CHECKPOINT = "checkpoint.safetensors"  # the last one, replaced as the run goes 
 
 
 class SideBySide:
-    """Runs of one course and of as many steps; those that diverge are left behind."""
+    """Runs of one course, all of as many steps; one that diverges stops, and the others go on."""
 
     def __init__(self, runs: Sequence[Run], folders: Sequence[Path | None], checkpoint_seconds: float) -> None:
         self._runs = list(zip(runs, folders, strict=True))

@@ -38,7 +38,7 @@ SIDE_BY_SIDE_BYTES = 4 << 30  # of weights, gradients and moments of students th
 
 
 class Conditions(TypedDict, total=False):
-    """Where a training runs and what it keeps; nothing that a student is known by.
+    """Where a training runs and what it keeps; nothing of it is part of a student's key.
 
     `accumulate`: parts that each batch is computed in, one after the other, where memory is short. `trackers`:
     "tensorboard", "wandb" ...: where accelerate logs the losses, beside the folder. `device`: "cpu", or "auto" for the
@@ -157,7 +157,7 @@ def start(
     accumulate: int = 1,
     targets: Targets | None = None,
 ) -> Run:
-    """`begin` for those who take the steps of one student themselves."""
+    """A student before its first step, as `begin` makes it, for callers that take the steps themselves."""
     accelerator = accelerator or accelerator_for("cpu")
     course = Course(teacher, text, recipe, budget_tokens, seed, agreed_precision(precision, accelerator))
     return begin(course, architecture, accelerator, accumulate, targets)

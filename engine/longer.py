@@ -149,7 +149,7 @@ def check_few(view: View) -> FloatArray:
 def told_points(view: View) -> FloatArray:
     """Objectives (m, M) as told, each architecture at its longest training, replicates averaged.
 
-    Left out are architectures that lack an objective, or break a limit that is none.
+    Left out are architectures that lack an objective, or break a limit that is no objective.
     """
     rows = [[*view.told_costs[u], *np.nanmean(_last(view, u), axis=0)] for u in _complete(view)]
     return np.array(rows, dtype=np.float64).reshape(len(rows), len(view.reference))

@@ -119,8 +119,8 @@ class View:
         return result
 
     def standing(self, codes: Codes) -> npt.NDArray[np.bool_]:
-        """Which rows may stand on the front as far as the limits that are no objectives say; the others' are a matter
-        of the reference."""
+        """Which rows keep the limits that are no objectives, and so may stand on the front; the limits of objectives
+        are part of the reference."""
         result = np.ones(len(codes), dtype=bool)
         for limit in self.limits if len(codes) else ():
             result &= limit.within(codes)

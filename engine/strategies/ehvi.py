@@ -50,7 +50,7 @@ class EHVI:
             raise InputError(f"draws of strategy 'ehvi' must be 0 or more; got {self.draws}")
 
     def check(self, space: SearchSpace, objectives: Sequence[Objective]) -> None:
-        """It takes any."""
+        """Any space and objectives will do."""
 
     def options(self) -> dict[str, Any]:
         """Plain JSON of the fields."""
