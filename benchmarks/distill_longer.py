@@ -18,12 +18,13 @@ from common import record, table
 from scipy.stats import spearmanr
 
 from distilsearch.architecture import Architecture
+from distilsearch.arrays import FloatArray
 from distilsearch.distill.teacher import load_teacher
 from distilsearch.engine.beliefs import Beliefs
 from distilsearch.engine.engine import Engine
+from distilsearch.engine.job.proposing import size_features
 from distilsearch.engine.job.quickstart import quickstart_run
-from distilsearch.engine.job.run import size_features
-from distilsearch.engine.objectives import Expensive, Floats
+from distilsearch.engine.objectives import Expensive
 from distilsearch.families import family
 from distilsearch.operators import Serving
 from distilsearch.space import SearchSpace
@@ -90,7 +91,7 @@ def _told(space: SearchSpace, short: Mapping[str, Row], long: Mapping[str, Row],
     return engine
 
 
-def _foretold(engine: Engine, rows: Sequence[Row]) -> Floats:
+def _foretold(engine: Engine, rows: Sequence[Row]) -> FloatArray:
     """The medians (n,) of the long losses."""
     beliefs = Beliefs.of(engine._view([]))
     codes = engine.space.encode([Architecture.from_json(row["architecture"]) for row in rows])

@@ -1,7 +1,8 @@
 """The archive: every student that was ever trained here, by content, shared by `search`, `distill` and `fidelity`.
 
-What is asked for is found, waited for where another process trains it, gone on with where it was interrupted or trained
-for shorter, and trained anew only else. What cannot be read counts as absent and is listed among the problems.
+A student that is asked for and is here costs nothing. One that another process trains is waited for; one whose training
+was interrupted, or was shorter, is continued; only others are trained from the start. What cannot be read counts as
+absent and is listed among the problems.
 """
 
 import json
@@ -45,7 +46,7 @@ CLAIMS, FAILURE = ".claims", "failure.json"
 
 
 class TrialDepot(Protocol):
-    """Where trials of other machines come from and go to, whole or not at all."""
+    """A place shared with other machines: trials are sent there and fetched from there, whole or not at all."""
 
     def push_trial(self, key: str, folder: Path) -> None:
         """Send the trial in a folder."""
@@ -68,7 +69,7 @@ class Archive:
     Args:
         folder: where they lie; the home's own where none is given.
         depot: where those of other machines are fetched from, and new ones sent to.
-        pace: how claims see time.
+        pace: when the claims of other processes count as dead.
     """
 
     def __init__(self, folder: Path | None = None, depot: TrialDepot | None = None, pace: Pace | None = None) -> None:
@@ -91,7 +92,7 @@ class Archive:
         return trial
 
     def refusal(self, key: str) -> str | None:
-        """Why a key is left alone: a newer version wrote its trial."""
+        """Why nothing is written under a key: a newer version wrote its trial. None where nothing forbids it."""
         try:
             read_trial(self.path(key))
         except NewerTrialError as error:
@@ -101,7 +102,7 @@ class Archive:
         return None
 
     def of(self, training: Training, architecture: Architecture) -> Trial | None:
-        """The trial of a training, also an old one whose key says "auto" and whose card says what that became."""
+        """The trial of a training; also an old one that was keyed "auto" and has this precision on its card."""
         if (trial := self.find(training.key(architecture))) is not None:
             return trial
         former = self._read(replace(training, precision=FORMER_AUTO).key(architecture))
@@ -124,9 +125,9 @@ class Archive:
         return sorted(path.name for path in self.folder.iterdir() if path.is_dir() and not path.name.startswith("."))
 
     def intact(self, trial: Trial) -> bool:
-        """Whether a student's files are what was written; asked wherever a student is handed out.
+        """Whether a student's files are still what was written; to be asked before a student is handed out.
 
-        One that is not counts as absent from then on, and is trained anew when it is asked for.
+        If they are not, the trial counts as absent from then on, and is trained again when it is asked for.
         """
         if mismatched(trial):
             self._damaged.add(trial.key)
@@ -171,11 +172,11 @@ class Archive:
     # Claim
 
     def claim(self, key: str, waiting: Callable[[str], None] | None = None) -> AbstractContextManager[Claim]:
-        """The right to train a key, once nobody else has it; `waiting` is told who has it meanwhile."""
+        """Hold the right to train a key. Waits while another process has it, and tells `waiting` which one."""
         return self._claims.waited(key, waiting)
 
     def claimed(self, key: str) -> Claim | None:
-        """The right to train a key where it is free; give it back with `release`."""
+        """The right to train a key if it is free now, else None; to be given back with `release`."""
         return self._claims.claim(key)
 
     def holder(self, key: str) -> str | None:
@@ -198,7 +199,7 @@ class Archive:
     def keep(self, trial: Trial, student: Path, trunk: Path, claim: Claim) -> Trial | None:
         """Take a student, and the trunk where there is one, into the archive: hashes too, `trial.json` last.
 
-        None, and nothing is written, where the claim has gone to another process.
+        Returns None and writes nothing if another process has taken the claim over.
 
         Args:
             student: a folder within the trial's, under another name.
@@ -222,12 +223,12 @@ class Archive:
         return whole
 
     def note_failure(self, key: str, failure: TrialError, facts: Mapping[str, Any]) -> None:
-        """Keep that a training came to nothing, so that what measures many need not see it again."""
+        """Note that a training diverged, so that whoever compares many students need not repeat it."""
         content = {"schema": 1, "cause": str(failure), "versions": facts["versions"]}
         write_atomically(self.path(key) / FAILURE, json.dumps(content, indent=1))
 
     def failure(self, key: str) -> TrialError | None:
-        """How a training came to nothing under the very versions of today, if it did."""
+        """Why a training diverged, if it did so before with the same versions of all packages; else None."""
         try:
             content = json.loads((self.path(key) / FAILURE).read_text(encoding="utf-8"))
             return TrialError(str(content["cause"])) if content["versions"] == versions() else None
@@ -242,7 +243,7 @@ class Archive:
         artefact: str,
         score: Callable[[Path], Mapping[str, float]],
     ) -> Score:
-        """The score of an artefact of a trial on a held-out set: the one that is kept, else from the kept student.
+        """The score of an artefact of a trial on a held-out set: the one on disk, else a new one, which is then kept.
 
         Args:
             heldout: the sha256 of the held-out set.
@@ -276,8 +277,8 @@ class Archive:
     ) -> list[Trial | TrialError]:
         """The trials of architectures, in their order; those whose training diverges are their errors.
 
-        Those that are there cost nothing. Those that another process trains are waited for. All others are trained
-        here, as many side by side as fit in memory, from where an interrupted or a shorter training left them.
+        Trials in the archive are returned as they are. Those that another process trains are waited for. All others are
+        trained here, as many side by side as fit in memory, and continue an interrupted or shorter training of theirs.
 
         Raises:
             InputError: the training is not of this teacher, text and recipe.

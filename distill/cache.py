@@ -28,14 +28,14 @@ HEADER = 4096  # bytes; more than names, shapes and hash of one file's tensors t
 
 
 def outputs_key(teacher: Teacher) -> str:
-    """A key over all that a teacher's outputs depend on: weights, vocabulary, and what its config makes of them."""
+    """A key over everything that a teacher's outputs depend on: weights, vocabulary, config and pooling."""
     config = {name: value for name, value in teacher.config.to_dict().items() if name not in UNSAID}
     content = [teacher.weights_sha256, teacher.tokenizer_sha256, teacher.pooling, config]
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def open_set(key: str) -> Path:
-    """The folder of a set of targets; what it holds is counted anew."""
+    """The folder of a set of targets, made where it is absent; the bytes in it are counted again."""
     root = targets_folder()
     with file_lock(root / LOCK):
         folder = ensure_folder(root / f"set-{key}")
@@ -44,9 +44,9 @@ def open_set(key: str) -> Path:
 
 
 def write_targets(path: Path, targets: Mapping[str, Tensor], limit: int) -> None:
-    """Write one batch's targets into an open set, with their hash; no room or a full disk only cost the cache.
+    """Write one batch's targets into an open set, with their hash; without room, or on a full disk, nothing is cached.
 
-    A set that another writer has given up meanwhile is not begun again, or the two would give up each other's forever.
+    A set that another writer has removed meanwhile is not begun again: the two would remove each other's forever.
     """
     stored = {name: value.cpu() for name, value in targets.items()}  # a live teacher answers where it is
     size = HEADER + sum(value.numel() * value.element_size() for value in stored.values())

@@ -71,7 +71,7 @@ def with_sections(text: str, sections: Sections) -> str:
 
 def identity(weights_sha256: str, text_sha256: str, recipe: Mapping[str, Any], seed: int, precision: str,
              architecture: Architecture) -> dict[str, Any]:  # fmt: skip
-    """What of a card says which student it is, but for the length of its training."""
+    """The lines of a card that say which student it is, without the length of its training."""
     return {
         WEIGHTS: f"sha256 {weights_sha256}",
         TEXT: f"sha256 {text_sha256}",

@@ -1,6 +1,6 @@
 """What a training ran on: kept with each trial, no part of its key.
 
-Students of one key are equal bit for bit where threads and ISA are; elsewhere sums are taken in another order.
+Students of one key are equal bit for bit only where threads and ISA are equal: else sums are taken in another order.
 """
 
 from importlib.metadata import PackageNotFoundError, version

@@ -1,4 +1,4 @@
-"""What students learn from and for how long: the loaded values that a training is the identity of."""
+"""What students learn from, and for how long: the loaded values, of which a `Training` holds the keys."""
 
 from dataclasses import dataclass
 
@@ -37,7 +37,7 @@ class Course:
 
     @property
     def training(self) -> Training:
-        """What the students are known by, but for their architectures."""
+        """The identity that students of this course share; with an architecture it gives a student's key."""
         return Training.of(self.teacher, self.text, self.recipe, self.tokens, self.seed, self.precision)
 
     @property
@@ -52,6 +52,6 @@ class Course:
 
 
 def agreed_precision(precision: str, accelerator: Accelerator) -> str:
-    """The precision of all processes: what a probe finds in one may differ in another."""
+    """The precision that the main process resolves, for all: a probe may find another one in each."""
     resolved: str = agreed(accelerator, resolve_precision(precision, accelerator.device.type))
     return resolved

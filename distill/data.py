@@ -80,9 +80,9 @@ def load_text(
         raise TextError(f"a block must hold 16 to {longest} tokens for this teacher, got {block}")
     key = _cache_key(sources, teacher, block, heldout_fraction, temperature, most_tokens)
     path = targets_folder() / f"text-{key}.safetensors" if key else None
-    known = read_blocks(path) if path else None
-    if known is not None:
-        return known
+    cached = read_blocks(path) if path else None
+    if cached is not None:
+        return cached
     parts = [_tokenise(documents([source]), teacher, most_tokens) for source in sources]
     if temperature == 1:
         parts = [np.concatenate(parts)]
@@ -125,8 +125,8 @@ def mix(texts: Sequence[Text], temperature: float) -> Text:
     ]
     train = np.concatenate([text.train[chosen] for text, chosen in zip(texts, rows, strict=True)])
     train = np.ascontiguousarray(train[generator.permutation(len(train))])
-    kept = min(1.0, MOST_HELDOUT / sum(len(text.heldout) for text in texts))
-    heldout = np.concatenate([text.heldout[: max(1, int(kept * len(text.heldout)))] for text in texts])
+    heldout_share = min(1.0, MOST_HELDOUT / sum(len(text.heldout) for text in texts))
+    heldout = np.concatenate([text.heldout[: max(1, int(heldout_share * len(text.heldout)))] for text in texts])
     return Text(train, heldout, _digest(heldout, train))
 
 

@@ -1,7 +1,8 @@
-"""Students into a user's folder: trained in the archive, or found there, and copied with a card that says all of them.
+"""Students into a user's folder: trained in the archive, or found there, and copied, each with its card.
 
-Nothing of the user's is overwritten: a folder is written only where it is absent, empty, or holds the very student,
-trained for no longer. That is found out before anything is trained; where it is no student, before anything is read.
+Nothing of the user's is overwritten: a folder is written only where it is absent, empty, or holds this very student,
+trained no longer than asked. That is checked before anything is trained; for folders without a student, before teacher
+and text are read.
 """
 
 import json
@@ -25,8 +26,8 @@ from .evaluate import Evaluation, open_evaluation
 from .material import Material
 from .processes import accelerator_for
 from .student import replace_folder
-from .training import TRUNK, USUAL, Conditions
-from .trial import STUDENT, Trial, hashes
+from .training import USUAL, Conditions
+from .trial import STUDENT, TRUNK, Trial, hashes
 
 SIMILARITY = "similarity"  # the evaluation on sentence pairs
 

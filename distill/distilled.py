@@ -21,8 +21,8 @@ from .claims import POLL_SECONDS, Claim
 from .course import Course
 from .processes import accelerator_for, agreed
 from .student import Student
-from .training import TRUNK, USUAL, Conditions, in_groups, train
-from .trial import Trial
+from .training import USUAL, Conditions, in_groups, train
+from .trial import TRUNK, Trial
 
 if TYPE_CHECKING:
     from .archive import Archive
@@ -112,13 +112,13 @@ class _Work:
         since = [path for paths in shorter.values() for path in paths]
         conditions: Conditions = {**self.conditions, "since": [*self.conditions["since"], *since]}
         students = train(self.course, group, folders, self.progress, conditions)
-        kept: dict[str, Any] = {}
+        answers: dict[str, Any] = {}
         for place, student in enumerate(students) if self.accelerator.is_main_process else ():
-            one = self._kept(group[place], student, claims[group[place]])
-            kept |= {str(place): one} if one is not None else {}
+            answer = self._kept(group[place], student, claims[group[place]])
+            answers |= {str(place): answer} if answer is not None else {}
             for path in shorter[group[place]] if (self.archive.path(self._key(group[place])) / TRUNK).exists() else ():
                 path.unlink(missing_ok=True)  # it has been passed
-        return {group[int(place)]: self._answer(one) for place, one in agreed(self.accelerator, kept).items()}
+        return {group[int(place)]: self._answer(answer) for place, answer in agreed(self.accelerator, answers).items()}
 
     def _kept(self, architecture: Architecture, student: Student | TrialError, claim: Claim) -> dict[str, Any] | None:
         """The trial of a student that is trained, or the cause of its failure, as plain JSON; none if it was lost."""

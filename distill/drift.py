@@ -1,8 +1,9 @@
 """Whether a training whose losses are still numbers has diverged all the same.
 
-A student that starts as its teacher has no loss to begin with, and any step raises it; so the measure is what a
-student costs that knows nothing, or the first loss where that is larger. Far above it, window after window, nothing
-is being learnt. Losses that are bounded, such as cosines, never get there.
+A student that starts as a copy of its teacher has a loss near zero, which the first steps raise: the first loss alone
+is no measure. So losses are held against that of a student that knows nothing, or against the first one where that is
+larger. Where they stay far above it and still rise, nothing is being learnt. Losses that are bounded, such as cosines,
+never get there.
 """
 
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ SHORTEST, LONGEST = 8, 200  # steps in a window; between them a twentieth of the
 
 @dataclass
 class Drift:
-    """The losses of a run in windows of steps; they begin anew where the losses are others, at each stage."""
+    """The losses of a run, in windows of steps. Each stage of a run minimises other losses, and is followed anew."""
 
     steps: int = 0  # so far
     stage: int | None = None

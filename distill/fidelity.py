@@ -11,10 +11,10 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Unpack
 
 import numpy as np
-import numpy.typing as npt
 from scipy.stats import kendalltau, spearmanr
 
 from distilsearch.architecture import Architecture
+from distilsearch.arrays import FloatArray
 from distilsearch.errors import InputError, TrialError
 from distilsearch.lowering import parameter_count, tabulate
 from distilsearch.operators import Serving
@@ -28,7 +28,6 @@ from .recipes import Recipe
 from .training import Conditions
 from .trial import Trial
 
-FloatArray = npt.NDArray[np.float64]
 Rows = Sequence[Mapping[str, Any]]  # one a student
 TREND = 2.0  # between 1 and 3 little changes: 12 students at 160,000 tokens against 640,000
 RESAMPLES = 2_000
@@ -41,7 +40,7 @@ FEWEST_FOR_INTERVAL = 5  # of fewer, too many samples repeat the same order
 class Correlation:
     """A rank correlation with its bootstrap interval over students.
 
-    All NaN where one side puts them in no order, the interval where there are fewer than five.
+    All is NaN where one side is constant; the interval is NaN where there are fewer than five students.
     """
 
     value: float
@@ -55,9 +54,9 @@ class Correlation:
 
 @dataclass(frozen=True)
 class Fidelity:
-    """How one predictor of the order (a budget's loss, area or trend, or parameters) agrees with the longest budget's.
+    """How well one predictor (a short budget's loss, area or trend, or parameters) orders students as the longest does.
 
-    `recipe` names the one of the short runs where it is not that of the longest ones.
+    `recipe` names that of the short runs, where it is another one than that of the longest.
     """
 
     predictor: str
@@ -138,11 +137,11 @@ def _trained(
 ) -> dict[Architecture, Trial | TrialError]:
     """What becomes of students in one training; those that are known to diverge in it do not do so again."""
     training = course.training
-    known = {a: archive.failure(training.key(a)) for a in architectures}
-    going = [a for a, failure in known.items() if failure is None]
+    failures = {a: archive.failure(training.key(a)) for a in architectures}
+    going = [a for a, failure in failures.items() if failure is None]
     material = (course.teacher, course.text, going, course.recipe, training)
     trials = dict(zip(going, archive.distil(*material, progress=progress, **conditions), strict=True))
-    return {a: failure or trials[a] for a, failure in known.items()}
+    return {a: failure or trials[a] for a, failure in failures.items()}
 
 
 def _row(trial: Trial | TrialError) -> dict[str, Any]:
@@ -161,22 +160,22 @@ def _check_enough(students: int, left_out: Sequence[LeftOut]) -> None:
 def compare(results: Mapping[tuple[str, int], Rows]) -> list[Fidelity]:
     """From rows with "loss", "area" and "parameters" to correlations with the longest run of the recipe named "".
 
-    The trend is where a curve is heading: its end, less as much again as it lies below the curve's mean, `TREND` times.
+    The trend guesses where a curve is heading: its last loss times (last / mean) to the power of `TREND`.
 
     Args:
         results: by recipe and budget, in one order of students.
     """
     longest = "", max(budget for recipe, budget in results if not recipe)
     truth = np.array([row["loss"] for row in results[longest]])
-    found = []
+    fidelities = []
     for run in sorted(results):
         if run == longest:
             continue
         loss, mean = (np.array([row[name] for row in results[run]]) for name in ("loss", "area"))
         for name, guess in {"loss": loss, "area": mean, "trend": loss * (loss / mean) ** TREND}.items():
-            found.append(_fidelity(name, run[1], guess, truth, run[0]))
+            fidelities.append(_fidelity(name, run[1], guess, truth, run[0]))
     fewer = np.array([-float(row["parameters"]) for row in results[longest]])
-    return [*found, _fidelity("parameters", 0, fewer, truth)]
+    return [*fidelities, _fidelity("parameters", 0, fewer, truth)]
 
 
 def summary(found: Sequence[Fidelity], longest: int, left_out: Sequence[LeftOut] = ()) -> dict[str, Any]:

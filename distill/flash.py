@@ -11,13 +11,12 @@ from pathlib import Path
 from distilsearch.architecture import Architecture
 from distilsearch.progress import Progress, silent
 
+from . import FLASH_TOKENS
 from .data import Text
 from .recipes import Recipe, default_recipe
 from .student import Student
 from .teacher import Teacher
 from .training import distill_student
-
-FLASH_TOKENS = 160_000
 
 
 def flash_distill(

@@ -57,7 +57,7 @@ def statistics(teacher: Teacher, text: Text) -> Statistics:
 def basis(shown: Statistics, width: int, rotates: bool = True) -> Tensor:
     """(v, width): the directions that hold most of the hidden states, those of the last layer counted twice.
 
-    Without rotation: the coordinates that do.
+    Without rotation: the coordinates that hold most of them.
     """
     v = shown.moments.shape[-1]
     if width >= v:  # a student of another family may be wider; what is beyond the teacher's directions stays free

@@ -26,8 +26,8 @@ ADDED: Mapping[str, Any] = {}  # fields of a training that came later, with the 
 class Training:
     """How a student is trained: sha256 keys of what goes in, and how long.
 
-    `precision` is resolved, "float32" or "bf16": what a probe of this machine has chosen is part of the content, that
-    it was asked to choose is not. `teacher` covers weights, config and pooling.
+    `precision` is the one that is trained in, "float32" or "bf16", never "auto". `teacher` covers weights, config and
+    pooling.
     """
 
     teacher: str
@@ -53,12 +53,12 @@ class Training:
         return _sha256(self.to_json() | {"architecture": architecture.to_json()})
 
     def way(self, architecture: Architecture) -> str:
-        """A sha256 of what all lengths of a training share: a longer one goes on from the trunk of a shorter one."""
+        """A sha256 that is the same for all lengths: by it a longer training knows the checkpoints of a shorter one."""
         content = {name: value for name, value in self.to_json().items() if name != "tokens"}
         return _sha256(content | {"architecture": architecture.to_json()})
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON; a field that came later is left out while it has its first value."""
+        """Plain JSON; a field that a later version added is left out while it has its default, so that keys stay."""
         return grown(asdict(self), ADDED)
 
     @classmethod

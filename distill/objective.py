@@ -1,8 +1,7 @@
 """What a step minimises: the student, the heads of losses that stand beside it, and the losses a recipe weighs.
 
 One module, so that gradient synchronisation, device and precision see one thing. Heads (`projections`) are trained with
-the student and saved in the run's checkpoint, never in the student's folder. Of the losses nothing is known here but
-what each says of itself.
+the student and saved in the run's checkpoint, never in the student's folder. What a loss needs is read from its `Loss`.
 """
 
 from collections.abc import Sequence
@@ -27,7 +26,7 @@ TRANSFER = {"attention": 0.5, "features": 0.5}  # what a layer learns while the 
 
 
 def transferred(kind: str) -> list[str]:
-    """The losses of progressive transfer that a kind of teacher can give."""
+    """The names of the losses of `TRANSFER` that a kind of teacher has what is needed for."""
     return [name for name in TRANSFER if kind in LOSSES[name].kinds]
 
 
@@ -64,7 +63,7 @@ class Objective(nn.Module):
 
     @property
     def kept(self) -> float:
-        """The share of the teacher's layers that the student starts with at their full width."""
+        """The share of the teacher's layers that the student starts with; 0 unless it inherits them at full width."""
         whole = self.basis.shape[0] == self.basis.shape[1] and self.architecture["inherit"] != "none"
         same = self.architecture.family == self.teacher.facts.family
         return min(1.0, int(self.architecture["layers"]) / self.teacher.facts.layers) if whole and same else 0.0
@@ -75,14 +74,14 @@ class Objective(nn.Module):
         return self.family.words_inherited(self.architecture, self.teacher.facts)
 
     def forward(self, batch: Batch, stage: int | None = None) -> dict[str, Tensor]:
-        """Each loss of the recipe on a batch; in a stage, those of the transfer of one layer."""
+        """Each loss of the recipe on a batch, by name; with a `stage`, those that transfer this one layer."""
         names = self.wanted if stage is None else transferred(self.teacher.kind)
         step = self._step(batch, names, stage)
         heads = dict(self.projections.items())
         return {name: LOSSES[name].value(replace(step, head=heads.get(name))) for name in names}
 
     def _step(self, batch: Batch, names: Sequence[str], stage: int | None) -> Step:
-        """What the losses see of a batch, once the student has run on it."""
+        """Run the student on a batch: all that losses take, of student and teacher."""
         asked = {state for name in names for state in LOSSES[name].student}
         facts, values = self.teacher.facts, self.architecture.values
         return Step(

@@ -1,7 +1,7 @@
-"""Whether bfloat16 pays on this machine: asked of the machine, not of its name, and once for a home.
+"""Whether bfloat16 pays on this machine: measured, once for a home.
 
-The answer is part of what a student is known by. So the first one stays, until hardware or torch change: a load that
-comes and goes would otherwise hide from each command what the others have trained.
+The answer is part of a student's key. So the first one is kept until hardware or torch change: if it changed with the
+load of the machine, one command would not find what another has trained.
 """
 
 import contextlib
@@ -81,7 +81,7 @@ def _attention(func: Any, args: Any, options: dict[str, Any]) -> Any:
 
 
 def kernels(precision: str, device: str = "cpu") -> contextlib.AbstractContextManager[Any]:
-    """What to train within beside autocast."""
+    """A context for training beside autocast: `Bfloat16Kernels` where they pay, else one that does nothing."""
     if precision == "bf16" and device == "cpu":
         return Bfloat16Kernels()
     return contextlib.nullcontext()

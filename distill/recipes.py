@@ -96,7 +96,7 @@ class Recipe:
     def rate(self, kept: float) -> float:
         """The learning rate of a student that starts with a share of the teacher's layers at its full width.
 
-        What is nearly the teacher already is thrown far from it by the steps that others need: of all-MiniLM-L6-v2,
+        A student that is nearly the teacher is thrown far from it by rates that others need: of all-MiniLM-L6-v2,
         six layers of full width end at a loss of 0.111, 0.067 and 0.045 with the whole, half and quarter rate, four
         layers at 0.173 and 0.150 with the whole and half, three at 0.230 and 0.229.
         """
@@ -107,11 +107,12 @@ class Recipe:
         return max(0, steps - max(1, round(self.decay * steps)))
 
     def shared(self, since: int, tokens: int) -> int:
-        """How many tokens a run need not repeat that goes on from a shorter one of `since` tokens.
+        """How many tokens a run of `tokens` saves where it continues one of `since` tokens, which is shorter.
 
-        None where the shorter one is not twice as long as the warm-up, which it then cuts short, where layers are
-        transferred one after the other, each for its share of the whole run, and where the longer one asks for the
-        held-out loss at a quarter of its length, before the shorter one's rate falls: that nobody has taken.
+        They are those before the shorter run's learning rate begins to fall; 0 where it cannot be continued: if it is
+        less than twice as long as the warm-up (its `Schedule` has no trunk), if layers are transferred one after the
+        other, or if the longer run needs the held-out loss at a quarter of its length and the shorter one, at that
+        point, has not taken it.
         """
         trunk = self.fall(since)
         asked = tokens <= 4 * trunk and tokens != 2 * since
@@ -182,10 +183,10 @@ RECIPES: dict[str, Recipe] = {
 
 def default_recipe(kind: str) -> Recipe:
     """The recipe for a kind of teacher: "embedding", "mlm" or "causal"."""
-    known = {"embedding": EMBEDDING, "mlm": MLM, "causal": CAUSAL}
-    if kind not in known:
-        raise unknown("kind of teacher with a recipe", kind, known)
-    return known[kind]
+    recipes = {"embedding": EMBEDDING, "mlm": MLM, "causal": CAUSAL}
+    if kind not in recipes:
+        raise unknown("kind of teacher with a recipe", kind, recipes)
+    return recipes[kind]
 
 
 def recipe(name: str, **changes: Any) -> Recipe:
@@ -215,6 +216,6 @@ def read_recipe(path: Path) -> Recipe:
 
 
 def recipe_of(name: str, data: Mapping[str, Any]) -> Recipe:
-    """A recipe written as in a file: what it leaves out is that of its `base`, its name the one given here."""
+    """A recipe from the values of a file; those it leaves out are taken from the recipe that its `base` names."""
     values = recipe(data["base"]).to_json() if data.get("base") is not None else {}
     return Recipe.from_json(values | {"name": name} | {key: value for key, value in data.items() if key != "base"})

@@ -34,9 +34,9 @@ MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 def trainable(kind: Family, model: Any, recipe: Recipe, inherited: bool = True) -> list[tuple[str, Tensor]]:
-    """The parameters a recipe trains, by name; the others stop asking for gradients.
+    """The parameters that a recipe trains, by name; the others no longer require gradients.
 
-    A word table is left as it is only where it is the teacher's: a random one is always trained.
+    A word table is left as it is only if it was cut from the teacher's: a random one is always trained.
     """
     named, table = [], word_table(model)
     for name, parameter in model.named_parameters():
@@ -51,7 +51,7 @@ class Run:
     """One student in training: what a step needs, and how far it is.
 
     Args:
-        keys: what checkpoints on the way of this training are known by; the first is what its own are written under.
+        keys: a checkpoint that carries one of these may belong to this training; its own carry the first.
         accumulate: parts that each batch is computed in.
     """
 
@@ -172,7 +172,7 @@ class Run:
         return torch.stack([weights[name] * value for name, value in parts.items()]).sum()
 
     def _follow(self, loss: float, batch: Batch, stage: int | None) -> None:
-        """Stop a training whose loss stays a number but has left all measure."""
+        """Raise a `TrialError` where the loss is still a number, but far above what knowing nothing costs."""
         if self.drift.begins(stage):
             self.drift.begin(stage, max(loss, self._ignorance(batch, stage)))
         if self.drift.follow(loss) and self.step >= self.schedule.rise:
@@ -181,7 +181,7 @@ class Run:
             )
 
     def _ignorance(self, batch: Batch, stage: int | None) -> float:
-        """The loss of a student that knows nothing of a batch: it answers about other words than it is asked."""
+        """What knowing nothing of a batch costs: the loss of a student that is shown other words than its teacher."""
         other = batch.input_ids.roll((1, batch.input_ids.shape[1] // 2), (0, 1))
         with torch.no_grad():
             parts = self._parts(replace(batch, input_ids=other), stage)
@@ -234,9 +234,9 @@ class Run:
         write_atomically(path, save(tensors, {"run": json.dumps(about)}))
 
     def save_trunk(self, path: Path) -> None:
-        """Write what a longer run goes on from, at the step where this one's rate begins to fall, and only there.
+        """Save what a longer run can continue from, if this is the step at which the learning rate begins to fall.
 
-        One that lies farther on the way of the same training stays.
+        A checkpoint of the same training that is there already, and has done more steps, is not replaced.
         """
         about = _about(path)
         farther = about.get("key") in self.keys and about["step"] > self.step
@@ -244,14 +244,18 @@ class Run:
             self.save(path)
 
     def restore(self, paths: Iterable[Path]) -> None:
-        """Continue from the farthest of some checkpoints; absent, damaged and unsuitable ones are passed over."""
+        """Load the checkpoint with the most steps that this run may continue from; all others are ignored."""
         steps = {path: step for path in paths if (step := self._leads_here(path)) is not None}
         for path in sorted(steps, key=lambda p: steps[p], reverse=True):
             if self._load(path):
                 return
 
     def _leads_here(self, path: Path) -> int | None:
-        """The step of a checkpoint that lies on the way of this run, curve included: its own, or of a shared trunk."""
+        """The steps that a checkpoint has done, if this run would have come to the very same state; else None.
+
+        Either its schedule is the same; or it is of a run of another length, from before either learning rate falls,
+        and has every held-out loss that this run asks for up to there.
+        """
         about = _about(path)
         if about.get("key") not in self.keys:
             return None
@@ -281,7 +285,7 @@ class Run:
 
 
 def _about(path: Path) -> dict[str, Any]:
-    """What a checkpoint says of itself; nothing where it is absent or damaged."""
+    """The JSON in the head of a checkpoint (key, schedule, step, curve ...); empty where it is absent or damaged."""
     try:
         with safe_open(str(path), framework="pt") as file:
             about: dict[str, Any] = json.loads((file.metadata() or {}).get("run", "{}"))

@@ -9,9 +9,10 @@ from .recipes import Recipe
 class Schedule:
     """The share of the learning rate at a step: it rises linearly, stays, and falls linearly to zero.
 
-    Two runs are one up to the shorter's `trunk`, where its rate begins to fall: a longer one continues from there, and
-    is what it would have been from the start. None (0) where the rise is cut short by a run of less than twice its
-    length, or where layers are transferred one after the other, each for its share of the whole run.
+    `trunk` is the step at which the rate begins to fall. Up to there a shorter and a longer run take the same steps: a
+    longer one that continues from the shorter one's checkpoint of that step ends as if it had run from the start. It is
+    0, and nothing can be continued, in two cases: a run of less than twice the warm-up, which cuts the rise short; and
+    layers that are transferred one after the other, each for a share of the whole run.
     """
 
     steps: int

@@ -1,7 +1,7 @@
 """Folders of files at a URL, written so that nobody ever reads half of one, and checked where they arrive.
 
-`PLACE/files/<sha256>` hold the content; `PLACE/<name>.json`, written last, is the note of which of them are what. Files
-named by their content may be written twice at once, by writers of different minds: each note stays true.
+`PLACE/files/<sha256>` hold the content; `PLACE/<name>.json`, written last, is the note of which file has which name.
+Files are named by their content, so several writers may write at once and never change what another's note names.
 """
 
 import contextlib

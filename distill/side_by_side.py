@@ -1,11 +1,11 @@
 """Students trained side by side: a step of each after the other, with checkpoints as time goes by."""
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from distilsearch.errors import Interrupted, TrialError
-from distilsearch.progress import Progress
+from distilsearch.progress import Between, Progress
 
 from .runs import Run
 from .student import Student
@@ -15,7 +15,7 @@ CHECKPOINT = "checkpoint.safetensors"  # the last one, replaced as the run goes 
 
 
 class SideBySide:
-    """Runs of one course and of as many steps; those that diverge are left behind."""
+    """Runs of one course, all of as many steps; one that diverges stops, and the others go on."""
 
     def __init__(self, runs: Sequence[Run], folders: Sequence[Path | None], checkpoint_seconds: float) -> None:
         self._runs = list(zip(runs, folders, strict=True))
@@ -33,7 +33,7 @@ class SideBySide:
             if folder:
                 run.save_trunk(folder / TRUNK)
 
-    def to_end(self, tokens: int, between: Callable[[], None], progress: Progress) -> None:
+    def to_end(self, tokens: int, between: Between, progress: Progress) -> None:
         """All steps that are left, with checkpoints as time goes by."""
         one, saved = self._runs[0][0], time.monotonic()
         first = min(run.step for run, _ in self._runs)

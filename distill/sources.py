@@ -52,9 +52,9 @@ def python_docs() -> Iterator[str]:
             values = ast.literal_eval(node.value)
             yield from (str(values[key]) for key in sorted(values))
     for path in modules:
-        found = _docstrings(path)
-        if found:
-            yield "\n\n".join(found)
+        docstrings = _docstrings(path)
+        if docstrings:
+            yield "\n\n".join(docstrings)
 
 
 def _documentation_files() -> list[Path]:
@@ -71,8 +71,8 @@ def _docstrings(path: Path) -> list[str]:
         tree = ast.parse(path.read_bytes())
     except (SyntaxError, ValueError):
         return []
-    found = (ast.get_docstring(node) for node in ast.walk(tree) if isinstance(node, _DOCUMENTED))
-    return [text for text in found if text]
+    docstrings = (ast.get_docstring(node) for node in ast.walk(tree) if isinstance(node, _DOCUMENTED))
+    return [text for text in docstrings if text]
 
 
 def _files(source: str) -> list[Path] | None:
@@ -81,10 +81,10 @@ def _files(source: str) -> list[Path] | None:
     if path.is_file():
         return [path]
     if path.is_dir():
-        found = sorted(file for file in path.rglob("*") if file.suffix in SUFFIXES and file.is_file())
-        if not found:
+        files = sorted(file for file in path.rglob("*") if file.suffix in SUFFIXES and file.is_file())
+        if not files:
             raise TextError(f"the folder {path} holds no {', '.join(SUFFIXES)} file; name another")
-        return found
+        return files
     matches = sorted(Path(match) for match in glob.glob(str(path), recursive=True))  # noqa: PTH207  (absolute patterns too)
     matches = [match for match in matches if match.is_file()]
     if matches:

@@ -1,4 +1,4 @@
-"""What is looked at of a model while it runs, teacher or student: the names that losses ask for.
+"""What can be recorded of a model while it runs, teacher or student: the names that losses ask for.
 
 Notation
     n, s       sequences in the batch, tokens a sequence
@@ -15,7 +15,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class State:
-    """One thing that can be looked at. `per` is what it holds one row for: its first axes, and how it is cut."""
+    """One thing that can be recorded. `per` is what it holds one row for: its first axes, and how it is cut."""
 
     about: str
     per: str  # "sequence" (n, w) | "token" (n, s, w) | "word" (k, w) | "layer" (L, n, s, w)

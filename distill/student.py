@@ -75,10 +75,10 @@ def build_student(teacher: Teacher, architecture: Architecture, text: Text, seed
         torch.manual_seed(seed)
         model = kind.build(architecture, teacher.config)
     rotates = family(teacher.facts.family).rotates
-    known = guide(statistics(teacher, text), int(architecture["width"]), rotates)
+    guidance = guide(statistics(teacher, text), int(architecture["width"]), rotates)
     if architecture["inherit"] != "none":
-        kind.inherit(model, teacher.model("cpu"), architecture, known)
-    return model, known["basis"]
+        kind.inherit(model, teacher.model("cpu"), architecture, guidance)
+    return model, guidance["basis"]
 
 
 def _check(teacher: Teacher, architecture: Architecture, text: Text) -> None:
@@ -130,8 +130,8 @@ def _longest(student: Student) -> int:
     """The teacher's own limit on sentence length, or as much as the positions of both allow."""
     longest = student.teacher.longest - student.teacher.facts.positions + int(student.architecture["positions"])
     try:
-        known = json.loads((student.teacher.folder / "sentence_bert_config.json").read_text(encoding="utf-8"))
-        return min(longest, int(known["max_seq_length"]))
+        settings = json.loads((student.teacher.folder / "sentence_bert_config.json").read_text(encoding="utf-8"))
+        return min(longest, int(settings["max_seq_length"]))
     except (OSError, ValueError, KeyError, TypeError):
         return longest
 

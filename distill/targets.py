@@ -4,7 +4,7 @@ A batch (which blocks, cut and exchanged how) depends on the text, the view and 
 of targets is a folder under the shared targets folder, named by the content it depends on; each batch in it
 is, through each view, one memory-mapped safetensors file that carries its own hash. Files appear by renaming, so
 two writers at most do the same work twice. The least recently used sets go before all of them outgrow `cache_limit`;
-what does not fit is asked of the live teacher each time, and a set of which not even one epoch would is not begun.
+what does not fit is asked of the live teacher each time. A set of which not even one epoch would fit is not begun.
 """
 
 import functools

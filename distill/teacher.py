@@ -106,8 +106,8 @@ def weight_files(folder: Path) -> tuple[Path, ...]:
     if (folder / "model.safetensors").is_file():
         return (folder / "model.safetensors",)
     others = sorted(path.name for path in folder.glob("*.bin"))
-    found = f"only {others}, which may hide code" if others else "no weights"
-    raise TeacherError(f"{folder} holds {found}; save the model as model.safetensors first")
+    content = f"only {others}, which may hide code" if others else "no weights"
+    raise TeacherError(f"{folder} holds {content}; save the model as model.safetensors first")
 
 
 def _folder(name: str) -> Path:
@@ -150,10 +150,10 @@ def _config(folder: Path) -> Any:
     raw = _json(folder / "config.json")
     if "auto_map" in raw:
         raise TeacherError(f"{folder} needs code of its own (auto_map in config.json), which is never run")
-    known = sorted({model_type for kind in FAMILIES.values() for model_type in kind.teachers})
-    if raw.get("model_type") not in known:
+    model_types = sorted({model_type for kind in FAMILIES.values() for model_type in kind.teachers})
+    if raw.get("model_type") not in model_types:
         raise TeacherError(
-            f"{folder} is of model type {raw.get('model_type')!r}; students can be made of: {', '.join(known)}"
+            f"{folder} is of model type {raw.get('model_type')!r}; students can be made of: {', '.join(model_types)}"
         )
     return AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
 

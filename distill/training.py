@@ -8,7 +8,7 @@ batch between processes; checkpoints are this package's own, never `Accelerator.
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TypedDict, Unpack
 
@@ -18,7 +18,7 @@ from distilsearch.architecture import Architecture
 from distilsearch.errors import InputError, TrialError
 from distilsearch.families import family
 from distilsearch.lowering import parameter_count
-from distilsearch.progress import Progress, silent
+from distilsearch.progress import Between, Progress, nothing, silent
 
 from .adapt import adapt
 from .course import Course, agreed_precision
@@ -28,23 +28,17 @@ from .objective import Objective
 from .processes import accelerator_for
 from .recipes import Recipe
 from .runs import Run
-from .side_by_side import CHECKPOINT as CHECKPOINT
 from .side_by_side import SideBySide
 from .student import Student, build_student
 from .targets import CACHE_LIMIT, Targets
 from .teacher import Teacher
-from .trial import TRUNK as TRUNK
 
 CHECKPOINT_SECONDS = 60.0
 SIDE_BY_SIDE_BYTES = 4 << 30  # of weights, gradients and moments of students that are trained together
 
 
-def nothing() -> None:
-    """Between two steps, do nothing."""
-
-
 class Conditions(TypedDict, total=False):
-    """Where a training runs and what it keeps; nothing that a student is known by.
+    """Where a training runs and what it keeps; nothing of it is part of a student's key.
 
     `accumulate`: parts that each batch is computed in, one after the other, where memory is short. `trackers`:
     "tensorboard", "wandb" ...: where accelerate logs the losses, beside the folder. `device`: "cpu", or "auto" for the
@@ -61,7 +55,7 @@ class Conditions(TypedDict, total=False):
     logs: Path | None
     device: str
     since: Sequence[Path]
-    between: Callable[[], None]
+    between: Between
 
 
 USUAL: Conditions = {
@@ -163,7 +157,7 @@ def start(
     accumulate: int = 1,
     targets: Targets | None = None,
 ) -> Run:
-    """`begin` for those who take the steps of one student themselves."""
+    """A student before its first step, as `begin` makes it, for callers that take the steps themselves."""
     accelerator = accelerator or accelerator_for("cpu")
     course = Course(teacher, text, recipe, budget_tokens, seed, agreed_precision(precision, accelerator))
     return begin(course, architecture, accelerator, accumulate, targets)

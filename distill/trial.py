@@ -189,7 +189,7 @@ def hashes(student: Path, trunk: Path) -> dict[str, str]:
 
 
 def mismatched(trial: Trial) -> list[str]:
-    """Files of a trial's student that are absent or other than when it was written; none can be told of schema 1."""
+    """Files of a trial's student that are absent or changed since; schema 1 has no hashes, so none are found there."""
     student = [path for path in trial.files if path.startswith(f"{STUDENT}/")]
     return [path for path in student if not same(trial, path)]
 

@@ -55,8 +55,8 @@ class Architecture:
         try:
             return self.values[gene]
         except KeyError:
-            known = ", ".join(self.values)
-            raise InputError(f"a {self.family} architecture has no gene {gene!r}; it has {known}") from None
+            genes = ", ".join(self.values)
+            raise InputError(f"a {self.family} architecture has no gene {gene!r}; it has {genes}") from None
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Architecture) and self._canonical == other._canonical

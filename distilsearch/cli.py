@@ -200,9 +200,9 @@ def import_(
     run, names = Run.read(run_file), pairs(rename or [], "columns as COLUMN=NAME, such as n_layer=layers")
     from .engine.job.imports import import_csv
 
-    kept, left = import_csv(run, results, names, not skip, folder)
+    new, left = import_csv(run, results, names, not skip, folder)
     there = f" --folder {folder}" if folder else ""
-    print(f"results kept for `distilsearch search {run_file}{there}`: {kept}; rows left out: {left}")
+    print(f"results kept for `distilsearch search {run_file}{there}`: {new}; rows left out: {left}")
 
 
 @app.command()

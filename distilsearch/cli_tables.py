@@ -48,9 +48,9 @@ def show(
     """What one table holds and how noisy it is, in words and as a page of charts."""
     from .profiling.pictures import write_page
 
-    found = found_table(table, store)
-    print_table(found)
-    write_page(found, out)
+    content = found_table(table, store)
+    print_table(content)
+    write_page(content, out)
     print(out)
 
 
@@ -67,8 +67,8 @@ def check(
 
     if table in (*DEVICES, "auto") and profiling.find_table(table, store) is None:
         with shown_progress() as progress:
-            found = check_sibling(table, store, share, progress)
-        _print_check(found)
+            verdict = check_sibling(table, store, share, progress)
+        _print_check(verdict)
         return
     sound = found_table(table, store)
     print(f"{sound.folder} is sound: {len(sound.operators)} operators, {len(sound.models)} models")
@@ -79,14 +79,14 @@ def try_properties(table: TableName = "auto", store: OldStore = None) -> None:
     """Try on one table what must hold of any latency predictor: positive, above the roofline, deeper is slower ..."""
     from .predictors.properties import check_table
 
-    found = check_table(found_table(table, store))
-    for finding in found:
+    checks = check_table(found_table(table, store))
+    for finding in checks:
         s = finding.serving
         line = f"{'FAILS' if finding.problem else 'holds'}  {s.phase} {s.batch} x {s.sequence} {s.dtype} {s.mode}"
         print(f"{line}  {finding.name}{': ' * bool(finding.problem)}{finding.problem}")
-    failed = sum(bool(finding.problem) for finding in found)
+    failed = sum(bool(finding.problem) for finding in checks)
     if failed:
-        raise TableError(f"{failed} of {len(found)} properties fail; profile again on a quieter machine, or report it")
+        raise TableError(f"{failed} of {len(checks)} properties fail; profile again on a quieter machine, or report it")
 
 
 @tables.command()
@@ -94,9 +94,9 @@ def diff(a: TableName, b: TableName, store: OldStore = None) -> None:
     """Two tables side by side, kind by kind: how far the second is from the first."""
     from .profiling.transfer import differences
 
-    found = differences(found_table(a, store), found_table(b, store))
+    rows = differences(found_table(a, store), found_table(b, store))
     print(f"{'kind':12} {'both':>6} {'only a':>7} {'only b':>7} {'b / a':>7} {'median':>7} {'90 %':>7}")
-    for d in found:
+    for d in rows:
         figures = f"{d.median_ratio:7.3f} {d.median:7.1%} {d.p90:7.1%}" if d.common else "      -" * 3
         print(f"{d.kind:12} {d.common:6} {d.only_a:7} {d.only_b:7} {figures}")
 
@@ -167,11 +167,11 @@ def _table_in(folder: Path) -> "LatencyTable":
     from . import profiling
     from .profiling.store import tables_at
 
-    found = tables_at(folder)
-    if len(found) == 1:
-        return profiling.LatencyTable.read(found[0])
-    if found:
-        raise TableError(f"expected the folder of one table; in {folder} are {', '.join(str(t) for t in found)}")
+    tables = tables_at(folder)
+    if len(tables) == 1:
+        return profiling.LatencyTable.read(tables[0])
+    if tables:
+        raise TableError(f"expected the folder of one table; in {folder} are {', '.join(str(t) for t in tables)}")
     what = "no latency table in" if folder.is_dir() else "no folder"
     raise TableError(f"expected the folder of a table; there is {what} {folder}")
 

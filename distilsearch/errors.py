@@ -63,7 +63,7 @@ class Interrupted(DistilSearchError):  # noqa: N818 - what happened, and no erro
 
 def unknown(what: str, name: str, known: Iterable[str]) -> InputError:
     """The error for a name that is not in a list: it names the nearest known one, and all of them."""
-    known = sorted(known)
-    near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
+    names = sorted(known)
+    near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}? " if near else ""
-    return InputError(f"unknown {what} {name!r}: {hint}known: {', '.join(known) or '(none)'}")
+    return InputError(f"unknown {what} {name!r}: {hint}known: {', '.join(names) or '(none)'}")

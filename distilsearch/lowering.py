@@ -77,7 +77,7 @@ def tabulate(
         rows = padded[[position[operator] for operator in cells]] * max(repeats)
         pattern = tuple(r / max(repeats) for r in repeats)
         groups.setdefault((site.times, pattern), []).append((site.reads, rows))
-    folded = [(times, np.array(pattern)[:, None], _merged(space, found)) for (times, pattern), found in groups.items()]
+    folded = [(times, np.array(pattern)[:, None], _merged(space, parts)) for (times, pattern), parts in groups.items()]
 
     def total(codes: Codes) -> FloatArray:
         result = np.zeros((len(codes), figures.shape[1]))

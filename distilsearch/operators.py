@@ -231,9 +231,9 @@ class Serving:
     runtime: str = TORCH
 
     def __post_init__(self) -> None:
-        for name, known in (("dtype", tuple(DTYPE_BYTES)), ("phase", PHASES), ("mode", MODES)):
-            if getattr(self, name) not in known:
-                raise unknown(f"serving {name}", getattr(self, name), known)
+        for name, choices in (("dtype", tuple(DTYPE_BYTES)), ("phase", PHASES), ("mode", MODES)):
+            if getattr(self, name) not in choices:
+                raise unknown(f"serving {name}", getattr(self, name), choices)
         for name in ("batch", "sequence", "threads"):
             value = getattr(self, name)
             if not (name == "threads" and value is None) and (type(value) is not int or value < 1):

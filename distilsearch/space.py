@@ -266,15 +266,15 @@ class SearchSpace:
         except TooWide:
             draw = lambda m: self._uniform(m, rng)  # noqa: E731
         parts: list[Codes] = []
-        found = 0
+        count = 0
         for _ in range(TRIES):
-            if found >= n:
+            if count >= n:
                 break
-            codes = draw(max(n - found, 64))
+            codes = draw(max(n - count, 64))
             parts.append(codes[self._accepted(codes)])
-            found += len(parts[-1])
-        if found < n:
-            raise InputError(f"only {found} of {n} draws met the constraints; loosen or name what they read")
+            count += len(parts[-1])
+        if count < n:
+            raise InputError(f"only {count} of {n} draws met the constraints; loosen or name what they read")
         return np.concatenate([*parts, np.empty((0, self.d), np.int16)])[:n]
 
     def neighbours(self, codes: Codes, rng: np.random.Generator) -> Codes:

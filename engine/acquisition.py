@@ -26,7 +26,9 @@ from botorch.models.model import Model
 from botorch.utils.transforms import t_batch_mode_transform
 from torch import Tensor
 
-from .objectives import Floats, nondominated
+from distilsearch.arrays import FloatArray
+
+from .objectives import nondominated
 
 NEVER = -math.inf
 FLOOR = -1e6  # of what a gradient-based optimiser sees
@@ -44,7 +46,7 @@ class Boxes:
     level: Tensor
 
     @classmethod
-    def of(cls, points: Floats, reference: Floats) -> "Boxes":
+    def of(cls, points: FloatArray, reference: FloatArray) -> "Boxes":
         """Boxes of points (m, M) to be minimised, M = 1, 2 or 3; dominated ones change nothing."""
         inside = points[(points < reference).all(axis=1)]
         front = inside[nondominated(inside)] if len(inside) else inside
@@ -62,18 +64,18 @@ class Boxes:
 Row = tuple[float, ...]
 
 
-def _line(front: Floats, reference: Floats) -> list[Row]:
+def _line(front: FloatArray, reference: FloatArray) -> list[Row]:
     return [(float(front.min()) if len(front) else float(reference[0]),)]
 
 
-def _strips(front: Floats, reference: Floats) -> list[Row]:
+def _strips(front: FloatArray, reference: FloatArray) -> list[Row]:
     ordered = np.unique(front, axis=0)
     edges = [NEVER, *ordered[:, 0].tolist(), float(reference[0])]
     levels = [float(reference[1]), *ordered[:, 1].tolist()]
     return [(a, b, level) for a, b, level in zip(edges, edges[1:], levels, strict=False) if a < b]
 
 
-def _rectangles(front: Floats, reference: Floats) -> list[Row]:
+def _rectangles(front: FloatArray, reference: FloatArray) -> list[Row]:
     """Best level first, each point claims the quadrant above it that no better one has claimed."""
     rows: list[Row] = []
     stairs: list[tuple[float, float]] = []  # the claimed region's corners, first coordinate rising, second falling
@@ -186,7 +188,7 @@ class KnownCostEHVI(AcquisitionFunction):
         reference: (M,).
     """
 
-    def __init__(self, model: Model, cost: Any, points: Floats, reference: Sequence[float]) -> None:
+    def __init__(self, model: Model, cost: Any, points: FloatArray, reference: Sequence[float]) -> None:
         super().__init__(model=model)
         self.cost = cost
         self.boxes = Boxes.of(np.asarray(points, float), np.asarray(reference, float))

@@ -14,12 +14,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from distilsearch.arrays import FloatArray
 from distilsearch.predictors.accuracy import Surrogate, fit_surrogate
 from distilsearch.predictors.encoding import Encoding
 
 from .acquisition import Belief
 from .lengths import Lengths
-from .objectives import Codes, Floats
+from .objectives import Codes
 from .view import View
 
 CHUNK = 1 << 12  # rows at a time: intermediate arrays stay in the cache, which is four times as fast as 1 << 15
@@ -35,7 +36,7 @@ class Beliefs:
     surrogates: tuple[Surrogate, ...]
     lengths: Lengths | None  # among others the one that candidates are judged at; None where all are equal
     base: Codes  # (u + p, d)
-    base_costs: Floats  # (u + p, K)
+    base_costs: FloatArray  # (u + p, K)
 
     @classmethod
     def of(cls, view: View) -> "Beliefs":
@@ -81,7 +82,7 @@ class Beliefs:
         """Which of the told and pending ones (u + p,) keep the limits that are no objectives; s of them do."""
         return self.view.standing(self.base)
 
-    def front_points(self) -> Floats:
+    def front_points(self) -> FloatArray:
         """Objectives (s, M) of those that stand, the learnt ones at their posterior medians."""
         features = self.features(self.base[self.standing])
         learnt = [self.raw(e, s.marginals(features)[0]).numpy() for e, s in enumerate(self.surrogates)]
@@ -156,10 +157,10 @@ class Draws:
         """At most `count` of them, in pairs of opposites."""
         size = len(self.samples[0])
         half = size // 2
-        kept = [i for j in range(half) for i in (j, j + size - half)][:count]
-        return replace(self, samples=tuple(z[kept] for z in self.samples)) if kept else self
+        opposites = [i for j in range(half) for i in (j, j + size - half)][:count]
+        return replace(self, samples=tuple(z[opposites] for z in self.samples)) if opposites else self
 
-    def points(self, s: int) -> Floats:
+    def points(self, s: int) -> FloatArray:
         """Objectives of draw s, one row for each that stands."""
         learnt = [self.beliefs.raw(e, z[s]).numpy() for e, z in enumerate(self.samples)]
         return np.column_stack([self.beliefs.base_costs, *learnt])[self.beliefs.standing]
@@ -196,6 +197,6 @@ def _root(covariance: Tensor) -> Tensor:
     return covariance.diagonal().clamp_min(0.0).sqrt().diag()
 
 
-def _antithetic(count: int, size: int, rng: np.random.Generator) -> Floats:
+def _antithetic(count: int, size: int, rng: np.random.Generator) -> FloatArray:
     half = rng.standard_normal(((count + 1) // 2, size))
     return np.concatenate([half, -half])[:count]

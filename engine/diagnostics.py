@@ -15,12 +15,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from distilsearch.predictors.accuracy import INTERVAL, Surrogate
+from distilsearch.arrays import FloatArray
+from distilsearch.predictors.accuracy import Surrogate
 
 from .beliefs import Beliefs
-from .objectives import Floats
 from .view import View
 
+INTERVAL = 1.6449  # standard deviations either way that hold 90 %
 Point = dict[str, Any]
 Row = tuple[str, float, float, float]  # key, measured in told units, warped mean and deviation
 
@@ -54,7 +55,7 @@ def diagnose(view: View) -> dict[str, Any]:
     return summary | {"points": points}
 
 
-def _left_out(surrogate: Surrogate, inverse: Floats, own: Any, fidelity: Floats) -> tuple[Any, float, float]:
+def _left_out(surrogate: Surrogate, inverse: FloatArray, own: Any, fidelity: FloatArray) -> tuple[Any, float, float]:
     """Of an architecture's tells `own`: those at its longest training, and their warped mean and deviation."""
     rank = np.nan_to_num(fidelity, nan=-math.inf, neginf=-math.inf)
     last = np.flatnonzero(rank == rank.max())

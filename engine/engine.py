@@ -86,8 +86,8 @@ class Engine:
         self._first = [] if initial is None or isinstance(initial, int) else list(initial)
         given = checked_reference(reference, checked)
         self._open = any(isinstance(o, Expensive) and o.name not in given for o in checked)
-        known = any(isinstance(o, Known) for o in checked)
-        usual = 3 + self._open if known else max(5, min(10, space.d + 1))
+        has_known = any(isinstance(o, Known) for o in checked)
+        usual = 3 + self._open if has_known else max(5, min(10, space.d + 1))
         size = initial if isinstance(initial, int) else len(self._first) or usual
         if size < 1:
             raise InputError(f"an initial design needs at least one architecture; got initial={size}")
@@ -114,12 +114,12 @@ class Engine:
             raise InputError(f"ask for at least one architecture; got n={n}")
         with self._lock:
             rng = np.random.default_rng([self.seed, self._counter])
-            found = self._from_design(n, rng)
-            if len(found) < n:
-                found += self.space.decode(self._proposed(self._view(found), n - len(found), rng))
+            proposals = self._from_design(n, rng)
+            if len(proposals) < n:
+                proposals += self.space.decode(self._proposed(self._view(proposals), n - len(proposals), rng))
             self._counter += 1
-            self._record.pending.update(dict.fromkeys(found))
-            return found
+            self._record.pending.update(dict.fromkeys(proposals))
+            return proposals
 
     def ask_training(self, lengths: Sequence[float], seconds: Seconds = tokens) -> Training | None:
         """What to train next, and for how long: a new student or one to train on; None when nothing is left.
@@ -141,12 +141,12 @@ class Engine:
                 return Training.start(self.ask(1), lengths[0], seconds)
             view = self._view([])
             with one_thread():
-                found = first_longer(view, lengths, seconds)
-                found = found or best_training(view, self.strategy.propose(view, 1, rng), lengths, seconds)
+                training = first_longer(view, lengths, seconds)
+                training = training or best_training(view, self.strategy.propose(view, 1, rng), lengths, seconds)
             self._counter += 1
-            if found is not None:
-                self._record.pending[found.architecture] = None
-            return found
+            if training is not None:
+                self._record.pending[training.architecture] = None
+            return training
 
     def tell(
         self,
@@ -322,9 +322,9 @@ class Engine:
         check_state(state, objectives, limits)
         first = state["initial"]
         initial = first if isinstance(first, int) else [Architecture.from_json(a) for a in first]
-        kept = strategy or find_strategy(state["strategy"]["name"], state["strategy"]["options"])
+        rule = strategy or find_strategy(state["strategy"]["name"], state["strategy"]["options"])
         given = state["reference"]["given"]
-        engine = cls(space, objectives, state["seed"], initial, given, strategy=kept, features=features, limits=limits)
+        engine = cls(space, objectives, state["seed"], initial, given, strategy=rule, features=features, limits=limits)
         engine._counter = state["counter"]
         record = engine._record
         record.tells = [Tell.from_json(t) for t in state["tells"]]
@@ -341,12 +341,12 @@ class Engine:
         if not self.strategy.needs_design:
             return []
         taken = {t.architecture for t in record.tells} | set(record.pending) | set(record.failed)
-        found = [a for a in dict.fromkeys(self._first) if a not in taken][:n]
-        missing = record.initial - record.started - len(found) if record.learnable else n
-        wanted = min(n - len(found), missing)
+        members = [a for a in dict.fromkeys(self._first) if a not in taken][:n]
+        missing = record.initial - record.started - len(members) if record.learnable else n
+        wanted = min(n - len(members), missing)
         if wanted > 0:
-            found += self.space.decode(design(self._view(found), wanted, rng, self._open))
-        return found
+            members += self.space.decode(design(self._view(members), wanted, rng, self._open))
+        return members
 
     def _proposed(self, view: View, n: int, rng: np.random.Generator) -> Codes:
         # Nothing to learn from yet although the design is used up: the space is exhausted.

@@ -19,13 +19,14 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from distilsearch.arrays import FloatArray
 from distilsearch.predictors.accuracy import fit_surrogate
 from distilsearch.predictors.encoding import Encoding
 
-from .objectives import Codes, Floats
+from .objectives import Codes
 from .view import View
 
-Slope = Callable[[Codes, Floats, torch.dtype], Floats]  # codes (n, d), further columns (n, k) -> (n,)
+Slope = Callable[[Codes, FloatArray, torch.dtype], FloatArray]  # codes (n, d), further columns (n, k) -> (n,)
 FEWEST = 4  # students with a curve; fewer say nothing of the others
 
 
@@ -37,7 +38,7 @@ class Lengths:
     """
 
     view: View
-    told: Floats
+    told: FloatArray
     target: float
     slopes: tuple[Slope, ...]
 
@@ -45,15 +46,15 @@ class Lengths:
     def of(cls, view: View) -> "Lengths | None":
         """None where all trainings are equally long; what was told without a length counts as the longest."""
         length = np.log(view.fidelity)
-        known = length[~np.isnan(length)]
-        if not len(known) or known.max() == known.min():
+        told_lengths = length[~np.isnan(length)]
+        if not len(told_lengths) or told_lengths.max() == told_lengths.min():
             return None
-        target = float(known.max())
+        target = float(told_lengths.max())
         return cls(view, np.where(np.isnan(length), target, length), target, _slopes(view))
 
     def columns(
-        self, codes: Codes, length: Floats | float, further: Floats, dtype: torch.dtype = torch.float64
-    ) -> Floats:
+        self, codes: Codes, length: FloatArray | float, further: FloatArray, dtype: torch.dtype = torch.float64
+    ) -> FloatArray:
         """Columns (n, 1 to 3) of codes, with their further columns (n, k), trained to a length (or to one each)."""
         lengths = np.broadcast_to(np.asarray(length, dtype=np.float64), len(codes))
         beyond = lengths - self.told.min()
@@ -78,13 +79,13 @@ def _slopes(view: View) -> tuple[Slope, ...]:
     return tuple(_fitted(view, view.codes[rows], slopes) for slopes in kinds if np.ptp(slopes) > 0)
 
 
-def _fitted(view: View, codes: Codes, slopes: Floats) -> Slope:
+def _fitted(view: View, codes: Codes, slopes: FloatArray) -> Slope:
     """A surrogate of slopes (m,) told of codes (m, d)."""
     further = view.further(codes)
     encoding = Encoding.of(view.space, further, view.ignored)
     surrogate = fit_surrogate(encoding(codes, further), slopes, encoding.groups, further=further.shape[1])
 
-    def slope(asked: Codes, further: Floats, dtype: torch.dtype) -> Floats:
+    def slope(asked: Codes, further: FloatArray, dtype: torch.dtype) -> FloatArray:
         mean, _ = surrogate.marginals(encoding(asked, further, dtype))
         return surrogate.warp.inverse(mean.double().numpy())
 

@@ -15,11 +15,12 @@ from itertools import pairwise
 import numpy as np
 
 from distilsearch.architecture import Architecture
+from distilsearch.arrays import FloatArray
 from distilsearch.errors import InputError
 
 from .acquisition import Boxes, log_ehvi
 from .beliefs import Beliefs
-from .objectives import Codes, Floats, hypervolume
+from .objectives import Codes, hypervolume
 from .view import View
 
 Seconds = Callable[[Architecture, float, float], float]
@@ -68,8 +69,8 @@ def best_training(view: View, fresh: Codes, lengths: Sequence[float], seconds: S
         seconds: what a training takes.
     """
     options = [*((row, 0.0, lengths[0]) for row in fresh), *_longer(view, lengths)]
-    found = _weighed(view, options, seconds)
-    return max(found, key=lambda t: (t.gain / t.seconds, -t.since, t.architecture.key), default=None)
+    trainings = _weighed(view, options, seconds)
+    return max(trainings, key=lambda t: (t.gain / t.seconds, -t.since, t.architecture.key), default=None)
 
 
 def longer_gain(view: View, lengths: Sequence[float]) -> float:
@@ -83,14 +84,14 @@ def _weighed(view: View, options: Options, seconds: Seconds) -> list[Training]:
     """What each of the (codes, since, length) promises."""
     beliefs = Beliefs.of(view)
     boxes = Boxes.of(told_points(view), check_few(view))
-    found = []
+    trainings = []
     for row, start, length in options:
         (architecture,) = view.space.decode(row[None])
         lengths = beliefs.lengths and replace(beliefs.lengths, target=math.log(length))
         at = replace(beliefs, lengths=lengths)
         gain = math.exp(float(log_ehvi(at.belief(row[None]), boxes)[0]))
-        found.append(Training(architecture, length, start, gain, seconds(architecture, start, length)))
-    return found
+        trainings.append(Training(architecture, length, start, gain, seconds(architecture, start, length)))
+    return trainings
 
 
 def first_longer(view: View, lengths: Sequence[float], seconds: Seconds) -> Training | None:
@@ -109,7 +110,7 @@ def first_longer(view: View, lengths: Sequence[float], seconds: Seconds) -> Trai
     return Training(architecture, length, start, math.nan, seconds(architecture, start, length))
 
 
-def trained(view: View) -> Floats:
+def trained(view: View) -> FloatArray:
     """How long each told architecture (u,) has been trained; infinite where that was not told."""
     result = np.full(len(view.codes), -math.inf)
     np.maximum.at(result, view.row, np.nan_to_num(view.fidelity, nan=-math.inf))
@@ -138,17 +139,17 @@ def following(lengths: Sequence[float], since: float) -> float | None:
     return next((f for f in lengths if f > since * (1 + 1e-9)), None)
 
 
-def check_few(view: View) -> Floats:
+def check_few(view: View) -> FloatArray:
     """The reference (M,), M at most 3; an `InputError` says that more cannot be weighed."""
     if len(view.objectives) > 3:
         raise InputError(f"an expected improvement needs at most three objectives; got {len(view.objectives)}")
     return view.reference
 
 
-def told_points(view: View) -> Floats:
+def told_points(view: View) -> FloatArray:
     """Objectives (m, M) as told, each architecture at its longest training, replicates averaged.
 
-    Left out are architectures that lack an objective, or break a limit that is none.
+    Left out are architectures that lack an objective, or break a limit that is no objective.
     """
     rows = [[*view.told_costs[u], *np.nanmean(_last(view, u), axis=0)] for u in _complete(view)]
     return np.array(rows, dtype=np.float64).reshape(len(rows), len(view.reference))
@@ -160,7 +161,7 @@ def _complete(view: View) -> list[int]:
     return [u for u in map(int, stands) if not np.isnan(_last(view, u)).all(axis=0).any()]
 
 
-def _last(view: View, u: int) -> Floats:
+def _last(view: View, u: int) -> FloatArray:
     """Told values (r, E) of an architecture at its longest training."""
     own = np.flatnonzero(view.row == u)
     rank = np.nan_to_num(view.fidelity[own], nan=-1.0)

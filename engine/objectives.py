@@ -16,10 +16,10 @@ import numpy as np
 import numpy.typing as npt
 
 from distilsearch.architecture import Architecture
+from distilsearch.arrays import FloatArray
 from distilsearch.errors import InputError
 
 Codes = npt.NDArray[np.int16]
-Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 CodeFunction = Callable[[Codes], npt.ArrayLike]
 Goal = Literal["min", "max"]
@@ -80,11 +80,11 @@ class Known:
         """Factor that turns values into ones to minimise."""
         return 1.0 if self.goal == "min" else -1.0
 
-    def values(self, codes: Codes) -> Floats:
+    def values(self, codes: Codes) -> FloatArray:
         """The objective itself, (n,)."""
         return _called(self.function, codes, f"function of {self.name!r}")
 
-    def deviations(self, codes: Codes) -> Floats:
+    def deviations(self, codes: Codes) -> FloatArray:
         """Standard deviation of the values, (n,); zero where no spread was given."""
         if self.spread is None:
             return np.zeros(len(codes))
@@ -96,7 +96,7 @@ class Known:
             return np.ones(len(codes), dtype=bool)
         return self.bounds(codes) <= self.at_most
 
-    def bounds(self, codes: Codes) -> Floats:
+    def bounds(self, codes: Codes) -> FloatArray:
         """What is held against the limit, (n,): the upper bounds, the values where there are none."""
         return _called(self.upper or self.function, codes, f"upper bound of {self.name!r}")
 
@@ -122,7 +122,7 @@ class Limit:
         """Which rows (n,) keep it."""
         return self.bounds(codes) <= self.at_most
 
-    def bounds(self, codes: Codes) -> Floats:
+    def bounds(self, codes: Codes) -> FloatArray:
         """What is held against the limit, (n,)."""
         return _called(self.function, codes, f"function of {self.name!r}")
 
@@ -132,7 +132,7 @@ def limited(objectives: Sequence["Objective"], limits: Sequence[Limit] = ()) -> 
     return (*(o for o in objectives if isinstance(o, Known) and o.at_most is not None), *limits)
 
 
-def _called(function: CodeFunction, codes: Codes, what: str) -> Floats:
+def _called(function: CodeFunction, codes: Codes, what: str) -> FloatArray:
     values = np.asarray(function(codes), dtype=np.float64)
     if values.shape != (len(codes),):
         raise InputError(f"the {what} must give one number a row, shape ({len(codes)},); got shape {values.shape}")
@@ -195,7 +195,7 @@ def nondominated(points: npt.ArrayLike) -> Bools:
     return keep
 
 
-def _nondominated_pairs(points: Floats) -> Bools:
+def _nondominated_pairs(points: FloatArray) -> Bools:
     order = np.lexsort((points[:, 1], points[:, 0]))
     first, second = points[order].T
     best = np.minimum.accumulate(second)
@@ -234,7 +234,7 @@ def hypervolume(points: npt.ArrayLike, reference: npt.ArrayLike) -> float:
     return _volume(array[nondominated(array)], corner) if len(array) else 0.0
 
 
-def _volume(front: Floats, reference: Floats) -> float:
+def _volume(front: FloatArray, reference: FloatArray) -> float:
     if front.shape[1] == 1:
         return float(reference[0] - front.min())
     if front.shape[1] == 2:
@@ -245,7 +245,7 @@ def _volume(front: Floats, reference: Floats) -> float:
     return sum(_exclusive(ordered, i, reference) for i in range(len(ordered)))
 
 
-def _exclusive(front: Floats, i: int, reference: Floats) -> float:
+def _exclusive(front: FloatArray, i: int, reference: FloatArray) -> float:
     """Volume of point i that no later one dominates; later ones are no worse in the last objective."""
     own = float(np.prod(reference - front[i]))
     rest = np.maximum(front[i + 1 :], front[i])

@@ -14,11 +14,12 @@ from collections.abc import Callable, Container, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from distilsearch.arrays import FloatArray
 from distilsearch.errors import InputError
 from distilsearch.predictors.encoding import Encoding
 from distilsearch.space import SearchSpace
 
-from .objectives import Codes, Floats, Known, Limit
+from .objectives import Codes, Known, Limit
 from .view import View
 
 GRID = 2_000_000
@@ -89,7 +90,7 @@ def bred(space: SearchSpace, limited: Sequence[Known | Limit], codes: Codes, rng
     """Rows bred from those given until enough keep the limits, or none comes nearer: uniform draws miss tight ones."""
     scale = [max(float(np.ptp(o.bounds(codes))), 1e-12) for o in limited]
 
-    def excess(rows: Codes) -> Floats:
+    def excess(rows: Codes) -> FloatArray:
         over = [(o.bounds(rows) - float(o.at_most or 0.0)) / s for o, s in zip(limited, scale, strict=True)]
         return np.asarray(np.max(over, axis=0))
 
@@ -104,7 +105,7 @@ def bred(space: SearchSpace, limited: Sequence[Known | Limit], codes: Codes, rng
     return codes
 
 
-def refined(view: View, codes: Codes, score: Callable[[Codes], Floats], rng: Rng, rounds: int = 3) -> Codes:
+def refined(view: View, codes: Codes, score: Callable[[Codes], FloatArray], rng: Rng, rounds: int = 3) -> Codes:
     """The rows given and, where the pool is a sample, better ones a few mutations away."""
     if is_grid(view):
         return codes
@@ -150,7 +151,7 @@ def design(view: View, n: int, rng: Rng, cheapest: bool = False) -> Codes:
     return codes[chosen]
 
 
-def _unlike(distance: Floats, gap: Floats, rng: Rng) -> int:
+def _unlike(distance: FloatArray, gap: FloatArray, rng: Rng) -> int:
     """Of the rows whose cost is near enough, any of the half that is farther from all chosen ones.
 
     Not the farthest one: that is a corner of the space, and corners alone say nothing of what lies between.
@@ -160,7 +161,7 @@ def _unlike(distance: Floats, gap: Floats, rng: Rng) -> int:
     return int(rng.choice(near[gap[near] >= np.quantile(gap[near], 0.5, method="lower")]))
 
 
-def _position(costs: Floats) -> Floats:
+def _position(costs: FloatArray) -> FloatArray:
     """Where each row stands between the cheapest (0) and the dearest (1), in logarithms, over all costs."""
     if not costs.shape[1]:
         return np.zeros(len(costs))

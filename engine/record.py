@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 
 from distilsearch.architecture import Architecture, Value
+from distilsearch.arrays import FloatArray
 from distilsearch.errors import InputError
 from distilsearch.space import SearchSpace
 
-from .objectives import Expensive, Floats, Known, Limit, Objective, Outcome, front, ignored_by
+from .objectives import Expensive, Known, Limit, Objective, Outcome, front, ignored_by
 from .view import Features, View
 
 
@@ -106,7 +107,7 @@ class Record:
         limits = [math.inf if isinstance(o, Expensive) or o.at_most is None else o.at_most for o in objectives]
         return [rows[i] for i in np.flatnonzero(front(signs * self.minimised(rows), limits, signs))]
 
-    def minimised(self, outcomes: list[Outcome]) -> Floats:
+    def minimised(self, outcomes: list[Outcome]) -> FloatArray:
         """Their values (m, M), to be minimised, in the order of the objectives."""
         rows = [[o.sign * outcome.values[o.name] for o in self.objectives] for outcome in outcomes]
         return np.array(rows, dtype=np.float64).reshape(len(rows), len(self.objectives))
@@ -155,7 +156,7 @@ class Record:
                 seen.setdefault(self.student(outcome.architecture), []).append(outcome.values[objective.name])
         return list(seen.values())[: max(2, self.initial)]
 
-    def corner(self, objectives: tuple[Objective, ...]) -> Floats:
+    def corner(self, objectives: tuple[Objective, ...]) -> FloatArray:
         """The reference (M,) to be minimised, clipped by the limits."""
         reference = self.reference()
         values = []
@@ -172,7 +173,7 @@ class Record:
         tells = sorted(self.tells, key=_place)
         architectures = list(dict.fromkeys(t.architecture for t in tells))
         index = {a: i for i, a in enumerate(architectures)}
-        known = [o for o in self.objectives if isinstance(o, Known)]
+        known_objectives = [o for o in self.objectives if isinstance(o, Known)]
         expensive = [o for o in self.objectives if isinstance(o, Expensive)]
         values = [[o.sign * t.values.get(o.name, math.nan) for o in expensive] for t in tells]
         noise = [[_or_nan(t.noise)] * len(expensive) for t in tells]
@@ -180,7 +181,7 @@ class Record:
             space=self.space,
             objectives=self.objectives,
             codes=self.space.encode(architectures),
-            measured=self._measured(architectures, known),
+            measured=self._measured(architectures, known_objectives),
             row=np.array([index[t.architecture] for t in tells], dtype=np.int64),
             values=_table(values, len(expensive)),
             noise=_table(noise, len(expensive)),
@@ -188,12 +189,12 @@ class Record:
             area=np.array([expensive[0].sign * _or_nan(t.area) for t in tells], dtype=np.float64),
             pending=self.space.encode(sorted([*self.pending, *extra], key=lambda a: a.key)),
             failed=self.space.encode(sorted(self.failed, key=lambda a: a.key)),
-            reference=self.corner((*known, *expensive)),
+            reference=self.corner((*known_objectives, *expensive)),
             features=features,
             limits=self.limits,
         )
 
-    def _measured(self, architectures: list[Architecture], known: list[Known]) -> Floats:
+    def _measured(self, architectures: list[Architecture], known: list[Known]) -> FloatArray:
         means = {o.architecture: o for o in self.outcomes()}
         rows = [
             [k.sign * means[a].values[k.name] if k.name in means[a].measured else math.nan for k in known]
@@ -202,7 +203,7 @@ class Record:
         return _table(rows, len(known))
 
 
-def _table(rows: list[list[float]], width: int) -> Floats:
+def _table(rows: list[list[float]], width: int) -> FloatArray:
     return np.array(rows, dtype=np.float64).reshape(len(rows), width)
 
 

@@ -12,9 +12,10 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from distilsearch.arrays import FloatArray
 from distilsearch.space import SearchSpace
 
-from .objectives import Codes, Expensive, Floats, Known, Limit, Objective, ignored_by, limited
+from .objectives import Codes, Expensive, Known, Limit, Objective, ignored_by, limited
 
 Features = Callable[[Codes], npt.ArrayLike]
 
@@ -32,15 +33,15 @@ class View:
     space: SearchSpace
     objectives: tuple[Objective, ...]
     codes: Codes
-    measured: Floats
+    measured: FloatArray
     row: npt.NDArray[np.int64]
-    values: Floats
-    noise: Floats
-    fidelity: Floats
-    area: Floats
+    values: FloatArray
+    noise: FloatArray
+    fidelity: FloatArray
+    area: FloatArray
     pending: Codes
     failed: Codes
-    reference: Floats
+    reference: FloatArray
     features: Features | None = None
     limits: tuple[Limit, ...] = ()
 
@@ -89,18 +90,18 @@ class View:
         """Codes never to be proposed again, nor their twins: told, pending and failed."""
         return np.concatenate([self.codes, self.pending, self.failed])
 
-    def costs(self, codes: Codes) -> Floats:
+    def costs(self, codes: Codes) -> FloatArray:
         """Predicted known objectives (n, K), to be minimised."""
         return _stack([o.sign * o.values(codes) for o in self.known], len(codes))
 
-    def cost_deviations(self, codes: Codes) -> Floats | None:
+    def cost_deviations(self, codes: Codes) -> FloatArray | None:
         """Their standard deviations (n, K); None where all are certain."""
         if all(o.spread is None for o in self.known):
             return None
         return _stack([o.deviations(codes) for o in self.known], len(codes))
 
     @cached_property
-    def told_costs(self) -> Floats:
+    def told_costs(self) -> FloatArray:
         """Costs (u, K) of the told architectures; what was measured wins."""
         predicted = self.costs(self.codes)
         return np.where(np.isnan(self.measured), predicted, self.measured)
@@ -118,14 +119,14 @@ class View:
         return result
 
     def standing(self, codes: Codes) -> npt.NDArray[np.bool_]:
-        """Which rows may stand on the front as far as the limits that are no objectives say; the others' are a matter
-        of the reference."""
+        """Which rows keep the limits that are no objectives, and so may stand on the front; the limits of objectives
+        are part of the reference."""
         result = np.ones(len(codes), dtype=bool)
         for limit in self.limits if len(codes) else ():
             result &= limit.within(codes)
         return result
 
-    def further(self, codes: Codes) -> Floats:
+    def further(self, codes: Codes) -> FloatArray:
         """Further feature columns (n, k): the logarithm of each known objective that is positive where it was told
         (else the objective itself), size, and the caller's.
 
@@ -142,10 +143,10 @@ class View:
         return _stack(given, len(codes))
 
 
-def _scaled(values: Floats, least: float) -> Floats:
+def _scaled(values: FloatArray, least: float) -> FloatArray:
     """Logarithms where all told values are positive (a candidate that is not counts as next to nothing)."""
     return np.log(np.maximum(values, 1e-12 * least)) if least > 0 else values
 
 
-def _stack(columns: Sequence[Floats], n: int) -> Floats:
+def _stack(columns: Sequence[FloatArray], n: int) -> FloatArray:
     return np.stack(columns, axis=1) if columns else np.zeros((n, 0))

@@ -30,7 +30,6 @@ from .threads import one_thread
 
 NOISE_PRIOR = (-4.5, 1.5)  # of the logarithm of the noise variance, for targets of unit variance
 JITTER = 1e-6
-INTERVAL = 1.6449  # standard deviations either way that hold 90 %
 STEPS = 60
 RIGID = ("interaction",)  # no smooth part: where it is wrong it does not know it
 MARGIN = 3.0  # nats of all trials together by which a rigid kernel must win
@@ -71,14 +70,12 @@ class Warp:
 class Diagnostics:
     """How well the surrogate predicts each trial from all the others.
 
-    `log_likelihood` per trial, in told units; `r2` of leave-one-out medians; `coverage` of 90 % intervals.
+    `log_likelihood` per trial, in told units; `considered`: that of each kernel.
     """
 
     kernel: str
     warped: bool
     log_likelihood: float
-    r2: float
-    coverage: float
     considered: tuple[tuple[str, float], ...] = ()
 
 
@@ -114,28 +111,28 @@ class Surrogate:
 
     def marginals(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation (m,) of the noise-free warped quality at features (m, p), in their precision."""
-        known, whiten, weights = self._fast[features.dtype]
+        inputs, whiten, weights = self._fast[features.dtype]
         with torch.no_grad():
-            cross = self.kernel.forward(features, known)  # (m, n)
+            cross = self.kernel.forward(features, inputs)  # (m, n)
             prior = self.kernel.forward(features, features, diag=True)
             variance = prior - (cross @ whiten).square_().sum(-1)
         return cross @ weights, variance.clamp_min(1e-10 + 1e-6 * float(self.level)).sqrt()
 
     def joint(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Posterior mean (m,) and covariance (m, m) of the noise-free warped quality at features (m, p)."""
-        known, whiten, weights = self._fast[torch.float64]
+        inputs, whiten, weights = self._fast[torch.float64]
         with torch.no_grad():
-            half = self.kernel.forward(features, known) @ whiten
-            return self.kernel.forward(features, known) @ weights, self.kernel.forward(
+            half = self.kernel.forward(features, inputs) @ whiten
+            return self.kernel.forward(features, inputs) @ weights, self.kernel.forward(
                 features, features
             ) - half @ half.T
 
     def given(self, at: Tensor, values: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
         """Mean (m, S) and deviation (m,) at features (m, p), given draws (S, b) of the quality at `at` (b, p)."""
-        known, whiten, weights = self._fast[torch.float64]
+        inputs, whiten, weights = self._fast[torch.float64]
         (mean, covariance), scale = self.joint(at), 1e-6 * float(self.kernel.forward(at, at, diag=True).detach().mean())
         with torch.no_grad():
-            near, far = self.kernel.forward(at, known), self.kernel.forward(features, known)  # (b, n), (m, n)
+            near, far = self.kernel.forward(at, inputs), self.kernel.forward(features, inputs)  # (b, n), (m, n)
             cross = self.kernel.forward(at, features) - (near @ whiten) @ (far @ whiten).T  # (b, m)
             root = torch.linalg.cholesky(covariance + scale * torch.eye(len(at)).double())
             half = torch.linalg.solve_triangular(root, cross, upper=False)
@@ -271,7 +268,7 @@ def _made(
 ) -> Surrogate:
     """The surrogate of given hyperparameters, with its leave-one-out report."""
     noise = torch.from_numpy(np.where(np.isnan(stated), level, (stated * warp.slope(values)) ** 2))
-    nothing = Diagnostics(kernel.kind, warp.shift is not None, -math.inf, math.nan, math.nan)
+    nothing = Diagnostics(kernel.kind, warp.shift is not None, -math.inf)
     bare = Surrogate(kernel, warp, features, torch.from_numpy(warp(values)), noise, level, nothing)
     return replace(bare, report=_leave_one_out(bare, values))
 
@@ -284,8 +281,4 @@ def _leave_one_out(fit: Surrogate, values: FloatArray) -> Diagnostics:
     mean = z - (inverse @ fit.targets).numpy() / precision
     sd = precision**-0.5
     score = -0.5 * ((z - mean) / sd) ** 2 - np.log(sd) - 0.5 * math.log(2 * math.pi) + np.log(fit.warp.slope(values))
-    residual = values - fit.warp.inverse(mean)
-    total = float(((values - values.mean()) ** 2).sum())
-    r2 = 1.0 - float((residual**2).sum()) / total if total > 0 else math.nan
-    coverage = float((np.abs(z - mean) <= INTERVAL * sd).mean())
-    return Diagnostics(fit.kernel.kind, fit.warp.shift is not None, float(score.mean()), r2, coverage)
+    return Diagnostics(fit.kernel.kind, fit.warp.shift is not None, float(score.mean()))

@@ -134,17 +134,17 @@ class LatencyPredictor:
     def _covers(self, row: ModelRow) -> bool:
         """Whether the table has what a measured model is made of."""
         setting = self.setting(row.serving)
-        known = not self.model.samples or setting in self.model.settings
-        return known and not self.model.missing([o for o, _ in operators(row.architecture, row.serving)], setting)
+        has_regime = not self.model.samples or setting in self.model.settings
+        return has_regime and not self.model.missing([o for o, _ in operators(row.architecture, row.serving)], setting)
 
     def _composition(self, serving: Serving) -> tuple[Composition, float]:
         """The composition of a serving, and the log spread that taking another phase's or regime's adds."""
         setting = self.setting(serving)
         if (setting, serving.phase) in self.compositions:
             return self.compositions[setting, serving.phase], 0.0
-        for known, phase in sorted(self.compositions, key=lambda key: (key[0] != setting, str(key))):
-            if (known.mode, known.runtime) == (setting.mode, setting.runtime):
-                return self.compositions[known, phase], APART
+        for other, phase in sorted(self.compositions, key=lambda key: (key[0] != setting, str(key))):
+            if (other.mode, other.runtime) == (setting.mode, setting.runtime):
+                return self.compositions[other, phase], APART
         return Composition.prior(), 0.0  # the intervals start as wide as the prior is wrong
 
     def _launch(self, serving: Serving) -> float:

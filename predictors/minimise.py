@@ -30,10 +30,10 @@ def minimise(objective: Objective, start: FloatArray, steps: int = 60, tolerance
         if slope >= 0:  # rounding spoilt the curvature: start it anew
             inverse, direction, slope = np.eye(len(x)), -gradient, -float(gradient @ gradient)
         direction *= min(1.0, REACH / max(float(np.abs(direction).max()), 1e-12))
-        found = _search(objective, x, value, slope, direction)
-        if found is None:
+        point = _search(objective, x, value, slope, direction)
+        if point is None:
             break
-        new, new_value, new_gradient = found
+        new, new_value, new_gradient = point
         moved, turned = new - x, new_gradient - gradient
         settled = value - new_value < tolerance * max(1.0, abs(value)) * 0.1
         x, value, gradient = new, new_value, new_gradient

@@ -65,16 +65,16 @@ def operator_parts(a: Sequence[Operator], b: Sequence[Operator], unit: FloatArra
     left, right = terms(a, unit), terms(b, unit)
     order = list(KINDS)
     same = np.equal.outer([order.index(o.kind) for o in a], [order.index(o.kind) for o in b]).astype(np.float64)
-    found = [same * np.outer(left[:, j], right[:, j]) for j in range(3)]
+    parts = [same * np.outer(left[:, j], right[:, j]) for j in range(3)]
     size = np.outer(left.max(axis=1), right.max(axis=1))
-    found.append(same * size * near(_sizes(a), _sizes(b), OPERATOR_LENGTH))
+    parts.append(same * size * near(_sizes(a), _sizes(b), OPERATOR_LENGTH))
     names = {operator: index for index, operator in enumerate(b)}
     own = np.zeros_like(same)
     for index, operator in enumerate(a):
         if operator in names:
             own[index, names[operator]] = 1.0
-    found.append(own * size)
-    return found
+    parts.append(own * size)
+    return parts
 
 
 def combined(between: Sequence[FloatArray], weights: FloatArray) -> FloatArray:

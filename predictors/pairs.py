@@ -141,12 +141,12 @@ class PairPredictor:
 
     def _posterior(self, new: Lowered) -> tuple[FloatArray, FloatArray]:
         """Seconds (n,) and their relative standard deviation (n,), noise included."""
-        known, plain = self.pairs, self.pairs.plain(new)
-        between = prior.parts(new, known.lowered, plain, known.scale, known.units)
+        pairs, plain = self.pairs, self.pairs.plain(new)
+        between = prior.parts(new, pairs.lowered, plain, pairs.scale, pairs.units)
         cross = prior.combined(between, self.weights)
         mean = plain * np.clip(1.0 + cross @ self.alpha, 1.0 / MOST_OFF, MOST_OFF)
         half = linalg.solve_triangular(self.factor, cross.T, lower=True)
-        variance = prior.variances(new, plain, known.units, self.weights) - (half**2).sum(axis=0)
+        variance = prior.variances(new, plain, pairs.units, self.weights) - (half**2).sum(axis=0)
         return mean, np.sqrt(np.maximum(variance, 0.0) + self.weights[-1]) * plain / mean
 
     def _left_out(self) -> tuple[FloatArray, FloatArray]:
@@ -263,18 +263,18 @@ class Pairs:
 
 def _refitted(fitted: PairPredictor, seed: int) -> tuple[FloatArray, FloatArray]:
     """Log residuals (n,) and standard deviations (n,) of every model, everything fitted anew without its fold."""
-    known = fitted.pairs
-    n = len(known.seconds)
+    pairs = fitted.pairs
+    n = len(pairs.seconds)
     fold = np.random.default_rng(seed).permutation(n) % min(FOLDS, n // 2)
     residual, spread = np.empty(n), np.empty(n)
     for index in range(fold.max() + 1):
-        held, kept = np.flatnonzero(fold == index), np.flatnonzero(fold != index)
-        if len(kept) < 2:
-            held, kept = np.arange(n), np.arange(n)
-        lowered, level = _only(known.lowered, kept), fitted.intervals.level
-        again = PairPredictor._weighed(lowered, known.seconds[kept], level, seed, known.centre)
-        mean, spread[held] = again._posterior(_only(known.lowered, held))
-        residual[held] = np.log(known.seconds[held] / mean)
+        held, rest = np.flatnonzero(fold == index), np.flatnonzero(fold != index)
+        if len(rest) < 2:
+            held, rest = np.arange(n), np.arange(n)
+        lowered, level = _only(pairs.lowered, rest), fitted.intervals.level
+        again = PairPredictor._weighed(lowered, pairs.seconds[rest], level, seed, pairs.centre)
+        mean, spread[held] = again._posterior(_only(pairs.lowered, held))
+        residual[held] = np.log(pairs.seconds[held] / mean)
     return residual, spread
 
 

@@ -69,13 +69,13 @@ def check_table(table: LatencyTable, n: int = 32, seed: int = 0) -> list[Finding
     usable = [row for row in table.models if row.measured.usable]
     if not usable:
         raise TableError("this table holds no measured model to draw architectures around; profile a space first")
-    found = []
+    findings = []
     for serving in dict.fromkeys(row.serving for row in usable):
         space = around([row.architecture for row in usable if row.serving == serving])
         codes = space.sample(n, np.random.default_rng(seed))
         subject = Subject(table, predictor, space, serving, codes, seed)
-        found += [Finding(name, serving, holds(subject)) for name, holds in PROPERTIES.items()]
-    return found
+        findings += [Finding(name, serving, holds(subject)) for name, holds in PROPERTIES.items()]
+    return findings
 
 
 def around(architectures: Sequence[Architecture]) -> SearchSpace:
@@ -155,13 +155,13 @@ def interval_contains_the_mean(s: Subject) -> str:
 def wider_off_the_table(s: Subject) -> str:
     """An operator far outside the measured sizes has a spread, a measured one has none."""
     setting = s.predictor.setting(s.serving)
-    known = [sample.operator for sample in s.predictor.model.samples if sample.setting == setting]
-    far = [_far(operator) for operator in known]
-    if not known:
+    measured = [sample.operator for sample in s.predictor.model.samples if sample.setting == setting]
+    far = [_far(operator) for operator in measured]
+    if not measured:
         return ""
-    near, off = s.predictor.model.estimate(known, setting), s.predictor.model.estimate(far, setting)
+    near, off = s.predictor.model.estimate(measured, setting), s.predictor.model.estimate(far, setting)
     wrong = (near.tier != EXACT) | (off.spread <= near.spread)
-    return f"{known[int(wrong.argmax())].signature} is as certain far off the table" if wrong.any() else ""
+    return f"{measured[int(wrong.argmax())].signature} is as certain far off the table" if wrong.any() else ""
 
 
 def saved_and_loaded_is_the_same(s: Subject) -> str:
@@ -214,10 +214,10 @@ def _work(parts: Iterable[tuple[Operator, int]], dtype: str) -> tuple[list[tuple
 
 def _far(operator: Operator) -> Operator:
     """The operator with its sizes FAR times as large; choices and zeros stay."""
-    kept = (*CATEGORIES, *FLAGS)
+    unchanged = (*CATEGORIES, *FLAGS)
     return Operator(
         operator.kind,
-        {n: v if isinstance(v, str) or n in kept else FAR * v for n, v in operator.sizes.items()},
+        {n: v if isinstance(v, str) or n in unchanged else FAR * v for n, v in operator.sizes.items()},
     )
 
 

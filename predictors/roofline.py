@@ -42,9 +42,9 @@ class Ceilings:
         """
         same = {threads: roof for (dtype, threads), roof in self.roofs.items() if dtype == setting.dtype}
         if not same:
-            known = ", ".join(sorted({dtype for dtype, _ in self.roofs})) or "none"
+            dtypes = ", ".join(sorted({dtype for dtype, _ in self.roofs})) or "none"
             raise TableError(
-                f"the latency table has no measured peak for {setting.dtype} (it has {known}): profile this dtype"
+                f"the latency table has no measured peak for {setting.dtype} (it has {dtypes}): profile this dtype"
             )
         return same.get(setting.threads) or max(same.values())
 

@@ -153,12 +153,12 @@ def read_content(path: Path, kind: str, schema: int) -> Mapping[str, Any]:
         raise damaged(path, error) from error
     if not isinstance(content, dict) or content.get("format") != kind:
         raise TableError(f"{path} is not a {kind}; fit one again from its measurements")
-    found = content.get("schema")
-    if type(found) is not int or found < 1:
-        raise damaged(path, ValueError(f"expected a schema number; got {found!r}"))
-    if found > schema:
+    version = content.get("schema")
+    if type(version) is not int or version < 1:
+        raise damaged(path, ValueError(f"expected a schema number; got {version!r}"))
+    if version > schema:
         raise TableError(
-            f"{path.parent} holds a predictor of schema {found}, this version reads {schema}: update distilsearch"
+            f"{path.parent} holds a predictor of schema {version}, this version reads {schema}: update distilsearch"
         )
     if checked.HASH in content and content[checked.HASH] != checked.content_hash(content):
         raise damaged(path, ValueError("it is not what was saved"))

@@ -79,20 +79,20 @@ class OperatorModel:
     def check(self, operators: Sequence[Operator], setting: Setting) -> None:
         """Raise a `TableError` that names the regime or the kinds of operators which the table lacks."""
         if self.samples and setting not in self.settings:
-            there = "; ".join(str(known) for known in self.settings)
+            there = "; ".join(str(other) for other in self.settings)
             raise TableError(f"the latency table has no rows for {setting} (it has {there}): profile this regime")
         missing = self.missing(operators, setting)
         if missing:
-            known = {kind for at, kind in self.laws if at == setting}
+            kinds = {kind for at, kind in self.laws if at == setting}
             raise TableError(
                 f"the latency table has no operators of kind {', '.join(missing)} for {setting} "
-                f"(it has {', '.join(sorted(known))}): profile the space that needs them"
+                f"(it has {', '.join(sorted(kinds))}): profile the space that needs them"
             )
 
     def missing(self, operators: Sequence[Operator], setting: Setting) -> list[str]:
         """The kinds among the operators that the table lacks under a setting; none without any measured operators."""
-        known = {kind for at, kind in self.laws if at == setting}
-        return sorted({operator.kind for operator in operators} - known) if self.samples else []
+        kinds = {kind for at, kind in self.laws if at == setting}
+        return sorted({operator.kind for operator in operators} - kinds) if self.samples else []
 
     def estimate(self, operators: Sequence[Operator], setting: Setting) -> Estimates:
         """Seconds of n operators under one setting; `TableError` for kinds or settings that the table lacks."""

@@ -46,15 +46,15 @@ def _scored(
     errors = _left_out(timed, u)
     apart = np.linalg.norm(free[:, None] - timed[None], axis=2)  # (m, n)
     nearest, distance = apart.argmin(axis=1), apart.min(axis=1)
-    found = []
+    candidates = []
     for _ in range(min(count, len(members))):
         scores = errors[nearest] * distance
         best = int(scores.argmax())
         if scores[best] <= 0:
             break
-        found.append((float(scores[best]), members[best]))
+        candidates.append((float(scores[best]), members[best]))
         distance = np.minimum(distance, np.linalg.norm(free - free[best], axis=1))
-    return found
+    return candidates
 
 
 def _left_out(points: FloatArray, u: FloatArray) -> FloatArray:
@@ -80,9 +80,9 @@ def tile_edges(found: Sequence[Operator], timed: Sequence[Operator]) -> list[Ope
 def _along(members: Sequence[Operator], name: str) -> list[Operator]:
     values = np.array([int(operator.sizes[name]) for operator in members])
     powers = range(math.ceil(math.log2(values.min())), math.floor(math.log2(values.max())) + 1)
-    found = []
+    edges = []
     for power in powers:
         near = members[int(np.abs(np.log2(values) - power).argmin())]
         sizes: dict[str, Size] = dict(near.sizes)
-        found += [Operator(near.kind, {**sizes, name: size}) for size in (2**power, 2**power + 1)]
-    return found
+        edges += [Operator(near.kind, {**sizes, name: size}) for size in (2**power, 2**power + 1)]
+    return edges

@@ -31,12 +31,12 @@ def _out_of_order(rows: Iterable[OperatorRow]) -> list[OperatorRow]:
     for row in rows:
         words = tuple(item for item in row.operator.sizes.items() if isinstance(item[1], str))
         alike.setdefault((row.operator.kind, words, row.regime), []).append(row)
-    found = []
+    outliers = []
     for members in alike.values():
         sizes = np.array([[v for v in r.operator.sizes.values() if not isinstance(v, str)] for r in members])
         seconds = np.array([r.measured.seconds_p10 for r in members])
         for i, row in enumerate(members):
             larger = (sizes >= sizes[i]).all(axis=1)
             if seconds[i] > SLOWER_THAN_LARGER * seconds[larger].min():
-                found.append(row)
-    return found
+                outliers.append(row)
+    return outliers

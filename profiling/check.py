@@ -138,15 +138,15 @@ def chosen(rows: Sequence[OperatorRow | ModelRow], share: float) -> list[Operato
 
 def _kinds(table: LatencyTable) -> dict[tuple[str, Regime], list[OperatorRow | ModelRow]]:
     """Usable rows by kind of operator and regime; whole models are a kind of their own."""
-    found: dict[tuple[str, Regime], list[OperatorRow | ModelRow]] = {}
+    groups: dict[tuple[str, Regime], list[OperatorRow | ModelRow]] = {}
     for row in table.operators:
         if row.measured.usable:
-            found.setdefault((row.operator.kind, row.regime), []).append(row)
+            groups.setdefault((row.operator.kind, row.regime), []).append(row)
     for model in table.models:
         s = model.serving
         if model.measured.usable:
-            found.setdefault((MODEL, Regime(s.dtype, s.mode, s.threads or 0, runtime=s.runtime)), []).append(model)
-    return found
+            groups.setdefault((MODEL, Regime(s.dtype, s.mode, s.threads or 0, runtime=s.runtime)), []).append(model)
+    return groups
 
 
 def _case(row: OperatorRow | ModelRow) -> Case:

@@ -125,11 +125,11 @@ def summarise(
     slow = np.array([pace(level, baseline) for level in levels]) if levels is not None else np.ones(len(values))
     ratios = np.asarray(sentinels, dtype=np.float64) / baseline / slow
     trusted = kept_rounds(ratios)
-    kept = values[trusted] / slow[trusted]
-    low = undisturbed(kept) / slowness(ratios[trusted])
+    paced = values[trusted] / slow[trusted]
+    low = undisturbed(paced) / slowness(ratios[trusted])
     q25, q50, q75, q90 = np.quantile(values, (0.25, 0.5, 0.75, 0.9))
     quiet = int((ratios <= SLOW_SENTINEL).sum())
-    noisy = quiet < min(LEAST_KEPT, len(values)) or float(np.median(kept)) / undisturbed(kept) - 1 > NOISY_SPREAD
+    noisy = quiet < min(LEAST_KEPT, len(values)) or float(np.median(paced)) / undisturbed(paced) - 1 > NOISY_SPREAD
     return Measured(
         low,
         float(q50),

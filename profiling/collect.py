@@ -157,11 +157,11 @@ def measure(
     cases = {a: Case(a, serving) for a in architectures}
     folder = table_folder(opened, store, serving.runtime)
     with alone_on_machine(folder, progress):
-        rng, known = np.random.default_rng(seed), _sentinels(_read(folder))
-        sweep = Sweep(opened, folder, rng, ticking, progress, rounds, 2 * rounds, known=known, runtime=serving.runtime)
+        rng, levels = np.random.default_rng(seed), _sentinels(_read(folder))
+        sweep = Sweep(opened, folder, rng, ticking, progress, rounds, 2 * rounds, known=levels, runtime=serving.runtime)
         timed = sweep.run(list(cases.values()), until)
-    found = {t.case.work: sweep.measured(t) for t in timed}
-    return [found[a] for a in architectures]
+    latencies = {t.case.work: sweep.measured(t) for t in timed}
+    return [latencies[a] for a in architectures]
 
 
 def _read(folder: Path) -> LatencyTable | None:
@@ -197,16 +197,16 @@ def _additions(table: LatencyTable, device: Device, plan: Plan, most: int) -> li
         spare = [c.work for c in plan.spare if c.serving == serving and isinstance(c.work, Operator)]
         timed = [c.work for c in plan.cases if c.serving == serving and isinstance(c.work, Operator)]
         count = max(1, round(ADDED_SHARE * most))
-        found = surprising(table, device.regime(serving), spare, count)
+        surprises = surprising(table, device.regime(serving), spare, count)
         edges = choose(tile_edges([*timed, *spare], timed), count)
-        added += [Case(operator, serving) for operator in dict.fromkeys([*found, *edges])]
+        added += [Case(operator, serving) for operator in dict.fromkeys([*surprises, *edges])]
     return added
 
 
 def _suspect(table: LatencyTable, device: Device, plan: Plan) -> list[Case]:
     """The cases of a plan whose measurements raise an alarm."""
-    found = {(row.operator.signature, row.regime) for row in suspects(table)}
-    return [case for case in plan.cases if (case.signature, device.regime(case.serving)) in found]
+    alarms = {(row.operator.signature, row.regime) for row in suspects(table)}
+    return [case for case in plan.cases if (case.signature, device.regime(case.serving)) in alarms]
 
 
 def _announced(plan: Plan, device: Device, table: LatencyTable | None) -> str:

@@ -69,9 +69,9 @@ def _set_baselines(groups: Groups) -> None:
     of_threads: dict[int, list[float]] = {}
     for (threads, _), level in levels.items():
         of_threads.setdefault(threads, []).append(level)
-    known = {threads: undisturbed(values) for threads, values in of_threads.items()}
+    baselines = {threads: undisturbed(values) for threads, values in of_threads.items()}
     for (_, _, regime), group in groups.items():
-        group.baseline = known.get(regime.threads, math.nan)
+        group.baseline = baselines.get(regime.threads, math.nan)
         group.levels = [levels[regime.threads, session] for session in group.sessions]
 
 

@@ -87,25 +87,25 @@ def models_figure(sums: Sequence[tuple[ModelRow, float]]) -> Figure:
 
 
 def _groups(table: LatencyTable) -> dict[tuple[str, Regime], list[OperatorRow]]:
-    found: dict[tuple[str, Regime], list[OperatorRow]] = {}
+    groups: dict[tuple[str, Regime], list[OperatorRow]] = {}
     for row in table.operators:
         if row.measured.usable:
-            found.setdefault((row.operator.kind, row.regime), []).append(row)
-    return dict(sorted(found.items(), key=lambda item: (str(item[0][1]), -len(item[1]))))
+            groups.setdefault((row.operator.kind, row.regime), []).append(row)
+    return dict(sorted(groups.items(), key=lambda item: (str(item[0][1]), -len(item[1]))))
 
 
 def _sums(table: LatencyTable) -> list[tuple[ModelRow, float]]:
     """The models of which every operator is in the table, with the sum of the operators' seconds."""
     times = {(row.operator, row.regime.dtype, row.regime.mode, row.regime.threads): row.measured.seconds_p10
              for row in table.operators if row.measured.usable and row.regime.cache == "hot"}  # fmt: skip
-    found = []
+    sums = []
     for row in table.models:
         s = row.serving
         parts = operators(row.architecture, s)
         keys = [(operator, s.dtype, s.mode, s.threads or 0) for operator, _ in parts]
         if row.measured.usable and all(key in times for key in keys):
-            found.append((row, sum(times[key] * count for key, (_, count) in zip(keys, parts, strict=True))))
-    return found
+            sums.append((row, sum(times[key] * count for key, (_, count) in zip(keys, parts, strict=True))))
+    return sums
 
 
 def _disturbance(work: Sequence[float], low: Sequence[float], high: Sequence[float]) -> list[Figure]:

@@ -103,14 +103,14 @@ def make_plan(
         check_length(space, serving)
     for serving in servings:
         whole = [a for space in spaces for a in whole_models(space, serving, models)]
-        found = {o: None for space in spaces for o in space_operators(space, serving)}
-        distinct += len(found) + len(named)
+        candidates = {o: None for space in spaces for o in space_operators(space, serving)}
+        distinct += len(candidates) + len(named)
         first = [o for a in whole for o, _ in operators(a, serving)]
         allowed = max(1, most // COMPILED_FEWER) if serving.mode == "compile" else most
-        chosen: list[Work] = [*dict.fromkeys([*named, *first]), *whole, *choose(list(found), allowed)]
+        chosen: list[Work] = [*dict.fromkeys([*named, *first]), *whole, *choose(list(candidates), allowed)]
         for case in (Case(work, serving) for work in chosen):
             cases.setdefault((case.signature, serving), case)
-        spare += [Case(o, serving) for o in found if (o.signature, serving) not in cases]
+        spare += [Case(o, serving) for o in candidates if (o.signature, serving) not in cases]
     return Plan(tuple(cases.values()), distinct, tuple(spare))
 
 
@@ -119,11 +119,11 @@ def space_operators(space: SearchSpace, serving: Serving) -> list[Operator]:
 
     All of them, unless a site has more than `MOST_COMBINATIONS` combinations of its genes.
     """
-    found: dict[Operator, None] = {}
+    distinct: dict[Operator, None] = {}
     for site in family(space.family).sites(serving):
         if any(site.repeats(*values) for values in space.combinations(site.times)):
-            found |= {o: None for values in _allowed(space, site) if (o := site.operator(*values))}
-    return list(found)
+            distinct |= {o: None for values in _allowed(space, site) if (o := site.operator(*values))}
+    return list(distinct)
 
 
 def _allowed(space: SearchSpace, site: Site) -> Iterable[tuple[Value, ...]]:
@@ -146,8 +146,8 @@ def _thinned(space: SearchSpace, site: Site) -> list[Sequence[Value]]:
     choices: list[Sequence[Value]] = [space.parameters[space.column(name)].choices for name in site.reads]
     while math.prod(map(len, choices)) > MOST_COMBINATIONS:
         longest = max(range(len(choices)), key=lambda i: len(choices[i]))
-        kept = len(choices[longest]) // 2 + 1
-        places = np.linspace(0, len(choices[longest]) - 1, kept).round().astype(int)
+        count = len(choices[longest]) // 2 + 1
+        places = np.linspace(0, len(choices[longest]) - 1, count).round().astype(int)
         choices[longest] = [choices[longest][i] for i in places]
     return choices
 

@@ -24,10 +24,10 @@ META, OPERATORS, MODELS, LOCK = "meta.json", "operators.parquet", "models.parque
 def check_meta(folder: Path) -> None:
     """A meta file of a newer version is refused before it is overwritten; an unreadable one is derived anew."""
     try:
-        found = json.loads((folder / META).read_text())["schema"]
+        schema = json.loads((folder / META).read_text())["schema"]
     except (OSError, ValueError, KeyError, TypeError):
         return
-    rounds.check_schema(found, folder / META)
+    rounds.check_schema(schema, folder / META)
 
 
 def stale(folder: Path, meta: TableMeta) -> bool:

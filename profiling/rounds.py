@@ -173,9 +173,9 @@ def verified_bytes(path: Path) -> bytes:
         content = path.read_bytes()
     except OSError as error:
         raise _damaged(path, f"it cannot be read ({error.strerror or error})") from error
-    found = hashlib.sha256(content).hexdigest()
-    if found != path.stem:
-        raise _damaged(path, f"its content has sha256 {found[:12]}..., its name says {path.stem[:12]}...")
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != path.stem:
+        raise _damaged(path, f"its content has sha256 {digest[:12]}..., its name says {path.stem[:12]}...")
     return content
 
 
@@ -195,8 +195,8 @@ def _check_values(table: pa.Table) -> None:
     for column in (*COMPLETE, *ADDED):
         if table[column].null_count:
             raise ValueError(f"{column} must be given in every row")
-    for column, known in KNOWN.items():
-        for value in sorted(set(table[column].unique().to_pylist()) - set(known)):
+    for column, accepted in KNOWN.items():
+        for value in sorted(set(table[column].unique().to_pylist()) - set(accepted)):
             raise Newer(f"the {column} {value!r}")
     names = ("kind", "signature", *Regime.__dataclass_fields__)
     for row in table.select(names).group_by(names).aggregate([]).to_pylist():

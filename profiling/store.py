@@ -49,9 +49,9 @@ def find_table(device: str | Device, store: Path | str | None = None, runtime: s
 def _by_fingerprint(name: str, store: Path) -> LatencyTable | None:
     """The table of the device whose fingerprint starts so; of several stacks the one profiled last."""
     if len(name) < LEAST_DIGITS or set(name) - set("0123456789abcdef"):
-        known = ", ".join([*DEVICES, "auto"])
+        names = ", ".join([*DEVICES, "auto"])
         raise InputError(
-            f"expected a device ({known}) or at least {LEAST_DIGITS} digits of the fingerprint of a table; got {name!r}"
+            f"expected a device ({names}) or at least {LEAST_DIGITS} digits of the fingerprint of a table; got {name!r}"
         )
     devices = sorted(store.glob(f"{name}*"))
     if len(devices) > 1:
@@ -94,8 +94,8 @@ def merge(sources: Sequence[Path | str], store: Path | str | None = None) -> lis
 
 
 def _tables_named(folder: Path) -> list[Path]:
-    found = tables_at(folder)
-    if not found:
+    tables = tables_at(folder)
+    if not tables:
         what = f"the folder {folder} holds no latency table" if folder.is_dir() else f"there is no folder {folder}"
         raise TableError(f"{what}; name a store, or a table's own folder, which holds `{rounds.ROUNDS}/`")
-    return found
+    return tables

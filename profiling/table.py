@@ -51,12 +51,12 @@ class LatencyTable:
 
     def roof(self, regime: Regime) -> Roof:
         """The roof of a regime; where it was not measured, the best of its dtype, then of all."""
-        known = self.meta.roofs
-        if not known:
+        roofs = self.meta.roofs
+        if not roofs:
             raise TableError("this table holds no measured peak; profile on its device again")
-        same = [roof for name, roof in known.items() if name.startswith(f"{regime.dtype}/")]
-        best = max(same or known.values(), key=lambda roof: roof.peak_flops)
-        return known.get(roof_name(regime), best)
+        same = [roof for name, roof in roofs.items() if name.startswith(f"{regime.dtype}/")]
+        best = max(same or roofs.values(), key=lambda roof: roof.peak_flops)
+        return roofs.get(roof_name(regime), best)
 
     def roofline_seconds(self, operators: Sequence[Operator], regime: Regime) -> list[float]:
         """The roofline of any operators in a regime, seconds."""
@@ -113,16 +113,16 @@ def _best_peaks(known: Mapping[str, Roof]) -> dict[str, float]:
 
 def _operator_rows(times: Mapping[Key, Measured], best: Mapping[str, Roof]) -> tuple[OperatorRow, ...]:
     rows = []
-    for (kind, signature, regime), found in times.items():
+    for (kind, signature, regime), timing in times.items():
         if kind != "operator":
             continue
         operator = Operator.parse(signature)
         flops, moved, roof = operator.flops, operator.bytes(regime.dtype), best.get(roof_name(regime))
         least = roof.seconds(flops, moved) if roof else math.nan
-        rows.append(OperatorRow(operator, regime, found, flops, moved, least))
+        rows.append(OperatorRow(operator, regime, timing, flops, moved, least))
     return tuple(rows)
 
 
 def _model_rows(times: Mapping[Key, Measured]) -> tuple[ModelRow, ...]:
-    whole = [(parse_model(key[1], key[2]), found) for key, found in times.items() if key[0] == "model"]
-    return tuple(ModelRow(architecture, serving, found) for (architecture, serving), found in whole)
+    whole = [(parse_model(key[1], key[2]), timing) for key, timing in times.items() if key[0] == "model"]
+    return tuple(ModelRow(architecture, serving, timing) for (architecture, serving), timing in whole)

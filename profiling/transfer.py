@@ -64,15 +64,15 @@ def pull(
     `only`: the fingerprints of one table's device and stack.
     """
     system, root = _opened(url)
-    found = sorted(str(name) for name in system.glob(f"{root}/{only[0]}/{only[1]}/{rounds.ROUNDS}/*.parquet"))
-    if not found and not absent_ok:
+    names = sorted(str(name) for name in system.glob(f"{root}/{only[0]}/{only[1]}/{rounds.ROUNDS}/*.parquet"))
+    if not names and not absent_ok:
         raise TableError(
             f"there is no latency table at {url}; expected DEVICE/STACK/{rounds.ROUNDS}/*.parquet below it"
         )
     here = store_folder(store)
     with tempfile.TemporaryDirectory() as temporary:
         folders: dict[Path, None] = {}
-        for name in found:
+        for name in names:
             place = Path(*Path(name).parts[-4:])
             if not (here / place).exists():
                 write_atomically(Path(temporary) / place, system.cat_file(name))
@@ -94,15 +94,15 @@ def _opened(url: str) -> tuple[Any, str]:
 def differences(a: LatencyTable, b: LatencyTable) -> list[Difference]:
     """Two tables compared per kind of operator, on what both have measured in the same regime."""
     first, second = _seconds(a), _seconds(b)
-    found = []
+    rows = []
     for kind in sorted({key[0] for key in first.keys() | second.keys()}):
         ours, theirs = ({k: v for k, v in table.items() if k[0] == kind} for table in (first, second))
         common = sorted(ours.keys() & theirs.keys(), key=str)
         ratios = np.array([theirs[key] / ours[key] for key in common])
         errors = np.abs(ratios - 1)
         figures = [float(np.median(ratios)), *map(float, np.quantile(errors, (0.5, 0.9)))] if common else [np.nan] * 3
-        found.append(Difference(kind, len(common), len(ours) - len(common), len(theirs) - len(common), *figures))
-    return found
+        rows.append(Difference(kind, len(common), len(ours) - len(common), len(theirs) - len(common), *figures))
+    return rows
 
 
 def _seconds(table: LatencyTable) -> Mapping[tuple[str, object, object], float]:

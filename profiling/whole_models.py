@@ -40,8 +40,8 @@ def _points(drawn: list[Architecture], serving: Serving) -> FloatArray:
     rows = [[figure for kind in kinds for figure in _work(parts, kind, serving)] for parts in lowered]
     points = np.log1p(np.array(rows, dtype=np.float64))
     spread = points.std(axis=0)
-    found: FloatArray = points[:, spread > 0] / spread[spread > 0]
-    return found
+    scaled: FloatArray = points[:, spread > 0] / spread[spread > 0]
+    return scaled
 
 
 def _work(parts: list[tuple[Operator, int]], kind: str, serving: Serving) -> tuple[int, int, int]:

@@ -4,7 +4,9 @@ Every search is called again until it ends. What counts: results lost (students 
 ledger, or asked for and never got), results doubled, and whether the proposals are those of a search that nobody
 killed. Latencies are predicted from a table and not measured, so that nothing but the kills can change a proposal.
 
-    python job/kills.py [--kills 20] [--seed 0] [--ray]
+From benchmarks/:
+
+    python -m job.kills [--kills 20] [--seed 0] [--ray]
 """
 
 import argparse
@@ -12,16 +14,13 @@ import os
 import random
 import shutil
 import signal
-import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-from searches import finished, profiled, start, weights, write_run
-
-sys.path.append(str(Path(__file__).resolve().parents[1]))
 from common import record, table
+from job.searches import finished, profiled, start, weights, write_run
 
 TRIALS, TOKENS = 10, 20_000
 TRAINER = "distilsearch.engine.job.executors.worker"

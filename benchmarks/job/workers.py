@@ -5,7 +5,9 @@ outputs cached by a first run that does not count. Students of the same architec
 `--busy` a process beside it keeps one core at work. One child of all threads, as the search trained before it had
 workers, is the peer.
 
-    python job/workers.py [--busy] [--trials 8] [--tokens 40000] [--ray] [--rounds 2]
+From benchmarks/:
+
+    python -m job.workers [--busy] [--trials 8] [--tokens 40000] [--ray] [--rounds 2]
 """
 
 import argparse
@@ -17,10 +19,8 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from searches import finished, profiled, start, weights, write_run
-
-sys.path.append(str(Path(__file__).resolve().parents[1]))
 from common import record, table
+from job.searches import finished, profiled, start, weights, write_run
 
 SPIN = "while True: pass"
 

@@ -1,6 +1,8 @@
 """Run methods on problems and keep every trace; what is kept already is not run again.
 
-    python benchmarks/search/compare.py --problems hwgpt-a100 macro --methods random optuna-tpe --seeds 10
+From benchmarks/:
+
+    python -m search.compare --problems hwgpt-a100 macro --methods random optuna-tpe --seeds 10
 
 Traces lie in benchmarks/results/search/METHOD.jsonl, one line a run: the evaluated codes, the share of the largest
 hypervolume after each, the seconds of each proposal (on whatever the machine was doing), and versions.
@@ -9,17 +11,14 @@ hypervolume after each, the seconds of each proposal (on whatever the machine wa
 import argparse
 import json
 import os
-import sys
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-
-sys.path.insert(0, str(Path(__file__).parent))
-from ours import OURS
-from peers import PEERS
-from problems import PROBLEMS, Problem
-from tuning import TUNING
+from search.ours import OURS
+from search.peers import PEERS
+from search.problems import PROBLEMS, Problem
+from search.tuning import TUNING
 
 FOLDER = Path(__file__).resolve().parents[1] / "results" / "search"
 LIBRARIES = {"optuna": ("optuna",), "botorch": ("botorch", "gpytorch"), "ax": ("ax-platform", "botorch")}

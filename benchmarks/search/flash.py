@@ -1,6 +1,6 @@
 """Distil every student of one small space of the quickstart with the flash schedule, once, and keep the table.
 
-    python benchmarks/search/flash.py            # continues where it stopped; the search problem `quickstart-flash`
+    python -m search.flash      # from benchmarks/; continues where it stopped; the search problem `quickstart-flash`
 
 One line a student in benchmarks/results/search_flash.jsonl: genes, held-out loss, seconds of training on one thread,
 and the latency that the predictor gave for this machine. Students come in random order: a part is a fair sample.
@@ -8,20 +8,17 @@ and the latency that the predictor gave for this machine. Students come in rando
 
 import json
 import os
-import sys
 import time
 from importlib.metadata import version
-from pathlib import Path
 
 import numpy as np
 import torch
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from common import RESULTS
 
 from distilsearch import profiling
+from distilsearch.distill import FLASH_TOKENS
 from distilsearch.distill.data import load_text
-from distilsearch.distill.flash import FLASH_TOKENS, flash_distill
+from distilsearch.distill.flash import flash_distill
 from distilsearch.distill.teacher import load_teacher
 from distilsearch.families import family
 from distilsearch.operators import Serving

@@ -12,8 +12,8 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from unittest.mock import patch
 
-from peers import Evaluated, Method, told_of
-from problems import Problem
+from search.peers import Evaluated, Method, told_of
+from search.problems import Problem
 
 import distilsearch.engine.beliefs as beliefs
 from distilsearch.engine.engine import Engine

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from problems import Codes, Floats, Problem
+from search.problems import Codes, Floats, Problem
 
 Evaluated = Iterator[tuple[Codes, float]]  # one row (1, d), seconds of the proposal
 Method = Callable[[Problem, int, int], Evaluated]

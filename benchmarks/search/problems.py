@@ -13,19 +13,15 @@ Both objectives are to be minimised; the hypervolume's corner is the worst of th
 import csv
 import gzip
 import json
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from common import RESULTS, data
 
-from distilsearch.engine.job.run import size_features
+from distilsearch.engine.job.proposing import size_features
 from distilsearch.engine.objectives import hypervolume, nondominated
 from distilsearch.operators import Serving
 from distilsearch.space import Codes, Constraint, Parameter, SearchSpace, Size
@@ -222,8 +218,8 @@ def quickstart_flash() -> Problem:
     """Held-out loss after flash distillation against predicted latency; the table is this repository's own."""
     path = RESULTS / "search_flash.jsonl"
     if not path.exists():
-        raise SystemExit(f"there is no {path} yet; `python benchmarks/search/flash.py` makes it")
-    from flash import GENES, flash_space
+        raise SystemExit(f"there is no {path} yet; `python -m search.flash` in benchmarks/ makes it")
+    from search.flash import GENES, flash_space
 
     rows = [json.loads(line) for line in path.open()]
     space = flash_space()

@@ -1,18 +1,14 @@
 """Seconds and memory per proposal against results and pool: screening alone, and 8 proposals, the fit apart.
 
-python benchmarks/search/speed.py      # a quiet machine; the engine computes on one thread
+python -m search.speed      # from benchmarks/, on a quiet machine; the engine computes on one thread
 """
 
 import itertools
 import resource
-import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import torch
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from common import record, table
 
 from distilsearch.engine.beliefs import Beliefs

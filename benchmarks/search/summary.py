@@ -1,17 +1,13 @@
 """What the kept traces say: evaluations to 90, 95 and 98 % of the largest hypervolume, and the share after all.
 
-    python benchmarks/search/summary.py            # medians with quartiles over the seeds there are; the design counts
+    python -m search.summary    # from benchmarks/: medians with quartiles over the seeds there are; the design counts
 
 A run that never gets there counts as one evaluation more than it had.
 """
 
 import json
-import sys
-from pathlib import Path
 
 import numpy as np
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from common import RESULTS, table
 
 LEVELS = (0.90, 0.95, 0.98)

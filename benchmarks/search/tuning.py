@@ -14,7 +14,7 @@ from functools import partial
 
 import numpy as np
 from common import data
-from problems import Floats, Problem, discretised, of_table, tabulated
+from search.problems import Floats, Problem, discretised, of_table, tabulated
 
 from distilsearch.space import Parameter, SearchSpace
 

@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from ..architecture import Architecture
+from ..arrays import FloatArray
 from ..engine.engine import Engine
-from ..engine.objectives import Codes, Expensive, Floats, Known, hypervolume
+from ..engine.objectives import Codes, Expensive, Known, hypervolume
 from ..engine.strategies import Strategy
 from ..space import Constraint, Parameter, SearchSpace
 
@@ -38,7 +39,7 @@ def small_space(kinds: tuple[str, ...] = ("a", "b", "c")) -> SearchSpace:
 def cost(space: SearchSpace) -> Known:
     """A known cost that grows with size."""
 
-    def function(codes: Codes) -> Floats:
+    def function(codes: Codes) -> FloatArray:
         rows = space.decode(codes)
         return np.array([0.5 + float(a["depth"]) * float(a["width"]) / 8 for a in rows])
 

@@ -105,15 +105,15 @@ class DistilSampler(BaseSampler):
         rank = 0
         while True:
             engine = self._engine(study, trial)
-            found = engine.ask(1 + rank)
-            if not found:
+            proposals = engine.ask(1 + rank)
+            if not proposals:
                 with suppress(RuntimeError):  # of `ask` and `tell`, where nothing runs that could end
                     study.stop()
                 told = engine.front() or engine.outcomes()
                 return dict(told[0].architecture.values) if told else {}
-            self._claim(study, trial, found[-1])
-            if found[-1] not in self._claims(study, trial, None):
-                return {name: found[-1][name] for name in self.space.names}
+            self._claim(study, trial, proposals[-1])
+            if proposals[-1] not in self._claims(study, trial, None):
+                return {name: proposals[-1][name] for name in self.space.names}
             self._claim(study, trial, None)
             rank = self._rank(study, trial)  # so that two that ask again at the same moment choose differently
 
@@ -153,8 +153,8 @@ class DistilSampler(BaseSampler):
 
     def _completed(self, study: Study, trial: FrozenTrial, fixed: Mapping[str, Any]) -> dict[str, Any]:
         """The other genes of an architecture of which some were enqueued: a valid one, free if there is one."""
-        known = {p.name: p.choices for p in self.space.parameters}
-        if set(known) <= set(fixed) or any(value not in known[name] for name, value in fixed.items()):
+        choices = {p.name: p.choices for p in self.space.parameters}
+        if set(choices) <= set(fixed) or any(value not in choices[name] for name, value in fixed.items()):
             return {}  # nothing is open, or Optuna itself deals with a value that is no choice
         rng = np.random.default_rng([self._seed, trial.number])
         codes = self.space.sample(DRAWS, rng)

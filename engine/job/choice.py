@@ -13,9 +13,9 @@ from typing import Protocol
 import numpy as np
 
 from distilsearch.architecture import Architecture
+from distilsearch.arrays import FloatArray
 
 from .. import objectives
-from ..objectives import Floats
 from ..report.schema import member_key
 from .ledger import Entry
 from .served import served_of, student_of
@@ -57,7 +57,7 @@ def longest(entries: Sequence[Entry]) -> list[Entry]:
     return [e for e in entries if e.state != "complete" or e.facts["tokens"] == best[pair_key(e)]]
 
 
-def points(entries: Sequence[Entry], machines: Sequence[Machine]) -> Floats:
+def points(entries: Sequence[Entry], machines: Sequence[Machine]) -> FloatArray:
     """Objectives (n, M) of complete trials, all to be minimised."""
     rows = [[e.values[0], *(m.latency(e.architecture).best for m in machines)] for e in entries]
     return np.array(rows, dtype=np.float64).reshape(len(rows), 1 + len(machines))

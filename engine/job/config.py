@@ -146,8 +146,8 @@ def _resolved(place: str, base: Path) -> str:
     if Path(place).is_absolute():
         return place
     pattern = str(base / place)
-    found = Path(pattern).exists() or (any(c in place for c in "*?[") and any(base.glob(place)))
-    return str(Path(pattern).resolve()) if found else place
+    exists = Path(pattern).exists() or (any(c in place for c in "*?[") and any(base.glob(place)))
+    return str(Path(pattern).resolve()) if exists else place
 
 
 def _explained(error: ValidationError) -> Iterator[str]:

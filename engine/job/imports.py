@@ -34,7 +34,7 @@ def import_csv(
     if not usable:
         raise InputError(f"{path} has no row with a loss; if a column holds it, say so with --rename COLUMN=loss")
     with file_lock(place / ".lock"):
-        kept = imported(place)
-        new = [t for i, t in enumerate(usable) if t not in kept and t not in usable[:i]]
-        write_atomically(place / IMPORTED, json.dumps([t.to_json() for t in (*kept, *new)], indent=1))
+        earlier = imported(place)
+        new = [t for i, t in enumerate(usable) if t not in earlier and t not in usable[:i]]
+        write_atomically(place / IMPORTED, json.dumps([t.to_json() for t in (*earlier, *new)], indent=1))
     return len(new), len(tells) - len(new)

@@ -105,7 +105,7 @@ class Distil:
         return [plain_failure(one) if isinstance(one, TrialError) else one.to_json() for one in made]
 
     def read(self, data: Any) -> "list[Trial | TrialError]":
-        """Trials, in this machine's archive by now, or what they failed of."""
+        """The trials, brought into this machine's archive, or the errors that they failed with."""
         from distilsearch.distill.trial import Trial
 
         from .work import fetched
@@ -185,7 +185,7 @@ class Profile:
         return cls(**_given(data, serving=Serving.from_json(data["serving"])))
 
     def run(self, progress: Progress, between: Between) -> list[str]:
-        """Nothing is timed where the table covers the space."""
+        """Time what the table lacks; nothing where it covers the space."""
         from .work import profiled
 
         return list(profiled(self, progress, between))
@@ -261,14 +261,14 @@ class Probe:
         return cls(**_given(data))
 
     def run(self, progress: Progress, between: Between) -> dict[str, Any]:
-        """What the stand-in makes a second."""
+        """Train the stand-in; its speed and precision."""
         from .probe import probed
         from .work import visible
 
         return probed(visible(self.device), self.seconds, self.precision, between)
 
     def read(self, data: Any) -> dict[str, Any]:
-        """As it came."""
+        """The answer of `run`, unchanged."""
         return dict(data)
 
 

@@ -10,17 +10,18 @@ from functools import partial
 
 import numpy as np
 
+from distilsearch.arrays import FloatArray
 from distilsearch.errors import InputError
 from distilsearch.lowering import tabulate
 from distilsearch.operators import DTYPE_BYTES, Serving
 from distilsearch.space import Codes, SearchSpace
 
-from ..objectives import Floats, Known, Limit
+from ..objectives import Known, Limit
 from ..pool import bred
 from .sections import TargetSection
 from .served import ServedSpace
 
-Counts = Callable[[Codes], Floats]
+Counts = Callable[[Codes], FloatArray]
 DRAWS = 20_000
 
 
@@ -43,7 +44,7 @@ def parameter_counts(space: SearchSpace) -> Counts:
 
 
 def _limits(section: TargetSection, served: ServedSpace, counts: Counts, suffix: str) -> Iterator[Limit]:
-    def megabytes(serving: Serving, codes: Codes) -> Floats:
+    def megabytes(serving: Serving, codes: Codes) -> FloatArray:
         return counts(codes) * DTYPE_BYTES[serving.dtype] / 1e6
 
     if section.parameters is not None:

@@ -21,7 +21,7 @@ def quickstart_run(trials: int = TRIALS, seed: int = 0) -> Run:
                 "heads": [4, 6, 8, 12],
                 "ffn": [256, 384, 512, 768, 1024, 1536],
             },
-            "train": {"device": "cpu", "flash_tokens": 160_000, "final_tokens": 800_000},
+            "train": {"device": "cpu", "final_tokens": 800_000},
             "target": [{"device": "cpu", "serving": {"batch": 1, "sequence": 128}}],
         }
     )

@@ -43,9 +43,9 @@ def rank_fidelity(
     """
     finished = what if what is not None and what.is_dir() else None
     run = run_of(finished) if finished else Run.read(what) if what else quickstart_run()
-    kept = folder or (finished / FIDELITY if finished else None)
-    if kept is not None:
-        ensure_folder(kept)  # before hours are spent
+    place = folder or (finished / FIDELITY if finished else None)
+    if place is not None:
+        ensure_folder(place)  # before hours are spent
     others = [named_recipe(name) for name in also]
     teacher, text, chosen = material(run).opened(progress)
     chosen = named_recipe(recipe) if recipe else chosen
@@ -55,8 +55,8 @@ def rank_fidelity(
     course = Course.resolved(teacher, text, chosen, budgets[0], run.seed, precision_of(run, finished), device)
     rows, left_out = fidelity(course, members, budgets, Archive(), progress, others, **conditions)
     facts = summary(rows, budgets[-1], left_out)
-    if kept is not None:
-        write_atomically(kept / "fidelity.json", json.dumps(facts, indent=1))
+    if place is not None:
+        write_atomically(place / "fidelity.json", json.dumps(facts, indent=1))
     if finished:
         write_atomically(finished / FIDELITY / "fidelity.json", json.dumps(facts, indent=1))
         note_fidelity(finished, facts)

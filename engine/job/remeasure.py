@@ -24,7 +24,7 @@ FIDELITY_CURE = "measure it again with `distilsearch fidelity`, or remove the fi
 
 
 def note_fidelity(folder: Path, measured: dict[str, Any]) -> None:
-    """Put a measured rank fidelity into the result and the report of a finished run; an unfinished one finds it."""
+    """Put a measured rank fidelity into result and report of a finished run; an unfinished one reads it at its end."""
     with file_lock(folder / ".lock"):
         if (folder / RESULT).exists():
             ranks = read(RankFidelity, measured, "the rank fidelity", FIDELITY_CURE)

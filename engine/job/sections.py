@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, Strict, field_validator, model_validator
 
 from distilsearch.architecture import Value
+from distilsearch.distill import FLASH_TOKENS
 from distilsearch.errors import InputError, unknown
 from distilsearch.families import family as known_family
 from distilsearch.operators import Serving
@@ -103,7 +104,7 @@ class TrainSection(Section):
     device: str = "auto"
     precision: Literal["auto", "float32", "bf16"] = "auto"
     recipe: str = "default"
-    flash_tokens: Whole = Field(default=160_000, ge=1)
+    flash_tokens: Whole = Field(default=FLASH_TOKENS, ge=1)
     longer_tokens: tuple[int, ...] = ()
     final_tokens: Whole = Field(default=2_000_000, ge=0)
     finish: Literal["knee", "front", "none"] = "knee"

@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from distilsearch.architecture import Architecture, Value
+from distilsearch.arrays import FloatArray
 from distilsearch.errors import InputError
 from distilsearch.operators import Serving
 from distilsearch.space import Codes, Constraint, Parameter, SearchSpace
@@ -29,7 +30,6 @@ from distilsearch.space import Codes, Constraint, Parameter, SearchSpace
 from .sections import TargetSection
 
 PREFIX = "served."
-Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -107,16 +107,16 @@ class ServedSpace:
         """The students' own codes (n, d) of members."""
         return codes[:, : self.students.d]
 
-    def of_students(self, function: Callable[[Codes], npt.NDArray[np.float64]]) -> Callable[[Codes], Floats]:
+    def of_students(self, function: Callable[[Codes], FloatArray]) -> Callable[[Codes], FloatArray]:
         """A function of students' codes as one of members' codes."""
         return lambda codes: function(self.student_codes(codes))
 
     def by_serving(
         self,
         codes: Codes,
-        function: Callable[[Serving, Codes], npt.NDArray[np.float64]],
+        function: Callable[[Serving, Codes], FloatArray],
         servings: Sequence[Serving] | None = None,
-    ) -> Floats:
+    ) -> FloatArray:
         """Figures (n,) of members: `function` is called once a serving that occurs, with the codes (m, d) of students.
 
         Args:

@@ -73,7 +73,7 @@ class Distilled:
     making: Making
 
     def prepare(self, submit: Submit) -> None:
-        """There is nothing."""
+        """Nothing is needed beforehand."""
 
     def trial(self, architecture: Architecture, tokens: int) -> Job:
         """Distil it."""

@@ -39,7 +39,7 @@ def distilled(job: "Distil", progress: Progress, between: Between) -> list["Tria
 
 
 def left(trials: Sequence["Trial | TrialError"], depot: str) -> None:
-    """See that trials are in the depot: also those that this machine had before there was one."""
+    """Send trials to the depot that are not there yet: also those that this machine had before there was one."""
     from distilsearch.distill.depot import Depot
 
     shared = Depot(depot)

@@ -15,13 +15,14 @@ from typing import Any
 import numpy as np
 import torch
 
+from distilsearch.arrays import FloatArray
 from distilsearch.errors import InputError
 from distilsearch.space import SearchSpace
 
 from ..acquisition import Boxes, log_ehvi
 from ..beliefs import CHUNK, Beliefs, Draws
 from ..longer import check_few
-from ..objectives import Codes, Floats, Objective, nondominated
+from ..objectives import Codes, Objective, nondominated
 from ..pool import candidates, distinct, fingerprints, refined
 from ..view import View
 from .several import choose_several
@@ -49,7 +50,7 @@ class EHVI:
             raise InputError(f"draws of strategy 'ehvi' must be 0 or more; got {self.draws}")
 
     def check(self, space: SearchSpace, objectives: Sequence[Objective]) -> None:
-        """It takes any."""
+        """Any space and objectives will do."""
 
     def options(self) -> dict[str, Any]:
         """Plain JSON of the fields."""
@@ -93,7 +94,9 @@ class EHVI:
             short = distinct(beliefs.view.space, short, pick, beliefs.view.ignored)
         return np.concatenate(chosen)
 
-    def _redrawn(self, beliefs: Beliefs, short: Codes, score: Floats, rng: np.random.Generator) -> tuple[Codes, Floats]:
+    def _redrawn(
+        self, beliefs: Beliefs, short: Codes, score: FloatArray, rng: np.random.Generator
+    ) -> tuple[Codes, FloatArray]:
         """The better part of the shortlist and its scores over all draws, after a first look at a few of them."""
         draws = beliefs.draws(self.draws, rng)
         if len(short) > LATER:
@@ -112,11 +115,11 @@ def parents(beliefs: Beliefs) -> Codes:
     return np.concatenate([codes[first], codes[second]])
 
 
-def screen(beliefs: Beliefs, dtype: torch.dtype) -> Callable[[Codes], Floats]:
+def screen(beliefs: Beliefs, dtype: torch.dtype) -> Callable[[Codes], FloatArray]:
     """Scores codes (n, d) -> log EHVI (n,) against the front of posterior medians, chunk by chunk."""
     boxes = Boxes.of(beliefs.front_points(), beliefs.view.reference).to(dtype)
 
-    def score(codes: Codes) -> Floats:
+    def score(codes: Codes) -> FloatArray:
         parts = [codes[i : i + CHUNK] for i in range(0, len(codes), CHUNK)]
         scores = [log_ehvi(beliefs.belief(part, dtype), boxes).double() + beliefs.log_success(part) for part in parts]
         return np.asarray(np.nan_to_num(torch.cat(scores).numpy(), nan=-np.inf, neginf=-np.inf))
@@ -124,7 +127,7 @@ def screen(beliefs: Beliefs, dtype: torch.dtype) -> Callable[[Codes], Floats]:
     return score
 
 
-def shortlist(codes: Codes, score: Floats, n: int) -> Codes:
+def shortlist(codes: Codes, score: FloatArray, n: int) -> Codes:
     """The n best rows, best first."""
     if len(score) > n:
         best = np.argpartition(-score, n)[:n]
@@ -134,7 +137,7 @@ def shortlist(codes: Codes, score: Floats, n: int) -> Codes:
     return codes[best[np.argsort(-score[best], kind="stable")]]
 
 
-def over_draws(draws: Draws, codes: Codes) -> Floats:
+def over_draws(draws: Draws, codes: Codes) -> FloatArray:
     """Logarithm (n,) of the EHVI averaged over the draws."""
     count = len(draws.samples[0])
     boxes = [Boxes.of(draws.points(s), draws.beliefs.view.reference) for s in range(count)]
@@ -144,7 +147,7 @@ def over_draws(draws: Draws, codes: Codes) -> Floats:
     return np.asarray(np.nan_to_num(value.numpy(), nan=-np.inf, neginf=-np.inf))
 
 
-def first_best(view: View, codes: Codes, score: Floats) -> int:
+def first_best(view: View, codes: Codes, score: FloatArray) -> int:
     """Index of the best score; near ties go to the smallest fingerprint."""
     near = np.flatnonzero(score >= score.max() - 1e-9)
     return int(near[np.argmin(fingerprints(view.space, codes[near]))])

@@ -19,11 +19,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from distilsearch.arrays import FloatArray
 from distilsearch.errors import InputError
 from distilsearch.space import SearchSpace
 
 from ..beliefs import CHUNK, Beliefs
-from ..objectives import Codes, Floats, Known, Objective
+from ..objectives import Codes, Known, Objective
 from ..pool import candidates, distinct, refined
 from ..view import View
 from .ehvi import first_best, parents, shortlist
@@ -55,8 +56,8 @@ class Reward:
 
     def check(self, space: SearchSpace, objectives: Sequence[Objective]) -> None:
         """Refuse all but one expensive and one known objective."""
-        known = [o for o in objectives if isinstance(o, Known)]
-        if len(known) != 1 or len(objectives) != 2:
+        known_objectives = [o for o in objectives if isinstance(o, Known)]
+        if len(known_objectives) != 1 or len(objectives) != 2:
             raise InputError("strategy 'reward' needs exactly one expensive and one known objective; use 'ehvi'")
 
     def options(self) -> dict[str, Any]:
@@ -85,7 +86,7 @@ class Reward:
             short = distinct(view.space, short, pick, view.ignored)
         return np.concatenate(chosen)
 
-    def _weight(self, view: View, costs: Floats) -> Floats:
+    def _weight(self, view: View, costs: FloatArray) -> FloatArray:
         if (costs <= 0).any():
             raise InputError(f"strategy 'reward' needs positive costs to minimise; {view.known[0].name!r} has others")
         if self.target is None:
@@ -104,11 +105,11 @@ class Reward:
             return 0.0  # what a student earns that learnt nothing
         return float(((self._worst(view) - points[:, 1]) * self._weight(view, points[:, 0])).max())
 
-    def _score(self, beliefs: Beliefs, codes: Codes, best: float) -> Floats:
+    def _score(self, beliefs: Beliefs, codes: Codes, best: float) -> FloatArray:
         parts = [codes[i : i + CHUNK] for i in range(0, len(codes), CHUNK)]
         return np.concatenate([self._chunk(beliefs, part, best) for part in parts])
 
-    def _chunk(self, beliefs: Beliefs, codes: Codes, best: float) -> Floats:
+    def _chunk(self, beliefs: Beliefs, codes: Codes, best: float) -> FloatArray:
         belief = beliefs.belief(codes)
         weight = torch.from_numpy(self._weight(beliefs.view, beliefs.view.costs(codes)[:, 0]))
         level = self._worst(beliefs.view) - best / weight  # (n,)

@@ -20,8 +20,10 @@ from botorch.sampling.normal import SobolQMCNormalSampler
 from linear_operator.utils.warnings import NumericalWarning
 from torch import Tensor
 
+from distilsearch.arrays import FloatArray
+
 from ..beliefs import CHUNK, Beliefs
-from ..objectives import Codes, Floats
+from ..objectives import Codes
 from ..pool import distinct, fingerprints
 
 SCREENED = 512
@@ -43,7 +45,7 @@ def choose_several(beliefs: Beliefs, pool: Codes, n: int, rng: np.random.Generat
     return np.concatenate(chosen)
 
 
-def _optimistic(beliefs: Beliefs, codes: Codes) -> Floats:
+def _optimistic(beliefs: Beliefs, codes: Codes) -> FloatArray:
     """One standard deviation better than expected, (n, M)."""
     features = beliefs.features(codes, torch.float32)
     moments = [s.marginals(features) for s in beliefs.surrogates]
@@ -58,7 +60,7 @@ def _screened(beliefs: Beliefs, pool: Codes, rng: np.random.Generator) -> Codes:
     low = told.min(axis=0) if len(told) else reference - 1.0
     span = np.where(reference > low, reference - low, 1.0)
     weights = rng.dirichlet(np.ones(len(reference)), WEIGHTS)
-    best: list[tuple[Floats, Codes]] = []
+    best: list[tuple[FloatArray, Codes]] = []
     for i in range(0, len(pool), CHUNK):
         scaled = (_optimistic(beliefs, pool[i : i + CHUNK]) - low) / span
         values = np.stack([(w * scaled).max(axis=1) + 0.05 * scaled @ w for w in weights])  # (weights, chunk)
@@ -66,8 +68,8 @@ def _screened(beliefs: Beliefs, pool: Codes, rng: np.random.Generator) -> Codes:
         best.append((np.take_along_axis(values, rows, 1), pool[i : i + CHUNK][rows]))
     values, codes = np.concatenate([b[0] for b in best], 1), np.concatenate([b[1] for b in best], 1)
     order = np.argsort(values, axis=1, kind="stable")[:, : SCREENED // 64]
-    kept = np.take_along_axis(codes, order[..., None], 1).reshape(-1, pool.shape[1])
-    return distinct(beliefs.view.space, kept, kept[:0])
+    leaders = np.take_along_axis(codes, order[..., None], 1).reshape(-1, pool.shape[1])
+    return distinct(beliefs.view.space, leaders, leaders[:0])
 
 
 class _Leading(Model):
@@ -92,7 +94,7 @@ class _Leading(Model):
         return self.model.posterior(X[..., : self.width], None, observation_noise, posterior_transform)
 
 
-def _qlognehvi(beliefs: Beliefs, codes: Codes, seed: int) -> Floats:
+def _qlognehvi(beliefs: Beliefs, codes: Codes, seed: int) -> FloatArray:
     width, corner = beliefs.features(codes[:1]).shape[1], -torch.from_numpy(beliefs.view.reference)
     models = [_Leading(s.model(), width) for s in beliefs.surrogates]
 
@@ -119,6 +121,6 @@ def _qlognehvi(beliefs: Beliefs, codes: Codes, seed: int) -> Floats:
         return np.concatenate([acquisition(part[:, None]).numpy() for part in torch.split(rows, 256)])
 
 
-def _rows(beliefs: Beliefs, codes: Codes, costs: Floats, standing: npt.ArrayLike) -> Tensor:
+def _rows(beliefs: Beliefs, codes: Codes, costs: FloatArray, standing: npt.ArrayLike) -> Tensor:
     flags = np.asarray(standing, dtype=np.float64)[:, None]
     return torch.cat([beliefs.features(codes), torch.from_numpy(costs), torch.from_numpy(flags)], 1)

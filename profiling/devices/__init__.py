@@ -43,9 +43,9 @@ def open_device(name: str | Device = "auto") -> Device:
         if name not in DEVICES:
             raise unknown("device", name, [*DEVICES, "auto"])
         return _opened(name)
-    for known in DEVICES:
+    for candidate in DEVICES:
         try:
-            return DEVICES[known]()
+            return DEVICES[candidate]()
         except DeviceError:
             continue
     raise DeviceError(f"none of the devices {', '.join(DEVICES)} is there")
@@ -61,11 +61,11 @@ def _opened(name: str) -> Device:
 
 def available_devices() -> list[str]:
     """Names of the devices that this machine has, best first."""
-    found = []
+    names = []
     for name, opening in DEVICES.items():
         try:
             opening()
         except DeviceError:
             continue
-        found.append(name)
-    return found
+        names.append(name)
+    return names

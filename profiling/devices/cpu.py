@@ -142,13 +142,13 @@ class CpuDevice:
 
     def conditions(self) -> Mapping[str, float]:
         """Stolen time from /proc/stat and the clock from /proc/cpuinfo, where they are given."""
-        found = {}
+        figures = {}
         with contextlib.suppress(OSError, IndexError, ValueError):
             ticks = Path("/proc/stat").read_text().split("\n", 1)[0].split()
-            found["steal_seconds"] = int(ticks[8]) / os.sysconf("SC_CLK_TCK")
+            figures["steal_seconds"] = int(ticks[8]) / os.sysconf("SC_CLK_TCK")
         with contextlib.suppress(KeyError, ValueError):
-            found["frequency_hertz"] = float(_cpuinfo()["cpu MHz"]) * 1e6
-        return found
+            figures["frequency_hertz"] = float(_cpuinfo()["cpu MHz"]) * 1e6
+        return figures
 
 
 def _cpuinfo() -> dict[str, str]:

@@ -55,10 +55,10 @@ def _evictor() -> Callable[[], Any]:
 
 def last_level_bytes() -> int:
     """The last-level caches of the processors that we may use, together."""
-    found: dict[str, int] = {}
+    sizes: dict[str, int] = {}
     for core in os.sched_getaffinity(0):
         with contextlib.suppress(OSError, IndexError, ValueError):
             last = sorted((CACHES_FOLDER / f"cpu{core}/cache").glob("index*"))[-1]
             size = (last / "size").read_text().strip()
-            found[(last / "shared_cpu_list").read_text()] = int(size.rstrip("KM")) << (20 if size.endswith("M") else 10)
-    return sum(found.values()) or CACHE_BYTES
+            sizes[(last / "shared_cpu_list").read_text()] = int(size.rstrip("KM")) << (20 if size.endswith("M") else 10)
+    return sum(sizes.values()) or CACHE_BYTES

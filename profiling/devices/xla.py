@@ -163,12 +163,12 @@ class XlaDevice:
 
 def tpu_chips() -> list[str]:
     """The generation of each TPU chip on the PCI bus."""
-    found = []
+    chips = []
     for vendor in sorted(Path("/sys/bus/pci/devices").glob("*/vendor")):
         with contextlib.suppress(OSError):
             if vendor.read_text().strip() == GOOGLE_PCI:
-                found.append(TPU_PCI.get(vendor.with_name("device").read_text().strip(), ""))
-    return [kind for kind in found if kind]
+                chips.append(TPU_PCI.get(vendor.with_name("device").read_text().strip(), ""))
+    return [kind for kind in chips if kind]
 
 
 def _own_flags(value: str) -> list[str]:

@@ -168,7 +168,7 @@ def _while(state: Sequence[Tensor], body: Any, order: Iterable[int], results: in
     def repeat(*values: Any) -> tuple[Any, ...]:
         made = xb.Op.call(body, [values[place] for place in order])
         one = xb.Op.scalar(values[0].builder(), 1, dtype=xb.Type.S32)
-        kept = values[1 : len(values) - results]
-        return (values[0] + one, *kept, *(made.get_tuple_element(i) for i in range(results)))
+        inputs = values[1 : len(values) - results]
+        return (values[0] + one, *inputs, *(made.get_tuple_element(i) for i in range(results)))
 
     return xb.Op.mkwhile(parameters, lambda done, asked, *rest: done < asked, repeat).build("loop")

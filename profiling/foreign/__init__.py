@@ -57,9 +57,9 @@ def import_tables(
     if form not in FORMATS:
         raise unknown("table format", form, FORMATS)
     files = _files(Path(source))
-    found = [one for path in files for one in FORMATS[form](path, _records(path))]
-    timings = [one for one in found if isinstance(one, Timing)]
-    left_out = Counter(one for one in found if isinstance(one, str))
+    entries = [entry for path in files for entry in FORMATS[form](path, _records(path))]
+    timings = [entry for entry in entries if isinstance(entry, Timing)]
+    left_out = Counter(entry for entry in entries if isinstance(entry, str))
     if not timings:
         named = ", ".join(sorted(left_out)) or "nothing"
         raise TableError(

@@ -42,7 +42,7 @@ def _operators(r: Record) -> dict[str, Operator]:
 
     norm = Operator("norm", {**at, "width": width, "norm": "rms" if gated else "layer", "residual": 0})
     lookup = {"width": width, "vocabulary": r["vocab_size"] // split, "positions": 0, "types": 0, "norm": "none"}
-    found = {
+    parts = {
         "emb": Operator("embedding", {**at, **lookup}),
         "input_layernorm": norm,
         "post_attention_layernorm": norm,
@@ -52,4 +52,4 @@ def _operators(r: Record) -> dict[str, Operator]:
         "mlp_up_proj": linear(width, wide * (2 if gated else 1)),
         "mlp_down_proj": linear(wide, width),
     }
-    return found | ({"mlp_act": Operator("gate", {**at, "width": wide, "activation": "silu"})} if gated else {})
+    return parts | ({"mlp_act": Operator("gate", {**at, "width": wide, "activation": "silu"})} if gated else {})

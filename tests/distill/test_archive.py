@@ -19,8 +19,9 @@ from distilsearch.distill.course import Course
 from distilsearch.distill.data import Text, load_text
 from distilsearch.distill.job import Training
 from distilsearch.distill.recipes import EMBEDDING, default_recipe
+from distilsearch.distill.side_by_side import CHECKPOINT
 from distilsearch.distill.teacher import Teacher, load_teacher
-from distilsearch.distill.training import CHECKPOINT, distill_student
+from distilsearch.distill.training import distill_student
 from distilsearch.distill.trial import HELDOUT_LOSS, TRIAL, TRUNK, Trial, score_file
 from distilsearch.errors import InputError, Interrupted, TrialError
 from distilsearch.home import trials_folder

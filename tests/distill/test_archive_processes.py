@@ -18,8 +18,8 @@ from distilsearch.distill.archive import Archive
 from distilsearch.distill.course import Course
 from distilsearch.distill.data import load_text
 from distilsearch.distill.recipes import EMBEDDING
+from distilsearch.distill.side_by_side import CHECKPOINT
 from distilsearch.distill.teacher import Teacher
-from distilsearch.distill.training import CHECKPOINT
 from distilsearch.progress import Progress
 
 SCRIPT = """

@@ -22,7 +22,6 @@ from distilsearch.distill.trial import TRUNK
 from distilsearch.engine.job.remeasure import measured_fidelity
 from distilsearch.engine.job.winners import material, run_of, winners
 from distilsearch.errors import InputError, Interrupted
-from distilsearch.families import family
 from distilsearch.home import register_run
 
 RECIPE = 'base = "embedding"\nbatch_tokens = 256\n'
@@ -37,18 +36,18 @@ def run_folder(teacher: Teacher, text_file: Path, make_architecture: Callable[..
     recipe.write_text(RECIPE)
     small, large = make_architecture(teacher, layers=1), make_architecture(teacher)
     front = [
-        {"key": "aaa1", "architecture": small.to_json(), "latency_ms": {"predicted": 1.5, "measured": 1.25}},
-        {"key": "abb2", "architecture": large.to_json()},
+        {
+            "key": "aaa1",
+            "architecture": small.to_json(),
+            "loss": 0.5,
+            "latency_ms": {"predicted": 1.5, "measured": 1.25},
+        },
+        {"key": "abb2", "architecture": large.to_json(), "loss": 0.3},
     ]
-    about = {"schema": 1, "name": "run", "quality": "agreement", "objectives": ["loss", "latency_ms"]}
-    own = {"name": "teacher", "architecture": family("bert").architecture(teacher.facts).to_json()}
-    own |= {"loss": 0.0, "parameters": 20}
-    facts = {"loss": 0.5, "flash_loss": 0.5, "parameters": 10, "tokens": 100, "source": "trained", "student": None}
-    found = {"front": [member | facts for member in front], "trials": [], "knee": "aaa1", "teacher": own}
-    result = about | found | {"reference": {"loss": 1.0, "latency_ms": 9.0}, "targets": []}
-    result |= {"hypervolume_trace": [], "surrogate": None, "phases": [], "environment": {}, "warnings": []}
-    result |= {"rank_fidelity": {"spearman": None, "kendall": None, "pairs": 0}}
-    (folder / "result.json").write_text(json.dumps(result))
+    serving = {"objective": "latency_ms", "device": "cpu", "serving": {"batch": 1, "sequence": 16}}
+    result = {"schema": 1, "name": "run", "quality": "agreement", "objectives": ["loss", "latency_ms"], "reference": {}}
+    result |= {"teacher": {"name": "tiny", "architecture": large.to_json()}, "targets": [serving]}
+    (folder / "result.json").write_text(json.dumps(result | {"front": front, "trials": [], "knee": "aaa1"}))
     lines = [f"teacher = {json.dumps(str(teacher.folder))}", f"text = [{json.dumps(str(text_file))}]"]
     (folder / "run.toml").write_text("\n".join([*lines, "[train]", f"recipe = {json.dumps(str(recipe))}"]))
     return folder

@@ -21,10 +21,12 @@ from distilsearch.distill.precision import resolve_precision
 from distilsearch.distill.recipes import EMBEDDING, MLM, RELATION, Recipe, View
 from distilsearch.distill.runs import EVALUATIONS
 from distilsearch.distill.schedule import Schedule
+from distilsearch.distill.side_by_side import CHECKPOINT
 from distilsearch.distill.student import Student, build_student
 from distilsearch.distill.targets import Targets
 from distilsearch.distill.teacher import Teacher
-from distilsearch.distill.training import CHECKPOINT, TRUNK, _former_key, distill_student, start
+from distilsearch.distill.training import _former_key, distill_student, start
+from distilsearch.distill.trial import TRUNK
 from distilsearch.errors import InputError, TrialError
 
 TINY = replace(EMBEDDING, batch_tokens=256, views=(View(), View(16, 0.2)), warmup_tokens=1_000)

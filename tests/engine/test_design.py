@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from distilsearch.architecture import Architecture
+from distilsearch.arrays import FloatArray
 from distilsearch.engine.engine import Engine
-from distilsearch.engine.objectives import Codes, Expensive, Floats, Known
+from distilsearch.engine.objectives import Codes, Expensive, Known
 from distilsearch.errors import InputError
 from distilsearch.space import Parameter, SearchSpace
 
@@ -16,7 +17,7 @@ def line(n: int) -> SearchSpace:
     return SearchSpace("generic", [Parameter("x", tuple(range(n)))])
 
 
-def cost(codes: Codes) -> Floats:
+def cost(codes: Codes) -> FloatArray:
     return 1.0 + codes.sum(axis=1, dtype=np.float64)
 
 

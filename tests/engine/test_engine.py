@@ -242,6 +242,9 @@ def test_diagnostics_are_plain_json_of_leaving_each_architecture_out() -> None:
     measured = {p["key"]: p["measured"] for p in found["points"]}
     assert measured[told[0].key] == pytest.approx(loss(told[0]) + 0.01)
     assert all(p["sd"] > 0 for p in found["points"])
+    y, f = (np.array([p[name] for p in found["points"]]) for name in ("measured", "predicted"))
+    assert found["r2"] == pytest.approx(1 - ((y - f) ** 2).sum() / ((y - y.mean()) ** 2).sum())
+    assert 0.5 <= found["coverage"] <= 1.0
 
 
 def test_diagnostics_point_the_users_way() -> None:

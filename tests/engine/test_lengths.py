@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from distilsearch.architecture import Architecture
+from distilsearch.arrays import FloatArray
 from distilsearch.engine.beliefs import Beliefs
 from distilsearch.engine.engine import Engine
 from distilsearch.engine.lengths import Lengths
-from distilsearch.engine.objectives import Codes, Expensive, Floats, Known
+from distilsearch.engine.objectives import Codes, Expensive, Known
 from distilsearch.errors import InputError
 from distilsearch.space import Parameter, SearchSpace
 
@@ -60,7 +61,7 @@ def test_curves_say_how_far_students_of_their_kind_will_fall(depth: int) -> None
     assert error(told(areas=True), depth) < 0.6 * error(told(areas=False), depth)
 
 
-def _drops(lengths: Lengths, codes: Codes, length: float) -> Floats:
+def _drops(lengths: Lengths, codes: Codes, length: float) -> FloatArray:
     """In units of the loss."""
     return lengths.columns(codes, length, lengths.view.further(codes))[:, 1]
 

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distilsearch.architecture import Architecture
+from distilsearch.arrays import FloatArray
 from distilsearch.engine.engine import Engine
-from distilsearch.engine.objectives import Codes, Expensive, Floats, Known, Limit, check_objectives, hypervolume
+from distilsearch.engine.objectives import Codes, Expensive, Known, Limit, check_objectives, hypervolume
 from distilsearch.engine.pool import bred
 from distilsearch.errors import InputError
 from distilsearch.space import Constraint, Parameter, SearchSpace
@@ -22,11 +23,11 @@ def _space(*rules: Constraint) -> SearchSpace:
     return SearchSpace("generic", [Parameter("depth", DEPTHS), Parameter("width", WIDTHS)], rules)
 
 
-def _cost(codes: Codes) -> Floats:
+def _cost(codes: Codes) -> FloatArray:
     return np.array([DEPTHS[d] * WIDTHS[w] / 8 for d, w in codes])
 
 
-def _memory(codes: Codes) -> Floats:
+def _memory(codes: Codes) -> FloatArray:
     return np.array([DEPTHS[d] * WIDTHS[w] ** 2 / 64 for d, w in codes])
 
 

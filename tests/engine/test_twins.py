@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distilsearch.architecture import Architecture
+from distilsearch.arrays import FloatArray
 from distilsearch.engine.engine import Engine
-from distilsearch.engine.objectives import Codes, Expensive, Floats, Known
+from distilsearch.engine.objectives import Codes, Expensive, Known
 from distilsearch.engine.pool import distinct, one_of_twins
 from distilsearch.engine.view import View
 from distilsearch.errors import InputError
@@ -22,7 +23,7 @@ SPACE = SearchSpace("generic", [*STUDENT, Parameter("served", SERVED, ordered=Fa
 SPEED = np.array([1.0, 0.6, 0.4])
 
 
-def _cost(codes: Codes) -> Floats:
+def _cost(codes: Codes) -> FloatArray:
     bare = np.array([1.0 + DEPTHS[row[0]] * WIDTHS[row[1]] / 8 for row in codes])
     return bare * SPEED[codes[:, 2]] if codes.shape[1] > 2 else bare
 

@@ -1,5 +1,6 @@
 """The house itself: package list, folders and links agree; importing is light; imports run downwards."""
 
+import ast
 import subprocess
 import sys
 import tomllib
@@ -80,3 +81,11 @@ def test_contracts_name_every_module_of_the_pure_engine() -> None:
     (report,) = (set(c["forbidden_modules"]) for c in contracts if c["name"].startswith("A report is made"))
     assert engine == modules
     assert modules <= report
+
+
+def test_type_checkers_see_the_names_that_are_loaded_when_used() -> None:
+    """The façade lists its names twice, since a checker cannot read the table that `__getattr__` looks them up in."""
+    (block,) = (node for node in ast.parse(Path(distilsearch.__file__).read_text()).body if isinstance(node, ast.If))
+    seen = {alias.name: node.module for node in block.body if isinstance(node, ast.ImportFrom) for alias in node.names}
+    assert seen == distilsearch._HOMES
+    assert all(alias.asname == alias.name for node in block.body for alias in node.names)

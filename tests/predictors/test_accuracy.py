@@ -65,7 +65,7 @@ def fitted(n: int = 40, seed: int = 0, noise: float = 0.05) -> tuple[Surrogate, 
 
 def test_leave_one_out_is_leaving_one_out() -> None:
     surrogate, values = fitted(20)
-    scores, residuals = [], []
+    scores = []
     for i in range(len(values)):
         keep = torch.arange(len(values)) != i
         rest = Surrogate(
@@ -77,10 +77,7 @@ def test_leave_one_out_is_leaving_one_out() -> None:
         z = float(surrogate.targets[i] - mean[0])
         slope = float(surrogate.warp.slope(values[[i]])[0])
         scores.append(-0.5 * (z / sd) ** 2 - math.log(sd) - 0.5 * math.log(2 * math.pi) + math.log(slope))
-        residuals.append(values[i] - float(surrogate.warp.inverse(mean.numpy())[0]))
     assert surrogate.report.log_likelihood == pytest.approx(np.mean(scores), abs=1e-6)
-    total = ((values - values.mean()) ** 2).sum()
-    assert surrogate.report.r2 == pytest.approx(1 - np.square(residuals).sum() / total, abs=1e-6)
 
 
 def test_it_is_botorchs_own_posterior() -> None:
@@ -101,11 +98,11 @@ def test_it_is_botorchs_own_posterior() -> None:
 def test_it_learns_an_additive_space_and_knows_how_well() -> None:
     surrogate, _ = fitted(40)
     codes, features, _ = drawn(200, seed=5)
-    mean, _ = surrogate.marginals(features)
+    mean, sd = surrogate.marginals(features)
     error = surrogate.warp.inverse(mean.numpy()) - additive(codes)
     assert 1 - error.var() / additive(codes).var() > 0.97
-    assert surrogate.report.r2 > 0.95
-    assert 0.75 <= surrogate.report.coverage <= 1.0
+    inside = np.abs(surrogate.warp(additive(codes)) - mean.numpy()) <= 1.6449 * sd.numpy()  # of 90 %
+    assert inside.mean() >= 0.75
     assert {name for name, _ in surrogate.report.considered} == set(KERNELS)
 
 

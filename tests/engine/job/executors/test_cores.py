@@ -10,10 +10,7 @@ import pytest
 from distilsearch.engine.job.executors.cores import Shared, alone, held_for, least_busy
 from distilsearch.engine.job.jobs import Needs
 from distilsearch.errors import Interrupted
-
-
-def nothing() -> None:
-    """Wait on."""
+from distilsearch.progress import nothing
 
 
 def refuse() -> None:
