@@ -79,7 +79,7 @@ def measured(job: "Measure", progress: Progress) -> list[Measured]:
 
     from . import tables
 
-    folder = profiling.table_folder(profiling.open_device(job.device))
+    folder = profiling.table_folder(profiling.open_device(job.device), runtime=job.serving.runtime)
     tables.receive(job.depot, folder.parent.name, folder.name)
     models = profiling.measure(job.architectures, job.device, job.serving, progress=progress)
     tables.send(job.depot, folder)
@@ -97,7 +97,7 @@ def profiled(job: "Profile", progress: Progress, between: Between) -> tuple[str,
         between()
         progress(what, done, total)
 
-    folder = profiling.table_folder(profiling.open_device(job.device))
+    folder = profiling.table_folder(profiling.open_device(job.device), runtime=job.serving.runtime)
     tables.receive(job.depot, folder.parent.name, folder.name)
     facts = TeacherFacts(**job.facts) if job.facts else None
     space = family(job.family).space(job.genes, facts)

@@ -59,6 +59,8 @@ def choose_workers(
     """
     options = replace(options, device=training_device(options.device))
     choices = _choices(options, workers)
+    if len(choices) == 1 and precision != "auto":  # nothing is left to find out
+        return Workers(*choices[0], precision, {})
     most = max(count for count, _ in choices)
     with Local(replace(options, workers=most, threads=1)) as executor:
         rates: dict[tuple[int, int], float] = {}
