@@ -2,6 +2,7 @@
 
 import json
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ WORDS = [a + b + c for a in "abcdef" for b in "abcde" for c in "abcde"]
 def own_places(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Other tests on this machine are not waited for; those of one session, whose children outlive a test, are."""
     monkeypatch.setenv("TMPDIR", str(tmp_path_factory.getbasetemp()))
+    monkeypatch.setattr(tempfile, "tempdir", None)  # what this process remembers of it
     monkeypatch.setenv("DISTILSEARCH_HOME", str(tmp_path_factory.mktemp("home")))
 
 
