@@ -18,6 +18,8 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from .arrays import FloatArray
+
 MAX_WIDTH = 1 << 20
 
 
@@ -87,7 +89,7 @@ class Counter:
         return rows
 
     @cached_property
-    def _conditionals(self) -> list[tuple[int, tuple[tuple[int, ...], npt.NDArray[np.float64]]]]:
+    def _conditionals(self) -> list[tuple[int, tuple[tuple[int, ...], FloatArray]]]:
         """For each step the cumulative probability of the gene's choices given the genes chosen after it."""
         result = []
         for gene, product in self._elimination[0]:
