@@ -64,7 +64,7 @@ class _Work:
             decision = self._decided(left, claims) if self.accelerator.is_main_process else None
             decision = agreed(self.accelerator, decision)
             self.waits_for = decision["waits_for"]
-            answers = {left[int(place)]: self._answer(one) for place, one in decision["there"].items()}
+            answers = {left[int(place)]: self._answer(plain) for place, plain in decision["there"].items()}
             mine = [left[place] for place in decision["mine"]]
             return answers | (self._trained(mine, claims) if mine else {})
         finally:
@@ -102,8 +102,8 @@ class _Work:
         cause = self.archive.refusal(self._key(architecture))
         return {"cause": cause} if cause else None
 
-    def _answer(self, one: Mapping[str, Any]) -> Trial | TrialError:
-        return TrialError(one["cause"]) if "cause" in one else Trial.from_json(one, self.archive.folder)
+    def _answer(self, plain: Mapping[str, Any]) -> Trial | TrialError:
+        return TrialError(plain["cause"]) if "cause" in plain else Trial.from_json(plain, self.archive.folder)
 
     def _trained(self, group: Sequence[Architecture], claims: Mapping[Architecture, Claim]) -> Answers:
         """Train students side by side; those whose claim was lost meanwhile are dropped."""

@@ -116,14 +116,14 @@ def fidelity(
     for place, run in enumerate(runs):
         progress("trainings", place, len(runs))
         name = "" if run.recipe is course.recipe else run.recipe.name
-        diverged = [one.architecture for one in left_out]
+        diverged = [student.architecture for student in left_out]
         going = [architecture for architecture in architectures if architecture not in diverged]
         results[name, run.tokens] = _trained(archive, run, going, progress, conditions)
-        failures = {a: one for a, one in results[name, run.tokens].items() if isinstance(one, TrialError)}
+        failures = {a: t for a, t in results[name, run.tokens].items() if isinstance(t, TrialError)}
         left_out += [LeftOut(a, name, run.tokens, str(failure)) for a, failure in failures.items()]
         _check_enough(len(architectures), left_out)
     progress("trainings", len(runs), len(runs))
-    diverged = [one.architecture for one in left_out]
+    diverged = [student.architecture for student in left_out]
     going = [architecture for architecture in architectures if architecture not in diverged]
     return compare({run: [_row(trials[a]) for a in going] for run, trials in results.items()}), left_out
 

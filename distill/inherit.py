@@ -88,7 +88,7 @@ def _measure(teacher: Teacher, text: Text) -> Statistics:
     for index, layer in enumerate(layers):
         for name, readers in _readers(layer).items():
             group = layer.output.inputs // teacher.facts.heads if name == "heads" else 1
-            hooks += [one.module.register_forward_pre_hook(watch(name, index, group, one)) for one in readers]
+            hooks += [reader.module.register_forward_pre_hook(watch(name, index, group, reader)) for reader in readers]
     try:
         ids = torch.from_numpy(text.train[:BLOCKS].astype("int64"))
         with torch.no_grad():

@@ -35,10 +35,10 @@ class SideBySide:
 
     def to_end(self, tokens: int, between: Between, progress: Progress) -> None:
         """All steps that are left, with checkpoints as time goes by."""
-        one, saved = self._runs[0][0], time.monotonic()
+        leader, saved = self._runs[0][0], time.monotonic()
         first = min(run.step for run, _ in self._runs)
-        progress("distil", min(first * one.step_tokens, tokens), tokens)
-        for step in range(first, one.steps):
+        progress("distil", min(first * leader.step_tokens, tokens), tokens)
+        for step in range(first, leader.steps):
             try:
                 between()
             except Interrupted:
@@ -47,7 +47,7 @@ class SideBySide:
             self._advance(step)
             if len(self._failed) == len(self._runs):
                 break
-            progress("distil", min((step + 1) * one.step_tokens, tokens), tokens)
+            progress("distil", min((step + 1) * leader.step_tokens, tokens), tokens)
             for run, folder in self._going():
                 if folder and run.step == step + 1:
                     run.save_trunk(folder / TRUNK)

@@ -33,10 +33,10 @@ def check_genes(space: SearchSpace, objectives: Sequence[Objective]) -> None:
 
 def check_limits(limited: Sequence[Known | Limit], codes: Codes, architectures: Sequence[Architecture]) -> None:
     """An `InputError` where one of the architectures of `codes` (n, d) is not bound to keep every limit."""
-    for one in limited:
-        if len(codes) and not (good := one.within(codes)).all():
+    for limit in limited:
+        if len(codes) and not (good := limit.within(codes)).all():
             broken = dict(architectures[int((~good).argmax())].values)
-            raise InputError(f"the initial architecture {broken} breaks {one.name} <= {one.at_most:g}")
+            raise InputError(f"the initial architecture {broken} breaks {limit.name} <= {limit.at_most:g}")
 
 
 def check_values(

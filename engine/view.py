@@ -114,8 +114,8 @@ class View:
     def within(self, codes: Codes) -> npt.NDArray[np.bool_]:
         """Which rows keep every limit by their upper bounds."""
         result = np.ones(len(codes), dtype=bool)
-        for one in self.limited if len(codes) else ():
-            result &= one.within(codes)
+        for limit in self.limited if len(codes) else ():
+            result &= limit.within(codes)
         return result
 
     def standing(self, codes: Codes) -> npt.NDArray[np.bool_]:

@@ -119,7 +119,7 @@ def _plans(
 
 
 def _timed(device: Device, asked: Iterable[Serving]) -> list[Serving]:
-    return list(dict.fromkeys(timed for one in asked for timed in device.servings(one)))
+    return list(dict.fromkeys(timed for serving in asked for timed in device.servings(serving)))
 
 
 def _extend(sweep: Sweep, first: Sequence[Case], plan: Plan, until: float, most: int) -> None:

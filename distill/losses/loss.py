@@ -45,13 +45,13 @@ class Step:
 
     def over_layers(self, compare: Callable[[int, int], Tensor]) -> Tensor:
         """The mean of a comparison (student layer, teacher layer) over all pairs of mapped layers."""
-        return torch.stack([compare(layer, one) for layer, mapped in self.layers for one in mapped]).mean()
+        return torch.stack([compare(layer, theirs) for layer, mapped in self.layers for theirs in mapped]).mean()
 
     def over_states(self, compare: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
         """The mean over layers of a comparison of states (b, s, w) with the mapped layers' side by side (b, s, m v)."""
         values = []
         for layer, mapped in self.layers:
-            theirs = torch.cat([self.teacher["states"][one].float() for one in mapped], dim=-1)
+            theirs = torch.cat([self.teacher["states"][place].float() for place in mapped], dim=-1)
             values.append(compare(self.student["states"][layer].float(), theirs))
         return torch.stack(values).mean()
 

@@ -25,10 +25,10 @@ def family(name: str) -> Family:
 
 def family_of(model_type: str) -> Family:
     """The family whose teachers are of a transformers model type."""
-    for one in FAMILIES.values():
-        if one.teachers[0] == model_type:
-            return one
-    for one in FAMILIES.values():
-        if model_type in one.teachers:
-            return one
+    for kind in FAMILIES.values():
+        if kind.teachers[0] == model_type:
+            return kind
+    for kind in FAMILIES.values():
+        if model_type in kind.teachers:
+            return kind
     raise unknown("model type of a teacher", model_type, {t for f in FAMILIES.values() for t in f.teachers})

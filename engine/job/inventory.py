@@ -69,7 +69,7 @@ def _trials(verify: bool) -> Iterator[Item]:
     archive = Archive()
     registered = known_runs()
     yield from (_item(NOTE, run.folder.name, run.folder, note=run.unreadable) for run in registered if run.unreadable)
-    runs = {run.folder: {_training(one) for one in run.trainings} for run in registered}
+    runs = {run.folder: {_training(training) for training in run.trainings} for run in registered}
     problems = {problem.key: problem.cause for problem in archive.problems(verify)}
     trials = {trial.key: trial for trial in archive.trials()}
     for key in archive.all_keys():

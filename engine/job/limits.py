@@ -67,24 +67,24 @@ def check_kept(space: SearchSpace, limited: Sequence[Known | Limit], seed: int) 
     """
     small, rng = space.listed <= DRAWS, np.random.default_rng(seed)
     codes = space.grid(DRAWS) if small else space.sample(DRAWS, rng)
-    for one in limited:
-        least = float(one.bounds(codes if small else bred(space, [one], codes, rng)).min())
-        if one.at_most is not None and least > one.at_most:
-            raise InputError(_broken(one, least))
+    for limit in limited:
+        least = float(limit.bounds(codes if small else bred(space, [limit], codes, rng)).min())
+        if limit.at_most is not None and least > limit.at_most:
+            raise InputError(_broken(limit, least))
     together = codes if small or not limited else bred(space, limited, codes, rng)
-    if limited and not np.all([one.within(together) for one in limited], axis=0).any():
-        names = " and ".join(f"{one.name} <= {one.at_most:g}" for one in limited)
+    if limited and not np.all([limit.within(together) for limit in limited], axis=0).any():
+        names = " and ".join(f"{limit.name} <= {limit.at_most:g}" for limit in limited)
         raise InputError(f"no student was found that keeps {names} at once, though each alone can be kept; raise one")
 
 
-def _broken(one: Known | Limit, least: float) -> str:
-    if isinstance(one, Known):
+def _broken(limit: Known | Limit, least: float) -> str:
+    if isinstance(limit, Known):
         return (
-            f"no student is predicted to keep {one.name} <= {one.at_most:g} with confidence: the fastest one is bounded"
-            f" by {least:.3g}; raise the limit, or allow smaller students"
+            f"no student is predicted to keep {limit.name} <= {limit.at_most:g} with confidence: the fastest one is"
+            f" bounded by {least:.3g}; raise the limit, or allow smaller students"
         )
     return (
-        f"no student keeps {one.name} <= {_figure(one.at_most)}: the smallest one has {_figure(least)}; raise the"
+        f"no student keeps {limit.name} <= {_figure(limit.at_most)}: the smallest one has {_figure(least)}; raise the"
         " limit, or allow smaller students"
     )
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from distilsearch.architecture import Architecture
+from distilsearch.distill.archive import Archive
 from distilsearch.distill.data import Text, load_text
 from distilsearch.distill.teacher import Teacher, load_teacher
 from distilsearch.testing.teachers import write_teacher, write_text
@@ -46,6 +47,12 @@ def text_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def text(teacher: Teacher, text_file: Path) -> Text:
     """The words in blocks of 32."""
     return load_text([str(text_file)], teacher, block=32, heldout_fraction=0.2)
+
+
+@pytest.fixture
+def archive() -> Archive:
+    """The archive of the test's own home."""
+    return Archive()
 
 
 def student_of(teacher: Teacher, **genes: Any) -> Architecture:

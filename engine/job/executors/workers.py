@@ -39,7 +39,7 @@ class Workers:
     def reason(self) -> str:
         """The choice and what it was made of."""
         chosen = f"{_trainers(self.workers, self.threads)}, {self.precision}"
-        tried = [f"{_trainers(*one)}: {rate:,.0f}" for one, rate in self.tokens_per_second.items()]
+        tried = [f"{_trainers(*split)}: {rate:,.0f}" for split, rate in self.tokens_per_second.items()]
         return f"{chosen} (tokens a second of a stand-in, together: {'; '.join(tried)})" if tried else chosen
 
 
@@ -67,9 +67,9 @@ def choose_workers(
         if len(choices) > 1:
             _together(executor, options.device, most, 1, 0.0)  # start all children before any is timed
             for turn in range(ROUNDS):
-                for place, one in enumerate(choices):
+                for place, split in enumerate(choices):
                     progress("trying numbers of trainers", turn * len(choices) + place, ROUNDS * len(choices))
-                    rates[one] = max(rates.get(one, 0.0), _together(executor, options.device, *one, seconds))
+                    rates[split] = max(rates.get(split, 0.0), _together(executor, options.device, *split, seconds))
         count, threads = best(rates) if rates else choices[0]
         resolved = executor.submit(Probe(options.device, threads, 0.0, precision)).result()["precision"]
     return Workers(count, threads, resolved, rates)
@@ -91,7 +91,7 @@ def most_in_memory() -> int:
 def best(rates: dict[tuple[int, int], float]) -> tuple[int, int]:
     """The one with the highest rate; of those that are nearly as good, the one of the fewest workers."""
     enough = max(rates.values()) / WORTH
-    return min(one for one, rate in rates.items() if rate >= enough)
+    return min(split for split, rate in rates.items() if rate >= enough)
 
 
 def _choices(options: Options, workers: int | None) -> list[tuple[int, int]]:
