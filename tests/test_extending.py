@@ -150,11 +150,13 @@ def searched(jobs: list[Job], site: Path) -> Path:
     return site / "run"
 
 
+@pytest.mark.slow
 def test_every_job_of_a_run_brings_its_plugins(jobs: list[Job], site: Path) -> None:
     assert {job.kind for job in jobs} == {"profile", "distil", "measure"}
     assert {job.plugins for job in jobs} == {Run.read(site / "run.toml").plugins}
 
 
+@pytest.mark.slow
 def test_one_run_uses_what_plugins_add_wherever_they_are_needed(searched: Path, site: Path) -> None:
     assert 'name = "bands"\nbands = 3' in (searched / "run.toml").read_text()
     trials = json.loads((searched / "result.json").read_text())["trials"]
@@ -167,6 +169,7 @@ def test_one_run_uses_what_plugins_add_wherever_they_are_needed(searched: Path, 
     assert {row.regime.runtime for row in LatencyTable.read(table.parent).operators} == {"export"}
 
 
+@pytest.mark.slow
 def test_installed_plugins_are_loaded_in_driver_trainer_and_meter(searched: Path, site: Path) -> None:
     loaded = dict(line.split() for line in (site / "loaded.txt").read_text().splitlines())
     assert str(os.getpid()) in loaded
@@ -174,6 +177,7 @@ def test_installed_plugins_are_loaded_in_driver_trainer_and_meter(searched: Path
     assert children == ["worker", "worker"]
 
 
+@pytest.mark.slow
 def test_an_installed_evaluation_scores_a_student_and_the_archive_keeps_it(searched: Path, site: Path) -> None:
     student = next((searched / "students").iterdir())
     words = ["evaluate", str(student), "--with", "recall", "--on", str(site / "pairs.csv")]
