@@ -29,6 +29,7 @@ from .facts import MachineFacts
 from .jobs import Measure
 from .sections import TargetSection
 from .served import ServedSpace, student_of
+from .tables import receive
 
 
 @dataclass(frozen=True)
@@ -191,8 +192,10 @@ class Profiled:
         measured = self.measured.get(architecture.key)
         if measured is None or self.table.folder is None:
             return
+        folder = self.table.folder
+        receive(self.declared.depot, folder.parent.name, folder.name)
         adapted = self.predictor.observe(*self.pair(architecture), measured).intervals
-        self.table = LatencyTable.read(self.table.folder)
+        self.table = LatencyTable.read(folder)
         self.predictor = LatencyPredictor.fit(self.table)
         self.predictor.intervals.carry_over(adapted)
 

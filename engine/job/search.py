@@ -170,16 +170,18 @@ class Search:
         if not entries:
             return
         self._expect(entries)
-        flights = {}
+        flights = []
         for entry in entries:
             job = self.source.trial(student_of(entry.architecture), self.length(entry))
-            flights[entry.architecture] = Flight(entry, self.executor.submit(job, self._progress_of(entry)))
+            flights.append(Flight(entry, self.executor.submit(job, self._progress_of(entry))))
+        members = dict.fromkeys(entry.architecture for entry in entries)
         for machine in self.machines:
-            for members, measure in machine.jobs([member for member in flights if not machine.complete(member)]):
+            for group, measure in machine.jobs([member for member in members if not machine.complete(member)]):
                 future = self.executor.submit(measure)
-                for place, member in enumerate(members):
-                    flights[member].measuring[machine.objective] = future, place
-        self._flights += flights.values()
+                for flight in flights:
+                    if flight.entry.architecture in group:
+                        flight.measuring[machine.objective] = future, group.index(flight.entry.architecture)
+        self._flights += flights
 
     def _expect(self, entries: Sequence[Entry]) -> None:
         """Count trials as pending, with all that will be known once their students are trained."""
