@@ -26,6 +26,7 @@ from .recall import imported
 from .served import ServedSpace
 from .strategy import check_strategy
 
+LOCAL = "local"  # the executor of this machine
 SPARE_BYTES = 500 << 20
 TRUNK_BYTES = 12  # a trained parameter: itself and two moments
 
@@ -57,8 +58,11 @@ class Prepared:
         return Training.of(self.teacher, self.text, self.recipe, tokens, self.run.seed, precision)
 
 
-def prepare(run: Run, folder: Path) -> Prepared:
+def prepare(run: Run, folder: Path, given: bool = False) -> Prepared:
     """Check a run and open what it names.
+
+    Args:
+        given: whether the caller brings an executor of his own.
 
     Raises:
         InputError: what was asked for cannot be done; its leaves say whether by teacher, text, device or folder.
@@ -66,17 +70,16 @@ def prepare(run: Run, folder: Path) -> Prepared:
     """
     fresh = not folder.exists()
     try:
-        return _prepare(run, folder)
+        return _prepare(run, folder, given)
     except BaseException:
         if fresh and folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()  # what was refused leaves nothing behind
         raise
 
 
-def _prepare(run: Run, folder: Path) -> Prepared:
+def _prepare(run: Run, folder: Path, given: bool) -> Prepared:
     _check_folder(run, folder)
-    if run.executor.name == "local":  # what other machines have is theirs to say
-        check_device(run.train.device)
+    _check_executor(run, given)
     machines = declared_by(run)
     for machine in machines:
         machine.check()
@@ -106,6 +109,19 @@ def _check_folder(run: Run, folder: Path) -> None:
     there = kept_run(ensure_folder(folder), load=False)
     if there is not None:
         check_same(run, there)
+
+
+def _check_executor(run: Run, given: bool) -> None:
+    """Refuse a training device that is not here, and other machines that nobody said how many trainings to give."""
+    if given:
+        return
+    if run.executor.name == LOCAL:  # what other machines have is theirs to say
+        check_device(run.train.device)
+    elif run.train.workers == "auto":
+        raise InputError(
+            f'[executor] name = "{run.executor.name}" needs [train] workers: how many students are to train at once; a'
+            " probe of this machine says nothing of others"
+        )
 
 
 def _check_trials(prepared: Prepared) -> None:

@@ -10,8 +10,9 @@ from typing import Any
 
 from distilsearch.progress import Progress
 
-from .executors import Options
+from .executors import Executor, Options
 from .executors.workers import choose_workers
+from .jobs import Probe
 from .ledger import Ledger
 from .sections import TrainSection
 
@@ -42,9 +43,18 @@ def resolve(train: TrainSection, ledger: Ledger, probe: Callable[[TrainSection],
     return Resolved(**noted | {name: value for name, value in stated.items() if value is not None})
 
 
-def probed(train: TrainSection, folder: Path, progress: Progress) -> Resolved:
+def probed(folder: Path, progress: Progress, train: TrainSection) -> Resolved:
     """What this machine answers: precision, workers and threads, where the run file leaves them open."""
     workers = None if train.workers == "auto" else train.workers
     options = Options(folder, threads=train.threads, device=train.device)
     choice = choose_workers(options, train.precision, workers, progress=progress)
     return Resolved(choice.precision, choice.workers, choice.threads, choice.reason)
+
+
+def asked(executor: Executor, train: TrainSection) -> Resolved:
+    """What a worker of another executor answers: the precision, where the run file leaves it open."""
+    threads = train.threads or 1
+    if train.precision != "auto":
+        return Resolved(train.precision, executor.workers, threads)
+    answer = executor.submit(Probe(train.device, threads, 0.0, train.precision)).result()
+    return Resolved(answer["precision"], executor.workers, threads)

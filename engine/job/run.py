@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -37,11 +37,11 @@ from .ledger import Ledger, open_storage
 from .limits import check_kept
 from .machines import Declared, Profiled
 from .phases import Phases
-from .prepare import Prepared, prepare
+from .prepare import LOCAL, Prepared, prepare
 from .proposing import new_engine
 from .recall import imported
 from .remeasure import measured_fidelity
-from .resolve import Resolved, probed, resolve
+from .resolve import Resolved, asked, probed, resolve
 from .result import Result, conclude, members
 from .search import Search
 from .served import student_of
@@ -64,26 +64,32 @@ def search(
         DistilSearchError: with the exit code of its leaf; see `prepare`.
         Interrupted: the work was asked to stop; called again, it goes on.
     """
-    prepared = prepare(run, Path(folder) if folder is not None else Path("runs") / run.name)
+    depot = getattr(executor, "depot", "")
+    if depot:  # jobs say where their teacher and text are to be fetched
+        run = run.model_copy(update={"executor": run.executor.model_copy(update={"depot": depot})})
+    prepared = prepare(run, Path(folder) if folder is not None else Path("runs") / run.name, executor is not None)
     names = ["loss", *(machine.objective for machine in prepared.machines)]
     ledger = Ledger(open_storage(run.storage.url, prepared.folder), run.name, names, prepared.space)
-    resolved = resolve(run.train, ledger, lambda train: probed(train, prepared.folder, progress))
-    with _opened(prepared, resolved, executor) as hands, interruptible(hands, progress):
+    with _opened(prepared, ledger, executor, progress) as (hands, resolved), interruptible(hands, progress):
         return MainJob(prepared, resolved, ledger, hands, progress).run()
 
 
 @contextmanager
-def _opened(prepared: Prepared, resolved: Resolved, given: Executor | None) -> Iterator[Executor]:
-    """The executor of a run; closed at the end, unless it was given."""
+def _opened(
+    prepared: Prepared, ledger: Ledger, given: Executor | None, progress: Progress
+) -> Iterator[tuple[Executor, Resolved]]:
+    """The executor of a run, and how it trains; closed at the end, unless it was given."""
+    section, train, folder = prepared.run.executor, prepared.run.train, prepared.folder
     if given is not None:
-        yield given
+        yield given, resolve(train, ledger, partial(asked, given))
         return
-    section, train = prepared.run.executor, prepared.run.train
+    here = section.name == LOCAL
+    resolved = resolve(train, ledger, partial(probed, folder, progress)) if here else None
+    workers, threads = (resolved.workers, resolved.threads) if resolved else (int(train.workers), train.threads)
     more = {"address": section.address, "depot": section.depot}
-    options = Options(prepared.folder, resolved.workers, resolved.threads, train.device, more=more)
-    executor = open_executor(section.name, options)
+    executor = open_executor(section.name, Options(folder, workers, threads, train.device, more=more))
     try:
-        yield executor
+        yield executor, resolved or resolve(train, ledger, partial(asked, executor))
     finally:
         executor.close()
 
