@@ -10,12 +10,14 @@ From benchmarks/:
 """
 
 import argparse
+import contextlib
 import os
 import random
 import shutil
 import signal
+import subprocess
 import tempfile
-import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ from job.searches import finished, profiled, start, weights, write_run
 
 TRIALS, TOKENS = 10, 20_000
 TRAINER = "distilsearch.engine.job.executors.worker"
+Victim = Callable[[Any, Path], int | None]
 
 
 def main() -> None:
@@ -70,77 +73,79 @@ def _proposals(result: dict[str, Any]) -> list[str]:
 
 
 def _row(
-    base: Path, what: str, asked: argparse.Namespace, device: str, changes: dict[str, Any], whole: Any, victim: Any
+    base: Path, what: str, asked: argparse.Namespace, device: str, changes: dict[str, Any], whole: Any, victim: Victim
 ) -> dict[str, Any]:
     """Kill, call again, until so many kills are done and the search has ended."""
     rng = random.Random(f"{asked.seed} {what}")
-    lost = doubled = kills = searches = strayed = 0
-    while kills < asked.kills:
-        searches += 1
-        folder, home, run_file = _files(base, f"{what}-{searches}", device, changes)
-        for _ in range(TRIALS):
+    counts = dict.fromkeys(("kills", "searches", "lost", "doubled", "other proposals"), 0)
+    while counts["kills"] < asked.kills:
+        counts["searches"] += 1
+        folder, home, run_file = _files(base, f"{what}-{counts['searches']}", device, changes)
+        code = 1
+        while code != 0 and counts["kills"] < asked.kills:
             process = start(["search", str(run_file)], home, folder)
-            kills += _killed(process, victim, rng)
-            if process.wait() == 0 or kills >= asked.kills:
-                break
+            counts["kills"] += _killed(process, home, victim, rng, asked.kills - counts["kills"])
+            code = process.wait()
         result = finished(start(["search", str(run_file)], home, folder), folder)
         complete = [trial["key"] for trial in result["trials"] if trial["state"] == "complete"]
-        kept = weights(home)
-        lost += TRIALS - len(set(complete)) + len(set(complete)) - min(len(kept), len(set(complete)))
-        doubled += len(complete) - len(set(complete)) + max(0, len(kept) - len(set(complete)))
-        strayed += whole is not None and _proposals(result) != whole
+        trained = len(weights(home))
+        counts["lost"] += TRIALS - len(set(complete)) + max(0, len(set(complete)) - trained)
+        counts["doubled"] += len(complete) - len(set(complete)) + max(0, trained - len(set(complete)))
+        counts["other proposals"] += whole is not None and _proposals(result) != whole
         shutil.rmtree(folder)
-    return {
-        "killed": what,
-        "kills": kills,
-        "searches": searches,
-        "results lost": lost,
-        "results doubled": doubled,
-        "searches with other proposals": strayed if whole is not None else "see the replay test",
-    }
+        print(what, counts, flush=True)
+    strayed = counts.pop("other proposals")
+    return {"killed": what, **counts, "searches with other proposals": "-" if whole is None else strayed}
 
 
-def _killed(process: Any, victim: Any, rng: random.Random) -> int:
-    """Kill a victim at a random moment of a search's life; 0 where it had ended before."""
-    time.sleep(6 + 30 * rng.random())  # imports take the first seconds
-    target = victim(process)
-    if target is None or process.poll() is not None:
-        return 0
+def _killed(process: Any, home: Path, victim: Victim, rng: random.Random, most: int) -> int:
+    """Kill victims at random moments while a search lives; how many, which is one where the victim is the driver."""
+    kills = 0
+    pause = 4 + 14 * rng.random()  # imports take the first seconds
+    while kills < most and not _ended(process, pause):
+        pause = 2 + 10 * rng.random()
+        target = victim(process, home)
+        if target is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(target, signal.SIGKILL)
+                kills += 1
+    return kills
+
+
+def _ended(process: Any, seconds: float) -> bool:
+    """Whether a process ends within so many seconds."""
     try:
-        os.kill(target, signal.SIGKILL)
-    except ProcessLookupError:
-        return 0
-    return 1
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
 
 
-def _driver(process: Any) -> int:
+def _driver(process: Any, home: Path) -> int:
     return int(process.pid)
 
 
-def _trainer(process: Any) -> int | None:
-    return next((pid for pid in _offspring(process.pid) if TRAINER in _command(pid)), None)
+def _trainer(process: Any, home: Path) -> int | None:
+    return _one(home, lambda command: TRAINER in command)
 
 
-def _ray_worker(process: Any) -> int | None:
-    return next((pid for pid in _offspring(process.pid) if _command(pid).startswith("ray::perform")), None)
+def _ray_worker(process: Any, home: Path) -> int | None:
+    return _one(home, lambda command: command.startswith("ray::remotely"))
 
 
-def _offspring(pid: int) -> list[int]:
-    """All processes of the session that a command was started in."""
+def _one(home: Path, wanted: Callable[[str], bool]) -> int | None:
+    """A process of a search, known by its home, whose command is the one that is wanted."""
     pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
-    return [one for one in pids if (one != pid and _session(one) == pid) or _command(one).startswith("ray::")]
-
-
-def _session(pid: int) -> int:
-    try:
-        return os.getsid(pid)
-    except OSError:
-        return -1
+    return next((pid for pid in pids if wanted(_command(pid)) and str(home) in _read(pid, "environ")), None)
 
 
 def _command(pid: int) -> str:
+    return _read(pid, "cmdline")
+
+
+def _read(pid: int, what: str) -> str:
     try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        return Path(f"/proc/{pid}/{what}").read_bytes().replace(b"\0", b" ").decode(errors="replace")
     except OSError:
         return ""
 
