@@ -10,7 +10,7 @@ from distilsearch.profiling.device import Regime
 DEVICE, STACK = {"kind": "cpu", "model": "of a test"}, {"torch": "0"}
 NAMES = fingerprint(DEVICE), fingerprint(STACK)
 NORM = "norm(batch=1,norm=layer,residual=1,sequence=8,width=64)"
-REGIME = Regime(dtype="float32", mode="eager", threads=1, cache="warm")
+REGIME = Regime(dtype="float32", mode="eager", threads=1, cache="hot")
 
 
 def measure(store, session: str, device=DEVICE):
