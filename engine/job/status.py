@@ -9,7 +9,7 @@ from typing import Any
 from distilsearch.errors import RunError
 from distilsearch.families import family
 
-from .config import Run
+from .continuing import kept_run
 from .ledger import Entry, Ledger, open_storage
 from .machines import declared_by
 from .recall import is_asked
@@ -58,9 +58,9 @@ def status(folder: Path) -> Status:
     Raises:
         RunError: the folder holds no run, or one that has not begun.
     """
-    if not (folder / "run.toml").exists():
+    run = kept_run(folder)
+    if run is None:
         raise RunError(f"there is no run in {folder}; name the folder of a run, such as runs/NAME")
-    run = Run.read(folder / "run.toml")
     if not run.storage.url and not (folder / "journal.log").exists():
         raise RunError(f"the run in {folder} has not begun; start it with `distilsearch search`")
     names = ["loss", *(machine.objective for machine in declared_by(run))]
