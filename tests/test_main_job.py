@@ -88,6 +88,12 @@ def _created(journal: Path) -> int:
     return sum(json.loads(line)["op_code"] == create_trial for line in journal.read_text().splitlines())
 
 
+def _running(journal: Path) -> bool:
+    """Whether a trial of a journal has begun to run."""
+    running = 0  # Optuna's code of the state
+    return any(json.loads(line).get("state") == running for line in journal.read_text().splitlines())
+
+
 def _records(home: Path) -> dict[str, float]:
     return {p.parent.name: p.stat().st_mtime for p in home.glob("trials/*/trial.json")}
 
@@ -175,6 +181,37 @@ def test_a_killed_search_repeats_only_the_trial_in_flight(runs, home) -> None:
     assert sum(t["state"] == "complete" for t in result["trials"]) == 5
     assert len({t["key"] for t in result["trials"]}) == len(result["trials"]) == 5
     assert all(_records(home)[key] == written for key, written in before.items())
+
+
+@pytest.mark.slow
+def test_a_killed_trainer_costs_its_trial_alone(runs, home) -> None:
+    process = runs("hurt", trials=6, finish="none", more="[executor]\nname = 'local'")
+    victim, deadline = None, time.monotonic() + 120
+    while victim is None and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+        journal = runs.folder / "runs" / "hurt" / "journal.log"
+        victim = _training_child(process.pid) if journal.exists() and _running(journal) else None
+    assert victim is not None
+    time.sleep(0.5)
+    os.kill(victim, signal.SIGKILL)
+    code, _, err = _finish(process)
+    assert code == 0, err
+    trials = _result(runs.folder, "hurt")["trials"]
+    assert sum(t["state"] == "complete" for t in trials) >= 6
+    assert all("SIGKILL" in t["cause"] for t in trials if t["state"] == "failed")
+
+
+def _training_child(driver: int) -> int | None:
+    """The process that trains for a driver, once a training of its has begun."""
+    for path in Path("/proc").glob("[0-9]*/status"):
+        try:
+            parent = path.read_text().split("PPid:")[1].split()[0]
+            environment = (path.parent / "environ").read_bytes()
+        except OSError:
+            continue
+        if int(parent) == driver and b"OMP_WAIT_POLICY=PASSIVE" in environment:
+            return int(path.parent.name)
+    return None
 
 
 @pytest.mark.slow

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class MachineFacts:
     """One serving machine at the end of a run.
 
-    `latencies` are of the teacher and of every complete trial, by key of the architecture; `slowness` is how many times
+    `latencies` are of the teacher and of every trial, by key of the architecture; `slowness` is how many times
     slower than when quiet the machine ran (by the sentinel) while the teacher was measured; `table` the folder of its
     latency table; `beyond` the keys of those that break its limits on parameters or memory.
     """

@@ -221,7 +221,7 @@ class MainJob:
     ) -> RunFacts:
         """What the result is made of, but for the exported students."""
         run, entries = self.prepared.run, self.ledger.entries()
-        complete = [entry.architecture for entry in entries if entry.state == "complete"]
+        asked_for = list(dict.fromkeys(entry.architecture for entry in entries))
         return RunFacts(
             folder=self.prepared.folder,
             name=run.name,
@@ -230,7 +230,7 @@ class MainJob:
             teacher_architecture=self.teacher,
             teacher_loss=self.teacher_loss(),
             entries=entries,
-            machines=[machine.facts(self.teacher, complete) for machine in machines],
+            machines=[machine.facts(self.teacher, asked_for) for machine in machines],
             reference=engine.reference,
             loss_at_most=run.loss_at_most,
             finals={key: Final(trial.key, trial.tokens, trial.loss) for key, trial in finals.items()},
@@ -248,7 +248,8 @@ class MainJob:
     def concluded(self, facts: RunFacts) -> Result:
         """Students, result and report, written into the run's folder."""
         archive = archive_of(self.depot)
-        trials = {pair_key(entry): archive.find(entry.facts.get("trial", "")) for entry in members(facts)}
+        trained = [entry for entry in members(facts) if "trial" in entry.facts]  # others are known by number alone
+        trials = {pair_key(entry): archive.find(entry.facts["trial"]) for entry in trained}
         intact = {key: trial.student for key, trial in trials.items() if trial is not None and archive.intact(trial)}
         result = conclude(replace(facts, students=export_students(facts.folder, intact)))
         write_result(result.file, facts.folder)
