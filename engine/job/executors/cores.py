@@ -177,8 +177,10 @@ def least_busy(names: Sequence[str], count: int, folder: Path | None = None) -> 
 class Hold:
     """What a job holds while it runs, and the two callbacks it is to use meanwhile."""
 
-    def __init__(self, progress: Progress, between: Between, shared: Shared | None, waiting: Waiting) -> None:
-        self._report, self._go_on, self._shared, self._waiting = progress, between, shared, waiting
+    def __init__(
+        self, progress: Progress, between: Between, shared: Shared | None, waiting: Waiting, over: Callable[[], None]
+    ) -> None:
+        self._report, self._go_on, self._shared, self._waiting, self._over = progress, between, shared, waiting, over
 
     @property
     def paused_seconds(self) -> float:
@@ -189,25 +191,33 @@ class Hold:
         """Tell how far it is, and let meters pass; it is never the place to be interrupted at."""
         if self._shared:
             self._shared.let_pass(self._waiting)
+            self._over()
         self._report(what, done, total)
 
     def between(self) -> None:
         """Between two steps: let meters pass, then what the caller wants."""
         if self._shared:
             self._shared.let_pass()
+            self._over()
         self._go_on()
 
 
 @contextlib.contextmanager
 def held_for(needs: "Needs", progress: Progress, between: Between) -> Iterator[Hold]:
     """Hold what a job needs of this machine while it runs: shared with others, or alone."""
-    told = time.monotonic()
+    told, open_end = time.monotonic(), False
 
     def tell() -> None:
-        nonlocal told
+        nonlocal told, open_end
         if time.monotonic() - told > TELL_SECONDS:
-            told = time.monotonic()
+            told, open_end = time.monotonic(), True
             progress(WAITING, 0, 1)
+
+    def over() -> None:
+        nonlocal open_end
+        if open_end:
+            open_end = False
+            progress(WAITING, 1, 1)
 
     def waiting() -> None:
         between()
@@ -217,10 +227,12 @@ def held_for(needs: "Needs", progress: Progress, between: Between) -> Iterator[H
     if needs.exclusive:
         count = 1 if gpu else needs.threads or len(cores)
         with alone([*least_busy(cores, count), *gpu], waiting):
-            yield Hold(progress, between, None, tell)
+            over()
+            yield Hold(progress, between, None, tell, over)
     else:
         with Shared([*cores, *gpu], waiting) as shared:
-            yield Hold(progress, between, shared, tell)
+            over()
+            yield Hold(progress, between, shared, tell, over)
 
 
 def _gpu(device: str) -> list[str]:

@@ -152,3 +152,4 @@ def test_a_trainer_that_waits_for_long_says_so(monkeypatch) -> None:
         assert hold.paused_seconds > 0.05
     thread.join()
     assert said[0] == (cores.WAITING, 0, 1)
+    assert said[-1] == (cores.WAITING, 1, 1)
