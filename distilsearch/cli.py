@@ -13,6 +13,7 @@ import typer
 from .cli_distill import commands, only, pairs
 from .cli_progress import shown_progress
 from .cli_tables import print_table, tables
+from .cli_words import show
 from .errors import DistilSearchError, Interrupted
 from .operators import Serving
 
@@ -176,14 +177,11 @@ def predict(
 @app.command()
 def measure(run_folder: RunFolder) -> None:
     """Measure the front of a finished run on this machine, where it is one of the run's targets."""
-    from rich.console import Console
-
     from .engine.job.remeasure import remeasure
-    from .engine.report.terminal import final_table
 
     with shown_progress() as progress:
         result = remeasure(run_folder, progress)
-    Console().print(final_table(result))
+    show(result)
 
 
 @app.command("import")
@@ -218,14 +216,11 @@ def status(run_folder: RunFolder) -> None:
 @app.command()
 def report(run_folder: RunFolder) -> None:
     """Write report.html of a run again, and print its table."""
-    from rich.console import Console
-
     from .engine.report.files import read_result, write_report
-    from .engine.report.terminal import final_table
 
     result = read_result(run_folder)
     page = write_report(result, run_folder)
-    Console().print(final_table(result))
+    show(result)
     print(page)
 
 
@@ -250,14 +245,7 @@ def _architecture(genes: list[str], run_file: Path | None) -> "Architecture":
 
 
 def _show(result: "Result") -> None:
-    from rich.console import Console
-
-    from .engine.report.terminal import final_table
-
-    Console().print(final_table(result.file))
-    failed = sum(trial.state == "failed" for trial in result.file.trials)
-    for warning in [*([f"{failed} trials failed; the report says why"] if failed else []), *result.file.warnings]:
-        print(f"warning: {warning}", file=sys.stderr)
+    show(result.file)
     print(result.folder / "report.html")
 
 

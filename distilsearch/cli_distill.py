@@ -73,7 +73,9 @@ def evaluate(
 ) -> None:
     """Score a model, student or teacher; what is known of a kept student is not computed again."""
     from .distill.evaluate.scores import evaluations, scores_of
+    from .distill.teacher import load_teacher
 
+    load_teacher(model)  # a mistake in its name is told first
     for what, evaluation in evaluations(name, on or (), teacher, text or ()):
         print(f"{what}: {', '.join(f'{score} {value:.4f}' for score, value in scores_of(model, evaluation).items())}")
 

@@ -85,6 +85,7 @@ def _lines() -> Callable[[str, float, float], None]:
         now, (last, before) = time.monotonic(), said.get(what, (-math.inf, math.nan))
         if now - last > LINE_SECONDS and done != before:
             said[what] = now, done
-            print(f"{what}: {done:g} of {total:g}", file=sys.stderr, flush=True)
+            amount = f": {done:g} of {total:g}" if total > 1 else "" if done < total else ": done"
+            print(f"{what}{amount}", file=sys.stderr, flush=True)
 
     return report

@@ -1,5 +1,6 @@
 """Results of commands in words and tables."""
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -7,9 +8,11 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from .engine.job.inventory import Item
+    from .engine.report.schema import ResultFile
 
 UNITS = ("B", "kB", "MB", "GB", "TB")
 HOURS = 24
+WIDE = 120  # columns where there is no terminal
 
 
 def fidelity_lines(measured: Mapping[str, Any]) -> Iterator[str]:
@@ -60,3 +63,27 @@ def home_table(items: Sequence["Item"]) -> "Table":
         where = item.note or ", ".join(run.name for run in item.shown_by)
         table.add_row(item.kind, item.name, size(item.bytes), age(item.days), item.teacher, tokens, loss, where)
     return table
+
+
+def show(result: "ResultFile") -> None:
+    """Print a result: its table, how its students were trained, and what a reader must know of it."""
+    from rich.console import Console
+
+    from .engine.report.terminal import final_table
+
+    usual = Console()
+    (usual if usual.is_terminal else Console(width=WIDE)).print(final_table(result))
+    if words := training_words(result.environment.get("training")):
+        print(words)
+    failed = sum(trial.state == "failed" for trial in result.trials)
+    for warning in [*([f"{failed} trials failed; the report says why"] if failed else []), *result.warnings]:
+        print(f"warning: {warning}", file=sys.stderr)
+
+
+def training_words(training: Any) -> str:
+    """By how many trainers students were trained, and how long those waited for meters; nothing of older results."""
+    if not isinstance(training, Mapping) or not {"workers", "threads", "precision"} <= set(training):
+        return ""
+    words = f"trainers: {training['workers']}, threads of each: {training['threads']}, {training['precision']}"
+    paused = training.get("paused_share")
+    return words + (f"; {paused:.0%} of their time they waited for measurements" if paused is not None else "")

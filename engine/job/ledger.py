@@ -12,7 +12,7 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -172,7 +172,7 @@ class Ledger:
     def _dead(self, trial_id: int, lease: dict[str, Any]) -> bool:
         if lease.get("holder") == self.holder:
             return False
-        if lease.get("host") == socket.gethostname() and lease.get("started") != _started(int(lease.get("pid", -1))):
+        if gone(lease):
             return True
         beat, since = self._beats.get(trial_id, (None, 0.0))
         if beat != lease:
@@ -223,6 +223,12 @@ class Ledger:
             intermediate_values={},
             trial_id=-1,
         )
+
+
+def gone(lease: Mapping[str, Any]) -> bool:
+    """Whether the process that holds a lease is known to have ended: only those of this host can be."""
+    here = lease.get("host") == socket.gethostname()
+    return here and lease.get("started") != _started(int(lease.get("pid", -1)))
 
 
 def _study_of(storage: BaseStorage, name: str, objectives: Sequence[str]) -> int:

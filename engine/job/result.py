@@ -89,7 +89,7 @@ def warnings(facts: RunFacts, handed_back: Sequence[Entry]) -> tuple[str, ...]:
             texts.append(
                 f"while {machine.objective} of teacher and front was measured side by side, this machine ran"
                 f" {machine.slowness:.2f} times slower than when quiet (by the sentinel); predictions are of the quiet"
-                " machine"
+                " machine, and speedups may be far off: run `distilsearch measure` when it is quiet"
             )
         teacher = machine.latency(facts.teacher_architecture)
         if teacher.measured is not None and not teacher.lower <= teacher.measured <= teacher.upper:

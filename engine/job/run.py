@@ -44,7 +44,7 @@ from .remeasure import measured_fidelity
 from .resolve import Resolved, asked, probed, resolve
 from .result import Result, conclude, members
 from .search import Search
-from .served import student_of
+from .served import served_of, student_of
 from .source import Making, open_source
 from .tables import receive
 from .work import archive_of
@@ -106,13 +106,13 @@ class MainJob:
 
     def run(self) -> Result:
         """All phases, in order."""
-        run, space, folder = self.prepared.run, self.prepared.space, self.prepared.folder
+        run, folder = self.prepared.run, self.prepared.folder
         phases = Phases(self.ledger)
         write_atomically(folder / "environment.json", json.dumps(environment(run), indent=1))
         with phases.phase("profile and predict"):
             machines = [self.profiled(machine) for machine in self.prepared.machines]
             engine = new_engine(run, self.prepared.served, machines, self.teacher)
-            check_kept(space, limited(engine.objectives, engine.limits), run.seed)
+            self.check_limits(engine)
         trials = self.recalled(engine, machines)
         with phases.phase("distil and measure"):
             trials.source.prepare(self.executor.submit)
@@ -170,6 +170,15 @@ class MainJob:
         table = find_table(section.device, runtime=declared.serving.runtime)
         assert table is not None  # it was checked
         return Profiled(declared, table, self.prepared.served)
+
+    def check_limits(self, engine: Engine) -> None:
+        """Refuse limits that no student keeps; where nothing has been trained, the mended file is as good as new."""
+        try:
+            check_kept(engine.space, limited(engine.objectives, engine.limits), self.prepared.run.seed)
+        except InputError:
+            if not self.ledger.entries():
+                (self.prepared.folder / "run.toml").unlink(missing_ok=True)
+            raise
 
     def recalled(self, engine: Engine, machines: Sequence[Profiled]) -> Search:
         """The search, with all that is known already: this run's own trials, those of other runs, imported ones."""
@@ -251,6 +260,7 @@ class MainJob:
         trained = [entry for entry in members(facts) if "trial" in entry.facts]  # others are known by number alone
         trials = {pair_key(entry): archive.find(entry.facts["trial"]) for entry in trained}
         intact = {key: trial.student for key, trial in trials.items() if trial is not None and archive.intact(trial)}
-        result = conclude(replace(facts, students=export_students(facts.folder, intact)))
+        served = {pair_key(entry): served_of(entry.architecture) for entry in trained}
+        result = conclude(replace(facts, students=export_students(facts.folder, intact, served)))
         write_result(result.file, facts.folder)
         return result

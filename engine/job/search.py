@@ -192,7 +192,7 @@ class Search:
         """Several trainings at once are told apart by the number of their trial."""
         if self.executor.workers == 1:
             return self.progress
-        return lambda what, done, total: self.progress(f"{what} {entry.number}", done, total)
+        return lambda what, done, total: self.progress(f"{what} (trial {entry.number})", done, total)
 
     def _wait(self) -> None:
         """Until a trial can land, or its lease must be renewed."""

@@ -1,6 +1,7 @@
 """Where a run stands, read from its ledger while it is at work or after: nothing is changed by looking."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -10,7 +11,7 @@ from distilsearch.errors import RunError
 from distilsearch.families import family
 
 from .continuing import kept_run
-from .ledger import Entry, Ledger, open_storage
+from .ledger import Entry, Ledger, gone, open_storage
 from .machines import declared_by
 from .recall import is_asked
 
@@ -27,6 +28,7 @@ class Status:
         phases: seconds spent so far, by phase.
         resolved: what probes chose at the first start (precision, workers, threads); empty before.
         finished: whether there is a result.
+        genes: those that the run leaves open.
     """
 
     name: str
@@ -37,6 +39,7 @@ class Status:
     phases: dict[str, float]
     resolved: dict[str, Any]
     finished: bool
+    genes: tuple[str, ...] = ()
 
     def lines(self, now: datetime) -> list[str]:
         """In words."""
@@ -44,10 +47,12 @@ class Status:
         words = [f"{self.name}: {counts}, of {self.asked} trials" + (", finished" if self.finished else "")]
         if self.best is not None:
             words.append(f"smallest loss so far: {self.best:.4f}")
-        words += [_words(entry, now) for entry in self.running]
+        words += [_words(entry, self.genes, now) for entry in self.running]
         if self.resolved:
             chosen = self.resolved
-            words.append(f"trains in {chosen['precision']}: {chosen['workers']} workers of {chosen['threads']} threads")
+            words.append(
+                f"trains in {chosen['precision']}; trainers: {chosen['workers']}, threads of each: {chosen['threads']}"
+            )
         words += [f"{what}: {seconds:.0f} s" for what, seconds in self.phases.items()]
         return words
 
@@ -60,7 +65,9 @@ def status(folder: Path) -> Status:
     """
     run = kept_run(folder)
     if run is None:
-        raise RunError(f"there is no run in {folder}; name the folder of a run, such as runs/NAME")
+        raise RunError(
+            f"there is no run in {folder} (yet: teacher and text are read first); name one, such as runs/NAME"
+        )
     if not run.storage.url and not (folder / "journal.log").exists():
         raise RunError(f"the run in {folder} has not begun; start it with `distilsearch search`")
     names = ["loss", *(machine.objective for machine in declared_by(run))]
@@ -77,10 +84,13 @@ def status(folder: Path) -> Status:
         phases=ledger.noted("phases") or {},
         resolved=ledger.noted("resolved") or {},
         finished=(folder / "result.json").exists(),
+        genes=tuple(p.name for p in space.parameters if len(p.choices) > 1),
     )
 
 
-def _words(entry: Entry, now: datetime) -> str:
-    genes = ", ".join(f"{gene}={value}" for gene, value in entry.architecture.values.items())
+def _words(entry: Entry, genes: Sequence[str], now: datetime) -> str:
+    shape = ", ".join(f"{gene}={entry.architecture[gene]}" for gene in genes if gene in entry.architecture.values)
+    if gone(entry.lease):
+        return f"interrupted, goes on when the run is called again: {shape}"
     lasting = f" for {(now - entry.began).total_seconds():.0f} s" if entry.began else ""
-    return f"running{lasting} on {entry.lease.get('host', '?')} (pid {entry.lease.get('pid', '?')}): {genes}"
+    return f"running{lasting} on {entry.lease.get('host', '?')} (pid {entry.lease.get('pid', '?')}): {shape}"

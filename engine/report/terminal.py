@@ -23,12 +23,12 @@ def final_table(result: ResultFile) -> Table:
     table = Table(box=SIMPLE_HEAD, padding=0, caption_justify="left")
     table.caption = CAPTION if reading.front else "no student yet"
     table.add_column("student", no_wrap=True)
-    table.add_column(_folded("/".join(map(gene_word, genes)) or "architecture"))
+    table.add_column(_folded("/".join(map(gene_word, genes)) or "architecture"), overflow="fold")
     served = any(member.served for member in reading.front)
     if served:
-        table.add_column("served as")
+        table.add_column("served as", overflow="fold")
     for column in ("parameters", *_latency_columns(reading), reading.quality_name):
-        table.add_column(Text(column), justify="right")
+        table.add_column(Text(column), justify="right", overflow="fold")
     for member in reading.front:
         knee = reading.is_knee(member)
         name, words = f"{'★ ' if knee else ''}{member.key}", [served_words(member.served)] if served else []

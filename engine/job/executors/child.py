@@ -115,7 +115,7 @@ class Child:
             self.discard()
         with self._lock:
             if self._stopped or self._closed:
-                raise Interrupted("the work was asked to stop before this job had begun")
+                raise Interrupted("stopped before this job had begun; the same command goes on")
             if self._process is None:
                 self._process = self._started()
             return self._process

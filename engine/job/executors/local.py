@@ -89,7 +89,7 @@ class Local:
 
     def stop(self) -> None:
         """Let what runs finish its step and save; what waits fails with `Interrupted`."""
-        self._end("the work was asked to stop")
+        self._end("stopped; what was done is saved, and the same command goes on")
         for driver in self._drivers:
             driver.child.stop()
 

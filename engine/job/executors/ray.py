@@ -151,7 +151,7 @@ def _connect(ray: Any, address: str, cpus: int) -> bool:
     if ray.is_initialized():
         return False
     quiet = {"log_to_driver": False, "logging_level": "error"}
-    named = {"distilsearch-cpu": 1, "distilsearch-cuda": 1}
+    named = {f"distilsearch-{device}": 1 for device in ("auto", "cpu", "cuda", "xla")}  # this machine serves
     here = {"num_cpus": max(cpus, len(os.sched_getaffinity(0))), "resources": named, "include_dashboard": False}
     try:
         if address:

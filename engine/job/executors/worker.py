@@ -48,7 +48,7 @@ def _stoppable() -> Callable[[], None]:
 
     def between() -> None:
         if asked:
-            raise Interrupted("the work was asked to stop; what it had done is saved")
+            raise Interrupted("stopped; what was done is saved, and the same command goes on")
 
     signal.signal(signal.SIGTERM, note)
     return between

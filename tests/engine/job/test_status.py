@@ -42,8 +42,17 @@ def test_a_run_at_work_says_who_works_on_what(folder: Path) -> None:
     assert "mine: 1 complete, 1 running, of 7 trials" in words
     assert "layers=2" in words
     assert f"pid {ledger.entries()[2].lease['pid']}" in words
-    assert "2 workers of 1 threads" in words
+    assert "trainers: 2, threads of each: 1" in words
+    assert "vocabulary" not in words
     assert "distil and measure: 12 s" in words
+
+
+def test_a_trial_whose_process_is_gone_is_not_said_to_run(folder: Path) -> None:
+    ledger = opened(folder)
+    entry = ledger.open(ONE)
+    ledger._storage.set_trial_user_attr(entry.id, "lease", entry.lease | {"started": "0"})
+    (line,) = (line for line in status(folder).lines(datetime.now()) if "layers=1" in line)
+    assert line.startswith("interrupted, goes on when the run is called again")
 
 
 def test_looking_changes_nothing(folder: Path) -> None:
