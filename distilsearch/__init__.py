@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from .space import Parameter as Parameter
     from .space import SearchSpace as SearchSpace
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOMES = {
     "Architecture": "architecture",
