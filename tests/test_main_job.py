@@ -198,7 +198,7 @@ def test_a_killed_trainer_costs_its_trial_alone(runs, home) -> None:
     assert code == 0, err
     trials = _result(runs.folder, "hurt")["trials"]
     assert sum(t["state"] == "complete" for t in trials) >= 6
-    assert all("SIGKILL" in t["cause"] for t in trials if t["state"] == "failed")
+    assert not [t["cause"] for t in trials if t["state"] == "failed"]  # it was tried again
 
 
 def _training_child(driver: int) -> int | None:

@@ -30,6 +30,7 @@ from .served import ServedSpace, student_of
 from .source import TrialSource
 
 MOST_FAILURES_IN_A_ROW = 3
+MOST_ATTEMPTS = 4  # at one trial, where what failed lies outside the student: a killed child, a broken pool
 
 
 @dataclass
@@ -39,6 +40,7 @@ class Flight:
     entry: Entry
     training: "Future[list[Trial | TrialError]]"
     measuring: "dict[str, tuple[Future[list[Measured]], int]]" = field(default_factory=dict)
+    attempt: int = 1
 
     @property
     def futures(self) -> "list[Future[Any]]":
@@ -165,7 +167,7 @@ class Search:
         facts = {"asked": tokens, "plan": plan.to_json(), "latencies": self._latencies(architecture)}
         return self.ledger.open(architecture, facts)
 
-    def _launch(self, entries: Sequence[Entry]) -> None:
+    def _launch(self, entries: Sequence[Entry], attempt: int = 1) -> None:
         """Submit the trainings of some trials, and one measurement of all of them on each machine."""
         if not entries:
             return
@@ -173,7 +175,7 @@ class Search:
         flights = []
         for entry in entries:
             job = self.source.trial(student_of(entry.architecture), self.length(entry))
-            flights.append(Flight(entry, self.executor.submit(job, self._progress_of(entry))))
+            flights.append(Flight(entry, self.executor.submit(job, self._progress_of(entry)), attempt=attempt))
         members = dict.fromkeys(entry.architecture for entry in entries)
         for machine in self.machines:
             for group, measure in machine.jobs([member for member in members if not machine.complete(member)]):
@@ -217,7 +219,10 @@ class Search:
             if isinstance(trial, TrialError):
                 raise trial
         except TrialError as error:
-            self._failed(entry, error)
+            if error.transient and flight.attempt < MOST_ATTEMPTS:  # the same trial again, so that no proposal changes
+                self._launch([entry], flight.attempt + 1)
+            else:
+                self._failed(entry, error)
             return
         facts = _facts(trial) | {"source": "trained", "latencies": self._with_measured(entry)}
         for machine in self.machines:
@@ -232,19 +237,14 @@ class Search:
                     self._add(member, trial, "served")
 
     def _failed(self, entry: Entry, error: TrialError) -> None:
-        again = error.transient and not self._failed_before(entry)
-        if self.ledger.fail(entry, str(error), again) is None:
+        if self.ledger.fail(entry, str(error)) is None:
             return
         for member in self.served.outcomes_of(student_of(entry.architecture)):
-            self.engine.fail(member, str(error), again)
+            self.engine.fail(member, str(error))
         self._told.append(entry.number)
         self._failures += 1
         if self._failures >= MOST_FAILURES_IN_A_ROW:
             raise TrialError(f"{self._failures} trials in a row failed; the last one: {error}")
-
-    def _failed_before(self, entry: Entry) -> bool:
-        """Whether it has failed already: what kills its child twice is no accident."""
-        return any(e.state == "failed" and e.architecture == entry.architecture for e in self.ledger.entries())
 
     def _tell(self, entry: Entry) -> None:
         tell(self.engine, entry, self.machines, self.length(entry))

@@ -21,7 +21,7 @@ from distilsearch.engine.job.jobs import Measure
 from distilsearch.engine.job.ledger import Ledger, open_storage
 from distilsearch.engine.job.machines import Latency
 from distilsearch.engine.job.recall import replay
-from distilsearch.engine.job.search import Search, propose
+from distilsearch.engine.job.search import MOST_ATTEMPTS, Search, propose
 from distilsearch.engine.job.served import ServedSpace
 from distilsearch.engine.objectives import Expensive, Known
 from distilsearch.engine.record import Tell
@@ -119,6 +119,23 @@ class AtOnce:
         else:
             self.left -= 1
             future.set_result(job())
+        return future
+
+
+class Deadly(AtOnce):
+    """Each so-manieth training is lost with its worker."""
+
+    def __init__(self, each: int) -> None:
+        super().__init__()
+        self.each, self.count = each, 0
+
+    def submit(self, job, progress=None):
+        future = super().submit(job, progress)
+        if not isinstance(job, Measure):
+            self.count += 1
+            if self.count % self.each == 0:
+                future = Future()
+                future.set_exception(TrialError("the child was killed by SIGKILL", transient=True))
         return future
 
 
@@ -262,6 +279,24 @@ def test_a_run_that_was_killed_proposes_what_it_would_have_proposed(tmp_path_fac
     assert asked == whole.asked
     entries = search.ledger.entries()
     assert len({(e.architecture, e.facts["asked"]) for e in entries}) == len(entries) == 10
+
+
+def test_a_trial_whose_worker_is_killed_is_tried_again_and_changes_no_proposal(tmp_path_factory) -> None:
+    whole, hurt = Source(0.5), Source(0.5)
+    new_search(tmp_path_factory.mktemp("whole"), whole, longer=(200,)).explore(8)
+    search = new_search(tmp_path_factory.mktemp("hurt"), hurt, Deadly(3), (200,))
+    search.explore(8)
+    assert list(dict.fromkeys(hurt.asked)) == whole.asked
+    assert len(hurt.asked) == 8 + 3  # each third one was lost
+    assert [e.state for e in search.ledger.entries()] == ["complete"] * 8
+
+
+def test_a_student_that_kills_its_worker_again_and_again_is_given_up(tmp_path) -> None:
+    search = new_search(tmp_path, Source(), Deadly(1))
+    with pytest.raises(TrialError, match="in a row failed"):
+        search.explore(8)
+    assert [e.state for e in search.ledger.entries()] == ["failed"] * 3
+    assert len(search.source.asked) == 3 * MOST_ATTEMPTS
 
 
 def test_what_winners_taught_the_intervals_is_remembered(tmp_path) -> None:
