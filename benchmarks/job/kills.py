@@ -6,7 +6,7 @@ killed. Latencies are predicted from a table and not measured, so that nothing b
 
 From benchmarks/:
 
-    python -m job.kills [--kills 20] [--seed 0] [--ray]
+    python -m job.kills [--kills 20] [--seed 0] [--only "trainer, 1 worker"]
 """
 
 import argparse
@@ -34,7 +34,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--ray", action="store_true")
+    parser.add_argument("--only", action="append", help='a row, such as "trainer, 1 worker"; may be given again')
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         base = Path(scratch)
@@ -42,14 +42,17 @@ def main() -> None:
         first.mkdir()
         device = profiled(base / "home", first, write_run(first))
         whole = _search(base, "whole", device, {})
-        rows = [_row(base, "driver, 1 worker", asked, device, {}, whole, _driver)]
-        rows.append(_row(base, "trainer, 1 worker", asked, device, {}, whole, _trainer))
         two = {"workers": 2}
-        rows.append(_row(base, "driver, 2 workers", asked, device, two, None, _driver))
-        rows.append(_row(base, "trainer, 2 workers", asked, device, two, None, _trainer))
-        if asked.ray:
-            ray = two | {"executor": 'name = "ray"'}
-            rows.append(_row(base, "Ray worker, 2 workers", asked, device, ray, None, _ray_worker))
+        ray = two | {"executor": 'name = "ray"'}
+        kinds: dict[str, tuple[dict[str, Any], Any, Victim]] = {
+            "driver, 1 worker": ({}, whole, _driver),
+            "trainer, 1 worker": ({}, whole, _trainer),
+            "driver, 2 workers": (two, None, _driver),
+            "trainer, 2 workers": (two, None, _trainer),
+            "Ray worker, 2 workers": (ray, None, _ray_worker),
+        }
+        named = [name for name in kinds if not asked.only or name in asked.only]
+        rows = [_row(base, name, asked, device, *kinds[name]) for name in named]
     print(table(rows))
     print(record("job_kills", rows))
 
@@ -101,9 +104,9 @@ def _row(
 def _killed(process: Any, home: Path, victim: Victim, rng: random.Random, most: int) -> int:
     """Kill victims at random moments while a search lives; how many, which is one where the victim is the driver."""
     kills = 0
-    pause = 4 + 14 * rng.random()  # imports take the first seconds
+    pause = 4 + 14 * rng.random()  # seconds; imports take the first ones
     while kills < most and not _ended(process, pause):
-        pause = 2 + 10 * rng.random()
+        pause = 10 + 20 * rng.random()  # longer than a training: what is killed four times is given up
         target = victim(process, home)
         if target is not None:
             with contextlib.suppress(ProcessLookupError):
