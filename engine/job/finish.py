@@ -37,7 +37,7 @@ def measure_front(
         while lacking and machine.local:
             members = [entry.architecture for entry in front(longest(ledger.entries()), machines)]
             models = list(dict.fromkeys([*lacking, *members]))
-            _measure(machine, models, teacher, executor, progress)
+            _measure(machine, models, executor, progress)
             members = [entry.architecture for entry in front(longest(ledger.entries()), machines)]
             lacking = [member for member in members if not machine.complete(member) and member not in models]
     ledger.note("measured", {machine.objective: machine.measured for machine in machines})
@@ -45,18 +45,17 @@ def measure_front(
     ledger.note("measured_after", complete)
 
 
-def _measure(
-    machine: Profiled, models: Sequence[Architecture], teacher: Architecture, executor: Executor, progress: Progress
-) -> None:
+def _measure(machine: Profiled, models: Sequence[Architecture], executor: Executor, progress: Progress) -> None:
     """Measure models side by side; a second time where the machine was disturbed, and the calmer session counts."""
-    for attempt in range(ATTEMPTS):
-        sessions = [(group, executor.submit(job, progress).result()) for group, job in machine.jobs(models)]
-        ratios = [one.sentinel_ratio for _, measurements in sessions for one in measurements if one.usable]
-        if attempt == 0 or max(ratios, default=math.inf) < machine.slowness.get(teacher.key, math.inf):
-            for group, measurements in sessions:
-                machine.take(group, measurements)
-        if max(ratios, default=1.0) <= CALM:
-            return
+    sessions = []
+    for _ in range(ATTEMPTS):
+        session = [(group, executor.submit(job, progress).result()) for group, job in machine.jobs(models)]
+        slowness = max((one.sentinel_ratio for _, rows in session for one in rows if one.usable), default=math.inf)
+        sessions.append((slowness, session))
+        if slowness <= CALM:
+            break
+    for group, measurements in min(sessions, key=lambda each: each[0])[1]:
+        machine.take(group, measurements)
 
 
 def to_finish(members: Sequence[Entry], machines: Sequence[Profiled], run: Run) -> list[Entry]:
