@@ -237,14 +237,19 @@ class Search:
                     self._add(member, trial, "served")
 
     def _failed(self, entry: Entry, error: TrialError) -> None:
-        if self.ledger.fail(entry, str(error)) is None:
+        again = error.transient and not self._failed_before(entry)
+        if self.ledger.fail(entry, str(error), again) is None:
             return
         for member in self.served.outcomes_of(student_of(entry.architecture)):
-            self.engine.fail(member, str(error))
+            self.engine.fail(member, str(error), again)
         self._told.append(entry.number)
         self._failures += 1
         if self._failures >= MOST_FAILURES_IN_A_ROW:
             raise TrialError(f"{self._failures} trials in a row failed; the last one: {error}")
+
+    def _failed_before(self, entry: Entry) -> bool:
+        """Whether it was given up once already: that no worker survives it is then no accident."""
+        return any(e.state == "failed" and e.architecture == entry.architecture for e in self.ledger.entries())
 
     def _tell(self, entry: Entry) -> None:
         tell(self.engine, entry, self.machines, self.length(entry))
