@@ -14,7 +14,7 @@ from .cli_distill import commands, only, pairs
 from .cli_progress import shown_progress
 from .cli_tables import print_table, tables
 from .cli_words import show
-from .errors import DistilSearchError, Interrupted
+from .errors import DistilSearchError, InputError, Interrupted
 from .operators import Serving
 
 if TYPE_CHECKING:
@@ -88,15 +88,20 @@ def common(
 
 @app.command()
 def quickstart(
-    trials: Annotated[int, typer.Option(help="Students to distil")] = 18,
+    minutes: Annotated[float | None, typer.Option(help="That it may take in all; default: 10")] = None,
+    trials: Annotated[int | None, typer.Option(help="Students to distil, instead of minutes")] = None,
     folder: Folder = None,
 ) -> None:
     """Search students of a real teacher on this CPU: ten minutes, nothing to download."""
-    from .engine.job.quickstart import quickstart_run
+    from .engine.job.quickstart import MINUTES, quickstart_run
+
+    if minutes is not None and trials is not None:
+        raise InputError("--minutes and --trials both say when to stop; give one of them")
+    run = quickstart_run(MINUTES if minutes is None else minutes, trials)
     from .engine.job.run import search as run_search
 
     with shown_progress() as progress:
-        result = run_search(quickstart_run(trials), folder, progress)
+        result = run_search(run, folder, progress)
     _show(result)
 
 

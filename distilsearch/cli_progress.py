@@ -69,6 +69,9 @@ def _shown() -> Iterator["Progress"]:
         tasks: dict[str, Any] = {}
 
         def report(what: str, done: float, total: float) -> None:
+            if total == 0:
+                bars.console.print(what, highlight=False, soft_wrap=True)
+                return
             if what not in tasks or (done == 0 and bars.tasks[tasks[what]].finished):
                 tasks[what] = bars.add_task(what, total=total)
             bars.update(tasks[what], completed=done, total=total, visible=done < total)
@@ -82,6 +85,9 @@ def _lines() -> Callable[[str, float, float], None]:
     said: dict[str, tuple[float, float]] = {}
 
     def report(what: str, done: float, total: float) -> None:
+        if total == 0:
+            print(what, file=sys.stderr, flush=True)
+            return
         now, (last, before) = time.monotonic(), said.get(what, (-math.inf, math.nan))
         if now - last > LINE_SECONDS and done != before:
             said[what] = now, done

@@ -48,6 +48,7 @@ class Run(Section):
     text_tokens: Whole | None = Field(default=None, ge=1)
     preset: str = "default"
     trials: Whole = Field(default=24, ge=0)
+    minutes: float = Field(default=0.0, ge=0)
     seed: Whole = Field(default=0, ge=0)
     loss_at_most: float | None = Field(default=None, gt=0)
     stop_below: float = Field(default=0.0, ge=0, lt=1)
@@ -66,7 +67,7 @@ class Run(Section):
             return data
         load_plugins(data)
         name = data.get("preset", "default")
-        return merged(preset(name).sections(), data) if isinstance(name, str) else data
+        return _timed(merged(preset(name).sections(), data)) if isinstance(name, str) else data
 
     @field_validator("text", "plugins", mode="before")
     @classmethod
@@ -83,6 +84,16 @@ class Run(Section):
                 " served, and two machines that serve different files of it would have two; make it two runs,"
                 " the second one trains nothing again"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _one_budget(self) -> "Run":
+        if self.minutes and self.trials:
+            raise ValueError("trials and minutes both say when to stop; give one of them")
+        if self.minutes and self.train.longer_tokens:
+            raise ValueError("longer_tokens need trials: with minutes, the run decides who is trained longer")
+        if not self.minutes and not self.train.flash_tokens:
+            raise ValueError("train.flash_tokens should be 1 or more; 0 leaves it to a run of some minutes")
         return self
 
     @property
@@ -119,6 +130,14 @@ class Run(Section):
     def to_toml(self) -> str:
         """The run with all defaults written out, as TOML."""
         return to_toml(self.model_dump(mode="json"))
+
+
+def _timed(data: dict[str, Any]) -> dict[str, Any]:
+    """A run file that gives minutes leaves to the plan what it does not say itself: trials, and both lengths."""
+    train = data.get("train", {})
+    if not data.get("minutes") or not isinstance(train, Mapping):
+        return data
+    return {"trials": 0, **data, "train": {"flash_tokens": 0, "final_tokens": 0, **train}}
 
 
 def load_plugins(data: Mapping[str, Any]) -> None:

@@ -3,9 +3,9 @@
 What a folder's own run.toml leaves out was not there when it was written, so it has the value of the day the key was
 added (`ADDED`), whatever today's default is. A key that this version does not know comes from a newer one.
 
-What may change from call to call: how much is asked (`trials`, `stop_below`), and where and by how many hands it is
-done (`plugins`, `[executor]`, `workers`, `threads`, `device`, the cache's limit). Threads and device do change bits of
-a student, so every trial records its own; neither is part of what names it.
+What may change from call to call: how much is asked (`trials`, `minutes`, `stop_below`), and where and by how many
+hands it is done (`plugins`, `[executor]`, `workers`, `threads`, `device`, the cache's limit). Threads and device do
+change bits of a student, so every trial records its own; neither is part of what names it.
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ from .config import WHOLE_FILE, Run, load_plugins, read_toml
 from .toml import flat
 
 GROWING = (
-    "trials", "stop_below", "plugins", "executor", "train.device", "train.workers", "train.threads",
+    "trials", "minutes", "stop_below", "plugins", "executor", "train.device", "train.workers", "train.threads",
     "storage.cache_limit_gb",
 )  # fmt: skip
 
@@ -30,6 +30,7 @@ ADDED: dict[str, dict[str, Any]] = {
         "text_tokens": None,
         "preset": "default",
         "trials": 24,
+        "minutes": 0.0,
         "seed": 0,
         "loss_at_most": None,
         "stop_below": 0.0,

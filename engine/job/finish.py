@@ -1,12 +1,15 @@
 """After the trials: teacher and front are measured side by side, and the chosen students are distilled fully."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import wait
 
 from distilsearch.architecture import Architecture
 from distilsearch.distill.training import in_groups
 from distilsearch.distill.trial import Trial
-from distilsearch.errors import TrialError
+from distilsearch.errors import Interrupted, TrialError
+from distilsearch.lowering import flops
+from distilsearch.operators import Serving
 from distilsearch.progress import Progress
 
 from .choice import front, knee, longest
@@ -69,17 +72,40 @@ def to_finish(members: Sequence[Entry], machines: Sequence[Profiled], run: Run) 
 
 
 def finish(
-    entries: Sequence[Entry], tokens: int, making: Making, executor: Executor, progress: Progress
+    entries: Sequence[Entry],
+    tokens: int,
+    making: Making,
+    executor: Executor,
+    progress: Progress,
+    seconds: float | None = None,
 ) -> dict[str, Trial]:
-    """Distil students fully, side by side as memory allows; by the key of their architecture.
+    """Distil students fully, shared out among all workers, side by side as memory allows; by the key of each.
+
+    Args:
+        seconds: after which the executor is stopped, for good; those that have not ended are saved, and left out.
 
     Raises:
         TrialError: one failed; all others are kept.
     """
+    students = list(dict.fromkeys(student_of(entry.architecture) for entry in entries))
+    parts = shared_out(students, executor.workers, lambda student: float(flops(student, Serving())))
+    groups = [group for part in parts for group in in_groups(part)]
+    names = [""] if len(groups) == 1 else [f" (part {number} of {len(groups)})" for number in range(1, 1 + len(groups))]
+    futures = [
+        executor.submit(making.distil(group, tokens), _named(name, progress))
+        for group, name in zip(groups, names, strict=True)
+    ]
+    if wait(futures, seconds).not_done:
+        executor.stop()
     trials: dict[str, Trial] = {}
     failures: list[TrialError] = []
-    for group in in_groups(list(dict.fromkeys(student_of(entry.architecture) for entry in entries))):
-        answers = executor.submit(making.distil(group, tokens), progress).result()
+    for group, future in zip(groups, futures, strict=True):
+        try:
+            answers = future.result()
+        except Interrupted:
+            if seconds is None:
+                raise
+            continue
         for architecture, answer in zip(group, answers, strict=True):
             if isinstance(answer, TrialError):
                 failures.append(answer)
@@ -88,3 +114,17 @@ def finish(
     if failures:
         raise failures[0]
     return trials
+
+
+def shared_out(
+    students: Sequence[Architecture], workers: int, weight: Callable[[Architecture], float]
+) -> list[list[Architecture]]:
+    """Students in as many parts as there are workers, or fewer, of much the same weight; none is empty."""
+    parts: list[list[Architecture]] = [[] for _ in range(max(1, min(workers, len(students))))]
+    for student in sorted(students, key=weight, reverse=True):
+        min(parts, key=lambda part: sum(map(weight, part))).append(student)
+    return [part for part in parts if part]
+
+
+def _named(name: str, progress: Progress) -> Progress:
+    return (lambda what, done, total: progress(what + name, done, total)) if name else progress

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from distilsearch.distill import FLASH_TOKENS
 from distilsearch.distill.archive import Archive
 from distilsearch.distill.data import Text, load_text
 from distilsearch.distill.job import Training
@@ -19,6 +20,7 @@ from distilsearch.home import ensure_folder, home, write_atomically
 from distilsearch.lowering import check_length
 from distilsearch.space import SearchSpace
 
+from .budget import usual_trials
 from .config import Run
 from .continuing import check_same, kept_run
 from .machines import Declared, declared_by
@@ -127,7 +129,7 @@ def _check_executor(run: Run, given: bool) -> None:
 def _check_trials(prepared: Prepared) -> None:
     """Refuse a run of no trials where nothing is known yet, in whatever precision it may train."""
     run = prepared.run
-    if run.trials > 0 or imported(prepared.folder):
+    if run.trials > 0 or run.minutes > 0 or imported(prepared.folder):
         return
     asked = PRECISIONS if run.train.precision == "auto" else (run.train.precision,)
     trainings = [prepared.training(tokens, precision) for tokens in run.train.lengths for precision in asked]
@@ -141,9 +143,11 @@ def _check_disk(run: Run, folder: Path, teacher: Teacher, recipe: Recipe, space:
     facts, train = teacher.facts, run.train
     fresh = any(p.name == "inherit" and "none" in p.choices for p in space.parameters)
     table = 0 if fresh or recipe.embeddings == "all" else facts.vocabulary * (facts.embedding or facts.width)
-    longest = max(*train.lengths, train.final_tokens)
-    trunk = TRUNK_BYTES * (teacher.parameters - table) if recipe.shared(train.flash_tokens, longest) else 0
-    needed = SPARE_BYTES + (4 * teacher.parameters + trunk) * (run.trials + 4)
+    flash = train.flash_tokens or FLASH_TOKENS
+    longest = max(*train.lengths, train.final_tokens or (4 * flash if run.minutes else 0))
+    trunk = TRUNK_BYTES * (teacher.parameters - table) if recipe.shared(flash, longest) else 0
+    trials = usual_trials(run.minutes) if run.minutes else run.trials
+    needed = SPARE_BYTES + (4 * teacher.parameters + trunk) * (trials + 4)
     for place in (folder, home()):
         free = shutil.disk_usage(place).free
         if free < needed:

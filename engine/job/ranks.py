@@ -42,7 +42,7 @@ def rank_fidelity(
         also: recipes that are tried at the shortest budget alone.
     """
     finished = what if what is not None and what.is_dir() else None
-    run = run_of(finished) if finished else Run.read(what) if what else quickstart_run()
+    run = run_of(finished) if finished else Run.read(what) if what else quickstart_run(trials=18)
     place = folder or (finished / FIDELITY if finished else None)
     if place is not None:
         ensure_folder(place)  # before hours are spent

@@ -22,6 +22,7 @@ from distilsearch.progress import Progress
 
 from ..engine import Engine
 from ..record import Tell
+from .budget import Allowance, Trials
 from .executors import Executor
 from .ledger import BEAT_SECONDS, Entry, Ledger
 from .machines import Profiled
@@ -41,6 +42,7 @@ class Flight:
     training: "Future[list[Trial | TrialError]]"
     measuring: "dict[str, tuple[Future[list[Measured]], int]]" = field(default_factory=dict)
     attempt: int = 1
+    began: float = field(default_factory=time.monotonic)
 
     @property
     def futures(self) -> "list[Future[Any]]":
@@ -86,6 +88,7 @@ class Search:
         self._told = recall(engine, ledger, machines, served, lengths[0])
         self._noted = 0  # how many of them an earlier ask has noted
         self._failures = 0  # in a row
+        self._allowance: Allowance = Trials(0)
 
     # What is known already
 
@@ -114,20 +117,22 @@ class Search:
 
     # The loop
 
-    def explore(self, trials: int, stop_below: float = 0.0) -> None:
-        """Go on until `trials` trials have ended, or little more is expected of the next one.
+    def explore(self, trials: int | Allowance, stop_below: float = 0.0) -> None:
+        """Go on until as many trials have ended as are allowed, or little more is expected of the next one.
 
         Raises:
             TrialError: three trials failed in a row, or all of them.
         """
+        self._allowance = Trials(trials) if isinstance(trials, int) else trials
         try:
             self._launch(self.ledger.abandoned())
-            while self._fill(trials, stop_below) or self._flights:
+            while self._fill(stop_below) or self._flights:
                 self._wait()
                 for flight in [flight for flight in self._flights if flight.done]:
                     self._flights.remove(flight)
                     self._land(flight)
-                self.progress("trials", min(self._ended(), trials), trials)
+                total = self._allowed()
+                self.progress("trials", min(self._ended(), total), total)
         finally:
             for flight in self._flights:
                 flight.training.cancel()
@@ -135,7 +140,7 @@ class Search:
         if not any(e.state == "complete" for e in self.ledger.entries()):
             raise TrialError(f"all {self._ended()} trials failed; raise `trials`, or mend their causes")
 
-    def _fill(self, trials: int, stop_below: float) -> bool:
+    def _fill(self, stop_below: float) -> bool:
         """Plan and submit as many trials as there is room for; whether there is something to wait for."""
         self._hear()
         foreign = self.ledger.foreign()
@@ -143,7 +148,8 @@ class Search:
         self._launch(self.ledger.abandoned())
         planned: list[Entry] = []
         while len(self._flights) + len(planned) < self.executor.workers:
-            if self._ended() + len(self._flights) + len(planned) + len(foreign) >= trials:
+            more = len(planned) + len(foreign)
+            if self._ended() + len(self._flights) + more >= self._allowed(more):
                 break
             if stop_below > 0 and self.engine.converged(stop_below, self.lengths):
                 break
@@ -153,7 +159,11 @@ class Search:
                 break
             planned.append(entry)
         self._launch(planned)
-        return bool(foreign) and self._ended() < trials
+        return bool(foreign) and self._ended() < self._allowed(len(foreign))
+
+    def _allowed(self, more: int = 0) -> int:
+        """How many trials there may be, with `more` under way beside those in hand."""
+        return self._allowance.total(self._ended(), len(self._flights) + more)
 
     def _planned(self, pending: Sequence[int]) -> Entry | None:
         """What to train next, noted with what the ask rested on; None where nothing is left."""
@@ -231,6 +241,9 @@ class Search:
         landed = self.ledger.complete(entry, self._values(trial.loss, facts), facts)
         if landed is not None:
             self._failures = 0
+            seconds = time.monotonic() - flight.began
+            if seconds >= 0.9 * trial.seconds:  # else it was in the archive, or has gone on from a shorter one
+                self._allowance.landed(float(flops(trial.architecture, Serving())), seconds)
             self._tell(landed)
             for member in self.served.outcomes_of(trial.architecture):
                 if member != entry.architecture:

@@ -104,7 +104,7 @@ class TrainSection(Section):
     device: str = "auto"
     precision: Literal["auto", "float32", "bf16"] = "auto"
     recipe: str = "default"
-    flash_tokens: Whole = Field(default=FLASH_TOKENS, ge=1)
+    flash_tokens: Whole = Field(default=FLASH_TOKENS, ge=0)
     longer_tokens: tuple[int, ...] = ()
     final_tokens: Whole = Field(default=2_000_000, ge=0)
     finish: Literal["knee", "front", "none"] = "knee"
