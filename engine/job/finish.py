@@ -9,7 +9,7 @@ from distilsearch.distill.trial import Trial
 from distilsearch.errors import TrialError
 from distilsearch.progress import Progress
 
-from .choice import front, knee, longest
+from .choice import at_speeds, chosen, front
 from .config import Run
 from .executors import Executor
 from .ledger import Entry, Ledger
@@ -35,10 +35,10 @@ def measure_front(
     for machine in machines:
         lacking = [teacher]
         while lacking and machine.local:
-            members = [entry.architecture for entry in front(longest(ledger.entries()), machines)]
+            members = [entry.architecture for entry in front(ledger.entries(), machines)]
             models = list(dict.fromkeys([*lacking, *members]))
             _measure(machine, models, executor, progress)
-            members = [entry.architecture for entry in front(longest(ledger.entries()), machines)]
+            members = [entry.architecture for entry in front(ledger.entries(), machines)]
             lacking = [member for member in members if not machine.complete(member) and member not in models]
     ledger.note("measured", {machine.objective: machine.measured for machine in machines})
     ledger.note("slowness", {machine.objective: machine.slowness for machine in machines})
@@ -58,14 +58,21 @@ def _measure(machine: Profiled, models: Sequence[Architecture], executor: Execut
         machine.take(group, measurements)
 
 
-def to_finish(members: Sequence[Entry], machines: Sequence[Profiled], run: Run) -> list[Entry]:
-    """The members of the front that are distilled fully; those that were trained for so long already are left out."""
+def to_finish(members: Sequence[Entry], machines: Sequence[Profiled], run: Run, teacher: Architecture) -> list[Entry]:
+    """The members of the front that are distilled fully, fastest first: as `finish` says, and always the chosen one.
+
+    Those that were trained for so long already are left out.
+    """
     train = run.train
     if train.finish == "none" or train.final_tokens <= train.flash_tokens:
         return []
-    best = knee(members, machines, run.loss_at_most)
-    wanted = list(members) if train.finish == "front" else [best] if best else []
-    return [entry for entry in wanted if planned_tokens(entry, train.flash_tokens) < train.final_tokens]
+    best = chosen(members, machines, run.choice, run.loss_at_most)
+    wanted = [best] if best else []
+    if train.finish == "budgets":
+        wanted += at_speeds(members, machines, teacher).values()
+    numbers = {entry.number for entry in (members if train.finish == "front" else wanted)}
+    shorter = [entry for entry in members if planned_tokens(entry, train.flash_tokens) < train.final_tokens]
+    return [entry for entry in shorter if entry.number in numbers]
 
 
 def finish(

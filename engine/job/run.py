@@ -24,7 +24,7 @@ from distilsearch.progress import Progress, silent
 from ..engine import Engine
 from ..objectives import limited
 from ..report.files import write_result
-from .choice import front, longest, pair_key
+from .choice import front, pair_key
 from .config import Run
 from .environment import environment
 from .executors import Executor, Options, open_executor
@@ -69,6 +69,7 @@ def search(
         run = run.model_copy(update={"executor": run.executor.model_copy(update={"depot": depot})})
     prepared = prepare(run, Path(folder) if folder is not None else Path("runs") / run.name, executor is not None)
     names = ["loss", *(machine.objective for machine in prepared.machines)]
+    run = prepared.run
     ledger = Ledger(open_storage(run.storage.url, prepared.folder), run.name, names, prepared.space)
     with _opened(prepared, ledger, executor, progress) as (hands, resolved), interruptible(hands, progress):
         return MainJob(prepared, resolved, ledger, hands, progress).run()
@@ -197,12 +198,12 @@ class MainJob:
     def finished(self, machines: Sequence[Profiled]) -> dict[str, Trial]:
         """Distil the chosen students fully; what another run has finished costs nothing."""
         run, archive = self.prepared.run, archive_of(self.depot)
-        best = front(longest(self.ledger.entries()), machines)
+        best = front(self.ledger.entries(), machines)
         final = self.making.training.at(run.train.final_tokens)
         students = {student_of(entry.architecture) for entry in best}
         present = {student.key: archive.of(final, student) for student in students}
         finals = {key: trial for key, trial in present.items() if trial is not None and archive.intact(trial)}
-        chosen = to_finish(best, machines, run)
+        chosen = to_finish(best, machines, run, self.teacher)
         return finals | finish(chosen, run.train.final_tokens, self.making, self.executor, self.progress)
 
     # What came out
@@ -241,6 +242,7 @@ class MainJob:
             entries=entries,
             machines=[machine.facts(self.teacher, asked_for) for machine in machines],
             reference=engine.reference,
+            choose=run.choice,
             loss_at_most=run.loss_at_most,
             finals={key: Final(trial.key, trial.tokens, trial.loss) for key, trial in finals.items()},
             diagnostics=engine.diagnostics(),

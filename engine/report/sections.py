@@ -69,8 +69,9 @@ def knee_section(reading: Reading) -> Section | None:
 def front_section(reading: Reading) -> Section:
     """Quality against latency, a chart for each machine."""
     text = (
-        "Every dot is a student. Those on the line are the best at their speed; the star is the knee, where giving up "
-        "more speed or more quality pays least. Open dots have only a predicted latency, with its interval."
+        "Every dot is a student. Those on the line are the best at their speed after equal training; what a longer "
+        "training of some of them gave is drawn beside it, and hides nobody. The star is the chosen one. Open dots "
+        "have only a predicted latency, with its interval."
     )
     label = "Chart: quality against latency of all students; the tables below hold the same numbers"
     figures = _drawn({f"front-{i}": front_figure(reading, name) for i, name in enumerate(reading.latencies)})

@@ -9,7 +9,7 @@ from .schema import Entry, ResultFile
 from .tables import speed_words
 from .words import DASH, count, gene_word, milliseconds, score, served_words, shape
 
-CAPTION = "★ chosen: the knee of the front, or the fastest that keeps loss_at_most; ~ rests on a predicted latency"
+CAPTION = "★ chosen, as `choose` and `loss_at_most` of the run file say; ~ rests on a predicted latency"
 
 
 def final_table(result: ResultFile) -> Table:

@@ -263,6 +263,18 @@ def test_a_pair_of_student_and_serving_is_named_whole(result: Result) -> None:
     assert "int8, onnxruntime" in json.dumps(figures_of(render(result))["front-0"])
 
 
+def test_who_was_trained_longer_stands_beside_the_front_of_equals_and_hides_nobody(result: Result) -> None:
+    front = sorted(result["front"], key=lambda member: member["latency_ms"]["predicted"])
+    fastest = front[0]
+    equal = fastest["loss"]
+    fastest |= {"flash_loss": equal, "flash_tokens": 160_000, "tokens": 800_000, "loss": 0.01}  # the best of all
+    traces = {trace["name"]: trace for trace in figures_of(render(result))["front-0"]["data"]}
+    ms = fastest["latency_ms"]["measured"] or fastest["latency_ms"]["predicted"]
+    assert len(traces["front line"]["x"]) > 1
+    assert (ms, 1 - equal) in zip(traces["front"]["x"], traces["front"]["y"], strict=True)
+    assert list(zip(traces["finished"]["x"], traces["finished"]["y"], strict=True)) == [(ms, 0.99)]
+
+
 def test_two_targets_get_their_own_charts_and_columns(result: Result) -> None:
     result["objectives"].append("latency_ms_2")
     for entry in (*result["front"], *result["trials"], result["teacher"]):
