@@ -10,6 +10,7 @@ from itertools import pairwise
 
 from .readings import Reading
 from .schema import Member
+from .words import count, score, served_words
 
 SPEEDS = (2.0, 3.0, 5.0, 7.0, 10.0)  # what people ask for: multiples of the teacher's speed
 WINDOW = (2.0, 15.0)  # the speeds between which a front should have no hole
@@ -30,6 +31,19 @@ def answers(reading: Reading, speeds: Iterable[float] = SPEEDS) -> list[Answer]:
         return []
     fast = {speed: [member for ratio, member in ratios if ratio >= speed] for speed in speeds}
     return [Answer(speed, min(members, key=lambda m: m.loss, default=None)) for speed, members in fast.items()]
+
+
+def answer_words(reading: Reading, answer: Answer) -> str:
+    """One answer in words, such as "at 3x: 3.4x as fast, agreement 0.912, trained on 800 k tokens: 6aca7ff67233"."""
+    asked, member = f"at {answer.speed:g}x", answer.member
+    speedup = reading.speedup(member) if member else None
+    if member is None or speedup is None:
+        return f"{asked}: no student of this run is {answer.speed:g}x as fast as the teacher"
+    about = "" if speedup.kind == "measured" else "~"
+    trained = f"trained on {count(member.tokens)} tokens" if member.tokens else "imported, not trained here"
+    served = f" ({served_words(member.served)})" if member.served else ""
+    quality = f"{reading.quality_name} {score(reading.quality(member.loss))}"
+    return f"{asked}: {about}{speedup.ratio:.1f}x as fast, {quality}, {trained}: {member.key}{served}"
 
 
 def widest_gap(speeds: Iterable[float], window: tuple[float, float] = WINDOW) -> float:

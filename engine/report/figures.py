@@ -158,7 +158,7 @@ def _finished(reading: Reading, objective: str) -> Figure | None:
 def _knee(reading: Reading, objective: str) -> Figure | None:
     knee = reading.knee
     place = f"{'top' if reading.agreement else 'bottom'} left"  # the side where no student is
-    trace = _landmark(reading, objective, knee, "knee", reading.quality(knee.loss), KNEE) if knee else None
+    trace = _landmark(reading, objective, knee, "chosen", reading.quality(knee.loss), KNEE) if knee else None
     return trace and _styled(trace, {"symbol": "star", "size": 18}, place)
 
 
@@ -235,7 +235,7 @@ def _pairs_trace(
 def _curve(reading: Reading, trial: TrialEntry, curve: Sequence[tuple[float, float]], on_front: bool) -> Figure:
     knee = reading.is_knee(trial)
     colour = KNEE if knee else ACCENT if on_front else POINT
-    name = "knee" if knee else "front" if on_front else "other trials"
+    name = "chosen" if knee else "front" if on_front else "other trials"
     xs, ys = [tokens for tokens, _ in curve], [quality for _, quality in curve]
     trace = line(xs, ys, name, colour=colour, dash="solid")
     trace["line"]["width"] = 3 if knee else 2 if on_front else 1.2

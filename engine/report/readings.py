@@ -71,11 +71,11 @@ class Reading:
 
     @property
     def knee(self) -> Member | None:
-        """The front member that the result names as its knee."""
+        """The front member that the result names as the chosen one."""
         return next((member for member in self.front if self.is_knee(member)), None)
 
     def is_knee(self, student: StudentEntry) -> bool:
-        """Whether this is the knee, or a trial of it."""
+        """Whether this is the chosen one, or a trial of it."""
         return student.key == self.result.knee
 
     def equal_loss(self, member: Member) -> float:
@@ -137,7 +137,7 @@ def ms_of(latency: Latency) -> float | None:
 
 
 def headline(reading: Reading) -> str:
-    """What was found, in one sentence about the knee."""
+    """What was found, in one sentence about the chosen student."""
     knee = reading.knee
     if knee is None:
         return "No student was chosen" if reading.front else "No student has been trained to the end yet"

@@ -138,7 +138,7 @@ def test_every_chart_is_valid_plotly_and_has_its_place(result: Result) -> None:
 
 def test_all_numbers_of_the_front_appear(result: Result) -> None:
     text = render(result)
-    rows = {row[0].removesuffix("knee"): row for row in Page(text).rows if row}
+    rows = {row[0].removesuffix("chosen"): row for row in Page(text).rows if row}
     front = figures_of(text)["front-0"]["data"]
     shown = {(x, y) for trace in front for x, y in zip(trace["x"], trace["y"], strict=True)}
     for member in result["front"]:
