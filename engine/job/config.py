@@ -9,9 +9,9 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import Field, ModelWrapValidatorHandler, ValidationError, ValidationInfo, field_validator, model_validator
 
 from distilsearch import plugins
 from distilsearch.errors import InputError, unknown
@@ -29,6 +29,7 @@ from .sections import (
     TargetSection,
     TrainSection,
     Whole,
+    mark_given,
 )
 from .served import ServedSpace
 from .toml import to_toml
@@ -50,6 +51,7 @@ class Run(Section):
     trials: Whole = Field(default=24, ge=0)
     minutes: float = Field(default=0.0, ge=0)
     seed: Whole = Field(default=0, ge=0)
+    choose: Literal["auto", "knee", "quality", "fastest"] = "auto"
     loss_at_most: float | None = Field(default=None, gt=0)
     stop_below: float = Field(default=0.0, ge=0, lt=1)
     source: SourceSection
@@ -59,6 +61,13 @@ class Run(Section):
     target: tuple[TargetSection, ...] = Field(default=(TargetSection(),), min_length=1)
     executor: ExecutorSection = ExecutorSection()
     storage: StorageSection = StorageSection()
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _marked(cls, data: Any, handler: ModelWrapValidatorHandler["Run"]) -> "Run":
+        run = handler(data)
+        mark_given(run, data)
+        return run
 
     @model_validator(mode="before")
     @classmethod
@@ -97,6 +106,13 @@ class Run(Section):
         return self
 
     @property
+    def choice(self) -> str:
+        """What `choose` means: where it is left open, the knee, or the best within a limit on latency."""
+        if self.choose != "auto":
+            return self.choose
+        return "quality" if any(section.limits_latency for section in self.target) else "knee"
+
+    @property
     def reading(self) -> dict[str, Any]:
         """What `load_text` is to read, as plain JSON."""
         return {"sources": list(self.text), "temperature": self.text_temperature, "most_tokens": self.text_tokens}
@@ -124,8 +140,10 @@ class Run(Section):
         data.setdefault("name", re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem))
         run = cls.parse(data)
         teacher, recipe, *text = (_resolved(p, path.parent) for p in (run.teacher, run.train.recipe, *run.text))
-        train = run.train.model_copy(update={"recipe": recipe})
-        return run.model_copy(update={"teacher": teacher, "text": tuple(text), "train": train})
+        places: dict[str, Any] = {"teacher": teacher, "text": tuple(text)}
+        if recipe != run.train.recipe:  # else nobody gave one, and that stays known
+            places["train"] = run.train.model_copy(update={"recipe": recipe})
+        return run.model_copy(update=places)
 
     def to_toml(self) -> str:
         """The run with all defaults written out, as TOML."""

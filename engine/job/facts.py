@@ -56,9 +56,9 @@ class Final:
 class RunFacts:
     """All that a result is made of. Losses are to be minimised, latencies in ms, phases in seconds.
 
-    `entries` are the ledger's; `finals` the trainings that finished students, by the key of the architecture;
-    `students` the exported folders by the key of the pair, relative to `folder`; `diagnostics` the engine's;
-    `fidelity` what `distilsearch fidelity` has measured for this run.
+    `entries` are the ledger's; `choose` names one of `choice.CHOICES`; `finals` the trainings that finished students,
+    by the key of the architecture; `students` the exported folders by the key of the pair, relative to `folder`;
+    `diagnostics` the engine's; `fidelity` what `distilsearch fidelity` has measured for this run.
     """
 
     folder: Path
@@ -70,6 +70,7 @@ class RunFacts:
     entries: Sequence[Entry]
     machines: Sequence[MachineFacts]
     reference: Mapping[str, float]
+    choose: str = "knee"
     loss_at_most: float | None = None
     finals: Mapping[str, Final] = field(default_factory=dict)
     students: Mapping[str, str] = field(default_factory=dict)

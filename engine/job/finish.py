@@ -12,12 +12,11 @@ from distilsearch.lowering import flops
 from distilsearch.operators import Serving
 from distilsearch.progress import Progress
 
-from .choice import front, knee, longest
+from .choice import at_speeds, chosen, front
 from .config import Run
 from .executors import Executor
 from .ledger import Entry, Ledger
 from .machines import Profiled
-from .recall import planned_tokens
 from .served import student_of
 from .source import Making
 
@@ -38,10 +37,10 @@ def measure_front(
     for machine in machines:
         lacking = [teacher]
         while lacking and machine.local:
-            members = [entry.architecture for entry in front(longest(ledger.entries()), machines)]
+            members = [entry.architecture for entry in front(ledger.entries(), machines)]
             models = list(dict.fromkeys([*lacking, *members]))
             _measure(machine, models, executor, progress)
-            members = [entry.architecture for entry in front(longest(ledger.entries()), machines)]
+            members = [entry.architecture for entry in front(ledger.entries(), machines)]
             lacking = [member for member in members if not machine.complete(member) and member not in models]
     ledger.note("measured", {machine.objective: machine.measured for machine in machines})
     ledger.note("slowness", {machine.objective: machine.slowness for machine in machines})
@@ -61,14 +60,18 @@ def _measure(machine: Profiled, models: Sequence[Architecture], executor: Execut
         machine.take(group, measurements)
 
 
-def to_finish(members: Sequence[Entry], machines: Sequence[Profiled], run: Run) -> list[Entry]:
-    """The members of the front that are distilled fully; those that were trained for so long already are left out."""
-    train = run.train
-    if train.finish == "none" or train.final_tokens <= train.flash_tokens:
+def to_finish(members: Sequence[Entry], machines: Sequence[Profiled], run: Run, teacher: Architecture) -> list[Entry]:
+    """The members of the front that are trained further, fastest first: as `finish` says, and always the chosen one."""
+    wanted = run.train.finish
+    if wanted == "none":
         return []
-    best = knee(members, machines, run.loss_at_most)
-    wanted = list(members) if train.finish == "front" else [best] if best else []
-    return [entry for entry in wanted if planned_tokens(entry, train.flash_tokens) < train.final_tokens]
+    if wanted == "front":
+        return list(members)
+    best = chosen(members, machines, run.choice, run.loss_at_most)
+    numbers = {best.number} if best else set()
+    if wanted == "budgets":
+        numbers |= {entry.number for entry in at_speeds(members, machines, teacher).values()}
+    return [entry for entry in members if entry.number in numbers]
 
 
 def finish(

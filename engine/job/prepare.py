@@ -22,7 +22,7 @@ from distilsearch.space import SearchSpace
 
 from .budget import usual_trials
 from .config import Run
-from .continuing import check_same, kept_run
+from .continuing import continued, kept_run
 from .machines import Declared, declared_by
 from .recall import imported
 from .served import ServedSpace
@@ -80,7 +80,7 @@ def prepare(run: Run, folder: Path, given: bool = False) -> Prepared:
 
 
 def _prepare(run: Run, folder: Path, given: bool) -> Prepared:
-    _check_folder(run, folder)
+    run = _continued(run, folder)
     _check_executor(run, given)
     machines = declared_by(run)
     for machine in machines:
@@ -106,11 +106,10 @@ def _prepare(run: Run, folder: Path, given: bool) -> Prepared:
     return prepared
 
 
-def _check_folder(run: Run, folder: Path) -> None:
-    """Refuse a folder of another run, or one that cannot be written."""
+def _continued(run: Run, folder: Path) -> Run:
+    """The run, as it goes on in its folder; refused where the folder is another run's or cannot be written."""
     there = kept_run(ensure_folder(folder), load=False)
-    if there is not None:
-        check_same(run, there)
+    return run if there is None else continued(run, there)
 
 
 def _check_executor(run: Run, given: bool) -> None:

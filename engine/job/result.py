@@ -4,7 +4,7 @@ Notable: `conclude` calculates and does nothing else. What it needs of a run is 
 runs the search measures, evaluates the teacher and copies the students before.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from distilsearch.lowering import parameter_count
 from ..objectives import hypervolume
 from ..report import schema
 from ..report.schema import RankFidelity, ResultFile
-from .choice import front, knee, longest, pair_key, points
+from .choice import chosen, front, pair_key, points
 from .facts import MachineFacts, RunFacts
 from .ledger import Entry
 from .served import served_of, student_of
@@ -61,7 +61,7 @@ def conclude(facts: RunFacts) -> Result:
         reference=dict(facts.reference),
         teacher=_teacher(facts),
         front=tuple(_member(facts, entry) for entry in handed_back),
-        knee=_chosen(facts, handed_back),
+        knee=_chosen(facts),
         trials=tuple(_trial(facts, entry) for entry in facts.entries),
         hypervolume_trace=trace(facts),
         surrogate=schema.Surrogate.model_validate(facts.diagnostics) if facts.diagnostics else None,
@@ -75,15 +75,13 @@ def conclude(facts: RunFacts) -> Result:
 
 
 def members(facts: RunFacts) -> list[Entry]:
-    """The trials that are handed back: the front of what is known best, fastest first."""
-    return front([_finished(facts, entry) for entry in longest(facts.entries)], facts.machines)
+    """The trials that are handed back: the front of equals, fastest first, each with the best of its trainings."""
+    return [_finished(facts, entry) for entry in front(facts.entries, facts.machines)]
 
 
 def warnings(facts: RunFacts, handed_back: Sequence[Entry]) -> tuple[str, ...]:
     """What a reader of the choice and the speedups must know."""
-    texts, wanted = [], facts.loss_at_most
-    if wanted is not None and all(entry.values[0] > wanted for entry in handed_back):
-        texts.append(f"no student keeps loss_at_most = {wanted:g}; the most accurate one was chosen instead")
+    texts = [*_choice_warnings(facts, handed_back), *_final_warnings(facts, handed_back)]
     for machine in facts.machines:
         if machine.slowness > DISTURBED:
             texts.append(
@@ -99,6 +97,25 @@ def warnings(facts: RunFacts, handed_back: Sequence[Entry]) -> tuple[str, ...]:
                 " `distilsearch measure` when it is quiet"
             )
     return tuple(texts)
+
+
+def _choice_warnings(facts: RunFacts, handed_back: Sequence[Entry]) -> Iterator[str]:
+    wanted, best = facts.loss_at_most, _best(facts)
+    if wanted is None or best is None or best.values[0] <= wanted:
+        return
+    (now,) = (entry for entry in handed_back if entry.number == best.number)
+    text = f"no student keeps loss_at_most = {wanted:g} after equal training; the most accurate one was chosen instead"
+    yield text + (f" and keeps it after {now.facts['tokens']:,} tokens" if now.values[0] <= wanted else "")
+
+
+def _final_warnings(facts: RunFacts, handed_back: Sequence[Entry]) -> Iterator[str]:
+    for entry in handed_back:
+        final = facts.finals.get(student_of(entry.architecture).key)
+        if final is not None and final.loss > entry.values[0]:
+            yield (
+                f"{pair_key(entry)} was trained on {final.tokens:,} tokens more and its loss rose from"
+                f" {entry.values[0]:.3g} to {final.loss:.3g}; the shorter training is handed back"
+            )
 
 
 def trace(facts: RunFacts) -> tuple[float, ...]:
@@ -129,25 +146,23 @@ def rank_fidelity(facts: RunFacts) -> RankFidelity:
     )
 
 
-def _chosen(facts: RunFacts, handed_back: Sequence[Entry]) -> str | None:
-    """The knee of the front before the final trainings, since that is who got one; the knee after them if it is gone.
+def _chosen(facts: RunFacts) -> str | None:
+    entry = _best(facts)
+    return pair_key(entry) if entry else None
 
-    A finished student moves away from its rivals' length: what it was chosen for is judged at equal length.
-    """
-    before = knee(front(longest(facts.entries), facts.machines), facts.machines, facts.loss_at_most)
-    keys = [pair_key(entry) for entry in handed_back]
-    if before is not None and pair_key(before) in keys:
-        return pair_key(before)
-    after = knee(handed_back, facts.machines, facts.loss_at_most)
-    return pair_key(after) if after else None
+
+def _best(facts: RunFacts) -> Entry | None:
+    """Who was chosen, at equal length: the same member that was finished, whatever that did to its loss."""
+    return chosen(front(facts.entries, facts.machines), facts.machines, facts.choose, facts.loss_at_most)
 
 
 def _finished(facts: RunFacts, entry: Entry) -> Entry:
-    """A trial with the loss of its student's longest training."""
+    """A trial with the loss of its student's longest training, unless that is worse than the trial's own."""
     final = facts.finals.get(student_of(entry.architecture).key)
-    if final is None or entry.state != "complete":
+    if final is None or final.loss > entry.values[0] or final.tokens <= entry.facts["tokens"]:
         return entry
-    changes = {"trial": final.trial, "tokens": final.tokens, "flash_loss": entry.values[0], "source": "trained"}
+    changes = {"trial": final.trial, "tokens": final.tokens, "source": "trained"}
+    changes |= {"flash_loss": entry.values[0], "flash_tokens": entry.facts["tokens"]}
     return replace(entry, values=(final.loss, *entry.values[1:]), facts=entry.facts | changes)
 
 
@@ -174,6 +189,7 @@ def _member(facts: RunFacts, entry: Entry) -> schema.Member:
         served=served_of(entry.architecture),
         loss=entry.values[0],
         flash_loss=entry.facts.get("flash_loss", entry.values[0]),
+        flash_tokens=entry.facts.get("flash_tokens", entry.facts["tokens"]),
         parameters=entry.facts["parameters"],
         tokens=entry.facts["tokens"],
         source=entry.facts.get("source", "trained"),

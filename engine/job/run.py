@@ -26,7 +26,7 @@ from distilsearch.progress import Progress, silent
 from ..engine import Engine
 from ..objectives import limited
 from ..report.files import write_result
-from .choice import front, longest, pair_key
+from .choice import front, pair_key
 from .config import Run
 from .environment import environment
 from .executors import Executor, Options, open_executor
@@ -76,6 +76,7 @@ def search(
         run = run.model_copy(update={"executor": run.executor.model_copy(update={"depot": depot})})
     prepared = prepare(run, Path(folder) if folder is not None else Path("runs") / run.name, executor is not None)
     names = ["loss", *(machine.objective for machine in prepared.machines)]
+    run = prepared.run
     ledger = Ledger(open_storage(run.storage.url, prepared.folder), run.name, names, prepared.space)
     with _opened(prepared, ledger, executor, progress) as (hands, resolved), interruptible(hands, progress):
         return MainJob(prepared, resolved, ledger, hands, progress, started).run()
@@ -248,10 +249,10 @@ class MainJob:
     def finished(self, machines: Sequence[Profiled], budget: Budget) -> dict[str, Trial]:
         """Train the chosen students further; what another run has finished costs nothing."""
         run = self.prepared.run
-        best = front(longest(self.ledger.entries()), machines)
+        best = front(self.ledger.entries(), machines)
         students = {student_of(entry.architecture) for entry in best}
         finals = {student.key: trial for student in students if (trial := self.final(student, budget)) is not None}
-        finals |= budget.finish(to_finish(best, machines, run), self.making, self.executor)
+        finals |= budget.finish(to_finish(best, machines, run, self.teacher), self.making, self.executor)
         self.register({*run.train.lengths, run.train.final_tokens, *(t.training.tokens for t in finals.values())})
         return finals
 
@@ -297,6 +298,7 @@ class MainJob:
             entries=entries,
             machines=[machine.facts(self.teacher, asked_for) for machine in machines],
             reference=engine.reference,
+            choose=run.choice,
             loss_at_most=run.loss_at_most,
             finals={key: Final(trial.key, trial.tokens, trial.loss) for key, trial in finals.items()},
             diagnostics=engine.diagnostics(),

@@ -14,7 +14,7 @@ from distilsearch.families import family as known_family
 from distilsearch.operators import Serving
 
 from .options import checked_options
-from .presets import PRESETS
+from .presets import CHOOSES, PRESETS
 
 CHOICES = ("dtype", "mode")  # of a serving: what may be a list of choices, since training does not know it
 TRAIN_DEVICES = re.compile(r"auto|cpu|cuda(:\d+)?")
@@ -37,6 +37,21 @@ class Chosen(BaseModel):
     def options(self) -> dict[str, Any]:
         """What is called with, beside the name."""
         return dict(self.__pydantic_extra__ or {})
+
+
+def mark_given(section: BaseModel, given: Any) -> None:
+    """Make `model_fields_set` say what a file gives of a table and of those within it, without what lay under it."""
+    if not isinstance(given, Mapping):
+        return
+    object.__setattr__(section, "__pydantic_fields_set__", set(given))
+    for name in type(section).model_fields:
+        table, value, chooser = getattr(section, name), given.get(name, {}), CHOOSES.get(name)
+        if isinstance(table, BaseModel):
+            mark_given(table, {chooser: value} if isinstance(value, str) and chooser else value)
+        elif isinstance(table, tuple) and isinstance(value, list | tuple):
+            for one, plain in zip(table, value, strict=False):
+                if isinstance(one, BaseModel):
+                    mark_given(one, plain)
 
 
 class SourceSection(Chosen):
@@ -107,7 +122,7 @@ class TrainSection(Section):
     flash_tokens: Whole = Field(default=FLASH_TOKENS, ge=0)
     longer_tokens: tuple[int, ...] = ()
     final_tokens: Whole = Field(default=2_000_000, ge=0)
-    finish: Literal["knee", "front", "none"] = "knee"
+    finish: Literal["budgets", "chosen", "front", "none"] = "budgets"
     workers: Whole | Literal["auto"] = "auto"
     threads: Whole | None = Field(default=None, ge=1)
 
@@ -117,6 +132,11 @@ class TrainSection(Section):
         if not TRAIN_DEVICES.fullmatch(value):
             raise ValueError(str(unknown("training device", value, ("auto", "cpu", "cuda", "cuda:N"))))
         return value
+
+    @field_validator("finish", mode="before")
+    @classmethod
+    def _finish(cls, value: Any) -> Any:
+        return "chosen" if value == "knee" else value  # its name when the knee was all that could be chosen
 
     @field_validator("workers", mode="before")
     @classmethod
@@ -153,6 +173,11 @@ class TargetSection(Section):
     @classmethod
     def _complete(cls, value: dict[str, Any]) -> dict[str, Any]:
         return _serving(value)
+
+    @property
+    def limits_latency(self) -> bool:
+        """Whether there is a limit on the latency here."""
+        return self.latency_ms is not None
 
     @property
     def choices(self) -> dict[str, tuple[Value, ...]]:

@@ -4,6 +4,7 @@ Notable: a speedup compares like with like: measured against measured, else pred
 
 Notation
     entry      a front member, a trial or the teacher
+    equals     front members are compared after equal training; what they are handed back with may be a longer one
     objective  the name of a latency in the result: "latency_ms", "latency_ms_2", ...
     quality    1 - loss where the result's quality is "agreement" (more is better), else the loss (less is better)
 """
@@ -70,12 +71,20 @@ class Reading:
 
     @property
     def knee(self) -> Member | None:
-        """The front member that the result names as its knee."""
+        """The front member that the result names as the chosen one."""
         return next((member for member in self.front if self.is_knee(member)), None)
 
     def is_knee(self, student: StudentEntry) -> bool:
-        """Whether this is the knee, or a trial of it."""
+        """Whether this is the chosen one, or a trial of it."""
         return student.key == self.result.knee
+
+    def equal_loss(self, member: Member) -> float:
+        """The loss by which a member is on the front: after the training that its rivals had, too."""
+        return member.loss if member.flash_loss is None else member.flash_loss
+
+    def finished(self, member: Member) -> bool:
+        """Whether a member is handed back after a longer training than the one it was compared by."""
+        return member.loss != self.equal_loss(member) or (member.flash_tokens or math.inf) < (member.tokens or 0)
 
     def latency(self, entry: Entry, objective: str | None = None) -> Latency:
         """The entry's latency for `objective` (the leading one by default); only positive figures can be drawn."""
@@ -128,7 +137,7 @@ def ms_of(latency: Latency) -> float | None:
 
 
 def headline(reading: Reading) -> str:
-    """What was found, in one sentence about the knee."""
+    """What was found, in one sentence about the chosen student."""
     knee = reading.knee
     if knee is None:
         return "No student was chosen" if reading.front else "No student has been trained to the end yet"

@@ -140,11 +140,13 @@ class StudentEntry(Entry):
 class Member(StudentEntry):
     """A pair of the front. `student`: its folder, relative to the run's; None where there is none.
 
-    `flash_loss` is that of the trial which brought it to the front, `loss` that after its longest training.
+    `flash_loss` and `flash_tokens` are of the trial that brought it to the front, `loss` and `tokens` of the training
+    that is handed back: the same, or a longer one.
     """
 
     loss: Real
     flash_loss: Real | None = None
+    flash_tokens: Whole | None = None
     student: Word | None = None
 
 

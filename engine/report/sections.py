@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from distilsearch.page.parts import card, chart, folded, header, nothing, notices, tiles
 from distilsearch.page.plots import Figure
 
+from .budgets import WINDOW, answers, front_gap
 from .figures import calibration_figure, curves_figure, front_figure, hypervolume_figure, latency_figure
 from .readings import Reading, both_latencies, headline, ms_of, prediction_error
-from .tables import facts_table, flat, phases_table, students_table, trials_table
+from .tables import answers_table, facts_table, flat, phases_table, students_table, trials_table
 from .words import DASH, count, counted, duration, machine_words, milliseconds, percent, score
 
 OPEN_TRIALS = 40  # more of them are folded
@@ -50,7 +51,7 @@ def warnings_section(reading: Reading) -> Section | None:
 
 
 def knee_section(reading: Reading) -> Section | None:
-    """The knee in four numbers, each beside the teacher's."""
+    """The chosen student in four numbers, each beside the teacher's."""
     knee = reading.knee
     if knee is None:
         return None
@@ -66,11 +67,23 @@ def knee_section(reading: Reading) -> Section | None:
     return Section(tiles(figures))
 
 
+def answers_section(reading: Reading) -> Section | None:
+    """What there is at multiples of the teacher's speed, and how far apart students lie there."""
+    found, gap = answers(reading), front_gap(reading)
+    if not found or gap is None:
+        return None
+    several = " on the first target" if len(reading.latencies) > 1 else ""
+    text = f"Of the students that are at least so many times as fast as the teacher{several}, the best one. Between "
+    text += f"{WINDOW[0]:g}× and {WINDOW[1]:g}× the widest gap of the front is a factor of {gap:.1f} in latency."
+    return Section(card("What you get at multiples of the teacher's speed", text, answers_table(reading, found)))
+
+
 def front_section(reading: Reading) -> Section:
     """Quality against latency, a chart for each machine."""
     text = (
-        "Every dot is a student. Those on the line are the best at their speed; the star is the knee, where giving up "
-        "more speed or more quality pays least. Open dots have only a predicted latency, with its interval."
+        "Every dot is a student. Those on the line are the best at their speed after equal training; what a longer "
+        "training of some of them gave is drawn beside it, and hides nobody. The star is the chosen one. Open dots "
+        "have only a predicted latency, with its interval."
     )
     label = "Chart: quality against latency of all students; the tables below hold the same numbers"
     figures = _drawn({f"front-{i}": front_figure(reading, name) for i, name in enumerate(reading.latencies)})
@@ -84,9 +97,9 @@ def front_section(reading: Reading) -> Section:
 def students_section(reading: Reading) -> Section:
     """The front as a table."""
     if not reading.front:
-        return Section(card("Chosen students", "", nothing("The front is empty so far.")))
+        return Section(card("The front", "", nothing("The front is empty so far.")))
     text = "The front, fastest first. Behind a predicted latency stands its interval; each trained student is a folder."
-    return Section(card("Chosen students", text, students_table(reading)))
+    return Section(card("The front", text, students_table(reading)))
 
 
 def latency_section(reading: Reading) -> Section:
@@ -156,6 +169,7 @@ SECTIONS: list[Callable[[Reading], Section | None]] = [
     head_section,
     warnings_section,
     knee_section,
+    answers_section,
     front_section,
     students_section,
     latency_section,

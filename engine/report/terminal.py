@@ -4,19 +4,20 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
+from .budgets import answer_words, answers
 from .readings import Reading
 from .schema import Entry, ResultFile
 from .tables import speed_words
 from .words import DASH, count, gene_word, milliseconds, score, served_words, shape
 
-CAPTION = "★ chosen: the knee of the front, or the fastest that keeps loss_at_most; ~ rests on a predicted latency"
+CAPTION = "★ chosen, as `choose` and `loss_at_most` of the run file say; ~ rests on a predicted latency"
 
 
 def final_table(result: ResultFile) -> Table:
     """The front, fastest first, and the teacher.
 
     Columns: student, layers/width/heads/FFN, how it is served where that was searched, parameters, predicted and
-    measured latency and speedup for every latency objective, and the quality. The knee is bold and marked with a star.
+    measured latency and speedup for every latency objective, and the quality. The chosen one is bold and has a star.
     """
     reading = Reading(result)
     genes = [gene for gene in reading.genes() if gene != "inherit"]
@@ -44,6 +45,13 @@ def final_table(result: ResultFile) -> Table:
     ]
     table.add_row(*map(Text, cells), style="dim")
     return table
+
+
+def answer_lines(result: ResultFile) -> list[str]:
+    """What there is at multiples of the teacher's speed, in words; nothing where no speed is known."""
+    reading = Reading(result)
+    lines = [f"  {answer_words(reading, answer)}" for answer in answers(reading)]
+    return ["what you get at multiples of the teacher's speed:", *lines] if lines else []
 
 
 def _folded(title: str, width: int = 16) -> Text:

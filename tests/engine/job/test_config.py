@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distilsearch.engine.job.config import Run
-from distilsearch.engine.job.continuing import check_same
+from distilsearch.engine.job.continuing import continued
 from distilsearch.engine.job.sections import CHOICES
 from distilsearch.engine.job.toml import to_toml
 from distilsearch.errors import InputError, RunError
@@ -89,9 +89,9 @@ def test_senseless_runs_are_refused(wrong, message) -> None:
 
 def test_another_run_file_is_refused_and_the_difference_named() -> None:
     first = Run.parse(LEAST | {"trials": 4, "target": [{"latency_ms": 5}]})
-    check_same(Run.parse(LEAST | {"trials": 40, "target": [{"latency_ms": 5}]}), first)
+    continued(Run.parse(LEAST | {"trials": 40, "target": [{"latency_ms": 5}]}), first)
     with pytest.raises(RunError, match=r"target\[0\].latency_ms: 5.0 there, 6.0 now"):
-        check_same(Run.parse(LEAST | {"trials": 4, "target": [{"latency_ms": 6}]}), first)
+        continued(Run.parse(LEAST | {"trials": 4, "target": [{"latency_ms": 6}]}), first)
 
 
 def test_a_run_file_is_read_with_paths_relative_to_it(tmp_path) -> None:
@@ -181,7 +181,7 @@ def test_any_run_survives_being_written_out(data: dict[str, Any]) -> None:
     again = Run.parse(tomllib.loads(text))
     assert again == run
     assert again.to_toml() == text
-    check_same(again, run)
+    continued(again, run)
 
 
 @given(run_files(), st.data())

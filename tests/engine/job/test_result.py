@@ -5,8 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from distilsearch.architecture import Architecture
+from distilsearch.engine.job.choice import CHOICES
 from distilsearch.engine.job.exports import export_students
 from distilsearch.engine.job.facts import Final, MachineFacts, RunFacts
 from distilsearch.engine.job.ledger import Entry
@@ -69,19 +72,43 @@ def test_a_result_names_front_knee_teacher_and_all_trials(facts: RunFacts) -> No
     assert "layers × 64 is" in render(file)
 
 
-def test_a_finished_student_has_its_final_loss_and_length(facts: RunFacts) -> None:
+def test_a_finished_student_has_its_final_loss_and_length_and_hides_nobody(facts: RunFacts) -> None:
     final = Final("k" * 64, 900, 0.1)
     result = conclude(replace(facts, finals={STUDENTS[1].key: final}))
-    assert [m.key for m in result.front] == [STUDENTS[0].key, STUDENTS[1].key]
+    assert [m.key for m in result.front] == [s.key for s in STUDENTS[:4]]
     member = result.front[1]
-    assert (member.loss, member.flash_loss, member.tokens) == (0.1, 0.3, 900)
+    assert (member.loss, member.flash_loss, member.tokens, member.flash_tokens) == (0.1, 0.3, 900, 100)
     assert result.file.trials[1].loss == 0.3
     assert result.knee == STUDENTS[1].key
 
 
-def test_a_choice_that_is_off_the_front_in_the_end_is_made_again(facts: RunFacts) -> None:
-    finals = {STUDENTS[0].key: Final("k" * 64, 900, 0.1)}
-    assert conclude(replace(facts, finals=finals)).knee == STUDENTS[0].key
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    losses=st.lists(st.none() | st.floats(0.01, 1.5), min_size=5, max_size=5),
+    choose=st.sampled_from([*CHOICES]),
+    loss_at_most=st.none() | st.floats(0.1, 1.0),
+    limit=st.none() | st.floats(0.5, 9.0),
+)
+def test_finishing_changes_neither_the_front_nor_the_choice(facts, losses, choose, loss_at_most, limit) -> None:
+    facts = replace(facts, choose=choose, loss_at_most=loss_at_most, machines=[machine(limit_ms=limit)])
+    before = conclude(facts)
+    finals = {s.key: Final("k", 900, x) for s, x in zip(STUDENTS, losses, strict=True) if x is not None}
+    after = conclude(replace(facts, finals=finals))
+    assert [m.key for m in after.front] == [m.key for m in before.front]
+    assert after.knee == before.knee
+    assert (after.knee is None) == (not after.front)
+    assert after.knee is None or after.knee in {m.key for m in after.front}
+
+
+def test_a_final_training_that_raises_the_loss_is_not_handed_back(facts: RunFacts) -> None:
+    entries = [entry(i, loss, ms, trial=f"flash {i}") for i, (loss, ms) in enumerate(POINTS)]
+    worse = replace(facts, entries=entries, finals={STUDENTS[1].key: Final("final", 900, 0.4)})
+    assert [e.facts["trial"] for e in members(worse)] == [f"flash {i}" for i in range(4)]
+    result = conclude(worse)
+    assert result.knee == STUDENTS[1].key
+    assert (result.front[1].loss, result.front[1].tokens) == (0.3, 100)
+    (warning,) = result.file.warnings
+    assert f"{STUDENTS[1].key} was trained on 900 tokens more and its loss rose from 0.3 to 0.4" in warning
 
 
 def test_limits_hold_in_the_result(facts: RunFacts) -> None:

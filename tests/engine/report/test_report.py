@@ -138,7 +138,7 @@ def test_every_chart_is_valid_plotly_and_has_its_place(result: Result) -> None:
 
 def test_all_numbers_of_the_front_appear(result: Result) -> None:
     text = render(result)
-    rows = {row[0].removesuffix("knee"): row for row in Page(text).rows if row}
+    rows = {row[0].removesuffix("chosen"): row for row in Page(text).rows if row}
     front = figures_of(text)["front-0"]["data"]
     shown = {(x, y) for trace in front for x, y in zip(trace["x"], trace["y"], strict=True)}
     for member in result["front"]:
@@ -261,6 +261,18 @@ def test_a_pair_of_student_and_serving_is_named_whole(result: Result) -> None:
     assert "int8, onnxruntime" in rows["aaaabbbbcccc-01234567"]
     assert "aaaabbbbcccc-01234567" in terminal(result)
     assert "int8, onnxruntime" in json.dumps(figures_of(render(result))["front-0"])
+
+
+def test_who_was_trained_longer_stands_beside_the_front_of_equals_and_hides_nobody(result: Result) -> None:
+    front = sorted(result["front"], key=lambda member: member["latency_ms"]["predicted"])
+    fastest = front[0]
+    equal = fastest["loss"]
+    fastest |= {"flash_loss": equal, "flash_tokens": 160_000, "tokens": 800_000, "loss": 0.01}  # the best of all
+    traces = {trace["name"]: trace for trace in figures_of(render(result))["front-0"]["data"]}
+    ms = fastest["latency_ms"]["measured"] or fastest["latency_ms"]["predicted"]
+    assert len(traces["front line"]["x"]) > 1
+    assert (ms, 1 - equal) in zip(traces["front"]["x"], traces["front"]["y"], strict=True)
+    assert list(zip(traces["finished"]["x"], traces["finished"]["y"], strict=True)) == [(ms, 0.99)]
 
 
 def test_two_targets_get_their_own_charts_and_columns(result: Result) -> None:
