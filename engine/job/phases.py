@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 from .ledger import Ledger
 
-SPENT = "spent_seconds"
+SPENT, PLAN = "spent_seconds", "plan"  # what the ledger calls them
 
 
 class Phases:

@@ -24,9 +24,9 @@ from .budget import Plan, Speed
 from .config import Run
 from .executors import Executor
 from .ledger import Ledger
+from .phases import PLAN
 from .source import Making
 
-NOTE = "plan"
 DRAWS = 256  # students that stand for the space
 SERVING = Serving()  # what FLOPs are counted at: a forward pass of 128 tokens
 
@@ -58,12 +58,12 @@ def plan_of(run: Run, ledger: Ledger, spent: float, speed: Callable[[], Speed], 
     Raises:
         InputError: the minutes are too few.
     """
-    noted = ledger.noted(NOTE)
+    noted = ledger.noted(PLAN)
     if noted is not None:
         return Plan.from_json(noted)
     sizes = np.array([size(one) for one in drawn(space, run.seed)])
     plan = Plan.made(run.minutes, spent, speed(), sizes, run.train.flash_tokens)
-    ledger.note(NOTE, plan.to_json())
+    ledger.note(PLAN, plan.to_json())
     return plan
 
 

@@ -342,7 +342,7 @@ def test_two_drivers_of_one_run_hear_of_each_others_trials(tmp_path) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(timeout=60)
+        thread.join(timeout=600)
     entries = searches[0].ledger.entries()
     assert all(e.state == "complete" for e in entries)
     assert 10 <= len(entries) <= 11  # both may open the last one at once
