@@ -9,14 +9,18 @@ import math
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from typing import Any, Protocol, Self
 
 import numpy as np
 
+from distilsearch.architecture import Architecture
 from distilsearch.arrays import FloatArray
 from distilsearch.distill import FLASH_TOKENS
 from distilsearch.distill.rehearsal import Rehearsal
 from distilsearch.errors import InputError
+from distilsearch.lowering import flops
+from distilsearch.operators import Serving
 
 RUNG = 1.5
 LOWEST = -5  # the rung of the shortest flash: below it, held-out losses order students no better than their sizes do
@@ -40,6 +44,12 @@ def rung_below(tokens: float) -> int:
     while rung(number) > tokens:
         number -= 1
     return rung(number)
+
+
+@lru_cache(maxsize=4096)
+def size(architecture: Architecture) -> float:
+    """What a `Speed` counts: floating-point operations of a forward pass over 128 tokens."""
+    return float(flops(architecture, Serving()))
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,9 @@ from distilsearch.architecture import Architecture
 from distilsearch.distill.training import in_groups
 from distilsearch.distill.trial import Trial
 from distilsearch.errors import Interrupted, TrialError
-from distilsearch.lowering import flops
-from distilsearch.operators import Serving
 from distilsearch.progress import Progress
 
+from .budget import size
 from .choice import at_speeds, chosen, front
 from .config import Run
 from .executors import Executor
@@ -91,7 +90,7 @@ def finish(
         TrialError: one failed; all others are kept.
     """
     students = list(dict.fromkeys(student_of(entry.architecture) for entry in entries))
-    parts = shared_out(students, executor.workers, lambda student: float(flops(student, Serving())))
+    parts = shared_out(students, executor.workers, size)
     groups = [group for part in parts for group in in_groups(part)]
     names = [""] if len(groups) == 1 else [f" (part {number} of {len(groups)})" for number in range(1, 1 + len(groups))]
     futures = [

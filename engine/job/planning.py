@@ -15,12 +15,10 @@ import numpy as np
 
 from distilsearch.architecture import Architecture
 from distilsearch.home import home, write_atomically
-from distilsearch.lowering import flops
-from distilsearch.operators import Serving
 from distilsearch.progress import Progress
 from distilsearch.space import SearchSpace
 
-from .budget import Plan, Speed
+from .budget import Plan, Speed, size
 from .config import Run
 from .executors import Executor
 from .ledger import Ledger
@@ -28,7 +26,6 @@ from .phases import PLAN
 from .source import Making
 
 DRAWS = 256  # students that stand for the space
-SERVING = Serving()  # what FLOPs are counted at: a forward pass of 128 tokens
 
 
 def speed_of(space: SearchSpace, making: Making, executor: Executor, seed: int, progress: Progress) -> Speed:
@@ -45,11 +42,6 @@ def speed_of(space: SearchSpace, making: Making, executor: Executor, seed: int, 
 def drawn(space: SearchSpace, seed: int) -> list[Architecture]:
     """Students that stand for a space."""
     return space.decode(space.sample(DRAWS, np.random.default_rng(seed)))
-
-
-def size(architecture: Architecture) -> float:
-    """FLOPs, as `Speed` counts them."""
-    return float(flops(architecture, SERVING))
 
 
 def plan_of(run: Run, ledger: Ledger, spent: float, speed: Callable[[], Speed], space: SearchSpace) -> Plan:

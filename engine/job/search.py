@@ -15,14 +15,12 @@ from typing import Any
 from distilsearch.architecture import Architecture
 from distilsearch.distill.trial import Trial
 from distilsearch.errors import TrialError
-from distilsearch.lowering import flops
-from distilsearch.operators import Serving
 from distilsearch.profiling.clock import Measured
 from distilsearch.progress import Progress
 
 from ..engine import Engine
 from ..record import Tell
-from .budget import Allowance, Trials
+from .budget import Allowance, Trials, size
 from .executors import Executor
 from .ledger import BEAT_SECONDS, Entry, Ledger
 from .machines import Profiled
@@ -243,7 +241,7 @@ class Search:
             self._failures = 0
             seconds = time.monotonic() - flight.began
             if seconds >= 0.9 * trial.seconds:  # else it was in the archive, or has gone on from a shorter one
-                self._allowance.landed(float(flops(trial.architecture, Serving())), seconds)
+                self._allowance.landed(size(trial.architecture), seconds)
             self._tell(landed)
             for member in self.served.outcomes_of(trial.architecture):
                 if member != entry.architecture:
@@ -303,10 +301,9 @@ def propose(
     if len(lengths) == 1:
         proposals = engine.ask(1)
         return (proposals[0], lengths[0]) if proposals else None
-    serving = Serving()
 
     def effort(architecture: Architecture, since: float, tokens: float) -> float:
-        return (tokens - shared(int(since), int(tokens))) * flops(architecture, serving)
+        return (tokens - shared(int(since), int(tokens))) * size(architecture)
 
     training = engine.ask_training(lengths, effort)
     return (training.architecture, int(training.fidelity)) if training else None

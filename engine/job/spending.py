@@ -20,13 +20,14 @@ from .budget import (
     Trials,
     rung,
     rung_below,
+    size,
     trials_seconds,
 )
 from .executors import Executor
 from .finish import finish, shared_out
 from .ledger import Entry
 from .phases import Stopwatch
-from .planning import Settled, remember, size
+from .planning import Settled, remember
 from .recall import planned_tokens
 from .served import student_of
 from .source import Making
