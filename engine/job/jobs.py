@@ -164,7 +164,8 @@ class Measure:
 class Profile:
     """Time what the table of a device lacks of a space; answers the fingerprints of device and stack.
 
-    `genes`, `facts`: choices and teacher facts that make the space of a family, as plain JSON.
+    `genes`, `facts`: choices and teacher facts that make the space of a family, as plain JSON. `budget_seconds`: that
+    it may take, the most valuable first; None is as long as it needs.
     """
 
     kind: ClassVar[str] = "profile"
@@ -175,6 +176,7 @@ class Profile:
     serving: Serving
     depot: str = ""
     plugins: tuple[str, ...] = ()
+    budget_seconds: float | None = None
 
     @property
     def needs(self) -> Needs:

@@ -54,6 +54,7 @@ from .tables import receive
 from .work import archive_of
 
 TRIALS = "distil and measure"  # the phase of the trials
+PROFILE_SHARE = 0.25  # of a run's minutes, at most; what is timed first is worth most
 
 
 def search(
@@ -185,8 +186,9 @@ class MainJob:
         run, section = self.prepared.run, declared.section
         if declared.local:
             genes, facts = run.space.genes, self.prepared.facts
+            seconds = PROFILE_SHARE * 60 * run.minutes / len(self.prepared.machines) / len(section.servings) or None
             for serving in section.servings:
-                job = Profile(run.space.family, genes, facts, section.device, serving, self.depot, run.plugins)
+                job = Profile(run.space.family, genes, facts, section.device, serving, self.depot, run.plugins, seconds)
                 device, stack = self.executor.submit(job, self.progress).result()
             folder = receive(self.depot, device, stack)
             return Profiled(declared, LatencyTable.read(folder), self.prepared.served)

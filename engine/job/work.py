@@ -113,7 +113,7 @@ def profiled(job: "Profile", progress: Progress, between: Between) -> tuple[str,
     tables.receive(job.depot, folder.parent.name, folder.name)
     facts = TeacherFacts(**job.facts) if job.facts else None
     space = family(job.family).space(job.genes, facts)
-    profiling.profile(space, job.device, job.serving, progress=report)
+    profiling.profile(space, job.device, job.serving, budget_seconds=job.budget_seconds, progress=report)
     tables.send(job.depot, folder)
     return folder.parent.name, folder.name
 
