@@ -141,7 +141,8 @@ class MainJob:
         self.teacher_loss()  # now: a finish whose time is over stops the executor
         with phases.phase("finish"):
             finals = self.finished(machines, budget)
-        budget.settle(sum(entry.ended and is_asked(entry) for entry in self.ledger.entries()), finals.values())
+        complete = [entry for entry in self.ledger.entries() if entry.state == "complete" and is_asked(entry)]
+        budget.settle(len(complete), finals.values())
         for machine in machines:
             machine.predictor.save(folder / "predictor" / machine.objective)
         return self.concluded(self.facts(engine, machines, finals, phases))
@@ -214,6 +215,7 @@ class MainJob:
         place = question(run, training.to_json(), self.prepared.space)
         settled = remembered(place)
         if settled and self.trained(training.at(settled.flash_tokens)) >= settled.trials:
+            self.progress(f"{run.minutes:g} minutes have been spent on this here: give more to go on", 0, 0)
             return Amount(settled.flash_tokens, settled.trials, settled.final_tokens, self.progress)
         speed = partial(speed_of, students, self.making, self.executor, run.seed, self.progress)
         plan = plan_of(run, self.ledger, watch.seconds, speed, students)

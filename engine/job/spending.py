@@ -126,9 +126,9 @@ class Minutes:
         return [self.most, *(tokens for tokens in rungs if tokens < self.most)] if self.most else rungs
 
     def settle(self, trials: int, finals: Iterable[Trial]) -> None:
-        """Remember it, so that the same question costs nothing; but not where there was no time to finish."""
-        if tokens := min((trial.training.tokens for trial in finals), default=0):
-            remember(self.place, Settled(self.flash_tokens, trials, tokens))
+        """Remember it, so that the same question costs nothing."""
+        tokens = min((trial.training.tokens for trial in finals), default=0)
+        remember(self.place, Settled(self.flash_tokens, trials, tokens))
 
 
 @dataclass(frozen=True)

@@ -154,10 +154,10 @@ def test_trials_have_their_share_of_all_minutes_over_all_calls(minutes: Minutes)
     assert minutes.allowance(share).total(7, 0) == 7
 
 
-def test_what_it_came_to_is_remembered_but_not_where_nothing_was_finished(minutes: Minutes) -> None:
+def test_what_it_came_to_is_remembered(minutes: Minutes) -> None:
     assert remembered(minutes.place) is None
     minutes.settle(12, [])
-    assert remembered(minutes.place) is None
+    assert remembered(minutes.place) == Settled(FLASH, 12, 0)
     minutes.settle(12, Machine().submit(MAKING.distil(STUDENTS[:2], rung(3))).result())
     assert remembered(minutes.place) == Settled(FLASH, 12, rung(3))
     minutes.place.write_text('{"schema": 1, "flash_tokens": "many"}')
