@@ -238,6 +238,7 @@ def _machine(machine: MachineFacts) -> schema.MachineEntry:
         device=machine.device,
         serving=dict(machine.serving),
         limit_ms=machine.limit_ms,
+        limit=machine.limit,
         noise_floor=machine.noise_floor,
         table=machine.table,
         local=machine.local,

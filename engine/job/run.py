@@ -48,6 +48,7 @@ from .resolve import Resolved, asked, probed, resolve
 from .result import Result, conclude, members
 from .search import Search
 from .served import served_of, student_of
+from .shares import set_shares
 from .source import Making, open_source
 from .spending import Amount, Budget, Minutes
 from .tables import receive
@@ -121,6 +122,7 @@ class MainJob:
         write_atomically(folder / "environment.json", json.dumps(environment(run), indent=1))
         with phases.phase("profile and predict"):
             machines = [self.profiled(machine) for machine in self.prepared.machines]
+            set_shares(self.ledger, machines, self.teacher, self.executor, self.progress)
             engine = new_engine(run, self.prepared.served, machines, self.teacher)
             self.check_limits(engine)
         with phases.phase("plan"):

@@ -191,12 +191,16 @@ class RankFidelity(Part):
 
 
 class MachineEntry(Part):
-    """One serving machine and the way of serving; `limit_ms` is what its latency may be at most."""
+    """One serving machine and the way of serving; `limit_ms` is what its latency may be at most.
+
+    `limit`: how the run file says it, where that is a share of the teacher's latency.
+    """
 
     objective: Word
     device: Word
     serving: dict[Word, Scalar]
     limit_ms: Real | None = None
+    limit: Word | None = None
     noise_floor: Real | None = None
     table: Word | None = None
     local: Flag = True

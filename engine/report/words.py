@@ -90,4 +90,7 @@ def machine_words(machine: MachineEntry) -> str:
     words += [f"{name} {serving[name]}" for name in ("batch", "sequence") if serving.get(name)]
     words += [str(serving[name]) for name in ("dtype", "mode", "phase") if serving.get(name)]
     threads = serving.get("threads")
-    return ", ".join([*words, counted(threads, "thread")] if isinstance(threads, int) and threads else words)
+    words += [counted(threads, "thread")] if isinstance(threads, int) and threads else []
+    if machine.limit_ms and machine.limit_ms > 0:
+        words.append(f"limit {milliseconds(machine.limit_ms)} ms" + (f" ({machine.limit})" if machine.limit else ""))
+    return ", ".join(words)

@@ -15,6 +15,7 @@ from distilsearch.engine.job.facts import Final, MachineFacts, RunFacts
 from distilsearch.engine.job.ledger import Entry
 from distilsearch.engine.job.machines import Latency
 from distilsearch.engine.job.result import conclude, members, rank_fidelity, trace, warnings
+from distilsearch.engine.report.readings import Reading, headline
 from distilsearch.engine.report.report import render
 from distilsearch.engine.report.schema import RankFidelity, ResultFile
 from distilsearch.errors import RunError
@@ -115,6 +116,15 @@ def test_limits_hold_in_the_result(facts: RunFacts) -> None:
     assert keys(members(replace(facts, machines=[machine(limit_ms=4.0)]))) == [0, 1, 2]
     nothing = conclude(replace(facts, machines=[machine(limit_ms=0.5)]))
     assert (nothing.front, nothing.knee) == ((), None)
+
+
+def test_with_a_limit_the_best_within_it_is_chosen_and_the_page_says_the_limit(facts: RunFacts) -> None:
+    here = machine(limit_ms=5.0, limit="0.5x teacher")
+    result = conclude(replace(facts, machines=[here], choose="quality"))
+    assert result.knee == STUDENTS[2].key
+    assert result.file.targets[0].limit == "0.5x teacher"
+    assert "limit 5.00 ms (0.5x teacher)" in render(result.file)
+    assert headline(Reading(result.file)) == "3 layers × 64 is 2.5× faster than the teacher at 0.75 agreement"
 
 
 def test_who_breaks_a_limit_on_size_is_not_handed_back(facts: RunFacts) -> None:
