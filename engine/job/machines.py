@@ -82,7 +82,8 @@ class Profiled:
     """A serving machine with its table and a predictor fitted to it, which is refined as students are measured.
 
     `limit_ms` is the latency that students must keep, if any. By the key of the architecture, `measured` holds ms, and
-    `slowness` how many times slower than on the quiet machine the sentinel ran meanwhile.
+    `slowness` how many times slower than on the quiet machine the sentinel ran meanwhile, and `repeats` the factor
+    between two sessions of it, side by side with the front.
     """
 
     def __init__(self, declared: Declared, table: LatencyTable, served: ServedSpace) -> None:
@@ -92,6 +93,7 @@ class Profiled:
         self.predictor = LatencyPredictor.fit(table)
         self.measured: dict[str, float] = {}
         self.slowness: dict[str, float] = {}
+        self.repeats: dict[str, float] = {}
         self.limit_ms = declared.section.latency_ms  # where it is a share of the teacher's, known later: `shares`
 
     @property
@@ -203,7 +205,8 @@ class Profiled:
             limit=self.declared.section.latency,
             noise_floor=None if math.isnan(floor) else floor,
             table=str(self.table.folder),
-            slowness=self.slowness.get(teacher.key, 1.0),
+            slowness=dict(self.slowness),
+            repeats=dict(self.repeats),
             beyond=frozenset(student.key for student in students if not self.keeps(student)),
         )
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,10 @@ from distilsearch.progress import Progress, silent
 from ..report.files import RESULT, read_result, write_result
 from ..report.schema import Entry, Latency, RankFidelity, ResultFile, read
 from .continuing import kept_run
-from .executors import Options
+from .executors import Executor, Options
 from .executors.local import Local
 from .jobs import Measure
+from .sessions import Session, agreed
 
 FIDELITY_CURE = "measure it again with `distilsearch fidelity`, or remove the file"
 
@@ -64,12 +66,16 @@ def remeasure(folder: Path, progress: Progress = silent) -> ResultFile:
         models: list[Entry] = [result.teacher, *result.front]
         with Local(Options(folder, workers=0)) as executor:
             for machine, device in machines:
-                for serving, places in _by_serving(models, machine.serving).items():
-                    students = tuple(models[place].architecture for place in places)
-                    job = Measure(students, device, serving, plugins=plugins)
-                    timings = executor.submit(job, progress).result()
+                jobs = {
+                    tuple(places): Measure(
+                        tuple(models[p].architecture for p in places), device, serving, plugins=plugins
+                    )
+                    for serving, places in _by_serving(models, machine.serving).items()
+                }
+                counting, repeated = agreed(partial(_session, jobs, executor, progress))
+                for places, timings in counting.groups:
                     for place, timing in zip(places, timings, strict=True):
-                        models[place] = _measured(models[place], machine.objective, timing)
+                        models[place] = _measured(models[place], machine.objective, timing, repeated.get(place))
         result = result.model_copy(update={"teacher": models[0], "front": tuple(models[1:])})
         write_result(result, folder)
     return result
@@ -90,12 +96,17 @@ def _by_serving(models: Sequence[Entry], conditions: Mapping[str, Any]) -> dict[
     return places
 
 
-def _measured(model: Entry, objective: str, timing: Measured) -> Entry:
+def _session(jobs: Mapping[tuple[int, ...], Measure], executor: Executor, progress: Progress) -> Session[int]:
+    return Session([(places, executor.submit(job, progress).result()) for places, job in jobs.items()])
+
+
+def _measured(model: Entry, objective: str, timing: Measured, repeated: float | None) -> Entry:
     """A model with a measured latency; as it was where it could not be timed."""
     if not timing.usable:
         return model
     latency = model.latencies.get(objective, Latency())
-    latency = latency.model_copy(update={"measured": timing.seconds_p10 * 1e3})
+    about = {"slowness": timing.sentinel_ratio, "repeated": repeated}
+    latency = latency.model_copy(update={"measured": timing.seconds_p10 * 1e3, **about})
     return model.model_copy(update={"latencies": {**model.latencies, objective: latency}})
 
 

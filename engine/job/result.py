@@ -9,10 +9,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from distilsearch.architecture import Architecture
 from distilsearch.lowering import parameter_count
 
 from ..objectives import hypervolume
 from ..report import schema
+from ..report.readings import AGREED
 from ..report.schema import RankFidelity, ResultFile
 from .choice import chosen, front, pair_key, points
 from .facts import MachineFacts, RunFacts
@@ -81,22 +83,32 @@ def members(facts: RunFacts) -> list[Entry]:
 
 def warnings(facts: RunFacts, handed_back: Sequence[Entry]) -> tuple[str, ...]:
     """What a reader of the choice and the speedups must know."""
-    texts = [*_choice_warnings(facts, handed_back), *_final_warnings(facts, handed_back)]
-    for machine in facts.machines:
-        if machine.slowness > DISTURBED:
-            texts.append(
-                f"while {machine.objective} of teacher and front was measured side by side, this machine ran"
-                f" {machine.slowness:.2f} times slower than when quiet (by the sentinel); predictions are of the quiet"
-                " machine, and speedups may be far off: run `distilsearch measure` when it is quiet"
-            )
-        teacher = machine.latency(facts.teacher_architecture)
-        if teacher.measured is not None and not teacher.lower <= teacher.measured <= teacher.upper:
-            texts.append(
-                f"the teacher was measured at {teacher.measured:.3g} ms and predicted at {teacher.lower:.3g} to"
-                f" {teacher.upper:.3g} ms: other work may have disturbed the machine, and speedups with it; run"
-                " `distilsearch measure` when it is quiet"
-            )
-    return tuple(texts)
+    texts = (*_choice_warnings(facts, handed_back), *_final_warnings(facts, handed_back))
+    return (*texts, *(text for machine in facts.machines for text in _machine_warnings(facts, machine)))
+
+
+def _machine_warnings(facts: RunFacts, machine: MachineFacts) -> Iterator[str]:
+    slowness = machine.slowness.get(facts.teacher_architecture.key, 1.0)
+    if slowness > DISTURBED:
+        yield (
+            f"while {machine.objective} of teacher and front was measured side by side, this machine ran"
+            f" {slowness:.2f} times slower than when quiet (by the sentinel); predictions are of the quiet"
+            " machine, and speedups may be far off: run `distilsearch measure` when it is quiet"
+        )
+    apart = [factor - 1 for factor in machine.repeats.values() if factor > AGREED]
+    if apart:
+        yield (
+            f"{machine.objective} of {len(apart)} of {len(machine.repeats)} models, measured side by side again,"
+            f" differed by more than {AGREED - 1:.0%} (up to {max(apart):.0%}) between the two closest sessions; their"
+            " digits are left out: run `distilsearch measure` when the machine is quiet"
+        )
+    teacher = machine.latency(facts.teacher_architecture)
+    if teacher.measured is not None and not teacher.lower <= teacher.measured <= teacher.upper:
+        yield (
+            f"the teacher was measured at {teacher.measured:.3g} ms and predicted at {teacher.lower:.3g} to"
+            f" {teacher.upper:.3g} ms: other work may have disturbed the machine, and speedups with it; run"
+            " `distilsearch measure` when it is quiet"
+        )
 
 
 def _choice_warnings(facts: RunFacts, handed_back: Sequence[Entry]) -> Iterator[str]:
@@ -175,8 +187,10 @@ def _teacher(facts: RunFacts) -> schema.TeacherEntry:
         parameters=parameter_count(architecture),
         loss=facts.teacher_loss,
         latencies={
-            name: schema.Latency(predicted=ms.predicted, lower=ms.lower, upper=ms.upper, measured=ms.measured)
-            for name, ms in latencies.items()
+            name: schema.Latency(
+                predicted=ms.predicted, lower=ms.lower, upper=ms.upper, **_measured(machine, architecture)
+            )
+            for (name, ms), machine in zip(latencies.items(), facts.machines, strict=True)
         },
     )
 
@@ -224,12 +238,20 @@ def _latencies(facts: RunFacts, entry: Entry) -> dict[str, schema.Latency]:
             predicted=first[m.objective]["predicted"],
             lower=first[m.objective]["lower"],
             upper=first[m.objective]["upper"],
-            measured=m.latency(entry.architecture).measured,
+            **_measured(m, entry.architecture),
             measured_first=first[m.objective]["measured"],
         )
         for m in facts.machines
         if m.objective in first
     }
+
+
+def _measured(machine: MachineFacts, architecture: Architecture) -> dict[str, float | None]:
+    """The last measurement, and what is known of its own error."""
+    measured, key = machine.latency(architecture).measured, architecture.key
+    if measured is None:
+        return {"measured": None}
+    return {"measured": measured, "slowness": machine.slowness.get(key), "repeated": machine.repeats.get(key)}
 
 
 def _machine(machine: MachineFacts) -> schema.MachineEntry:

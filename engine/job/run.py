@@ -33,7 +33,7 @@ from .executors import Executor, Options, open_executor
 from .executors.interruption import interruptible
 from .exports import export_students
 from .facts import Final, RunFacts
-from .finish import measure_front, to_finish
+from .finish import to_finish
 from .jobs import Profile, TeacherLoss
 from .ledger import Ledger, open_storage
 from .limits import check_kept
@@ -48,6 +48,7 @@ from .resolve import Resolved, asked, probed, resolve
 from .result import Result, conclude, members
 from .search import Search
 from .served import served_of, student_of
+from .sessions import measure_front
 from .shares import set_shares
 from .source import Making, open_source
 from .spending import Amount, Budget, Minutes

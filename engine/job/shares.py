@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from distilsearch.architecture import Architecture
 from distilsearch.progress import Progress
 
+from ..report.readings import CALM
 from .executors import Executor
-from .finish import CALM
 from .ledger import Ledger
 from .machines import Profiled
 

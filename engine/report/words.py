@@ -19,6 +19,12 @@ def milliseconds(value: float | None) -> str:
     return f"{value:.0f}" if value >= 100 else f"{value:.{max(0, 2 - math.floor(math.log10(value)))}f}"
 
 
+def roughly(value: float) -> str:
+    """One significant digit, for what is known to be disturbed, such as "≈20" or "≈0.9"."""
+    rounded = float(f"{value:.0e}")
+    return f"≈{rounded:.{max(0, -math.floor(math.log10(rounded)))}f}"
+
+
 def count(value: float | None) -> str:
     """A number of parameters or tokens, such as "8.3 M"."""
     if value is None:

@@ -147,7 +147,11 @@ def test_the_pair_of_student_and_serving_has_its_own_key(facts: RunFacts) -> Non
     [
         ({"loss_at_most": 0.1}, "no student keeps loss_at_most = 0.1"),
         ({"machines": [machine(20.0)]}, "the teacher was measured at 20 ms"),
-        ({"machines": [machine(slowness=1.4)]}, "1.40 times slower than when quiet"),
+        ({"machines": [machine(slowness={TEACHER.key: 1.4})]}, "1.40 times slower than when quiet"),
+        (
+            {"machines": [machine(repeats={TEACHER.key: 1.3, STUDENTS[0].key: 1.02})]},
+            "latency_ms of 1 of 2 models, measured side by side again, differed by more than 10% (up to 30%)",
+        ),
     ],
 )
 def test_a_reader_is_warned(facts: RunFacts, changes: dict[str, Any], message: str) -> None:
@@ -165,6 +169,16 @@ def test_ranks_of_equal_or_few_losses_are_no_number(facts: RunFacts, final, spea
     assert ranks.pairs == len(final)
     measured = RankFidelity(spearman=0.5, kendall=0.4, pairs=9)
     assert rank_fidelity(replace(facts, finals=finals, fidelity=measured)) is measured
+
+
+def test_a_measurement_carries_what_is_known_of_its_own_error(facts: RunFacts) -> None:
+    here = machine(slowness={STUDENTS[0].key: 1.7, TEACHER.key: 1.0}, repeats={STUDENTS[0].key: 1.02})
+    file = conclude(replace(facts, machines=[here])).file
+    latency = file.front[0].latencies["latency_ms"]
+    assert (latency.measured, latency.slowness, latency.repeated) == (1.0, 1.7, 1.02)
+    teacher = file.teacher.latencies["latency_ms"]
+    assert (teacher.measured, teacher.slowness, teacher.repeated) == (10.0, 1.0, None)
+    assert ResultFile.from_json(file.to_json()) == file
 
 
 def test_the_trace_grows_by_every_complete_trial(facts: RunFacts) -> None:
