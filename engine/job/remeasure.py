@@ -16,10 +16,12 @@ from distilsearch.progress import Progress, silent
 
 from ..report.files import RESULT, read_result, write_result
 from ..report.schema import Entry, Latency, RankFidelity, ResultFile, read
+from .config import Run
 from .continuing import kept_run
 from .executors import Executor, Options
 from .executors.local import Local
 from .jobs import Measure
+from .remarks import all_latency_warnings, kept_choice
 from .sessions import Session, agreed
 
 FIDELITY_CURE = "measure it again with `distilsearch fidelity`, or remove the file"
@@ -76,9 +78,19 @@ def remeasure(folder: Path, progress: Progress = silent) -> ResultFile:
                 for places, timings in counting.groups:
                     for place, timing in zip(places, timings, strict=True):
                         models[place] = _measured(models[place], machine.objective, timing, repeated.get(place))
-        result = result.model_copy(update={"teacher": models[0], "front": tuple(models[1:])})
+        result = _concluded(result, models, kept_run(folder))
         write_result(result, folder)
     return result
+
+
+def _concluded(before: ResultFile, models: Sequence[Entry], run: Run | None) -> ResultFile:
+    """A result with other latencies: what was said of the former ones goes, and nobody chosen breaks a limit."""
+    result = before.model_copy(update={"teacher": models[0], "front": tuple(models[1:])})
+    knee, remark = kept_choice(result, run.choice if run else "quality", run.loss_at_most if run else None)
+    former = {*all_latency_warnings(before), *([remark] if remark else [])}
+    others = [warning for warning in before.warnings if warning not in former]
+    warnings = (*([remark] if remark else []), *others, *all_latency_warnings(result))
+    return result.model_copy(update={"knee": knee, "warnings": warnings})
 
 
 def _plugins(folder: Path) -> tuple[str, ...]:

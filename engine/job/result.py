@@ -14,14 +14,13 @@ from distilsearch.lowering import parameter_count
 
 from ..objectives import hypervolume
 from ..report import schema
-from ..report.readings import AGREED
 from ..report.schema import RankFidelity, ResultFile
 from .choice import chosen, front, pair_key, points
 from .facts import MachineFacts, RunFacts
 from .ledger import Entry
+from .remarks import latency_warnings
 from .served import served_of, student_of
 
-DISTURBED = 1.1  # slowness of the sentinel that a reader is told of
 FEWEST_FOR_RANKS = 3
 QUALITY = {"embedding": "agreement", "mlm": "masked-LM loss", "causal": "next-token loss"}
 
@@ -83,32 +82,11 @@ def members(facts: RunFacts) -> list[Entry]:
 
 def warnings(facts: RunFacts, handed_back: Sequence[Entry]) -> tuple[str, ...]:
     """What a reader of the choice and the speedups must know."""
-    texts = (*_choice_warnings(facts, handed_back), *_final_warnings(facts, handed_back))
-    return (*texts, *(text for machine in facts.machines for text in _machine_warnings(facts, machine)))
-
-
-def _machine_warnings(facts: RunFacts, machine: MachineFacts) -> Iterator[str]:
-    slowness = machine.slowness.get(facts.teacher_architecture.key, 1.0)
-    if slowness > DISTURBED:
-        yield (
-            f"while {machine.objective} of teacher and front was measured side by side, this machine ran"
-            f" {slowness:.2f} times slower than when quiet (by the sentinel); predictions are of the quiet"
-            " machine, and speedups may be far off: run `distilsearch measure` when it is quiet"
-        )
-    apart = [factor - 1 for factor in machine.repeats.values() if factor > AGREED]
-    if apart:
-        yield (
-            f"{machine.objective} of {len(apart)} of {len(machine.repeats)} models, measured side by side again,"
-            f" differed by more than {AGREED - 1:.0%} (up to {max(apart):.0%}) between the two closest sessions; their"
-            " digits are left out: run `distilsearch measure` when the machine is quiet"
-        )
-    teacher = machine.latency(facts.teacher_architecture)
-    if teacher.measured is not None and not teacher.lower <= teacher.measured <= teacher.upper:
-        yield (
-            f"the teacher was measured at {teacher.measured:.3g} ms and predicted at {teacher.lower:.3g} to"
-            f" {teacher.upper:.3g} ms: other work may have disturbed the machine, and speedups with it; run"
-            " `distilsearch measure` when it is quiet"
-        )
+    teacher, students = _teacher(facts).latencies, [_latencies(facts, entry) for entry in handed_back]
+    texts = [*_choice_warnings(facts, handed_back), *_final_warnings(facts, handed_back)]
+    for name in teacher:
+        texts += latency_warnings(name, teacher[name], [student[name] for student in students if name in student])
+    return tuple(texts)
 
 
 def _choice_warnings(facts: RunFacts, handed_back: Sequence[Entry]) -> Iterator[str]:
