@@ -130,19 +130,21 @@ def _last(mask: Bools) -> npt.NDArray[np.int64]:
 def chosen(
     front: Sequence[Entry], machines: Sequence[Machine], choose: str = "knee", loss_at_most: float | None = None
 ) -> Entry | None:
-    """The chosen member of a front (fastest first); None where it is empty.
+    """The chosen member of a front (fastest first), as `pick` says; None where it is empty."""
+    return front[pick(points(front, machines), choose, loss_at_most)] if front else None
+
+
+def pick(values: FloatArray, choose: str = "knee", loss_at_most: float | None = None) -> int:
+    """The one rule of choice: which point of a front (n, M), n >= 1, that keeps the limits, fastest first.
 
     Args:
         choose: one of `CHOICES`.
-        loss_at_most: the fastest member that keeps it, whatever `choose` says; the most accurate where none does.
+        loss_at_most: the fastest point that keeps it, whatever `choose` says; the most accurate where none does.
     """
-    if not front:
-        return None
-    values = points(front, machines)
     if loss_at_most is not None:
         keeping = np.flatnonzero(values[:, 0] <= loss_at_most)
-        return front[int(keeping[0]) if len(keeping) else quality(values)]
-    return front[CHOICES[choose](values)]
+        return int(keeping[0]) if len(keeping) else quality(values)
+    return CHOICES[choose](values)
 
 
 def knee(values: FloatArray) -> int:

@@ -65,7 +65,9 @@ ADDED: dict[str, dict[str, Any]] = {
         "workers": "auto",
         "threads": None,
     },
-    "target": {"device": "auto", "serving": {}, "latency_ms": None, "memory_mb": None, "parameters": None},
+    "target": {
+        "device": "auto", "serving": {}, "latency_ms": None, "memory_mb": None, "parameters": None, "latency": None,
+    },
     "target.serving": {
         "batch": 1, "sequence": 128, "dtype": "float32", "phase": "encode", "threads": None, "mode": "eager",
         "runtime": "torch",

@@ -1,6 +1,5 @@
-"""After the trials: teacher and front are measured side by side, and the chosen students are distilled fully."""
+"""After the trials: who of the front is trained further, and the training of them, side by side."""
 
-import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import wait
 
@@ -11,52 +10,13 @@ from distilsearch.errors import Interrupted, TrialError
 from distilsearch.progress import Progress
 
 from .budget import size
-from .choice import at_speeds, chosen, front
+from .choice import at_speeds, chosen
 from .config import Run
 from .executors import Executor
-from .ledger import Entry, Ledger
+from .ledger import Entry
 from .machines import Profiled
 from .served import student_of
 from .source import Making
-
-ATTEMPTS = 2  # at measuring the front
-CALM = 1.5  # slowness of the sentinel up to which one is enough
-
-
-def measure_front(
-    ledger: Ledger, machines: Sequence[Profiled], teacher: Architecture, executor: Executor, progress: Progress
-) -> None:
-    """Measure teacher and front side by side, once for a set of trials; the ledger keeps what came out.
-
-    A measurement may open the front to students not measured yet, so this goes on until none is left.
-    """
-    complete = sum(entry.state == "complete" for entry in ledger.entries())
-    if ledger.noted("measured_after") == complete:
-        return
-    for machine in machines:
-        lacking = [teacher]
-        while lacking and machine.local:
-            members = [entry.architecture for entry in front(ledger.entries(), machines)]
-            models = list(dict.fromkeys([*lacking, *members]))
-            _measure(machine, models, executor, progress)
-            members = [entry.architecture for entry in front(ledger.entries(), machines)]
-            lacking = [member for member in members if not machine.complete(member) and member not in models]
-    ledger.note("measured", {machine.objective: machine.measured for machine in machines})
-    ledger.note("slowness", {machine.objective: machine.slowness for machine in machines})
-    ledger.note("measured_after", complete)
-
-
-def _measure(machine: Profiled, models: Sequence[Architecture], executor: Executor, progress: Progress) -> None:
-    """Measure models side by side; a second time where the machine was disturbed, and the calmer session counts."""
-    sessions = []
-    for _ in range(ATTEMPTS):
-        session = [(group, executor.submit(job, progress).result()) for group, job in machine.jobs(models)]
-        slowness = max((one.sentinel_ratio for _, rows in session for one in rows if one.usable), default=math.inf)
-        sessions.append((slowness, session))
-        if slowness <= CALM:
-            break
-    for group, measurements in min(sessions, key=lambda each: each[0])[1]:
-        machine.take(group, measurements)
 
 
 def to_finish(members: Sequence[Entry], machines: Sequence[Profiled], run: Run, teacher: Architecture) -> list[Entry]:

@@ -66,11 +66,6 @@ class Declared:
         """Whether it can be measured from here."""
         return self.section.device in (*DEVICES, "auto")
 
-    @property
-    def limit_ms(self) -> float | None:
-        """What its latency may be at most."""
-        return self.section.latency_ms
-
     def check(self) -> None:
         """Refuse a device that is not here, or a machine nobody has profiled, or a damaged table."""
         if self.local:
@@ -86,8 +81,9 @@ class Declared:
 class Profiled:
     """A serving machine with its table and a predictor fitted to it, which is refined as students are measured.
 
-    By the key of the architecture, `measured` holds ms, and `slowness` how many times slower than on the quiet machine
-    the sentinel ran meanwhile.
+    `limit_ms` is the latency that students must keep, if any. By the key of the architecture, `measured` holds ms, and
+    `slowness` how many times slower than on the quiet machine the sentinel ran meanwhile, and `repeats` the factor
+    between two sessions of it, side by side with the front.
     """
 
     def __init__(self, declared: Declared, table: LatencyTable, served: ServedSpace) -> None:
@@ -97,6 +93,8 @@ class Profiled:
         self.predictor = LatencyPredictor.fit(table)
         self.measured: dict[str, float] = {}
         self.slowness: dict[str, float] = {}
+        self.repeats: dict[str, float] = {}
+        self.limit_ms = declared.section.latency_ms  # where it is a share of the teacher's, known later: `shares`
 
     @property
     def objective(self) -> str:
@@ -107,11 +105,6 @@ class Profiled:
     def serving(self) -> Serving:
         """How students are served on it."""
         return self.declared.serving
-
-    @property
-    def limit_ms(self) -> float | None:
-        """The latency that students must keep, if any."""
-        return self.declared.section.latency_ms
 
     @property
     def local(self) -> bool:
@@ -209,9 +202,11 @@ class Profiled:
             local=self.local,
             latencies={architecture.key: self.latency(architecture) for architecture in {teacher, *students}},
             limit_ms=self.limit_ms,
+            limit=self.declared.section.latency,
             noise_floor=None if math.isnan(floor) else floor,
             table=str(self.table.folder),
-            slowness=self.slowness.get(teacher.key, 1.0),
+            slowness=dict(self.slowness),
+            repeats=dict(self.repeats),
             beyond=frozenset(student.key for student in students if not self.keeps(student)),
         )
 

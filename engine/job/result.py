@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from distilsearch.architecture import Architecture
 from distilsearch.lowering import parameter_count
 
 from ..objectives import hypervolume
@@ -17,9 +18,9 @@ from ..report.schema import RankFidelity, ResultFile
 from .choice import chosen, front, pair_key, points
 from .facts import MachineFacts, RunFacts
 from .ledger import Entry
+from .remarks import latency_warnings
 from .served import served_of, student_of
 
-DISTURBED = 1.1  # slowness of the sentinel that a reader is told of
 FEWEST_FOR_RANKS = 3
 QUALITY = {"embedding": "agreement", "mlm": "masked-LM loss", "causal": "next-token loss"}
 
@@ -81,21 +82,10 @@ def members(facts: RunFacts) -> list[Entry]:
 
 def warnings(facts: RunFacts, handed_back: Sequence[Entry]) -> tuple[str, ...]:
     """What a reader of the choice and the speedups must know."""
+    teacher, students = _teacher(facts).latencies, [_latencies(facts, entry) for entry in handed_back]
     texts = [*_choice_warnings(facts, handed_back), *_final_warnings(facts, handed_back)]
-    for machine in facts.machines:
-        if machine.slowness > DISTURBED:
-            texts.append(
-                f"while {machine.objective} of teacher and front was measured side by side, this machine ran"
-                f" {machine.slowness:.2f} times slower than when quiet (by the sentinel); predictions are of the quiet"
-                " machine, and speedups may be far off: run `distilsearch measure` when it is quiet"
-            )
-        teacher = machine.latency(facts.teacher_architecture)
-        if teacher.measured is not None and not teacher.lower <= teacher.measured <= teacher.upper:
-            texts.append(
-                f"the teacher was measured at {teacher.measured:.3g} ms and predicted at {teacher.lower:.3g} to"
-                f" {teacher.upper:.3g} ms: other work may have disturbed the machine, and speedups with it; run"
-                " `distilsearch measure` when it is quiet"
-            )
+    for name in teacher:
+        texts += latency_warnings(name, teacher[name], [student[name] for student in students if name in student])
     return tuple(texts)
 
 
@@ -175,8 +165,10 @@ def _teacher(facts: RunFacts) -> schema.TeacherEntry:
         parameters=parameter_count(architecture),
         loss=facts.teacher_loss,
         latencies={
-            name: schema.Latency(predicted=ms.predicted, lower=ms.lower, upper=ms.upper, measured=ms.measured)
-            for name, ms in latencies.items()
+            name: schema.Latency(
+                predicted=ms.predicted, lower=ms.lower, upper=ms.upper, **_measured(machine, architecture)
+            )
+            for (name, ms), machine in zip(latencies.items(), facts.machines, strict=True)
         },
     )
 
@@ -224,12 +216,20 @@ def _latencies(facts: RunFacts, entry: Entry) -> dict[str, schema.Latency]:
             predicted=first[m.objective]["predicted"],
             lower=first[m.objective]["lower"],
             upper=first[m.objective]["upper"],
-            measured=m.latency(entry.architecture).measured,
+            **_measured(m, entry.architecture),
             measured_first=first[m.objective]["measured"],
         )
         for m in facts.machines
         if m.objective in first
     }
+
+
+def _measured(machine: MachineFacts, architecture: Architecture) -> dict[str, float | None]:
+    """The last measurement, and what is known of its own error."""
+    measured, key = machine.latency(architecture).measured, architecture.key
+    if measured is None:
+        return {"measured": None}
+    return {"measured": measured, "slowness": machine.slowness.get(key), "repeated": machine.repeats.get(key)}
 
 
 def _machine(machine: MachineFacts) -> schema.MachineEntry:
@@ -238,6 +238,7 @@ def _machine(machine: MachineFacts) -> schema.MachineEntry:
         device=machine.device,
         serving=dict(machine.serving),
         limit_ms=machine.limit_ms,
+        limit=machine.limit,
         noise_floor=machine.noise_floor,
         table=machine.table,
         local=machine.local,

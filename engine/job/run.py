@@ -33,7 +33,7 @@ from .executors import Executor, Options, open_executor
 from .executors.interruption import interruptible
 from .exports import export_students
 from .facts import Final, RunFacts
-from .finish import measure_front, to_finish
+from .finish import to_finish
 from .jobs import Profile, TeacherLoss
 from .ledger import Ledger, open_storage
 from .limits import check_kept
@@ -48,6 +48,8 @@ from .resolve import Resolved, asked, probed, resolve
 from .result import Result, conclude, members
 from .search import Search
 from .served import served_of, student_of
+from .sessions import measure_front
+from .shares import set_shares
 from .source import Making, open_source
 from .spending import Amount, Budget, Minutes
 from .tables import receive
@@ -121,6 +123,7 @@ class MainJob:
         write_atomically(folder / "environment.json", json.dumps(environment(run), indent=1))
         with phases.phase("profile and predict"):
             machines = [self.profiled(machine) for machine in self.prepared.machines]
+            set_shares(self.ledger, machines, self.teacher, self.executor, self.progress)
             engine = new_engine(run, self.prepared.served, machines, self.teacher)
             self.check_limits(engine)
         with phases.phase("plan"):

@@ -1,5 +1,6 @@
 """The tables of a run file, `[space]`, `[train]`, `[[target]]` and the others: frozen models that know their keys."""
 
+import math
 import re
 from collections.abc import Mapping
 from itertools import pairwise, product
@@ -17,6 +18,7 @@ from .options import checked_options
 from .presets import CHOOSES, PRESETS
 
 CHOICES = ("dtype", "mode")  # of a serving: what may be a list of choices, since training does not know it
+SHARE = re.compile(r"\s*(\d+\.?\d*|\.\d+)\s*x(\s+(the\s+)?teacher)?\s*", re.IGNORECASE)  # of the teacher's latency
 TRAIN_DEVICES = re.compile(r"auto|cpu|cuda(:\d+)?")
 Whole = Annotated[int, Strict()]  # true is no number of trials
 
@@ -160,12 +162,14 @@ class TrainSection(Section):
 class TargetSection(Section):
     """`[[target]]`: one serving machine, how students are served there, and limits that they must keep.
 
+    `latency` is a limit like `latency_ms`, as a share of the teacher's latency there: "0.2x teacher".
     `memory_mb` is held against the weights alone, in units of 10^6 bytes at the precision they are served in.
     """
 
     device: str = "auto"
     serving: dict[str, Any] = Field(default_factory=dict)
     latency_ms: float | None = Field(default=None, gt=0)
+    latency: str | None = None
     memory_mb: float | None = Field(default=None, gt=0)
     parameters: Whole | None = Field(default=None, ge=1)
 
@@ -174,10 +178,37 @@ class TargetSection(Section):
     def _complete(cls, value: dict[str, Any]) -> dict[str, Any]:
         return _serving(value)
 
+    @field_validator("latency", mode="before")
+    @classmethod
+    def _share(cls, value: Any) -> Any:
+        """In one spelling, or an error says what it should be."""
+        if value is None:
+            return None
+        match = SHARE.fullmatch(value) if isinstance(value, str) else None
+        share = float(match[1]) if match else 0.0
+        if not 0 < share < math.inf:
+            raise ValueError('it should be a share of the teacher\'s, such as "0.2x teacher"; of ms, write latency_ms')
+        if share > 1:
+            raise ValueError(
+                f'it allows more than the teacher takes; {share:g}x its speed is "{1 / share:.3g}x teacher"'
+            )
+        return f"{share:g}x teacher"
+
+    @model_validator(mode="after")
+    def _one_limit(self) -> "TargetSection":
+        if self.latency_ms is not None and self.latency is not None:
+            raise ValueError("latency_ms and latency are two limits on the same; give one of them")
+        return self
+
     @property
     def limits_latency(self) -> bool:
         """Whether there is a limit on the latency here."""
-        return self.latency_ms is not None
+        return self.latency_ms is not None or self.latency is not None
+
+    @property
+    def latency_share(self) -> float | None:
+        """The limit as a share of the teacher's latency, where it is one."""
+        return None if self.latency is None else float(self.latency.partition("x")[0])
 
     @property
     def choices(self) -> dict[str, tuple[Value, ...]]:

@@ -31,11 +31,11 @@ class Winner:
 
 
 def winners(folder: Path, keys: Sequence[str] = ()) -> list[Winner]:
-    """Students of a run by their keys, which may be shortened; its knee where none is given."""
+    """Students of a run by their keys, which may be shortened; the chosen one where none is given."""
     result = read_result(folder)
     students: dict[str, Entry] = {student.key: student for student in (*result.trials, *result.front)}
     if not keys and not result.knee:
-        raise RunError(f"{folder} has no knee; give RUN and keys of: {_named(students)}")
+        raise RunError(f"{folder} has no chosen student; give RUN and keys of: {_named(students)}")
     chosen = [_entry(folder, students, key) for key in dict.fromkeys(keys or [result.knee or ""])]
     return [Winner(entry.architecture, _plain(entry.latencies.get("latency_ms"))) for entry in chosen]
 
@@ -105,7 +105,7 @@ def distill_winners(
     Args:
         folder: the run's.
         out: where the student goes; of several, the folder of their folders.
-        keys: keys of students, which may be shortened; the run's knee where none is given.
+        keys: keys of students, which may be shortened; the chosen one where none is given.
 
     Raises:
         RunError: the folder holds no finished run, or no such student.

@@ -39,11 +39,10 @@ def answer_words(reading: Reading, answer: Answer) -> str:
     speedup = reading.speedup(member) if member else None
     if member is None or speedup is None:
         return f"{asked}: no student of this run is {answer.speed:g}x as fast as the teacher"
-    about = "" if speedup.kind == "measured" else "~"
     trained = f"trained on {count(member.tokens)} tokens" if member.tokens else "imported, not trained here"
     served = f" ({served_words(member.served)})" if member.served else ""
     quality = f"{reading.quality_name} {score(reading.quality(member.loss))}"
-    return f"{asked}: {about}{speedup.ratio:.1f}x as fast, {quality}, {trained}: {member.key}{served}"
+    return f"{asked}: {speedup.words}x as fast, {quality}, {trained}: {member.key}{served}"
 
 
 def widest_gap(speeds: Iterable[float], window: tuple[float, float] = WINDOW) -> float:

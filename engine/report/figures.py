@@ -26,7 +26,7 @@ from distilsearch.page.plots import (
     scatter,
 )
 
-from .readings import Reading, both_latencies, ms_of
+from .readings import Reading, both_latencies, first_words, measured_words, ms_of
 from .schema import Latency, Member, StudentEntry, SurrogatePoint, TeacherEntry, TrialEntry
 from .words import count, gene_word, milliseconds, score, sentence, served_words, short_name
 
@@ -253,12 +253,14 @@ def _hover(reading: Reading, entry: Shown, objective: str) -> str:
     genes = " · ".join(f"{gene_word(gene)} {values[gene]}" for gene in reading.genes() if gene in values)
     lines = [f"<b>{safe(name)}</b>", safe(genes), safe(served), f"{safe(reading.quality_name)} {score(quality)}"]
     if latency.measured:
-        lines.append(f"measured {milliseconds(latency.measured)} ms")
+        first = first_words(latency)
+        lines.append(f"measured {measured_words(latency)} ms" + (f" ({first})" if first else ""))
     if latency.predicted:
         between = f" ({milliseconds(latency.lower)} to {milliseconds(latency.upper)})" if latency.lower else ""
         lines.append(f"predicted {milliseconds(latency.predicted)} ms{between}")
     if student and (speedup := reading.speedup(entry, objective)):
-        lines.append(f"{speedup.ratio:.2f}× the teacher's speed")
+        times = speedup.words if speedup.disturbed else f"{speedup.ratio:.2f}"
+        lines.append(f"{times}× the teacher's speed")
     if entry.parameters:
         lines.append(f"{count(entry.parameters)} parameters")
     return "<br>".join(line for line in lines if line)

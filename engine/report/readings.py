@@ -15,8 +15,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from .schema import Entry, Latency, MachineEntry, Member, ResultFile, StudentEntry, TeacherEntry, TrialEntry
-from .words import milliseconds, sentence, short_name
+from .words import milliseconds, roughly, sentence, short_name
 
+CALM = 1.5  # times slower than when quiet, by the sentinel, up to which a machine's figures count
+AGREED = 1.1  # the factor up to which two sessions of the same measurement agree
 LEADING_GENES = ("layers", "width", "heads", "ffn", "inherit")
 
 
@@ -26,6 +28,14 @@ class Speedup:
 
     ratio: float
     kind: str  # "measured", "predicted" or "partly predicted"
+    disturbed: bool = False
+
+    @property
+    def words(self) -> str:
+        """The ratio in as many digits as are known, such as "3.4" or "≈20", "~" before what rests on a prediction."""
+        if self.disturbed:
+            return roughly(self.ratio)
+        return f"{'' if self.kind == 'measured' else '~'}{self.ratio:.1f}"
 
 
 @dataclass(frozen=True)
@@ -106,11 +116,12 @@ class Reading:
         """Teacher latency over the entry's; None unless both are known."""
         own, other = self.latency(entry, objective), self.latency(self.teacher, objective)
         if own.measured and other.measured:
-            return Speedup(other.measured / own.measured, "measured")
+            return Speedup(other.measured / own.measured, "measured", disturbed(own) or disturbed(other))
         if own.predicted and other.predicted:
             return Speedup(other.predicted / own.predicted, "predicted")
         mine, theirs = ms_of(own), ms_of(other)
-        return Speedup(theirs / mine, "partly predicted") if mine and theirs else None
+        unsure = disturbed(own) or disturbed(other)
+        return Speedup(theirs / mine, "partly predicted", unsure) if mine and theirs else None
 
     def machine(self, objective: str) -> MachineEntry | None:
         """The serving machine of a latency objective."""
@@ -136,6 +147,27 @@ def ms_of(latency: Latency) -> float | None:
     return latency.predicted if latency.measured is None else latency.measured
 
 
+def disturbed(latency: Latency) -> bool:
+    """Whether a measurement is known to be off: the machine was busy, or another session came to something else."""
+    return bool(latency.measured) and ((latency.slowness or 1.0) > CALM or (latency.repeated or 1.0) > AGREED)
+
+
+def measured_words(latency: Latency) -> str:
+    """A measured latency in as many digits as are known, such as "3.10" or "≈3"."""
+    return roughly(latency.measured) if latency.measured and disturbed(latency) else milliseconds(latency.measured)
+
+
+def first_words(latency: Latency) -> str:
+    """The measurement at the trial, beside the one side by side with the front; "" where there was one alone."""
+    first = latency.measured_first
+    return f"{milliseconds(first)} at its trial" if first and first != latency.measured else ""
+
+
+def best_words(latency: Latency) -> str:
+    """What is known best of a latency, in as many digits as are known."""
+    return measured_words(latency) if latency.measured else milliseconds(latency.predicted)
+
+
 def headline(reading: Reading) -> str:
     """What was found, in one sentence about the chosen student."""
     knee = reading.knee
@@ -143,12 +175,14 @@ def headline(reading: Reading) -> str:
         return "No student was chosen" if reading.front else "No student has been trained to the end yet"
     quality = reading.quality(knee.loss)
     at = "" if quality is None else f" at {quality:.2f} {reading.quality_name}"
-    name, speedup, ms = sentence(short_name(knee)), reading.speedup(knee), ms_of(reading.latency(knee))
+    name, speedup, latency = sentence(short_name(knee)), reading.speedup(knee), reading.latency(knee)
     if speedup:
         verb = "is" if speedup.kind == "measured" else "is predicted to be"
-        faster = f"{speedup.ratio:.1f}× faster than" if speedup.ratio > 1 else f"{1 / speedup.ratio:.1f}× slower than"
+        ratio = max(speedup.ratio, 1 / speedup.ratio)
+        times = roughly(ratio) if speedup.disturbed else f"{ratio:.1f}"
+        faster = f"{times}× {'faster' if speedup.ratio > 1 else 'slower'} than"
         return f"{name} {verb} {faster} the teacher{at}"
-    return f"{name} answers in {milliseconds(ms)} ms{at}" if ms else f"{name} is the choice{at}"
+    return f"{name} answers in {best_words(latency)} ms{at}" if ms_of(latency) else f"{name} is the choice{at}"
 
 
 @dataclass(frozen=True)

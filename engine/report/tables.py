@@ -7,7 +7,7 @@ from typing import Any
 from distilsearch.page.parts import bar, cell, code, head, row, row_head, table
 
 from .budgets import Answer
-from .readings import Reading, ms_of
+from .readings import Reading, best_words, first_words, measured_words
 from .schema import Entry, Member, Phase, TrialEntry
 from .words import DASH, count, duration, gene_word, milliseconds, score, sentence, served_words, shape
 
@@ -38,7 +38,7 @@ def _answer_row(reading: Reading, answer: Answer) -> str:
     if member is None:
         none = f"no student of this run is {answer.speed:g}× as fast"
         return row([asked, cell(none, "text"), *[cell(DASH)] * 4])
-    ms = milliseconds(ms_of(reading.latency(member)))
+    ms = best_words(reading.latency(member))
     cells = [asked, cell(speed_words(reading, member, reading.latencies[0])), cell(ms)]
     cells += [cell(score(reading.quality(member.loss))), _trained(member)]
     cells.append(
@@ -91,9 +91,11 @@ def latency_heads(reading: Reading) -> list[str]:
 
 
 def speed_words(reading: Reading, entry: Entry, objective: str) -> str:
-    """How many times the teacher's speed; "~" where it rests on a prediction."""
+    """How many times the teacher's speed; "~" where it rests on a prediction, "≈" where the machine was disturbed."""
     speedup = reading.speedup(entry, objective)
-    return f"{'' if speedup.kind == 'measured' else '~'}{speedup.ratio:.2f}×" if speedup else DASH
+    if speedup is None or speedup.disturbed:
+        return f"{speedup.words}×" if speedup else DASH
+    return f"{'' if speedup.kind == 'measured' else '~'}{speedup.ratio:.2f}×"
 
 
 def _student_row(reading: Reading, member: Member, genes: Sequence[str], served: bool, longer: bool) -> str:
@@ -115,7 +117,7 @@ def _trial_row(reading: Reading, trial: TrialEntry, genes: Sequence[str], causes
     cells.append(cell(score(reading.quality(trial.loss))))
     for objective in reading.latencies:
         latency = reading.latency(trial, objective)
-        cells += [cell(milliseconds(latency.predicted)), cell(milliseconds(latency.measured))]
+        cells += [cell(milliseconds(latency.predicted)), cell(measured_words(latency), small=first_words(latency))]
     cells += [cell(count(trial.tokens)), cell(duration(trial.seconds))]
     cells += [cell(trial.cause, "cause")] if causes else []
     kind = {"failed": "failed", "complete": "knee" if reading.is_knee(trial) else ""}.get(trial.state, "")
@@ -127,7 +129,7 @@ def _numbers(reading: Reading, entry: Entry) -> list[str]:
     for objective in reading.latencies:
         ms = reading.latency(entry, objective)
         between = f"{milliseconds(ms.lower)}–{milliseconds(ms.upper)}" if ms.lower and ms.upper else ""
-        cells += [cell(milliseconds(ms.predicted), small=between), cell(milliseconds(ms.measured))]
+        cells += [cell(milliseconds(ms.predicted), small=between), cell(measured_words(ms), small=first_words(ms))]
         cells.append(cell(speed_words(reading, entry, objective)))
     return cells
 

@@ -5,12 +5,12 @@ from rich.table import Table
 from rich.text import Text
 
 from .budgets import answer_words, answers
-from .readings import Reading
+from .readings import Reading, measured_words
 from .schema import Entry, ResultFile
 from .tables import speed_words
 from .words import DASH, count, gene_word, milliseconds, score, served_words, shape
 
-CAPTION = "★ chosen, as `choose` and `loss_at_most` of the run file say; ~ rests on a predicted latency"
+CAPTION = "★ chosen, as the run file says; ~ rests on a predicted latency, ≈ on a disturbed one"
 
 
 def final_table(result: ResultFile) -> Table:
@@ -70,6 +70,6 @@ def _numbers(reading: Reading, entry: Entry) -> list[str]:
     cells = [count(entry.parameters)]
     for objective in reading.latencies:
         latency = reading.latency(entry, objective)
-        cells += [milliseconds(latency.predicted), milliseconds(latency.measured)]
+        cells += [milliseconds(latency.predicted), measured_words(latency)]
         cells.append(speed_words(reading, entry, objective))
     return cells

@@ -41,7 +41,20 @@ def test_a_run_survives_being_written_out() -> None:
     [
         ({"trails": 3}, "unknown key 'trails': did you mean 'trials'"),
         ({"train": {"flash_token": 3}}, "did you mean 'flash_tokens'"),
-        ({"target": [{"latency": 3}]}, "did you mean 'latency_ms'"),
+        ({"target": [{"latencies": 3}]}, "did you mean 'latency'"),
+        (
+            {"target": [{"latency": 3}]},
+            "^target.0.latency: it should be a share of the teacher's, .*latency_ms; got 3$",
+        ),
+        ({"target": [{"latency": "3 ms"}]}, 'such as "0.2x teacher"'),
+        ({"target": [{"latency": "0x teacher"}]}, 'such as "0.2x teacher"'),
+        ({"target": [{"latency": "0.2x student"}]}, 'such as "0.2x teacher"'),
+        (
+            {"target": [{"latency": "5x teacher"}]},
+            'it allows more than the teacher takes; 5x its speed is "0.2x teacher"',
+        ),
+        ({"target": [{"latency": "0.2x teacher", "latency_ms": 3}]}, "two limits on the same; give one of them"),
+        ({"choose": "best"}, "choose: it should be 'auto', 'knee', 'quality' or 'fastest'; got 'best'"),
         ({"target": [{"serving": {"bach": 1}}]}, "did you mean 'batch'"),
         ({"target": [{"serving": {"batch": 0}}]}, "serving batch must be a positive whole number"),
         ({"target": []}, "target"),
@@ -85,6 +98,14 @@ def test_a_run_survives_being_written_out() -> None:
 def test_senseless_runs_are_refused(wrong, message) -> None:
     with pytest.raises(InputError, match=message):
         Run.parse(LEAST | wrong)
+
+
+@pytest.mark.parametrize("written", ["0.2x teacher", " 0.20X the Teacher", ".2 x teacher", "0.2x"])
+def test_a_share_of_the_teachers_latency_has_one_spelling(written: str) -> None:
+    run = Run.parse(LEAST | {"target": [{"latency": written}]})
+    assert (run.target[0].latency, run.target[0].latency_share) == ("0.2x teacher", 0.2)
+    assert run.target[0].limits_latency
+    assert Run.parse(tomllib.loads(run.to_toml())) == run
 
 
 def test_another_run_file_is_refused_and_the_difference_named() -> None:

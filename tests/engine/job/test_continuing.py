@@ -82,6 +82,7 @@ def test_what_a_file_leaves_out_is_as_the_folder_has_it(tmp_path) -> None:
         ({"space": {"layers": [1]}}, r"space.layers: \[1, 2, 3, 4, 6\] there, \[1\] now"),
         ({"target": [{"latency_ms": 3.0}]}, r"target\[0\].latency_ms: None there, 3.0 now"),
         ({"target": [{}, {}]}, r"target\[1\].device: None there"),
+        ({"target": [{"latency": "0.5x"}]}, r"target\[0\].latency: None there, '0.5x teacher' now"),
         ({"strategy": "enumerate"}, "strategy.name: 'ehvi' there, 'enumerate' now"),
     ],
 )
@@ -90,6 +91,14 @@ def test_what_a_file_says_stands_and_is_refused_where_it_differs(tmp_path, given
     assert there is not None
     with pytest.raises(RunError, match=named):
         continued(Run.parse(LEAST | given), there)
+
+
+@pytest.mark.parametrize("now", [{"latency": "0.5x"}, {"latency_ms": 9.0}])
+def test_one_way_to_say_a_limit_takes_the_place_of_the_other(tmp_path, now) -> None:
+    there = Run.parse(LEAST | {"target": [{"latency_ms": 3.0} if "latency" in now else {"latency": "0.2x"}]})
+    with pytest.raises(RunError, match=r"target\[0\].latency: .* there, .*; target\[0\].latency_ms: .* now\)"):
+        continued(Run.parse(LEAST | {"target": [now]}), there)
+    assert continued(Run.parse(LEAST), there).target == there.target
 
 
 def test_the_presets_values_are_left_out_of_a_file_as_well(tmp_path) -> None:
@@ -144,7 +153,7 @@ FIRST_DAYS = {  # never edited: a folder that lacks a key was written before tha
     "target.serving.dtype": "float32", "target.serving.phase": "encode", "target.serving.threads": None,
     "target.serving.mode": "eager", "target.serving.runtime": "torch",
     "executor.name": "local", "executor.address": "", "executor.depot": "",
-    "storage.url": "", "storage.cache_limit_gb": 20.0, "choose": "knee", "minutes": 0.0,
+    "storage.url": "", "storage.cache_limit_gb": 20.0, "choose": "knee", "minutes": 0.0, "target.latency": None,
 }  # fmt: skip
 
 

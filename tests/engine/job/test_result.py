@@ -15,6 +15,7 @@ from distilsearch.engine.job.facts import Final, MachineFacts, RunFacts
 from distilsearch.engine.job.ledger import Entry
 from distilsearch.engine.job.machines import Latency
 from distilsearch.engine.job.result import conclude, members, rank_fidelity, trace, warnings
+from distilsearch.engine.report.readings import Reading, headline
 from distilsearch.engine.report.report import render
 from distilsearch.engine.report.schema import RankFidelity, ResultFile
 from distilsearch.errors import RunError
@@ -117,6 +118,15 @@ def test_limits_hold_in_the_result(facts: RunFacts) -> None:
     assert (nothing.front, nothing.knee) == ((), None)
 
 
+def test_with_a_limit_the_best_within_it_is_chosen_and_the_page_says_the_limit(facts: RunFacts) -> None:
+    here = machine(limit_ms=5.0, limit="0.5x teacher")
+    result = conclude(replace(facts, machines=[here], choose="quality"))
+    assert result.knee == STUDENTS[2].key
+    assert result.file.targets[0].limit == "0.5x teacher"
+    assert "limit 5.00 ms (0.5x teacher)" in render(result.file)
+    assert headline(Reading(result.file)) == "3 layers × 64 is 2.5× faster than the teacher at 0.75 agreement"
+
+
 def test_who_breaks_a_limit_on_size_is_not_handed_back(facts: RunFacts) -> None:
     small = machine(beyond=frozenset({STUDENTS[1].key}))
     assert keys(members(replace(facts, machines=[small]))) == [0, 4, 2, 3]
@@ -137,7 +147,11 @@ def test_the_pair_of_student_and_serving_has_its_own_key(facts: RunFacts) -> Non
     [
         ({"loss_at_most": 0.1}, "no student keeps loss_at_most = 0.1"),
         ({"machines": [machine(20.0)]}, "the teacher was measured at 20 ms"),
-        ({"machines": [machine(slowness=1.4)]}, "1.40 times slower than when quiet"),
+        ({"machines": [machine(slowness={TEACHER.key: 1.4})]}, "1.40 times slower than when quiet"),
+        (
+            {"machines": [machine(repeats={TEACHER.key: 1.3, STUDENTS[0].key: 1.02})]},
+            "latency_ms of 1 of 2 models, measured side by side again, differed by more than 10% (up to 30%)",
+        ),
     ],
 )
 def test_a_reader_is_warned(facts: RunFacts, changes: dict[str, Any], message: str) -> None:
@@ -155,6 +169,16 @@ def test_ranks_of_equal_or_few_losses_are_no_number(facts: RunFacts, final, spea
     assert ranks.pairs == len(final)
     measured = RankFidelity(spearman=0.5, kendall=0.4, pairs=9)
     assert rank_fidelity(replace(facts, finals=finals, fidelity=measured)) is measured
+
+
+def test_a_measurement_carries_what_is_known_of_its_own_error(facts: RunFacts) -> None:
+    here = machine(slowness={STUDENTS[0].key: 1.7, TEACHER.key: 1.0}, repeats={STUDENTS[0].key: 1.02})
+    file = conclude(replace(facts, machines=[here])).file
+    latency = file.front[0].latencies["latency_ms"]
+    assert (latency.measured, latency.slowness, latency.repeated) == (1.0, 1.7, 1.02)
+    teacher = file.teacher.latencies["latency_ms"]
+    assert (teacher.measured, teacher.slowness, teacher.repeated) == (10.0, 1.0, None)
+    assert ResultFile.from_json(file.to_json()) == file
 
 
 def test_the_trace_grows_by_every_complete_trial(facts: RunFacts) -> None:

@@ -78,7 +78,7 @@ def test_folders_without_a_run_or_a_knee_say_so(run_folder: Path, tmp_path: Path
     with pytest.raises(RunError, match="there is no result"):
         winners(tmp_path / "nowhere")
     (run_folder / "result.json").write_text(json.dumps(RESULT | {"knee": None}))
-    with pytest.raises(RunError, match="has no knee; give RUN and keys of: aaa1, abb2"):
+    with pytest.raises(RunError, match="has no chosen student; give RUN and keys of: aaa1, abb2"):
         winners(run_folder)
     (run_folder / "run.toml").unlink()
     with pytest.raises(InputError, match=r"no .*run\.toml"):
