@@ -21,6 +21,7 @@ from .shared import (
     INHERIT,
     Genes,
     best,
+    check_head,
     check_type,
     copy_parts,
     head_rows,
@@ -132,6 +133,7 @@ class Encoder(ABC):
     def facts(self, config: Any, name: str, head: str, pool: str = "mean") -> TeacherFacts:
         """The facts of a teacher of this family."""
         check_type(config, name, self.teachers)
+        check_head(config, name, head, HEADS)
         return TeacherFacts(
             name=name,
             family=self.name,

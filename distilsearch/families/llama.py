@@ -18,7 +18,7 @@ from ..sites import Site, repeated
 from ..space import Constraint, SearchSpace
 from .family import Layer, Projection, TeacherFacts
 from .llama_cut import BEFORE, cut_weights
-from .shared import INHERIT, Genes, check_type, kept_settings, layer_named
+from .shared import INHERIT, Genes, check_head, check_type, kept_settings, layer_named
 
 CHOICES: dict[str, tuple[Value, ...]] = {
     "layers": (2, 4, 6, 8, 12, 16, 24, 32),
@@ -114,6 +114,7 @@ class Llama:
     def facts(self, config: Any, name: str, head: str, pool: str = "mean") -> TeacherFacts:
         """The facts of a decoder teacher."""
         check_type(config, name, self.teachers)
+        check_head(config, name, head, WORDS["head"])
         heads = config.num_attention_heads
         return TeacherFacts(
             name=name,
