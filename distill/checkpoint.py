@@ -116,11 +116,12 @@ def _refuse_adapter(folder: Path) -> None:
         return
     content = read_json(folder / "adapter_config.json")
     content = content if isinstance(content, dict) else {}
-    base = content.get("base_model_name_or_path") or content.get("model_name") or "another model"
+    name = content.get("base_model_name_or_path") or content.get("model_name")
+    base = repr(name) if name else "another model"
     beside = " beside a model" if (folder / CONFIG).is_file() else ", not a model"
     auto = "AutoPeftModelForCausalLM" if content.get("task_type") == "CAUSAL_LM" else "AutoPeftModel"
     raise TeacherError(
-        f"{folder} holds an adapter of {base!r}{beside}; merge the two and name the merged folder: "
+        f"{folder} holds an adapter of {base}{beside}; merge the two and name the merged folder: "
         f"from peft import {auto}; {auto}.from_pretrained({str(folder)!r}).merge_and_unload()"
         ".save_pretrained('merged'), and save the tokenizer there too"
     )
@@ -172,7 +173,7 @@ def _without_weights(folder: Path) -> str:
     for ending, (what, step) in FORMATS.items():
         if any(name.endswith(ending) for name in files):
             return f"{what} and no {WEIGHTS}; {step}"
-    if any(part in ("snapshots",) for part in folder.parts):
+    if "snapshots" in folder.parts:
         return (
             f"no weights: the hub has no {WEIGHTS} of it (other files are not fetched, since they may hide code); "
             f"download it whole with `hf download`, and in that folder {_rewritten(folder)}"

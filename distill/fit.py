@@ -59,17 +59,13 @@ def check_fit(folder: Path, auto: Any, config: Any, tensors: Mapping[str, Header
 def _matching(auto: Any, config: Any, tensors: Mapping[str, Header]) -> Matching:
     """What transformers' loader says of weights by these names and shapes."""
     weightless = {name: torch.empty(header.shape, device="meta") for name, header in tensors.items()}
-    with _silent():
-        with torch.device("meta"):
-            model = auto.from_config(config)
-        report = type(model).from_pretrained(
-            None,
-            config=config,
-            state_dict=weightless,
-            device_map={"": "meta"},
-            ignore_mismatched_sizes=True,
-            output_loading_info=True,
-        )[1]
+    try:
+        with _silent():
+            model, report = _loaded(auto, config, weightless)
+    except Exception as error:  # each model checks its sizes in its own way
+        raise TeacherError(
+            f"transformers makes no model of the teacher's {CONFIG}: {type(error).__name__}: {error}; download it anew"
+        ) from error
     mismatched = [(name, tuple(there), tuple(asked)) for name, there, asked in report["mismatched_keys"]]
     wrong = {name for name, *_ in mismatched}
     return Matching(
@@ -79,6 +75,21 @@ def _matching(auto: Any, config: Any, tensors: Mapping[str, Header]) -> Matching
         sorted(report["unexpected_keys"]),
         sorted(mismatched),
     )
+
+
+def _loaded(auto: Any, config: Any, weights: Mapping[str, Any]) -> tuple[Any, Mapping[str, Any]]:
+    """The model of a configuration, without memory for its weights, and transformers' report of loading some."""
+    with torch.device("meta"):
+        model = auto.from_config(config)
+    report = type(model).from_pretrained(
+        None,
+        config=config,
+        state_dict=weights,
+        device_map={"": "meta"},
+        ignore_mismatched_sizes=True,
+        output_loading_info=True,
+    )[1]
+    return model, report
 
 
 @contextlib.contextmanager

@@ -127,11 +127,22 @@ def _check_task(folder: Path, raw: Mapping[str, Any]) -> None:
     if task != "SentenceTransformer":
         raise _of_another_task(folder, f"a sentence-transformers {task}")
     if (folder / "modules.json").is_file():
-        return  # an embedding model whatever its transformer was before; what its modules are is checked with them
+        _check_modules(folder / "modules.json")  # an embedding model, whatever its transformer was before
+        return
     for name in architectures(raw):
         if not name.endswith((*BASE, *MASKED, *CAUSAL)):
             what = next((what for end, what in TASKS.items() if name.endswith(end)), "a model for another task")
             raise _of_another_task(folder, f"{what}, {name}")
+
+
+def _check_modules(path: Path) -> None:
+    """Refuse a list of modules that is none; which modules can be carried is checked where they are."""
+    modules = read_json(path)
+    fields = ("type", "path")
+    if not isinstance(modules, list) or not all(
+        isinstance(one, dict) and all(isinstance(one.get(name), str) for name in fields) for one in modules
+    ):
+        raise TeacherError(f"{path} must list modules, each with a type and a path; download the model again")
 
 
 def _of_another_task(folder: Path, what: str) -> TeacherError:
