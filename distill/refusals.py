@@ -12,6 +12,7 @@ from distilsearch.families import FAMILIES
 
 from .checkpoint import CONFIG, Header, read_json
 
+MIN_BLOCK = 16  # tokens of a text that a teacher must be able to read
 SUPPORTED = "teachers are embedding models, masked language models and causal language models"
 BASE, MASKED, CAUSAL = ("Model",), ("ForMaskedLM", "ForPreTraining"), ("ForCausalLM", "LMHeadModel")
 TASKS: Mapping[str, str] = {  # by the end of the name of a transformers class
@@ -104,6 +105,15 @@ def check_tokens(folder: Path, kind: str, config: Any, tokenizer: Any) -> None:
     missing = [f"{name}_token" for name in needed if getattr(tokenizer, f"{name}_token_id") is None]
     if missing:
         raise TeacherError(f"{folder}: the tokenizer lacks {', '.join(missing)}, which {kind} teachers need")
+
+
+def check_reach(folder: Path, longest: int) -> None:
+    """A `TeacherError` where a teacher reads too few tokens for anything to be learnt of it."""
+    if longest < MIN_BLOCK:
+        raise TeacherError(
+            f"{folder} reads texts of {longest} tokens (max_position_embeddings in {CONFIG}), and students are trained "
+            f"on blocks of {MIN_BLOCK} or more; take a teacher of longer texts"
+        )
 
 
 def _check_family(folder: Path, raw: Mapping[str, Any]) -> None:

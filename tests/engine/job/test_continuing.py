@@ -144,7 +144,7 @@ FIRST_DAYS = {  # never edited: a folder that lacks a key was written before tha
     "target.serving.dtype": "float32", "target.serving.phase": "encode", "target.serving.threads": None,
     "target.serving.mode": "eager", "target.serving.runtime": "torch",
     "executor.name": "local", "executor.address": "", "executor.depot": "",
-    "storage.url": "", "storage.cache_limit_gb": 20.0, "choose": "knee", "minutes": 0.0,
+    "storage.url": "", "storage.cache_limit_gb": 20.0, "choose": "knee", "minutes": 0.0, "text_block": None,
 }  # fmt: skip
 
 
