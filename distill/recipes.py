@@ -40,7 +40,8 @@ class View:
     """How a block is shown: cut into framed pieces of `length` tokens, with a share of its words exchanged.
 
     `noise` is the share of tokens replaced by whole words drawn evenly from the vocabulary: the teacher is asked
-    about them too, so that students learn words their text never uses. `length` 0 is the whole block.
+    about them too, so that students learn words their text never uses. `length` 0 is the whole block, and so is one
+    beyond it: teachers of few positions have short blocks.
     """
 
     length: int = 0

@@ -24,6 +24,7 @@ def distill(
     text: Annotated[list[str] | None, typer.Option(help="Files, folders, datasets names, or python-docs")] = None,
     text_temperature: Annotated[float | None, typer.Option(help="Above 1: evens out the texts, one a language")] = None,
     text_tokens: Annotated[int | None, typer.Option(help="Tokens read of each text, for streams without end")] = None,
+    text_block: Annotated[int | None, typer.Option(help="Tokens of a block; default: 128, or fewer by teacher")] = None,
     recipe: Annotated[str | None, typer.Option(help="Name of a recipe, or a TOML or JSON file")] = None,
     family: Annotated[str, typer.Option(help="Family of the student; default: the teacher's")] = "",
     tokens: Annotated[int, typer.Option(help="Tokens to train on")] = 2_000_000,
@@ -43,7 +44,8 @@ def distill(
         "recipe": recipe,
         "seed": seed,
     }
-    changes |= {"text_temperature": text_temperature, "text_tokens": text_tokens, "precision": precision}
+    changes |= {"text_temperature": text_temperature, "text_tokens": text_tokens, "text_block": text_block}
+    changes |= {"precision": precision}
     order = _order(what, family, tokens, changes | {"pairs": tuple(pairs or ())})
     with shown_progress() as progress, stopped_by_interrupt() as between:
         deliveries = deliver(

@@ -21,6 +21,14 @@ DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 PHASES = ("encode", "prefill", "decode")
 MODES = ("eager", "compile", "graph")
 TORCH = "torch"
+ACTIVATIONS = (
+    "none", "gelu", "relu", "silu", "tanh", "gelu_10", "gelu_accurate", "gelu_fast", "gelu_new", "gelu_python",
+    "gelu_pytorch_tanh", "hardswish", "laplace", "leaky_relu", "mish", "quick_gelu", "relu2", "relu6", "sigmoid",
+    "sqrtsoftplus",
+)  # fmt: skip
+"""What an operator may end in, by transformers' names. New ones go to the end: predictors keep their places."""
+SAME_ACTIVATION = {"swish": "silu", "linear": "none", "gelu_python_tanh": "gelu_new"}
+"""Other names of the same computation, which have no operators of their own."""
 SERVING_ADDED: Mapping[str, Any] = {"runtime": TORCH}  # fields of `Serving` that came later; see `growth`
 
 
@@ -191,6 +199,15 @@ class Operator:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Operator, (self.kind, dict(self.sizes))
+
+
+def canonical_activation(name: str) -> str:
+    """The name by which an activation is timed.
+
+    >>> canonical_activation("swish"), canonical_activation("gelu_new")
+    ('silu', 'gelu_new')
+    """
+    return SAME_ACTIVATION.get(name, name)
 
 
 def newer_part(signature: str) -> str:

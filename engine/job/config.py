@@ -47,6 +47,7 @@ class Run(Section):
     text: tuple[str, ...] = Field(min_length=1)
     text_temperature: float = Field(default=1.0, ge=1)
     text_tokens: Whole | None = Field(default=None, ge=1)
+    text_block: Whole | None = Field(default=None, ge=16)
     preset: str = "default"
     trials: Whole = Field(default=24, ge=0)
     minutes: float = Field(default=0.0, ge=0)
@@ -115,7 +116,8 @@ class Run(Section):
     @property
     def reading(self) -> dict[str, Any]:
         """What `load_text` is to read, as plain JSON."""
-        return {"sources": list(self.text), "temperature": self.text_temperature, "most_tokens": self.text_tokens}
+        asked = {"temperature": self.text_temperature, "most_tokens": self.text_tokens, "block": self.text_block}
+        return {"sources": list(self.text), **asked}
 
     def space_for(self, facts: TeacherFacts | None = None) -> ServedSpace:
         """What is searched: the family's space cut to a teacher's size, and the choices of how students are served.

@@ -136,7 +136,16 @@ class Search:
                 flight.training.cancel()
         self._hear()
         if not any(e.state == "complete" for e in self.ledger.entries()):
-            raise TrialError(f"all {self._ended()} trials failed; raise `trials`, or mend their causes")
+            raise self._nothing()
+
+    def _nothing(self) -> TrialError:
+        """The error for a run without any student: it quotes what went wrong first."""
+        causes = [entry.cause for entry in self.ledger.entries() if entry.state == "failed"]
+        if not causes:
+            return TrialError("no trial was made: nothing in the space could be proposed; widen it, or raise `trials`")
+        others = len(set(causes)) - 1
+        also = f" ({others} other cause{'s' * (others > 1)} in the ledger)" if others else ""
+        return TrialError(f"all {len(causes)} trials failed; the first one: {causes[0]}{also}; mend that, then go on")
 
     def _fill(self, stop_below: float) -> bool:
         """Plan and submit as many trials as there is room for; whether there is something to wait for."""

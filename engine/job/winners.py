@@ -68,7 +68,14 @@ def run_of(folder: Path) -> Run:
 
 def material(run: Run) -> Material:
     """What the students of a run learn from."""
-    return Material(run.teacher, run.text, run.train.recipe, run.text_temperature, run.text_tokens)
+    return Material(
+        run.teacher,
+        run.text,
+        run.train.recipe,
+        text_temperature=run.text_temperature,
+        text_tokens=run.text_tokens,
+        text_block=run.text_block,
+    )
 
 
 def precision_of(run: Run, folder: Path | None = None) -> str:

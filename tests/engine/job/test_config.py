@@ -66,6 +66,8 @@ def test_a_run_survives_being_written_out() -> None:
         ({"train": {"flash_tokens": 100, "longer_tokens": [100, 200]}}, "^train: longer_tokens must rise, from above"),
         ({"text_temperature": 0.5}, "^text_temperature: it should be greater than or equal to 1; got 0.5$"),
         ({"text_tokens": 0}, "text_tokens"),
+        ({"text_block": 8}, "text_block: it should be greater than or equal to 16"),
+        ({"text_block": "long"}, "text_block"),
         (
             {"train": {"device": "cpuu"}},
             "^train.device: unknown training device 'cpuu': did you mean 'cpu'[?] known: auto",

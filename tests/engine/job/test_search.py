@@ -214,6 +214,14 @@ def test_what_failed_in_longer_training_is_not_trained_on(tmp_path) -> None:
     assert len(source.asked) == len(set(source.asked))
 
 
+def test_where_all_trials_fail_the_first_cause_is_quoted(tmp_path, tmp_path_factory) -> None:
+    source = Source(0.5, broken=lambda genes, tokens: True)
+    with pytest.raises(TrialError, match="all 2 trials failed; the first one: it diverged; mend that"):
+        new_search(tmp_path, source).explore(2)
+    with pytest.raises(TrialError, match=r"no trial was made: .*widen it"):
+        new_search(tmp_path_factory.mktemp("none"), Source()).explore(0)
+
+
 def test_it_ends_when_little_more_is_expected(tmp_path) -> None:
     source = Source()
     new_search(tmp_path, source).explore(24, stop_below=0.02)
