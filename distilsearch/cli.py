@@ -222,7 +222,9 @@ def status(run_folder: RunFolder) -> None:
 def report(run_folder: RunFolder) -> None:
     """Write report.html of a run again, and print its table."""
     from .engine.report.files import read_result, write_report
+    from .places import own_run
 
+    own_run(run_folder)
     result = read_result(run_folder)
     page = write_report(result, run_folder)
     show(result)

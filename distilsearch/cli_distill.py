@@ -7,6 +7,7 @@ import typer
 
 from .cli_progress import shown_progress, stopped_by_interrupt
 from .errors import InputError
+from .places import own_student
 
 if TYPE_CHECKING:
     from .architecture import Architecture
@@ -35,8 +36,6 @@ def distill(
     pairs: Annotated[list[Path] | None, typer.Option(help="csv of sentence, sentence, score for the card")] = None,
 ) -> None:
     """Distil winners of a run, or one architecture; called again, with more tokens or interrupted, it continues."""
-    from .distill.deliver import deliver
-
     changes: dict[str, Any] = {
         "teacher": teacher,
         "text": tuple(text) if text else None,
@@ -44,7 +43,9 @@ def distill(
         "seed": seed,
     }
     changes |= {"text_temperature": text_temperature, "text_tokens": text_tokens, "precision": precision}
-    order = _order(what, family, tokens, changes | {"pairs": tuple(pairs or ())})
+    order = _order(what, out, family, tokens, changes | {"pairs": tuple(pairs or ())})
+    from .distill.deliver import deliver
+
     with shown_progress() as progress, stopped_by_interrupt() as between:
         deliveries = deliver(
             order,
@@ -147,7 +148,7 @@ def pairs(texts: list[str], expected: str) -> dict[str, str]:
     return {name: value for name, _, value in parts}
 
 
-def _order(words: list[str], family_name: str, tokens: int, changes: dict[str, Any]) -> "Order":
+def _order(words: list[str], out: Path, family_name: str, tokens: int, changes: dict[str, Any]) -> "Order":
     """What was asked for: students of a RUN, or the one that genes name."""
     if "=" not in words[0]:
         from .engine.job.winners import winners_order
@@ -156,6 +157,7 @@ def _order(words: list[str], family_name: str, tokens: int, changes: dict[str, A
     given = {name: value for name, value in changes.items() if value is not None}
     if "teacher" not in given or "text" not in given:
         raise InputError("an architecture needs --teacher and --text; a RUN brings its own")
+    own_student(out, given["teacher"])  # before anything is read
     from .distill.deliver import Order
     from .distill.material import Material
     from .distill.teacher import load_teacher

@@ -7,6 +7,8 @@ from typing import Any
 
 from distilsearch.distill.card import CARD, with_sections
 from distilsearch.errors import RunError
+from distilsearch.home import replace_folder
+from distilsearch.places import STUDENT, own_folder
 
 STUDENTS = "students"
 
@@ -26,7 +28,7 @@ def export_students(
         Their new folders by key, relative to the run's; without those whose checkpoint is gone.
 
     Raises:
-        RunError: one cannot be copied.
+        RunError: one cannot be copied, or something else lies in its place.
     """
     present = {key: checkpoint for key, checkpoint in checkpoints.items() if checkpoint.is_dir()}
     for key, checkpoint in present.items():
@@ -35,14 +37,14 @@ def export_students(
 
 
 def _copy(source: Path, target: Path, served: Mapping[str, Any]) -> None:
+    target = own_folder(target, STUDENT)
     fresh = target.with_name(f".{target.name}.new")
     shutil.rmtree(fresh, ignore_errors=True)
     try:
         shutil.copytree(source, fresh)
         if served:
             _say_how(fresh / CARD, served)
-        shutil.rmtree(target, ignore_errors=True)
-        fresh.rename(target)
+        replace_folder(fresh, target)
     except OSError as error:
         shutil.rmtree(fresh, ignore_errors=True)
         raise RunError(f"cannot copy a student to {target}: {error}; free space and search again") from error

@@ -18,6 +18,7 @@ from distilsearch.errors import InputError, RunError
 from distilsearch.families import family
 from distilsearch.home import ensure_folder, home, write_atomically
 from distilsearch.lowering import check_length
+from distilsearch.places import RUN_MARK, own_run
 from distilsearch.space import SearchSpace
 
 from .budget import usual_trials
@@ -102,12 +103,13 @@ def _prepare(run: Run, folder: Path, given: bool) -> Prepared:
     _check_disk(run, folder, teacher, recipe, served.students)
     prepared = Prepared(run, folder, teacher, text, served, recipe, machines)
     _check_trials(prepared)
-    write_atomically(folder / "run.toml", run.to_toml())  # only now: what was refused may be mended
+    write_atomically(folder / "run.toml", f"{RUN_MARK}\n{run.to_toml()}")  # only now: what was refused may be mended
     return prepared
 
 
 def _continued(run: Run, folder: Path) -> Run:
-    """The run, as it goes on in its folder; refused where the folder is another run's or cannot be written."""
+    """The run, as it goes on in its folder; refused where another run or something else lies there."""
+    own_run(folder)
     there = kept_run(ensure_folder(folder), load=False)
     return run if there is None else continued(run, there)
 
