@@ -5,6 +5,7 @@ marks that the product leaves in it anyway, so that what older versions wrote is
 else's is refused, whatever lies in it; so is a symbolic link where a folder would be replaced.
 """
 
+import glob
 import json
 import os
 import re
@@ -119,6 +120,18 @@ def _not_underfoot(path: Path | str, place: Path, kind: Kind) -> Path:
     if place.resolve() in (Path.cwd(), *Path.cwd().parents):
         raise RunError(f"{path} is the folder you are in, or above it, and would be replaced; name one below it")
     return place
+
+
+def literal_folders(pattern: Path) -> str:
+    """A glob pattern in which folders that are there mean themselves, whatever brackets their names hold.
+
+    >>> literal_folders(Path("/no/such/*.txt"))
+    '/no/such/*.txt'
+    """
+    there, rest = Path(pattern.anchor), list(pattern.parts[1:] if pattern.anchor else pattern.parts)
+    while rest and (there / rest[0]).is_dir():
+        there /= rest.pop(0)
+    return str(Path(glob.escape(str(there)), *rest))
 
 
 # The marks

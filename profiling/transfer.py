@@ -4,6 +4,7 @@ Only rounds travel. Their names are the hashes of their content, so that a trans
 and repeated, and a damaged file is noticed where it arrives.
 """
 
+import glob
 import tempfile
 import uuid
 from collections.abc import Mapping
@@ -67,7 +68,8 @@ def pull(
     """
     own_store(store)
     system, root = _opened(url)
-    names = sorted(str(name) for name in system.glob(f"{root}/{only[0]}/{only[1]}/{rounds.ROUNDS}/*.parquet"))
+    pattern = f"{glob.escape(root)}/{only[0]}/{only[1]}/{rounds.ROUNDS}/*.parquet"
+    names = sorted(str(name) for name in system.glob(pattern))
     if not names and not absent_ok:
         raise TableError(
             f"there is no latency table at {url}; expected DEVICE/STACK/{rounds.ROUNDS}/*.parquet below it"

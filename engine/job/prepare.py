@@ -18,12 +18,12 @@ from distilsearch.errors import InputError, RunError
 from distilsearch.families import family
 from distilsearch.home import ensure_folder, home, write_atomically
 from distilsearch.lowering import check_length
-from distilsearch.places import RUN_MARK, own_run
+from distilsearch.places import own_run
 from distilsearch.space import SearchSpace
 
 from .budget import usual_trials
 from .config import Run
-from .continuing import continued, kept_run
+from .continuing import continued, kept_run, kept_text
 from .machines import Declared, declared_by
 from .recall import imported
 from .served import ServedSpace
@@ -103,7 +103,7 @@ def _prepare(run: Run, folder: Path, given: bool) -> Prepared:
     _check_disk(run, folder, teacher, recipe, served.students)
     prepared = Prepared(run, folder, teacher, text, served, recipe, machines)
     _check_trials(prepared)
-    write_atomically(folder / "run.toml", f"{RUN_MARK}\n{run.to_toml()}")  # only now: what was refused may be mended
+    write_atomically(folder / "run.toml", kept_text(run))  # only now: what was refused may be mended
     return prepared
 
 

@@ -13,6 +13,7 @@ from distilsearch.errors import InputError, unknown
 from distilsearch.families import family as known_family
 from distilsearch.operators import Serving
 
+from .mistakes import collected
 from .options import checked_options
 from .presets import CHOOSES, PRESETS
 
@@ -59,6 +60,7 @@ class SourceSection(Chosen):
 
     @model_validator(mode="before")
     @classmethod
+    @collected
     def _possible(cls, data: Any) -> Any:
         if data == PRESETS["default"].source or not _named(data):
             return data  # the usual one needs no import
@@ -72,6 +74,7 @@ class StrategySection(Chosen):
 
     @model_validator(mode="before")
     @classmethod
+    @collected
     def _possible(cls, data: Any) -> Any:
         if data == PRESETS["default"].strategy or not _named(data):
             return data  # the usual one needs no import of torch, so a mistake elsewhere is told at once
@@ -102,6 +105,7 @@ class SpaceSection(BaseModel):
     family: str = "bert"
 
     @model_validator(mode="after")
+    @collected
     def _possible(self) -> "SpaceSection":
         known_family(self.family).space(self.genes)  # an unknown gene or an empty space is an error of the file
         return self
@@ -171,6 +175,7 @@ class TargetSection(Section):
 
     @field_validator("serving")
     @classmethod
+    @collected
     def _complete(cls, value: dict[str, Any]) -> dict[str, Any]:
         return _serving(value)
 
@@ -205,6 +210,10 @@ def _serving(value: Mapping[str, Any]) -> dict[str, Any]:
                 raise InputError(f"serving {name} needs one or more different choices; got {list(choices)}")
     listed = {k: list(v) for k, v in value.items() if isinstance(v, list | tuple) and len(v) > 1}
     single = {k: v[0] if isinstance(v, list | tuple) else v for k, v in value.items()}
+    strange = [unknown("serving key", name, Serving.__dataclass_fields__) for name in value
+               if name not in Serving.__dataclass_fields__]  # fmt: skip
+    if strange:
+        raise InputError("; ".join(map(str, strange)))
     first = Serving.from_json(single).to_json()
     _servings(first | listed)
     return first | listed
