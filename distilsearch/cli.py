@@ -13,7 +13,7 @@ import typer
 from .cli_distill import commands, only, pairs
 from .cli_progress import shown_progress
 from .cli_tables import print_table, tables
-from .cli_words import show
+from .cli_words import remark, show
 from .errors import DistilSearchError, InputError, Interrupted
 from .operators import Serving
 
@@ -111,6 +111,7 @@ def search(run_file: RunFile, folder: Folder = None) -> None:
     from .engine.job.config import Run
 
     run = Run.read(run_file)  # before the heavy imports: a mistake in the file is told at once
+    remark(run.remarks)
     from .engine.job.run import search as run_search
 
     with shown_progress() as progress:

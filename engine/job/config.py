@@ -13,6 +13,7 @@ from typing import Any, Literal
 from pydantic import Field, ModelWrapValidatorHandler, ValidationError, ValidationInfo, field_validator, model_validator
 
 from distilsearch import plugins
+from distilsearch.dropped import dropped
 from distilsearch.errors import InputError
 from distilsearch.families import TeacherFacts, family
 from distilsearch.places import literal_folders
@@ -132,6 +133,11 @@ class Run(Section):
     def reading(self) -> dict[str, Any]:
         """What `load_text` is to read, as plain JSON."""
         return {"sources": list(self.text), "temperature": self.text_temperature, "most_tokens": self.text_tokens}
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What whoever wrote the file should know of it, though it can be done: choices that constraints drop."""
+        return tuple(dropped(family(self.space.family).space(self.space.genes))) if self.space.genes else ()
 
     def space_for(self, facts: TeacherFacts | None = None) -> ServedSpace:
         """What is searched: the family's space cut to a teacher's size, and the choices of how students are served.

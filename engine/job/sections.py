@@ -8,10 +8,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, Strict, field_validator, model_validator
 
 from distilsearch.architecture import Value
-from distilsearch.distill import FLASH_TOKENS
+from distilsearch.distill import FLASH_TOKENS, PRECISION_NAMES
 from distilsearch.errors import InputError, unknown
 from distilsearch.families import family as known_family
-from distilsearch.operators import Serving
+from distilsearch.operators import Serving, named_dtype
 
 from .mistakes import collected
 from .options import checked_options
@@ -130,6 +130,11 @@ class TrainSection(Section):
     workers: Whole | Literal["auto"] = "auto"
     threads: Whole | None = Field(default=None, ge=1)
 
+    @field_validator("precision", mode="before")
+    @classmethod
+    def _precision(cls, value: Any) -> Any:
+        return PRECISION_NAMES.get(value, value) if isinstance(value, str) else value
+
     @field_validator("device")
     @classmethod
     def _device(cls, value: str) -> str:
@@ -202,6 +207,7 @@ class TargetSection(Section):
 
 def _serving(value: Mapping[str, Any]) -> dict[str, Any]:
     """A serving with all its keys; a list of one choice is that choice."""
+    value = {name: _named_dtypes(choice) if name == "dtype" else choice for name, choice in value.items()}
     for name, choices in value.items():
         if isinstance(choices, list | tuple):
             if name in Serving.__dataclass_fields__ and name not in CHOICES:
@@ -217,6 +223,11 @@ def _serving(value: Mapping[str, Any]) -> dict[str, Any]:
     first = Serving.from_json(single).to_json()
     _servings(first | listed)
     return first | listed
+
+
+def _named_dtypes(value: Any) -> Any:
+    """A precision, or several, by the names they have here."""
+    return [named_dtype(one) for one in value] if isinstance(value, list | tuple) else named_dtype(value)
 
 
 def _servings(value: Mapping[str, Any]) -> tuple[Serving, ...]:

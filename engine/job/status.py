@@ -47,7 +47,8 @@ class Status:
     def lines(self, now: datetime) -> list[str]:
         """In words."""
         counts = ", ".join(f"{count} {state}" for state, count in sorted(self.states.items())) or "none yet"
-        trials = f"of {self.asked} trials"
+        ended = sum(count for state, count in self.states.items() if state in ("complete", "failed"))
+        trials = f"of {self.asked} trials" if ended <= self.asked else f"more than the {self.asked} trials now asked for"
         if self.minutes:
             planned = f"of about {self.asked} trials" if self.asked else "no plan yet"
             trials = f"{planned}, {self.minutes[1]:.1f} of {self.minutes[0]:g} minutes"

@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from distilsearch.distill.precision import resolve_precision
 from distilsearch.distill.sources import documents
 from distilsearch.engine.job.config import Run
 from distilsearch.engine.job.reading import read_toml, run_name
 from distilsearch.errors import InputError
+from distilsearch.operators import Serving
 
 LEAST = 'teacher = "quickstart"\ntext = ["python-docs"]\n'
 
@@ -154,3 +156,22 @@ def test_what_stands_in_the_wrong_place_or_kind_is_answered_in_words(tmp_path: P
     least = LEAST if not line.startswith("teacher") else LEAST.partition("\n")[2]
     with pytest.raises(InputError, match=message):
         Run.read(_file(tmp_path, f"{least}{line}\n"))
+
+
+@pytest.mark.parametrize(("said", "meant"), [("bf16", "bfloat16"), ("fp32", "float32"), ("torch.bfloat16", "bfloat16")])
+def test_precisions_have_one_name_each(said: str, meant: str) -> None:
+    least = {"teacher": "x", "text": "y"}
+    served = Run.parse(least | {"target": [{"serving": {"dtype": said}}]})
+    assert served == Run.parse(least | {"target": [{"serving": {"dtype": meant}}]})
+    assert Serving(dtype=said) == Serving(dtype=meant)
+    trained = Run.parse(least | {"train": {"precision": said}})
+    assert trained.train.precision == {"bfloat16": "bf16"}.get(meant, meant)
+    assert resolve_precision(said) == trained.train.precision
+    with pytest.raises(InputError, match="needs one or more different choices"):
+        Run.parse(least | {"target": [{"serving": {"dtype": [said, meant]}}]})
+
+
+def test_a_run_file_is_remarked_upon(tmp_path: Path) -> None:
+    run = Run.read(_file(tmp_path, f"{LEAST}[space]\nwidth = [100, 128]\nheads = [8]\n"))
+    (remark,) = run.remarks
+    assert remark.startswith("width = 100 is left out: heads must divide width")
