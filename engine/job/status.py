@@ -48,7 +48,8 @@ class Status:
         """In words."""
         counts = ", ".join(f"{count} {state}" for state, count in sorted(self.states.items())) or "none yet"
         ended = sum(count for state, count in self.states.items() if state in ("complete", "failed"))
-        trials = f"of {self.asked} trials" if ended <= self.asked else f"more than the {self.asked} trials now asked for"
+        asked = "of" if ended <= self.asked else "more than now asked for:"
+        trials = f"{asked} {self.asked} trials"
         if self.minutes:
             planned = f"of about {self.asked} trials" if self.asked else "no plan yet"
             trials = f"{planned}, {self.minutes[1]:.1f} of {self.minutes[0]:g} minutes"

@@ -105,7 +105,7 @@ heads = ["many"]
 [train]
 flash_token = 1
 precision = "fp8"
-finish = "knie"
+finish = "fornt"
 [[target]]
 latency_mss = 5
 serving = { bach = 1, sequense = 2 }
@@ -127,7 +127,7 @@ def test_all_mistakes_of_a_file_are_named_at_once(tmp_path: Path) -> None:
         "heads must be a positive whole number; got 'many'",
         "'flash_token': did you mean 'flash_tokens'?",
         "train.precision: it should be 'auto', 'float32' or 'bf16'; got 'fp8'",
-        "(did you mean 'knee'?); got 'knie'",
+        "(did you mean 'front'?); got 'fornt'",
         "'latency_mss': did you mean 'latency_ms'?",
         "unknown serving key 'bach': did you mean 'batch'?",
         "unknown serving key 'sequense': did you mean 'sequence'?",

@@ -43,7 +43,7 @@ def test_a_run_at_work_says_who_works_on_what(folder: Path) -> None:
     assert "mine: 1 complete, 1 running, of 7 trials" in words
     assert "layers=2" in words
     fewer = replace(stand, asked=0)
-    assert "mine: 1 complete, 1 running, more than the 0 trials now asked for" in fewer.lines(datetime.now())[0]
+    assert "mine: 1 complete, 1 running, more than now asked for: 0 trials" in fewer.lines(datetime.now())[0]
     assert f"pid {ledger.entries()[2].lease['pid']}" in words
     assert "trainers: 2, threads of each: 1" in words
     assert "vocabulary" not in words
