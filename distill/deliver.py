@@ -16,7 +16,7 @@ from typing import Any, Unpack
 from distilsearch.architecture import Architecture
 from distilsearch.errors import InputError, RunError, TrialError
 from distilsearch.home import ensure_folder, replace_folder
-from distilsearch.places import STUDENTS, own_folder, own_student
+from distilsearch.places import own_student, own_students
 from distilsearch.progress import Progress, silent
 
 from .archive import Archive
@@ -71,8 +71,9 @@ def deliver(
         InputError: a folder holds something else, or this student, trained for longer.
         TrialError: a training diverges; all others are delivered.
     """
-    out = own_place(out, order.material.teacher, several=len(order.cards) > 1)
-    outs = {a: own_student(out / a.key) if len(order.cards) > 1 else out for a in order.cards}
+    several = len(order.cards) > 1
+    out = own_students(out) if several else own_student(out, order.material.teacher)
+    outs = {a: own_student(out / a.key, order.material.teacher) if several else out for a in order.cards}
     evaluations = {path.name: open_evaluation(SIMILARITY, path) for path in order.pairs}
     archive = archive or Archive()
     teacher, text, recipe = order.material.opened(progress)
@@ -93,15 +94,6 @@ def deliver(
         if isinstance(failure, TrialError):
             raise failure
     return [Delivery(outs[trial.architecture], trial) for trial in good]
-
-
-def own_place(out: Path, teacher: str, several: bool) -> Path:
-    """Where a student may be put, or the folder of several; a `RunError` says what lies there instead."""
-    if not several:
-        return own_student(out, teacher)
-    if read_identity(out) is not None or (out / "config.json").exists():
-        raise RunError(f"{out} holds a student, and several would be written into it; name another folder")
-    return own_folder(out, STUDENTS)
 
 
 def _check_same(out: Path, course: Course, architecture: Architecture) -> None:

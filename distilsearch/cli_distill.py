@@ -5,9 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .cli_progress import shown_progress, stopped_by_interrupt
+from .cli_progress import loading, shown_progress, stopped_by_interrupt
 from .errors import InputError
-from .places import own_student
 
 if TYPE_CHECKING:
     from .architecture import Architecture
@@ -43,10 +42,13 @@ def distill(
         "seed": seed,
     }
     changes |= {"text_temperature": text_temperature, "text_tokens": text_tokens, "precision": precision}
-    order = _order(what, out, family, tokens, changes | {"pairs": tuple(pairs or ())})
-    from .distill.deliver import deliver
+    from .engine.job.preflight import check_order
 
+    check_order(what, out, teacher, text)
+    order = _order(what, family, tokens, changes | {"pairs": tuple(pairs or ())})
     with shown_progress() as progress, stopped_by_interrupt() as between:
+        with loading(progress):
+            from .distill.deliver import deliver
         deliveries = deliver(
             order,
             out,
@@ -73,12 +75,16 @@ def evaluate(
     text: Annotated[list[str] | None, typer.Option(help="Whose held-out blocks; as for distill")] = None,
 ) -> None:
     """Score a model, student or teacher; what is known of a kept student is not computed again."""
-    from .distill.evaluate.scores import evaluations, scores_of
-    from .distill.teacher import load_teacher
+    from .distill.named import check_names
 
-    load_teacher(model)  # a mistake in its name is told first
-    for what, evaluation in evaluations(name, on or (), teacher, text or ()):
-        print(f"{what}: {', '.join(f'{score} {value:.4f}' for score, value in scores_of(model, evaluation).items())}")
+    check_names([model, teacher], text or (), on or ())
+    with shown_progress() as progress:
+        with loading(progress):
+            from .distill.evaluate.scores import score
+
+        scores = score(model, name, on or (), teacher, text or (), progress)
+    for what, values in scores.items():
+        print(f"{what}: {', '.join(f'{key} {value:.4f}' for key, value in values.items())}")
 
 
 @commands.command()
@@ -93,10 +99,13 @@ def fidelity(
 ) -> None:
     """Measure how well short distillation orders students: Spearman and Kendall, with 90 % intervals."""
     from .cli_words import fidelity_lines
-    from .engine.job.ranks import rank_fidelity
+    from .engine.job.preflight import check_fidelity
 
+    check_fidelity(what, folder)
     asked = (what, folder, budgets or (), students, fresh, recipe, also or ())
     with shown_progress() as progress, stopped_by_interrupt() as between:
+        with loading(progress):
+            from .engine.job.ranks import rank_fidelity
         measured = rank_fidelity(*asked, progress=progress, between=between)
     print("\n".join(fidelity_lines(measured)))
 
@@ -148,7 +157,7 @@ def pairs(texts: list[str], expected: str) -> dict[str, str]:
     return {name: value for name, _, value in parts}
 
 
-def _order(words: list[str], out: Path, family_name: str, tokens: int, changes: dict[str, Any]) -> "Order":
+def _order(words: list[str], family_name: str, tokens: int, changes: dict[str, Any]) -> "Order":
     """What was asked for: students of a RUN, or the one that genes name."""
     if "=" not in words[0]:
         from .engine.job.winners import winners_order
@@ -157,7 +166,6 @@ def _order(words: list[str], out: Path, family_name: str, tokens: int, changes: 
     given = {name: value for name, value in changes.items() if value is not None}
     if "teacher" not in given or "text" not in given:
         raise InputError("an architecture needs --teacher and --text; a RUN brings its own")
-    own_student(out, given["teacher"])  # before anything is read
     from .distill.deliver import Order
     from .distill.material import Material
     from .distill.teacher import load_teacher

@@ -91,6 +91,13 @@ def own_student(path: Path | str, teacher: str = "") -> Path:
     return own_folder(path, STUDENT)
 
 
+def own_students(path: Path | str) -> Path:
+    """The absolute path of a folder that several students may be put into, each into one of its own."""
+    if (Path(path) / "config.json").exists():
+        raise RunError(f"{path} holds a student, and several would be written into it; name another folder")
+    return own_folder(path, STUDENTS)
+
+
 def check_apart(path: Path, other: Path, what: str) -> None:
     """Refuse to write over `other` (called `what`), or over a folder that it lies in."""
     mine, its = path.resolve(), other.expanduser().resolve()

@@ -40,7 +40,8 @@ from .limits import check_kept
 from .machines import Declared, Profiled
 from .phases import Phases, Stopwatch
 from .planning import plan_of, question, remembered, speed_of
-from .prepare import LOCAL, Prepared, prepare
+from .preflight import LOCAL
+from .prepare import Prepared, prepare
 from .proposing import new_engine
 from .recall import imported, is_asked
 from .remeasure import measured_fidelity
@@ -74,7 +75,8 @@ def search(
     depot = getattr(executor, "depot", "")
     if depot:  # jobs say where their teacher and text are to be fetched
         run = run.model_copy(update={"executor": run.executor.model_copy(update={"depot": depot})})
-    prepared = prepare(run, Path(folder) if folder is not None else Path("runs") / run.name, executor is not None)
+    place = Path(folder) if folder is not None else Path("runs") / run.name
+    prepared = prepare(run, place, executor is not None, progress)
     names = ["loss", *(machine.objective for machine in prepared.machines)]
     run = prepared.run
     ledger = Ledger(open_storage(run.storage.url, prepared.folder), run.name, names, prepared.space)
@@ -116,7 +118,7 @@ class MainJob:
     def run(self) -> Result:
         """All phases, in order."""
         run, folder = self.prepared.run, self.prepared.folder
-        phases, watch = Phases(self.ledger), Stopwatch(self.ledger, self.started)
+        phases, watch = Phases(self.ledger, self.progress), Stopwatch(self.ledger, self.started)
         write_atomically(folder / "environment.json", json.dumps(environment(run), indent=1))
         with phases.phase("profile and predict"):
             machines = [self.profiled(machine) for machine in self.prepared.machines]
