@@ -226,14 +226,12 @@ def status(run_folder: RunFolder) -> None:
 @app.command()
 def report(run_folder: RunFolder) -> None:
     """Write report.html of a run again, and print its table."""
-    from .engine.report.files import read_result, write_report
-    from .places import own_run
+    from .engine.job.again import report_again
 
-    own_run(run_folder)
-    result = read_result(run_folder)
-    page = write_report(result, run_folder)
+    result, remarks = report_again(run_folder)
     show(result)
-    print(page)
+    print(run_folder / "report.html")
+    remark(remarks)
 
 
 # What commands share
@@ -269,8 +267,11 @@ def _search(run: "Run", folder: Path | None) -> None:
 
 
 def _show(result: "Result") -> None:
+    from .engine.job.exports import remarks
+
     show(result.file)
     print(result.folder / "report.html")
+    remark(remarks(result.folder, result.file))
 
 
 if __name__ == "__main__":

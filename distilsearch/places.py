@@ -22,7 +22,7 @@ FINGERPRINT, KEY = re.compile("[0-9a-f]{12}"), re.compile("[0-9a-f]{64}")
 HOME_PARTS = ("tables", "targets", "trials", "runs", "depot", "precision", "home.json")
 RUN_PARTS = (
     "run.toml", "journal.log", "environment.json", "imported.json", "result.json", "report.html", "predictor",
-    "students", "former", "fidelity",
+    "students", "fidelity",
 )  # fmt: skip
 TRIFLES = (".lock",)  # left by whoever only looked
 HEAD_BYTES = 20_000

@@ -28,6 +28,7 @@ from ..objectives import limited
 from ..report.files import write_result
 from .choice import front, pair_key
 from .config import Run
+from .continuing import kept_text
 from .environment import environment
 from .executors import Executor, Options, open_executor
 from .executors.interruption import interruptible
@@ -231,7 +232,7 @@ class MainJob:
         if run.train.flash_tokens == flash_tokens:
             return self
         run = run.model_copy(update={"train": run.train.model_copy(update={"flash_tokens": flash_tokens})})
-        write_atomically(self.prepared.folder / "run.toml", run.to_toml())
+        write_atomically(self.prepared.folder / "run.toml", kept_text(run))
         return replace(self, prepared=replace(self.prepared, run=run))
 
     def recalled(self, engine: Engine, machines: Sequence[Profiled]) -> Search:

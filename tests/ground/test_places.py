@@ -132,7 +132,7 @@ def test_a_symbolic_link_is_neither_replaced_nor_written_through(tmp_path: Path,
     with pytest.raises(RunError, match=r"student/notes is a symbolic link, and would be written through"):
         own_folder(student, STUDENT)
     run = Path(shutil.copytree(OLD / "run", tmp_path / "run"))
-    for name in ("former", "students/mine", "report.html"):
+    for name in ("fidelity", "students/mine", "report.html"):
         (run / name).symlink_to(notes)
         with pytest.raises(RunError, match="is a symbolic link"):
             own_run(run)
