@@ -134,9 +134,8 @@ class Recipe:
     def from_json(cls, data: Mapping[str, Any]) -> "Recipe":
         """A recipe from plain JSON; unknown keys are errors."""
         fields = cls.__dataclass_fields__
-        for name in data:
-            if name not in fields:
-                raise unknown("recipe key", name, fields)
+        if strange := [str(unknown("recipe key", name, fields)) for name in data if name not in fields]:
+            raise InputError("; ".join(strange))
         try:
             values = dict(data)
             values["weights"] = tuple((str(k), float(v)) for k, v in data["weights"].items())

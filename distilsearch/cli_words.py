@@ -1,7 +1,7 @@
 """Results of commands in words and tables."""
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -80,6 +80,12 @@ def show(result: "ResultFile") -> None:
     failed = sum(trial.state == "failed" for trial in result.trials)
     for warning in [*([f"{failed} trials failed; the report says why"] if failed else []), *result.warnings]:
         print(f"warning: {warning}", file=sys.stderr)
+
+
+def remark(words: Iterable[str]) -> None:
+    """Say what a user should know, though all goes on."""
+    for each in words:
+        print(f"note: {each}", file=sys.stderr)
 
 
 def training_words(training: Any) -> str:

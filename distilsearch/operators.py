@@ -17,6 +17,9 @@ from .growth import filled, grown
 Size = int | str
 Sizes = Mapping[str, Any]
 
+DTYPE_NAMES = {"bf16": "bfloat16", "fp16": "float16", "half": "float16", "fp32": "float32", "float": "float32"}
+"""What else precisions are called, and their names here."""
+
 DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 PHASES = ("encode", "prefill", "decode")
 MODES = ("eager", "compile", "graph")
@@ -230,6 +233,16 @@ def _parts(signature: str) -> tuple[str, dict[str, Size]]:
     return kind, {name: int(v) if v.removeprefix("-").isdecimal() else v for name, _, v in pairs}
 
 
+def named_dtype(name: Any) -> Any:
+    """The name that a precision has here; what is none of its other names as it is.
+
+    >>> named_dtype("bf16"), named_dtype("torch.bfloat16"), named_dtype("int8")
+    ('bfloat16', 'bfloat16', 'int8')
+    """
+    plain = name.removeprefix("torch.") if isinstance(name, str) else name
+    return DTYPE_NAMES.get(plain, plain) if isinstance(plain, str) else plain
+
+
 @dataclass(frozen=True)
 class Serving:
     """The conditions a student is served under.
@@ -248,6 +261,7 @@ class Serving:
     runtime: str = TORCH
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "dtype", named_dtype(self.dtype))
         for name, choices in (("dtype", tuple(DTYPE_BYTES)), ("phase", PHASES), ("mode", MODES)):
             if getattr(self, name) not in choices:
                 raise unknown(f"serving {name}", getattr(self, name), choices)

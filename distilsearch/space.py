@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from .architecture import Architecture, Value
 from .counting import Counter, Factor, TooWide
+from .dropped import fitting, kept
 from .errors import InputError, unknown
 
 Codes = npt.NDArray[np.int16]  # (n, d)
@@ -120,7 +121,11 @@ class SearchSpace:
     def _check_not_empty(self) -> None:
         if self.size == 0:
             reasons = "; ".join(c.message or f"a rule on {c.reads}" for c in self.constraints)
-            raise InputError(f"no architecture of this space is valid; its constraints are: {reasons}")
+            choices = {p.name: p.choices for p in self.parameters}
+            hints = [words for c in self.constraints if not kept(c, choices) for words in fitting(c, choices)]
+            raise InputError(
+                f"no architecture of this space is valid; its constraints are: {'; '.join([reasons, *hints])}"
+            )
 
     def column(self, name: str) -> int:
         """Index of the code column of a parameter."""

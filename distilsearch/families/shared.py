@@ -3,7 +3,7 @@
 Families stay one file each; what stands here knows nothing of any of them.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,10 +40,8 @@ class Genes:
     ) -> SearchSpace:
         """The space of the given choices; with a teacher, constants are its own and it bounds its students."""
         given = dict(given or {})
-        for gene in given:
-            if gene not in self.choices:
-                raise unknown(f"gene of family {self.family}", gene, self.choices)
-            self._check(gene, given[gene])
+        if mistakes := [mistake for gene in given for mistake in self._mistakes(gene, given[gene])]:
+            raise InputError("; ".join(mistakes))
         parameters = [
             Parameter(gene, tuple(self._of(gene, given, teacher)), ordered=gene not in self.categorical)
             for gene in self.choices
@@ -84,13 +82,17 @@ class Genes:
             f"a student has fewer {', '.join(self.bounded[:-1])} or {self.bounded[-1]} than its teacher",
         )
 
-    def _check(self, gene: str, values: Sequence[Value]) -> None:
+    def _mistakes(self, gene: str, values: Sequence[Value]) -> Iterator[str]:
+        """All that is wrong with the choices of a gene."""
+        if gene not in self.choices:
+            yield str(unknown(f"gene of family {self.family}", gene, self.choices))
+            return
         listed = self.words.get(gene)
         for value in values:
             if listed and value not in listed:
-                raise unknown(f"value of {gene}", str(value), map(str, listed))
+                yield str(unknown(f"value of {gene}", str(value), map(str, listed)))
             if not listed and gene not in self.categorical and (type(value) is not int or value < 1):
-                raise InputError(f"{gene} must be a positive whole number; got {value!r}")
+                yield f"{gene} must be a positive whole number; got {value!r}"
 
 
 def only_encodes(family: str, serving: Serving) -> None:

@@ -16,10 +16,14 @@ from typing import Any
 from pydantic import BaseModel
 
 from distilsearch.errors import InputError, RunError
+from distilsearch.places import RUN_MARK
 
-from .config import WHOLE_FILE, Run, load_plugins, read_toml
+from .config import WHOLE_FILE, Run, load_plugins
 from .presets import CHOOSES
+from .reading import UnreadableError, parsed
 from .toml import flat
+
+END = "# The end of it."
 
 GROWING = (
     "trials", "minutes", "stop_below", "plugins", "executor", "train.device", "train.workers", "train.threads",
@@ -91,16 +95,34 @@ def kept_run(folder: Path, load: bool = True) -> Run | None:
     path = folder / "run.toml"
     if not path.exists():
         return None
-    try:
-        data = _aged(read_toml(path))
-    except InputError as error:
-        raise _foreign(path, error) from None
+    data = _aged(_whole(path))
     if load:
         load_plugins(data)
     try:
         return Run.parse(data, WHOLE_FILE)
     except InputError as error:
         raise _foreign(path, error) from None
+
+
+def kept_text(run: Run) -> str:
+    """What a run's folder keeps of its run file: with all defaults, and a last line by which a part of it is told."""
+    return f"{RUN_MARK}\n{run.to_toml()}\n{END}\n"
+
+
+def _whole(path: Path) -> dict[str, Any]:
+    """The content of a folder's run.toml; a `RunError` where it is empty, cut off or otherwise damaged."""
+    try:
+        data, text = parsed(path.read_bytes())
+        lacking = [name for name in ("teacher", "text") if name not in data]
+        if lacking or (text.startswith(RUN_MARK) and END not in text):
+            raise UnreadableError(f"lacks {' and '.join(lacking)}" if lacking else "has been cut off")
+    except (OSError, UnreadableError) as error:
+        why = str(error) if isinstance(error, UnreadableError) else f"cannot be read ({error.strerror})"
+        raise RunError(
+            f"{path} {why}: it says what the run of this folder was started with, and is damaged; put it back from a"
+            " copy, or remove it and call again with the run file that the run was started with"
+        ) from None
+    return data
 
 
 def _foreign(path: Path, error: InputError) -> RunError:

@@ -13,7 +13,6 @@ from typing import Any
 from distilsearch import profiling
 from distilsearch.architecture import Architecture
 from distilsearch.arrays import FloatArray
-from distilsearch.errors import InputError
 from distilsearch.lowering import parameter_count
 from distilsearch.operators import DTYPE_BYTES, Serving
 from distilsearch.predictors.intervals import Intervals
@@ -27,6 +26,7 @@ from ..objectives import Known
 from .config import Run
 from .facts import MachineFacts
 from .jobs import Measure
+from .preflight import check_target
 from .sections import TargetSection
 from .served import ServedSpace, student_of
 from .tables import receive
@@ -68,14 +68,9 @@ class Declared:
 
     def check(self) -> None:
         """Refuse a device that is not here, or a machine nobody has profiled, or a damaged table."""
+        check_target(self.section)
         if self.local:
             profiling.open_device(self.section.device).regime(self.serving)
-            profiling.find_table(self.section.device, runtime=self.serving.runtime)
-        elif profiling.find_table(self.section.device, runtime=self.serving.runtime) is None:
-            raise InputError(
-                f"there is no table of the device {self.section.device!r}; run `distilsearch profile` on that machine"
-                " and copy its folder into the tables folder"
-            )
 
 
 class Profiled:

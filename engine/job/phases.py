@@ -1,8 +1,10 @@
-"""How long each phase of a run has taken, and the run as a whole, over all its calls."""
+"""How long each phase of a run has taken, and the run as a whole, over all its calls; each says so when it begins."""
 
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+from distilsearch.progress import Progress, silent
 
 from .ledger import Ledger
 
@@ -12,15 +14,18 @@ SPENT, PLAN = "spent_seconds", "plan"  # what the ledger calls them
 class Phases:
     """Seconds by phase, in the order they began; the ledger keeps them."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, progress: Progress = silent) -> None:
         self._ledger = ledger
+        self._progress = progress
         self.seconds: dict[str, float] = dict(ledger.noted("phases") or {})
 
     @contextmanager
     def phase(self, what: str) -> Iterator[None]:
         """Count the time inside."""
         start = time.perf_counter()
+        self._progress(what, 0, 1)
         yield
+        self._progress(what, 1, 1)
         self.seconds[what] = self.seconds.get(what, 0.0) + time.perf_counter() - start
         self._ledger.note("phases", self.seconds)
 

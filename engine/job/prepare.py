@@ -9,6 +9,7 @@ from distilsearch.distill import FLASH_TOKENS
 from distilsearch.distill.archive import Archive
 from distilsearch.distill.data import Text, load_text
 from distilsearch.distill.job import Training
+from distilsearch.distill.named import check_names
 from distilsearch.distill.precision import PRECISIONS
 from distilsearch.distill.processes import check_device
 from distilsearch.distill.recipes import Recipe, default_recipe
@@ -18,17 +19,20 @@ from distilsearch.errors import InputError, RunError
 from distilsearch.families import family
 from distilsearch.home import ensure_folder, home, write_atomically
 from distilsearch.lowering import check_length
+from distilsearch.places import own_run
+from distilsearch.progress import Progress, silent
 from distilsearch.space import SearchSpace
 
 from .budget import usual_trials
 from .config import Run
-from .continuing import continued, kept_run
+from .continuing import continued, kept_run, kept_text
 from .machines import Declared, declared_by
+from .preflight import LOCAL
 from .recall import imported
 from .served import ServedSpace
 from .strategy import check_strategy
 
-LOCAL = "local"  # the executor of this machine
+READING = "reading teacher and text"
 SPARE_BYTES = 500 << 20
 TRUNK_BYTES = 12  # a trained parameter: itself and two moments
 
@@ -60,7 +64,7 @@ class Prepared:
         return Training.of(self.teacher, self.text, self.recipe, tokens, self.run.seed, precision)
 
 
-def prepare(run: Run, folder: Path, given: bool = False) -> Prepared:
+def prepare(run: Run, folder: Path, given: bool = False, progress: Progress = silent) -> Prepared:
     """Check a run and open what it names.
 
     Args:
@@ -72,19 +76,21 @@ def prepare(run: Run, folder: Path, given: bool = False) -> Prepared:
     """
     fresh = not folder.exists()
     try:
-        return _prepare(run, folder, given)
+        return _prepare(run, folder, given, progress)
     except BaseException:
         if fresh and folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()  # what was refused leaves nothing behind
         raise
 
 
-def _prepare(run: Run, folder: Path, given: bool) -> Prepared:
+def _prepare(run: Run, folder: Path, given: bool, progress: Progress) -> Prepared:
     run = _continued(run, folder)
     _check_executor(run, given)
     machines = declared_by(run)
     for machine in machines:
         machine.check()
+    check_names([run.teacher], run.text)
+    progress(READING, 0, 2)
     teacher = load_teacher(run.teacher)
     kind = family(run.space.family)
     if teacher.config.model_type not in kind.teachers:
@@ -98,16 +104,19 @@ def _prepare(run: Run, folder: Path, given: bool) -> Prepared:
         kind.sites(machine.serving)
         check_length(served.students, machine.serving)
     recipe = default_recipe(teacher.kind) if run.train.recipe == "default" else recipe_named(run.train.recipe)
+    progress(READING, 1, 2)
     text = load_text(teacher=teacher, **run.reading)
+    progress(READING, 2, 2)
     _check_disk(run, folder, teacher, recipe, served.students)
     prepared = Prepared(run, folder, teacher, text, served, recipe, machines)
     _check_trials(prepared)
-    write_atomically(folder / "run.toml", run.to_toml())  # only now: what was refused may be mended
+    write_atomically(folder / "run.toml", kept_text(run))  # only now: what was refused may be mended
     return prepared
 
 
 def _continued(run: Run, folder: Path) -> Run:
-    """The run, as it goes on in its folder; refused where the folder is another run's or cannot be written."""
+    """The run, as it goes on in its folder; refused where another run or something else lies there."""
+    own_run(folder)
     there = kept_run(ensure_folder(folder), load=False)
     return run if there is None else continued(run, there)
 

@@ -28,6 +28,7 @@ from ..objectives import limited
 from ..report.files import write_result
 from .choice import front, pair_key
 from .config import Run
+from .continuing import kept_text
 from .environment import environment
 from .executors import Executor, Options, open_executor
 from .executors.interruption import interruptible
@@ -40,7 +41,8 @@ from .limits import check_kept
 from .machines import Declared, Profiled
 from .phases import Phases, Stopwatch
 from .planning import plan_of, question, remembered, speed_of
-from .prepare import LOCAL, Prepared, prepare
+from .preflight import LOCAL
+from .prepare import Prepared, prepare
 from .proposing import new_engine
 from .recall import imported, is_asked
 from .remeasure import measured_fidelity
@@ -77,7 +79,8 @@ def search(
     depot = getattr(executor, "depot", "")
     if depot:  # jobs say where their teacher and text are to be fetched
         run = run.model_copy(update={"executor": run.executor.model_copy(update={"depot": depot})})
-    prepared = prepare(run, Path(folder) if folder is not None else Path("runs") / run.name, executor is not None)
+    place = Path(folder) if folder is not None else Path("runs") / run.name
+    prepared = prepare(run, place, executor is not None, progress)
     names = ["loss", *(machine.objective for machine in prepared.machines)]
     run = prepared.run
     ledger = Ledger(open_storage(run.storage.url, prepared.folder), run.name, names, prepared.space)
@@ -119,7 +122,7 @@ class MainJob:
     def run(self) -> Result:
         """All phases, in order."""
         run, folder = self.prepared.run, self.prepared.folder
-        phases, watch = Phases(self.ledger), Stopwatch(self.ledger, self.started)
+        phases, watch = Phases(self.ledger, self.progress), Stopwatch(self.ledger, self.started)
         write_atomically(folder / "environment.json", json.dumps(environment(run), indent=1))
         with phases.phase("profile and predict"):
             machines = [self.profiled(machine) for machine in self.prepared.machines]
@@ -236,7 +239,7 @@ class MainJob:
         if run.train.flash_tokens == flash_tokens:
             return self
         run = run.model_copy(update={"train": run.train.model_copy(update={"flash_tokens": flash_tokens})})
-        write_atomically(self.prepared.folder / "run.toml", run.to_toml())
+        write_atomically(self.prepared.folder / "run.toml", kept_text(run))
         return replace(self, prepared=replace(self.prepared, run=run))
 
     def recalled(self, engine: Engine, machines: Sequence[Profiled]) -> Search:

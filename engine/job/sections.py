@@ -9,11 +9,12 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, Strict, field_validator, model_validator
 
 from distilsearch.architecture import Value
-from distilsearch.distill import FLASH_TOKENS
+from distilsearch.distill import FLASH_TOKENS, PRECISION_NAMES
 from distilsearch.errors import InputError, unknown
 from distilsearch.families import family as known_family
-from distilsearch.operators import Serving
+from distilsearch.operators import Serving, named_dtype
 
+from .mistakes import collected
 from .options import checked_options
 from .presets import CHOOSES, PRESETS
 
@@ -61,6 +62,7 @@ class SourceSection(Chosen):
 
     @model_validator(mode="before")
     @classmethod
+    @collected
     def _possible(cls, data: Any) -> Any:
         if data == PRESETS["default"].source or not _named(data):
             return data  # the usual one needs no import
@@ -74,6 +76,7 @@ class StrategySection(Chosen):
 
     @model_validator(mode="before")
     @classmethod
+    @collected
     def _possible(cls, data: Any) -> Any:
         if data == PRESETS["default"].strategy or not _named(data):
             return data  # the usual one needs no import of torch, so a mistake elsewhere is told at once
@@ -104,6 +107,7 @@ class SpaceSection(BaseModel):
     family: str = "bert"
 
     @model_validator(mode="after")
+    @collected
     def _possible(self) -> "SpaceSection":
         known_family(self.family).space(self.genes)  # an unknown gene or an empty space is an error of the file
         return self
@@ -127,6 +131,11 @@ class TrainSection(Section):
     finish: Literal["budgets", "chosen", "front", "none"] = "budgets"
     workers: Whole | Literal["auto"] = "auto"
     threads: Whole | None = Field(default=None, ge=1)
+
+    @field_validator("precision", mode="before")
+    @classmethod
+    def _precision(cls, value: Any) -> Any:
+        return PRECISION_NAMES.get(value, value) if isinstance(value, str) else value
 
     @field_validator("device")
     @classmethod
@@ -175,6 +184,7 @@ class TargetSection(Section):
 
     @field_validator("serving")
     @classmethod
+    @collected
     def _complete(cls, value: dict[str, Any]) -> dict[str, Any]:
         return _serving(value)
 
@@ -228,6 +238,7 @@ class TargetSection(Section):
 
 def _serving(value: Mapping[str, Any]) -> dict[str, Any]:
     """A serving with all its keys; a list of one choice is that choice."""
+    value = {name: _named_dtypes(choice) if name == "dtype" else choice for name, choice in value.items()}
     for name, choices in value.items():
         if isinstance(choices, list | tuple):
             if name in Serving.__dataclass_fields__ and name not in CHOICES:
@@ -236,9 +247,18 @@ def _serving(value: Mapping[str, Any]) -> dict[str, Any]:
                 raise InputError(f"serving {name} needs one or more different choices; got {list(choices)}")
     listed = {k: list(v) for k, v in value.items() if isinstance(v, list | tuple) and len(v) > 1}
     single = {k: v[0] if isinstance(v, list | tuple) else v for k, v in value.items()}
+    strange = [unknown("serving key", name, Serving.__dataclass_fields__) for name in value
+               if name not in Serving.__dataclass_fields__]  # fmt: skip
+    if strange:
+        raise InputError("; ".join(map(str, strange)))
     first = Serving.from_json(single).to_json()
     _servings(first | listed)
     return first | listed
+
+
+def _named_dtypes(value: Any) -> Any:
+    """A precision, or several, by the names they have here."""
+    return [named_dtype(one) for one in value] if isinstance(value, list | tuple) else named_dtype(value)
 
 
 def _servings(value: Mapping[str, Any]) -> tuple[Serving, ...]:

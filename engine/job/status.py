@@ -7,13 +7,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from distilsearch.errors import RunError
 from distilsearch.families import family
 
-from .continuing import kept_run
 from .ledger import Entry, Ledger, gone, open_storage
 from .machines import declared_by
 from .phases import PLAN, SPENT
+from .preflight import begun
 from .recall import is_asked
 
 
@@ -47,7 +46,9 @@ class Status:
     def lines(self, now: datetime) -> list[str]:
         """In words."""
         counts = ", ".join(f"{count} {state}" for state, count in sorted(self.states.items())) or "none yet"
-        trials = f"of {self.asked} trials"
+        ended = sum(count for state, count in self.states.items() if state in ("complete", "failed"))
+        asked = "of" if ended <= self.asked else "more than now asked for:"
+        trials = f"{asked} {self.asked} trials"
         if self.minutes:
             planned = f"of about {self.asked} trials" if self.asked else "no plan yet"
             trials = f"{planned}, {self.minutes[1]:.1f} of {self.minutes[0]:g} minutes"
@@ -70,13 +71,7 @@ def status(folder: Path) -> Status:
     Raises:
         RunError: the folder holds no run, or one that has not begun.
     """
-    run = kept_run(folder)
-    if run is None:
-        raise RunError(
-            f"there is no run in {folder} (yet: teacher and text are read first); name one, such as runs/NAME"
-        )
-    if not run.storage.url and not (folder / "journal.log").exists():
-        raise RunError(f"the run in {folder} has not begun; start it with `distilsearch search`")
+    run = begun(folder)
     names = ["loss", *(machine.objective for machine in declared_by(run))]
     space = family(run.space.family).space(run.space.genes)
     ledger = Ledger(open_storage(run.storage.url, folder), run.name, names, space)

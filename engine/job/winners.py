@@ -17,7 +17,7 @@ from distilsearch.progress import Progress, silent
 from ..report.files import read_result
 from ..report.schema import Entry, Latency
 from .config import Run
-from .continuing import kept_run
+from .preflight import run_in
 
 MOST_NAMED = 8
 
@@ -60,10 +60,7 @@ def _named(keys: Iterable[str]) -> str:
 
 def run_of(folder: Path) -> Run:
     """The run that a folder was filled by."""
-    run = kept_run(folder)
-    if run is None:
-        raise RunError(f"there is no {folder / 'run.toml'}; name the folder of a run")
-    return run
+    return run_in(folder)
 
 
 def material(run: Run) -> Material:

@@ -69,7 +69,7 @@ def test_a_budget_is_kept_and_the_next_call_continues(
     space: SearchSpace, serving: Serving, store: Path, make_fake: Fake
 ) -> None:
     whole = make_fake()
-    full = profile(space, whole, serving, store / "full", clock=whole.clock)
+    full = profile(space, whole, serving, store.with_name("full"), clock=whole.clock)
     device, counts = make_fake(), []
     for _ in range(40):
         start = device.clock.now()

@@ -6,7 +6,7 @@ import pytest
 
 from distilsearch.engine.job import continuing
 from distilsearch.engine.job.config import Run
-from distilsearch.engine.job.continuing import ADDED, continued, kept_run
+from distilsearch.engine.job.continuing import ADDED, continued, kept_run, kept_text
 from distilsearch.engine.job.sections import SECTIONS, SpaceSection
 from distilsearch.errors import InputError, RunError
 from distilsearch.operators import Serving
@@ -165,12 +165,34 @@ FIRST_DAYS = {  # never edited: a folder that lacks a key was written before tha
         (OLD.replace('"eager" }', '"eager", engine = "fast" }'), "unknown serving key 'engine'"),
         (OLD + '[strategy]\nname = "foresight"\n', "unknown strategy 'foresight'"),
         (OLD.replace('finish = "knee"', 'finish = "knee"\nwarm = 2'), "train.warm: unknown key 'warm'"),
-        ("teacher = ", "not valid TOML"),
     ],
 )
 def test_a_folder_of_a_newer_version_is_refused_by_name(tmp_path, line, message) -> None:
     with pytest.raises(RunError, match=rf"run.toml is not of this version .*{message}.* the version that wrote it"):
         kept_run(_folder(tmp_path, line))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is empty"),
+        (b"teacher = ", "is not valid TOML"),
+        (b'teacher = "quickst', "is not valid TOML"),
+        (b"\xff\xfet", "is UTF-16"),
+        (b"seed = 3\n", "lacks teacher and text"),
+        (kept_text(Run.parse({"teacher": "x", "text": "y", "seed": 3})).encode()[:-9], "has been cut off"),
+    ],
+)
+def test_a_damaged_run_file_of_a_folder_is_to_blame_itself(tmp_path, content, message) -> None:
+    (tmp_path / "run.toml").write_bytes(content)
+    with pytest.raises(RunError, match=rf"run.toml {message}.* is damaged; put it back .* or remove it and call again"):
+        kept_run(tmp_path)
+
+
+def test_what_a_folder_keeps_reads_back(tmp_path) -> None:
+    run = Run.parse({"teacher": "x", "text": "y", "seed": 3})
+    (tmp_path / "run.toml").write_text(kept_text(run))
+    assert kept_run(tmp_path) == run
 
 
 def test_a_folder_without_a_run_holds_none(tmp_path) -> None:

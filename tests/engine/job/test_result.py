@@ -1,5 +1,6 @@
 """What a run hands back, from facts alone."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -192,11 +193,12 @@ def test_students_are_copied_whole_and_replaced(tmp_path: Path) -> None:
     checkpoint = tmp_path / "kept"
     checkpoint.mkdir()
     (checkpoint / "config.json").write_text("{}")
+    (checkpoint / "README.md").write_text("---\n---\n\n# A student of x\n\n| teacher weights | sha256 1 |\n")
     old = tmp_path / "run" / "students" / "a"
-    old.mkdir(parents=True)
-    (old / "stale.bin").write_text("")
+    shutil.copytree(checkpoint, old)
+    (old / "config.json").write_text("old")
     assert export_students(tmp_path / "run", {"a": checkpoint, "b": tmp_path / "gone"}) == {"a": "students/a"}
-    assert [p.name for p in old.iterdir()] == ["config.json"]
+    assert (old / "config.json").read_text() == "{}"
     assert [p.name for p in old.parent.iterdir()] == ["a"]
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match="cannot copy a student"):

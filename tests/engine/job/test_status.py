@@ -1,5 +1,6 @@
 """Where a run stands, read from its ledger by somebody else."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -41,6 +42,8 @@ def test_a_run_at_work_says_who_works_on_what(folder: Path) -> None:
     words = "\n".join(stand.lines(datetime.now() + timedelta(seconds=30)))
     assert "mine: 1 complete, 1 running, of 7 trials" in words
     assert "layers=2" in words
+    fewer = replace(stand, asked=0)
+    assert "mine: 1 complete, 1 running, more than now asked for: 0 trials" in fewer.lines(datetime.now())[0]
     assert f"pid {ledger.entries()[2].lease['pid']}" in words
     assert "trainers: 2, threads of each: 1" in words
     assert "vocabulary" not in words
