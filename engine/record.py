@@ -15,7 +15,7 @@ from distilsearch.arrays import FloatArray
 from distilsearch.errors import InputError
 from distilsearch.space import SearchSpace
 
-from .objectives import Expensive, Known, Limit, Objective, Outcome, front, ignored_by
+from .objectives import Expensive, Known, Limit, Objective, Outcome, bounds_of, front, ignored_by, kept, limited
 from .view import Features, View
 
 
@@ -97,15 +97,15 @@ class Record:
         """The outcomes that have every objective and keep the limits that are no objectives."""
         rows = [o for o in self.outcomes() if len(o.values) == len(self.objectives)]
         codes = self.space.encode([o.architecture for o in rows])
-        good = np.all([np.ones(len(rows), bool), *(limit.within(codes) for limit in self.limits if rows)], axis=0)
+        good = kept(limited((), self.limits), codes)
         return [o for o, within in zip(rows, good, strict=True) if within]
 
     def front(self) -> list[Outcome]:
         """The complete outcomes within the limits that no other one dominates."""
         rows, objectives = self.complete(), self.objectives
         signs = np.array([o.sign for o in objectives])
-        limits = [math.inf if isinstance(o, Expensive) or o.at_most is None else o.at_most for o in objectives]
-        return [rows[i] for i in np.flatnonzero(front(signs * self.minimised(rows), limits, signs))]
+        least, most = zip(*map(bounds_of, objectives), strict=True)
+        return [rows[i] for i in np.flatnonzero(front(signs * self.minimised(rows), most, signs, least))]
 
     def minimised(self, outcomes: list[Outcome]) -> FloatArray:
         """Their values (m, M), to be minimised, in the order of the objectives."""
@@ -138,8 +138,7 @@ class Record:
         """The reference as far as somebody said it: what was given, else a limit."""
         result = {}
         for objective in self.objectives:
-            limit = objective.at_most if isinstance(objective, Known) and objective.goal == "min" else None
-            stated = self.given.get(objective.name, limit)
+            stated = self.given.get(objective.name, objective.edge)
             if stated is not None:
                 result[objective.name] = stated
         return result
@@ -162,8 +161,7 @@ class Record:
         values = []
         for o in objectives:
             value = o.sign * reference.get(o.name, o.sign * math.inf)
-            limit = o.at_most if isinstance(o, Known) and o.goal == "min" else None
-            values.append(value if limit is None else min(value, limit))
+            values.append(value if o.edge is None else min(value, o.sign * o.edge))
         return np.array(values)
 
     # What a strategy sees

@@ -8,7 +8,7 @@ from distilsearch.architecture import Architecture
 from distilsearch.errors import InputError, unknown
 from distilsearch.space import SearchSpace
 
-from .objectives import Codes, Expensive, Known, Limit, Objective
+from .objectives import AnyLimit, Cap, Codes, Expensive, Objective
 
 SCHEMA = 1
 WITH_LIMITS = 2  # of a state with limits: what would not hold them must not read it
@@ -31,12 +31,12 @@ def check_genes(space: SearchSpace, objectives: Sequence[Objective]) -> None:
         space.column(name)
 
 
-def check_limits(limited: Sequence[Known | Limit], codes: Codes, architectures: Sequence[Architecture]) -> None:
+def check_limits(limited: Sequence[Cap], codes: Codes, architectures: Sequence[Architecture]) -> None:
     """An `InputError` where one of the architectures of `codes` (n, d) is not bound to keep every limit."""
     for limit in limited:
         if len(codes) and not (good := limit.within(codes)).all():
             broken = dict(architectures[int((~good).argmax())].values)
-            raise InputError(f"the initial architecture {broken} breaks {limit.name} <= {limit.at_most:g}")
+            raise InputError(f"the initial architecture {broken} breaks {limit}")
 
 
 def check_values(
@@ -67,7 +67,7 @@ def check_values(
         )
 
 
-def check_state(state: Mapping[str, Any], objectives: Sequence[Objective], limits: Sequence[Limit] = ()) -> None:
+def check_state(state: Mapping[str, Any], objectives: Sequence[Objective], limits: Sequence[AnyLimit] = ()) -> None:
     """An `InputError` where a state is of another version, or of other objectives or limits."""
     if (got := state.get("schema")) not in (SCHEMA, WITH_LIMITS):
         expected = f"{SCHEMA} or {WITH_LIMITS}"

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from distilsearch.arrays import FloatArray
 from distilsearch.space import SearchSpace
 
-from .objectives import Codes, Expensive, Known, Limit, Objective, ignored_by, limited
+from .objectives import Cap, Codes, Expensive, Known, Limit, Objective, ignored_by, kept, limited
 
 Features = Callable[[Codes], npt.ArrayLike]
 
@@ -51,7 +51,7 @@ class View:
         return tuple(o for o in self.objectives if isinstance(o, Known))
 
     @cached_property
-    def limited(self) -> tuple[Known | Limit, ...]:
+    def limited(self) -> tuple[Cap, ...]:
         """All that a candidate must keep."""
         return limited(self.objectives, self.limits)
 
@@ -113,18 +113,12 @@ class View:
 
     def within(self, codes: Codes) -> npt.NDArray[np.bool_]:
         """Which rows keep every limit by their upper bounds."""
-        result = np.ones(len(codes), dtype=bool)
-        for limit in self.limited if len(codes) else ():
-            result &= limit.within(codes)
-        return result
+        return kept(self.limited, codes)
 
     def standing(self, codes: Codes) -> npt.NDArray[np.bool_]:
         """Which rows keep the limits that are no objectives, and so may stand on the front; the limits of objectives
         are part of the reference."""
-        result = np.ones(len(codes), dtype=bool)
-        for limit in self.limits if len(codes) else ():
-            result &= limit.within(codes)
-        return result
+        return kept(limited((), self.limits), codes)
 
     def further(self, codes: Codes) -> FloatArray:
         """Further feature columns (n, k): the logarithm of each known objective that is positive where it was told
