@@ -244,7 +244,7 @@ class Outcome:
 
 
 def ignored_by(objectives: Sequence["Objective"]) -> frozenset[str]:
-    """The genes that no expensive objective depends on."""
+    """The genes that nothing expensive depends on."""
     return frozenset.intersection(*(frozenset(o.ignores) for o in objectives if isinstance(o, Expensive)))
 
 

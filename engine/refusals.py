@@ -12,6 +12,7 @@ from .objectives import AnyLimit, Cap, Codes, Expensive, Objective
 
 SCHEMA = 1
 WITH_LIMITS = 2  # of a state with limits: what would not hold them must not read it
+WITH_LEARNT_LIMITS = 3  # of one that holds told values of limits, too
 
 
 def check_members(space: SearchSpace, architectures: Sequence[Architecture]) -> None:
@@ -25,7 +26,7 @@ def check_members(space: SearchSpace, architectures: Sequence[Architecture]) -> 
             )
 
 
-def check_genes(space: SearchSpace, objectives: Sequence[Objective]) -> None:
+def check_genes(space: SearchSpace, objectives: Sequence[Objective | AnyLimit]) -> None:
     """An `InputError` where an objective is to ignore what is no gene."""
     for name in (name for o in objectives if isinstance(o, Expensive) for name in o.ignores):
         space.column(name)
@@ -67,10 +68,16 @@ def check_values(
         )
 
 
+def schema_of(limits: Sequence[AnyLimit]) -> int:
+    """The schema of a state with such limits: the first version that can read it."""
+    learnt = any(isinstance(limit, Expensive) for limit in limits)
+    return WITH_LEARNT_LIMITS if learnt else WITH_LIMITS if limits else SCHEMA
+
+
 def check_state(state: Mapping[str, Any], objectives: Sequence[Objective], limits: Sequence[AnyLimit] = ()) -> None:
     """An `InputError` where a state is of another version, or of other objectives or limits."""
-    if (got := state.get("schema")) not in (SCHEMA, WITH_LIMITS):
-        expected = f"{SCHEMA} or {WITH_LIMITS}"
+    if (got := state.get("schema")) not in (SCHEMA, WITH_LIMITS, WITH_LEARNT_LIMITS):
+        expected = f"{SCHEMA} to {WITH_LEARNT_LIMITS}"
         raise InputError(f"expected an engine state of schema {expected}; got {got!r}; use the version that wrote it")
     now = [[o.name, type(o).__name__, o.goal] for o in objectives]
     if [list(o) for o in state["objectives"]] != now:
