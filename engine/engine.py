@@ -42,7 +42,7 @@ from .objectives import (
 )
 from .pool import design, one_of_twins
 from .record import Record, Tell, checked_reference
-from .refusals import check_genes, check_limits, check_members, check_state, check_values, schema_of
+from .refusals import check_genes, check_limits, check_members, check_spaces, check_state, check_values, schema_of
 from .strategies import Strategy, find_strategy
 from .strategies.ehvi import EHVI
 from .view import Features, View
@@ -82,6 +82,7 @@ class Engine:
     ) -> None:
         checked = check_objectives(objectives, limits)
         check_genes(space, (*checked, *limits))
+        check_spaces(space, (*checked, *limits))
         self.space = space
         self.seed = seed
         self.strategy = find_strategy(strategy)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from distilsearch.architecture import Architecture
@@ -66,6 +67,33 @@ def check_values(
             "an area is the finite mean of the one expensive objective over a training whose fidelity is told; got "
             f"{area} for {learnt} at fidelity {fidelity}"
         )
+
+
+def check_spaces(space: SearchSpace, sources: Sequence[Objective | AnyLimit]) -> None:
+    """An `InputError` where a function was compiled for codes of other genes, as a predictor's latency is."""
+    for source in sources:
+        for name in ("function", "spread", "upper", "lower"):
+            function = getattr(source, name, None)
+            while isinstance(function, partial):
+                function = function.func
+            other = getattr(getattr(function, "__self__", function), "space", None)
+            if isinstance(other, SearchSpace) and (unlike := _unlike(space, other)):
+                raise InputError(
+                    f"the {name} of {source.name!r} was compiled for another space: {unlike}; compile it for the"
+                    " engine's space, as in predictor.compile(space, serving)"
+                )
+
+
+def _unlike(space: SearchSpace, other: SearchSpace) -> str:
+    """What codes of two spaces do not have in common, in words."""
+    if (space.family, space.names) != (other.family, other.names):
+        return (
+            f"its genes are {', '.join(other.names)} of {other.family}, not {', '.join(space.names)} of {space.family}"
+        )
+    for own, foreign in zip(space.parameters, other.parameters, strict=True):
+        if own.choices != foreign.choices:
+            return f"{own.name} is one of {list(foreign.choices)} there and of {list(own.choices)} here"
+    return ""
 
 
 def schema_of(limits: Sequence[AnyLimit]) -> int:
