@@ -63,6 +63,7 @@ def conclude(facts: RunFacts) -> Result:
         teacher=_teacher(facts),
         front=tuple(_member(facts, entry) for entry in handed_back),
         knee=_chosen(facts),
+        choose=facts.choose if facts.loss_at_most is None else "loss_at_most",
         trials=tuple(_trial(facts, entry) for entry in facts.entries),
         hypervolume_trace=trace(facts),
         surrogate=schema.Surrogate.model_validate(facts.diagnostics) if facts.diagnostics else None,

@@ -15,6 +15,7 @@ from distilsearch.home import known_run
 from distilsearch.progress import Progress, silent
 
 from ..report.files import read_result
+from ..report.readings import disturbed, measured_words
 from ..report.schema import Entry, Latency
 from .config import Run
 from .preflight import run_in
@@ -41,7 +42,12 @@ def winners(folder: Path, keys: Sequence[str] = ()) -> list[Winner]:
 
 
 def _plain(latency: Latency | None) -> dict[str, Any] | None:
-    return latency.model_dump(exclude_none=True) if latency else None
+    """What a card says of a latency, in ms; of a disturbed measurement one digit."""
+    if latency is None:
+        return None
+    plain = latency.model_dump(exclude_none=True, exclude={"slowness", "repeated"})
+    rough = {"measured": f"about {measured_words(latency).lstrip('≈')} (the machine was disturbed)"}
+    return plain | (rough if disturbed(latency) else {})
 
 
 def _entry(folder: Path, students: Mapping[str, Entry], wanted: str) -> Entry:

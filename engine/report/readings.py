@@ -19,6 +19,12 @@ from .words import milliseconds, roughly, sentence, short_name
 
 CALM = 1.5  # times slower than when quiet, by the sentinel, up to which a machine's figures count
 AGREED = 1.1  # the factor up to which two sessions of the same measurement agree
+CHOICE_WORDS = {  # by `choose` of the result
+    "knee": "the knee of the front",
+    "quality": "the best quality",
+    "fastest": "the fastest",
+    "loss_at_most": "the fastest that keeps loss_at_most",
+}
 LEADING_GENES = ("layers", "width", "heads", "ffn", "inherit")
 
 
@@ -95,6 +101,12 @@ class Reading:
     def finished(self, member: Member) -> bool:
         """Whether a member is handed back after a longer training than the one it was compared by."""
         return member.loss != self.equal_loss(member) or (member.flash_tokens or math.inf) < (member.tokens or 0)
+
+    @property
+    def choice_words(self) -> str:
+        """What the chosen one is, such as "the best quality within the limit"."""
+        rule = CHOICE_WORDS.get(self.result.choose or "", "the chosen one")
+        return rule + (" within the limit" if any(map(self.limit_ms, self.latencies)) else "")
 
     def latency(self, entry: Entry, objective: str | None = None) -> Latency:
         """The entry's latency for `objective` (the leading one by default); only positive figures can be drawn."""

@@ -220,7 +220,7 @@ class Phase(Part):
 
 
 class ResultFile(Part):
-    """The whole of `result.json`; the front is the fastest first."""
+    """The whole of `result.json`; the front is the fastest first. `knee` is chosen by the rule that `choose` names."""
 
     name: Word
     quality: Word
@@ -229,6 +229,7 @@ class ResultFile(Part):
     teacher: TeacherEntry
     front: tuple[Member, ...]
     knee: Word | None
+    choose: Word | None = None
     trials: tuple[TrialEntry, ...]
     hypervolume_trace: tuple[Real | None, ...] = ()
     surrogate: Surrogate | None = None

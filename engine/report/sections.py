@@ -86,8 +86,8 @@ def front_section(reading: Reading) -> Section:
     """Quality against latency, a chart for each machine."""
     text = (
         "Every dot is a student. Those on the line are the best at their speed after equal training; what a longer "
-        "training of some of them gave is drawn beside it, and hides nobody. The star is the chosen one. Open dots "
-        "have only a predicted latency, with its interval."
+        f"training of some of them gave is drawn beside it, and hides nobody. Chosen is {reading.choice_words}:"
+        " the star. Open dots have only a predicted latency, with its interval."
     )
     label = "Chart: quality against latency of all students; the tables below hold the same numbers"
     figures = _drawn({f"front-{i}": front_figure(reading, name) for i, name in enumerate(reading.latencies)})

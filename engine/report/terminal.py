@@ -10,7 +10,7 @@ from .schema import Entry, ResultFile
 from .tables import speed_words
 from .words import DASH, count, gene_word, milliseconds, score, served_words, shape
 
-CAPTION = "★ chosen, as the run file says; ~ rests on a predicted latency, ≈ on a disturbed one"
+CAPTION = "★ {chosen}; ~ rests on a predicted latency, ≈ on a disturbed one"
 
 
 def final_table(result: ResultFile) -> Table:
@@ -22,7 +22,7 @@ def final_table(result: ResultFile) -> Table:
     reading = Reading(result)
     genes = [gene for gene in reading.genes() if gene != "inherit"]
     table = Table(box=SIMPLE_HEAD, padding=0, caption_justify="left")
-    table.caption = CAPTION if reading.front else "no student yet"
+    table.caption = CAPTION.format(chosen=reading.choice_words) if reading.front else "no student yet"
     table.add_column("student", no_wrap=True)
     table.add_column(_folded("/".join(map(gene_word, genes)) or "architecture"), overflow="fold")
     served = any(member.served for member in reading.front)

@@ -124,6 +124,8 @@ def test_with_a_limit_the_best_within_it_is_chosen_and_the_page_says_the_limit(f
     result = conclude(replace(facts, machines=[here], choose="quality"))
     assert result.knee == STUDENTS[2].key
     assert result.file.targets[0].limit == "0.5x teacher"
+    assert "Chosen is the best quality within the limit: the star" in render(result.file)
+    assert conclude(replace(facts, loss_at_most=0.3)).file.choose == "loss_at_most"
     assert "limit 5.00 ms (0.5x teacher)" in render(result.file)
     assert headline(Reading(result.file)) == "3 layers × 64 is 2.5× faster than the teacher at 0.75 agreement"
 

@@ -54,6 +54,13 @@ def test_keys_may_be_shortened_and_must_be_one(run_folder: Path) -> None:
         winners(run_folder, ["zzz"])
 
 
+def test_of_a_disturbed_measurement_a_card_has_one_digit(run_folder: Path) -> None:
+    front = [FRONT[0] | {"latency_ms": {"predicted": 1.5, "measured": 0.8734, "slowness": 2.0}}, FRONT[1]]
+    (run_folder / "result.json").write_text(json.dumps(RESULT | {"front": front}))
+    (winner,) = winners(run_folder)
+    assert winner.latency == {"predicted": 1.5, "measured": "about 0.9 (the machine was disturbed)"}
+
+
 def test_students_go_on_with_the_runs_own_training(run_folder: Path) -> None:
     order = winners_order(run_folder, [], 5_000)
     assert (order.seed, order.tokens, order.precision) == (3, 5_000, "auto")
