@@ -59,9 +59,10 @@ class Final:
 class RunFacts:
     """All that a result is made of. Losses are to be minimised, latencies in ms, phases in seconds.
 
-    `entries` are the ledger's; `choose` names one of `choice.CHOICES`; `finals` the trainings that finished students,
-    by the key of the architecture; `students` the exported folders by the key of the pair, relative to `folder`;
-    `diagnostics` the engine's; `fidelity` what `distilsearch fidelity` has measured for this run.
+    `entries` are the ledger's; `choose` names one of `choice.CHOICES`; `finals` are the trainings that finished
+    students, by the key of the architecture; `unfinished` says why others were not, by the key of the pair; `students`
+    the exported folders by the key of the pair, relative to `folder`; `diagnostics` the engine's; `fidelity` what
+    `distilsearch fidelity` has measured for this run.
     """
 
     folder: Path
@@ -76,6 +77,7 @@ class RunFacts:
     choose: str = "knee"
     loss_at_most: float | None = None
     finals: Mapping[str, Final] = field(default_factory=dict)
+    unfinished: Mapping[str, str] = field(default_factory=dict)
     students: Mapping[str, str] = field(default_factory=dict)
     diagnostics: Mapping[str, Any] | None = None
     fidelity: RankFidelity | None = None

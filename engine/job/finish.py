@@ -1,6 +1,6 @@
 """After the trials: who of the front is trained further, and the training of them, side by side."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from concurrent.futures import wait
 
 from distilsearch.architecture import Architecture
@@ -10,7 +10,7 @@ from distilsearch.errors import Interrupted, TrialError
 from distilsearch.progress import Progress
 
 from .budget import size
-from .choice import at_speeds, chosen
+from .choice import at_speeds, chosen, pair_key
 from .config import Run
 from .executors import Executor
 from .ledger import Entry
@@ -46,8 +46,10 @@ def finish(
     Args:
         seconds: after which the executor is stopped, for good; those that have not ended are saved, and left out.
 
+    A training that diverges costs its student the longer training and nobody anything else: it is said, and left out.
+
     Raises:
-        TrialError: one failed; all others are kept.
+        TrialError: one was lost with its worker again and again; all others are kept.
     """
     students = list(dict.fromkeys(student_of(entry.architecture) for entry in entries))
     parts = shared_out(students, executor.workers, size)
@@ -60,7 +62,7 @@ def finish(
     if wait(futures, seconds).not_done:
         executor.stop()
     trials: dict[str, Trial] = {}
-    failures: list[TrialError] = []
+    failures: dict[str, TrialError] = {}
     for group, future in zip(groups, futures, strict=True):
         try:
             answers = future.result()
@@ -70,12 +72,29 @@ def finish(
             continue
         for architecture, answer in zip(group, answers, strict=True):
             if isinstance(answer, TrialError):
-                failures.append(answer)
+                failures[architecture.key] = answer
             else:
                 trials[architecture.key] = answer
-    if failures:
-        raise failures[0]
+    lost = [error for error in failures.values() if error.transient]
+    if lost:  # the next call goes on from what was saved
+        raise lost[0]
+    for key, error in failures.items():
+        progress(f"{key} could not be trained further: {error}", 0, 0)
     return trials
+
+
+def unfinished(
+    entries: Sequence[Entry], finals: Container[str], failure: Callable[[Architecture], TrialError | None]
+) -> dict[str, str]:
+    """Those that were to be trained further and are not, by the key of the pair: why, as far as that is known here.
+
+    Args:
+        finals: the keys of the students that are.
+        failure: why a student's longer training failed; None where it did not, or elsewhere.
+    """
+    missing = [entry for entry in entries if student_of(entry.architecture).key not in finals]
+    causes = {pair_key(entry): failure(student_of(entry.architecture)) for entry in missing}
+    return {key: str(error) if error else "it did not end in time, or failed" for key, error in causes.items()}
 
 
 def shared_out(

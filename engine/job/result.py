@@ -100,6 +100,9 @@ def _choice_warnings(facts: RunFacts, handed_back: Sequence[Entry]) -> Iterator[
 
 
 def _final_warnings(facts: RunFacts, handed_back: Sequence[Entry]) -> Iterator[str]:
+    for cause in dict.fromkeys(facts.unfinished.values()):
+        keys = ", ".join(key for key, why in facts.unfinished.items() if why == cause)
+        yield f"to be trained further, and not: {keys} ({cause})"
     for entry in handed_back:
         final = facts.finals.get(student_of(entry.architecture).key)
         if final is not None and final.loss > entry.values[0]:

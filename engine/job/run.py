@@ -17,7 +17,7 @@ from distilsearch.architecture import Architecture
 from distilsearch.distill.depot import Depot
 from distilsearch.distill.job import Training
 from distilsearch.distill.trial import Trial
-from distilsearch.errors import InputError
+from distilsearch.errors import InputError, TrialError
 from distilsearch.families import family
 from distilsearch.home import register_run, write_atomically
 from distilsearch.profiling import LatencyTable, find_table
@@ -34,7 +34,7 @@ from .executors import Executor, Options, open_executor
 from .executors.interruption import interruptible
 from .exports import export_students
 from .facts import Final, RunFacts
-from .finish import to_finish
+from .finish import to_finish, unfinished
 from .jobs import Profile, TeacherLoss
 from .ledger import Ledger, open_storage
 from .limits import check_kept
@@ -44,7 +44,7 @@ from .planning import plan_of, question, remembered, speed_of
 from .preflight import LOCAL
 from .prepare import Prepared, prepare
 from .proposing import new_engine
-from .recall import imported, is_asked
+from .recall import imported, is_asked, planned_tokens
 from .remeasure import measured_fidelity
 from .resolve import Resolved, asked, probed, resolve
 from .result import Result, conclude, members
@@ -262,7 +262,11 @@ class MainJob:
         best = front(self.ledger.entries(), machines)
         students = {student_of(entry.architecture) for entry in best}
         finals = {student.key: trial for student in students if (trial := self.final(student, budget)) is not None}
-        finals |= budget.finish(to_finish(best, machines, run, self.teacher), self.making, self.executor)
+        wanted = to_finish(best, machines, run, self.teacher)
+        finals |= budget.finish(wanted, self.making, self.executor)
+        longest = max(budget.final_lengths(), default=0)
+        shorter = [entry for entry in wanted if planned_tokens(entry, budget.flash_tokens) < longest]
+        self.ledger.note("unfinished", unfinished(shorter, finals, partial(self.failure, budget=budget)))
         self.register({*run.train.lengths, run.train.final_tokens, *(t.training.tokens for t in finals.values())})
         return finals
 
@@ -271,6 +275,12 @@ class MainJob:
         archive, training = archive_of(self.depot), self.making.training
         trials = (archive.of(training.at(tokens), student) for tokens in budget.final_lengths())
         return next((trial for trial in trials if trial is not None and archive.intact(trial)), None)
+
+    def failure(self, student: Architecture, budget: Budget) -> TrialError | None:
+        """Why a longer training of a student failed, where this machine's archive knows."""
+        archive, training = archive_of(self.depot), self.making.training
+        errors = (archive.failure(training.at(tokens).key(student)) for tokens in budget.final_lengths())
+        return next((error for error in errors if error is not None), None)
 
     # What came out
 
@@ -311,6 +321,7 @@ class MainJob:
             choose=run.choice,
             loss_at_most=run.loss_at_most,
             finals={key: Final(trial.key, trial.tokens, trial.loss) for key, trial in finals.items()},
+            unfinished=self.ledger.noted("unfinished") or {},
             diagnostics=engine.diagnostics(),
             fidelity=measured_fidelity(self.prepared.folder),
             phases=phases.seconds,

@@ -15,7 +15,7 @@ from distilsearch.distill.recipes import EMBEDDING
 from distilsearch.distill.trial import Trial
 from distilsearch.engine.job.choice import chosen, front
 from distilsearch.engine.job.config import Run
-from distilsearch.engine.job.finish import finish, to_finish
+from distilsearch.engine.job.finish import finish, to_finish, unfinished
 from distilsearch.engine.job.jobs import Distil
 from distilsearch.engine.job.ledger import Entry
 from distilsearch.engine.job.served import student_of
@@ -135,9 +135,9 @@ class Executor:
 
     workers = 1
 
-    def __init__(self, broken: Sequence[Architecture] = ()) -> None:
+    def __init__(self, broken: Sequence[Architecture] = (), transient: bool = False) -> None:
         self.jobs: list[Distil] = []
-        self.broken = list(broken)
+        self.broken, self.transient = list(broken), transient
 
     def submit(self, job: Distil, progress: Any = None) -> "Future[Any]":
         self.jobs.append(job)
@@ -147,13 +147,24 @@ class Executor:
 
     def _trial(self, job: Distil, architecture: Architecture) -> Trial | TrialError:
         if architecture in self.broken:
-            return TrialError("it diverged")
+            return TrialError("it diverged", transient=self.transient)
         return Trial("k", architecture, job.training, 0.1, 10, job.training.tokens, 1.0, ((1000, 0.1),))
 
 
-def test_a_training_that_fails_is_named_after_all_others_are_done() -> None:
-    executor = Executor([STUDENTS[0]])
-    with pytest.raises(TrialError, match="it diverged"):
-        finish(ENTRIES, 1000, Making(TRAINING, EMBEDDING), executor, lambda *_: None)
+@pytest.mark.parametrize("transient", [False, True])
+def test_a_training_that_fails_costs_the_others_nothing(transient: bool) -> None:
+    executor, said = Executor([STUDENTS[0]], transient), []
+    making = Making(TRAINING, EMBEDDING)
+    if transient:  # the next call goes on with it
+        with pytest.raises(TrialError, match="it diverged"):
+            finish(ENTRIES, 1000, making, executor, lambda *_: None)
+        return
+    trials = finish(ENTRIES, 1000, making, executor, lambda what, done, total: said.append(what))
+    assert set(trials) == {student.key for student in STUDENTS[1:7]}
+    assert said == [f"{STUDENTS[0].key} could not be trained further: it diverged"]
     assert executor.jobs[0].training.tokens == 1000
-    assert len(executor.jobs[0].architectures) == 7
+    causes = {STUDENTS[0]: TrialError("it diverged")}
+    assert unfinished(ENTRIES[:3], trials, causes.get) == {STUDENTS[0].key: "it diverged"}
+    assert unfinished(ENTRIES[:3], trials, lambda student: None) == {
+        STUDENTS[0].key: "it did not end in time, or failed"
+    }

@@ -12,11 +12,12 @@ import pytest
 
 from distilsearch.architecture import Architecture
 from distilsearch.engine.job.config import Run
-from distilsearch.engine.job.jobs import Distil, Job, Measure, Profile, dumps, loads, perform
+from distilsearch.engine.job.jobs import Distil, Job, Measure, Profile, dumps, loads
 from distilsearch.engine.job.result import Result
 from distilsearch.engine.job.run import search
-from distilsearch.errors import RunError
+from distilsearch.errors import RunError, TrialError
 from distilsearch.profiling.clock import Measured
+from distilsearch.progress import nothing, silent
 
 OLD = Path(__file__).parents[2] / "old" / "0.1.0"
 (TABLE,) = (OLD / "tables").glob("*/*")
@@ -42,8 +43,13 @@ class Here:
 
     workers = 1
 
-    def __init__(self, times: Callable[[Architecture], float] = milliseconds, slowness: float = 1.0) -> None:
-        self.times, self.slowness = times, slowness
+    def __init__(
+        self,
+        times: Callable[[Architecture], float] = milliseconds,
+        slowness: float = 1.0,
+        error: TrialError | None = None,
+    ) -> None:
+        self.times, self.slowness, self.error = times, slowness, error
         self.trained: list[tuple[int, int]] = []  # (tokens, students)
 
     def submit(self, job: Job, progress: Any = None) -> "Future[Any]":
@@ -58,7 +64,9 @@ class Here:
             return [self._timed(self.times(model) / 1e3) for model in job.architectures]
         if isinstance(job, Distil):
             self.trained.append((job.training.tokens, len(job.architectures)))
-        return job.read(json.loads(perform(dumps(job)))["answer"])
+            if self.error and job.training.tokens == FINAL:
+                return [self.error] * len(job.architectures)
+        return job.read(json.loads(json.dumps(job.run(silent, nothing))))  # no core is asked for: nothing is timed
 
     def _timed(self, seconds: float) -> Measured:
         return Measured(seconds, seconds, seconds, 8, 0.0, self.slowness, "ok")
@@ -142,6 +150,19 @@ def test_within_a_share_of_the_teachers_latency_the_best_is_chosen_and_finished(
     assert best.flash_loss == min(m.flash_loss for m in result.front)
     assert best.tokens > FLASH + 1_000
     assert re.search(r"limit 13\.5 ms \(0\.5x teacher\)", (result.folder / "report.html").read_text())
+
+
+def test_a_longer_training_that_fails_costs_nothing_else(tmp_path: Path) -> None:
+    with pytest.raises(TrialError, match="was killed"):
+        run(tmp_path / "run", Here(error=TrialError("the worker was killed", transient=True)))
+    result = run(tmp_path / "run", Here(error=TrialError("it diverged")))
+    assert result.knee in {m.key for m in result.front}
+    assert all(m.tokens == m.flash_tokens for m in result.front)
+    (warning,) = (text for text in result.file.warnings if "to be trained further, and not" in text)
+    assert result.knee in warning
+    again = run(tmp_path / "run")
+    assert not [text for text in again.file.warnings if "to be trained further" in text]
+    assert any(m.tokens > m.flash_tokens for m in again.front)
 
 
 def test_a_limit_stays_where_it_is_when_the_teacher_is_measured_otherwise(tmp_path: Path) -> None:
