@@ -143,7 +143,7 @@ class MainJob:
             trials.source.prepare(self.executor.submit)
             trials.explore(budget.allowance(phases.seconds.get(TRIALS, 0.0)), run.stop_below)
         with phases.phase("measure the front"):
-            measure_front(self.ledger, machines, self.teacher, self.executor, self.progress)
+            measure_front(self.ledger, machines, self.teacher, self.executor, self.progress, budget.measuring())
         self.teacher_loss()  # now: a finish whose time is over stops the executor
         with phases.phase("finish"):
             finals = self.finished(machines, budget)
