@@ -180,9 +180,12 @@ def predict(
 @app.command()
 def measure(run_folder: RunFolder) -> None:
     """Measure the front of a finished run on this machine, where it is one of the run's targets."""
-    from .engine.job.remeasure import remeasure
+    from .engine.job.preflight import check_measurable
 
+    check_measurable(run_folder)
     with shown_progress() as progress:
+        with loading(progress):
+            from .engine.job.remeasure import remeasure
         result = remeasure(run_folder, progress)
     show(result)
 
@@ -226,12 +229,16 @@ def status(run_folder: RunFolder) -> None:
 @app.command()
 def report(run_folder: RunFolder) -> None:
     """Write report.html of a run again, and print its table."""
-    from .engine.job.again import report_again
+    from .engine.report.files import read_result, write_report
+    from .engine.report.students import remarks
+    from .places import own_run
 
-    result, remarks = report_again(run_folder)
+    own_run(run_folder)
+    result = read_result(run_folder)
+    page = write_report(result, run_folder)
     show(result)
-    print(run_folder / "report.html")
-    remark(remarks)
+    print(page)
+    remark(remarks(run_folder, result))
 
 
 # What commands share
@@ -267,7 +274,7 @@ def _search(run: "Run", folder: Path | None) -> None:
 
 
 def _show(result: "Result") -> None:
-    from .engine.job.exports import remarks
+    from .engine.report.students import remarks
 
     show(result.file)
     print(result.folder / "report.html")
