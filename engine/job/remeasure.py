@@ -12,6 +12,7 @@ from distilsearch.home import file_lock
 from distilsearch.operators import Serving
 from distilsearch.places import own_run
 from distilsearch.profiling.clock import Measured
+from distilsearch.profiling.device import model_name
 from distilsearch.profiling.devices import DEVICES
 from distilsearch.progress import Progress, silent
 
@@ -126,7 +127,10 @@ def _measured(model: Entry, objective: str, timing: Measured, repeated: float | 
 def _devices_here() -> dict[str, str]:
     """How targets may name the devices of this machine: by name, or by fingerprint."""
     names = {name: name for name in profiling.available_devices()}
-    prints = {profiling.fingerprint(profiling.open_device(name).facts()): name for name in names}
+    facts = {name: profiling.open_device(name).facts() for name in names}
+    prints = {
+        called: name for name in names for called in (profiling.fingerprint(facts[name]), model_name(facts[name]))
+    }
     return {"auto": "auto"} | names | prints if set(names) <= set(DEVICES) else names
 
 
