@@ -55,7 +55,7 @@ def own_folder(path: Path | str, kind: Kind) -> Path:
         return place
     if not any(child.name not in TRIFLES for child in place.iterdir()):
         return _not_underfoot(path, place, kind)
-    if not kind.ours(place):
+    if not _recognised(place, kind):
         raise RunError(
             f"{path} is not empty and holds no {kind.what}; name an empty folder, or one that is not there yet"
         )
@@ -72,7 +72,7 @@ def own_file(path: Path | str, kind: Kind) -> Path:
     _check_reachable(path, place.parent)
     if place.is_dir():
         raise RunError(f"{path} is a folder; name a file")
-    if place.exists() and not kind.ours(place):
+    if place.exists() and not _recognised(place, kind):
         raise RunError(f"{path} is there and is no {kind.what}; name another file, or move it away")
     return place
 
@@ -105,6 +105,14 @@ def check_apart(path: Path, other: Path, what: str) -> None:
         raise RunError(f"{path} {'is' if its == mine else 'holds'} {what}; name another folder")
 
 
+def _recognised(place: Path, kind: Kind) -> bool:
+    """Whether a place is of a kind of ours; not where it cannot be looked into."""
+    try:
+        return kind.ours(place)
+    except OSError:
+        return False
+
+
 def _check_reachable(path: Path | str, place: Path) -> None:
     """Refuse what is no folder, lies below a file, or cannot be made or written."""
     nearest = next(parent for parent in (place, *place.parents) if os.path.lexists(parent))
@@ -115,7 +123,7 @@ def _check_reachable(path: Path | str, place: Path) -> None:
 
 
 def _check_writable(folder: Path) -> None:
-    if not os.access(folder, os.W_OK | os.X_OK):
+    if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
         raise RunError(f"the folder {folder} cannot be written; name a writable one")
 
 
