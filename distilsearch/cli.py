@@ -191,7 +191,7 @@ def report(run_folder: RunFolder, as_json: Json = False) -> None:
     from .engine.report.students import remarks
     from .places import own_run
 
-    own_run(run_folder)
+    own_run(run_folder, finished=True)
     result = read_result(run_folder)
     page = write_report(result, run_folder)
     if as_json:

@@ -26,6 +26,7 @@ RUN_PARTS = (
 )  # fmt: skip
 TRIFLES = (".lock",)  # left by whoever only looked
 HEAD_BYTES = 20_000
+INSTEAD = "name an empty folder, or one that is not there yet"
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,8 @@ class Kind:
     links: Callable[[Path], Iterator[Path]] = lambda _: iter(())
 
 
-def own_folder(path: Path | str, kind: Kind) -> Path:
-    """The absolute path of a folder that may be written as a kind of ours.
+def own_folder(path: Path | str, kind: Kind, instead: str = INSTEAD) -> Path:
+    """The absolute path of a folder that may be written as a kind of ours; `instead` says what to name else.
 
     Raises:
         RunError: something else lies there, or it can be neither made nor written; nothing has been changed.
@@ -56,9 +57,7 @@ def own_folder(path: Path | str, kind: Kind) -> Path:
     if not any(child.name not in TRIFLES for child in place.iterdir()):
         return _not_underfoot(path, place, kind)
     if not _recognised(place, kind):
-        raise RunError(
-            f"{path} is not empty and holds no {kind.what}; name an empty folder, or one that is not there yet"
-        )
+        raise RunError(f"{path} is not empty and holds no {kind.what}; {instead}")
     if (link := next(kind.links(place), None)) is not None:
         raise RunError(f"{link} is a symbolic link, and would be written through; put what it leads to in its place")
     return _not_underfoot(path, place, kind)
@@ -77,9 +76,13 @@ def own_file(path: Path | str, kind: Kind) -> Path:
     return place
 
 
-def own_run(path: Path | str) -> Path:
-    """The absolute path of a folder that may be written as a run, and its report; raises as `own_folder` does."""
-    place = own_folder(path, RUN)
+def own_run(path: Path | str, finished: bool = False) -> Path:
+    """The absolute path of a folder that may be written as a run, and its report; raises as `own_folder` does.
+
+    Args:
+        finished: it is to be a run that is there already.
+    """
+    place = own_folder(path, RUN, "name the folder of a run, such as runs/NAME" if finished else INSTEAD)
     own_file(place / "report.html", PAGE)
     return place
 

@@ -69,7 +69,7 @@ def check_measurable(folder: Path) -> None:
     """Refuse to measure what is no run's folder."""
     if not folder.is_dir():
         raise RunError(f"there is no run folder {folder}")
-    own_run(folder)
+    own_run(folder, finished=True)
 
 
 def check_order(words: Sequence[str], out: Path, teacher: str | None, text: Iterable[str] | None) -> None:

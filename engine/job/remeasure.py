@@ -31,7 +31,7 @@ FIDELITY_CURE = "measure it again with `distilsearch fidelity`, or remove the fi
 
 def note_fidelity(folder: Path, measured: dict[str, Any]) -> None:
     """Put a measured rank fidelity into result and report of a finished run; an unfinished one reads it at its end."""
-    with file_lock(own_run(folder) / ".lock"):
+    with file_lock(own_run(folder, finished=True) / ".lock"):
         if (folder / RESULT).exists():
             ranks = read(RankFidelity, measured, "the rank fidelity", FIDELITY_CURE)
             write_result(read_result(folder).model_copy(update={"rank_fidelity": ranks}), folder)
@@ -60,7 +60,7 @@ def remeasure(folder: Path, progress: Progress = silent) -> ResultFile:
         RunError: the folder holds no finished run.
         DeviceError: none of its targets is a device of this machine.
     """
-    with file_lock(own_run(folder) / ".lock") if folder.is_dir() else _nothing(folder):
+    with file_lock(own_run(folder, finished=True) / ".lock") if folder.is_dir() else _nothing(folder):
         result = read_result(folder)
         plugins, here = _plugins(folder), _devices_here()
         machines = [(m, here[m.device]) for m in result.targets if m.device in here]
