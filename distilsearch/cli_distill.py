@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .cli_progress import loading, shown_progress, stopped_by_interrupt
+from .cli_words import Json, print_json
 from .errors import InputError
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ def evaluate(
     ] = None,
     teacher: Annotated[str, typer.Option(help="What heldout compares with: folder, hub name, or quickstart")] = "",
     text: Annotated[list[str] | None, typer.Option(help="Whose held-out blocks; as for distill")] = None,
+    as_json: Json = False,
 ) -> None:
     """Score a model, student or teacher; what is known of a kept student is not computed again."""
     from .distill.named import check_names
@@ -85,6 +87,9 @@ def evaluate(
             from .distill.evaluate.scores import score
 
         scores = score(model, name, on or (), teacher, text or (), progress)
+    if as_json:
+        print_json({"model": model, "evaluation": name, "scores": scores})
+        return
     for what, values in scores.items():
         print(f"{what}: {', '.join(f'{key} {value:.4f}' for key, value in values.items())}")
 
@@ -120,6 +125,7 @@ def home(
     former: Annotated[bool, typer.Option("--former", help="Also trials of 0.1.0, whose runs left no notes")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="With --clean: remove it")] = False,
     verify: Annotated[bool, typer.Option("--verify", help="Hold every student's files against their hashes")] = False,
+    as_json: Json = False,
 ) -> None:
     """List what the shared folder holds; with --clean, what may go: never what a run still shows."""
     from rich.console import Console
@@ -129,10 +135,14 @@ def home(
 
     items = inventory(verify)
     going = removable(items, older_than, keep_trunks, former) if clean else items
+    if clean and yes:
+        remove(going)
+    if as_json:
+        print_json({"schema": 1, "removed": clean and yes, "entries": [item.to_json() for item in going]})
+        return
     Console().print(home_table(going))
     total = size(sum(item.bytes for item in going))
     if clean and yes:
-        remove(going)
         print(f"removed: {len(going)} entries, {total}")
     elif clean:
         print(f"would be removed: {len(going)} entries, {total}; again with --yes to remove them")
@@ -142,12 +152,10 @@ def home(
 
 def only(kind: "Family", genes: list[str], facts: "TeacherFacts | None" = None) -> "Architecture":
     """The one architecture that named genes fix; `inherit`, which changes no shape, may be left open."""
+    from .architectures import architecture_of, value_of
+
     named = pairs(genes, "genes as name=value, such as layers=2")
-    space = kind.space({name: (int(value) if value.isdigit() else value,) for name, value in named.items()}, facts)
-    missing = [p.name for p in space.parameters if len(p.choices) > 1 and p.name != "inherit"]
-    if missing:
-        raise InputError(f"an architecture needs {', '.join(missing)} too: name them, such as layers=2 width=384")
-    return space.decode(space.grid(limit=1_000_000)[:1])[0]
+    return architecture_of(kind, {name: value_of(value) for name, value in named.items()}, facts)
 
 
 def pairs(texts: list[str], expected: str) -> dict[str, str]:

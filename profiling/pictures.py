@@ -18,7 +18,7 @@ from distilsearch.page.parts import card, chart, header, tiles
 from distilsearch.page.plots import ACCENT, MUTED, Figure, area, common_layout, line, log_axis, scatter
 from distilsearch.places import PAGE, own_file
 
-from .device import Regime
+from .device import Regime, model_name
 from .rows import ModelRow, OperatorRow
 from .table import LatencyTable
 
@@ -42,9 +42,7 @@ def write_page(table: LatencyTable, path: Path) -> None:
 
 def page_parts(table: LatencyTable) -> tuple[str, str, dict[str, Figure]]:
     """Title, body and figures of a table's page; each figure is drawn into the element of its name."""
-    device = table.meta.device
-    name = device.get("model", "unknown device")
-    name = str(name.get("model name", name) if isinstance(name, dict) else name)
+    name = model_name(table.meta.device)
     figures: dict[str, Figure] = {}
     cards: list[str] = []
     for (kind, regime), rows in _groups(table).items():

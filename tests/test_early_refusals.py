@@ -28,6 +28,9 @@ REFUSED = {
     ("distill", *GENES, "--teacher", "quickstart", "--text", "python-docs", "--out", "notes"): "holds no student",
     ("distill", "/no/such/run", "--out", "out"): "name the folder of a run",
     ("evaluate", "/no/such"): "is not a model folder",
+    ("evaluate", "notes"): "notes is not a model",
+    ("evaluate", "notes/thesis.tex"): "a teacher is the folder of a transformers model",
+    ("search", "folder.toml"): "notes is not a model",
     ("evaluate", "quickstart", "--on", "none.csv"): "there is no file none.csv",
     ("evaluate", "quickstart", "--with", "heldout", "--teacher", "bert"): "is not a model folder",
     ("fidelity", "/no/such"): "there is no run file",
@@ -60,6 +63,7 @@ def place(tmp_path: Path) -> Path:
     files = {
         "sound": least,
         "teacher": least.replace("quickstart", "/no/such"),
+        "folder": least.replace("quickstart", "notes"),
         "glob": least.replace("python-docs", "texts/*.txt"),
         "device": least + '[[target]]\ndevice = "tpuu"\n',
         "gpu": least + '[train]\ndevice = "cuda"\n',

@@ -12,6 +12,7 @@ from distilsearch.home import file_lock
 from distilsearch.operators import Serving
 from distilsearch.places import own_run
 from distilsearch.profiling.clock import Measured
+from distilsearch.profiling.device import model_name
 from distilsearch.profiling.devices import DEVICES
 from distilsearch.progress import Progress, silent
 
@@ -30,7 +31,7 @@ FIDELITY_CURE = "measure it again with `distilsearch fidelity`, or remove the fi
 
 def note_fidelity(folder: Path, measured: dict[str, Any]) -> None:
     """Put a measured rank fidelity into result and report of a finished run; an unfinished one reads it at its end."""
-    with file_lock(own_run(folder) / ".lock"):
+    with file_lock(own_run(folder, finished=True) / ".lock"):
         if (folder / RESULT).exists():
             ranks = read(RankFidelity, measured, "the rank fidelity", FIDELITY_CURE)
             write_result(read_result(folder).model_copy(update={"rank_fidelity": ranks}), folder)
@@ -59,7 +60,7 @@ def remeasure(folder: Path, progress: Progress = silent) -> ResultFile:
         RunError: the folder holds no finished run.
         DeviceError: none of its targets is a device of this machine.
     """
-    with file_lock(own_run(folder) / ".lock") if folder.is_dir() else _nothing(folder):
+    with file_lock(own_run(folder, finished=True) / ".lock") if folder.is_dir() else _nothing(folder):
         result = read_result(folder)
         plugins, here = _plugins(folder), _devices_here()
         machines = [(m, here[m.device]) for m in result.targets if m.device in here]
@@ -126,7 +127,10 @@ def _measured(model: Entry, objective: str, timing: Measured, repeated: float | 
 def _devices_here() -> dict[str, str]:
     """How targets may name the devices of this machine: by name, or by fingerprint."""
     names = {name: name for name in profiling.available_devices()}
-    prints = {profiling.fingerprint(profiling.open_device(name).facts()): name for name in names}
+    facts = {name: profiling.open_device(name).facts() for name in names}
+    prints = {
+        called: name for name in names for called in (profiling.fingerprint(facts[name]), model_name(facts[name]))
+    }
     return {"auto": "auto"} | names | prints if set(names) <= set(DEVICES) else names
 
 
