@@ -143,6 +143,32 @@ def test_what_breaks_a_limit_teaches_the_objective() -> None:
     assert [o.architecture for o in limited.front()] == [min(keeping, key=bowl)]
 
 
+def test_gains_of_what_breaks_the_limits_push_nobody_out_of_the_shortlist() -> None:
+    """There are more candidates than are judged by all draws, and the largest gains are where nothing is kept."""
+    space = plane(50)
+
+    def far(a: Architecture) -> dict[str, float]:
+        x, y = float(a["x"]) / 50, float(a["y"]) / 50
+        return {"loss": 0.1 + x + y, "excess": 1.2 - x - y}
+
+    codes = np.array([[0, 0], [0, 49], [49, 0], [25, 25], [40, 30], [30, 40], [49, 40]], dtype=np.int16)
+    engine = told(engine_of(Expensive("excess", at_most=0.0), space=space), space.decode(codes), far)
+    beliefs = Beliefs.of(engine._view([]))
+    asked = space.encode(engine.ask(2))
+    assert beliefs.log_kept(asked, everything=True).min() > np.log(0.1)
+
+
+def test_gains_of_next_to_nothing_count_alike_where_limits_must_be_learnt() -> None:
+    keeping = plane().decode(np.array([[7, 5], [8, 5]], dtype=np.int16))
+    limited = told(engine_of(Expensive("excess", at_most=0.0)), [*corners(plane()), *keeping])
+    plain = told(engine_of(), [*corners(plane()), *keeping], lambda a: {"loss": bowl(a)})
+    codes, nothing = plane().grid(99), torch.full((81,), -1e5).double()
+    beliefs = Beliefs.of(limited._view([]))
+    volume = float((beliefs.weighed(nothing, codes) - beliefs.log_success(codes)).exp().mean()) * 1e3
+    assert volume == pytest.approx(limited.hypervolume(), rel=0.1)
+    assert torch.equal(Beliefs.of(plain._view([])).weighed(nothing, codes), nothing)
+
+
 def test_least_values_are_largest_ones_mirrored() -> None:
     def asked(limit: Expensive, sign: float) -> list[Architecture]:
         engine = engine_of(limit, seed=2)
