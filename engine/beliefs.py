@@ -144,18 +144,19 @@ class Beliefs:
         return Draws(self, features, tuple(samples))
 
     @cached_property
-    def _floor(self) -> float:
-        """Logarithm of the least gain that is worth telling apart where limits must be learnt."""
-        return math.log(max(NEGLIGIBLE * hypervolume(self.front_points(), self.view.reference), 1e-300))
+    def volume(self) -> float:
+        """What the front of posterior medians dominates below the reference."""
+        return hypervolume(self.front_points(), self.view.reference)
 
-    def weighed(self, log_gain: Tensor, codes: Codes) -> Tensor:
+    def weighed(self, log_gain: Tensor, codes: Codes, whole: float | None = None) -> Tensor:
         """Logarithm (n,) of gains times the odds that come with them (`log_success`).
 
-        Where limits must be learnt, gains below a thousandth of the volume count alike: else a gain of next to nothing
-        that surely keeps the limits would lose against one that surely breaks them.
+        Where limits must be learnt, gains below a thousandth of the whole (the volume where none is given) count alike:
+        else a gain of next to nothing that surely keeps the limits would lose against one that surely breaks them.
         """
         if self.view.held:
-            log_gain = torch.logaddexp(log_gain, torch.full_like(log_gain, self._floor))
+            least = NEGLIGIBLE * (self.volume if whole is None else whole)
+            log_gain = torch.logaddexp(log_gain, torch.full_like(log_gain, math.log(max(least, 1e-300))))
         return log_gain + self.log_success(codes)
 
     def log_success(self, codes: Codes) -> Tensor:

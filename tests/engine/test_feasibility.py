@@ -70,7 +70,7 @@ def test_odds_are_those_of_the_normal_however_far_the_limits(at: float, width: f
     limits = {"least": (at, np.inf), "most": (-np.inf, at), "both": (at, at + width)}[side]
     odds = log_within(fit, features, limits)
     mean, sd = fit.marginals(features)
-    low, high = ((torch.tensor(x).double() - fit.warp.centre) / fit.warp.scale - mean for x in limits)
+    low, high = ((torch.tensor(x, dtype=torch.float64) - fit.warp.centre) / fit.warp.scale - mean for x in limits)
     plain = torch.special.ndtr(high / sd) - torch.special.ndtr(low / sd)
     near = plain > 1e-9
     assert torch.allclose(odds[near].exp(), plain[near], rtol=1e-6, atol=1e-9)
