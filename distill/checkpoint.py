@@ -71,7 +71,7 @@ def headers(weights: tuple[Path, ...]) -> dict[str, Header]:
     tensors: dict[str, Header] = {}
     for path in weights:
         try:
-            with safe_open(str(path), framework="pt") as file:
+            with safe_open(str(path), framework="np") as file:  # which needs no torch
                 for name in file.keys():  # noqa: SIM118
                     part = file.get_slice(name)
                     tensors[name] = Header(part.get_dtype(), tuple(part.get_shape()))
