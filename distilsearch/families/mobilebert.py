@@ -43,6 +43,13 @@ WORDS: dict[str, tuple[Value, ...]] = {
     "pool": ("mean", "cls"),
     "activation": TIMED,
 }
+ONLY = {
+    "trigram_input": True,
+    "use_bottleneck": True,
+    "use_bottleneck_attention": False,
+    "key_query_shared_bottleneck": True,
+    "normalization_type": "no_norm",
+}
 KEPT = ("layer_norm_eps", "initializer_range", "pad_token_id")
 
 
@@ -53,6 +60,7 @@ class MobileBert(Encoder):
     name = "mobilebert"
     teachers = ("mobilebert", "bert")
     choices = CHOICES
+    only = ONLY
     rotates = False
 
     @property

@@ -87,12 +87,13 @@ class Genes:
         if gene not in self.choices:
             yield str(unknown(f"gene of family {self.family}", gene, self.choices))
             return
-        listed = self.words.get(gene)
+        listed, none = self.words.get(gene), 0 in self.choices[gene]
+        wanted = "a whole number, 0 for none" if none else "a positive whole number"
         for value in values:
             if listed and value not in listed:
                 yield str(unknown(f"value of {gene}", str(value), map(str, listed)))
-            if not listed and gene not in self.categorical and (type(value) is not int or value < 1):
-                yield f"{gene} must be a positive whole number; got {value!r}"
+            if not listed and gene not in self.categorical and (type(value) is not int or value < 1 - none):
+                yield f"{gene} must be {wanted}; got {value!r}"
 
 
 def only_encodes(family: str, serving: Serving) -> None:
@@ -120,6 +121,17 @@ def check_activation(config: Any, name: str) -> None:
             f"{name} has the activation {config.hidden_act!r}, which is not among those that students can have: "
             f"{', '.join(sorted(TIMED))}; take another teacher"
         )
+
+
+def check_settings(config: Any, name: str, settings: Mapping[str, Any]) -> None:
+    """Refuse a teacher that is set to compute something that its students do not: {setting: their value}."""
+    for setting, value in settings.items():
+        own = getattr(config, setting, value)
+        if own != value:
+            raise TeacherError(
+                f"{name} is a {config.model_type!r} model with {setting} = {own!r} in config.json, and its students "
+                f"can only have {value!r}: they would compute something else; take another teacher"
+            )
 
 
 def check_head(config: Any, name: str, head: str, heads: Sequence[Value]) -> None:
