@@ -11,24 +11,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.csv
-import pyarrow.parquet as pq
-
-from distilsearch.errors import InputError, TableError, unknown
+from distilsearch.errors import TableError, unknown
 
 from .. import rounds
 from ..device import Facts, Probe, Regime
+from ..signatures import Newer, check_signature
 from ..store import folder_of, own_store
 from ..table import LatencyTable
 from . import aiconfigurator as foreign_aiconfigurator
 from . import plain as foreign_plain
 from . import vidur as foreign_vidur
-from .rows import Reader, Record, Timing
+from .files import records, table_files
+from .rows import Reader, Timing
 
 NO_SENTINEL_SECONDS = 1.0
-SUFFIXES = (".csv", ".parquet", "_perf.txt")
-LFS_POINTER = b"version https://git-lfs"
 
 FORMATS: dict[str, Reader] = {
     "vidur": foreign_vidur.read,
@@ -57,8 +53,8 @@ def import_tables(
     if form not in FORMATS:
         raise unknown("table format", form, FORMATS)
     own_store(store)
-    files = _files(Path(source))
-    entries = [entry for path in files for entry in FORMATS[form](path, _records(path))]
+    files = table_files(Path(source))
+    entries = [entry for path in files for entry in FORMATS[form](path, records(path))]
     timings = [entry for entry in entries if isinstance(entry, Timing)]
     left_out = Counter(entry for entry in entries if isinstance(entry, str))
     if not timings:
@@ -66,6 +62,7 @@ def import_tables(
         raise TableError(
             f"{source} holds no operator known here (it has: {named}); known: linear, attention, norm, ..."
         )
+    _check(timings)
     device = {"kind": "foreign", "model": model}
     versions = {"source": form, **_software(timings, source), **(stack or {})}
     folder = folder_of(device, versions, store)
@@ -84,28 +81,21 @@ def _software(timings: Sequence[Timing], source: Path | str) -> Facts:
     return {"software": named[0]} if named[0] else {}
 
 
-def _files(source: Path) -> list[Path]:
-    files = [source] if source.is_file() else sorted(p for p in source.rglob("*") if p.name.endswith(SUFFIXES))
-    if not files:
-        raise InputError(f"there is no file {source}, nor a folder with {', '.join(SUFFIXES)} in it")
-    return files
-
-
-def _records(path: Path) -> list[Record]:
-    with path.open("rb") as file:
-        if file.read(len(LFS_POINTER)) == LFS_POINTER:
-            raise TableError(f"{path} only points to its content: fetch that with `git lfs pull`")
-    try:
-        table = pq.read_table(path) if path.suffix == ".parquet" else pyarrow.csv.read_csv(path)
-    except (pa.ArrowException, OSError) as error:
-        raise TableError(f"cannot read {path} as a table: {error}") from error
-    records: list[Record] = table.to_pylist()
-    return records
+def _check(timings: Sequence[Timing]) -> None:
+    """Refuse, before a byte is written, what the table could not be derived from."""
+    checked: set[tuple[str, Regime]] = set()
+    for timing in timings:
+        key = (timing.operator.signature, timing.regime)
+        if key in checked:
+            continue
+        checked.add(key)
+        try:
+            check_signature("operator", *key)
+        except (ValueError, Newer) as error:
+            raise timing.record.refused(str(error)) from error
 
 
 def _row(kind: str, signature: str, regime: Regime, number: int, seconds: float, session: str) -> rounds.Row:
-    if not 0 < seconds < float("inf"):
-        raise TableError(f"expected a positive time of {signature}; got {seconds} s: mend the file")
     return rounds.Row(
         kind=kind,
         signature=signature,
