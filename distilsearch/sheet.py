@@ -72,10 +72,9 @@ def _row(
     """As many cells as there are columns: a short row lacks its last ones, a longer one may have blank ones alone."""
     wide = len(names)
     if any(cell.strip() for cell in cells[wide:]):
-        raise error(
-            f"{path}, line {line} has {len(cells)} cells, the header {wide}{other_separator(names)}; put cells that"
-            " hold a comma in double quotes, and write decimals with a point"
-        )
+        advice = "; put cells that hold a comma in double quotes, and write decimals with a point"
+        hint = other_separator(names) or advice
+        raise error(f"{path}, line {line} has {len(cells)} cells, the header {wide}{hint}")
     return (*cells[:wide], *[""] * (wide - len(cells)))
 
 
