@@ -10,7 +10,7 @@ import itertools
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,12 @@ from safetensors.numpy import save
 
 from distilsearch.errors import TextError
 from distilsearch.home import targets_folder, write_atomically
+from distilsearch.progress import Progress, silent
 
+from .account import Account
+from .readers import TEXT
 from .refusals import MIN_BLOCK
-from .sources import PYTHON_DOCS, documents, stamp
+from .sources import PYTHON_DOCS, documents, passed_over, stamp
 from .teacher import Teacher
 
 BlockArray = npt.NDArray[np.int32]
@@ -36,11 +39,15 @@ MOST_HELDOUT = 2_000  # two million pairs; time and memory of ranking them grow 
 
 @dataclass(frozen=True, eq=False)
 class Text:
-    """Packed blocks of token ids. `sha256` is of their content; `tokens` counts the training part."""
+    """Packed blocks of token ids. `sha256` is of their content; `tokens` counts the training part.
+
+    `notes` say what was left out of it, a sentence each, for its user to read.
+    """
 
     train: BlockArray  # (m, block)
     heldout: BlockArray  # (h, block)
     sha256: str
+    notes: tuple[str, ...] = ()
 
     @property
     def block(self) -> int:
@@ -60,6 +67,8 @@ def load_text(
     heldout_fraction: float = 0.05,
     temperature: float = 1.0,
     most_tokens: int | None = None,
+    column: str = TEXT,
+    progress: Progress = silent,
 ) -> Text:
     """Read, tokenise, pack and split `sources`: files, globs, folders, a datasets name, or "python-docs".
 
@@ -71,6 +80,9 @@ def load_text(
         temperature: above 1 it evens out the sources, one a language: each is drawn in proportion to its tokens
             to the power 1 / temperature, small ones repeated (XLM-R, arXiv 1911.02116, uses 1 / 0.3).
         most_tokens: how much of each source is read, for streams without end.
+        column: where rows of JSON, CSV, Parquet and datasets hold their text. Rows without are skipped and counted;
+            where most have none, the text is refused.
+        progress: is told the text's notes.
     """
     if not sources:
         raise TextError("no text was named; give files, folders, a datasets name, or 'python-docs'")
@@ -85,18 +97,36 @@ def load_text(
             f"a block must hold {MIN_BLOCK} to {longest} tokens for this teacher, got {block}: choose another "
             "text_block (--text-block), or leave it out and it follows the teacher"
         )
-    key = _cache_key(sources, teacher, block, heldout_fraction, temperature, most_tokens)
+    text = _loaded(sources, teacher, block, heldout_fraction, temperature, most_tokens, column)
+    for note in text.notes:
+        progress(note, 0, 0)
+    return text
+
+
+def _loaded(
+    sources: Sequence[str],
+    teacher: Teacher,
+    block: int,
+    heldout_fraction: float,
+    temperature: float,
+    most_tokens: int | None,
+    column: str,
+) -> Text:
+    """The text as it is cached, or read anew."""
+    key = _cache_key(sources, teacher, block, heldout_fraction, temperature, most_tokens, column)
     path = targets_folder() / f"text-{key}.safetensors" if key else None
     cached = read_blocks(path) if path else None
     if cached is not None:
         return cached
-    parts = [_tokenise(documents([source]), teacher, most_tokens) for source in sources]
+    account = Account(column)
+    parts = [_tokenise(documents([source], column, account), teacher, most_tokens) for source in sources]
     if temperature == 1:
         parts = [np.concatenate(parts)]
     for part in parts:
         _check(part, teacher)
     texts = [pack(part, teacher, block, heldout_fraction) for part in parts]
     text = texts[0] if temperature == 1 else mix(texts, temperature)
+    text = replace(text, notes=(*account.notes(), *text.notes))
     if path:
         write_atomically(path, blocks_file(text))
     return text
@@ -196,29 +226,37 @@ def _check(tokens: npt.NDArray[np.int32], teacher: Teacher) -> None:
 
 
 def _cache_key(
-    sources: Sequence[str], teacher: Teacher, block: int, heldout_fraction: float, temperature: float, most: int | None
+    sources: Sequence[str],
+    teacher: Teacher,
+    block: int,
+    heldout_fraction: float,
+    temperature: float,
+    most: int | None,
+    column: str,
 ) -> str | None:
     """A key over everything the blocks depend on; none when a source cannot be stamped without reading it."""
     stamps = [stamp(source) for source in sources]  # what a folder holds is one source, the same files by name several
     if None in stamps:
         return None
     version = sys.version if PYTHON_DOCS in sources else ""
-    content: list[Any] = [teacher.tokenizer_sha256, teacher.kind, block, heldout_fraction, stamps, version, 3]
-    content += [temperature, most] if temperature != 1 or most is not None else []
+    content: list[Any] = [teacher.tokenizer_sha256, teacher.kind, block, heldout_fraction, stamps, version, 4]
+    content += [temperature, most, column, [passed_over(source) for source in sources]]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]
 
 
 def blocks_file(text: Text) -> bytes:
     """A text as the content of a safetensors file, which carries its own hash."""
-    return save({"train": text.train, "heldout": text.heldout}, {"sha256": text.sha256})
+    notes = {"notes": json.dumps(text.notes)} if text.notes else {}
+    return save({"train": text.train, "heldout": text.heldout}, {"sha256": text.sha256, **notes})
 
 
 def read_blocks(path: Path) -> Text | None:
     """The text in a file of blocks; none when it is absent or damaged."""
     try:
         with safe_open(str(path), framework="np") as file:
-            sha256 = (file.metadata() or {})["sha256"]
+            metadata = file.metadata() or {}
+            sha256, notes = metadata["sha256"], tuple(json.loads(metadata.get("notes", "[]")))
             train, heldout = file.get_tensor("train"), file.get_tensor("heldout")
-    except (OSError, SafetensorError, KeyError):
+    except (OSError, SafetensorError, KeyError, ValueError, TypeError):
         return None
-    return Text(train, heldout, sha256) if _digest(heldout, train) == sha256 else None
+    return Text(train, heldout, sha256, notes) if _digest(heldout, train) == sha256 else None

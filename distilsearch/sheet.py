@@ -9,11 +9,13 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from .errors import DistilSearchError, InputError
 from .plaintext import read_text
 
 GZ = ".gz"
+END = "\x1a"  # put behind the last line: where it is no row of its own, a quote is open
 OTHERS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 
 
@@ -45,25 +47,30 @@ def read_sheet(path: Path, error: type[DistilSearchError] = InputError, header: 
     """
     text = read_text(path, error)
     csv.field_size_limit(max(csv.field_size_limit(), len(text)))  # a document is a cell
-    reader = csv.reader(
-        io.StringIO(text, newline=""),
-        delimiter="\t" if suffix_of(path) == ".tsv" else ",",
-        skipinitialspace=True,
-        strict=True,
-    )
-    lines: list[tuple[int, list[str]]] = []
-    number = 1
-    try:
-        for cells in reader:
-            lines.append((number, cells))
-            number = reader.line_num + 1
-    except csv.Error as cause:
-        raise error(f"{path} cannot be read as CSV: {cause} (the row that begins in line {number})") from cause
+    tabs = suffix_of(path) == ".tsv"
+    lines, opened = _parsed(text, "\t" if tabs else ",", csv.QUOTE_MINIMAL)
+    if opened and tabs:  # whose makers often mean a quote as a quote
+        lines, opened = _parsed(text, "\t", csv.QUOTE_NONE)
+    if opened:
+        raise error(f"{path} cannot be read as CSV: a double quote in the row of line {opened} is never closed")
     lines = [(place, cells) for place, cells in lines if any(cell.strip() for cell in cells)]
     if not header:
         return Sheet(path, (), tuple((place, tuple(cells)) for place, cells in lines))
     names = tuple(cell.strip() for cell in lines[0][1]) if lines else ()
     return Sheet(path, names, tuple((place, _row(path, place, cells, names, error)) for place, cells in lines[1:]))
+
+
+def _parsed(text: str, separator: str, quoting: Literal[0, 3]) -> tuple[list[tuple[int, list[str]]], int]:
+    """Rows with the line that each begins in; and in which line a quote is opened that is never closed, or 0."""
+    stream = io.StringIO(text + "\n" + END, newline="")
+    reader = csv.reader(stream, delimiter=separator, skipinitialspace=True, quoting=quoting)
+    lines: list[tuple[int, list[str]]] = []
+    number = 1
+    for cells in reader:
+        lines.append((number, cells))
+        number = reader.line_num + 1
+    last, cells = lines.pop()
+    return lines, 0 if cells == [END] else last
 
 
 def _row(

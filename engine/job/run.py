@@ -325,7 +325,7 @@ class MainJob:
             diagnostics=engine.diagnostics(),
             fidelity=measured_fidelity(self.prepared.folder),
             phases=phases.seconds,
-            environment=environment(run) | {"training": self.hands()},
+            environment=environment(run) | {"training": self.hands(), "text": list(self.prepared.text.notes)},
         )
 
     def hands(self) -> dict[str, Any]:
