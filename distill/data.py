@@ -8,6 +8,7 @@ a search sees the same tokens in the same order. Packed blocks are cached by con
 import hashlib
 import itertools
 import json
+import math
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -24,6 +25,7 @@ from distilsearch.home import targets_folder, write_atomically
 from distilsearch.progress import Progress, silent
 
 from .account import Account
+from .distinct import check_varied, different, separated
 from .readers import TEXT
 from .refusals import MIN_BLOCK
 from .sources import PYTHON_DOCS, documents, passed_over, stamp
@@ -139,13 +141,29 @@ def pack(tokens: npt.NDArray[np.int32], teacher: Teacher, block: int, heldout_fr
     count = len(tokens) // content
     heldout = min(MOST_HELDOUT, max(MIN_HELDOUT, round(count * heldout_fraction)))
     if count < heldout + MIN_HELDOUT:
+        needed = max(2 * MIN_HELDOUT, math.ceil(MIN_HELDOUT / (1 - heldout_fraction))) * content
         raise TextError(
-            f"the text has {len(tokens)} tokens, too few to hold out blocks of {block}: at least "
-            f"{2 * MIN_HELDOUT * content} are needed; add text or choose shorter blocks"
+            f"the text has {len(tokens):,} tokens, which make {count} blocks of {block}: too few to hold out"
+            f" {heldout} and train on {MIN_HELDOUT} or more; at least {needed:,} tokens are needed: add text or choose"
+            " shorter blocks"
         )
+    check_varied(tokens, MIN_HELDOUT * content)
     order = np.random.default_rng(0).permutation(count)
     blocks = add_frame(tokens[: count * content].reshape(count, content)[order], frame)
-    return Text(blocks[heldout:], blocks[:heldout], _digest(blocks[:heldout], blocks[heldout:]))
+    return _apart(blocks[:heldout], blocks[heldout:])
+
+
+def _apart(heldout: BlockArray, train: BlockArray) -> Text:
+    """The text of two parts, without what occurs in both; a `TextError` where too little is left."""
+    chosen, rest = separated(heldout, train)
+    if min(len(chosen), different(rest)) < MIN_HELDOUT:
+        raise TextError(
+            f"the text repeats itself: it has {len(heldout) + len(train):,} blocks of {train.shape[1]}, of which"
+            f" {different(np.concatenate([heldout, train])):,} differ, too few to hold out {MIN_HELDOUT} and train on"
+            f" {MIN_HELDOUT} others; name a text that says more"
+        )
+    dropped, note = len(train) - len(rest), "blocks that equal one of those held out are not trained on"
+    return Text(rest, chosen, _digest(chosen, rest), (f"{dropped:,} {note}",) if dropped else ())
 
 
 def mix(texts: Sequence[Text], temperature: float) -> Text:
@@ -164,7 +182,8 @@ def mix(texts: Sequence[Text], temperature: float) -> Text:
     train = np.ascontiguousarray(train[generator.permutation(len(train))])
     heldout_share = min(1.0, MOST_HELDOUT / sum(len(text.heldout) for text in texts))
     heldout = np.concatenate([text.heldout[: max(1, int(heldout_share * len(text.heldout)))] for text in texts])
-    return Text(train, heldout, _digest(heldout, train))
+    mixed = _apart(heldout, train)
+    return replace(mixed, notes=(*(note for text in texts for note in text.notes), *mixed.notes))
 
 
 def _digest(heldout: BlockArray, train: BlockArray) -> str:
