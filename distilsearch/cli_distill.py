@@ -73,7 +73,9 @@ def evaluate(
     name: Annotated[str, typer.Option("--with", help="similarity, heldout, or a plugin's evaluation")] = "similarity",
     on: Annotated[
         list[Path] | None,
-        typer.Option("--on", "--pairs", help="Its data, such as a csv of sentence, sentence, score"),
+        typer.Option(
+            "--on", "--pairs", help="Its data, such as a csv of sentence, sentence, score, with a header or without"
+        ),
     ] = None,
     teacher: Annotated[str, typer.Option(help="What heldout compares with: folder, hub name, or quickstart")] = "",
     text: Annotated[list[str] | None, typer.Option(help="Whose held-out blocks; as for distill")] = None,
