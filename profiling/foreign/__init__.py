@@ -1,8 +1,9 @@
-"""Tables that other projects publish, read into ours: vidur's CSVs, AIConfigurator's performance files, a plain CSV.
+"""Tables of others, read into ours: vidur's CSVs, AIConfigurator's performance files, a plain CSV, whole models.
 
 Every reader says which unit it reads, and what it could not place is counted by name, never skipped in silence.
 Foreign tables have no sentinel (`sentinel_seconds` is 1) and no probes: the roof is the best rate that their own
-operators reach. Importing a file twice adds nothing.
+operators reach; tables of whole models alone have none, and a predictor works one out. Importing a file twice adds
+nothing.
 """
 
 import hashlib
@@ -19,17 +20,20 @@ from ..signatures import Newer, check_signature
 from ..store import folder_of, own_store
 from ..table import LatencyTable
 from . import aiconfigurator as foreign_aiconfigurator
+from . import models as foreign_models
 from . import plain as foreign_plain
 from . import vidur as foreign_vidur
 from .files import records, table_files
-from .rows import Reader, Timing
+from .rows import Model, Reader, Timing
 
 NO_SENTINEL_SECONDS = 1.0
+LEAST_MODELS = 3
 
 FORMATS: dict[str, Reader] = {
     "vidur": foreign_vidur.read,
     "aiconfigurator": foreign_aiconfigurator.read,
     "csv": foreign_plain.read,
+    "models": foreign_models.read,
 }
 """How to read each foreign format."""
 
@@ -55,7 +59,7 @@ def import_tables(
     own_store(store)
     files = table_files(Path(source))
     entries = [entry for path in files for entry in FORMATS[form](path, records(path))]
-    timings = [entry for entry in entries if isinstance(entry, Timing)]
+    timings = [entry for entry in entries if isinstance(entry, Timing | Model)]
     left_out = Counter(entry for entry in entries if isinstance(entry, str))
     if not timings:
         named = ", ".join(sorted(left_out)) or "nothing"
@@ -66,12 +70,14 @@ def import_tables(
     device = {"kind": "foreign", "model": model}
     versions = {"source": form, **_software(timings, source), **(stack or {})}
     folder = folder_of(device, versions, store)
+    if not rounds.names(folder):
+        _check_enough(timings, source)
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:16]
     rounds.append(folder, [*_rows(timings, digest), *_roof(timings, digest)], device, versions)
     return Imported(LatencyTable.read(folder), dict(left_out))
 
 
-def _software(timings: Sequence[Timing], source: Path | str) -> Facts:
+def _software(timings: Sequence[Timing | Model], source: Path | str) -> Facts:
     named = sorted({timing.software for timing in timings})
     if len(named) > 1:
         raise TableError(
@@ -81,18 +87,28 @@ def _software(timings: Sequence[Timing], source: Path | str) -> Facts:
     return {"software": named[0]} if named[0] else {}
 
 
-def _check(timings: Sequence[Timing]) -> None:
+def _check(timings: Sequence[Timing | Model]) -> None:
     """Refuse, before a byte is written, what the table could not be derived from."""
     checked: set[tuple[str, Regime]] = set()
     for timing in timings:
-        key = (timing.operator.signature, timing.regime)
+        key = (timing.signature, timing.regime)
         if key in checked:
             continue
         checked.add(key)
         try:
-            check_signature("operator", *key)
+            check_signature(timing.kind, *key)
         except (ValueError, Newer) as error:
             raise timing.record.refused(str(error)) from error
+
+
+def _check_enough(timings: Sequence[Timing | Model], source: Path | str) -> None:
+    """Refuse a new table of so few whole models that nothing can be learnt of others; to an old one they are added."""
+    models = {t.signature for t in timings if isinstance(t, Model)}
+    if 0 < len(models) < LEAST_MODELS:
+        raise TableError(
+            f"{source} holds {len(models)} different whole models; at least {LEAST_MODELS} are needed to tell the cost"
+            " of work from that of launching it, and 10 to 20 of unlike sizes to rely on"
+        )
 
 
 def _row(kind: str, signature: str, regime: Regime, number: int, seconds: float, session: str) -> rounds.Row:
@@ -111,18 +127,18 @@ def _row(kind: str, signature: str, regime: Regime, number: int, seconds: float,
     )
 
 
-def _rows(timings: Sequence[Timing], session: str) -> Iterator[rounds.Row]:
+def _rows(timings: Sequence[Timing | Model], session: str) -> Iterator[rounds.Row]:
     seen = Counter[tuple[str, Regime]]()
     for t in timings:
-        key = (t.operator.signature, t.regime)
-        yield _row("operator", t.operator.signature, t.regime, seen[key], t.seconds, session)
+        key = (t.signature, t.regime)
+        yield _row(t.kind, t.signature, t.regime, seen[key], t.seconds, session)
         seen[key] += 1
 
 
-def _roof(timings: Sequence[Timing], session: str) -> Iterator[rounds.Row]:
+def _roof(timings: Sequence[Timing | Model], session: str) -> Iterator[rounds.Row]:
     """Per dtype and threads, the operators that reach the best rates, restated as probes."""
     groups: dict[tuple[str, int], list[Timing]] = {}
-    for t in timings:
+    for t in (one for one in timings if isinstance(one, Timing)):
         groups.setdefault((t.regime.dtype, t.regime.threads), []).append(t)
     for (dtype, _), members in groups.items():
         peak = max(members, key=lambda t: t.operator.flops / t.seconds)

@@ -28,7 +28,7 @@ def read(path: Path, records: Sequence[Record]) -> Iterator[Found]:
         if kind not in KINDS:
             yield kind
             continue
-        yield Timing(record, _operator(record, signature), regime_of(record), record.seconds(unit, UNITS[unit]))
+        yield Timing(record, _operator(record, signature), regime_of(record, dtype), record.seconds(unit, UNITS[unit]))
 
 
 def unit_of(record: Record) -> str:
@@ -48,11 +48,11 @@ def _operator(record: Record, signature: str) -> Operator:
         raise record.refused(f"column 'signature': {signature!r} is no operator ({error})") from error
 
 
-def regime_of(record: Record) -> Regime:
+def regime_of(record: Record, dtype: str) -> Regime:
     """The conditions that a row names."""
     mode, cache = record.text("mode", "eager"), record.text("cache", "hot")
     if cache not in CACHES:
         raise record.wrong("cache", " or ".join(CACHES), cache)
     if mode not in MODES:
         raise record.wrong("mode", " or ".join(MODES), mode)
-    return Regime(record.text("dtype"), mode, record.whole("threads", 0, 0), cache)
+    return Regime(dtype, mode, record.whole("threads", 0, 0), cache)

@@ -11,10 +11,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from distilsearch.architecture import Architecture
 from distilsearch.errors import TableError
-from distilsearch.operators import Operator
+from distilsearch.operators import Operator, Serving
 
 from ..device import Regime
+from ..model_case import model_signature
 from ..rounds import LEAST_SECONDS, LONGEST_SECONDS
 
 MOST_WHOLE = 2**31 - 1
@@ -131,8 +133,32 @@ class Timing:
     regime: Regime
     seconds: float
     software: str = ""
+    kind = "operator"
+
+    @property
+    def signature(self) -> str:
+        """The operator's."""
+        return self.operator.signature
 
 
-Found = Timing | str
+@dataclass(frozen=True)
+class Model:
+    """One row of a whole model; fields as of `Timing`."""
+
+    record: Record
+    architecture: Architecture
+    serving: Serving
+    regime: Regime
+    seconds: float
+    software: str = ""
+    kind = "model"
+
+    @property
+    def signature(self) -> str:
+        """What was built and how it was fed."""
+        return model_signature(self.architecture, self.serving)
+
+
+Found = Timing | Model | str
 Reader = Callable[[Path, Sequence[Record]], Iterator[Found]]
 """Reads the records of one file."""
