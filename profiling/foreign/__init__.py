@@ -58,7 +58,9 @@ def import_tables(
         raise unknown("table format", form, FORMATS)
     own_store(store)
     files = table_files(Path(source))
-    entries = [entry for path in files for entry in FORMATS[form](path, records(path))]
+    entries = [entry for path in files if (rows := records(path)) for entry in FORMATS[form](path, rows)]
+    if not entries:
+        raise TableError(f"{source} holds no rows; expected a header and a row a timing")
     timings = [entry for entry in entries if isinstance(entry, Timing | Model)]
     left_out = Counter(entry for entry in entries if isinstance(entry, str))
     if not timings:

@@ -26,7 +26,7 @@ def table_files(source: Path) -> list[Path]:
 
 
 def records(path: Path) -> Sequence[Record]:
-    """All rows of a file; `TableError` where it is no table, or has none."""
+    """All rows of a file; `TableError` where it is no table."""
     try:
         with path.open("rb") as file:
             pointer = file.read(len(LFS_POINTER)) == LFS_POINTER
@@ -34,10 +34,7 @@ def records(path: Path) -> Sequence[Record]:
         raise TableError(f"cannot read {path}: {error.strerror or error}") from error
     if pointer:
         raise TableError(f"{path} only points to its content: fetch that with `git lfs pull`")
-    rows = _parquet(path) if suffix_of(path) == ".parquet" else _sheet(path)
-    if not rows:
-        raise TableError(f"{path} holds no rows; expected a header and a row a timing")
-    return rows
+    return _parquet(path) if suffix_of(path) == ".parquet" else _sheet(path)
 
 
 def _parquet(path: Path) -> Sequence[Record]:

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
 from distilsearch.distill.data import Text
@@ -77,6 +79,21 @@ def test_pairs_that_are_off_are_named_by_line_and_not_quoted(tmp_path: Path, con
         read_pairs(path)
     assert str(path) in str(caught.value)
     assert "Zanzibar" not in str(caught.value)
+
+
+PAIRS = 'sentence1,sentence2,score\n"aaa, bbb",aaa,5\nfee,fed,0.5\nabc,abd,1\n'
+
+
+@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(st.integers(0, len(PAIRS) - 1), st.sampled_from('"0-.,;9e\n\tx\0'))
+def test_changed_pairs_are_read_or_refused(tmp_path: Path, place: int, sign: str) -> None:
+    path = tmp_path / "pairs.csv"
+    path.write_text(PAIRS[:place] + sign + PAIRS[place + 1 :])
+    try:
+        said = f"{path} {len(read_pairs(path))}"
+    except InputError as error:
+        said = str(error)
+    assert str(path) in said
 
 
 def test_the_heldout_loss_of_a_saved_student_is_that_of_its_training(

@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from distilsearch.engine.adapters.results_csv import import_results
 from distilsearch.engine.engine import Engine
@@ -127,3 +129,19 @@ def test_what_failed_once_and_went_well_once_has_gone_well(tmp_path: Path) -> No
     text = "depth,ratio,bias,loss\n1,0.5,True,nan\n1,0.5,True,0.5\n"
     assert import_results(made, written(tmp_path, text)) == (1, 1)
     assert not made.state()["failed"]
+
+
+RESULTS = "run,depth,ratio,bias,loss,ms,fidelity,noise\nx,1,.5,False,0.5,3.5,100,0.1\ny,2,0.50,1,nan,,,\n"
+
+
+@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(st.integers(0, len(RESULTS) - 1), st.sampled_from('"0-.,;9e\n\tx\0'), st.booleans())
+def test_a_changed_file_is_read_or_refused(tmp_path: Path, place: int, sign: str, strict: bool) -> None:
+    path = written(tmp_path, RESULTS[:place] + sign + RESULTS[place + 1 :])
+    try:
+        told, left = import_results(engine(), path, strict=strict)
+    except InputError as error:
+        said = str(error)
+    else:
+        said = f"{path} {told + left}"
+    assert str(path) in said

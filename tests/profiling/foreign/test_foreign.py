@@ -1,11 +1,14 @@
 """Foreign tables: what has a place here is read with its unit, what has none is named, and twice is once."""
 
 import gzip
+import shutil
 from pathlib import Path
 
 import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from distilsearch.errors import InputError, TableError
 from distilsearch.operators import Operator
@@ -253,6 +256,35 @@ def test_the_readers_of_other_projects_name_the_cell_too(tmp_path: Path) -> None
     path.write_text(f"{header},time_stats.emb.median,time_stats.add.median\n8,64,4,4,1,256,True,100,0.1,0.1\n")
     path.write_text(path.read_text() + "16,64,4,4,1,256,True,100,,0.1\n")
     assert import_tables(path, "vidur", "A100", tmp_path / "store").left_out == {"add": 2, "emb without a time": 1}
+
+
+def test_a_file_of_a_folder_may_be_empty(tmp_path: Path) -> None:
+    folder = written(tmp_path / "1.2.0", ".txt")
+    (folder / "moe_perf.txt").write_text("framework,version,op_name,latency\n")
+    (folder / "none_perf.txt").write_text("")
+    found = import_tables(folder, "aiconfigurator", "H200", tmp_path / "store")
+    assert len(found.table.operators) == len(READ)
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(st.data())
+def test_a_changed_file_is_read_or_refused(tmp_path: Path, data: st.DataObject) -> None:
+    """Whatever one changed character makes of a file: a table that can be read again, or an error and no file."""
+    rows = "layers,width,heads,ffn,ms\n1,64,4,128,1\n2,64,4,128,2\n3,64,4,128,3.5\n"
+    plain = f'signature,dtype,seconds,threads,mode\n{GOOD}\n"{NORM}",float32,1e-6,4,\n'
+    form, content = data.draw(st.sampled_from([("csv", plain), ("models", rows)]))
+    place = data.draw(st.integers(0, len(content) - 1))
+    sign = data.draw(st.sampled_from('"0-.,;9eE\n\t=()x\0\u00e9'))
+    path, store = tmp_path / "mine.csv", tmp_path / f"store{len(list(tmp_path.iterdir()))}"
+    path.write_text(content[:place] + sign + content[place + 1 :], encoding="utf-8")
+    try:
+        table = import_tables(path, form, "board", store).table
+    except TableError:
+        assert not store.exists()
+    else:
+        assert table.folder is not None
+        assert LatencyTable.read(table.folder).meta == table.meta
+        shutil.rmtree(store)
 
 
 def test_a_table_that_holds_sizes_of_nothing_is_damaged(tmp_path: Path) -> None:
