@@ -165,7 +165,7 @@ def parquet(path: Path, column: str) -> Rows:
     try:
         with pq.ParquetFile(path) as file:
             schema = file.schema_arrow
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise TextError(f"{path} is not a readable Parquet file: {error}") from error
     name = text_column(schema.names, column)
     if name is None:
@@ -181,6 +181,8 @@ def _parquet_rows(path: Path, name: str) -> Iterator[str | None]:
         with pq.ParquetFile(path) as file:
             for batch in file.iter_batches(batch_size=4096, columns=[name]):
                 yield from (value_text(value) for value in batch.column(0).to_pylist())
+    except UnicodeDecodeError as error:
+        raise TextError(f"{path} holds text in its column {name!r} that is not UTF-8; write the file again") from error
     except (pa.ArrowException, OSError) as error:
         raise TextError(f"{path} is not a readable Parquet file: {error}") from error
 

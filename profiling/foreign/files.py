@@ -40,10 +40,11 @@ def records(path: Path) -> Sequence[Record]:
 def _parquet(path: Path) -> Sequence[Record]:
     try:
         table = pq.read_table(path)
-    except (pa.ArrowException, OSError) as error:
+        lists = [column.to_pylist() for column in table.columns]
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise TableError(f"cannot read {path} as a table: {error}") from error
     columns = Columns(path, tuple(table.column_names), f"it has {', '.join(table.column_names)}")
-    cells = zip(*(column.to_pylist() for column in table.columns), strict=True)
+    cells = zip(*lists, strict=True)
     return [Record(columns, f"row {number}", row) for number, row in enumerate(cells, 1)]
 
 

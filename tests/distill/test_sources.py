@@ -244,6 +244,10 @@ def test_parquet_files_without_text_are_refused(tmp_path: Path) -> None:
     parquet({"text": [1, 2]})(path)
     with pytest.raises(TextError, match="2 of 2 rows"):
         read(path)
+    broken = pa.Array.from_buffers(pa.string(), 1, [None, pa.py_buffer(b"\0\0\0\0\1\0\0\0"), pa.py_buffer(b"\xff")])
+    pq.write_table(pa.table({"text": broken}), path)
+    with pytest.raises(TextError, match="in its column 'text' that is not UTF-8"):
+        read(path)
     path.write_bytes(b"no parquet")
     with pytest.raises(TextError, match="not a readable Parquet"):
         read(path)
