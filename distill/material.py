@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from distilsearch.progress import Progress, silent
 
 from .data import Text, load_text
+from .readers import TEXT
 from .recipes import Recipe, default_recipe, recipe
 from .teacher import Teacher, load_teacher
 
@@ -20,6 +21,7 @@ class Material:
     text_temperature: float = 1.0  # above 1 it evens out the texts, one a language
     text_tokens: int | None = None  # of each text
     text_block: int | None = None  # tokens of a block; by default the teacher decides
+    text_column: str = TEXT  # where rows of tables and of JSON hold it
 
     def opened(self, progress: Progress = silent) -> tuple[Teacher, Text, Recipe]:
         """Teacher, text and recipe, loaded; an `InputError` says what is wrong with one."""
@@ -33,6 +35,8 @@ class Material:
             self.text_block,
             temperature=self.text_temperature,
             most_tokens=self.text_tokens,
+            column=self.text_column,
+            progress=progress,
         )
         progress("reading teacher and text", 2, 2)
         return teacher, text, chosen

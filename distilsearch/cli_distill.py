@@ -26,6 +26,7 @@ def distill(
     text_temperature: Annotated[float | None, typer.Option(help="Above 1: evens out the texts, one a language")] = None,
     text_tokens: Annotated[int | None, typer.Option(help="Tokens read of each text, for streams without end")] = None,
     text_block: Annotated[int | None, typer.Option(help="Tokens of a block; default: 128, or fewer by teacher")] = None,
+    text_column: Annotated[str | None, typer.Option(help="Where rows of CSV, JSON or datasets hold text")] = None,
     recipe: Annotated[str | None, typer.Option(help="Name of a recipe, or a TOML or JSON file")] = None,
     family: Annotated[str, typer.Option(help="Family of the student; default: the teacher's")] = "",
     tokens: Annotated[int, typer.Option(help="Tokens to train on")] = 2_000_000,
@@ -44,7 +45,7 @@ def distill(
         "seed": seed,
     }
     changes |= {"text_temperature": text_temperature, "text_tokens": text_tokens, "text_block": text_block}
-    changes |= {"precision": precision}
+    changes |= {"text_column": text_column, "precision": precision}
     from .engine.job.preflight import check_order
 
     check_order(what, out, teacher, text)
@@ -72,10 +73,13 @@ def evaluate(
     name: Annotated[str, typer.Option("--with", help="similarity, heldout, or a plugin's evaluation")] = "similarity",
     on: Annotated[
         list[Path] | None,
-        typer.Option("--on", "--pairs", help="Its data, such as a csv of sentence, sentence, score"),
+        typer.Option(
+            "--on", "--pairs", help="Its data, such as a csv of sentence, sentence, score, with a header or without"
+        ),
     ] = None,
     teacher: Annotated[str, typer.Option(help="What heldout compares with: folder, hub name, or quickstart")] = "",
     text: Annotated[list[str] | None, typer.Option(help="Whose held-out blocks; as for distill")] = None,
+    text_column: Annotated[str, typer.Option(help="Where rows of CSV, JSON or datasets hold text")] = "text",
     as_json: Json = False,
 ) -> None:
     """Score a model, student or teacher; what is known of a kept student is not computed again."""
@@ -86,7 +90,7 @@ def evaluate(
         with loading(progress):
             from .distill.evaluate.scores import score
 
-        scores = score(model, name, on or (), teacher, text or (), progress)
+        scores = score(model, name, on or (), teacher, text or (), text_column, progress)
     if as_json:
         print_json({"model": model, "evaluation": name, "scores": scores})
         return

@@ -9,7 +9,7 @@ import typer
 
 from .cli_progress import shown_progress
 from .cli_words import Json, print_json
-from .errors import TableError
+from .errors import InputError, TableError, unknown
 
 if TYPE_CHECKING:
     from .profiling.check import Check
@@ -154,14 +154,21 @@ def pull(url: Url, store: Store = None) -> None:
 @tables.command("import")
 def import_(
     source: Annotated[Path, typer.Argument(help="A file, or a folder of files", show_default=False)],
-    form: Annotated[str, typer.Option("--format", help="vidur, aiconfigurator or csv")],
     device: Annotated[str, typer.Option(help="The device the table is of, such as A100")],
+    form: Annotated[str, typer.Option("--format", help="vidur, aiconfigurator or csv")] = "csv",
+    kind: Annotated[
+        str, typer.Option(help="operators, or models: a CSV of whole models, a column a gene")
+    ] = "operators",
     store: Store = None,
 ) -> None:
     """Read a table that another project publishes; what has no place here is named."""
     from .profiling.foreign import import_tables
 
-    imported = import_tables(source, form, device, store)
+    if kind not in ("operators", "models"):
+        raise unknown("kind of timings", kind, ("operators", "models"))
+    if kind == "models" and form != "csv":
+        raise InputError(f"whole models are read from a plain CSV; leave --format {form} out")
+    imported = import_tables(source, "models" if kind == "models" else form, device, store)
     print_table(imported.table)
     for name, count in sorted(imported.left_out.items()):
         print(f"left out: {count} rows of {name}")
@@ -209,7 +216,8 @@ def print_table(table: Any) -> None:
         counts = ", ".join(f"{n} {kind}" for kind, n in sorted(kinds.items()))
         print(f"{kinds.total()} operators{' with cold caches' * (cache == 'cold')}: {counts}")
     peaks = ", ".join(f"{value / 1e9:.0f} GFLOP/s {dtype}" for dtype, value in meta.peak_flops.items())
-    print(f"{len(table.models)} whole models; peak {peaks}; bandwidth {meta.bandwidth / 1e9:.1f} GB/s")
+    roof = f"peak {peaks}; bandwidth {meta.bandwidth / 1e9:.1f} GB/s" if peaks else "no peak was measured"
+    print(f"{len(table.models)} whole models; {roof}")
     sums = 1 + meta.additivity_error
     more = f"; models take {sums:.2f} x the sum of their operators" if sums == sums else ""
     print(

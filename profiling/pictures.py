@@ -54,6 +54,8 @@ def page_parts(table: LatencyTable) -> tuple[str, str, dict[str, Figure]]:
         words = "The operators of a model do not add up: what is above the diagonal is cost between them."
         cards.insert(0, _card("whole models", words, "models", figures))
     if not cards:
+        if table.models:
+            raise InputError(f"this table holds {len(table.models)} whole models, and no operators to draw")
         raise InputError("this table holds no usable measurement to draw; profile again")
     stack = ", ".join(f"{key} {value}" for key, value in table.meta.stack.items() if isinstance(value, str))
     note = "Each dot is the tenth percentile over rounds: the undisturbed machine. Bands reach to the median."

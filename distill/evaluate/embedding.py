@@ -3,8 +3,10 @@
 Works on any saved embedding model, student or teacher, through this package's own loading.
 """
 
-import csv
 import hashlib
+import math
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,9 +19,13 @@ from torch import Tensor
 from distilsearch.architecture import Architecture
 from distilsearch.errors import InputError, TrialError
 from distilsearch.families import family
+from distilsearch.sheet import other_separator, read_sheet
 
 from ..teacher import Teacher, load_teacher
 from .evaluation import Given, Subject
+
+PAIRS = ("sentence1", "sentence2", "score")
+HEADED = re.compile(r"[a-z_ ]*(score|label|similar|relate|rating|gold)[a-z_ ]*")  # how the third column is called
 
 
 @dataclass(frozen=True)
@@ -70,20 +76,41 @@ def model_spearman(
 
 
 def read_pairs(path: Path) -> tuple[list[str], list[str], list[float]]:
-    """Sentences and scores of a csv without header; an `InputError` names the row that is off."""
-    left, right, scores = [], [], []
-    with path.open(encoding="utf-8", newline="") as file:
-        for number, row in enumerate(csv.reader(file), 1):
-            try:
-                first, second, score = row
-                scores.append(float(score))
-            except ValueError as error:
-                raise InputError(f"{path} row {number}: expected sentence, sentence, score; got {row}") from error
-            left.append(first)
-            right.append(second)
-    if len(scores) < 2:
-        raise InputError(f"{path} holds {len(scores)} pairs; at least two are needed")
-    return left, right, scores
+    """Sentences and scores of a csv; an `InputError` names the line that is off, and does not quote it.
+
+    The first line may be a header: one that names `sentence1`, `sentence2` and `score` says which columns to read;
+    otherwise there are these three, in this order.
+    """
+    rows = read_sheet(path, header=False).rows
+    if not rows:
+        raise InputError(f"{path} is empty; expected lines of sentence, sentence, score")
+    names = [cell.strip().lower() for cell in rows[0][1]]
+    places = tuple(names.index(name) for name in PAIRS) if set(PAIRS) <= set(names) else None
+    headed = places is not None or bool(len(names) == len(PAIRS) and HEADED.fullmatch(names[-1]))
+    pairs = [_pair(f"{path}, line {line}", cells, places) for line, cells in rows[headed:]]
+    if len(pairs) < 2:
+        raise InputError(f"{path} holds {len(pairs)} pairs; at least two are needed")
+    left, right, scores = zip(*pairs, strict=True)
+    return list(left), list(right), list(scores)
+
+
+def _pair(where: str, cells: Sequence[str], places: tuple[int, ...] | None) -> tuple[str, str, float]:
+    if places is None and len(cells) != len(PAIRS):
+        hint = other_separator(cells) or "; put a sentence with commas in double quotes"
+        raise InputError(f"{where} has {len(cells)} cells; expected three, sentence, sentence, score{hint}")
+    if places is not None and max(places) >= len(cells):
+        raise InputError(f"{where} has {len(cells)} cells, fewer than the header names")
+    first, second, score = (cells[place] for place in places or range(len(PAIRS)))
+    try:
+        value = float(score)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise InputError(
+            f"{where}: the score is no number; expected sentence, sentence, score (decimals with a point), and no"
+            f" header but a first line such as {','.join(PAIRS)}"
+        )
+    return first, second, value
 
 
 def embed(

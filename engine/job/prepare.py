@@ -69,6 +69,7 @@ def prepare(run: Run, folder: Path, given: bool = False, progress: Progress = si
 
     Args:
         given: whether the caller brings an executor of his own.
+        progress: is told what was left out of the text.
 
     Raises:
         InputError: what was asked for cannot be done; its leaves say whether by teacher, text, device or folder.
@@ -105,7 +106,7 @@ def _prepare(run: Run, folder: Path, given: bool, progress: Progress) -> Prepare
         check_length(served.students, machine.serving)
     recipe = default_recipe(teacher.kind) if run.train.recipe == "default" else recipe_named(run.train.recipe)
     progress(READING, 1, 2)
-    text = load_text(teacher=teacher, **run.reading)
+    text = load_text(teacher=teacher, progress=progress, **run.reading)
     progress(READING, 2, 2)
     _check_disk(run, folder, teacher, recipe, served.students)
     prepared = Prepared(run, folder, teacher, text, served, recipe, machines)

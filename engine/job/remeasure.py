@@ -17,9 +17,10 @@ from distilsearch.profiling.devices import DEVICES
 from distilsearch.progress import Progress, silent
 
 from ..report.files import RESULT, read_result, write_result
-from ..report.schema import Entry, Latency, RankFidelity, ResultFile, read
+from ..report.schema import Entry, Latency, MachineEntry, RankFidelity, ResultFile, read
 from .config import Run
 from .continuing import kept_run
+from .elsewhere import foreign_table, measured_elsewhere
 from .executors import Executor, Options
 from .executors.local import Local
 from .jobs import Measure
@@ -56,18 +57,24 @@ def measured_fidelity(folder: Path) -> RankFidelity | None:
 def remeasure(folder: Path, progress: Progress = silent) -> ResultFile:
     """Measure teacher and front of a run on each of its targets that is this machine; returns the new result.
 
+    Of targets that are imported tables of whole models, what those hold of teacher and front is taken over.
+
     Raises:
         RunError: the folder holds no finished run.
-        DeviceError: none of its targets is a device of this machine.
+        DeviceError: none of its targets is a device of this machine, or a table that holds one of its students.
     """
     with file_lock(own_run(folder, finished=True) / ".lock") if folder.is_dir() else _nothing(folder):
         result = read_result(folder)
         plugins, here = _plugins(folder), _devices_here()
         machines = [(m, here[m.device]) for m in result.targets if m.device in here]
-        if not machines:
-            asked = ", ".join(m.device for m in result.targets)
-            raise DeviceError(f"the run's targets ({asked}) are not devices of this machine ({', '.join(here)})")
         models: list[Entry] = [result.teacher, *result.front]
+        taken = sum(_taken_over(models, m) for m in result.targets if m.device not in here)
+        if not machines and not taken:
+            asked = ", ".join(m.device for m in result.targets)
+            raise DeviceError(
+                f"the run's targets ({asked}) are not devices of this machine ({', '.join(here)}), nor"
+                " imported tables that hold the latency of one of its students"
+            )
         with Local(Options(folder, workers=0)) as executor:
             for machine, device in machines:
                 jobs = {
@@ -99,6 +106,19 @@ def _plugins(folder: Path) -> tuple[str, ...]:
     """The plugins of a run, loaded: its device may be one of theirs, and whoever measures needs them too."""
     run = kept_run(folder)
     return run.plugins if run is not None else ()
+
+
+def _taken_over(models: list[Entry], target: MachineEntry) -> int:
+    """Put into models, in place, what an imported table of the target holds of them; how many."""
+    table, count = foreign_table(target.device), 0
+    if table is None:
+        return 0
+    for serving, places in _by_serving(models, target.serving).items():
+        timings = measured_elsewhere(table, [models[place].architecture for place in places], serving)
+        for place, timing in zip(places, timings, strict=True):
+            if timing is not None:
+                models[place], count = _measured(models[place], target.objective, timing, None), count + 1
+    return count
 
 
 def _by_serving(models: Sequence[Entry], conditions: Mapping[str, Any]) -> dict[Serving, list[int]]:
