@@ -19,7 +19,9 @@ from .data import Text
 from .recipes import Recipe
 from .teacher import Teacher
 
-ADDED: Mapping[str, Any] = {}  # fields of a training that came later, with the value of every key before; see `growth`
+ADDED: Mapping[str, Any] = {
+    "prompt": ""
+}  # fields of a training that came later, with the value of every key before; see `growth`
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class Training:
     """How a student is trained: sha256 keys of what goes in, and how long.
 
     `precision` is the one that is trained in, "float32" or "bf16", never "auto". `teacher` covers weights, config and
-    pooling.
+    what surrounds them. `prompt` is the text that every block begins with.
     """
 
     teacher: str
@@ -37,12 +39,13 @@ class Training:
     tokens: int
     seed: int
     precision: str
+    prompt: str = ""
 
     @classmethod
     def of(cls, teacher: Teacher, text: Text, recipe: Recipe, tokens: int, seed: int, precision: str) -> "Training":
         """The training of loaded values; `precision` must be resolved."""
         content = (outputs_key(teacher), teacher.tokenizer_sha256, text.sha256, recipe.key)
-        return cls(*content, tokens=tokens, seed=seed, precision=precision)
+        return cls(*content, tokens=tokens, seed=seed, precision=precision, prompt=teacher.prompt)
 
     def at(self, tokens: int) -> "Training":
         """The same training at another length."""

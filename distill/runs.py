@@ -131,7 +131,7 @@ class Run:
         self.step += 1
         if self.step in self.evaluations:
             teacher, text = self.targets.teacher, self.targets.text
-            loss = heldout_loss(teacher, text, self.model, self.objective.architecture)
+            loss = heldout_loss(teacher, text, self.model, self.objective.architecture, ending=self.objective.ending)
             self.curve.append((self.step * self.step_tokens, loss))
             self._track({"heldout": loss})
 
@@ -219,7 +219,9 @@ class Run:
             "seed": self.targets.seed,
             "precision": objective.precision,
         }
-        return Student(objective.architecture, self.model, teacher, loss, curve, self.seconds, tokens, about)
+        return Student(
+            objective.architecture, self.model, teacher, loss, curve, self.seconds, tokens, about, objective.ending
+        )
 
     def save(self, path: Path) -> None:
         """Write all a step depends on, atomically; the first process does."""

@@ -42,6 +42,7 @@ ADDED: dict[str, dict[str, Any]] = {
         "text_temperature": 1.0,
         "text_tokens": None,
         "text_block": None,
+        "prompt": "",
         "preset": "default",
         "trials": 24,
         "minutes": 0.0,

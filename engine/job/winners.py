@@ -78,6 +78,7 @@ def material(run: Run) -> Material:
         text_temperature=run.text_temperature,
         text_tokens=run.text_tokens,
         text_block=run.text_block,
+        prompt=run.prompt,
     )
 
 

@@ -4,6 +4,7 @@ A trial of half a minute must not pay for its teacher and text again.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 def distilled(job: "Distil", progress: Progress, between: Between) -> list["Trial | TrialError"]:
     """Students of a `Distil`, found in this machine's archive or trained into it, and into the depot."""
     teacher, text = loaded(job.depot, job.training.teacher, job.training.text)
+    if teacher.prompt != job.training.prompt:
+        teacher = replace(teacher, prompt=job.training.prompt)
     trials = archive_of(job.depot).distil(
         teacher,
         text,
