@@ -22,7 +22,7 @@ from safetensors.numpy import save
 from distilsearch.errors import TextError
 from distilsearch.home import targets_folder, write_atomically
 
-from .frame import former_frame, prompt_ids
+from .frame import prompt_ids, stated_frame
 from .refusals import MIN_BLOCK
 from .sources import PYTHON_DOCS, documents, stamp
 from .teacher import Teacher
@@ -153,7 +153,7 @@ def _digest(heldout: BlockArray, train: BlockArray) -> str:
 
 def framing(teacher: Teacher) -> tuple[list[int], list[int]]:
     """The ids before and after each sequence: the tokenizer's own, and the prompt that the teacher is asked with."""
-    before, after = former_frame(teacher)
+    before, after = teacher.frame
     return [*before, *prompt_ids(teacher)], [*after]
 
 
@@ -210,7 +210,7 @@ def _cache_key(
         return None
     version = sys.version if PYTHON_DOCS in sources else ""
     content: list[Any] = [teacher.tokenizer_sha256, teacher.kind, block, heldout_fraction, stamps, version, 3]
-    seen = [teacher.prompt, teacher.reader is not teacher.tokenizer.backend_tokenizer]
+    seen = [teacher.prompt, stated_frame(teacher), teacher.reader is not teacher.tokenizer.backend_tokenizer]
     content += [seen] if any(seen) else []
     content += [temperature, most] if temperature != 1 or most is not None else []
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]

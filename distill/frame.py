@@ -31,3 +31,10 @@ def former_frame(teacher: "Teacher") -> Frame:
     if teacher.kind == "causal":
         return (), ()
     return (int(teacher.tokenizer.cls_token_id),), (int(teacher.tokenizer.sep_token_id),)
+
+
+def stated_frame(teacher: "Teacher") -> str:
+    """The tokenizer's frame in words, for keys; "" where it is what version 0.1.0 put there."""
+    if teacher.frame == former_frame(teacher):
+        return ""
+    return "|".join(",".join(map(str, part)) for part in teacher.frame)
