@@ -56,6 +56,11 @@ def read_modules(folder: Path) -> list[tuple[str, str]]:
             f"{folder}: a student carries Transformer, Pooling, Dense and Normalize modules, in this order; got "
             f"{foreign or names}, without which its vectors would be others; distil a model without them"
         )
+    if kinds[0][1] not in ("", "."):
+        raise TeacherError(
+            f"{folder}: its Transformer lies in {kinds[0][1]}/ and not beside {MODULES}; save the model once with "
+            "sentence-transformers 2 or later, or move the files of that folder here and empty its path"
+        )
     return kinds
 
 

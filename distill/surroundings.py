@@ -81,7 +81,8 @@ def read_surroundings(folder: Path, kind: str, tokenizer: Any, config: Any, long
     pooling, include_prompt = read_pooling(folder, modules) if sentence else ("mean", True)
     prompts, default = _prompts(folder, settings or {})
     after = tuple(read_module(folder, kind, path) for kind, path in modules if kind in ("Dense", "Normalize"))
-    _check_widths(folder, int(config.hidden_size), after)
+    if after:
+        _check_widths(folder, int(config.hidden_size), after)
     stated = int(own.get("max_seq_length") or 0)
     limit = min(int(tokenizer.model_max_length), int(getattr(config, "max_position_embeddings", longest)))
     similarity = (settings or {}).get("similarity_fn_name")

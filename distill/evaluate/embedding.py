@@ -114,10 +114,14 @@ def encode(subject: Teacher | Student, texts: Sequence[str], batch: int = 64) ->
 
 
 def _ids(teacher: Teacher, texts: Sequence[str], longest: int) -> list[list[int]]:
-    """Token ids of texts after the prompt; of a text that is too long the last words go, the frame stays."""
-    after = len(teacher.frame[1])
+    """Token ids of texts after the prompt; a text that is too long loses words where its tokenizer cuts, no frame."""
+    before, after = map(len, teacher.frame)
     rows = [encoding.ids for encoding in teacher.reader.encode_batch_fast([teacher.prompt + text for text in texts])]
-    return [row if len(row) <= longest else row[: longest - after] + row[len(row) - after :] for row in rows]
+    for place, row in enumerate(rows):
+        if (over := len(row) - longest) > 0:
+            start = before if teacher.tokenizer.truncation_side == "left" else len(row) - after - over
+            rows[place] = row[:start] + row[start + over :]
+    return rows
 
 
 def _skipped(teacher: Teacher) -> int:

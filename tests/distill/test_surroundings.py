@@ -65,6 +65,7 @@ CASES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
         {OWN: {"do_lower_case": True}, MODEL: {"prompts": {"query": "Fee FAD: "}}}, ("Pooling", "Normalize", "Cased"),
     ),
     "case kept": ({OWN: {"do_lower_case": False}}, ("Pooling", "Cased")),
+    "cut on the left": ({WORDS: {"truncation_side": "left", "model_max_length": 9}}, ("Pooling", "Normalize")),
     "truncated": ({MODEL: {"truncate_dim": 10}}, ("Pooling", "Normalize")),
     "dense": ({}, ("Pooling", "Dense", "Normalize")),
     "normalised dense, truncated": (
@@ -201,6 +202,14 @@ def test_a_broken_dense_module_is_refused(make_teacher: Any, tmp_path: Path) -> 
     file = folder / "2_Dense" / "model.safetensors"
     save_file({**load_file(str(file)), "linear.bias": torch.full((24,), float("nan"))}, str(file))
     with pytest.raises(TeacherError, match="infinite or none"):
+        load_teacher(str(folder))
+
+
+def test_a_transformer_in_a_folder_of_its_own_is_named(make_teacher: Any, tmp_path: Path) -> None:
+    folder = dressed(make_teacher(tmp_path / "teacher"), {}, ("Pooling",))
+    path = folder / "modules.json"
+    path.write_text(path.read_text().replace('"path": ""', '"path": "0_Transformer"'))
+    with pytest.raises(TeacherError, match="its Transformer lies in 0_Transformer/"):
         load_teacher(str(folder))
 
 
