@@ -26,6 +26,7 @@ from distilsearch.progress import Progress, silent
 
 from .account import Account
 from .distinct import check_varied, different, separated
+from .frame import prompt_ids, stated_frame
 from .readers import TEXT
 from .refusals import MIN_BLOCK
 from .sources import PYTHON_DOCS, documents, passed_over, stamp
@@ -35,6 +36,7 @@ BlockArray = npt.NDArray[np.int32]
 
 USUAL_BLOCK = 128
 MOST_UNKNOWN = 0.5  # share of unknown tokens above which a text is refused
+MIN_WORDS = 8  # of a block
 MIN_HELDOUT = 4  # fewer blocks give too few pairs to rank
 MOST_HELDOUT = 2_000  # two million pairs; time and memory of ranking them grow with the square of the blocks
 
@@ -138,6 +140,11 @@ def pack(tokens: npt.NDArray[np.int32], teacher: Teacher, block: int, heldout_fr
     """Cut one stream of ids into framed blocks, shuffled once, the first of them held out."""
     frame = framing(teacher)
     content = block - sum(len(part) for part in frame)
+    if content < MIN_WORDS:
+        raise TextError(
+            f"a block of {block} tokens leaves {content} for the text, beside {block - content} that the tokenizer and "
+            f"the prompt add to each: at least {MIN_WORDS} are needed; choose longer blocks or another prompt"
+        )
     count = len(tokens) // content
     heldout = min(MOST_HELDOUT, max(MIN_HELDOUT, round(count * heldout_fraction)))
     if count < heldout + MIN_HELDOUT:
@@ -194,10 +201,9 @@ def _digest(heldout: BlockArray, train: BlockArray) -> str:
 
 
 def framing(teacher: Teacher) -> tuple[list[int], list[int]]:
-    """The ids before and after each sequence: [CLS] and [SEP] for encoders, none for decoders."""
-    if teacher.kind == "causal":
-        return [], []
-    return [int(teacher.tokenizer.cls_token_id)], [int(teacher.tokenizer.sep_token_id)]
+    """The ids before and after each sequence: the tokenizer's own, and the prompt that the teacher is asked with."""
+    before, after = teacher.frame
+    return [*before, *prompt_ids(teacher)], [*after]
 
 
 def add_frame(content: BlockArray, frame: tuple[list[int], list[int]]) -> BlockArray:
@@ -219,7 +225,7 @@ def _tokenise(
     texts: Iterator[str], teacher: Teacher, most: int | None = None, batch: int = 512
 ) -> npt.NDArray[np.int32]:
     parts: list[npt.NDArray[np.int32]] = []
-    encode = teacher.tokenizer.backend_tokenizer.encode_batch_fast
+    encode = teacher.reader.encode_batch_fast
     separator = [int(teacher.tokenizer.eos_token_id)] if teacher.kind == "causal" else []
     count = 0
     while waiting := list(itertools.islice(texts, batch)):
@@ -260,6 +266,7 @@ def _cache_key(
     version = sys.version if PYTHON_DOCS in sources else ""
     content: list[Any] = [teacher.tokenizer_sha256, teacher.kind, block, heldout_fraction, stamps, version, 4]
     content += [temperature, most, column, [passed_over(source) for source in sources]]
+    content += [teacher.prompt, stated_frame(teacher), teacher.reader is not teacher.tokenizer.backend_tokenizer]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]
 
 

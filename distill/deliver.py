@@ -77,7 +77,7 @@ def deliver(
     logs = out.with_name(f"{out.name}.logs")
     if conditions.get("trackers") and logs.exists() and not logs.is_dir():
         raise RunError(f"logs go into {logs}, which is a file; name another folder for the students, or move it away")
-    evaluations = {path.name: open_evaluation(SIMILARITY, path) for path in order.pairs}
+    evaluations = {path.name: open_evaluation(SIMILARITY, path, prompt=order.material.prompt) for path in order.pairs}
     archive = archive or Archive()
     teacher, text, recipe = order.material.opened(progress)
     device = conditions.get("device", USUAL["device"])

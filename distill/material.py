@@ -22,11 +22,12 @@ class Material:
     text_tokens: int | None = None  # of each text
     text_block: int | None = None  # tokens of a block; by default the teacher decides
     text_column: str = TEXT  # where rows of tables and of JSON hold it
+    prompt: str = ""  # the name of one that an embedding teacher has, which every text is shown with
 
     def opened(self, progress: Progress = silent) -> tuple[Teacher, Text, Recipe]:
         """Teacher, text and recipe, loaded; an `InputError` says what is wrong with one."""
         progress("reading teacher and text", 0, 2)
-        teacher = load_teacher(self.teacher)
+        teacher = load_teacher(self.teacher).shown(self.prompt)
         chosen = default_recipe(teacher.kind) if self.recipe in ("", "default") else recipe(self.recipe)
         progress("reading teacher and text", 1, 2)
         text = load_text(

@@ -27,6 +27,7 @@ def distill(
     text_tokens: Annotated[int | None, typer.Option(help="Tokens read of each text, for streams without end")] = None,
     text_block: Annotated[int | None, typer.Option(help="Tokens of a block; default: 128, or fewer by teacher")] = None,
     text_column: Annotated[str | None, typer.Option(help="Where rows of CSV, JSON or datasets hold text")] = None,
+    prompt: Annotated[str | None, typer.Option(help="Name of a teacher's prompt, put before every text")] = None,
     recipe: Annotated[str | None, typer.Option(help="Name of a recipe, or a TOML or JSON file")] = None,
     family: Annotated[str, typer.Option(help="Family of the student; default: the teacher's")] = "",
     tokens: Annotated[int, typer.Option(help="Tokens to train on")] = 2_000_000,
@@ -41,6 +42,7 @@ def distill(
     changes: dict[str, Any] = {
         "teacher": teacher,
         "text": tuple(text) if text else None,
+        "prompt": prompt,
         "recipe": recipe,
         "seed": seed,
     }
@@ -80,6 +82,7 @@ def evaluate(
     teacher: Annotated[str, typer.Option(help="What heldout compares with: folder, hub name, or quickstart")] = "",
     text: Annotated[list[str] | None, typer.Option(help="Whose held-out blocks; as for distill")] = None,
     text_column: Annotated[str, typer.Option(help="Where rows of CSV, JSON or datasets hold text")] = "text",
+    prompt: Annotated[str, typer.Option(help="Name of one of the model's prompts, put before every text")] = "",
     as_json: Json = False,
 ) -> None:
     """Score a model, student or teacher; what is known of a kept student is not computed again."""
@@ -90,7 +93,7 @@ def evaluate(
         with loading(progress):
             from .distill.evaluate.scores import score
 
-        scores = score(model, name, on or (), teacher, text or (), text_column, progress)
+        scores = score(model, name, on or (), teacher, text or (), text_column, prompt, progress)
     if as_json:
         print_json({"model": model, "evaluation": name, "scores": scores})
         return

@@ -19,6 +19,7 @@ from ..space import Constraint, SearchSpace
 from .family import Layer, Projection, TeacherFacts
 from .shared import (
     INHERIT,
+    POOLS,
     TIMED,
     Genes,
     best,
@@ -32,6 +33,7 @@ from .shared import (
     no_generation,
     only_encodes,
     pooled,
+    pooling_cost,
 )
 
 if TYPE_CHECKING:
@@ -53,7 +55,7 @@ CHOICES: dict[str, tuple[Value, ...]] = {
 HEADS = ("embedding", "mlm")
 CONSTANTS = ("vocabulary", "positions", "types", "head", "pool")
 MIN_HEAD_SIZE, MAX_HEAD_SIZE = 16, 64
-WORDS: dict[str, tuple[Value, ...]] = {"inherit": INHERIT, "head": HEADS, "pool": ("mean", "cls"), "activation": TIMED}
+WORDS: dict[str, tuple[Value, ...]] = {"inherit": INHERIT, "head": HEADS, "pool": POOLS, "activation": TIMED}
 KEPT = ("layer_norm_eps", "initializer_range", "pad_token_id", "bos_token_id", "eos_token_id")
 ONLY = {"is_decoder": False, "add_cross_attention": False, "position_embedding_type": "absolute"}
 BEFORE = "encoder.layer."  # what stands before the number of a layer in the names of parameters
@@ -118,7 +120,8 @@ class Encoder(ABC):
             return Operator("norm", {"batch": b, "sequence": s, "width": width, "norm": "layer", "residual": 1})
 
         def pooling(width: int, pool: str) -> Operator:
-            return Operator("pooling", {"batch": b, "sequence": s, "width": width, "pool": pool, "normalize": 1})
+            sizes: dict[str, Size] = {"width": width, "pool": pooling_cost(pool), "normalize": 1}
+            return Operator("pooling", {"batch": b, "sequence": s, **sizes})
 
         def mlm(width: int, vocabulary: int) -> Operator:
             sizes = {"width": width, "vocabulary": vocabulary, "transform": 1, "tied": 1}

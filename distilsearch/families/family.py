@@ -16,7 +16,7 @@ from ..space import SearchSpace
 
 @dataclass(frozen=True)
 class TeacherFacts:
-    """What a family needs to know of a teacher. `head`: "embedding", "mlm" or "causal"; `pool`: "mean" or "cls".
+    """What a family needs to know of a teacher. `head`: "embedding", "mlm" or "causal"; `pool`: of `shared.POOLS`.
 
     The last ones matter to some families only; 0 where a teacher has no such thing. `extra` is for genes that no field
     here stands for; `facts[gene]` reads either.

@@ -52,6 +52,7 @@ class Run(Section):
     text_tokens: Whole | None = Field(default=None, ge=1)
     text_block: Whole | None = Field(default=None, ge=16)
     text_column: str = Field(default="text", min_length=1)
+    prompt: str = ""
     preset: str = "default"
     trials: Whole = Field(default=24, ge=0)
     minutes: float = Field(default=0.0, ge=0)

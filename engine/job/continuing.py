@@ -43,6 +43,7 @@ ADDED: dict[str, dict[str, Any]] = {
         "text_tokens": None,
         "text_block": None,
         "text_column": "text",
+        "prompt": "",
         "preset": "default",
         "trials": 24,
         "minutes": 0.0,

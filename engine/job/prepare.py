@@ -92,7 +92,7 @@ def _prepare(run: Run, folder: Path, given: bool, progress: Progress) -> Prepare
         machine.check()
     check_names([run.teacher], run.text)
     progress(READING, 0, 2)
-    teacher = load_teacher(run.teacher)
+    teacher = load_teacher(run.teacher).shown(run.prompt)
     kind = family(run.space.family)
     if teacher.config.model_type not in kind.teachers:
         raise InputError(

@@ -79,6 +79,7 @@ def material(run: Run) -> Material:
         text_tokens=run.text_tokens,
         text_block=run.text_block,
         text_column=run.text_column,
+        prompt=run.prompt,
     )
 
 

@@ -10,12 +10,11 @@ from scipy.stats import spearmanr
 
 from distilsearch.distill.data import Text
 from distilsearch.distill.evaluate import evaluate_model, open_evaluation
-from distilsearch.distill.evaluate.embedding import embed, read_pairs
+from distilsearch.distill.evaluate.embedding import encode, read_pairs
 from distilsearch.distill.heldout import heldout_loss
 from distilsearch.distill.teacher import Teacher
 from distilsearch.distill.training import distill_student
 from distilsearch.errors import InputError, TrialError
-from distilsearch.families import family
 
 
 @pytest.fixture
@@ -27,8 +26,7 @@ def pairs(tmp_path: Path) -> Path:
 
 def test_similarity_is_the_rank_correlation_of_cosines(teacher: Teacher, pairs: Path) -> None:
     left, right = ["aaa bbb", "aaa ccc", "fee fed", "abc aaa"], ["aaa bbb", "aaa bbb", "aaa bbb", "aac aaa"]
-    own = family("bert").architecture(teacher.facts)
-    a, b = (embed(teacher.model(), own, teacher.tokenizer, side).numpy() for side in (left, right))
+    a, b = (encode(teacher, side).numpy() for side in (left, right))
     expected = spearmanr(np.sum(a * b, axis=1), [5, 3, 0, 2]).statistic
     assert evaluate_model(str(teacher.folder), pairs) == pytest.approx(expected)
     pairs.write_text("aaa,aaa,1\nbbb,bbb,1\n")
