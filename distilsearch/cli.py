@@ -211,6 +211,7 @@ def _space(run_file: Path | None) -> "SearchSpace":
     from .families import family
 
     run = Run.read(run_file) if run_file else quickstart_run()
+    remark(run.remarks)
     return family(run.space.family).space(run.space.genes)
 
 
