@@ -24,7 +24,7 @@ RUN_PARTS = (
     "run.toml", "journal.log", "environment.json", "imported.json", "result.json", "report.html", "predictor",
     "students", "fidelity",
 )  # fmt: skip
-TRIFLES = (".lock",)  # left by whoever only looked
+TRIFLES = re.compile(r"\.lock|\.home\.json\..*")  # left by whoever only looked, or is just about to mark a home
 HEAD_BYTES = 20_000
 INSTEAD = "name an empty folder, or one that is not there yet"
 
@@ -54,7 +54,7 @@ def own_folder(path: Path | str, kind: Kind, instead: str = INSTEAD) -> Path:
     _check_reachable(path, place)
     if not place.exists():
         return place
-    if not any(child.name not in TRIFLES for child in place.iterdir()):
+    if all(TRIFLES.fullmatch(child.name) for child in place.iterdir()):
         return _not_underfoot(path, place, kind)
     if not _recognised(place, kind):
         raise RunError(f"{path} is not empty and holds no {kind.what}; {instead}")
