@@ -92,6 +92,7 @@ def check(
         print_json({"sound": True, "table": table_facts(sound)})
         return
     print(f"{sound.folder} is sound: {len(sound.operators)} operators, {len(sound.models)} models")
+    _print_doubts(sound)
 
 
 @tables.command("test")
@@ -223,6 +224,24 @@ def print_table(table: Any) -> None:
     print(
         f"noise floor {meta.noise_floor:.1%}{more}" if meta.noise_floor == meta.noise_floor else "noise floor unknown"
     )
+    _print_remarks(table)
+
+
+def _print_remarks(table: "LatencyTable") -> None:
+    from .profiling.remarks import remarks
+
+    for remark in remarks(table):
+        print(f"remark: {remark}")
+
+
+def _print_doubts(table: "LatencyTable") -> None:
+    """What of a table should be doubted: as a whole, and the rows that a fit leaves out."""
+    from .predictors.latency import LatencyPredictor
+
+    _print_remarks(table)
+    if table.meta.roofs:  # else there is nothing to fit to
+        for liar in LatencyPredictor.fit(table).distrusted:
+            print(f"left out of every fit: {liar}")
 
 
 def _print_check(found: "Check") -> None:

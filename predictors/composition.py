@@ -17,12 +17,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.optimize import nnls
 
 from distilsearch.arrays import FloatArray
 from distilsearch.operators import DTYPE_BYTES, Operator
 
-from . import checked
+from . import checked, liars
 from .features import Setting
 from .roofline import Ceilings
 
@@ -123,6 +124,22 @@ class Composition:
         named = checked.fields("a composition", data["coefficients"], COLUMNS)
         coefficients = tuple(checked.number(named[name], 0.0) for name in COLUMNS)
         return cls(coefficients, checked.whole(data["models"]), checked.number(data["floor"], 0.0))
+
+
+def lying(
+    sums: FloatArray, least: FloatArray, measured: FloatArray, centre: Composition | None = None
+) -> tuple[NDArray[np.bool_], FloatArray]:
+    """Which of n measured models are wrong by orders of magnitude (n,), and how many times the expected time (n,)."""
+
+    def refit(seconds: FloatArray) -> FloatArray:
+        fitted = Composition.fit(sums, least, seconds, centre)
+        whole: FloatArray = sums @ np.asarray(fitted.coefficients)
+        return whole
+
+    middle = np.asarray((centre or Composition.prior()).coefficients)
+    if centre is not None and len(measured) < liars.FEWEST:  # another device may be slower by any factor
+        return np.zeros(len(measured), dtype=np.bool_), np.ones(len(measured))
+    return liars.lying(measured, sums @ middle, refit, liars.MODEL_FACTOR)
 
 
 def left_out(

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from distilsearch.architecture import Architecture
 from distilsearch.arrays import FloatArray
@@ -27,6 +27,7 @@ from . import composition, source
 from .composition import COLUMNS, Composition
 from .features import Setting
 from .intervals import Intervals
+from .liars import Distrusted
 from .prediction import MS, CompiledLatency, Prediction, scale_of
 from .totals import Lowered
 from .utilisation import TIERS, OperatorModel
@@ -40,7 +41,10 @@ APART = 0.1  # log spread that a phase adds in which no whole model was measured
 
 
 class LatencyPredictor:
-    """Predicts serving latency on the device of a table; made by `fit`, `calibrate` or `load`."""
+    """Predicts serving latency on the device of a table; made by `fit`, `calibrate` or `load`.
+
+    `distrusted` are the measurements, wrong by orders of magnitude, that it was fitted without.
+    """
 
     def __init__(
         self,
@@ -49,12 +53,14 @@ class LatencyPredictor:
         intervals: Intervals,
         machine: source.Machine,
         within: float = WITHIN,
+        distrusted: tuple[Distrusted, ...] = (),
     ) -> None:
         self.model = model
         self.compositions = compositions
         self.intervals = intervals
         self.machine = machine
         self.within = within
+        self.distrusted = distrusted
 
     @classmethod
     def fit(
@@ -69,7 +75,7 @@ class LatencyPredictor:
         """
         machine = source.machine(table)
         model = OperatorModel.fit(source.samples(table, machine), source.ceilings(table, models), seed)
-        empty = cls(model, {}, Intervals.fit([], [], level), machine)
+        empty = cls(model, {}, Intervals.fit([], [], level), machine, distrusted=model.distrusted)
         rows = [row for row in (*table.models, *models) if row.measured.usable and empty._covers(row)]
         seconds = np.array([row.measured.seconds_p10 for row in rows])
         return empty._fitted([row.architecture for row in rows], [row.serving for row in rows], seconds)
@@ -106,7 +112,10 @@ class LatencyPredictor:
         guess, _ = self._finished(Lowered.of(architectures, serving), serving)
         factor = float(np.median(seconds * MS / guess))
         scaled = {key: fitted.scaled(factor) for key, fitted in self.compositions.items()}
-        other = LatencyPredictor(self.model, scaled, Intervals.fit([], [], self.intervals.level), self.machine)
+        level = self.intervals.level
+        other = LatencyPredictor(
+            self.model, scaled, Intervals.fit([], [], level), self.machine, distrusted=self.distrusted
+        )
         return other._fitted(architectures, [serving] * len(seconds), seconds)
 
     def observe(self, architecture: Architecture, serving: Serving, measured_ms: float) -> "LatencyPredictor":
@@ -172,25 +181,34 @@ class LatencyPredictor:
         """Compositions and intervals fitted to measured models (n,), with the present ones as their prior."""
         keys = [(self.setting(serving), serving.phase) for serving in servings]
         fitted, residuals, spreads = dict(self.compositions), [np.empty(0)], [np.empty(0)]
+        liars = list(self.distrusted)
         for key in dict.fromkeys(keys):
-            own = [index for index, other in enumerate(keys) if other == key]
-            sums = self._sums([architectures[i] for i in own], [servings[i] for i in own])
-            centre, groups = self.compositions.get(key), [architectures[i].key for i in own]
+            own = np.array([index for index, other in enumerate(keys) if other == key])
+            sums, centre = self._sums([architectures[i] for i in own], [servings[i] for i in own]), fitted.get(key)
+            lies, times = composition.lying(sums.columns, sums.least, seconds[own], centre)
+            liars += [
+                Distrusted(_named(architectures[own[i]], servings[own[i]]), float(times[i]))
+                for i in np.flatnonzero(lies)
+            ]
+            own, sums = own[~lies], sums.only(~lies)
+            groups = [architectures[i].key for i in own]
             fitted[key] = Composition.fit(sums.columns, sums.least, seconds[own], centre)
             residuals.append(composition.left_out(sums.columns, sums.least, seconds[own], groups, centre))
             spreads.append(sums.spread)
-        pooled = np.concatenate(residuals)
-        # the median absolute deviation, so that models of badly predicted operators do not set it
-        within = WITHIN
-        if len(pooled) > 2:
-            typical = 1.4826 * float(np.median(np.abs(pooled)))
-            within = min(max(typical, self.machine.noise_floor, LEAST_WITHIN), MOST_WITHIN)
-        if not self.model.samples and len(pooled):
-            within = ALONE
+        within = self._within(np.concatenate(residuals))
         scales = scale_of(np.concatenate(spreads), within)
         floor = max(self.machine.noise_floor, 1e-3)
-        intervals = Intervals.fit(pooled, scales, self.intervals.level, floor=floor)
-        return LatencyPredictor(self.model, fitted, intervals, self.machine, within)
+        intervals = Intervals.fit(np.concatenate(residuals), scales, self.intervals.level, floor=floor)
+        return LatencyPredictor(self.model, fitted, intervals, self.machine, within, tuple(liars))
+
+    def _within(self, residuals: FloatArray) -> float:
+        """The log spread of models of measured operators; models of badly predicted operators do not set it."""
+        if not self.model.samples and len(residuals):
+            return ALONE
+        if len(residuals) <= 2:
+            return WITHIN
+        typical = 1.4826 * float(np.median(np.abs(residuals)))
+        return min(max(typical, self.machine.noise_floor, LEAST_WITHIN), MOST_WITHIN)
 
     def _sums(self, architectures: Sequence[Architecture], servings: Sequence[Serving]) -> "_Sums":
         """Sums over the operators of n models of one regime."""
@@ -214,6 +232,16 @@ class _Sums:
     columns: FloatArray
     least: FloatArray
     spread: FloatArray
+
+    def only(self, rows: NDArray[np.bool_]) -> "_Sums":
+        """Of some of the models."""
+        return _Sums(self.columns[rows], self.least[rows], self.spread[rows])
+
+
+def _named(architecture: Architecture, serving: Serving) -> str:
+    """A whole model in words."""
+    genes = " ".join(f"{gene}={value}" for gene, value in architecture.values.items())
+    return f"the model {genes} at {serving.batch} x {serving.sequence} {serving.dtype}"
 
 
 def _positive(values: ArrayLike, n: int) -> FloatArray:

@@ -29,6 +29,7 @@ from distilsearch.space import Codes, SearchSpace
 from . import likelihood
 from . import operator_prior as prior
 from .intervals import Intervals
+from .liars import MODEL_FACTOR, Distrusted, lying
 from .prediction import check_codes
 from .totals import Lowered
 
@@ -51,10 +52,21 @@ class PairPrediction:
 
 
 class PairPredictor:
-    """A predictor fitted to measured models that are given as operators with counts; made by `fit`."""
+    """A predictor fitted to measured models that are given as operators with counts; made by `fit`.
 
-    def __init__(self, pairs: "Pairs", weights: FloatArray, trust: FloatArray, intervals: Intervals) -> None:
+    `distrusted` are the pairs, wrong by orders of magnitude, that it was fitted without, by their place in the list.
+    """
+
+    def __init__(
+        self,
+        pairs: "Pairs",
+        weights: FloatArray,
+        trust: FloatArray,
+        intervals: Intervals,
+        distrusted: tuple[Distrusted, ...] = (),
+    ) -> None:
         self.pairs, self.weights, self.trust, self.intervals = pairs, weights, trust, intervals
+        self.distrusted = distrusted
         covariance = prior.combined(pairs.parts(), weights) + likelihood.noise(weights, trust)
         self.factor = linalg.cholesky(covariance, lower=True)
         self.alpha = linalg.cho_solve((self.factor, True), pairs.target)
@@ -86,9 +98,16 @@ class PairPredictor:
         seconds = np.asarray(measured_ms, dtype=np.float64) / 1e3
         if seconds.shape != (len(models),) or len(models) < 3 or not (np.isfinite(seconds) & (seconds > 0)).all():
             raise InputError(f"expected three or more models with one positive latency in ms each; got {len(models)}")
-        fitted = cls._weighed(Lowered.of_operators(models), seconds, level, seed, centre)
+        lowered = Lowered.of_operators(models)
+        lies, times = Pairs.of(lowered, seconds, centre).lying()
+        sound = np.flatnonzero(~lies)
+        fitted = cls._weighed(_only(lowered, sound), seconds[sound], level, seed, centre)
+        fitted.distrusted = tuple(
+            Distrusted(f"pair {i} of {len(models)}, {seconds[i] * 1e3:g} ms", float(times[i]))
+            for i in np.flatnonzero(lies).tolist()
+        )
         residual, spread = fitted._left_out()
-        if len(models) <= MOST_REFITTED:  # the weights were chosen on the same models, which matters with a few
+        if len(sound) <= MOST_REFITTED:  # the weights were chosen on the same models, which matters with a few
             residual, spread = _refitted(fitted, seed)
         fitted.intervals = Intervals.fit(residual, spread / fitted._typical(), level)
         return fitted
@@ -218,6 +237,16 @@ class Pairs:
             spread = max(1.4826 * float(np.median(np.abs(off))), 1e-6)
             trust = likelihood.student((off / spread) ** 2)
         return replace(pairs, rates=rates)
+
+    def lying(self) -> tuple[NDArray[np.bool_], FloatArray]:
+        """Which pairs are wrong by orders of magnitude (n,), and how many times the expected time they claim (n,)."""
+        totals = self._totals(self.lowered)
+
+        def refit(seconds: FloatArray) -> FloatArray:
+            rates: FloatArray = totals @ prior.rates(totals, seconds, np.ones(len(seconds)))
+            return rates
+
+        return lying(self.seconds, totals.mean(axis=1), refit, MODEL_FACTOR)
 
     @cached_property
     def scale(self) -> FloatArray:

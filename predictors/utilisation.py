@@ -19,7 +19,8 @@ from distilsearch.operators import Operator
 
 from . import features, trees
 from .features import Sample, Setting
-from .roofline import Ceilings, Law, by_law, fit_laws
+from .liars import Distrusted
+from .roofline import UNMEASURED, Ceilings, Law, believable, by_law, fit_laws
 
 IntArray = NDArray[np.int64]
 
@@ -47,7 +48,7 @@ class OperatorModel:
     """A fitted model of operator seconds.
 
     `laws` are per (setting, kind); `booster` is None where trees do not help; `spreads` are the log errors of each kind
-    on left-out shapes.
+    on left-out shapes. `distrusted` are the measurements that the fit has left out.
     """
 
     ceilings: Ceilings
@@ -55,6 +56,7 @@ class OperatorModel:
     laws: dict[tuple[Setting, str], Law]
     booster: xgb.Booster | None
     spreads: dict[str, float]
+    distrusted: tuple[Distrusted, ...] = ()
     exact: dict[tuple[Setting, str], float] = field(init=False)
     ranges: dict[tuple[Setting, tuple[str, ...]], FloatArray] = field(init=False)
 
@@ -65,11 +67,13 @@ class OperatorModel:
     @classmethod
     def fit(cls, samples: Sequence[Sample], ceilings: Ceilings, seed: int = 0) -> "OperatorModel":
         """From measured operators, in any order; without any the law's prior answers and every tier is analytic."""
-        samples = sorted(samples, key=lambda s: (s.operator.signature, str(s.setting)))
-        laws = fit_laws(samples, ceilings)
+        ordered = sorted(samples, key=lambda s: (s.operator.signature, str(s.setting)))
+        samples, liars = believable(ordered, ceilings)
+        untold = {(s.setting, s.operator.kind): UNMEASURED for s in ordered}  # kinds of liars alone
+        laws = untold | fit_laws(samples, ceilings)
         rounds, spreads = trees.choose(samples, ceilings, seed)
         booster = trees.boost(samples, ceilings, laws, rounds, seed) if rounds else None
-        return cls(ceilings, tuple(samples), laws, booster, spreads)
+        return cls(ceilings, tuple(samples), laws, booster, spreads, liars)
 
     @property
     def settings(self) -> list[Setting]:

@@ -17,8 +17,10 @@ from distilsearch.lowering import parameter_count
 from distilsearch.operators import DTYPE_BYTES, Serving
 from distilsearch.predictors.intervals import Intervals
 from distilsearch.predictors.latency import LatencyPredictor
+from distilsearch.predictors.liars import named
 from distilsearch.profiling.clock import Measured
 from distilsearch.profiling.devices import DEVICES
+from distilsearch.profiling.remarks import remarks
 from distilsearch.profiling.table import LatencyTable
 from distilsearch.space import Codes
 
@@ -105,6 +107,13 @@ class Profiled:
     def local(self) -> bool:
         """Whether it can be measured from here."""
         return self.declared.local
+
+    def doubts(self) -> list[str]:
+        """What should be told of its table before anything rests on it; nothing of most."""
+        doubts = remarks(self.table)
+        if self.predictor.distrusted:
+            doubts.append(f"left out of the latency predictor: {named(self.predictor.distrusted)}")
+        return doubts
 
     def known(self) -> Known:
         """Its objective, over codes of the engine's space; it follows the predictor as it is refined."""

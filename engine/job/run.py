@@ -126,6 +126,8 @@ class MainJob:
         write_atomically(folder / "environment.json", json.dumps(environment(run), indent=1))
         with phases.phase("profile and predict"):
             machines = [self.profiled(machine) for machine in self.prepared.machines]
+            for doubt in (doubt for machine in machines for doubt in machine.doubts()):
+                self.progress(doubt, 0, 1)
             set_shares(self.ledger, machines, self.teacher, self.executor, self.progress)
             engine = new_engine(run, self.prepared.served, machines, self.teacher)
             self.check_limits(engine)
