@@ -69,14 +69,16 @@ class LatencyPredictor:
         """From a latency table and further measured whole models of the same device.
 
         A table without operator rows is used for its ceilings alone; where it has none either, its whole models imply
-        them. Measured models of regimes or operators that the
-        table lacks say nothing of the rest and are left aside. `level` is the share of measurements that the intervals
+        them. Measured models of regimes or operators that the table lacks say nothing of the rest and are left aside,
+        and so is what a busy machine measured, where there is something else to go by. `level` is the share of
+        measurements that the intervals
         shall hold. Raises `TableError` where the table holds no usable peak.
         """
         machine = source.machine(table)
         model = OperatorModel.fit(source.samples(table, machine), source.ceilings(table, models), seed)
         empty = cls(model, {}, Intervals.fit([], [], level), machine, distrusted=model.distrusted)
         rows = [row for row in (*table.models, *models) if row.measured.usable and empty._covers(row)]
+        rows = source.calm_models(rows)
         seconds = np.array([row.measured.seconds_p10 for row in rows])
         return empty._fitted([row.architecture for row in rows], [row.serving for row in rows], seconds)
 

@@ -34,6 +34,7 @@ SLOW_SENTINEL = 1.15
 WAITING = 2.0  # from here on a sentinel tells of waiting for a core, which short cases hardly do
 LEAST_KEPT = 3
 NOISY_SPREAD = 0.35
+DISTURBED = 1.5  # median sentinel ratio of a noisy case: the machine, not the case
 LOW_QUANTILE = 0.1
 TOO_FAST = 10.0  # times faster than the median of its case: no luck, but a mistake
 NAN = float("nan")
@@ -92,6 +93,11 @@ class Measured:
     def usable(self) -> bool:
         """Whether the times mean anything."""
         return self.status in ("ok", "noisy")
+
+    @property
+    def disturbed(self) -> bool:
+        """Whether others needed the machine all the while: to be measured again, and until then not to be believed."""
+        return self.status == "noisy" and self.sentinel_ratio >= DISTURBED
 
     @classmethod
     def failed(cls, status: str) -> "Measured":

@@ -1,4 +1,4 @@
-"""What of a table looks wrong as a whole, in words: figures no machine has, whose reason is mostly a unit.
+"""What of a table looks wrong as a whole, in words: figures no machine has (mostly a unit), and a busy machine.
 
 A table of which every row is wrong by the same thousand agrees with itself, and no fit can notice. What machines can
 do at all tells: the slowest that run such models reach some GFLOP/s, and none moves less than some megabytes a second.
@@ -18,7 +18,21 @@ UNIT = "is a unit wrong by a factor of 1,000?"
 
 def remarks(table: LatencyTable) -> list[str]:
     """What a reader should doubt of a table; empty where nothing stands out."""
-    return list(_remarks(table))
+    return [*_remarks(table), *filter(None, [busy(table)])]
+
+
+def busy(table: LatencyTable) -> str:
+    """How much of a table a busy machine has spoilt, in words; empty where nothing."""
+    rows = [row.measured for row in table.operators] + [row.measured for row in table.models]
+    rows = [row for row in rows if row.usable]
+    ratios = [row.sentinel_ratio for row in rows if row.disturbed]
+    if not ratios:
+        return ""
+    return (
+        f"{len(ratios)} of {len(rows)} rows were timed while others used the machine (its sentinel up to"
+        f" {max(ratios):.1f} times slow); they are left out of predictions where calm ones are there, and timed again"
+        " by the next profile or search on a quiet machine"
+    )
 
 
 def _remarks(table: LatencyTable) -> Iterator[str]:

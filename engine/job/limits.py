@@ -18,6 +18,8 @@ from distilsearch.space import Codes, SearchSpace
 
 from ..objectives import Cap, Known, Limit
 from ..pool import bred
+from .ledger import Entry, Ledger
+from .machines import Profiled
 from .sections import TargetSection
 from .served import ServedSpace
 
@@ -52,6 +54,19 @@ def _limits(section: TargetSection, served: ServedSpace, counts: Counts, suffix:
     if section.memory_mb is not None:
         function = partial(served.by_serving, function=megabytes, servings=section.servings)
         yield Limit(f"memory_mb{suffix}", function, section.memory_mb)
+
+
+def measured_within(ledger: Ledger, machines: Sequence[Profiled]) -> int:
+    """How many complete trials keep the latency limits of all machines by measurement, and their other limits."""
+    last = ledger.noted("measured") or {}  # side by side, at the end of an earlier call
+
+    def keeps(entry: Entry, machine: Profiled) -> bool:
+        latency = (entry.facts.get("latencies") or {}).get(machine.objective, {}).get("measured")
+        latency = last.get(machine.objective, {}).get(entry.architecture.key, latency)
+        within = machine.limit_ms is None or (latency is not None and latency <= machine.limit_ms)
+        return within and machine.keeps(entry.architecture)
+
+    return sum(e.state == "complete" and all(keeps(e, machine) for machine in machines) for e in ledger.entries())
 
 
 def check_kept(space: SearchSpace, limited: Sequence[Cap], seed: int) -> None:
