@@ -9,11 +9,10 @@ and whatever was compiled before sees it. `fit`, `calibrate` and `load` return n
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from distilsearch.architecture import Architecture
 from distilsearch.arrays import FloatArray
@@ -29,6 +28,7 @@ from .features import Setting
 from .intervals import Intervals
 from .liars import Distrusted
 from .prediction import MS, CompiledLatency, Prediction, scale_of
+from .told import Sums, Told
 from .totals import Lowered
 from .utilisation import TIERS, OperatorModel
 
@@ -127,6 +127,10 @@ class LatencyPredictor:
         self.intervals.observe(float(np.log(measured / mean[0])), float(scale[0]))
         return self
 
+    def beyond(self, architecture: Architecture, serving: Serving) -> float:
+        """How many times the farthest size of an architecture lies outside the measured ones; 1 within."""
+        return self.model.beyond([o for o, _ in operators(architecture, serving)], self.setting(serving))
+
     def setting(self, serving: Serving) -> Setting:
         """The regime of the table that `serving` asks for; no thread count means the largest one in the table."""
         return self.machine.setting(serving, self.model.settings)
@@ -181,27 +185,31 @@ class LatencyPredictor:
         self, architectures: Sequence[Architecture], servings: Sequence[Serving], seconds: FloatArray
     ) -> "LatencyPredictor":
         """Compositions and intervals fitted to measured models (n,), with the present ones as their prior."""
+        told, liars = self._told(architectures, servings, seconds)
+        residuals = np.concatenate([np.empty(0), *(each.left_out() for each in told.values())])
+        within = self._within(residuals)
+        scales = scale_of(np.concatenate([np.empty(0), *(each.sums.spread for each in told.values())]), within)
+        floor = max(self.machine.noise_floor, 1e-3)
+        intervals = Intervals.fit(residuals, scales, self.intervals.level, floor=floor)
+        fitted = self.compositions | {key: each.composition(within, intervals) for key, each in told.items()}
+        return LatencyPredictor(self.model, fitted, intervals, self.machine, within, (*self.distrusted, *liars))
+
+    def _told(
+        self, architectures: Sequence[Architecture], servings: Sequence[Serving], seconds: FloatArray
+    ) -> tuple[dict[Key, Told], list[Distrusted]]:
+        """The measured models (n,) by their composition's key, without those that lie; and those."""
         keys = [(self.setting(serving), serving.phase) for serving in servings]
-        fitted, residuals, spreads = dict(self.compositions), [np.empty(0)], [np.empty(0)]
-        liars = list(self.distrusted)
+        told, liars = dict[Key, Told](), list[Distrusted]()
         for key in dict.fromkeys(keys):
             own = np.array([index for index, other in enumerate(keys) if other == key])
-            sums, centre = self._sums([architectures[i] for i in own], [servings[i] for i in own]), fitted.get(key)
+            sums = self._sums([architectures[i] for i in own], [servings[i] for i in own])
+            centre = self.compositions.get(key)
             lies, times = composition.lying(sums.columns, sums.least, seconds[own], centre)
-            liars += [
-                Distrusted(_named(architectures[own[i]], servings[own[i]]), float(times[i]))
-                for i in np.flatnonzero(lies)
-            ]
-            own, sums = own[~lies], sums.only(~lies)
-            groups = [architectures[i].key for i in own]
-            fitted[key] = Composition.fit(sums.columns, sums.least, seconds[own], centre)
-            residuals.append(composition.left_out(sums.columns, sums.least, seconds[own], groups, centre))
-            spreads.append(sums.spread)
-        within = self._within(np.concatenate(residuals))
-        scales = scale_of(np.concatenate(spreads), within)
-        floor = max(self.machine.noise_floor, 1e-3)
-        intervals = Intervals.fit(np.concatenate(residuals), scales, self.intervals.level, floor=floor)
-        return LatencyPredictor(self.model, fitted, intervals, self.machine, within, tuple(liars))
+            for i in np.flatnonzero(lies).tolist():
+                liars.append(Distrusted(_named(architectures[own[i]], servings[own[i]]), float(times[i])))
+            groups = [architectures[i].key for i in own[~lies]]
+            told[key] = Told(sums.only(~lies), seconds[own[~lies]], groups, centre)
+        return told, liars
 
     def _within(self, residuals: FloatArray) -> float:
         """The log spread of models of measured operators; models of badly predicted operators do not set it."""
@@ -212,7 +220,7 @@ class LatencyPredictor:
         typical = 1.4826 * float(np.median(np.abs(residuals)))
         return min(max(typical, self.machine.noise_floor, LEAST_WITHIN), MOST_WITHIN)
 
-    def _sums(self, architectures: Sequence[Architecture], servings: Sequence[Serving]) -> "_Sums":
+    def _sums(self, architectures: Sequence[Architecture], servings: Sequence[Serving]) -> Sums:
         """Sums over the operators of n models of one regime."""
         rows = []
         for architecture, serving in zip(architectures, servings, strict=True):
@@ -224,20 +232,7 @@ class LatencyPredictor:
             total[len(COLUMNS) - 1] = self._launch(serving)
             rows.append(total)
         table, k = np.asarray(rows), len(COLUMNS)
-        return _Sums(table[:, :k], table[:, k], table[:, k + 2] / table[:, k + 1])
-
-
-@dataclass(frozen=True)
-class _Sums:
-    """Of n models: `columns` (n, k) and `least` (n,) in seconds, log `spread` (n,) that their operators cause."""
-
-    columns: FloatArray
-    least: FloatArray
-    spread: FloatArray
-
-    def only(self, rows: NDArray[np.bool_]) -> "_Sums":
-        """Of some of the models."""
-        return _Sums(self.columns[rows], self.least[rows], self.spread[rows])
+        return Sums(table[:, :k], table[:, k], table[:, k + 2] / table[:, k + 1])
 
 
 def _named(architecture: Architecture, serving: Serving) -> str:

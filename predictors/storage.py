@@ -63,7 +63,7 @@ def save(predictor: "LatencyPredictor", folder: Path) -> Path:
         "intervals": predictor.intervals.to_json(),
         "within": predictor.within,
         **_model_json(predictor),
-        **grown({"distrusted": [[liar.what, liar.times] for liar in predictor.distrusted]}, ADDED),
+        **grown({"distrusted": distrusted_rows(predictor.distrusted)}, ADDED),
     }
     write_atomically(folder / FILE, json.dumps(checked.hashed(content), indent=1, allow_nan=False) + "\n")
     return folder
@@ -82,8 +82,7 @@ def load(folder: Path) -> "LatencyPredictor":
         compositions = dict(_composition(entry, settings) for entry in content["compositions"])
         intervals, machine = Intervals.from_json(content["intervals"]), Machine.from_json(content["machine"])
         within = checked.positive(content["within"], 100.0)
-        listed = checked.rows(filled(content, ADDED)["distrusted"], 2)
-        liars = tuple(Distrusted(str(what), checked.positive(times)) for what, times in listed)
+        liars = distrusted_of(filled(content, ADDED)["distrusted"])
     except DAMAGED as error:
         raise damaged(folder / FILE, error) from error
     return LatencyPredictor(model, compositions, intervals, machine, within, liars)
@@ -149,6 +148,16 @@ def _model_json(predictor: "LatencyPredictor") -> dict[str, Any]:
         ],
         "operators": [[s.operator.signature, at[s.setting], s.seconds] for s in model.samples],
     }
+
+
+def distrusted_rows(liars: Sequence[Distrusted]) -> list[list[Any]]:
+    """Measurements that were left out, as plain JSON."""
+    return [[liar.what, liar.times] for liar in liars]
+
+
+def distrusted_of(data: Any) -> tuple[Distrusted, ...]:
+    """The inverse of `distrusted_rows`; `ValueError` where it makes no sense."""
+    return tuple(Distrusted(str(what), checked.positive(times)) for what, times in checked.rows(data, 2))
 
 
 def read_content(path: Path, kind: str, schema: int) -> Mapping[str, Any]:

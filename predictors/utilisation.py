@@ -34,7 +34,8 @@ LEAST_SPREAD = 0.02
 class Estimates:
     """Of n operators: `seconds`, `least` seconds they cannot go below, `tier` as index into TIERS, log `spread`.
 
-    The spread is what predicting an operator adds to the error of a model: 0 for measured ones.
+    The spread is what predicting an operator adds to the error of a model: 0 for measured ones, and of those outside
+    the measured sizes the more the farther they are.
     """
 
     seconds: FloatArray
@@ -106,22 +107,30 @@ class OperatorModel:
         if self.booster is not None and operators:
             value = value * trees.correction(self.booster, operators, terms, value, setting)
         value = np.maximum(value, least)
-        tier = np.array([self._tier(operator, setting) for operator in operators], dtype=np.int64)
+        places = [self._place(operator, setting) for operator in operators]
+        tier = np.array([place[0] for place in places], dtype=np.int64)
+        beyond = np.array([place[1] for place in places], dtype=np.float64)
         for index in np.flatnonzero(tier == EXACT).tolist():
             value[index] = self.exact[setting, operators[index].signature]
         kinds = [max(self.spreads.get(o.kind, trees.UNVALIDATED), LEAST_SPREAD) for o in operators]
-        return Estimates(value, np.minimum(least, value), tier, WIDER[tier] * np.asarray(kinds))
+        return Estimates(value, np.minimum(least, value), tier, WIDER[tier] * np.asarray(kinds) * (1.0 + beyond))
 
-    def _tier(self, operator: Operator, setting: Setting) -> int:
+    def beyond(self, operators: Sequence[Operator], setting: Setting) -> float:
+        """How many times the farthest size of some operators lies outside what was measured; 1 within."""
+        return float(2.0 ** max((self._place(operator, setting)[1] for operator in operators), default=0.0))
+
+    def _place(self, operator: Operator, setting: Setting) -> tuple[int, float]:
+        """The tier of an operator, and by how many powers of two a size of it lies outside the measured ones."""
         if (setting, operator.signature) in self.exact:
-            return EXACT
+            return EXACT, 0.0
         if not self.samples:
-            return ANALYTIC
+            return ANALYTIC, 0.0
         place, fixed = features.shape(operator)
         limits = self.ranges.get((setting, fixed))
-        if limits is None or (place < limits[0] - 1e-9).any() or (place > limits[1] + 1e-9).any():
-            return EXTRAPOLATED
-        return INTERPOLATED
+        if limits is None:
+            return EXTRAPOLATED, 0.0
+        outside = float(np.maximum(limits[0] - place, place - limits[1]).max(initial=0.0))
+        return (INTERPOLATED, 0.0) if outside <= 1e-9 else (EXTRAPOLATED, outside)
 
 
 def _ranges(samples: Sequence[Sample]) -> dict[tuple[Setting, tuple[str, ...]], FloatArray]:
