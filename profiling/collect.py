@@ -21,6 +21,7 @@ from .alarms import suspects
 from .clock import Clock, Measured, SystemClock
 from .device import CACHES, Device
 from .devices import open_device
+from .emulation import warning
 from .plan import MODELS, MOST_OPERATORS, Case, Plan, choose, make_plan, missing
 from .quiet import BUSY, LEAST_BUDGET_SECONDS, PATIENCE_SECONDS, PATIENT_SHARE, await_quiet
 from .store import own_store, table_folder
@@ -80,6 +81,8 @@ def profile(
     with alone_on_machine(folder, progress):
         sweep = Sweep(opened, folder, rng, ticking, progress, known=_sentinels(table), runtime=runtime)
         again = _calm(sweep, asked[0], budget_seconds if lacking else 0.0)
+        for word in filter(None, (warning(opened, each, ticking) for each in asked if lacking)):
+            progress(word, 0, 0)
         if lacking or again:
             sweep.run(_waiting(_read(folder), opened, probes, again).cases)
             for each, plan in plans:

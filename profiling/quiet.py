@@ -50,7 +50,7 @@ def await_quiet(
 ) -> float:
     """Wait until the machine is quiet, `patience` seconds at most; returns how slow it is then."""
     start, now = clock.now(), slowness(device, serving, clock, known)
-    words = f"the machine is busy, {now:.1f} times slower than at its best: waiting for quiet, at most {patience:.0f} s"
+    words = f"waiting for a quieter machine ({now:.1f} times slower than at its best), at most {patience:.0f} s"
     while now >= BUSY and clock.now() - start < patience:
         progress(words, min(clock.now() - start, patience), patience)
         clock.sleep(min(POLL_SECONDS, patience))

@@ -196,7 +196,9 @@ class MainJob:
         run, section = self.prepared.run, declared.section
         if declared.local:
             genes, facts = run.space.genes, self.prepared.facts
-            seconds = PROFILE_SHARE * 60 * run.minutes / len(self.prepared.machines) / len(section.servings) or None
+            share = PROFILE_SHARE * run.minutes / len(self.prepared.machines) or None
+            minutes = min(filter(None, (share, section.profile_minutes)), default=None)
+            seconds = None if minutes is None else 60 * minutes / len(section.servings)
             for serving in section.servings:
                 job = Profile(run.space.family, genes, facts, section.device, serving, self.depot, run.plugins, seconds)
                 device, stack = self.executor.submit(job, self.progress).result()

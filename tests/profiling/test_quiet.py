@@ -49,7 +49,7 @@ def test_a_quieter_machine_is_waited_for_with_a_word(serving: Serving, make_fake
     now = await_quiet(device, serving, device.clock, {"1": 2e-4}, 60, lambda *said: told.append(said[0]))
     assert now < 1.2
     assert 8 < device.clock.now() - start < 13
-    assert set(told) == {"the machine is busy, 7.1 times slower than at its best: waiting for quiet, at most 60 s"}
+    assert set(told) == {"waiting for a quieter machine (7.1 times slower than at its best), at most 60 s"}
 
 
 def test_patience_ends(serving: Serving, make_fake: Fake) -> None:
