@@ -23,13 +23,12 @@ from .device import CACHES, Device
 from .devices import open_device
 from .emulation import warning
 from .plan import MODELS, MOST_OPERATORS, Case, Plan, choose, make_plan, missing
-from .quiet import BUSY, LEAST_BUDGET_SECONDS, PATIENCE_SECONDS, PATIENT_SHARE, await_quiet
+from .quiet import BUSY, LEAST_BUDGET_SECONDS, PATIENT_SHARE, await_quiet, patience_seconds
 from .store import own_store, table_folder
 from .sweep import LEAST_ROUNDS, Sweep
 from .table import LatencyTable, Roof
 
 MEASURE_ROUNDS = 9
-MEASURE_PATIENCE = 10.0  # seconds that a busy machine is waited for, whatever is measured: there are many calls
 ADDED_SHARE = 0.1
 MACHINE_LOCK = "machine.lock"
 
@@ -57,7 +56,7 @@ def profile(
     """The latency table of a device, grown until it covers spaces or operators under the given servings.
 
     What the table holds already is not measured again, but for what a busy machine has spoilt, once it is quiet. Where
-    others need the machine it is waited for, a minute at most (a fifth of the budget). With `budget_seconds` the most
+    others need the machine it is waited for, for a while (see `quiet`). With `budget_seconds` the most
     valuable cases come first and a later call continues. At most `most_operators` operators a serving are timed, spread
     over the space; of those left out, a tenth as many again are timed where neighbours disagree, and at tile edges.
     `models` students are timed whole, one of them at several depths. `cache` is `hot`, `cold` or `both`; cold rows are
@@ -100,7 +99,7 @@ def _calm(sweep: Sweep, serving: Serving, budget_seconds: float | None) -> bool:
     """Whether the machine is quiet, now or after some waiting; a budget of some seconds leaves no time to ask."""
     if budget_seconds is not None and 0 < budget_seconds < LEAST_BUDGET_SECONDS:
         return False
-    patience = PATIENCE_SECONDS if budget_seconds is None else min(PATIENCE_SECONDS, PATIENT_SHARE * budget_seconds)
+    patience = patience_seconds() if budget_seconds is None else min(patience_seconds(), PATIENT_SHARE * budget_seconds)
     return await_quiet(sweep.device, serving, sweep.clock, sweep.known, patience, sweep.progress) < BUSY
 
 
@@ -172,7 +171,8 @@ def measure(
 
     Models that do not settle in `rounds` rounds get up to as many more. All are added to the device's table; what
     comes back is of this call's rounds alone, so that repeated calls are repeated measurements. A model that the
-    budget left no time for has the status `skipped`. A busy machine is waited for, some seconds.
+    budget left no time for has the status `skipped`. Nobody waits for a quieter machine here: `Measured.disturbed`
+    says how it was.
     """
     own_store(store)
     opened, ticking = open_device(device), clock or SystemClock()
@@ -181,9 +181,6 @@ def measure(
     folder = table_folder(opened, store, serving.runtime)
     with alone_on_machine(folder, progress):
         rng, levels = np.random.default_rng(seed), _sentinels(_read(folder))
-        if budget_seconds is None or budget_seconds >= LEAST_BUDGET_SECONDS:
-            patience = min(MEASURE_PATIENCE, PATIENT_SHARE * (budget_seconds or np.inf))
-            await_quiet(opened, serving, ticking, levels, patience, progress)
         sweep = Sweep(opened, folder, rng, ticking, progress, rounds, 2 * rounds, known=levels, runtime=serving.runtime)
         timed = sweep.run(list(cases.values()), until)
     latencies = {t.case.work: sweep.measured(t) for t in timed}

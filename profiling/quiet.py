@@ -5,11 +5,13 @@ its mean, over the fastest it has ever been, is how many times slower whoever ne
 """
 
 import math
+import os
 from collections.abc import Mapping
 from statistics import fmean
 
 import numpy as np
 
+from distilsearch.errors import InputError
 from distilsearch.operators import Serving
 from distilsearch.progress import Progress, silent
 
@@ -19,9 +21,25 @@ from .device import Device
 BUSY = 2.0  # times slower than at its best: from here on a sentinel tells of waiting for a core
 WATCH_SECONDS = 0.3
 POLL_SECONDS = 2.0
-PATIENCE_SECONDS = 60.0
-PATIENT_SHARE = 0.2  # of a budget
+PATIENCE, PATIENCE_SECONDS = "DISTILSEARCH_PATIENCE", 30.0  # a variable of the environment, and its default
+PATIENT_SHARE = 0.1  # of a budget
 LEAST_BUDGET_SECONDS = 5.0  # below it there is no time to ask
+
+
+def patience_seconds() -> float:
+    """How long a quieter machine is waited for at most, as the environment says.
+
+    Raises:
+        InputError: it says no number of seconds.
+    """
+    said = os.environ.get(PATIENCE, str(PATIENCE_SECONDS))
+    try:
+        seconds = float(said)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise InputError(f"expected seconds of 0 and more in {PATIENCE}; got {said!r}")
+    return seconds
 
 
 def slowness(device: Device, serving: Serving, clock: Clock, known: Mapping[str, float]) -> float:
@@ -45,7 +63,7 @@ def await_quiet(
     serving: Serving,
     clock: Clock,
     known: Mapping[str, float],
-    patience: float = PATIENCE_SECONDS,
+    patience: float,
     progress: Progress = silent,
 ) -> float:
     """Wait until the machine is quiet, `patience` seconds at most; returns how slow it is then."""

@@ -7,6 +7,7 @@ known before it runs.
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,10 +19,12 @@ from distilsearch.space import Codes, SearchSpace
 
 from ..objectives import Cap, Known, Limit
 from ..pool import bred
-from .ledger import Entry, Ledger
-from .machines import Profiled
 from .sections import TargetSection
 from .served import ServedSpace
+
+if TYPE_CHECKING:  # a wrong folder is refused before anything heavy is loaded
+    from .ledger import Entry, Ledger
+    from .machines import Profiled
 
 Counts = Callable[[Codes], FloatArray]
 DRAWS = 20_000
@@ -56,11 +59,11 @@ def _limits(section: TargetSection, served: ServedSpace, counts: Counts, suffix:
         yield Limit(f"memory_mb{suffix}", function, section.memory_mb)
 
 
-def measured_within(ledger: Ledger, machines: Sequence[Profiled]) -> int:
+def measured_within(ledger: "Ledger", machines: "Sequence[Profiled]") -> int:
     """How many complete trials keep the latency limits of all machines by measurement, and their other limits."""
     last = ledger.noted("measured") or {}  # side by side, at the end of an earlier call
 
-    def keeps(entry: Entry, machine: Profiled) -> bool:
+    def keeps(entry: "Entry", machine: "Profiled") -> bool:
         latency = (entry.facts.get("latencies") or {}).get(machine.objective, {}).get("measured")
         latency = last.get(machine.objective, {}).get(entry.architecture.key, latency)
         within = machine.limit_ms is None or (latency is not None and latency <= machine.limit_ms)

@@ -14,7 +14,7 @@ from distilsearch.operators import Operator, Serving
 from distilsearch.predictors.latency import LatencyPredictor
 from distilsearch.profiling import LatencyTable, measure, merge, profile
 from distilsearch.profiling import rounds as files
-from distilsearch.profiling.quiet import await_quiet, slowness
+from distilsearch.profiling.quiet import PATIENCE, await_quiet, patience_seconds, slowness
 from distilsearch.profiling.remarks import busy
 from distilsearch.profiling.sessions import drop, sessions
 from distilsearch.profiling.transfer import pull, push
@@ -119,7 +119,19 @@ def test_a_model_measured_while_busy_says_so(
         space.decode(space.grid(100)[:1]), loud, Serving(sequence=8, threads=1), store, clock=loud.clock
     )
     assert timing.disturbed
-    assert 10 < loud.clock.now() - 1000 < 20  # it was waited for, some seconds
+
+
+@pytest.mark.parametrize(("said", "wanted"), [("0", 0.0), ("2.5", 2.5), ("600", 600.0)])
+def test_patience_is_what_the_environment_says(monkeypatch: pytest.MonkeyPatch, said: str, wanted: float) -> None:
+    monkeypatch.setenv(PATIENCE, said)
+    assert patience_seconds() == wanted
+
+
+@pytest.mark.parametrize("said", ["long", "-1", "nan", "inf", ""])
+def test_patience_that_is_no_time_is_refused(monkeypatch: pytest.MonkeyPatch, said: str) -> None:
+    monkeypatch.setenv(PATIENCE, said)
+    with pytest.raises(InputError, match="expected seconds of 0 and more in DISTILSEARCH_PATIENCE"):
+        patience_seconds()
 
 
 def test_sessions_are_listed_and_one_is_dropped(

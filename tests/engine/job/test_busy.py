@@ -58,7 +58,7 @@ class Case:
     def check(self, of: Any) -> None:
         prepared = SimpleNamespace(run=SimpleNamespace(seed=0), folder=self.folder)
         say = lambda what, done, total: self.said.append(what)  # noqa: E731
-        MainJob(prepared, None, self.ledger, None, say).check_limits(engine(), [of])  # type: ignore[arg-type]
+        MainJob(prepared, None, self.ledger, None, say, 0.0).check_limits(engine(), [of])  # type: ignore[arg-type]
 
 
 @pytest.fixture
