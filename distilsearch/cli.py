@@ -15,7 +15,6 @@ from .cli_progress import Spending, loading, shown_progress
 from .cli_tables import print_table, tables
 from .cli_words import Json, print_json, remark, show
 from .errors import DistilSearchError, InputError, Interrupted
-from .operators import Serving
 
 if TYPE_CHECKING:
     from .engine.job.config import Run
