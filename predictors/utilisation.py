@@ -28,6 +28,7 @@ TIERS = ("exact", "interpolated", "extrapolated", "analytic")
 EXACT, INTERPOLATED, EXTRAPOLATED, ANALYTIC = range(len(TIERS))
 WIDER = np.array([0.0, 1.0, 2.0, 4.0])  # by tier: how many times the left-out error of its kind a prediction errs
 LEAST_SPREAD = 0.02
+FARTHER = 0.25  # by each power of two outside the measured sizes, as a share of the spread just outside
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,9 @@ class OperatorModel:
         for index in np.flatnonzero(tier == EXACT).tolist():
             value[index] = self.exact[setting, operators[index].signature]
         kinds = [max(self.spreads.get(o.kind, trees.UNVALIDATED), LEAST_SPREAD) for o in operators]
-        return Estimates(value, np.minimum(least, value), tier, WIDER[tier] * np.asarray(kinds) * (1.0 + beyond))
+        return Estimates(
+            value, np.minimum(least, value), tier, WIDER[tier] * np.asarray(kinds) * (1.0 + FARTHER * beyond)
+        )
 
     def beyond(self, operators: Sequence[Operator], setting: Setting) -> float:
         """How many times the farthest size of some operators lies outside what was measured; 1 within."""

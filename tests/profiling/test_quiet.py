@@ -80,7 +80,7 @@ def test_what_a_busy_session_timed_is_told_and_left_out(
         truth = np.array([1e3 * device.true_seconds(model, asked) for model in models])
         p = predictor.predict(models, asked)
         assert np.abs(np.log(p.mean_ms / truth)).max() < np.log(1.5)
-        assert (p.upper_ms / p.lower_ms).max() < (2.5 if sequence == 8 else 7)  # of 16 nothing calm is known
+        assert (p.upper_ms / p.lower_ms).max() < (2.5 if sequence == 8 else 10)  # of 16 nothing calm is known
     assert ruined.meta.noise_floor < 0.05
 
 
