@@ -161,3 +161,15 @@ def test_two_measurements_are_judged_by_what_is_known_of_machines() -> None:
 def test_many_liars_are_counted_and_few_are_told() -> None:
     liars = [Distrusted(f"pair {i}", 1e-3) for i in range(9)]
     assert named(liars).endswith("pair 4 (1/1e+03 of what all others say) and 4 more")
+
+
+@WRONG
+def test_whole_models_alone_survive_one_liar(
+    toy: Any, space: SearchSpace, asked: Any, serving: Serving, times: float
+) -> None:
+    table = toy.table(space, models=24, seed=33)
+    meta = replace(table.meta, peak_flops={}, roofs={}, bandwidth=float("nan"), launch_floor_seconds=float("nan"))
+    bare = LatencyTable((), table.models, meta, {})
+    fitted = LatencyPredictor.fit(replace(bare, models=spoilt(bare.models, [4], times)))
+    assert p90(fitted.predict(asked[0], serving), asked[1]) < 0.25
+    assert len(fitted.distrusted) == 1
