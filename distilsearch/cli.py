@@ -5,7 +5,7 @@ Heavy libraries are imported inside the commands, so that `--help` answers at on
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,6 +15,7 @@ from .cli_progress import Spending, loading, shown_progress
 from .cli_tables import print_table, tables
 from .cli_words import Json, print_json, remark, show
 from .errors import DistilSearchError, InputError, Interrupted
+from .operators import Serving
 
 if TYPE_CHECKING:
     from .engine.job.config import Run
@@ -119,7 +120,7 @@ def profile(
     from .engine.job.covering import covered, in_words
     from .profiling.check import nearest_sibling
 
-    given = {"batch": batch, "sequence": sequence, "dtype": dtype, "threads": threads, "mode": mode}
+    given: dict[str, Any] = {"batch": batch, "sequence": sequence, "dtype": dtype, "threads": threads, "mode": mode}
     runs = [_run_of(path) for path in space] if space else [_run_of(None)]
     opened = profiling.open_device(device)
     parts = covered(runs, opened, {name: value for name, value in given.items() if value}, plain=not space)
@@ -142,16 +143,36 @@ def profile(
 
 
 @app.command()
-def measure(run_folder: RunFolder, as_json: Json = False) -> None:
-    """Measure the front of a finished run on this machine, where it is one of the run's targets."""
+def measure(
+    what: Annotated[str, typer.Argument(help="The folder of a run, or a model: folder, hub name, or quickstart")],
+    device: Annotated[str | None, typer.Option(help="Of a model: xla, cuda, cpu or auto")] = None,
+    batch: Annotated[int | None, typer.Option(help="Of a model: sequences served at once")] = None,
+    sequence: Annotated[int | None, typer.Option(help="Of a model: tokens a sequence")] = None,
+    dtype: Annotated[str | None, typer.Option(help="Of a model: float32 or bfloat16")] = None,
+    threads: Threads = None,
+    on: Annotated[list[Path] | None, typer.Option(help="Of a model: sentence pairs to score it on")] = None,
+    as_json: Json = False,
+) -> None:
+    """Measure the front of a finished run on this machine, or a model: its latency here, and its scores."""
     from .engine.job.preflight import check_measurable
 
-    check_measurable(run_folder)
+    given: dict[str, Any] = {"batch": batch, "sequence": sequence, "dtype": dtype, "threads": threads}
+    options = {name: value for name, value in given.items() if value is not None}
+    model = check_measurable(
+        what, on or (), [name for name, value in (given | {"device": device, "on": on}).items() if value]
+    )
     with shown_progress() as progress:
         with loading(progress):
+            from .engine.job.model import measure_model
             from .engine.job.remeasure import remeasure
-        result = remeasure(run_folder, progress)
-    print_json(result.to_json()) if as_json else show(result)
+        if model:
+            figures = measure_model(what, device or "auto", Serving(**options), on or (), progress)
+        else:
+            result = remeasure(Path(what), progress)
+    if model:
+        print_json(figures.to_json()) if as_json else print("\n".join(figures.lines()))
+    else:
+        print_json(result.to_json()) if as_json else show(result)
 
 
 @app.command("import")

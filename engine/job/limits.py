@@ -17,7 +17,7 @@ from distilsearch.lowering import tabulate
 from distilsearch.operators import DTYPE_BYTES, Serving
 from distilsearch.space import Codes, SearchSpace
 
-from ..objectives import Cap, Known, Limit
+from ..objectives import Bools, Cap, Known, Limit
 from ..pool import bred
 from .sections import TargetSection
 from .served import ServedSpace
@@ -93,6 +93,25 @@ def check_kept(space: SearchSpace, limited: Sequence[Cap], seed: int) -> None:
     if limited and not np.all([limit.within(together) for limit in limited], axis=0).any():
         names = " and ".join(map(str, limited))
         raise InputError(f"no student was found that keeps {names} at once, though each alone can be kept; raise one")
+
+
+def room_within(space: SearchSpace, limited: Sequence[Cap], seed: int, gene: str = "layers") -> str:
+    """What share of the students of each depth keeps all limits, in words; "" where there is no limit or no depth."""
+    names = [parameter.name for parameter in space.parameters]
+    if not limited or gene not in names:
+        return ""
+    codes = space.grid(DRAWS) if space.listed <= DRAWS else space.sample(DRAWS, np.random.default_rng(seed))
+    keeps = np.all([limit.within(codes) for limit in limited], axis=0)
+    column, choices = codes[:, names.index(gene)], space.parameters[names.index(gene)].choices
+    depths = [(choice, keeps[column == place]) for place, choice in enumerate(choices)]
+    shares = [f"{choice}: {_share(kept)}" for choice, kept in depths if len(kept)]
+    return f"students within {' and '.join(map(str, limited))}, by {gene}: {', '.join(shares)}"
+
+
+def _share(kept: Bools) -> str:
+    """A share in per cent; a few are not said to be none."""
+    share = float(kept.mean())
+    return "none" if share == 0 else "< 1 %" if share < 0.01 else f"{share:.0%}".replace("%", " %")
 
 
 def _broken(limit: Cap, least: float) -> str:

@@ -38,7 +38,7 @@ from .facts import Final, RunFacts
 from .finish import to_finish, unfinished
 from .jobs import Profile, TeacherLoss
 from .ledger import Ledger, open_storage
-from .limits import check_kept, measured_within
+from .limits import check_kept, measured_within, room_within
 from .machines import Declared, Profiled
 from .phases import Phases, Stopwatch
 from .planning import plan_of, question, remembered, speed_of
@@ -213,8 +213,11 @@ class MainJob:
 
         A run that has measured students within its limits goes on with those, whatever is predicted of others.
         """
+        limits, seed = limited(engine.objectives, engine.limits), self.prepared.run.seed
         try:
-            check_kept(engine.space, limited(engine.objectives, engine.limits), self.prepared.run.seed)
+            check_kept(engine.space, limits, seed)
+            if words := room_within(engine.space, limits, seed):
+                self.progress(words, 0, 0)
         except InputError as error:
             if within := measured_within(self.ledger, machines):
                 self.progress(f"{error}; going on, for {within} measured students of this run keep it", 0, 0)
