@@ -38,7 +38,7 @@ from .objectives import (
     hypervolume,
     limited,
 )
-from .pool import design, one_of_twins
+from .pool import DESIGN, candidates, design, one_of_twins
 from .record import Record, Tell, checked_reference
 from .refusals import SCHEMA, WITH_LIMITS, check_genes, check_limits, check_members, check_state, check_values
 from .strategies import Strategy, find_strategy
@@ -56,7 +56,8 @@ class Engine:
         initial: size of the initial design, or its architectures; by default 3 where a cost is known, and one more
             where the reference of an expensive objective is not given; else one more than the parameters, 5 to 10.
         reference: the corner hypervolumes are measured from, by objective; what it leaves out follows the rule:
-            a known objective's `at_most`, else the worst of the initial design. Frozen once that is complete.
+            a known objective's `at_most`, else the worst of the space; the worst told of a learnt one; each with a
+            margin of a tenth of the range. Frozen once the initial design is complete.
         strategy: a name of `STRATEGIES`, or a strategy.
         features: codes (n, d) -> further surrogate features (n, k), such as the logarithm of parameters.
         limits: what every candidate must keep beside the limits of known objectives.
@@ -114,6 +115,7 @@ class Engine:
             raise InputError(f"ask for at least one architecture; got n={n}")
         with self._lock:
             rng = np.random.default_rng([self.seed, self._counter])
+            self._record.freeze()
             proposals = self._from_design(n, rng)
             if len(proposals) < n:
                 proposals += self.space.decode(self._proposed(self._view(proposals), n - len(proposals), rng))
@@ -139,6 +141,7 @@ class Engine:
             rng = np.random.default_rng([self.seed, self._counter])
             if not self._record.learnable or self._record.started < self._record.initial:
                 return Training.start(self.ask(1), lengths[0], seconds)
+            self._record.freeze()
             view = self._view([])
             with one_thread():
                 training = first_longer(view, lengths, seconds)
@@ -174,10 +177,12 @@ class Engine:
         plain = {name: float(value) for name, value in values.items()}
         tell = Tell(architecture, plain, *(None if x is None else float(x) for x in (noise, fidelity, area)))
         with self._lock:
+            asked = architecture in self._record.pending
             self._record.tells.append(tell)
             self._record.pending.pop(architecture, None)
             self._record.failed.pop(architecture, None)
-            self._record.freeze()
+            if asked:  # where results come unasked there may be more of them: all count at the next proposal
+                self._record.freeze()
 
     def fail(self, architecture: Architecture, reason: str, transient: bool = False) -> None:
         """It gave no result: never asked again and its neighbourhood avoided, unless the cause was transient.
@@ -189,7 +194,6 @@ class Engine:
             self._record.pending.pop(architecture, None)
             if not transient:
                 self._record.failed[architecture] = reason
-            self._record.freeze()
 
     def expect(self, architectures: Sequence[Architecture], counter: int | None = None, *, again: bool = False) -> None:
         """Count architectures as pending that somebody else has started.
@@ -226,7 +230,8 @@ class Engine:
             return hypervolume(points, self._record.corner(self.objectives)) if len(points) else 0.0
 
     def expected_improvement(self, lengths: Sequence[float] = ()) -> float:
-        """Of the hypervolume, by the best next trial; infinite before there is enough to learn from.
+        """Of the hypervolume, by the best next trial; infinite before there is enough to learn from, zero where nothing
+        can be gained.
 
         Args:
             lengths: the lengths of training there may be, as for `ask_training`; one alone where not given.
@@ -236,16 +241,17 @@ class Engine:
         """
         lengths = checked_lengths(lengths) if lengths else ()
         with self._lock:
-            if not self._record.learnable or self._record.started < self._record.initial:
-                return math.inf
+            self._record.freeze()
             view, rng = self._view([]), np.random.default_rng([self.seed, self._counter, 1])
+            if not self._record.learnable or self._record.started < self._record.initial:
+                return math.inf if len(view.pending) or len(candidates(view, view.codes, rng, DESIGN)) else 0.0
         with one_thread():
             longer = longer_gain(view, lengths) if len(lengths) > 1 else 0.0
             return max(longer, EHVI().improvement(view, rng))
 
     def converged(self, share: float = 0.01, lengths: Sequence[float] = ()) -> bool:
-        """Whether the best next trial is expected to add less than a share of the hypervolume."""
-        return self.expected_improvement(lengths) < share * self.hypervolume()
+        """Whether the best next trial is expected to add no more than a share of the hypervolume, or nothing at all."""
+        return self.expected_improvement(lengths) <= share * self.hypervolume()
 
     @property
     def limits(self) -> tuple[Limit, ...]:
@@ -262,6 +268,18 @@ class Engine:
         """The reference, once the initial design is complete; None before."""
         with self._lock:
             return dict(self._record.frozen) if self._record.frozen else None
+
+    def freeze(self, reference: Mapping[str, float]) -> None:
+        """Go on with the reference that was frozen before, whatever the rule would make it now.
+
+        Raises:
+            InputError: it lacks an objective, or holds what is none.
+        """
+        frozen = checked_reference(reference, self.objectives)
+        if missing := [o.name for o in self.objectives if o.name not in frozen]:
+            raise InputError(f"a frozen reference needs a number for each objective; {missing} have none")
+        with self._lock:
+            self._record.frozen = frozen
 
     @property
     def reference(self) -> dict[str, float]:

@@ -4,7 +4,7 @@ Notation: u distinct told architectures, N tells, K known and E expensive object
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +15,8 @@ from distilsearch.arrays import FloatArray
 from distilsearch.errors import InputError
 from distilsearch.space import SearchSpace
 
-from .objectives import Expensive, Known, Limit, Objective, Outcome, front, ignored_by
+from .objectives import Expensive, Known, Limit, Objective, Outcome, front, ignored_by, limited
+from .reference import Ends, beyond
 from .view import Features, View
 
 
@@ -54,6 +55,7 @@ class Record:
     pending: dict[Architecture, None] = field(default_factory=dict)
     failed: dict[Architecture, str] = field(default_factory=dict)
     limits: tuple[Limit, ...] = ()
+    _provisional: dict[str, float | None] = field(default_factory=dict)  # corners, until the reference is frozen
 
     def told(self) -> dict[Architecture, list[Tell]]:
         """The tells of each architecture, in the order of first tells."""
@@ -115,24 +117,36 @@ class Record:
     # The reference
 
     def reference(self) -> dict[str, float]:
-        """The rule: what was given, else the limit, else the worst of the initial design; where there is one."""
+        """The rule: what was given, else the limit, else the worst with a margin: of the space where an objective is
+        known, of what was told where it is learnt. Without a learnt objective that nothing was told of."""
         if self.frozen is not None:
             return self.frozen
-        result, stated = {}, self._stated()
-        for objective in self.objectives:
-            if objective.name in stated:
-                result[objective.name] = stated[objective.name]
-            elif seen := self._first(objective):
-                result[objective.name] = objective.sign * max(objective.sign * value for value in seen)
-        return result
+        return self._ruled(self._first(), self._provisional)
 
     def freeze(self) -> None:
-        """Fix the reference once the initial design is complete: one outcome alone would be its own corner."""
+        """Fix the reference if the initial design is complete: one outcome alone would be its own corner."""
         stated, enough = self._stated(), max(2, self.initial)
         done = len({self.student(t.architecture) for t in self.tells}) >= self.initial
-        open_ = [o for o in self.objectives if o.name not in stated]
-        if self.frozen is None and done and all(len(self._first_students(o)) >= enough for o in open_):
-            self.frozen = self.reference()
+        learnt = [o for o in self.objectives if isinstance(o, Expensive) and o.name not in stated]
+        if self.frozen is None and done and all(self._students_with(o) >= enough for o in learnt):
+            self.frozen = self._ruled(self.outcomes(), {})
+
+    def _ruled(self, outcomes: Sequence[Outcome], corners: dict[str, float | None]) -> dict[str, float]:
+        """The reference by the rule, with the corners of known objectives given or, where they are not, added."""
+        result, stated = {}, self._stated()
+        ends = Ends(self.space, limited(self.objectives, self.limits))
+        for o in self.objectives:
+            told = [o.sign * outcome.values[o.name] for outcome in outcomes if o.name in outcome.values]
+            if o.name in stated:
+                result[o.name] = stated[o.name]
+            elif isinstance(o, Expensive) and told:
+                result[o.name] = o.sign * beyond(np.array(told))
+            elif isinstance(o, Known):
+                if o.name not in corners:
+                    corners[o.name] = ends.corner(o, outcomes)
+                if (corner := corners[o.name]) is not None:
+                    result[o.name] = o.sign * corner
+        return result
 
     def _stated(self) -> dict[str, float]:
         """The reference as far as somebody said it: what was given, else a limit."""
@@ -144,17 +158,18 @@ class Record:
                 result[objective.name] = stated
         return result
 
-    def _first(self, objective: Objective) -> list[float]:
-        """The values of an objective in the first outcomes that have it, as many as the initial design holds."""
-        return [value for values in self._first_students(objective) for value in values]
+    def _first(self) -> list[Outcome]:
+        """The first outcomes, of as many architectures as the initial design holds; twins count as one."""
+        students: dict[Any, None] = {}
+        outcomes = self.outcomes()
+        for outcome in outcomes:
+            students.setdefault(self.student(outcome.architecture))
+        first = set(list(students)[: max(2, self.initial)])
+        return [outcome for outcome in outcomes if self.student(outcome.architecture) in first]
 
-    def _first_students(self, objective: Objective) -> list[list[float]]:
-        """The same, twins together."""
-        seen: dict[Any, list[float]] = {}
-        for outcome in self.outcomes():
-            if objective.name in outcome.values:
-                seen.setdefault(self.student(outcome.architecture), []).append(outcome.values[objective.name])
-        return list(seen.values())[: max(2, self.initial)]
+    def _students_with(self, objective: Objective) -> int:
+        """How many architectures, twins as one, were told of an objective."""
+        return len({self.student(t.architecture) for t in self.tells if objective.name in t.values})
 
     def corner(self, objectives: tuple[Objective, ...]) -> FloatArray:
         """The reference (M,) to be minimised, clipped by the limits."""

@@ -145,6 +145,8 @@ class DistilSampler(BaseSampler):
                 continue
             feasible = all(value <= 0.0 for value in done.constraints.values())
             if done.state == TrialState.COMPLETE and feasible and np.isfinite(done.values).all():
+                if done.system_attrs.get(PROPOSAL):
+                    engine.expect([architecture])
                 engine.tell(architecture, self._told(done))
             else:
                 engine.fail(architecture, f"trial {done.number} ended as {done.state.name.lower()}")

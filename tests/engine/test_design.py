@@ -53,8 +53,9 @@ def test_failures_are_made_up_for_before_the_reference_stands() -> None:
             assert made.state()["reference"]["frozen"] is None
             told.append(asked)
             made.tell(asked, {"loss": loss(asked)})
-    expected = {"loss": max(map(loss, told)), "ms": float(cost(made.space.encode(told)).max())}
-    assert made.state()["reference"]["frozen"] == expected
+    losses = list(map(loss, told))
+    expected = {"loss": max(losses) + 0.1 * np.ptp(losses), "ms": 30.0 + 0.1 * 29.0}
+    assert made.state()["reference"]["frozen"] == pytest.approx(expected)
     assert made.hypervolume() > 0
 
 
@@ -67,7 +68,7 @@ def test_an_objective_that_is_told_late_still_gets_its_corner() -> None:
     assert made.state()["reference"]["frozen"] is None
     for i, asked in enumerate(first):
         made.tell(asked, {"size": float(i)})
-    assert made.reference["size"] == 2.0
+    assert made.reference["size"] == pytest.approx(2.2)
     assert np.isfinite(made.expected_improvement())
 
 
