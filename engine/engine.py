@@ -25,6 +25,7 @@ from distilsearch.errors import InputError
 from distilsearch.predictors.threads import one_thread
 from distilsearch.space import SearchSpace
 
+from .design import DESIGN, design
 from .diagnostics import diagnose
 from .longer import Seconds, Training, best_training, checked_lengths, first_longer, longer_gain, tokens
 from .objectives import (
@@ -38,7 +39,7 @@ from .objectives import (
     hypervolume,
     limited,
 )
-from .pool import DESIGN, candidates, design, one_of_twins
+from .pool import candidates, one_of_twins
 from .record import Record, Tell, checked_reference
 from .refusals import SCHEMA, WITH_LIMITS, check_genes, check_limits, check_members, check_state, check_values
 from .strategies import Strategy, find_strategy

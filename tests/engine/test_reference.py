@@ -23,7 +23,7 @@ def grid_space(genes: int, choices: int) -> SearchSpace:
 
 
 def total(codes: Codes) -> FloatArray:
-    return 1.0 + codes.sum(axis=1, dtype=np.float64)
+    return np.asarray(1.0 + codes.sum(axis=1, dtype=np.float64))
 
 
 def run(engine: Engine, trials: int, loss: object = None) -> Codes:

@@ -1,0 +1,114 @@
+"""The initial design: what is tried before there is anything to learn from.
+
+Spread over cost, for cost is known, and over every gene: a surrogate says nothing of a gene that was set one way in all
+it was told, and a search that believes it never looks further. Under a limit that matters most: what keeps it is mostly
+small in every gene, and rows chosen by cost alone may all have one layer although deeper ones keep it, too.
+
+Notation: n candidates, p columns, one or more for each gene that varies among them, from 0 to 1.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from distilsearch.arrays import FloatArray
+from distilsearch.predictors.encoding import Encoding
+
+from .objectives import Codes
+from .pool import Rng, candidates, fingerprints, position
+from .view import View
+
+DESIGN = 8_192
+MARGIN = 0.12  # of the costs' logarithmic range, at either end, that the design leaves out
+NEAR = 4  # one in so many candidates costs near enough what the design wants
+UNLIKE = 0.9  # the quantile of novelty that the design asks for
+SHOWN = 0.1  # novelty of a gene that counts for next to nothing
+
+
+def design(view: View, n: int, rng: Rng, cheapest: bool = False) -> Codes:
+    """The next n rows of an initial design: at middling cost first, then between, and unlike each other in every gene.
+
+    Neither end of the costs adds much to a hypervolume, so they are left to what the first results say. With
+    `cheapest` the very first row is the cheapest one: where the worst loss of the design is the reference, it opens
+    the whole range.
+    """
+    codes = candidates(view, view.codes, rng, DESIGN)
+    if not len(codes):
+        return codes
+    if len(codes) > DESIGN:
+        codes = codes[np.sort(rng.choice(len(codes), DESIGN, replace=False))]
+    genes, place = Genes.of(view, codes), position(view.costs(codes))
+    twins, chosen = fingerprints(view.space, codes, view.ignored), list[int]()
+    free = np.ones(len(codes), dtype=bool)
+    for i in range(len(view.taken), len(view.taken) + min(n, len(np.unique(twins)))):
+        if cheapest and i == 0 and np.ptp(place) > 0:
+            pick = int(np.argmin(place))
+        else:
+            target = MARGIN + (1 - 2 * MARGIN) * _van_der_corput(i - cheapest)
+            pick = _unlike(np.abs(place - target), genes, free & genes.opening(free), rng)
+        chosen.append(pick)
+        genes = genes.with_shown(genes.columns[pick])
+        free &= twins != twins[pick]
+    return codes[chosen]
+
+
+@dataclass(frozen=True)
+class Genes:
+    """What candidates show that was not shown before: `columns` (n, p) of them, `shown` (s, p) of what was taken."""
+
+    columns: FloatArray
+    shown: FloatArray
+
+    @classmethod
+    def of(cls, view: View, codes: Codes) -> "Genes":
+        """Each gene from 0 to 1 over the candidates: under a limit they hold a part of its choices, and it is within
+        that part that they are to differ. A categorical gene has a column for each choice, of half the weight."""
+        encoding = Encoding.of(view.space, np.zeros((0, 0)), view.ignored)
+        points, taken = (encoding(rows, np.zeros((len(rows), 0))).numpy() for rows in (codes, view.taken))
+        groups, columns = np.array(encoding.groups), np.flatnonzero(np.ptp(points, axis=0) > 0)
+        width = np.array([2.0 if (groups == groups[c]).sum() > 1 else 1.0 for c in columns])
+        low, scale = points.min(axis=0)[columns], np.ptp(points, axis=0)[columns] * width
+        return cls((points[:, columns] - low) / scale, (taken[:, columns] - low) / scale)
+
+    def with_shown(self, row: FloatArray) -> "Genes":
+        """The same after one more row (p,) is shown."""
+        return Genes(self.columns, np.concatenate([self.shown, row[None]]))
+
+    @property
+    def novelty(self) -> FloatArray:
+        """How unlike all that was shown each candidate (n,) is, gene by gene: to be new in several counts for more
+        than to be very new in one."""
+        gap = np.ones(self.columns.shape)
+        for row in self.shown:
+            gap = np.minimum(gap, np.abs(self.columns - row))
+        return np.asarray(np.log(gap + SHOWN).sum(axis=1))
+
+    def opening(self, free: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+        """Which candidates (n,) set genes anew that all rows so far, two or more, have set one way: at least half as
+        many of them as any free one does; all candidates where there is no such gene."""
+        if len(self.shown) < 2:
+            return np.ones(len(self.columns), dtype=bool)
+        alike = np.ptp(self.shown, axis=0) == 0
+        opened = (np.abs(self.columns - self.shown[0]) > 1e-9)[:, alike].sum(axis=1)
+        return np.asarray(2 * opened >= opened[free].max(initial=0))
+
+
+def _unlike(distance: FloatArray, genes: Genes, free: npt.NDArray[np.bool_], rng: Rng) -> int:
+    """Of the free rows whose cost is near enough, any of those that show most of what no chosen one has shown.
+
+    Not the very first of them: genes that do not matter would then be set the same way for every seed.
+    """
+    tie = rng.permutation(len(free))  # where many cost the same they are not to stand in one order for all seeds
+    near = tie[np.argsort(distance[tie] + ~free[tie] * 9.0, kind="stable")][: max(8, len(free) // NEAR)]
+    near = np.sort(near[free[near]])
+    novelty = genes.novelty[near]
+    return int(rng.choice(near[novelty >= np.quantile(novelty, UNLIKE, method="lower")]))
+
+
+def _van_der_corput(i: int) -> float:
+    """1/2, 1/4, 3/4, 1/8, ...: the middle, then ever finer between."""
+    value, unit, rest = 0.0, 0.5, i + 1
+    while rest:
+        value, unit, rest = value + unit * (rest & 1), unit / 2, rest >> 1
+    return value
