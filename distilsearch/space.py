@@ -10,7 +10,7 @@ and `neighbours` speak of valid canonical rows only.
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -36,7 +36,14 @@ class Parameter:
     ordered: bool = True
 
     def __post_init__(self) -> None:
+        if not isinstance(self.name, str):
+            raise InputError(f"the name of a parameter is text; got {self.name!r}")
+        if isinstance(self.choices, str | Mapping) or not isinstance(self.choices, Iterable):
+            raise InputError(f"parameter {self.name!r} needs a list of choices; got {self.choices!r}")
         object.__setattr__(self, "choices", tuple(self.choices))
+        for choice in self.choices:
+            if not isinstance(choice, int | float | str | bool | np.generic):
+                raise InputError(f"a choice of parameter {self.name!r} must be a number or text; got {choice!r}")
         if not self.choices:
             raise InputError(f"parameter {self.name!r} has no choices; give at least one")
         if len(set(self.choices)) < len(self.choices):  # 0, 0.0 and False are equal, and could not be told apart
@@ -95,6 +102,8 @@ class SearchSpace:
         self.parameters = tuple(parameters)
         self.constraints = tuple(constraints)
         self.active = dict(active or {})
+        if wrong := [p for p in self.parameters if not isinstance(p, Parameter)]:
+            raise InputError(f"the parameters of a space are Parameter(name, choices); got {wrong[0]!r}")
         self.names = tuple(p.name for p in self.parameters)
         self._check_names()
         self._radix = np.array([len(p.choices) for p in self.parameters], dtype=np.int64)
@@ -108,6 +117,8 @@ class SearchSpace:
     def _check_names(self) -> None:
         if not self.parameters:
             raise InputError("a search space needs at least one parameter")
+        if any(isinstance(c.reads, str) for c in (*self.constraints, *self.active.values())):
+            raise InputError("a constraint names the parameters it reads in a tuple, as in Constraint(('width',), ...)")
         if len(set(self.names)) < len(self.names):
             raise InputError(f"a search space names a parameter twice: {', '.join(self.names)}")
         read = {name for c in (*self.constraints, *self.active.values()) for name in c.reads or ()}
@@ -190,6 +201,8 @@ class SearchSpace:
         return self.canonical(np.array(rows, dtype=np.int16).reshape(len(rows), self.d))
 
     def _code(self, architecture: Architecture, parameter: Parameter) -> int:
+        if not isinstance(architecture, Architecture):
+            raise InputError(f"expected an Architecture; got {architecture!r:.80}")
         if architecture.family != self.family:
             raise InputError(f"expected a {self.family} architecture; got one of {architecture.family}")
         value = architecture[parameter.name]

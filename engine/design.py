@@ -21,9 +21,8 @@ from .view import View
 
 DESIGN = 8_192
 MARGIN = 0.12  # of the costs' logarithmic range, at either end, that the design leaves out
-NEAR = 4  # one in so many candidates costs near enough what the design wants
-UNLIKE = 0.9  # the quantile of novelty that the design asks for
-SHOWN = 0.1  # novelty of a gene that counts for next to nothing
+NEAR = 12  # one in so many candidates costs near enough what the design wants
+UNLIKE = 0.5  # the quantile of novelty that the design asks for
 
 
 def design(view: View, n: int, rng: Rng, cheapest: bool = False) -> Codes:
@@ -77,12 +76,11 @@ class Genes:
 
     @property
     def novelty(self) -> FloatArray:
-        """How unlike all that was shown each candidate (n,) is, gene by gene: to be new in several counts for more
-        than to be very new in one."""
-        gap = np.ones(self.columns.shape)
+        """How far each candidate (n,) is from the nearest row shown."""
+        gap = np.full(len(self.columns), np.inf)
         for row in self.shown:
-            gap = np.minimum(gap, np.abs(self.columns - row))
-        return np.asarray(np.log(gap + SHOWN).sum(axis=1))
+            gap = np.minimum(gap, ((self.columns - row) ** 2).sum(axis=1))
+        return gap
 
     def opening(self, free: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
         """Which candidates (n,) set genes anew that all rows so far, two or more, have set one way: at least half as
@@ -95,9 +93,9 @@ class Genes:
 
 
 def _unlike(distance: FloatArray, genes: Genes, free: npt.NDArray[np.bool_], rng: Rng) -> int:
-    """Of the free rows whose cost is near enough, any of those that show most of what no chosen one has shown.
+    """Of the free rows whose cost is near enough, any of the half that is farther from all chosen ones.
 
-    Not the very first of them: genes that do not matter would then be set the same way for every seed.
+    Not the farthest one: that is a corner of the space, and corners alone say nothing of what lies between.
     """
     tie = rng.permutation(len(free))  # where many cost the same they are not to stand in one order for all seeds
     near = tie[np.argsort(distance[tie] + ~free[tie] * 9.0, kind="stable")][: max(8, len(free) // NEAR)]

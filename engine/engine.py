@@ -41,9 +41,11 @@ from .objectives import (
 )
 from .pool import candidates, one_of_twins
 from .record import Record, Tell, checked_reference
-from .refusals import SCHEMA, WITH_LIMITS, check_genes, check_limits, check_members, check_state, check_values
+from .refusals import SCHEMA, WITH_LIMITS, check_genes, check_limits, check_members, check_values
+from .state import State, whole_reference
 from .strategies import Strategy, find_strategy
 from .strategies.ehvi import EHVI
+from .values import architectures, number, text, whole
 from .view import Features, View
 
 
@@ -80,12 +82,15 @@ class Engine:
         limits: Sequence[Limit] = (),
     ) -> None:
         checked = check_objectives(objectives, limits)
+        if not isinstance(space, SearchSpace):
+            raise InputError(f"an engine searches a SearchSpace; got {space!r:.60}")
         check_genes(space, checked)
         self.space = space
-        self.seed = seed
+        self.seed = whole("the seed", seed)
         self.strategy = find_strategy(strategy)
         self._features = features
-        self._first = [] if initial is None or isinstance(initial, int) else list(initial)
+        counted = initial is None or isinstance(initial, int)
+        self._first = [] if counted else architectures("the initial design, a whole number or a list,", initial)
         given = checked_reference(reference, checked)
         self._open = any(isinstance(o, Expensive) and o.name not in given for o in checked)
         has_known = any(isinstance(o, Known) for o in checked)
@@ -112,7 +117,7 @@ class Engine:
         Raises:
             InputError: n is not positive, or no architecture at all keeps the limits.
         """
-        if n < 1:
+        if whole("the number of architectures to ask for", n) < 1:
             raise InputError(f"ask for at least one architecture; got n={n}")
         with self._lock:
             rng = np.random.default_rng([self.seed, self._counter])
@@ -175,7 +180,7 @@ class Engine:
         """
         check_members(self.space, [architecture])
         check_values(self.objectives, values, noise, fidelity, area)
-        plain = {name: float(value) for name, value in values.items()}
+        plain = {name: number(name, value) for name, value in values.items()}
         tell = Tell(architecture, plain, *(None if x is None else float(x) for x in (noise, fidelity, area)))
         with self._lock:
             asked = architecture in self._record.pending
@@ -191,24 +196,26 @@ class Engine:
         What was told of it before still counts; it is not trained on.
         """
         check_members(self.space, [architecture])
+        text("the reason of a failure", reason)
         with self._lock:
             self._record.pending.pop(architecture, None)
             if not transient:
                 self._record.failed[architecture] = reason
 
-    def expect(self, architectures: Sequence[Architecture], counter: int | None = None, *, again: bool = False) -> None:
+    def expect(self, members: Sequence[Architecture], counter: int | None = None, *, again: bool = False) -> None:
         """Count architectures as pending that somebody else has started.
 
         Args:
-            architectures: members of the space; those already told are left as they are, unless `again` says that
+            members: architectures of the space; those already told are left as they are, unless `again` says that
                 they are being trained on.
             counter: how many asks went before, where the caller counts them.
         """
-        check_members(self.space, architectures)
+        check_members(self.space, members)
+        counter = self._counter if counter is None else whole("the counter of asks", counter)
         with self._lock:
             told = set() if again else {t.architecture for t in self._record.tells}
-            self._record.pending.update(dict.fromkeys(a for a in architectures if a not in told))
-            self._counter = self._counter if counter is None else counter
+            self._record.pending.update(dict.fromkeys(a for a in members if a not in told))
+            self._counter = counter
 
     # What came out
 
@@ -252,7 +259,7 @@ class Engine:
 
     def converged(self, share: float = 0.01, lengths: Sequence[float] = ()) -> bool:
         """Whether the best next trial is expected to add no more than a share of the hypervolume, or nothing at all."""
-        return self.expected_improvement(lengths) <= share * self.hypervolume()
+        return self.expected_improvement(lengths) <= number("the share", share) * self.hypervolume()
 
     @property
     def limits(self) -> tuple[Limit, ...]:
@@ -276,9 +283,7 @@ class Engine:
         Raises:
             InputError: it lacks an objective, or holds what is none.
         """
-        frozen = checked_reference(reference, self.objectives)
-        if missing := [o.name for o in self.objectives if o.name not in frozen]:
-            raise InputError(f"a frozen reference needs a number for each objective; {missing} have none")
+        frozen = whole_reference(reference, self.objectives)
         with self._lock:
             self._record.frozen = frozen
 
@@ -338,18 +343,15 @@ class Engine:
         Raises:
             InputError: the state is of another version, or of other objectives or limits.
         """
-        check_state(state, objectives, limits)
-        first = state["initial"]
-        initial = first if isinstance(first, int) else [Architecture.from_json(a) for a in first]
-        rule = strategy or find_strategy(state["strategy"]["name"], state["strategy"]["options"])
-        given = state["reference"]["given"]
-        engine = cls(space, objectives, state["seed"], initial, given, strategy=rule, features=features, limits=limits)
-        engine._counter = state["counter"]
+        read = State.read(state, check_objectives(objectives, limits), limits)
+        rule = strategy or find_strategy(*read.strategy)
+        engine = cls(
+            space, objectives, read.seed, read.initial, read.given, strategy=rule, features=features, limits=limits
+        )
+        engine._counter = read.counter
         record = engine._record
-        record.tells = [Tell.from_json(t) for t in state["tells"]]
-        record.pending = {Architecture.from_json(a): None for a in state["pending"]}
-        record.failed = {Architecture.from_json(f["architecture"]): f["reason"] for f in state["failed"]}
-        record.frozen = state["reference"]["frozen"] and dict(state["reference"]["frozen"])
+        record.tells, record.failed, record.frozen = read.tells, read.failed, read.frozen
+        record.pending = dict.fromkeys(read.pending)
         check_members(space, [*(t.architecture for t in record.tells), *record.pending, *record.failed])
         return engine
 

@@ -19,6 +19,8 @@ from distilsearch.architecture import Architecture
 from distilsearch.arrays import FloatArray
 from distilsearch.errors import InputError
 
+from .values import items, number, text
+
 Codes = npt.NDArray[np.int16]
 Bools = npt.NDArray[np.bool_]
 CodeFunction = Callable[[Codes], npt.ArrayLike]
@@ -43,6 +45,7 @@ class Expensive:
 
     def __post_init__(self) -> None:
         _check_goal(self.name, self.goal)
+        object.__setattr__(self, "ignores", tuple(items(f"what {self.name!r} ignores", self.ignores)))
 
     @property
     def sign(self) -> float:
@@ -56,7 +59,8 @@ class Known:
 
     Args:
         name: its name in told values and outcomes.
-        function: codes (n, d) -> values (n,).
+        function: codes (n, d) -> values (n,). Infinite ones, whatever the goal, mark what cannot be run: such
+            candidates are never proposed.
         goal: `"min"` or `"max"`.
         at_most: candidates whose upper bound is above it are never proposed.
         spread: codes -> standard deviation (n,) of the function's own error; certain where not given.
@@ -91,10 +95,13 @@ class Known:
         return _called(self.spread, codes, f"spread of {self.name!r}")
 
     def within(self, codes: Codes) -> Bools:
-        """Which rows (n,) keep the limit by their upper bound."""
+        """Which rows (n,) can be run and keep the limit by their upper bound."""
         if self.at_most is None:
-            return np.ones(len(codes), dtype=bool)
-        return self.bounds(codes) <= self.at_most
+            return np.isfinite(self.values(codes))
+        mask = self.bounds(codes) <= self.at_most
+        if self.upper is not None and mask.any():
+            mask[mask] = np.isfinite(self.values(codes[mask]))
+        return mask
 
     def bounds(self, codes: Codes) -> FloatArray:
         """What is held against the limit, (n,): the upper bounds, the values where there are none."""
@@ -133,11 +140,17 @@ def limited(objectives: Sequence["Objective"], limits: Sequence[Limit] = ()) -> 
 
 
 def _called(function: CodeFunction, codes: Codes, what: str) -> FloatArray:
-    values = np.asarray(function(codes), dtype=np.float64)
+    if not callable(function):
+        raise InputError(f"the {what} must be a function of codes (n, d); got {function!r}")
+    given = function(codes)
+    try:
+        values = np.asarray(given, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise InputError(f"the {what} must give one number a row; got {given!r:.80}") from None
     if values.shape != (len(codes),):
         raise InputError(f"the {what} must give one number a row, shape ({len(codes)},); got shape {values.shape}")
-    if not np.isfinite(values).all():
-        raise InputError(f"the {what} gave values that are not finite; mend the function")
+    if np.isnan(values).any() or np.isneginf(values).any():
+        raise InputError(f"the {what} gave values that are not finite; mend the function (inf: it cannot be run)")
     return values
 
 
@@ -165,6 +178,8 @@ def ignored_by(objectives: Sequence["Objective"]) -> frozenset[str]:
 
 def check_objectives(objectives: Sequence[Objective], limits: Sequence[Limit] = ()) -> tuple[Objective, ...]:
     """The objectives as a tuple; an `InputError` where names repeat or nothing is left to learn."""
+    _check_kinds("objectives", objectives, (Expensive, Known), "Expensive(name) or Known(name, function)")
+    _check_kinds("limits", limits, (Limit,), "Limit(name, function, at_most)")
     names = [o.name for o in (*objectives, *limits)]
     if len(set(names)) < len(names):
         raise InputError(f"objectives and limits must have different names; got {names}")
@@ -173,13 +188,20 @@ def check_objectives(objectives: Sequence[Objective], limits: Sequence[Limit] = 
     return tuple(objectives)
 
 
+def _check_kinds(what: str, given: object, kinds: tuple[type, ...], wanted: str) -> None:
+    for one in items(what, given):
+        if not isinstance(one, kinds):
+            raise InputError(f"{what} must each be {wanted}; got {one!r}")
+
+
 def _check_goal(name: str, goal: str) -> None:
+    text("the name of an objective", name)
     if goal not in ("min", "max"):
         raise InputError(f"the goal of {name!r} must be 'min' or 'max'; got {goal!r}")
 
 
 def _check_limit(name: str, limit: float) -> None:
-    if not math.isfinite(limit):
+    if not math.isfinite(number(f"the limit of {name!r}", limit)):
         raise InputError(f"the limit of {name!r} must be a finite number; got {limit}")
 
 
@@ -218,7 +240,7 @@ def front(values: npt.ArrayLike, limits: npt.ArrayLike, signs: npt.ArrayLike = 1
         signs: (M,), -1 where more is better.
     """
     array = np.asarray(values, dtype=np.float64)
-    mask = np.asarray((array <= np.asarray(limits)).all(axis=1))
+    mask = np.asarray(((array <= np.asarray(limits)) & np.isfinite(array)).all(axis=1))
     mask[mask] = nondominated((array * np.asarray(signs))[mask])
     return mask
 

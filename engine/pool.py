@@ -85,7 +85,8 @@ def candidates(view: View, parents: Codes, rng: Rng, draws: int = DRAWS) -> Code
 
 def bred(space: SearchSpace, limited: Sequence[Known | Limit], codes: Codes, rng: Rng) -> Codes:
     """Rows bred from those given until enough keep the limits, or none comes nearer: uniform draws miss tight ones."""
-    scale = [max(float(np.ptp(o.bounds(codes))), 1e-12) for o in limited]
+    runs = [values[np.isfinite(values)] for values in (o.bounds(codes) for o in limited)]
+    scale = [float(np.ptp(values)) or 1.0 if len(values) else 1.0 for values in runs]
 
     def excess(rows: Codes) -> FloatArray:
         over = [(o.bounds(rows) - float(o.at_most or 0.0)) / s for o, s in zip(limited, scale, strict=True)]
@@ -171,4 +172,7 @@ def _no_candidate(view: View, codes: Codes) -> InputError:
         f"{o.name} <= {o.at_most:g} (the lowest upper bound found is {float(o.bounds(codes).min()):.4g})"
         for o in view.limited
     ]
-    return InputError(f"no architecture of this space keeps {' and '.join(parts)}; raise the limit")
+    never = [o.name for o in view.known if not np.isfinite(o.values(codes)).any()]
+    if never:
+        return InputError(f"{' and '.join(never)} is infinite, what cannot be run, for all architectures looked at")
+    return InputError(f"no architecture of this space keeps {' and '.join(parts) or 'finite costs'}; raise the limit")

@@ -17,6 +17,7 @@ from distilsearch.space import SearchSpace
 
 from .objectives import Expensive, Known, Limit, Objective, Outcome, front, ignored_by, limited
 from .reference import Ends, beyond
+from .values import mapping, number
 from .view import Features, View
 
 
@@ -250,7 +251,7 @@ def _outcome(architecture: Architecture, tells: list[Tell], predicted: Mapping[s
 def checked_reference(reference: Mapping[str, float] | None, objectives: tuple[Objective, ...]) -> dict[str, float]:
     """The user's reference as plain floats; an `InputError` where it names no objective or is not finite."""
     names = [o.name for o in objectives]
-    given = {name: float(value) for name, value in (reference or {}).items()}
+    given = {name: number(f"the reference of {name}", v) for name, v in mapping("a reference", reference or {}).items()}
     wrong = [name for name, value in given.items() if name not in names or not math.isfinite(value)]
     if wrong:
         raise InputError(f"the reference must give finite numbers for some of {names}; got {given}")

@@ -77,7 +77,7 @@ class EHVI:
         pool = candidates(view, parents(beliefs), rng)
         if not len(pool):
             return 0.0
-        short = shortlist(pool, screen(beliefs, torch.float32)(pool), LATER)
+        short = shortlist(pool, screened(beliefs, pool), LATER)
         short = refined(view, short, screen(beliefs, torch.float64), rng)
         score = over_draws(beliefs.draws(max(self.draws, 8), rng), short) + beliefs.log_success(short).numpy()
         return math.exp(float(score.max()))
@@ -123,7 +123,7 @@ def promising(beliefs: Beliefs, pool: Codes) -> tuple[Beliefs, FloatArray]:
     Where nothing at all can be gained below the reference, known corners move to the worst of the pool, then learnt
     ones to the worst expected: the search goes on by what is left to learn, and a `NothingToGain` says so.
     """
-    score = screen(beliefs, torch.float32)(pool)
+    score = screened(beliefs, pool)
     for farther in (_beyond_costs, _beyond_all):
         if not np.isneginf(score).all():
             break
@@ -131,6 +131,12 @@ def promising(beliefs: Beliefs, pool: Codes) -> tuple[Beliefs, FloatArray]:
         score = screen(beliefs, torch.float64)(pool)
         warn_nothing([o.name for o in beliefs.view.objectives])
     return beliefs, score
+
+
+def screened(beliefs: Beliefs, pool: Codes) -> FloatArray:
+    """The screen's scores of a pool: in single precision, unless all gains vanish in it."""
+    score = screen(beliefs, torch.float32)(pool)
+    return screen(beliefs, torch.float64)(pool) if np.isneginf(score).all() else score
 
 
 def _beyond_costs(beliefs: Beliefs, pool: Codes) -> FloatArray:
