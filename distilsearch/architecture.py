@@ -45,7 +45,7 @@ class Architecture:
             raise InputError(f"the genes of an architecture are a mapping by name; got {self.values!r:.80}")
         added = ADDED.get(self.family, {})
         given = filled(self.values, added)
-        values = {name: _plain(name, given[name]) for name in sorted(given)}
+        values = {name: plain_value(name, given[name]) for name in sorted(given)}
         said = {"family": self.family, "values": grown(values, added)}
         canonical = json.dumps(said, sort_keys=True, allow_nan=False)
         object.__setattr__(self, "values", MappingProxyType(values))
@@ -86,7 +86,7 @@ class Architecture:
         return cls(data["family"], data["values"])
 
 
-def _plain(name: str, value: object) -> Value:
+def plain_value(name: str, value: object) -> Value:
     """A Python scalar out of a Python or numpy scalar, so that equal values have equal JSON."""
     item = getattr(value, "item", None)
     plain = item() if callable(item) else value

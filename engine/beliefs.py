@@ -129,7 +129,7 @@ class Beliefs:
     def log_success(self, codes: Codes) -> Tensor:
         """Logarithm (n,) of the share of successes near each candidate, from a prior that all succeed.
 
-        It counts twice: failures have causes and lie together, and a large gain must not outweigh many of them.
+        It counts thrice: failures have causes and lie together, and a large gain must not outweigh many of them.
         """
         view = self.view
         if not len(view.failed):
@@ -137,7 +137,7 @@ class Beliefs:
         seen = torch.cat([self._place(view.codes), self._place(view.failed)])
         weight = torch.exp(-torch.cdist(self._place(codes), seen).square() / NEAR)
         good = PRIOR + weight[:, : len(view.codes)].sum(1)
-        return 2.0 * torch.log(good / (PRIOR + weight.sum(1)))
+        return 3.0 * torch.log(good / (PRIOR + weight.sum(1)))
 
     def _place(self, codes: Codes) -> Tensor:
         """Features scaled so that genes and costs count alike and the largest distance is about one."""

