@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    run = quickstart_run()
+    run = quickstart_run(trials=18)
     teacher = load_teacher(run.teacher)
     text = load_text(run.text, teacher)
     chosen = recipe(options.recipe) if options.recipe else default_recipe(teacher.kind)

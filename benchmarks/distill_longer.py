@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("--long", type=int, default=3_200_000)
     parser.add_argument("--told", type=int, default=4)
     options = parser.parse_args()
-    run = quickstart_run()
+    run = quickstart_run(trials=18)
     genes = {**run.space.genes, "inherit": ("even", "first", "last", "none")}
     space = family(run.space.family).space(genes, load_teacher(run.teacher).facts)
     short, long = (_rows(options.folder, tokens) for tokens in (options.short, options.long))

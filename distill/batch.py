@@ -68,7 +68,7 @@ def make_batch(
 ) -> Batch:
     """Show blocks (m, block) through a view, whole or as pairs of halves; the same seed gives the same words."""
     frame = framing(teacher)
-    cut = pieces(blocks, view.length, frame) if view.length else blocks
+    cut = pieces(blocks, view.length, frame) if 0 < view.length < blocks.shape[1] else blocks
     generator = np.random.default_rng(seed)
     before, after = len(frame[0]), cut.shape[1] - len(frame[1])
     inner = cut[:, before:after]

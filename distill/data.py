@@ -22,11 +22,13 @@ from safetensors.numpy import save
 from distilsearch.errors import TextError
 from distilsearch.home import targets_folder, write_atomically
 
+from .refusals import MIN_BLOCK
 from .sources import PYTHON_DOCS, documents, stamp
 from .teacher import Teacher
 
 BlockArray = npt.NDArray[np.int32]
 
+USUAL_BLOCK = 128
 MOST_UNKNOWN = 0.5  # share of unknown tokens above which a text is refused
 MIN_HELDOUT = 4  # fewer blocks give too few pairs to rank
 MOST_HELDOUT = 2_000  # two million pairs; time and memory of ranking them grow with the square of the blocks
@@ -54,7 +56,7 @@ class Text:
 def load_text(
     sources: Sequence[str],
     teacher: Teacher,
-    block: int = 128,
+    block: int | None = None,
     heldout_fraction: float = 0.05,
     temperature: float = 1.0,
     most_tokens: int | None = None,
@@ -64,6 +66,7 @@ def load_text(
     All that a glob or a folder holds is one source.
 
     Args:
+        block: tokens of a block; 128 where none is given, or as many as the teacher reads, if these are fewer.
         heldout_fraction: the share of blocks that no student trains on; never more than 2,000 of them.
         temperature: above 1 it evens out the sources, one a language: each is drawn in proportion to its tokens
             to the power 1 / temperature, small ones repeated (XLM-R, arXiv 1911.02116, uses 1 / 0.3).
@@ -76,8 +79,12 @@ def load_text(
     if not 0.0 < heldout_fraction < 1.0:
         raise TextError(f"heldout_fraction must lie between 0 and 1, got {heldout_fraction}")
     longest = teacher.longest
-    if not 16 <= block <= longest:
-        raise TextError(f"a block must hold 16 to {longest} tokens for this teacher, got {block}")
+    block = min(USUAL_BLOCK, longest) if block is None else block
+    if not MIN_BLOCK <= block <= longest:
+        raise TextError(
+            f"a block must hold {MIN_BLOCK} to {longest} tokens for this teacher, got {block}: choose another "
+            "text_block (--text-block), or leave it out and it follows the teacher"
+        )
     key = _cache_key(sources, teacher, block, heldout_fraction, temperature, most_tokens)
     path = targets_folder() / f"text-{key}.safetensors" if key else None
     cached = read_blocks(path) if path else None

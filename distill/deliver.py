@@ -1,8 +1,8 @@
 """Students into a user's folder: trained in the archive, or found there, and copied, each with its card.
 
 Nothing of the user's is overwritten: a folder is written only where it is absent, empty, or holds this very student,
-trained no longer than asked. That is checked before anything is trained; for folders without a student, before teacher
-and text are read.
+trained no longer than asked; what was added to it stays. That is checked before anything is trained; for folders
+without a student, before teacher and text are read.
 """
 
 import json
@@ -15,7 +15,8 @@ from typing import Any, Unpack
 
 from distilsearch.architecture import Architecture
 from distilsearch.errors import InputError, RunError, TrialError
-from distilsearch.home import ensure_folder
+from distilsearch.home import ensure_folder, replace_folder
+from distilsearch.places import own_student, own_students
 from distilsearch.progress import Progress, silent
 
 from .archive import Archive
@@ -25,7 +26,6 @@ from .data import Text
 from .evaluate import Evaluation, open_evaluation
 from .material import Material
 from .processes import accelerator_for
-from .student import replace_folder
 from .training import USUAL, Conditions
 from .trial import STUDENT, TRUNK, Trial, hashes
 
@@ -71,9 +71,9 @@ def deliver(
         InputError: a folder holds something else, or this student, trained for longer.
         TrialError: a training diverges; all others are delivered.
     """
-    outs = {a: out / a.key if len(order.cards) > 1 else out for a in order.cards}
-    for folder in (out, *outs.values()) if len(outs) > 1 else (out,):
-        _check_free(folder, several=len(outs) > 1 and folder == out)
+    several = len(order.cards) > 1
+    out = own_students(out) if several else own_student(out, order.material.teacher)
+    outs = {a: own_student(out / a.key, order.material.teacher) if several else out for a in order.cards}
     evaluations = {path.name: open_evaluation(SIMILARITY, path) for path in order.pairs}
     archive = archive or Archive()
     teacher, text, recipe = order.material.opened(progress)
@@ -96,22 +96,11 @@ def deliver(
     return [Delivery(outs[trial.architecture], trial) for trial in good]
 
 
-def _check_free(out: Path, several: bool) -> None:
-    """Refuse to write where something lies that is not a student of this product."""
-    if not out.exists():
-        return
-    if not out.is_dir():
-        raise InputError(f"{out} is a file; name a folder")
-    student = read_identity(out) is not None
-    if several and (student or (out / "config.json").exists()):
-        raise InputError(f"{out} holds a student, and several would be written into it; name another folder")
-    if not several and not student and any(out.iterdir()):
-        raise InputError(f"{out} is not empty and holds no student of distilsearch; name another folder")
-
-
 def _check_same(out: Path, course: Course, architecture: Architecture) -> None:
     """Refuse to write over another student, or over this one where it was trained for longer."""
     if (card := read_identity(out)) is None:
+        if out.is_dir() and any(out.iterdir()):
+            raise InputError(f"{out} holds a student whose card cannot be read; name another folder, or move it away")
         return
     same, tokens = card
     teacher, text = course.teacher, course.text
@@ -162,14 +151,14 @@ def _copy(trial: Trial, out: Path, sections: Sections) -> None:
 
 
 def _lies_there(trial: Trial, out: Path, card: str) -> bool:
-    """Whether a folder holds a trial's student, file by file, with this very card."""
+    """Whether a folder holds a trial's student, file by file, with this very card; also beside other files."""
     try:
         if (out / CARD).read_text(encoding="utf-8") != card:
             return False
     except (OSError, UnicodeDecodeError):
         return False
     there, due = hashes(out, out / TRUNK), {k: v for k, v in trial.files.items() if k.startswith(f"{STUDENT}/")}
-    return bool(due) and there | {f"{STUDENT}/{CARD}": ""} == due | {f"{STUDENT}/{CARD}": ""}
+    return bool(due) and all(there.get(name) == sha256 for name, sha256 in due.items() if not name.endswith(CARD))
 
 
 def latency_section(latencies: Mapping[str, Any] | None) -> dict[str, Mapping[str, Any]]:

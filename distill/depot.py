@@ -18,9 +18,10 @@ from distilsearch.errors import DistilSearchError, InputError, TeacherError, Tex
 from distilsearch.home import ensure_folder, file_lock, home, write_atomically
 
 from .cache import outputs_key
+from .checkpoint import weight_files
 from .data import Text, blocks_file, read_blocks
 from .shelf import SHA256, Refusal, Shelf, checked
-from .teacher import Teacher, load_teacher, weight_files
+from .teacher import Teacher, load_teacher
 from .trial import TRIAL, TRUNK
 
 SCHEMA = 1

@@ -19,6 +19,7 @@ class Material:
     recipe: str = "default"  # or a name, or a file
     text_temperature: float = 1.0  # above 1 it evens out the texts, one a language
     text_tokens: int | None = None  # of each text
+    text_block: int | None = None  # tokens of a block; by default the teacher decides
 
     def opened(self, progress: Progress = silent) -> tuple[Teacher, Text, Recipe]:
         """Teacher, text and recipe, loaded; an `InputError` says what is wrong with one."""
@@ -26,6 +27,12 @@ class Material:
         teacher = load_teacher(self.teacher)
         chosen = default_recipe(teacher.kind) if self.recipe in ("", "default") else recipe(self.recipe)
         progress("reading teacher and text", 1, 2)
-        text = load_text(self.text, teacher, temperature=self.text_temperature, most_tokens=self.text_tokens)
+        text = load_text(
+            self.text,
+            teacher,
+            self.text_block,
+            temperature=self.text_temperature,
+            most_tokens=self.text_tokens,
+        )
         progress("reading teacher and text", 2, 2)
         return teacher, text, chosen

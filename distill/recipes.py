@@ -40,7 +40,8 @@ class View:
     """How a block is shown: cut into framed pieces of `length` tokens, with a share of its words exchanged.
 
     `noise` is the share of tokens replaced by whole words drawn evenly from the vocabulary: the teacher is asked
-    about them too, so that students learn words their text never uses. `length` 0 is the whole block.
+    about them too, so that students learn words their text never uses. `length` 0 is the whole block, and so is one
+    beyond it: teachers of few positions have short blocks.
     """
 
     length: int = 0
@@ -133,9 +134,8 @@ class Recipe:
     def from_json(cls, data: Mapping[str, Any]) -> "Recipe":
         """A recipe from plain JSON; unknown keys are errors."""
         fields = cls.__dataclass_fields__
-        for name in data:
-            if name not in fields:
-                raise unknown("recipe key", name, fields)
+        if strange := [str(unknown("recipe key", name, fields)) for name in data if name not in fields]:
+            raise InputError("; ".join(strange))
         try:
             values = dict(data)
             values["weights"] = tuple((str(k), float(v)) for k, v in data["weights"].items())

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from distilsearch.errors import TextError
+from distilsearch.places import literal_folders
 
 PYTHON_DOCS = "python-docs"
 SUFFIXES = (".txt", ".md", ".rst", ".jsonl", ".parquet")
@@ -85,7 +86,7 @@ def _files(source: str) -> list[Path] | None:
         if not files:
             raise TextError(f"the folder {path} holds no {', '.join(SUFFIXES)} file; name another")
         return files
-    matches = sorted(Path(match) for match in glob.glob(str(path), recursive=True))  # noqa: PTH207  (absolute patterns too)
+    matches = sorted(Path(match) for match in glob.glob(literal_folders(path), recursive=True))  # noqa: PTH207
     matches = [match for match in matches if match.is_file()]
     if matches:
         return matches

@@ -18,7 +18,8 @@ from torch import Tensor
 from distilsearch.architecture import Architecture
 from distilsearch.errors import RunError, TrialError
 from distilsearch.families import family
-from distilsearch.home import ensure_folder
+from distilsearch.home import ensure_folder, replace_folder
+from distilsearch.places import STUDENT, own_folder
 
 from .card import card
 from .data import Text
@@ -45,8 +46,12 @@ class Student:
         return sum(parameter.numel() for parameter in self.model.parameters())
 
     def save(self, path: Path | str) -> Path:
-        """Write a stock checkpoint; the folder appears whole or not at all, and replaces an older one."""
-        target = Path(path)
+        """Write a stock checkpoint; the folder appears whole or not at all, and replaces an older student.
+
+        Raises:
+            RunError: `path` holds something else, or cannot be written.
+        """
+        target = own_folder(path, STUDENT)
         ensure_folder(target.parent)
         temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
         try:
@@ -134,17 +139,6 @@ def _longest(student: Student) -> int:
         return min(longest, int(settings["max_seq_length"]))
     except (OSError, ValueError, KeyError, TypeError):
         return longest
-
-
-def replace_folder(temporary: Path, target: Path) -> None:
-    """Put a folder in the place of another, or of none."""
-    if target.exists():
-        old = target.with_name(f".{target.name}.{uuid.uuid4().hex}.old")
-        target.rename(old)
-        temporary.rename(target)
-        shutil.rmtree(old, ignore_errors=True)
-    else:
-        temporary.rename(target)
 
 
 def _dump(path: Path, content: Any) -> None:

@@ -99,10 +99,10 @@ class Targets:
         """Refuse views that a block cannot be cut into: a word in a frame, one that has a next, or two in a pair."""
         shortest = max(2, sum(len(part) for part in framing(self.teacher)) + (3 if self.pairs else 1))
         for view in self.recipe.views:
-            if view.length and not shortest <= view.length <= self.text.block:
+            if view.length and view.length < shortest:
                 raise InputError(
-                    f"the recipe {self.recipe.name!r} shows pieces of {view.length} tokens, and here they hold "
-                    f"{shortest} to {self.text.block}, the block of the text: choose longer blocks or another recipe"
+                    f"the recipe {self.recipe.name!r} shows pieces of {view.length} tokens, and here they hold at "
+                    f"least {shortest}: choose longer ones"
                 )
 
     def order(self, epoch: int) -> npt.NDArray[np.int64]:
@@ -156,6 +156,6 @@ class Targets:
     def _bytes(self) -> int:
         """About the size of one epoch's targets."""
         facts, words = self.teacher.facts, 1.0 if self.teacher.kind == "causal" else self.recipe.mask
-        shortest = min(view.length or self.text.block for view in self.recipe.views)
+        shortest = min(min(view.length or self.text.block, self.text.block) for view in self.recipe.views)
         sizes = [STATES[name].token_bytes(facts.width, facts.layers, shortest, words) for name in self.names]
         return int(sum(sizes) * self.text.tokens)

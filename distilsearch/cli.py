@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .cli_distill import commands, only, pairs
-from .cli_progress import shown_progress
+from .cli_progress import Spending, loading, shown_progress
 from .cli_tables import print_table, tables
-from .cli_words import show
-from .errors import DistilSearchError, Interrupted
+from .cli_words import remark, show
+from .errors import DistilSearchError, InputError, Interrupted
 from .operators import Serving
 
 if TYPE_CHECKING:
     from .architecture import Architecture
+    from .engine.job.config import Run
     from .engine.job.result import Result
     from .space import SearchSpace
 
@@ -88,16 +89,16 @@ def common(
 
 @app.command()
 def quickstart(
-    trials: Annotated[int, typer.Option(help="Students to distil")] = 18,
+    minutes: Annotated[float | None, typer.Option(help="That it may take in all; default: 10")] = None,
+    trials: Annotated[int | None, typer.Option(help="Students to distil, instead of minutes")] = None,
     folder: Folder = None,
 ) -> None:
     """Search students of a real teacher on this CPU: ten minutes, nothing to download."""
-    from .engine.job.quickstart import quickstart_run
-    from .engine.job.run import search as run_search
+    from .engine.job.quickstart import MINUTES, quickstart_run
 
-    with shown_progress() as progress:
-        result = run_search(quickstart_run(trials), folder, progress)
-    _show(result)
+    if minutes is not None and trials is not None:
+        raise InputError("--minutes and --trials both say when to stop; give one of them")
+    _search(quickstart_run(MINUTES if minutes is None else minutes, trials), folder)
 
 
 @app.command()
@@ -106,11 +107,8 @@ def search(run_file: RunFile, folder: Folder = None) -> None:
     from .engine.job.config import Run
 
     run = Run.read(run_file)  # before the heavy imports: a mistake in the file is told at once
-    from .engine.job.run import search as run_search
-
-    with shown_progress() as progress:
-        result = run_search(run, folder, progress)
-    _show(result)
+    remark(run.remarks)
+    _search(run, folder)
 
 
 @app.command()
@@ -138,8 +136,12 @@ def profile(
     if profiling.find_table(opened, store) is None and nearest_sibling(opened, store):
         print("this device has a table of another stack; `distilsearch tables check` may take most of it over")
     with shown_progress() as progress:
-        table = profiling.profile(spaces, opened, servings, store, budget, progress, cache=cache)
+        spending = Spending(progress)
+        with loading(spending):
+            from .profiling import profile as grow
+        table = grow(spaces, opened, servings, store, budget, spending, cache=cache)
     print_table(table)
+    remark(spending.over(budget))
 
 
 @app.command()
@@ -157,7 +159,6 @@ def predict(
     from . import profiling
     from .errors import TableError
     from .lowering import parameter_count
-    from .predictors.latency import LatencyPredictor
 
     architecture = _architecture(genes, space)
     table = profiling.find_table(device, store)
@@ -165,6 +166,8 @@ def predict(
         raise TableError(
             f"there is no latency table of the device {device!r} here yet; make one with `distilsearch profile`"
         )
+    from .predictors.latency import LatencyPredictor
+
     serving = Serving(batch=batch, sequence=sequence, dtype=dtype, threads=threads)
     p = LatencyPredictor.fit(table).predict([architecture], serving)
     print(", ".join(f"{gene}={value}" for gene, value in architecture.values.items()))
@@ -193,9 +196,13 @@ def import_(
     folder: Folder = None,
 ) -> None:
     """Keep results of another tool, from a CSV file, for the run that RUN_FILE describes to start from."""
+    from .distill.named import check_names
     from .engine.job.config import Run
+    from .engine.job.preflight import check_run
 
     run, names = Run.read(run_file), pairs(rename or [], "columns as COLUMN=NAME, such as n_layer=layers")
+    check_names([], (), [results])
+    check_run(run, folder)
     from .engine.job.imports import import_csv
 
     new, left = import_csv(run, results, names, not skip, folder)
@@ -208,6 +215,9 @@ def status(run_folder: RunFolder) -> None:
     """Say where a run stands: trials done and under way, who works on them, where time went."""
     from datetime import datetime
 
+    from .engine.job.preflight import begun
+
+    begun(run_folder)
     from .engine.job.status import status as run_status
 
     print("\n".join(run_status(run_folder).lines(datetime.now())))
@@ -216,12 +226,12 @@ def status(run_folder: RunFolder) -> None:
 @app.command()
 def report(run_folder: RunFolder) -> None:
     """Write report.html of a run again, and print its table."""
-    from .engine.report.files import read_result, write_report
+    from .engine.job.again import report_again
 
-    result = read_result(run_folder)
-    page = write_report(result, run_folder)
+    result, remarks = report_again(run_folder)
     show(result)
-    print(page)
+    print(run_folder / "report.html")
+    remark(remarks)
 
 
 # What commands share
@@ -244,9 +254,24 @@ def _architecture(genes: list[str], run_file: Path | None) -> "Architecture":
     return only(kind, genes)
 
 
+def _search(run: "Run", folder: Path | None) -> None:
+    """Run a search and print what it came to; what is plainly wrong is told before anything heavy is imported."""
+    from .engine.job.preflight import check_run
+
+    check_run(run, folder)
+    with shown_progress() as progress:
+        with loading(progress):
+            from .engine.job.run import search as run_search
+        result = run_search(run, folder, progress)
+    _show(result)
+
+
 def _show(result: "Result") -> None:
+    from .engine.job.exports import remarks
+
     show(result.file)
     print(result.folder / "report.html")
+    remark(remarks(result.folder, result.file))
 
 
 if __name__ == "__main__":

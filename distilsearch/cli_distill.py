@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .cli_progress import shown_progress, stopped_by_interrupt
+from .cli_progress import loading, shown_progress, stopped_by_interrupt
 from .errors import InputError
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ def distill(
     text: Annotated[list[str] | None, typer.Option(help="Files, folders, datasets names, or python-docs")] = None,
     text_temperature: Annotated[float | None, typer.Option(help="Above 1: evens out the texts, one a language")] = None,
     text_tokens: Annotated[int | None, typer.Option(help="Tokens read of each text, for streams without end")] = None,
+    text_block: Annotated[int | None, typer.Option(help="Tokens of a block; default: 128, or fewer by teacher")] = None,
     recipe: Annotated[str | None, typer.Option(help="Name of a recipe, or a TOML or JSON file")] = None,
     family: Annotated[str, typer.Option(help="Family of the student; default: the teacher's")] = "",
     tokens: Annotated[int, typer.Option(help="Tokens to train on")] = 2_000_000,
@@ -35,17 +36,21 @@ def distill(
     pairs: Annotated[list[Path] | None, typer.Option(help="csv of sentence, sentence, score for the card")] = None,
 ) -> None:
     """Distil winners of a run, or one architecture; called again, with more tokens or interrupted, it continues."""
-    from .distill.deliver import deliver
-
     changes: dict[str, Any] = {
         "teacher": teacher,
         "text": tuple(text) if text else None,
         "recipe": recipe,
         "seed": seed,
     }
-    changes |= {"text_temperature": text_temperature, "text_tokens": text_tokens, "precision": precision}
+    changes |= {"text_temperature": text_temperature, "text_tokens": text_tokens, "text_block": text_block}
+    changes |= {"precision": precision}
+    from .engine.job.preflight import check_order
+
+    check_order(what, out, teacher, text)
     order = _order(what, family, tokens, changes | {"pairs": tuple(pairs or ())})
     with shown_progress() as progress, stopped_by_interrupt() as between:
+        with loading(progress):
+            from .distill.deliver import deliver
         deliveries = deliver(
             order,
             out,
@@ -72,12 +77,16 @@ def evaluate(
     text: Annotated[list[str] | None, typer.Option(help="Whose held-out blocks; as for distill")] = None,
 ) -> None:
     """Score a model, student or teacher; what is known of a kept student is not computed again."""
-    from .distill.evaluate.scores import evaluations, scores_of
-    from .distill.teacher import load_teacher
+    from .distill.named import check_names
 
-    load_teacher(model)  # a mistake in its name is told first
-    for what, evaluation in evaluations(name, on or (), teacher, text or ()):
-        print(f"{what}: {', '.join(f'{score} {value:.4f}' for score, value in scores_of(model, evaluation).items())}")
+    check_names([model, teacher], text or (), on or ())
+    with shown_progress() as progress:
+        with loading(progress):
+            from .distill.evaluate.scores import score
+
+        scores = score(model, name, on or (), teacher, text or (), progress)
+    for what, values in scores.items():
+        print(f"{what}: {', '.join(f'{key} {value:.4f}' for key, value in values.items())}")
 
 
 @commands.command()
@@ -92,10 +101,13 @@ def fidelity(
 ) -> None:
     """Measure how well short distillation orders students: Spearman and Kendall, with 90 % intervals."""
     from .cli_words import fidelity_lines
-    from .engine.job.ranks import rank_fidelity
+    from .engine.job.preflight import check_fidelity
 
+    check_fidelity(what, folder)
     asked = (what, folder, budgets or (), students, fresh, recipe, also or ())
     with shown_progress() as progress, stopped_by_interrupt() as between:
+        with loading(progress):
+            from .engine.job.ranks import rank_fidelity
         measured = rank_fidelity(*asked, progress=progress, between=between)
     print("\n".join(fidelity_lines(measured)))
 

@@ -3,6 +3,7 @@
 import math
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,11 @@ from .errors import Interrupted
 if TYPE_CHECKING:
     from .progress import Progress
 
+LIBRARIES = "loading libraries"
+WORK = ("preparing", "timing")  # what a sweep says of any case
+PROBES = "peaks, bandwidth and launches of the device"
+WAITING = "waiting"
+FAR_OVER, FEW_SECONDS, MOST_NAMED = 1.5, 2.0, 4
 LINE_SECONDS = 15.0  # between two lines of one kind of work, where there is no terminal
 
 
@@ -23,6 +29,52 @@ def shown_progress() -> Iterator["Progress"]:
             yield progress
     except KeyboardInterrupt:
         raise Interrupted("interrupted; the same command goes on, at most a minute of training is done again") from None
+
+
+@contextmanager
+def loading(progress: "Progress") -> Iterator[None]:
+    """Say that heavy libraries are imported, which takes seconds where they are not in memory."""
+    progress(LIBRARIES, 0, 1)
+    yield
+    progress(LIBRARIES, 1, 1)
+
+
+class Spending:
+    """A progress that passes everything on, and knows where the time went: seconds by what was last said to begin.
+
+    What is prepared and timed before a plan is announced are the probes, which no budget leaves out.
+    """
+
+    def __init__(self, progress: "Progress", clock: Callable[[], float] = time.monotonic) -> None:
+        self._progress, self._clock = progress, clock
+        self._started = self._last = clock()
+        self._what, self._planned = "", False
+        self.seconds: dict[str, float] = {}
+
+    def __call__(self, what: str, done: float, total: float) -> None:
+        self._count()
+        self._planned |= what not in (LIBRARIES, *WORK) and not what.startswith(WAITING)
+        self._what = PROBES if what in WORK and not self._planned else what
+        self._progress(what, done, total)
+
+    def _count(self) -> None:
+        now = self._clock()
+        if self._what:
+            self.seconds[self._what] = self.seconds.get(self._what, 0.0) + now - self._last
+        self._last = now
+
+    def over(self, budget: float | None) -> list[str]:
+        """Why it took far longer than a budget of seconds; nothing where it did not."""
+        self._count()
+        took = self._last - self._started
+        if budget is None or took <= max(FAR_OVER * budget, budget + FEW_SECONDS):
+            return []
+        longest = sorted(self.seconds.items(), key=lambda entry: -entry[1])[:MOST_NAMED]
+        where = ", ".join(f"{what} {seconds:.0f} s" for what, seconds in longest if seconds >= 1)
+        return [
+            f"this took {took:.0f} s, not the {budget:g} s asked for ({where}): a budget ends what is begun anew; what"
+            " every table needs is measured first, and what has begun is finished"
+        ]
 
 
 @contextmanager
@@ -69,6 +121,9 @@ def _shown() -> Iterator["Progress"]:
         tasks: dict[str, Any] = {}
 
         def report(what: str, done: float, total: float) -> None:
+            if total == 0:
+                bars.console.print(what, highlight=False, soft_wrap=True)
+                return
             if what not in tasks or (done == 0 and bars.tasks[tasks[what]].finished):
                 tasks[what] = bars.add_task(what, total=total)
             bars.update(tasks[what], completed=done, total=total, visible=done < total)
@@ -77,11 +132,12 @@ def _shown() -> Iterator["Progress"]:
 
 
 def _lines() -> Callable[[str, float, float], None]:
-    import time
-
     said: dict[str, tuple[float, float]] = {}
 
     def report(what: str, done: float, total: float) -> None:
+        if total == 0:
+            print(what, file=sys.stderr, flush=True)
+            return
         now, (last, before) = time.monotonic(), said.get(what, (-math.inf, math.nan))
         if now - last > LINE_SECONDS and done != before:
             said[what] = now, done

@@ -46,8 +46,10 @@ def show(
     out: Annotated[Path, typer.Option(help="Where the page of charts goes")] = Path("table.html"),
 ) -> None:
     """What one table holds and how noisy it is, in words and as a page of charts."""
+    from .places import PAGE, own_file
     from .profiling.pictures import write_page
 
+    own_file(out, PAGE)
     content = found_table(table, store)
     print_table(content)
     write_page(content, out)

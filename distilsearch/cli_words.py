@@ -1,7 +1,7 @@
 """Results of commands in words and tables."""
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -69,15 +69,23 @@ def show(result: "ResultFile") -> None:
     """Print a result: its table, how its students were trained, and what a reader must know of it."""
     from rich.console import Console
 
-    from .engine.report.terminal import final_table
+    from .engine.report.terminal import answer_lines, final_table
 
     usual = Console()
     (usual if usual.is_terminal else Console(width=WIDE)).print(final_table(result))
+    for line in answer_lines(result):
+        print(line)
     if words := training_words(result.environment.get("training")):
         print(words)
     failed = sum(trial.state == "failed" for trial in result.trials)
     for warning in [*([f"{failed} trials failed; the report says why"] if failed else []), *result.warnings]:
         print(f"warning: {warning}", file=sys.stderr)
+
+
+def remark(words: Iterable[str]) -> None:
+    """Say what a user should know, though all goes on."""
+    for each in words:
+        print(f"note: {each}", file=sys.stderr)
 
 
 def training_words(training: Any) -> str:

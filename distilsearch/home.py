@@ -1,4 +1,4 @@
-"""The folder shared by all runs, and the two rules of writing into it: under a lock, and never half a file.
+"""The folder shared by all runs, and the rules of writing: under a lock, never half a file, never over a user's own.
 
 `$DISTILSEARCH_HOME` (default: the user's cache folder) holds `tables/` (latency tables), `targets/` (the
 teacher's cached outputs), `trials/` (distilled students by content) and `runs/` (where the runs lie that show them).
@@ -12,7 +12,9 @@ import functools
 import hashlib
 import json
 import os
+import shutil
 import tempfile
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
@@ -22,6 +24,7 @@ from typing import Any
 import platformdirs
 
 from .errors import RunError
+from .places import HOME, own_folder
 
 FORMAT = 1
 MARK = "home.json"
@@ -31,13 +34,17 @@ def home() -> Path:
     """The shared folder; created when first asked for. `RunError` where a newer version has written it."""
     chosen = os.environ.get("DISTILSEARCH_HOME")
     path = Path(chosen).expanduser() if chosen else platformdirs.user_cache_path("distilsearch")
-    _check_format(ensure_folder(path).resolve())
+    _check_format(path.resolve())
     return path
 
 
 @functools.cache
 def _check_format(path: Path) -> None:
-    """Refuse the home of a newer version, and mark a new one with the format of this; once a process."""
+    """Refuse the home of a newer version and a folder of somebody else's, and mark a new one; once a process."""
+    try:
+        ensure_folder(own_folder(path, HOME))
+    except RunError as error:
+        raise RunError(f"DISTILSEARCH_HOME: {error}") from None
     ours = metadata.version("distilsearch")
     try:
         mark = json.loads((path / MARK).read_text())
@@ -160,6 +167,29 @@ def write_atomically(path: Path, content: bytes | str) -> None:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+
+
+def replace_folder(fresh: Path, target: Path) -> None:
+    """Put a folder in the place of an older one, or of none; files that were added to the older one stay there.
+
+    They are copied first, and what fails leaves the older one as it was: at no moment is there less than before.
+    """
+    added = [path.relative_to(target) for path in sorted(target.rglob("*")) if path.is_file()]
+    for name in added:
+        if not (fresh / name).exists():
+            ensure_folder((fresh / name).parent)
+            shutil.copy2(target / name, fresh / name)
+    if not added:
+        fresh.rename(target)
+        return
+    old = target.with_name(f".{target.name}.{uuid.uuid4().hex}.old")
+    target.rename(old)
+    try:
+        fresh.rename(target)
+    except OSError:
+        old.rename(target)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _umask() -> int:

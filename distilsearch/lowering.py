@@ -39,7 +39,7 @@ def check_length(space: SearchSpace, serving: Serving) -> None:
     if positions and serving.sequence > max(int(p) for p in positions):
         raise InputError(
             f"serving asks for sequences of {serving.sequence} tokens; these models have positions for"
-            f" {max(positions)}: ask for shorter ones"
+            f" {max(positions)}: ask for shorter ones, such as serving = {{ sequence = {max(positions)} }}"
         )
 
 

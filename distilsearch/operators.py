@@ -17,10 +17,21 @@ from .growth import filled, grown
 Size = int | str
 Sizes = Mapping[str, Any]
 
+DTYPE_NAMES = {"bf16": "bfloat16", "fp16": "float16", "half": "float16", "fp32": "float32", "float": "float32"}
+"""What else precisions are called, and their names here."""
+
 DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 PHASES = ("encode", "prefill", "decode")
 MODES = ("eager", "compile", "graph")
 TORCH = "torch"
+ACTIVATIONS = (
+    "none", "gelu", "relu", "silu", "tanh", "gelu_10", "gelu_accurate", "gelu_fast", "gelu_new", "gelu_python",
+    "gelu_pytorch_tanh", "hardswish", "laplace", "leaky_relu", "mish", "quick_gelu", "relu2", "relu6", "sigmoid",
+    "sqrtsoftplus",
+)  # fmt: skip
+"""What an operator may end in, by transformers' names. New ones go to the end: predictors keep their places."""
+SAME_ACTIVATION = {"swish": "silu", "linear": "none", "gelu_python_tanh": "gelu_new"}
+"""Other names of the same computation, which have no operators of their own."""
 SERVING_ADDED: Mapping[str, Any] = {"runtime": TORCH}  # fields of `Serving` that came later; see `growth`
 
 
@@ -193,6 +204,15 @@ class Operator:
         return Operator, (self.kind, dict(self.sizes))
 
 
+def canonical_activation(name: str) -> str:
+    """The name by which an activation is timed.
+
+    >>> canonical_activation("swish"), canonical_activation("gelu_new")
+    ('silu', 'gelu_new')
+    """
+    return SAME_ACTIVATION.get(name, name)
+
+
 def newer_part(signature: str) -> str:
     """What of an operator's signature this version does not know, and only a newer one can have written, or nothing.
 
@@ -213,6 +233,16 @@ def _parts(signature: str) -> tuple[str, dict[str, Size]]:
     return kind, {name: int(v) if v.removeprefix("-").isdecimal() else v for name, _, v in pairs}
 
 
+def named_dtype(name: Any) -> Any:
+    """The name that a precision has here; what is none of its other names as it is.
+
+    >>> named_dtype("bf16"), named_dtype("torch.bfloat16"), named_dtype("int8")
+    ('bfloat16', 'bfloat16', 'int8')
+    """
+    plain = name.removeprefix("torch.") if isinstance(name, str) else name
+    return DTYPE_NAMES.get(plain, plain) if isinstance(plain, str) else plain
+
+
 @dataclass(frozen=True)
 class Serving:
     """The conditions a student is served under.
@@ -231,6 +261,7 @@ class Serving:
     runtime: str = TORCH
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "dtype", named_dtype(self.dtype))
         for name, choices in (("dtype", tuple(DTYPE_BYTES)), ("phase", PHASES), ("mode", MODES)):
             if getattr(self, name) not in choices:
                 raise unknown(f"serving {name}", getattr(self, name), choices)

@@ -3,7 +3,10 @@
 from collections.abc import Callable
 
 Progress = Callable[[str, float, float], None]
-"""`progress(what, done, total)`: what is being done, and how much of it, in a unit of the caller's own."""
+"""`progress(what, done, total)`: what is being done, and how much of it, in a unit of the caller's own.
+
+A total of 0 is a remark, said once.
+"""
 
 
 def silent(what: str, done: float, total: float) -> None:

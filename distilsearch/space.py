@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from .architecture import Architecture, Value, plain_value
 from .counting import Counter, Factor, TooWide
+from .dropped import fitting, kept
 from .errors import InputError, unknown
 from .genes import Constraint, Parameter, Size
 
@@ -107,6 +108,10 @@ class SearchSpace:
         if self.size > 0:
             return
         reasons = "; ".join(c.message or f"a rule on {c.reads or 'all genes'}" for c in self.constraints)
+        choices = {p.name: p.choices for p in self.parameters}
+        named = [c for c in self.constraints if not self._wide(c)]
+        hints = [words for c in named if not kept(c, choices) for words in fitting(c, choices)]
+        reasons = "; ".join([reasons, *hints])
         if self.size.exact or self.listed <= LISTED:
             raise InputError(f"no architecture of this space is valid; its constraints are: {reasons}")
         raise InputError(

@@ -1,4 +1,4 @@
-"""What the told trials say about any architecture: one surrogate per expensive objective, and the odds of failing.
+"""What the told trials say about any architecture: a surrogate per expensive objective and limit, the odds of failing.
 
 Everything a strategy needs of the models, in the units of the objectives and to be minimised.
 
@@ -19,6 +19,7 @@ from distilsearch.predictors.accuracy import Surrogate, fit_surrogate
 from distilsearch.predictors.encoding import Encoding
 
 from .acquisition import Belief
+from .feasibility import fit_limits, implied, interval, log_within
 from .lengths import Lengths
 from .objectives import Codes
 from .view import View
@@ -38,10 +39,14 @@ class Beliefs:
     lengths: Lengths | None  # among others the one that candidates are judged at; None where all are equal
     base: Codes  # (u + p, d)
     base_costs: FloatArray  # (u + p, K)
+    limits: tuple[Surrogate, ...] = ()  # of `view.held`, in its order and to be minimised
 
     @classmethod
     def of(cls, view: View) -> "Beliefs":
-        """Fit every expensive objective on the tells that carry it."""
+        """Fit every expensive objective, and every limit that must be learnt, on the tells that carry it.
+
+        Objectives of which too little was told have no surrogates; then limits alone say what is next (`View.seeks`).
+        """
         lengths = Lengths.of(view)
         rows = view.further(view.codes)[view.row]
         if lengths is not None:
@@ -49,11 +54,12 @@ class Beliefs:
         encoding = Encoding.of(view.space, rows, view.ignored)
         features = encoding(view.codes[view.row], rows)
         fits = []
-        for e in range(len(view.expensive)):
+        for e in range(len(view.expensive) if view.learnable or not view.held else 0):
             has = ~np.isnan(view.values[:, e]) & view.fresh
             told, noise = view.values[has, e], view.noise[has, e]
             fits.append(fit_surrogate(features[has], told, encoding.groups, noise, further=rows.shape[1]))
-        made = cls(view, encoding, tuple(fits), lengths, view.codes, view.told_costs)
+        limits = fit_limits(view, features, encoding.groups, rows.shape[1], fits)
+        made = cls(view, encoding, tuple(fits), lengths, view.codes, view.told_costs, limits)
         return made.given(view.pending)
 
     def given(self, codes: Codes) -> "Beliefs":
@@ -61,9 +67,12 @@ class Beliefs:
         if not len(codes):
             return self
         features = self.features(codes)
-        fits = tuple(s.conditioned(features, s.marginals(features)[0]) for s in self.surrogates)
+        fits, limits = (
+            tuple(s.conditioned(features, s.marginals(features)[0]) for s in those)
+            for those in (self.surrogates, self.limits)
+        )
         costs = np.concatenate([self.base_costs, self.view.costs(codes)])
-        return replace(self, surrogates=fits, base=np.concatenate([self.base, codes]), base_costs=costs)
+        return replace(self, surrogates=fits, base=np.concatenate([self.base, codes]), base_costs=costs, limits=limits)
 
     def features(self, codes: Codes, dtype: torch.dtype = torch.float64) -> Tensor:
         """Surrogate features (n, f) of candidates, at the fidelity they are judged at."""
@@ -80,8 +89,16 @@ class Beliefs:
 
     @cached_property
     def standing(self) -> npt.NDArray[np.bool_]:
-        """Which of the told and pending ones (u + p,) keep the limits that are no objectives; s of them do."""
-        return self.view.standing(self.base)
+        """Which of the told and pending ones (u + p,) keep the limits that are no objectives; s of them do.
+
+        Learnt limits count as they were told, and for pending ones as is more probable.
+        """
+        stands = self.view.standing(self.base)
+        if not self.view.held:
+            return stands
+        pending = self.log_kept(self.base[len(self.view.codes) :], everything=True) > math.log(0.5)
+        result: npt.NDArray[np.bool_] = stands & np.concatenate([self.view.told_keeps, pending.numpy()])
+        return result
 
     def front_points(self) -> FloatArray:
         """Objectives (s, M) of those that stand, the learnt ones at their posterior medians."""
@@ -127,6 +144,23 @@ class Beliefs:
         return Draws(self, features, tuple(samples))
 
     def log_success(self, codes: Codes) -> Tensor:
+        """Logarithm (n,) of the odds that a candidate neither fails nor breaks a learnt limit that the reference does
+        not imply."""
+        odds = self.log_finished(codes)
+        return odds + self.log_kept(codes) if self.view.held else odds
+
+    def log_kept(self, codes: Codes, everything: bool = False) -> Tensor:
+        """Logarithm (n,) of the odds that candidates keep the learnt limits; with `everything` also those limits of
+        objectives that are part of the reference, beyond which no improvement counts."""
+        total = torch.zeros(len(codes), dtype=torch.float64)
+        held = [pair for pair in zip(self.view.held, self.limits, strict=True) if len(codes)]
+        features = self.features(codes) if held else None
+        for o, fit in held:
+            if features is not None and (everything or o in self.view.learnt_limits or not implied(o)):
+                total += log_within(fit, features, interval(o))
+        return total
+
+    def log_finished(self, codes: Codes) -> Tensor:
         """Logarithm (n,) of the share of successes near each candidate, from a prior that all succeed.
 
         It counts thrice: failures have causes and lie together, and a large gain must not outweigh many of them.

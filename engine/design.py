@@ -4,9 +4,10 @@ Spread over cost, for cost is known, and over every gene: a surrogate says nothi
 it was told, and a search that believes it never looks further. Under a limit that matters most: what keeps it is mostly
 small in every gene, and rows chosen by cost alone may all have one layer although deeper ones keep it, too.
 
-Notation: n candidates, p columns, one or more for each gene that varies among them, from 0 to 1.
+Notation: n candidates, p columns, one for each ordered gene and for each choice of a categorical one.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,14 +62,15 @@ class Genes:
 
     @classmethod
     def of(cls, view: View, codes: Codes) -> "Genes":
-        """Each gene from 0 to 1 over the candidates: under a limit they hold a part of its choices, and it is within
-        that part that they are to differ. A categorical gene has a column for each choice, of half the weight."""
+        """Each gene stretched over the candidates: under a limit they hold a part of its choices, and it is within that
+        part that they are to differ."""
         encoding = Encoding.of(view.space, np.zeros((0, 0)), view.ignored)
         points, taken = (encoding(rows, np.zeros((len(rows), 0))).numpy() for rows in (codes, view.taken))
-        groups, columns = np.array(encoding.groups), np.flatnonzero(np.ptp(points, axis=0) > 0)
-        width = np.array([2.0 if (groups == groups[c]).sum() > 1 else 1.0 for c in columns])
-        low, scale = points.min(axis=0)[columns], np.ptp(points, axis=0)[columns] * width
-        return cls((points[:, columns] - low) / scale, (taken[:, columns] - low) / scale)
+        groups = np.array(encoding.groups)
+        whole = np.array([math.sqrt(2.0) if (groups == g).sum() > 1 else 2.0 for g in groups])
+        reach = np.ptp(points, axis=0)
+        stretch = np.where(np.isclose(reach, whole) | (reach == 0), 1.0, whole / np.where(reach > 0, reach, 1.0))
+        return cls(points * stretch, taken * stretch)
 
     def with_shown(self, row: FloatArray) -> "Genes":
         """The same after one more row (p,) is shown."""
@@ -87,7 +89,7 @@ class Genes:
         many of them as any free one does; all candidates where there is no such gene."""
         if len(self.shown) < 2:
             return np.ones(len(self.columns), dtype=bool)
-        alike = np.ptp(self.shown, axis=0) == 0
+        alike = (np.ptp(self.shown, axis=0) == 0) & (np.ptp(self.columns, axis=0) > 0)
         opened = (np.abs(self.columns - self.shown[0]) > 1e-9)[:, alike].sum(axis=1)
         return np.asarray(2 * opened >= opened[free].max(initial=0))
 
@@ -97,9 +99,10 @@ def _unlike(distance: FloatArray, genes: Genes, free: npt.NDArray[np.bool_], rng
 
     Not the farthest one: that is a corner of the space, and corners alone say nothing of what lies between.
     """
-    tie = rng.permutation(len(free))  # where many cost the same they are not to stand in one order for all seeds
-    near = tie[np.argsort(distance[tie] + ~free[tie] * 9.0, kind="stable")][: max(8, len(free) // NEAR)]
-    near = np.sort(near[free[near]])
+    same = np.ptp(distance) == 0  # then the first ones in some order are not to be the same for all seeds
+    order = rng.permutation(len(free)) if same else np.arange(len(free))
+    near = order[np.argsort(distance[order] + ~free[order] * 9.0, kind="stable")][: max(8, len(free) // NEAR)]
+    near = near[free[near]]
     novelty = genes.novelty[near]
     return int(rng.choice(near[novelty >= np.quantile(novelty, UNLIKE, method="lower")]))
 

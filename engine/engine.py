@@ -25,14 +25,16 @@ from distilsearch.errors import InputError
 from distilsearch.predictors.threads import one_thread
 from distilsearch.space import SearchSpace
 
+from .beliefs import Beliefs
 from .design import DESIGN, design
 from .diagnostics import diagnose
+from .feasibility import most_feasible
 from .longer import Seconds, Training, best_training, checked_lengths, first_longer, longer_gain, tokens
 from .objectives import (
+    AnyLimit,
     Codes,
     Expensive,
     Known,
-    Limit,
     Objective,
     Outcome,
     check_objectives,
@@ -41,7 +43,7 @@ from .objectives import (
 )
 from .pool import candidates, one_of_twins
 from .record import Record, Tell, checked_reference
-from .refusals import SCHEMA, WITH_LIMITS, check_genes, check_limits, check_members, check_values
+from .refusals import check_genes, check_limits, check_members, check_spaces, check_values, schema_of
 from .state import State, whole_reference
 from .strategies import Strategy, find_strategy
 from .strategies.ehvi import EHVI
@@ -63,7 +65,8 @@ class Engine:
             margin of a tenth of the range. Frozen once the initial design is complete.
         strategy: a name of `STRATEGIES`, or a strategy.
         features: codes (n, d) -> further surrogate features (n, k), such as the logarithm of parameters.
-        limits: what every candidate must keep beside the limits of known objectives.
+        limits: what every candidate must keep beside the limits of objectives: of a function (`Limit`), or learnt from
+            told values (`Expensive` with `at_most` or `at_least`), which is then kept and not improved.
 
     Raises:
         InputError: objectives, reference or initial design make no sense.
@@ -79,12 +82,13 @@ class Engine:
         *,
         strategy: str | Strategy = "ehvi",
         features: Features | None = None,
-        limits: Sequence[Limit] = (),
+        limits: Sequence[AnyLimit] = (),
     ) -> None:
         checked = check_objectives(objectives, limits)
         if not isinstance(space, SearchSpace):
             raise InputError(f"an engine searches a SearchSpace; got {space!r:.60}")
-        check_genes(space, checked)
+        check_genes(space, (*checked, *limits))
+        check_spaces(space, (*checked, *limits))
         self.space = space
         self.seed = whole("the seed", seed)
         self.strategy = find_strategy(strategy)
@@ -92,7 +96,7 @@ class Engine:
         counted = initial is None or isinstance(initial, int)
         self._first = [] if counted else architectures("the initial design, a whole number or a list,", initial)
         given = checked_reference(reference, checked)
-        self._open = any(isinstance(o, Expensive) and o.name not in given for o in checked)
+        self._open = any(isinstance(o, Expensive) and o.name not in given and o.edge is None for o in checked)
         has_known = any(isinstance(o, Known) for o in checked)
         usual = 3 + self._open if has_known else max(5, min(10, space.d + 1))
         size = initial if isinstance(initial, int) else len(self._first) or usual
@@ -151,7 +155,7 @@ class Engine:
             view = self._view([])
             with one_thread():
                 training = first_longer(view, lengths, seconds)
-                training = training or best_training(view, self.strategy.propose(view, 1, rng), lengths, seconds)
+                training = training or best_training(view, self._next(view, 1, rng), lengths, seconds)
             self._counter += 1
             if training is not None:
                 self._record.pending[training.architecture] = None
@@ -169,7 +173,8 @@ class Engine:
 
         Args:
             architecture: a member of the space.
-            values: at least one expensive objective; measured known ones too, which win over predictions.
+            values: at least one expensive objective or learnt limit; measured known ones too, which win over
+                predictions. What breaks a limit is told, too: it teaches.
             noise: standard deviation of the expensive values; learnt where not given.
             fidelity: how long it was trained, on any positive scale.
             area: the mean of the one expensive objective over that training, as it fell: the area under its curve.
@@ -179,7 +184,7 @@ class Engine:
             InputError: an unknown objective, a value that is not finite (use `fail`), or no member of the space.
         """
         check_members(self.space, [architecture])
-        check_values(self.objectives, values, noise, fidelity, area)
+        check_values((*self.objectives, *self._record.learnt_limits), values, noise, fidelity, area)
         plain = {name: number(name, value) for name, value in values.items()}
         tell = Tell(architecture, plain, *(None if x is None else float(x) for x in (noise, fidelity, area)))
         with self._lock:
@@ -241,6 +246,8 @@ class Engine:
         """Of the hypervolume, by the best next trial; infinite before there is enough to learn from, zero where nothing
         can be gained.
 
+        It is infinite, too, while nothing told keeps the learnt limits.
+
         Args:
             lengths: the lengths of training there may be, as for `ask_training`; one alone where not given.
 
@@ -251,7 +258,7 @@ class Engine:
         with self._lock:
             self._record.freeze()
             view, rng = self._view([]), np.random.default_rng([self.seed, self._counter, 1])
-            if not self._record.learnable or self._record.started < self._record.initial:
+            if view.seeks or not self._record.learnable or self._record.started < self._record.initial:
                 return math.inf if len(view.pending) or len(candidates(view, view.codes, rng, DESIGN)) else 0.0
         with one_thread():
             longer = longer_gain(view, lengths) if len(lengths) > 1 else 0.0
@@ -262,8 +269,8 @@ class Engine:
         return self.expected_improvement(lengths) <= number("the share", share) * self.hypervolume()
 
     @property
-    def limits(self) -> tuple[Limit, ...]:
-        """What every candidate must keep, beside the limits of known objectives."""
+    def limits(self) -> tuple[AnyLimit, ...]:
+        """What every candidate must keep, beside the limits of objectives."""
         return self._record.limits
 
     @property
@@ -304,6 +311,8 @@ class Engine:
             if not self._record.learnable:
                 return None
             view = self._view([])
+        if not view.learnable:
+            return None
         with one_thread():
             return diagnose(view)
 
@@ -314,7 +323,7 @@ class Engine:
         with self._lock:
             record = self._record
             return {
-                "schema": WITH_LIMITS if record.limits else SCHEMA,
+                "schema": schema_of(record.limits),
                 "objectives": [[o.name, type(o).__name__, o.goal] for o in self.objectives],
                 **({"limits": [limit.name for limit in record.limits]} if record.limits else {}),
                 "seed": self.seed,
@@ -336,7 +345,7 @@ class Engine:
         *,
         strategy: Strategy | None = None,
         features: Features | None = None,
-        limits: Sequence[Limit] = (),
+        limits: Sequence[AnyLimit] = (),
     ) -> "Engine":
         """The engine whose `state()` this is.
 
@@ -374,7 +383,13 @@ class Engine:
         if self.strategy.needs_design and not self._record.learnable:
             return view.codes[:0]
         with one_thread():
-            return one_of_twins(view, self.strategy.propose(view, n, rng))
+            return one_of_twins(view, self._next(view, n, rng))
+
+    def _next(self, view: View, n: int, rng: np.random.Generator) -> Codes:
+        """What the strategy proposes; while nothing keeps the learnt limits, what is most likely to."""
+        if self.strategy.needs_design and view.seeks:
+            return most_feasible(Beliefs.of(view), n, rng)
+        return self.strategy.propose(view, n, rng)
 
     def _view(self, extra: list[Architecture]) -> View:
         return self._record.view(extra, self._features)

@@ -5,6 +5,9 @@ surrogate, which knows the length of training as a feature, says by how much. Th
 sees, so that ever longer training gains ever less.
 
     gain of x at length f a second  =  EHVI(x at f, over the front as told) / seconds(x, f0, f)
+
+Where limits must be learnt, the EHVI is multiplied by the odds of keeping them at that length; while nothing keeps
+them, the odds alone are the gain.
 """
 
 import math
@@ -32,7 +35,8 @@ Options = list[tuple[Codes, float, float]]  # codes (d,), trained so far, traine
 class Training:
     """Train `architecture` to length `fidelity`, on from length `since` (0: from the start).
 
-    `gain` is the expected hypervolume improvement, `seconds` what it takes.
+    `gain` is the expected hypervolume improvement (while nothing keeps the learnt limits, the odds of keeping them),
+    `seconds` what it takes.
     """
 
     architecture: Architecture
@@ -85,14 +89,17 @@ def longer_gain(view: View, lengths: Sequence[float]) -> float:
 def _weighed(view: View, options: Options, seconds: Seconds) -> list[Training]:
     """What each of the (codes, since, length) promises."""
     beliefs = Beliefs.of(view)
-    boxes = Boxes.of(told_points(view), check_few(view))
+    boxes = None if view.seeks else Boxes.of(told_points(view), check_few(view))
     trainings = []
     for row, start, length in options:
         (architecture,) = view.space.decode(row[None])
         lengths = beliefs.lengths and replace(beliefs.lengths, target=math.log(length))
         at = replace(beliefs, lengths=lengths)
-        gain = math.exp(float(log_ehvi(at.belief(row[None]), boxes)[0]))
-        trainings.append(Training(architecture, length, start, gain, seconds(architecture, start, length)))
+        gain = at.log_kept(row[None], everything=boxes is None)
+        gain = gain if boxes is None else log_ehvi(at.belief(row[None]), boxes) + gain
+        trainings.append(
+            Training(architecture, length, start, math.exp(float(gain[0])), seconds(architecture, start, length))
+        )
     return trainings
 
 
@@ -151,7 +158,7 @@ def check_few(view: View) -> FloatArray:
 def told_points(view: View) -> FloatArray:
     """Objectives (m, M) as told, each architecture at its longest training, replicates averaged.
 
-    Left out are architectures that lack an objective, or break a limit that is no objective.
+    Left out are architectures that lack an objective, or break a limit that is no objective or must be learnt.
     """
     rows = [[*view.told_costs[u], *np.nanmean(_last(view, u), axis=0)] for u in _complete(view)]
     return np.array(rows, dtype=np.float64).reshape(len(rows), len(view.reference))
@@ -159,7 +166,7 @@ def told_points(view: View) -> FloatArray:
 
 def _complete(view: View) -> list[int]:
     """The told architectures that `told_points` has rows of."""
-    stands = np.flatnonzero(view.standing(view.codes))
+    stands = np.flatnonzero(view.standing(view.codes) & (view.told_keeps if view.held else True))
     return [u for u in map(int, stands) if not np.isnan(_last(view, u)).all(axis=0).any()]
 
 

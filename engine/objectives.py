@@ -3,6 +3,8 @@
 Cost is known, quality is not: a `Known` objective is a function of the codes and is called afresh at every ask,
 so that a refined latency predictor takes effect at once; an `Expensive` one is only ever told. A `Limit` is no
 objective: what breaks it is neither proposed nor on the front, and what keeps it is no better for keeping it well.
+What may be only so large, or so small, and must be learnt is an `Expensive` with a limit: among the objectives it is
+improved, too, among the limits it is only kept.
 
 Notation: m points, M objectives, all to be minimised inside this module's array functions; R reference (M,).
 """
@@ -37,20 +39,40 @@ class Expensive:
         ignores: genes it does not depend on. Architectures that differ in nothing that any expensive objective depends
             on are twins: once one of them is asked, the others are not; what is told of it is to be told of them, too,
             and counts as one result.
+        at_most, at_least: what it may be. What breaks a limit teaches, and is not on the front; candidates count by
+            how probable it is that they keep it.
     """
 
     name: str
     goal: Goal = "min"
     ignores: tuple[str, ...] = ()
+    at_most: float | None = None
+    at_least: float | None = None
 
     def __post_init__(self) -> None:
         _check_goal(self.name, self.goal)
         object.__setattr__(self, "ignores", tuple(items(f"what {self.name!r} ignores", self.ignores)))
+        _check_limits(self.name, self.at_most, self.at_least)
 
     @property
     def sign(self) -> float:
         """Factor that turns values into ones to minimise."""
         return 1.0 if self.goal == "min" else -1.0
+
+    @property
+    def limited(self) -> bool:
+        """Whether there is something to keep."""
+        return self.at_most is not None or self.at_least is not None
+
+    @property
+    def edge(self) -> float | None:
+        """The limit of those values that are worse: no volume beyond it counts."""
+        return self.at_most if self.goal == "min" else self.at_least
+
+    def keeps(self, value: float) -> bool:
+        """Whether a value is within the limits."""
+        least, most = bounds_of(self)
+        return least <= value <= most
 
 
 @dataclass(frozen=True)
@@ -65,6 +87,8 @@ class Known:
         at_most: candidates whose upper bound is above it are never proposed.
         spread: codes -> standard deviation (n,) of the function's own error; certain where not given.
         upper: codes -> bound (n,) held against `at_most`; the function itself where not given.
+        at_least: candidates whose lower bound is below it are never proposed.
+        lower: codes -> bound (n,) held against `at_least`; the function itself where not given.
     """
 
     name: str
@@ -73,11 +97,12 @@ class Known:
     at_most: float | None = None
     spread: CodeFunction | None = None
     upper: CodeFunction | None = None
+    at_least: float | None = None
+    lower: CodeFunction | None = None
 
     def __post_init__(self) -> None:
         _check_goal(self.name, self.goal)
-        if self.at_most is not None:
-            _check_limit(self.name, self.at_most)
+        _check_limits(self.name, self.at_most, self.at_least)
 
     @property
     def sign(self) -> float:
@@ -94,18 +119,25 @@ class Known:
             return np.zeros(len(codes))
         return _called(self.spread, codes, f"spread of {self.name!r}")
 
+    @property
+    def edge(self) -> float | None:
+        """The limit of those values that are worse: no volume beyond it counts."""
+        return self.at_most if self.goal == "min" else self.at_least
+
     def within(self, codes: Codes) -> Bools:
-        """Which rows (n,) can be run and keep the limit by their upper bound."""
-        if self.at_most is None:
-            return np.isfinite(self.values(codes))
-        mask = self.bounds(codes) <= self.at_most
-        if self.upper is not None and mask.any():
+        """Which rows (n,) can be run and keep the limits by their bounds."""
+        mask = kept(limited([self]), codes)
+        if mask.any() and (self.at_most is None or self.upper is not None):
             mask[mask] = np.isfinite(self.values(codes[mask]))
         return mask
 
     def bounds(self, codes: Codes) -> FloatArray:
-        """What is held against the limit, (n,): the upper bounds, the values where there are none."""
+        """What is held against `at_most`, (n,): the upper bounds, the values where there are none."""
         return _called(self.upper or self.function, codes, f"upper bound of {self.name!r}")
+
+    def lowers(self, codes: Codes) -> FloatArray:
+        """What is held against `at_least`, (n,): the lower bounds, the values where there are none."""
+        return _called(self.lower or self.function, codes, f"lower bound of {self.name!r}")
 
 
 @dataclass(frozen=True)
@@ -114,29 +146,82 @@ class Limit:
 
     Args:
         name: its name in messages.
-        function: codes (n, d) -> values (n,), in the unit of `at_most`.
+        function: codes (n, d) -> values (n,), in the unit of the limits.
         at_most: candidates above it are never proposed, and never on the front.
+        at_least: the same of candidates below it; one of the two must be there.
     """
 
     name: str
     function: CodeFunction
-    at_most: float
+    at_most: float | None = None
+    at_least: float | None = None
 
     def __post_init__(self) -> None:
-        _check_limit(self.name, self.at_most)
+        _check_limits(self.name, self.at_most, self.at_least)
+        if self.at_most is None and self.at_least is None:
+            raise InputError(f"the limit {self.name!r} limits nothing; give it at_most, at_least or both")
+
+    def within(self, codes: Codes) -> Bools:
+        """Which rows (n,) keep it."""
+        return kept(limited([], [self]), codes)
+
+    def bounds(self, codes: Codes) -> FloatArray:
+        """What is held against the limits, (n,)."""
+        return _called(self.function, codes, f"function of {self.name!r}")
+
+    lowers = bounds
+
+
+AnyLimit = Limit | Expensive
+"""What an engine takes as a limit: one of a function, or one that must be learnt."""
+
+
+@dataclass(frozen=True)
+class Cap:
+    """One side of a limit of which a function is known, so that less is always better; made by `limited`.
+
+    Rows above `at_most` are left out. It is the negative where the limit is a least value.
+    """
+
+    source: Known | Limit
+    at_most: float
+    least: bool = False
+
+    def bounds(self, codes: Codes) -> FloatArray:
+        """What is held against `at_most`, (n,)."""
+        return -self.source.lowers(codes) if self.least else self.source.bounds(codes)
 
     def within(self, codes: Codes) -> Bools:
         """Which rows (n,) keep it."""
         return self.bounds(codes) <= self.at_most
 
-    def bounds(self, codes: Codes) -> FloatArray:
-        """What is held against the limit, (n,)."""
-        return _called(self.function, codes, f"function of {self.name!r}")
+    def __str__(self) -> str:
+        """The limit in the user's direction."""
+        return f"{self.source.name} {'>=' if self.least else '<='} {-self.at_most if self.least else self.at_most:g}"
 
 
-def limited(objectives: Sequence["Objective"], limits: Sequence[Limit] = ()) -> tuple[Known | Limit, ...]:
-    """All that candidates must keep: the known objectives that have a limit, then the limits alone."""
-    return (*(o for o in objectives if isinstance(o, Known) and o.at_most is not None), *limits)
+def limited(objectives: Sequence["Objective"], limits: Sequence[AnyLimit] = ()) -> tuple[Cap, ...]:
+    """All that a function shows candidates to keep: the limits of known objectives, then the limits alone."""
+    caps = []
+    for source in (*objectives, *limits):
+        if not isinstance(source, Expensive):
+            caps += [Cap(source, source.at_most)] if source.at_most is not None else []
+            caps += [Cap(source, -source.at_least, least=True)] if source.at_least is not None else []
+    return tuple(caps)
+
+
+def kept(caps: Sequence[Cap], codes: Codes) -> Bools:
+    """Which rows (n,) keep them all."""
+    result = np.ones(len(codes), dtype=bool)
+    for cap in caps if len(codes) else ():
+        result &= cap.within(codes)
+    return result
+
+
+def bounds_of(objective: "Objective") -> tuple[float, float]:
+    """The least and the largest value that keep the limits of an objective; infinite where it has none."""
+    least = -math.inf if objective.at_least is None else objective.at_least
+    return least, math.inf if objective.at_most is None else objective.at_most
 
 
 def _called(function: CodeFunction, codes: Codes, what: str) -> FloatArray:
@@ -172,17 +257,19 @@ class Outcome:
 
 
 def ignored_by(objectives: Sequence["Objective"]) -> frozenset[str]:
-    """The genes that no expensive objective depends on."""
+    """The genes that nothing expensive depends on."""
     return frozenset.intersection(*(frozenset(o.ignores) for o in objectives if isinstance(o, Expensive)))
 
 
-def check_objectives(objectives: Sequence[Objective], limits: Sequence[Limit] = ()) -> tuple[Objective, ...]:
-    """The objectives as a tuple; an `InputError` where names repeat or nothing is left to learn."""
+def check_objectives(objectives: Sequence[Objective], limits: Sequence[AnyLimit] = ()) -> tuple[Objective, ...]:
+    """The objectives as a tuple; an `InputError` where names repeat, nothing is left to learn or a limit has none."""
     _check_kinds("objectives", objectives, (Expensive, Known), "Expensive(name) or Known(name, function)")
-    _check_kinds("limits", limits, (Limit,), "Limit(name, function, at_most)")
+    _check_kinds("limits", limits, (Limit, Expensive), "Limit(name, function, at_most) or Expensive(name, at_most=)")
     names = [o.name for o in (*objectives, *limits)]
     if len(set(names)) < len(names):
         raise InputError(f"objectives and limits must have different names; got {names}")
+    if empty := [x.name for x in limits if isinstance(x, Expensive) and not x.limited]:
+        raise InputError(f"the limit {empty[0]!r} limits nothing; give it at_most, at_least or both")
     if not any(isinstance(o, Expensive) for o in objectives):
         raise InputError("at least one objective must be Expensive; with all known, sort the grid instead")
     return tuple(objectives)
@@ -200,9 +287,12 @@ def _check_goal(name: str, goal: str) -> None:
         raise InputError(f"the goal of {name!r} must be 'min' or 'max'; got {goal!r}")
 
 
-def _check_limit(name: str, limit: float) -> None:
-    if not math.isfinite(number(f"the limit of {name!r}", limit)):
-        raise InputError(f"the limit of {name!r} must be a finite number; got {limit}")
+def _check_limits(name: str, most: float | None, least: float | None) -> None:
+    for limit in (most, least):
+        if limit is not None and not math.isfinite(number(f"the limit of {name!r}", limit)):
+            raise InputError(f"the limit of {name!r} must be a finite number; got {limit}")
+    if most is not None and least is not None and least > most:
+        raise InputError(f"nothing keeps {name!r} between at_least={least} and at_most={most}; swap them")
 
 
 def nondominated(points: npt.ArrayLike) -> Bools:
@@ -231,16 +321,20 @@ def _nondominated_pairs(points: FloatArray) -> Bools:
     return result
 
 
-def front(values: npt.ArrayLike, limits: npt.ArrayLike, signs: npt.ArrayLike = 1.0) -> Bools:
+def front(
+    values: npt.ArrayLike, limits: npt.ArrayLike, signs: npt.ArrayLike = 1.0, least: npt.ArrayLike = -math.inf
+) -> Bools:
     """The rule of every front: which values (m, M) keep the limits and are dominated by no other that keeps them.
 
     Args:
         values: what is known best of each objective (measured, else predicted), in its own direction.
         limits: (M,), what values may be at most; infinite where there is none.
         signs: (M,), -1 where more is better.
+        least: (M,), what values must be at least.
     """
     array = np.asarray(values, dtype=np.float64)
-    mask = np.asarray(((array <= np.asarray(limits)) & np.isfinite(array)).all(axis=1))
+    inside = (array <= np.asarray(limits)) & (array >= np.asarray(least)) & np.isfinite(array)
+    mask = np.asarray(inside.all(axis=1))
     mask[mask] = nondominated((array * np.asarray(signs))[mask])
     return mask
 

@@ -18,7 +18,7 @@ from distilsearch.arrays import FloatArray
 from distilsearch.errors import InputError
 from distilsearch.space import SearchSpace
 
-from .objectives import Codes, Known, Limit
+from .objectives import Cap, Codes
 from .view import View
 
 GRID = 2_000_000
@@ -83,13 +83,13 @@ def candidates(view: View, parents: Codes, rng: Rng, draws: int = DRAWS) -> Code
     return distinct(view.space, allowed, view.taken, view.ignored)
 
 
-def bred(space: SearchSpace, limited: Sequence[Known | Limit], codes: Codes, rng: Rng) -> Codes:
+def bred(space: SearchSpace, limited: Sequence[Cap], codes: Codes, rng: Rng) -> Codes:
     """Rows bred from those given until enough keep the limits, or none comes nearer: uniform draws miss tight ones."""
     runs = [values[np.isfinite(values)] for values in (o.bounds(codes) for o in limited)]
     scale = [float(np.ptp(values)) or 1.0 if len(values) else 1.0 for values in runs]
 
     def excess(rows: Codes) -> FloatArray:
-        over = [(o.bounds(rows) - float(o.at_most or 0.0)) / s for o, s in zip(limited, scale, strict=True)]
+        over = [(o.bounds(rows) - o.at_most) / s for o, s in zip(limited, scale, strict=True)]
         return np.asarray(np.max(over, axis=0))
 
     least, waited = np.inf, 0
@@ -168,11 +168,13 @@ def _mutated(space: SearchSpace, parents: Codes, rng: Rng, n: int) -> list[Codes
 
 
 def _no_candidate(view: View, codes: Codes) -> InputError:
-    parts = [
-        f"{o.name} <= {o.at_most:g} (the lowest upper bound found is {float(o.bounds(codes).min()):.4g})"
-        for o in view.limited
-    ]
-    never = [o.name for o in view.known if not np.isfinite(o.values(codes)).any()]
-    if never:
+    parts = []
+    for cap in view.limited:
+        best, side = float(cap.bounds(codes).min()), "highest lower" if cap.least else "lowest upper"
+        parts.append(f"{cap} (the {side} bound found is {-best if cap.least else best:.4g})")
+    if never := [o.name for o in view.known if not np.isfinite(o.values(codes)).any()]:
         return InputError(f"{' and '.join(never)} is infinite, what cannot be run, for all architectures looked at")
-    return InputError(f"no architecture of this space keeps {' and '.join(parts) or 'finite costs'}; raise the limit")
+    advice = "loosen" if any(cap.least for cap in view.limited) else "raise"
+    return InputError(
+        f"no architecture of this space keeps {' and '.join(parts) or 'finite costs'}; {advice} the limit"
+    )

@@ -4,7 +4,7 @@ Notation: u distinct told architectures, N tells, K known and E expensive object
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +15,7 @@ from distilsearch.arrays import FloatArray
 from distilsearch.errors import InputError
 from distilsearch.space import SearchSpace
 
-from .objectives import Expensive, Known, Limit, Objective, Outcome, front, ignored_by, limited
+from .objectives import AnyLimit, Expensive, Known, Objective, Outcome, bounds_of, front, ignored_by, kept, limited
 from .reference import Ends, beyond
 from .values import mapping, number
 from .view import Features, View
@@ -55,8 +55,18 @@ class Record:
     tells: list[Tell] = field(default_factory=list)
     pending: dict[Architecture, None] = field(default_factory=dict)
     failed: dict[Architecture, str] = field(default_factory=dict)
-    limits: tuple[Limit, ...] = ()
+    limits: tuple[AnyLimit, ...] = ()
     _provisional: dict[str, float | None] = field(default_factory=dict)  # corners, until the reference is frozen
+
+    @property
+    def learnt_limits(self) -> tuple[Expensive, ...]:
+        """The limits that must be learnt and are no objectives."""
+        return tuple(limit for limit in self.limits if isinstance(limit, Expensive))
+
+    @property
+    def held(self) -> tuple[Expensive, ...]:
+        """All whose limits must be learnt, objectives first."""
+        return (*(o for o in self.objectives if isinstance(o, Expensive) and o.limited), *self.learnt_limits)
 
     def told(self) -> dict[Architecture, list[Tell]]:
         """The tells of each architecture, in the order of first tells."""
@@ -72,13 +82,19 @@ class Record:
 
     @property
     def learnable(self) -> bool:
-        """Whether every expensive objective has values for two architectures that are no twins."""
-        names = [o.name for o in self.objectives if isinstance(o, Expensive)]
-        return all(len({self.student(t.architecture) for t in self.tells if name in t.values}) >= 2 for name in names)
+        """Whether every expensive objective has values for two architectures that are no twins.
+
+        Where limits must be learnt it is they that need them: they alone say what to try while nothing keeps them.
+        """
+        expensive = [o for o in self.objectives if isinstance(o, Expensive)]
+        return all(self._students_told(o.name) >= 2 for o in self.held or expensive)
+
+    def _students_told(self, name: str) -> int:
+        return len({self.student(t.architecture) for t in self.tells if name in t.values})
 
     def student(self, architecture: Architecture) -> Architecture | tuple[tuple[str, Value], ...]:
         """What twins have in common; the architecture itself where no gene is ignored."""
-        ignored = ignored_by(self.objectives)
+        ignored = ignored_by((*self.objectives, *self.learnt_limits))
         if not ignored:
             return architecture
         return tuple((gene, value) for gene, value in architecture.values.items() if gene not in ignored)
@@ -91,24 +107,31 @@ class Record:
         codes = self.space.encode(list(groups))
         predicted = {o.name: o.values(codes) for o in self.objectives if isinstance(o, Known) and len(codes)}
         rows = {name: column.tolist() for name, column in predicted.items()}
+        limits = {limit.name for limit in self.learnt_limits}
         return [
-            _outcome(architecture, tells, {name: column[i] for name, column in rows.items()})
+            _outcome(architecture, tells, {name: column[i] for name, column in rows.items()}, limits)
             for i, (architecture, tells) in enumerate(groups.items())
         ]
 
     def complete(self) -> list[Outcome]:
         """The outcomes that have every objective and keep the limits that are no objectives."""
-        rows = [o for o in self.outcomes() if len(o.values) == len(self.objectives)]
+        names = {o.name for o in self.objectives}
+        rows = [o for o in self.outcomes() if names <= set(o.values) and self.keeps(o, self.learnt_limits)]
         codes = self.space.encode([o.architecture for o in rows])
-        good = np.all([np.ones(len(rows), bool), *(limit.within(codes) for limit in self.limits if rows)], axis=0)
+        good = kept(limited((), self.limits), codes)
         return [o for o, within in zip(rows, good, strict=True) if within]
+
+    @staticmethod
+    def keeps(outcome: Outcome, held: Sequence[Expensive]) -> bool:
+        """Whether it was told to keep limits that must be learnt."""
+        return all(o.name in outcome.values and o.keeps(outcome.values[o.name]) for o in held)
 
     def front(self) -> list[Outcome]:
         """The complete outcomes within the limits that no other one dominates."""
         rows, objectives = self.complete(), self.objectives
         signs = np.array([o.sign for o in objectives])
-        limits = [math.inf if isinstance(o, Expensive) or o.at_most is None else o.at_most for o in objectives]
-        return [rows[i] for i in np.flatnonzero(front(signs * self.minimised(rows), limits, signs))]
+        least, most = zip(*map(bounds_of, objectives), strict=True)
+        return [rows[i] for i in np.flatnonzero(front(signs * self.minimised(rows), most, signs, least))]
 
     def minimised(self, outcomes: list[Outcome]) -> FloatArray:
         """Their values (m, M), to be minimised, in the order of the objectives."""
@@ -128,6 +151,7 @@ class Record:
         """Fix the reference if the initial design is complete: one outcome alone would be its own corner."""
         stated, enough = self._stated(), max(2, self.initial)
         done = len({self.student(t.architecture) for t in self.tells}) >= self.initial
+        done = done and (not self.held or sum(self.keeps(o, self.held) for o in self.outcomes()) >= 2)
         learnt = [o for o in self.objectives if isinstance(o, Expensive) and o.name not in stated]
         if self.frozen is None and done and all(self._students_with(o) >= enough for o in learnt):
             self.frozen = self._ruled(self.outcomes(), {})
@@ -153,19 +177,18 @@ class Record:
         """The reference as far as somebody said it: what was given, else a limit."""
         result = {}
         for objective in self.objectives:
-            limit = objective.at_most if isinstance(objective, Known) and objective.goal == "min" else None
-            stated = self.given.get(objective.name, limit)
+            stated = self.given.get(objective.name, objective.edge)
             if stated is not None:
                 result[objective.name] = stated
         return result
 
     def _first(self) -> list[Outcome]:
-        """The first outcomes, of as many architectures as the initial design holds; twins count as one."""
-        students: dict[Any, None] = {}
-        outcomes = self.outcomes()
-        for outcome in outcomes:
-            students.setdefault(self.student(outcome.architecture))
-        first = set(list(students)[: max(2, self.initial)])
+        """The first outcomes, of as many architectures as the initial design holds; twins count as one. Where limits
+        must be learnt, also as many of those that keep them."""
+        outcomes, first = self.outcomes(), set[Any]()
+        keeping = [o for o in outcomes if self.keeps(o, self.held)] if self.held else []
+        for rows in (outcomes, keeping):
+            first |= set(list(dict.fromkeys(self.student(o.architecture) for o in rows))[: max(2, self.initial)])
         return [outcome for outcome in outcomes if self.student(outcome.architecture) in first]
 
     def _students_with(self, objective: Objective) -> int:
@@ -178,8 +201,7 @@ class Record:
         values = []
         for o in objectives:
             value = o.sign * reference.get(o.name, o.sign * math.inf)
-            limit = o.at_most if isinstance(o, Known) and o.goal == "min" else None
-            values.append(value if limit is None else min(value, limit))
+            values.append(value if o.edge is None else min(value, o.sign * o.edge))
         return np.array(values)
 
     # What a strategy sees
@@ -193,6 +215,8 @@ class Record:
         expensive = [o for o in self.objectives if isinstance(o, Expensive)]
         values = [[o.sign * t.values.get(o.name, math.nan) for o in expensive] for t in tells]
         noise = [[_or_nan(t.noise)] * len(expensive) for t in tells]
+        of_limits = [[t.values.get(limit.name, math.nan) for limit in self.learnt_limits] for t in tells]
+        keeping = {o.architecture for o in self.outcomes() if self.keeps(o, self.held)} if self.held else set()
         return View(
             space=self.space,
             objectives=self.objectives,
@@ -207,7 +231,10 @@ class Record:
             failed=self.space.encode(sorted(self.failed, key=lambda a: a.key)),
             reference=self.corner((*known_objectives, *expensive)),
             features=features,
-            limits=self.limits,
+            limits=tuple(limit for limit in self.limits if not isinstance(limit, Expensive)),
+            learnt_limits=self.learnt_limits,
+            limit_values=_table(of_limits, len(self.learnt_limits)),
+            told_keeps=np.array([a in keeping for a in architectures], dtype=bool),
         )
 
     def _measured(self, architectures: list[Architecture], known: list[Known]) -> FloatArray:
@@ -227,6 +254,10 @@ def _rank(tell: Tell) -> float:
     return -math.inf if tell.fidelity is None else tell.fidelity
 
 
+def _longest(tells: list[Tell]) -> list[Tell]:
+    return [t for t in tells if _rank(t) == max(map(_rank, tells))]
+
+
 def _place(tell: Tell) -> tuple[str, list[tuple[str, float]], tuple[float, ...]]:
     """Where a tell stands among the others, whenever it came."""
     numbers = tuple(-math.inf if x is None else x for x in (tell.noise, tell.fidelity, tell.area))
@@ -237,12 +268,19 @@ def _or_nan(value: float | None) -> float:
     return math.nan if value is None else value
 
 
-def _outcome(architecture: Architecture, tells: list[Tell], predicted: Mapping[str, float]) -> Outcome:
-    """What counts of an architecture: quality at its highest fidelity, and its costs whenever they were measured."""
-    best = [t for t in tells if _rank(t) == max(map(_rank, tells))]
+def _outcome(
+    architecture: Architecture, tells: list[Tell], predicted: Mapping[str, float], limits: Container[str]
+) -> Outcome:
+    """What counts of an architecture: quality at its highest fidelity, and its costs whenever they were measured.
+
+    A learnt limit that the longest training says nothing of stands at the longest one that does.
+    """
+    best = _longest(tells)
     means = {}
     for name in sorted({name for t in tells for name in t.values}):
-        values = [t.values[name] for t in (tells if name in predicted else best) if name in t.values]
+        own = tells if name in predicted else best
+        own = _longest([t for t in tells if name in t.values]) if name in limits else own
+        values = [t.values[name] for t in own if name in t.values]
         if values:
             means[name] = float(np.mean(values))
     return Outcome(architecture, {**predicted, **means}, frozenset(means), len(best), best[0].fidelity)

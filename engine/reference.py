@@ -16,7 +16,7 @@ import numpy as np
 from distilsearch.arrays import FloatArray
 from distilsearch.space import SearchSpace
 
-from .objectives import Bools, Codes, Known, Limit, Outcome
+from .objectives import Bools, Cap, Codes, Known, Outcome
 from .pool import bred
 
 MARGIN = 0.1  # of the range of values
@@ -57,7 +57,7 @@ class Ends:
     """Where the known objectives of a space end, among what keeps the limits and can run."""
 
     space: SearchSpace
-    limited: tuple[Known | Limit, ...]
+    limited: tuple[Cap, ...]
 
     def corner(self, objective: Known, outcomes: Sequence[Outcome]) -> float | None:
         """The corner of a known objective, to be minimised; None where nothing keeps the limits.

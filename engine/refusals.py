@@ -2,18 +2,20 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from distilsearch.architecture import Architecture
 from distilsearch.errors import InputError, unknown
 from distilsearch.space import SearchSpace
 
-from .objectives import Codes, Expensive, Known, Limit, Objective
+from .objectives import AnyLimit, Cap, Codes, Expensive, Objective
 from .values import architectures as checked_architectures
 from .values import entry, items, mapping, number
 
 SCHEMA = 1
 WITH_LIMITS = 2  # of a state with limits: what would not hold them must not read it
+WITH_LEARNT_LIMITS = 3  # of one that holds told values of limits, too
 
 
 def check_members(space: SearchSpace, architectures: Sequence[Architecture]) -> None:
@@ -28,18 +30,18 @@ def check_members(space: SearchSpace, architectures: Sequence[Architecture]) -> 
             )
 
 
-def check_genes(space: SearchSpace, objectives: Sequence[Objective]) -> None:
+def check_genes(space: SearchSpace, objectives: Sequence[Objective | AnyLimit]) -> None:
     """An `InputError` where an objective is to ignore what is no gene."""
     for name in (name for o in objectives if isinstance(o, Expensive) for name in o.ignores):
         space.column(name)
 
 
-def check_limits(limited: Sequence[Known | Limit], codes: Codes, architectures: Sequence[Architecture]) -> None:
+def check_limits(limited: Sequence[Cap], codes: Codes, architectures: Sequence[Architecture]) -> None:
     """An `InputError` where one of the architectures of `codes` (n, d) is not bound to keep every limit."""
     for limit in limited:
         if len(codes) and not (good := limit.within(codes)).all():
             broken = dict(architectures[int((~good).argmax())].values)
-            raise InputError(f"the initial architecture {broken} breaks {limit.name} <= {limit.at_most:g}")
+            raise InputError(f"the initial architecture {broken} breaks {limit}")
 
 
 def check_values(
@@ -73,10 +75,43 @@ def check_values(
         )
 
 
-def check_state(state: Mapping[str, Any], objectives: Sequence[Objective], limits: Sequence[Limit] = ()) -> None:
+def check_spaces(space: SearchSpace, sources: Sequence[Objective | AnyLimit]) -> None:
+    """An `InputError` where a function was compiled for codes of other genes, as a predictor's latency is."""
+    for source in sources:
+        for name in ("function", "spread", "upper", "lower"):
+            function = getattr(source, name, None)
+            while isinstance(function, partial):
+                function = function.func
+            other = getattr(getattr(function, "__self__", function), "space", None)
+            if isinstance(other, SearchSpace) and (unlike := _unlike(space, other)):
+                raise InputError(
+                    f"the {name} of {source.name!r} was compiled for another space: {unlike}; compile it for the"
+                    " engine's space, as in predictor.compile(space, serving)"
+                )
+
+
+def _unlike(space: SearchSpace, other: SearchSpace) -> str:
+    """What codes of two spaces do not have in common, in words."""
+    if (space.family, space.names) != (other.family, other.names):
+        return (
+            f"its genes are {', '.join(other.names)} of {other.family}, not {', '.join(space.names)} of {space.family}"
+        )
+    for own, foreign in zip(space.parameters, other.parameters, strict=True):
+        if own.choices != foreign.choices:
+            return f"{own.name} is one of {list(foreign.choices)} there and of {list(own.choices)} here"
+    return ""
+
+
+def schema_of(limits: Sequence[AnyLimit]) -> int:
+    """The schema of a state with such limits: the first version that can read it."""
+    learnt = any(isinstance(limit, Expensive) for limit in limits)
+    return WITH_LEARNT_LIMITS if learnt else WITH_LIMITS if limits else SCHEMA
+
+
+def check_state(state: Mapping[str, Any], objectives: Sequence[Objective], limits: Sequence[AnyLimit] = ()) -> None:
     """An `InputError` where a state is of another version, or of other objectives or limits."""
-    if (got := state.get("schema")) not in (SCHEMA, WITH_LIMITS):
-        expected = f"{SCHEMA} or {WITH_LIMITS}"
+    if (got := state.get("schema")) not in (SCHEMA, WITH_LIMITS, WITH_LEARNT_LIMITS):
+        expected = f"{SCHEMA} to {WITH_LEARNT_LIMITS}"
         raise InputError(f"expected an engine state of schema {expected}; got {got!r}; use the version that wrote it")
     now = [[o.name, type(o).__name__, o.goal] for o in objectives]
     told = entry("an engine state", state, "objectives", items)

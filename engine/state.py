@@ -7,7 +7,7 @@ from typing import Any
 from distilsearch.architecture import Architecture
 from distilsearch.errors import InputError
 
-from .objectives import Limit, Objective
+from .objectives import AnyLimit, Expensive, Objective
 from .record import Tell, checked_reference
 from .refusals import check_state, check_values
 from .values import entry, items, mapping, maybe, number, text, whole
@@ -28,11 +28,12 @@ class State:
     failed: dict[Architecture, str]
 
     @classmethod
-    def read(cls, state: object, objectives: Sequence[Objective], limits: Sequence[Limit]) -> "State":
+    def read(cls, state: object, objectives: Sequence[Objective], limits: Sequence[AnyLimit]) -> "State":
         """A state of these objectives and limits; an `InputError` says what is wrong with it."""
         what = "an engine state"
         held = mapping(what, state)
         check_state(held, objectives, limits)
+        told = (*objectives, *(limit for limit in limits if isinstance(limit, Expensive)))
         reference, rule = entry(what, held, "reference", mapping), entry(what, held, "strategy", mapping)
         failures = [mapping("a failure", failure) for failure in entry(what, held, "failed", items)]
         return cls(
@@ -42,7 +43,7 @@ class State:
             given=checked_reference(entry("a reference", reference, "given", mapping), tuple(objectives)),
             frozen=_frozen(entry("a reference", reference, "frozen", maybe(mapping)), objectives),
             strategy=(entry("a strategy", rule, "name", text), entry("a strategy", rule, "options", mapping)),
-            tells=[_tell(tell, objectives) for tell in entry(what, held, "tells", items)],
+            tells=[_tell(tell, told) for tell in entry(what, held, "tells", items)],
             pending=[Architecture.from_json(a) for a in entry(what, held, "pending", items)],
             failed={
                 Architecture.from_json(entry("a failure", f, "architecture", mapping)): entry(

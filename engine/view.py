@@ -6,7 +6,7 @@ Notation: u distinct told architectures, N tells (replicates apart), K known, E 
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -16,7 +16,7 @@ from distilsearch.arrays import FloatArray
 from distilsearch.errors import InputError
 from distilsearch.space import SearchSpace
 
-from .objectives import Codes, Expensive, Known, Limit, Objective, ignored_by, limited
+from .objectives import Cap, Codes, Expensive, Known, Limit, Objective, ignored_by, kept, limited
 
 NEVER_RUN = 2.0**64  # the cost of what was told and cannot be run: beyond any corner
 Features = Callable[[Codes], npt.ArrayLike]
@@ -29,7 +29,9 @@ class View:
     `codes` (u, d) told; `measured` (u, K) measured costs, NaN where predicted; `row` (N,) the architecture of
     each tell; `values`, `noise` (N, E) told values and their standard deviations, NaN where missing;
     `fidelity`, `area` (N,; of the first expensive objective), NaN where not given; `pending` (p, d), `failed` (f, d)
-    codes; `reference` (M,).
+    codes; `reference` (M,). `learnt_limits` are the C limits that are learnt and no objectives, `limit_values` (N, C)
+    what was told of them, in their own direction; `told_keeps` (u,) which told architectures were told to keep all
+    limits that are learnt, those of objectives included.
     """
 
     space: SearchSpace
@@ -46,6 +48,26 @@ class View:
     reference: FloatArray
     features: Features | None = None
     limits: tuple[Limit, ...] = ()
+    learnt_limits: tuple[Expensive, ...] = ()
+    limit_values: FloatArray = field(default_factory=lambda: np.zeros((0, 0)))
+    told_keeps: npt.NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, dtype=bool))
+
+    @cached_property
+    def held(self) -> tuple[Expensive, ...]:
+        """All whose limits must be learnt, L: objectives first."""
+        return (*(o for o in self.expensive if o.limited), *self.learnt_limits)
+
+    @cached_property
+    def seeks(self) -> bool:
+        """Whether nothing told keeps every learnt limit, or too little was told of an objective to improve on it."""
+        return bool(self.held) and not (self.told_keeps.any() and self.learnable)
+
+    @cached_property
+    def learnable(self) -> bool:
+        """Whether every expensive objective has values for two architectures that are no twins."""
+        students = self.learnt(self.codes)[self.row]
+        told = [students[~np.isnan(self.values[:, e])] for e in range(len(self.expensive))]
+        return all(len(np.unique(rows, axis=0)) >= 2 for rows in told)
 
     @cached_property
     def known(self) -> tuple[Known, ...]:
@@ -53,7 +75,7 @@ class View:
         return tuple(o for o in self.objectives if isinstance(o, Known))
 
     @cached_property
-    def limited(self) -> tuple[Known | Limit, ...]:
+    def limited(self) -> tuple[Cap, ...]:
         """All that a candidate must keep."""
         return limited(self.objectives, self.limits)
 
@@ -64,8 +86,8 @@ class View:
 
     @cached_property
     def ignored(self) -> frozenset[str]:
-        """The genes that no expensive objective depends on."""
-        return ignored_by(self.objectives)
+        """The genes that nothing to be learnt depends on."""
+        return ignored_by((*self.objectives, *self.learnt_limits))
 
     def learnt(self, codes: Codes) -> Codes:
         """The rows with twins alike, as their costs count among the features of what is learnt."""
@@ -81,7 +103,7 @@ class View:
         """Which tells (N,) are results of their own, and not what was told of a twin told again."""
         if not self.ignored:
             return np.ones(len(self.row), dtype=bool)
-        facts = np.column_stack([self.values, self.noise, self.fidelity, self.area])
+        facts = np.column_stack([self.values, self.noise, self.fidelity, self.area, self.limit_values])
         students = self.learnt(self.codes)[self.row]
         keys = [(student.tobytes(), fact.tobytes()) for student, fact in zip(students, facts, strict=True)]
         first: dict[tuple[bytes, bytes], int] = {}
@@ -116,20 +138,16 @@ class View:
         return [(float(values.min()), float(values.max())) if len(values) else (0.0, 0.0) for values in runs]
 
     def within(self, codes: Codes) -> npt.NDArray[np.bool_]:
-        """Which rows can be run and keep every limit by their upper bounds."""
-        result = np.ones(len(codes), dtype=bool)
-        every: tuple[Known | Limit, ...] = (*self.known, *self.limits)
-        for limit in every if len(codes) else ():
-            result &= limit.within(codes)
+        """Which rows can be run and keep every limit by their bounds."""
+        result = self.standing(codes)
+        for known in self.known if len(codes) else ():
+            result &= known.within(codes)
         return result
 
     def standing(self, codes: Codes) -> npt.NDArray[np.bool_]:
         """Which rows keep the limits that are no objectives, and so may stand on the front; the limits of objectives
         are part of the reference."""
-        result = np.ones(len(codes), dtype=bool)
-        for limit in self.limits if len(codes) else ():
-            result &= limit.within(codes)
-        return result
+        return kept(limited((), self.limits), codes)
 
     def further(self, codes: Codes) -> FloatArray:
         """Further feature columns (n, k): the logarithm of each known objective that is positive where it was told

@@ -2,6 +2,10 @@
 workers share what they learn and never try the same student twice.
 
     python examples/optuna_study.py [sqlite:///study.db]
+
+A worker that is killed leaves its trial running, and a running trial holds its student. A database with heartbeats ends
+such trials as failed, and `retry` tries their students again; where a storage has no heartbeats (Optuna's journal has
+none), `lost_after` says after how many seconds a trial counts as lost.
 """
 
 import sys
@@ -33,14 +37,22 @@ def objective(trial: optuna.Trial) -> tuple[float, float]:
     return 1.0 / depth + 30.0 / width + (0.1 if norm == "layer" else 0.0), 0.2 + depth * width**2 / 1e5
 
 
-storage = sys.argv[1] if len(sys.argv) > 1 and "://" in sys.argv[1] else None
+def memory(trial: optuna.trial.FrozenTrial) -> tuple[float]:
+    """A constraint that only a trial shows: it must not be above 0, and is learnt like the loss."""
+    return (trial.params["depth"] * trial.params["width"] ** 2 * 12 / 1e6 - 8.0,)
+
+
+url = sys.argv[1] if len(sys.argv) > 1 and "://" in sys.argv[1] else None
+storage = url and optuna.storages.RDBStorage(url, heartbeat_interval=60, grace_period=300)
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 study = optuna.create_study(
     study_name="students",
     storage=storage,
     load_if_exists=True,
     directions=["minimize", "minimize"],
-    sampler=DistilSampler(space, [Expensive("loss"), Known("latency_ms", latency_ms)], initial=5),
+    sampler=DistilSampler(
+        space, [Expensive("loss"), Known("latency_ms", latency_ms)], initial=5, constraints_func=memory, retry=2
+    ),
 )
 study.optimize(objective, n_trials=12)
 for trial in sorted(study.best_trials, key=lambda t: t.values[1]):

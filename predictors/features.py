@@ -21,7 +21,7 @@ import numpy as np
 from distilsearch.arrays import FloatArray
 from distilsearch.errors import unknown
 from distilsearch.growth import grown
-from distilsearch.operators import DTYPE_BYTES, KINDS, MODES, TORCH, Operator
+from distilsearch.operators import ACTIVATIONS, DTYPE_BYTES, KINDS, MODES, TORCH, Operator
 
 Sizes = Mapping[str, Any]
 
@@ -29,7 +29,7 @@ SCHEMA = 1
 TILES = (16, 32, 64, 128)
 WAVE_TILE = 64
 CATEGORIES: dict[str, tuple[str, ...]] = {
-    "activation": ("none", "gelu", "relu", "silu", "tanh"),
+    "activation": ACTIVATIONS,
     "norm": ("none", "layer", "rms"),
     "pool": ("cls", "mean"),
 }

@@ -90,7 +90,7 @@ class LatencyPredictor:
         """The same latency as a function of codes, a million and more a second; `TableError` as in `predict`."""
         table = tabulate(space, serving, lambda distinct: self._figures(distinct, serving))
         composed, apart = self._composition(serving)
-        return CompiledLatency(table, composed, self._launch(serving), self.intervals, self.within, apart)
+        return CompiledLatency(table, composed, self._launch(serving), self.intervals, self.within, apart, space)
 
     def calibrate(
         self, architectures: Sequence[Architecture], serving: Serving, measured_ms: ArrayLike

@@ -29,6 +29,7 @@ from distilsearch.space import Codes, SearchSpace
 from . import likelihood
 from . import operator_prior as prior
 from .intervals import Intervals
+from .prediction import check_codes
 from .totals import Lowered
 
 Counted = Sequence[tuple[Operator, int]]
@@ -182,6 +183,7 @@ class CompiledPairs:
         return self._each(codes, lambda prediction: prediction.upper_ms)
 
     def _each(self, codes: Codes, figure: Callable[[PairPrediction], FloatArray]) -> FloatArray:
+        check_codes(codes, self.space)
         out = np.empty(len(codes))
         for start in range(0, len(codes), CHUNK):
             members = self.space.decode(codes[start : start + CHUNK])

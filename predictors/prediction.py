@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distilsearch.arrays import FloatArray
-from distilsearch.space import Codes
+from distilsearch.errors import InputError
+from distilsearch.space import Codes, SearchSpace
 
 from .composition import Composition
 from .intervals import Intervals
@@ -36,7 +37,10 @@ class Prediction:
 
 @dataclass(frozen=True)
 class CompiledLatency:
-    """Latency over one space and serving, vectorised: codes (n, d) to ms (n,), equal to `LatencyPredictor.predict`."""
+    """Latency over one space and serving, vectorised: codes (n, d) to ms (n,), equal to `LatencyPredictor.predict`.
+
+    Codes of a space of other genes are refused, by an engine from their choices, else as far as codes show it.
+    """
 
     table: Callable[[Codes], FloatArray]
     composition: Composition
@@ -44,6 +48,7 @@ class CompiledLatency:
     intervals: Intervals
     within: float
     apart: float = 0.0
+    space: SearchSpace | None = None
 
     def __call__(self, codes: Codes) -> FloatArray:
         """Mean latency (n,) in ms."""
@@ -58,12 +63,30 @@ class CompiledLatency:
         return self._each(codes, lambda mean, scale: mean * self.intervals.factor(scale))
 
     def _each(self, codes: Codes, figure: Callable[[FloatArray, FloatArray], FloatArray]) -> FloatArray:
+        check_codes(codes, self.space)
         out = np.empty(len(codes))
         for start in range(0, len(codes), CHUNK):
             totals = self.table(codes[start : start + CHUNK])
             mean, spread = self.composition.finish(totals, self.launch)
             out[start : start + CHUNK] = figure(mean * MS, scale_of(np.hypot(spread, self.apart), self.within))
         return out
+
+
+def check_codes(codes: Codes, space: SearchSpace | None) -> None:
+    """An `InputError` where codes (n, d) cannot be of a space."""
+    if space is None:
+        return
+    shape = np.shape(codes)
+    if len(shape) != 2 or shape[1] != space.d:
+        raise InputError(f"expected codes of the genes {', '.join(space.names)}, (n, {space.d}); got shape {shape}")
+    choices = np.array([len(p.choices) for p in space.parameters])
+    beyond = (codes.max(axis=0) >= choices) | (codes.min(axis=0) < 0) if len(codes) else choices < 0
+    if beyond.any():
+        wrong = int(beyond.argmax())
+        raise InputError(
+            f"codes of {space.names[wrong]!r} run from 0 to {choices[wrong] - 1} in the space that this latency was"
+            f" compiled for; got {codes[:, wrong].min()} to {codes[:, wrong].max()}; compile it for the codes' space"
+        )
 
 
 def scale_of(spread: FloatArray, within: float) -> FloatArray:

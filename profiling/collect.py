@@ -22,7 +22,7 @@ from .clock import Clock, Measured, SystemClock
 from .device import CACHES, Device
 from .devices import open_device
 from .plan import MODELS, MOST_OPERATORS, Case, Plan, choose, make_plan, missing
-from .store import table_folder
+from .store import own_store, table_folder
 from .sweep import LEAST_ROUNDS, Sweep
 from .table import LatencyTable, Roof
 
@@ -60,6 +60,7 @@ def profile(
 
     Raises `DeviceError` when the device is not there, `TableError` when the stored table is damaged or newer.
     """
+    own_store(store)
     opened, ticking = open_device(device), clock or SystemClock()
     until = _end(budget_seconds, ticking)
     subjects = [space_or_operators] if isinstance(space_or_operators, SearchSpace) else list(space_or_operators)
@@ -152,6 +153,7 @@ def measure(
     comes back is of this call's rounds alone, so that repeated calls are repeated measurements. A model that the
     budget left no time for has the status `skipped`.
     """
+    own_store(store)
     opened, ticking = open_device(device), clock or SystemClock()
     until = _end(budget_seconds, ticking)
     cases = {a: Case(a, serving) for a in architectures}

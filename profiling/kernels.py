@@ -25,6 +25,16 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
+def activation(name: str) -> Callable[[Tensor], Tensor]:
+    """The activation of that name, as transformers computes it."""
+    if name not in ACTIVATIONS:
+        from transformers.activations import ACT2FN
+
+        computed: Callable[[Tensor], Tensor] = ACT2FN[name]
+        return computed
+    return ACTIVATIONS[name]
+
+
 class RmsNorm(nn.Module):
     """Root-mean-square norm, computed in float32 as Llama does."""
 
@@ -113,7 +123,7 @@ class Linear(Kernel):
     def __init__(self, sizes: Sizes) -> None:
         super().__init__(sizes)
         self.dense = nn.Linear(sizes["inputs"], sizes["outputs"], bias=bool(sizes["bias"]))
-        self.activation = ACTIVATIONS[sizes["activation"]]
+        self.activation = activation(sizes["activation"])
 
     def inputs(self, generator: torch.Generator) -> tuple[Tensor, ...]:
         """Activations (b, s, inputs)."""
@@ -184,13 +194,17 @@ class Norm(Kernel):
 class Gate(Kernel):
     """The gated activation of a Llama MLP: act(a) * b."""
 
+    def __init__(self, sizes: Sizes) -> None:
+        super().__init__(sizes)
+        self.activation = activation(sizes["activation"])
+
     def inputs(self, generator: torch.Generator) -> tuple[Tensor, ...]:
         """Both branches (b, s, width)."""
         return self.random(generator, self.sizes["width"]), self.random(generator, self.sizes["width"])
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
         """-> (b, s, width)."""
-        return ACTIVATIONS[self.sizes["activation"]](a) * b
+        return self.activation(a) * b
 
 
 class Rotary(Kernel):

@@ -16,6 +16,7 @@ from distilsearch.home import write_atomically
 from distilsearch.lowering import operators
 from distilsearch.page.parts import card, chart, header, tiles
 from distilsearch.page.plots import ACCENT, MUTED, Figure, area, common_layout, line, log_axis, scatter
+from distilsearch.places import PAGE, own_file
 
 from .device import Regime
 from .rows import ModelRow, OperatorRow
@@ -32,10 +33,11 @@ def write_page(table: LatencyTable, path: Path) -> None:
 
     Raises:
         InputError: the table holds no usable measurement.
+        RunError: something else than such a page lies there.
     """
     from distilsearch.page.shell import document  # plotly, which nothing else here needs
 
-    write_atomically(path, document(*page_parts(table)))
+    write_atomically(own_file(path, PAGE), document(*page_parts(table)))
 
 
 def page_parts(table: LatencyTable) -> tuple[str, str, dict[str, Figure]]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from distilsearch.errors import InputError, TableError
 from distilsearch.home import tables_folder, write_atomically
 from distilsearch.operators import TORCH
+from distilsearch.places import STORE, own_folder
 
 from . import rounds
 from .device import Device, Facts, fingerprint
@@ -22,6 +23,11 @@ LEAST_DIGITS = 6
 def store_folder(store: Path | str | None) -> Path:
     """The store that is meant: the given one, which need not exist yet, else the one shared by all runs."""
     return Path(store) if store is not None else tables_folder()
+
+
+def own_store(store: Path | str | None) -> Path:
+    """The store that is meant, to be written: a `RunError` where something else than tables lies there."""
+    return own_folder(store, STORE) if store is not None else tables_folder()
 
 
 def table_folder(device: Device, store: Path | str | None = None, runtime: str = TORCH) -> Path:
@@ -82,6 +88,7 @@ def merge(sources: Sequence[Path | str], store: Path | str | None = None) -> lis
     A source is the folder of a table, or of a store of them. The union of rounds: any order and any repetition of
     sources gives the same tables. Raises `TableError` where a source holds no table, or a damaged one.
     """
+    own_store(store)
     touched: dict[Path, None] = {}
     for source in [table for named in sources for table in _tables_named(Path(named))]:
         parts = rounds.read_all(source)

@@ -4,6 +4,7 @@ Only rounds travel. Their names are the hashes of their content, so that a trans
 and repeated, and a damaged file is noticed where it arrives.
 """
 
+import glob
 import tempfile
 import uuid
 from collections.abc import Mapping
@@ -17,7 +18,7 @@ from distilsearch.errors import InputError, TableError
 from distilsearch.home import write_atomically
 
 from . import rounds
-from .store import all_tables, merge, store_folder
+from .store import all_tables, merge, own_store, store_folder
 from .table import LatencyTable
 
 
@@ -40,6 +41,8 @@ def push(url: str, store: Path | str | None = None, only: tuple[str, str] | None
     `only`: the fingerprints of one table's device and stack.
     """
     system, root = _opened(url)
+    if _is_folder(url):
+        own_store(root)
     folders, sent = [path for path in all_tables(store) if only in (None, (path.parent.name, path.name))], 0
     if not folders:
         raise TableError(f"the store {store_folder(store)} holds no latency table to send")
@@ -63,8 +66,10 @@ def pull(
 
     `only`: the fingerprints of one table's device and stack.
     """
+    own_store(store)
     system, root = _opened(url)
-    names = sorted(str(name) for name in system.glob(f"{root}/{only[0]}/{only[1]}/{rounds.ROUNDS}/*.parquet"))
+    pattern = f"{glob.escape(root)}/{only[0]}/{only[1]}/{rounds.ROUNDS}/*.parquet"
+    names = sorted(str(name) for name in system.glob(pattern))
     if not names and not absent_ok:
         raise TableError(
             f"there is no latency table at {url}; expected DEVICE/STACK/{rounds.ROUNDS}/*.parquet below it"
@@ -89,6 +94,11 @@ def _opened(url: str) -> tuple[Any, str]:
     except (ValueError, ImportError) as error:
         raise InputError(f"cannot open {url!r}: {error}") from error
     return system, str(root).rstrip("/")
+
+
+def _is_folder(url: str) -> bool:
+    """Whether it is of this machine's own file system."""
+    return "::" not in url and url.partition("://")[0] in ("file", "local", url)
 
 
 def differences(a: LatencyTable, b: LatencyTable) -> list[Difference]:

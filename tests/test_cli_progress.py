@@ -18,3 +18,30 @@ def test_what_has_not_moved_is_not_said_again(monkeypatch: pytest.MonkeyPatch, c
 def test_an_interruption_says_how_to_go_on() -> None:
     with pytest.raises(Interrupted, match="the same command goes on"), cli_progress.shown_progress():
         raise KeyboardInterrupt
+
+
+class Clock:
+    """Seconds, as told."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_work_that_far_exceeds_its_budget_says_where_the_time_went() -> None:
+    clock, told = Clock(), []
+    spending = cli_progress.Spending(lambda *said: told.append(said), clock)
+    for what, seconds in (
+        ("loading libraries", 12.0), ("waiting: another run times this machine", 30.0), ("preparing", 20.0),
+        ("timing", 5.0), ("40 operators on the cpu, about 30 s", 0.0), ("preparing", 1.0), ("timing", 32.0),
+    ):  # fmt: skip
+        spending(what, 0, 1)
+        clock.now += seconds
+    (words,) = spending.over(5.0)
+    assert words.startswith(
+        "this took 100 s, not the 5 s asked for (timing 32 s, waiting: another run times this machine 30 s, peaks,"
+        " bandwidth and launches of the device 25 s, loading libraries 12 s): a budget ends what is begun anew"
+    )
+    assert len(told) == 7
+    assert spending.over(None) == spending.over(90.0) == []

@@ -67,7 +67,7 @@ def _site(folder: Path) -> Path:
 
 def _output(process: "subprocess.Popen[str]") -> str:
     """What a command has said, once it has succeeded."""
-    output, _ = process.communicate(timeout=500)
+    output, _ = process.communicate(timeout=1800)
     assert process.returncode == 0, output
     return output
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from distilsearch.errors import InputError
+from distilsearch.progress import Progress, silent
 
 from ..archive import Archive
 from ..card import CARD
@@ -14,6 +15,8 @@ from ..data import load_text
 from ..teacher import load_teacher
 from ..trial import STUDENT, TRUNK, Trial, hashes
 from . import Evaluation, open_evaluation
+
+READING = "reading the model and what it is held against"
 
 
 def evaluations(
@@ -34,6 +37,27 @@ def evaluations(
     if not files:
         return [(name, open_evaluation(name, None, against, read))]
     return [(path.name, open_evaluation(name, path, against, read)) for path in files]
+
+
+def score(
+    model: str,
+    name: str,
+    files: Sequence[Path] = (),
+    teacher: str = "",
+    text: Sequence[str] = (),
+    progress: Progress = silent,
+) -> dict[str, dict[str, float]]:
+    """Scores of a model by each evaluation that is asked for; see `evaluations`, which also says what is refused."""
+    progress(READING, 0, 1)
+    load_teacher(model)  # a mistake in it is told first
+    asked = evaluations(name, files, teacher, text)
+    progress(READING, 1, 1)
+    scores = {}
+    for place, (what, evaluation) in enumerate(asked):
+        progress(f"scoring by {name}", place, len(asked))
+        scores[what] = scores_of(model, evaluation)
+    progress(f"scoring by {name}", len(asked), len(asked))
+    return scores
 
 
 def scores_of(model: str, evaluation: Evaluation, archive: Archive | None = None) -> dict[str, float]:

@@ -13,14 +13,17 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..architecture import Architecture, Value
-from ..operators import Operator, Serving, Size
+from ..operators import Operator, Serving, Size, canonical_activation
 from ..sites import Site, only, repeated
 from ..space import Constraint, SearchSpace
 from .family import Layer, Projection, TeacherFacts
 from .shared import (
     INHERIT,
+    TIMED,
     Genes,
     best,
+    check_activation,
+    check_head,
     check_type,
     copy_parts,
     head_rows,
@@ -49,7 +52,7 @@ CHOICES: dict[str, tuple[Value, ...]] = {
 HEADS = ("embedding", "mlm")
 CONSTANTS = ("vocabulary", "positions", "types", "head", "pool")
 MIN_HEAD_SIZE, MAX_HEAD_SIZE = 16, 64
-WORDS: dict[str, tuple[Value, ...]] = {"inherit": INHERIT, "head": HEADS, "pool": ("mean", "cls")}
+WORDS: dict[str, tuple[Value, ...]] = {"inherit": INHERIT, "head": HEADS, "pool": ("mean", "cls"), "activation": TIMED}
 KEPT = ("layer_norm_eps", "initializer_range", "pad_token_id", "bos_token_id", "eos_token_id")
 BEFORE = "encoder.layer."  # what stands before the number of a layer in the names of parameters
 AXES: dict[str, tuple[str, ...]] = {  # what each axis of a weight runs over: (rows, columns), or (rows,) of a bias
@@ -94,7 +97,8 @@ class Encoder(ABC):
         b, s = serving.batch, serving.sequence
 
         def linear(inputs: int, outputs: int, activation: str = "none", tokens: int = s) -> Operator:
-            sizes: dict[str, Size] = {"inputs": inputs, "outputs": outputs, "bias": 1, "activation": activation}
+            sizes: dict[str, Size] = {"inputs": inputs, "outputs": outputs, "bias": 1}
+            sizes |= {"activation": canonical_activation(activation)}
             return Operator("linear", {"batch": b, "sequence": tokens, **sizes})
 
         def embedding(width: int, vocabulary: int, positions: int, types: int) -> Operator:
@@ -132,6 +136,8 @@ class Encoder(ABC):
     def facts(self, config: Any, name: str, head: str, pool: str = "mean") -> TeacherFacts:
         """The facts of a teacher of this family."""
         check_type(config, name, self.teachers)
+        check_head(config, name, head, HEADS)
+        check_activation(config, name)
         return TeacherFacts(
             name=name,
             family=self.name,

@@ -13,12 +13,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, final
 
 from ..architecture import Architecture, Value
-from ..operators import Operator, Serving, Size
+from ..operators import Operator, Serving, Size, canonical_activation
 from ..sites import Site, repeated
 from ..space import Constraint, SearchSpace
 from .family import Layer, Projection, TeacherFacts
 from .llama_cut import BEFORE, cut_weights
-from .shared import INHERIT, Genes, check_type, kept_settings, layer_named
+from .shared import INHERIT, TIMED, Genes, check_activation, check_head, check_type, kept_settings, layer_named
 
 CHOICES: dict[str, tuple[Value, ...]] = {
     "layers": (2, 4, 6, 8, 12, 16, 24, 32),
@@ -37,7 +37,13 @@ CHOICES: dict[str, tuple[Value, ...]] = {
 }
 BOUNDED = ("layers", "width", "heads", "kv_heads", "head_size", "ffn")
 CONSTANTS = ("vocabulary", "positions", "bias", "tied", "head")
-WORDS: dict[str, tuple[Value, ...]] = {"inherit": INHERIT, "head": ("causal",), "bias": (0, 1), "tied": (0, 1)}
+WORDS: dict[str, tuple[Value, ...]] = {
+    "inherit": INHERIT,
+    "head": ("causal",),
+    "bias": (0, 1),
+    "tied": (0, 1),
+    "activation": TIMED,
+}
 KEPT = ("rms_norm_eps", "initializer_range", "pad_token_id", "bos_token_id", "eos_token_id", "rope_parameters")
 
 
@@ -80,6 +86,9 @@ class Llama:
         def attention(h: int, k: int, d: int) -> Operator:
             return of("attention", heads=h, kv_heads=k, head_size=d, causal=1, cached=cached)
 
+        def gate(f: int, a: str) -> Operator:
+            return of("gate", width=f, activation=canonical_activation(a))
+
         def rotary(h: int, k: int, d: int) -> Operator:
             return of("rotary", heads=h, kv_heads=k, head_size=d)
 
@@ -106,7 +115,9 @@ class Llama:
             repeated("attention", shape, lambda h, k, d: attention(h, k, d) if h % k == 0 else None),
             repeated("output", ("width", "heads", "head_size", "bias"), lambda w, h, d, c: linear(h * d, w, c)),
             repeated("gate, up", ("width", "ffn"), linear, 2),
-            repeated("gating", ("ffn", "activation"), lambda f, a: of("gate", width=f, activation=a)),
+            repeated(
+                "gating", ("ffn", "activation"), lambda f, a: of("gate", width=f, activation=canonical_activation(a))
+            ),
             repeated("down", ("width", "ffn"), lambda w, f: linear(f, w)),
             Site("head", ("width", "vocabulary", "tied"), head),
         )
@@ -114,6 +125,8 @@ class Llama:
     def facts(self, config: Any, name: str, head: str, pool: str = "mean") -> TeacherFacts:
         """The facts of a decoder teacher."""
         check_type(config, name, self.teachers)
+        check_head(config, name, head, WORDS["head"])
+        check_activation(config, name)
         heads = config.num_attention_heads
         return TeacherFacts(
             name=name,

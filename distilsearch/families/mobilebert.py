@@ -11,13 +11,13 @@ from dataclasses import replace
 from typing import Any, final
 
 from ..architecture import Architecture, Value
-from ..operators import Operator, Serving, Size
+from ..operators import Operator, Serving, Size, canonical_activation
 from ..sites import Site, only, repeated
 from ..space import Constraint, SearchSpace
 from .encoder import Encoder
 from .family import Layer, Projection, TeacherFacts
 from .mobilebert_cut import cut_weights, feed_forward
-from .shared import Genes, check_type, kept_settings, only_encodes
+from .shared import TIMED, Genes, check_type, kept_settings, only_encodes
 
 CHOICES: dict[str, tuple[Value, ...]] = {
     "layers": (24,),
@@ -41,6 +41,7 @@ WORDS: dict[str, tuple[Value, ...]] = {
     "inherit": ("even", "none"),
     "head": ("embedding", "mlm"),
     "pool": ("mean", "cls"),
+    "activation": TIMED,
 }
 KEPT = ("layer_norm_eps", "initializer_range", "pad_token_id")
 
@@ -82,7 +83,9 @@ class MobileBert(Encoder):
             return Operator(kind, {"batch": b, "sequence": tokens, **sizes})
 
         def linear(inputs: int, outputs: int, activation: str = "none", tokens: int = s) -> Operator:
-            return of("linear", tokens, inputs=inputs, outputs=outputs, bias=1, activation=activation)
+            return of(
+                "linear", tokens, inputs=inputs, outputs=outputs, bias=1, activation=canonical_activation(activation)
+            )
 
         def norm(width: int, residual: int) -> Operator:
             return of("norm", width=width, norm="none", residual=residual)

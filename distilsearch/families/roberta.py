@@ -7,8 +7,10 @@ is called `lm_head`.
 from typing import Any, final
 
 from ..architecture import Architecture, Value
+from ..errors import TeacherError
 from .encoder import AXES, KEPT, Encoder
 from .encoder import CHOICES as SHARED
+from .family import TeacherFacts
 from .shared import kept_settings
 
 CHOICES: dict[str, tuple[Value, ...]] = SHARED | {"vocabulary": (50265,), "positions": (514,), "types": (1,)}
@@ -23,6 +25,15 @@ class Roberta(Encoder):
     teachers = ("roberta", "xlm-roberta")
     choices = CHOICES
     axes = AXES | HEAD_AXES
+
+    def facts(self, config: Any, name: str, head: str, pool: str = "mean") -> TeacherFacts:
+        """The facts of a teacher of this family; positions begin after its padding token's, so it must have one."""
+        if config.pad_token_id is None:
+            raise TeacherError(
+                f"{name} has no pad_token_id in config.json, after which its positions begin; write it there, as it "
+                "was when the model was trained (1 of most models of this type)"
+            )
+        return super().facts(config, name, head, pool)
 
     def longest(self, config: Any) -> int:
         """Positions begin after the padding token's."""

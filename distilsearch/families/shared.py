@@ -3,18 +3,22 @@
 Families stay one file each; what stands here knows nothing of any of them.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from ..architecture import Architecture, Value
-from ..errors import InputError, unknown
-from ..operators import Serving
+from ..errors import InputError, TeacherError, unknown
+from ..operators import ACTIVATIONS, SAME_ACTIVATION, Serving
 from ..space import Constraint, Parameter, SearchSpace
 from .family import TeacherFacts
 
 INHERIT = ("even", "first", "last", "none")
 """The rules for which teacher layers a student starts from; "none": from random weights, no choice by default."""
+
+TIMED = (*ACTIVATIONS[1:], *SAME_ACTIVATION)
+"""The activations a model may have: without weights of their own, and each timed under a name of `ACTIVATIONS`."""
+WORDS = {"embedding": "an embedding model", "mlm": "a masked language model", "causal": "a causal language model"}
 
 
 @dataclass(frozen=True)
@@ -36,10 +40,8 @@ class Genes:
     ) -> SearchSpace:
         """The space of the given choices; with a teacher, constants are its own and it bounds its students."""
         given = dict(given or {})
-        for gene in given:
-            if gene not in self.choices:
-                raise unknown(f"gene of family {self.family}", gene, self.choices)
-            self._check(gene, given[gene])
+        if mistakes := [mistake for gene in given for mistake in self._mistakes(gene, given[gene])]:
+            raise InputError("; ".join(mistakes))
         parameters = [
             Parameter(gene, tuple(self._of(gene, given, teacher)), ordered=gene not in self.categorical)
             for gene in self.choices
@@ -80,13 +82,17 @@ class Genes:
             f"a student has fewer {', '.join(self.bounded[:-1])} or {self.bounded[-1]} than its teacher",
         )
 
-    def _check(self, gene: str, values: Sequence[Value]) -> None:
+    def _mistakes(self, gene: str, values: Sequence[Value]) -> Iterator[str]:
+        """All that is wrong with the choices of a gene."""
+        if gene not in self.choices:
+            yield str(unknown(f"gene of family {self.family}", gene, self.choices))
+            return
         listed = self.words.get(gene)
         for value in values:
             if listed and value not in listed:
-                raise unknown(f"value of {gene}", str(value), map(str, listed))
+                yield str(unknown(f"value of {gene}", str(value), map(str, listed)))
             if not listed and gene not in self.categorical and (type(value) is not int or value < 1):
-                raise InputError(f"{gene} must be a positive whole number; got {value!r}")
+                yield f"{gene} must be a positive whole number; got {value!r}"
 
 
 def only_encodes(family: str, serving: Serving) -> None:
@@ -105,6 +111,26 @@ def check_type(config: Any, name: str, teachers: tuple[str, ...]) -> None:
     if config.model_type not in teachers:
         wanted = " or ".join(map(repr, teachers))
         raise InputError(f"expected a teacher of model type {wanted}; {name} is a {config.model_type!r} model")
+
+
+def check_activation(config: Any, name: str) -> None:
+    """Refuse a teacher whose activation has weights of its own, or is unknown: no operator stands for it."""
+    if config.hidden_act not in TIMED:
+        raise TeacherError(
+            f"{name} has the activation {config.hidden_act!r}, which is not among those that students can have: "
+            f"{', '.join(sorted(TIMED))}; take another teacher"
+        )
+
+
+def check_head(config: Any, name: str, head: str, heads: Sequence[Value]) -> None:
+    """Refuse a teacher that is used for what no student of its family is made for."""
+    if head not in heads:
+        asked, *possible = (WORDS.get(str(one), str(one)) for one in (head, *heads))
+        wanted = " or ".join(possible)
+        raise TeacherError(
+            f"{name} is a {config.model_type!r} model that serves as {asked}, and students of this type can only be "
+            f"{wanted}: name {wanted} of it, saved with its head, or a teacher of another type"
+        )
 
 
 def pooled(hidden: Any, attention_mask: Any, pool: str) -> Any:

@@ -28,7 +28,7 @@ from distilsearch.plugins import Plugin
 from distilsearch.progress import Between, Progress
 
 STEP_SECONDS = 0.01
-SOON = 60.0  # seconds; a worker may have to start on a busy machine
+SOON = 600.0  # seconds; a worker may have to start on a busy machine, and only what hangs shall fail
 
 
 class OwnTextError(TextError):

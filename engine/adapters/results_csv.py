@@ -52,13 +52,15 @@ def import_results(
 ) -> tuple[int, int]:
     """Tell an engine the results of a file; how many were told, and how many left out.
 
-    Left out are rows without any expensive objective and, unless `strict`, architectures outside the engine's space.
+    Left out are rows without any expensive objective or learnt limit and, unless `strict`, architectures outside the
+    engine's space.
 
     Raises:
         InputError: as `read_results`.
     """
-    learnt = {o.name for o in engine.objectives if isinstance(o, Expensive)}
-    tells = read_results(path, engine.space, [o.name for o in engine.objectives], rename, strict)
+    learnt = {o.name for o in (*engine.objectives, *engine.limits) if isinstance(o, Expensive)}
+    names = [*(o.name for o in engine.objectives), *(x.name for x in engine.limits if x.name in learnt)]
+    tells = read_results(path, engine.space, names, rename, strict)
     usable = [tell for tell in tells if tell is not None and learnt & set(tell.values)]
     for tell in usable:
         engine.tell(tell.architecture, tell.values, tell.noise, tell.fidelity)

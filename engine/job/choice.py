@@ -1,24 +1,33 @@
 """Which students are handed back, and which one is chosen.
 
-What is known best counts: the loss after the longest training, the measured latency where there is one. The rule of
-the front is the engine's own, `objectives.front`.
+The front is one of equals: who was trained for longer hides nobody who would beat it after the same training. A student
+hides another one where it is no slower and no worse, and better in one, both as they are known best and after the
+longest training that both have had. Where all were trained for the same length that is the usual front, and in any case
+the engine's front is part of it. What students are finished on after the search is none of this.
 
-Notation: n complete trials, M objectives: the loss, then the latency on each machine.
+The choice is one rule: of the front, which keeps the limits, the fastest that keeps `loss_at_most`, where that is asked
+for and kept; else the one that `choose` names. Who is trained longer follows from the choice, never the other way.
+
+Notation: n students, M objectives: the loss, then the latency on each machine; L lengths of training.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from distilsearch.architecture import Architecture
 from distilsearch.arrays import FloatArray
 
 from .. import objectives
+from ..report.budgets import SPEEDS
 from ..report.schema import member_key
 from .ledger import Entry
 from .served import served_of, student_of
+
+Bools = npt.NDArray[np.bool_]
 
 
 class Known(Protocol):
@@ -48,45 +57,130 @@ def pair_key(entry: Entry) -> str:
     return member_key(student_of(entry.architecture).key, served_of(entry.architecture))
 
 
-def longest(entries: Sequence[Entry]) -> list[Entry]:
-    """Of the complete trials of each pair the one of the longest training; all others as they are."""
-    best: dict[str, int] = {}
-    for entry in entries:
-        if entry.state == "complete":
-            best[pair_key(entry)] = max(best.get(pair_key(entry), 0), entry.facts["tokens"])
-    return [e for e in entries if e.state != "complete" or e.facts["tokens"] == best[pair_key(e)]]
-
-
 def points(entries: Sequence[Entry], machines: Sequence[Machine]) -> FloatArray:
     """Objectives (n, M) of complete trials, all to be minimised."""
     rows = [[e.values[0], *(m.latency(e.architecture).best for m in machines)] for e in entries]
     return np.array(rows, dtype=np.float64).reshape(len(rows), 1 + len(machines))
 
 
-def front(entries: Sequence[Entry], machines: Sequence[Machine]) -> list[Entry]:
-    """The complete trials within the limits that no other one dominates, fastest first."""
-    complete = [e for e in entries if e.state == "complete" and all(m.keeps(e.architecture) for m in machines)]
-    values = points(complete, machines)
+# The front
+
+
+def front(entries: Iterable[Entry], machines: Sequence[Machine]) -> list[Entry]:
+    """The pairs within the limits that no other one hides, fastest first: of each its trial of the longest training."""
+    students = _by_length(entries, machines)
+    known = [trials[max(trials)] for trials in students]
+    values = points(known, machines)
     limits = [math.inf, *(math.inf if m.limit_ms is None else m.limit_ms for m in machines)]
-    members = np.flatnonzero(objectives.front(values, limits))
-    return [complete[i] for i in sorted(members, key=lambda i: float(values[i, 1]))]
+    within = np.flatnonzero((values <= np.array(limits)).all(axis=1))
+    seen = _seen(values[within], _losses([students[i] for i in within]))
+    return [known[i] for i in sorted(within[seen], key=lambda i: (values[i, 1], values[i, 0]))]
 
 
-def knee(front: Sequence[Entry], machines: Sequence[Machine], loss_at_most: float | None) -> Entry | None:
-    """The chosen member: the fastest one that keeps `loss_at_most`, else the farthest from the chord.
+def _by_length(entries: Iterable[Entry], machines: Sequence[Machine]) -> list[dict[int, Entry]]:
+    """The complete trials of each pair that keeps the limits on size, by the length that was asked for, in tokens."""
+    pairs: dict[Architecture, dict[int, Entry]] = {}
+    for entry in entries:
+        if entry.state == "complete":
+            length = int(entry.facts.get("asked", entry.facts.get("tokens", 0)))
+            trials = pairs.setdefault(entry.architecture, {})
+            if length not in trials or entry.values[0] < trials[length].values[0]:  # a replicate of another tool
+                trials[length] = entry
+    return [trials for pair, trials in pairs.items() if all(machine.keeps(pair) for machine in machines)]
 
-    The chord joins the ends of the front in (log latency of the first machine, loss), each scaled to its range. Where
-    no member keeps the loss asked for, the most accurate one is chosen.
+
+def _losses(students: Sequence[Mapping[int, Entry]]) -> FloatArray:
+    """Losses (n, L), lengths rising; NaN where a student had no such training."""
+    lengths = sorted({length for trials in students for length in trials})
+    rows = [[trials[length].values[0] if length in trials else math.nan for length in lengths] for trials in students]
+    return np.array(rows, dtype=np.float64).reshape(len(students), len(lengths))
+
+
+def _seen(values: FloatArray, losses: FloatArray) -> Bools:
+    """Which students (n,) nobody hides, by what is known best (n, M) and after each training (n, L)."""
+    if losses.shape[1] <= 1:
+        return objectives.nondominated(values)
+    return np.array([not _hiding(values, losses, j).any() for j in range(len(values))], dtype=bool)
+
+
+def _hiding(values: FloatArray, losses: FloatArray, j: int) -> Bools:
+    """Which students (n,) hide student j.
+
+    Where two had no training in common, one is compared at its longest that is no longer than the other's.
     """
-    if not front:
-        return None
-    values = points(front, machines)
+    had, rows = ~np.isnan(losses), np.arange(len(losses))
+    own = int(np.flatnonzero(had[j])[-1])
+    common, less = _last(had & had[j]), _last(had[:, : own + 1])
+    at = np.where(common >= 0, common, less)
+    mine = np.where(common >= 0, losses[j, common], losses[j, own])
+    equally = (at >= 0) & (losses[rows, at] <= mine)
+    better = (values <= values[j]).all(axis=1) & (values < values[j]).any(axis=1)
+    return np.asarray(better & equally)
+
+
+def _last(mask: Bools) -> npt.NDArray[np.int64]:
+    """The last column (n,) that is true in each row (n, L); -1 where none is."""
+    columns = np.arange(1, mask.shape[1] + 1)
+    return np.asarray((mask * columns).max(axis=1) - 1)
+
+
+# The choice
+
+
+def chosen(
+    front: Sequence[Entry], machines: Sequence[Machine], choose: str = "knee", loss_at_most: float | None = None
+) -> Entry | None:
+    """The chosen member of a front (fastest first), as `pick` says; None where it is empty."""
+    return front[pick(points(front, machines), choose, loss_at_most)] if front else None
+
+
+def pick(values: FloatArray, choose: str = "knee", loss_at_most: float | None = None) -> int:
+    """The one rule of choice: which point of a front (n, M), n >= 1, that keeps the limits, fastest first.
+
+    Args:
+        choose: one of `CHOICES`.
+        loss_at_most: the fastest point that keeps it, whatever `choose` says; the most accurate where none does.
+    """
     if loss_at_most is not None:
         keeping = np.flatnonzero(values[:, 0] <= loss_at_most)
-        return front[int(keeping[0])] if len(keeping) else front[int(values[:, 0].argmin())]
+        return int(keeping[0]) if len(keeping) else quality(values)
+    return CHOICES[choose](values)
+
+
+def knee(values: FloatArray) -> int:
+    """The point of a front (n, M), fastest first, that is farthest below the chord.
+
+    The chord joins the ends of the front in (log latency of the first machine, loss), each scaled to its range.
+    """
     plane = np.column_stack([np.log(values[:, 1]), values[:, 0]])
     plane = (plane - plane.min(axis=0)) / np.maximum(np.ptp(plane, axis=0), 1e-12)
     along = plane[-1] - plane[0]
     offset = plane - plane[0]
     distance = along[1] * offset[:, 0] - along[0] * offset[:, 1]  # positive below the chord
-    return front[int(distance.argmax())]
+    return int(distance.argmax())
+
+
+def quality(values: FloatArray) -> int:
+    """The point (n, M) of the least loss; the fastest of equals."""
+    return int(values[:, 0].argmin())
+
+
+def fastest(values: FloatArray) -> int:
+    """The point (n, M) of the least latency on the first machine; the most accurate of equals."""
+    return int(np.lexsort((values[:, 0], values[:, 1]))[0])
+
+
+CHOICES: dict[str, Callable[[FloatArray], int]] = {"knee": knee, "quality": quality, "fastest": fastest}
+
+
+def at_speeds(
+    front: Sequence[Entry], machines: Sequence[Machine], teacher: Architecture, speeds: Iterable[float] = SPEEDS
+) -> dict[float, Entry]:
+    """The best member at each multiple of the teacher's speed on the first machine; without those that none reaches.
+
+    The best one has the least loss of those that are at least so fast.
+    """
+    values = points(front, machines)
+    ratios = machines[0].latency(teacher).best / values[:, 1]
+    reached = {speed: np.flatnonzero(ratios >= speed) for speed in speeds}
+    return {speed: front[int(some[values[some, 0].argmin()])] for speed, some in reached.items() if len(some)}

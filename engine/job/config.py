@@ -5,19 +5,22 @@ name the nearest known one. A run is written back into its folder with all defau
 a different one is refused, see `continuing`.
 """
 
-import re
-import tomllib
-from collections.abc import Iterator, Mapping
+import glob
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import Field, ModelWrapValidatorHandler, ValidationError, ValidationInfo, field_validator, model_validator
 
 from distilsearch import plugins
-from distilsearch.errors import InputError, unknown
+from distilsearch.dropped import dropped
+from distilsearch.errors import InputError
 from distilsearch.families import TeacherFacts, family
+from distilsearch.places import literal_folders
 
-from .presets import merged, preset
+from .mistakes import collected, explained
+from .presets import PRESETS, merged, preset
+from .reading import check_name, read_toml, run_name
 from .sections import (
     SECTIONS,
     ExecutorSection,
@@ -29,6 +32,7 @@ from .sections import (
     TargetSection,
     TrainSection,
     Whole,
+    mark_given,
 )
 from .served import ServedSpace
 from .toml import to_toml
@@ -40,15 +44,18 @@ MOST_TARGETS = 2  # with the loss, as many objectives as an expected improvement
 class Run(Section):
     """One search: what `distilsearch search run.toml` is asked to do."""
 
-    name: str = Field(default="run", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    name: str = "run"
     plugins: tuple[str, ...] = ()
     teacher: str
     text: tuple[str, ...] = Field(min_length=1)
     text_temperature: float = Field(default=1.0, ge=1)
     text_tokens: Whole | None = Field(default=None, ge=1)
+    text_block: Whole | None = Field(default=None, ge=16)
     preset: str = "default"
     trials: Whole = Field(default=24, ge=0)
+    minutes: float = Field(default=0.0, ge=0)
     seed: Whole = Field(default=0, ge=0)
+    choose: Literal["auto", "knee", "quality", "fastest"] = "auto"
     loss_at_most: float | None = Field(default=None, gt=0)
     stop_below: float = Field(default=0.0, ge=0, lt=1)
     source: SourceSection
@@ -59,14 +66,35 @@ class Run(Section):
     executor: ExecutorSection = ExecutorSection()
     storage: StorageSection = StorageSection()
 
+    @model_validator(mode="wrap")
+    @classmethod
+    def _marked(cls, data: Any, handler: ModelWrapValidatorHandler["Run"]) -> "Run":
+        run = handler(data)
+        mark_given(run, data)
+        return run
+
     @model_validator(mode="before")
     @classmethod
+    @collected
     def _over_preset(cls, data: Any, info: ValidationInfo) -> Any:
         if not isinstance(data, Mapping) or info.context == WHOLE_FILE:
             return data
         load_plugins(data)
         name = data.get("preset", "default")
-        return merged(preset(name).sections(), data) if isinstance(name, str) else data
+        under = name if isinstance(name, str) and name in PRESETS else "default"  # else validation says what is wrong
+        return _timed(merged(preset(under).sections(), data))
+
+    @field_validator("name")
+    @classmethod
+    def _a_folder(cls, value: str) -> str:
+        return check_name(value)
+
+    @field_validator("preset")
+    @classmethod
+    @collected
+    def _known(cls, value: str) -> str:
+        preset(value)
+        return value
 
     @field_validator("text", "plugins", mode="before")
     @classmethod
@@ -85,10 +113,33 @@ class Run(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _one_budget(self) -> "Run":
+        if self.minutes and self.trials:
+            raise ValueError("trials and minutes both say when to stop; give one of them")
+        if self.minutes and self.train.longer_tokens:
+            raise ValueError("longer_tokens need trials: with minutes, the run decides who is trained longer")
+        if not self.minutes and not self.train.flash_tokens:
+            raise ValueError("train.flash_tokens should be 1 or more; 0 leaves it to a run of some minutes")
+        return self
+
+    @property
+    def choice(self) -> str:
+        """What `choose` means: where it is left open, the knee, or the best within a limit on latency."""
+        if self.choose != "auto":
+            return self.choose
+        return "quality" if any(section.limits_latency for section in self.target) else "knee"
+
     @property
     def reading(self) -> dict[str, Any]:
         """What `load_text` is to read, as plain JSON."""
-        return {"sources": list(self.text), "temperature": self.text_temperature, "most_tokens": self.text_tokens}
+        asked = {"temperature": self.text_temperature, "most_tokens": self.text_tokens, "block": self.text_block}
+        return {"sources": list(self.text), **asked}
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What whoever wrote the file should know of it, though it can be done: choices that constraints drop."""
+        return tuple(dropped(family(self.space.family).space(self.space.genes))) if self.space.genes else ()
 
     def space_for(self, facts: TeacherFacts | None = None) -> ServedSpace:
         """What is searched: the family's space cut to a teacher's size, and the choices of how students are served.
@@ -104,21 +155,31 @@ class Run(Section):
         try:
             return cls.model_validate(data, context=context)
         except ValidationError as error:
-            raise InputError("; ".join(_explained(error))) from None
+            raise InputError("; ".join(explained(error, cls, SECTIONS))) from None
 
     @classmethod
     def read(cls, path: Path) -> "Run":
         """A run out of a TOML file; relative text, teacher and recipe paths are relative to that file."""
         data = read_toml(path)
-        data.setdefault("name", re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem))
+        data.setdefault("name", run_name(path.stem))
         run = cls.parse(data)
         teacher, recipe, *text = (_resolved(p, path.parent) for p in (run.teacher, run.train.recipe, *run.text))
-        train = run.train.model_copy(update={"recipe": recipe})
-        return run.model_copy(update={"teacher": teacher, "text": tuple(text), "train": train})
+        places: dict[str, Any] = {"teacher": teacher, "text": tuple(text)}
+        if recipe != run.train.recipe:  # else nobody gave one, and that stays known
+            places["train"] = run.train.model_copy(update={"recipe": recipe})
+        return run.model_copy(update=places)
 
     def to_toml(self) -> str:
         """The run with all defaults written out, as TOML."""
         return to_toml(self.model_dump(mode="json"))
+
+
+def _timed(data: dict[str, Any]) -> dict[str, Any]:
+    """A run file that gives minutes leaves to the plan what it does not say itself: trials, and both lengths."""
+    train = data.get("train", {})
+    if not data.get("minutes") or not isinstance(train, Mapping):
+        return data
+    return {"trials": 0, **data, "train": {"flash_tokens": 0, "final_tokens": 0, **train}}
 
 
 def load_plugins(data: Mapping[str, Any]) -> None:
@@ -129,41 +190,11 @@ def load_plugins(data: Mapping[str, Any]) -> None:
         plugins.load(modules)  # what else it may be, validation refuses
 
 
-def read_toml(path: Path) -> dict[str, Any]:
-    """The content of a run file; an `InputError` says why it cannot be read."""
-    try:
-        return tomllib.loads(path.read_text())
-    except FileNotFoundError:
-        raise InputError(f"there is no run file {path}; write one, or try `distilsearch quickstart`") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not valid TOML: {error}") from None
-    except OSError as error:
-        raise InputError(f"cannot read the run file {path}: {error.strerror}") from None
-
-
 def _resolved(place: str, base: Path) -> str:
     """A path that exists beside the run file, absolute; anything else (a hub or datasets name) as it is."""
     if Path(place).is_absolute():
         return place
-    pattern = str(base / place)
-    exists = Path(pattern).exists() or (any(c in place for c in "*?[") and any(base.glob(place)))
-    return str(Path(pattern).resolve()) if exists else place
-
-
-def _explained(error: ValidationError) -> Iterator[str]:
-    problems = error.errors()
-    within = {problem["loc"][:1] for problem in problems if len(problem["loc"]) > 1}
-    for problem in problems:
-        if problem["type"] == "too_short" and problem["loc"] in within:
-            continue  # a list is not empty because what it holds is wrong
-        place = ".".join(str(part) for part in problem["loc"])
-        if problem["type"] == "extra_forbidden":
-            section = SECTIONS.get(str(problem["loc"][0]), Run) if len(problem["loc"]) > 1 else Run
-            yield f"{place}: {unknown('key', str(problem['loc'][-1]), section.model_fields)}"
-        elif problem["type"] == "missing":
-            yield f"{place}: is missing; every run needs it"
-        else:
-            what = f"{place}: " if place else ""
-            got = "" if isinstance(problem["input"], Mapping) else f"; got {problem['input']!r}"
-            said = re.sub("^(Input|String) should", "it should", problem["msg"].removeprefix("Value error, "))
-            yield what + said + got
+    if (base / place).exists():
+        return str((base / place).resolve())
+    pattern = literal_folders((base / place).resolve())
+    return pattern if glob.has_magic(place) and glob.glob(pattern, recursive=True) else place  # noqa: PTH207

@@ -1,26 +1,39 @@
 """Whether a run file continues the run of a folder: formats grow, and what changes no result may change.
 
 What a folder's own run.toml leaves out was not there when it was written, so it has the value of the day the key was
-added (`ADDED`), whatever today's default is. A key that this version does not know comes from a newer one.
+added (`ADDED`), whatever today's default is. A key that this version does not know comes from a newer one. What a file
+that is to continue it leaves out is as it is there (`continued`): a default may change, and every run goes on.
 
-What may change from call to call: how much is asked (`trials`, `stop_below`), and where and by how many hands it is
-done (`plugins`, `[executor]`, `workers`, `threads`, `device`, the cache's limit). Threads and device do change bits of
-a student, so every trial records its own; neither is part of what names it.
+What may change from call to call: how much is asked (`trials`, `minutes`, `stop_below`), and where and by how many
+hands it is done (`plugins`, `[executor]`, `workers`, `threads`, `device`, the cache's limit). Threads and device do
+change bits of a student, so every trial records its own; neither is part of what names it.
 """
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from distilsearch.errors import InputError, RunError
+from pydantic import BaseModel
 
-from .config import WHOLE_FILE, Run, load_plugins, read_toml
+from distilsearch.errors import InputError, RunError
+from distilsearch.places import RUN_MARK
+
+from .config import WHOLE_FILE, Run, load_plugins
+from .presets import CHOOSES
+from .reading import UnreadableError, parsed
 from .toml import flat
 
+END = "# The end of it."
+
 GROWING = (
-    "trials", "stop_below", "plugins", "executor", "train.device", "train.workers", "train.threads",
+    "trials", "minutes", "stop_below", "plugins", "executor", "train.device", "train.workers", "train.threads",
     "storage.cache_limit_gb",
 )  # fmt: skip
+
+INSTEAD = (  # keys of which one is given: the others are then none of the folder's
+    {"latency_ms", "latency"},
+    {"trials", "minutes"},
+)
 
 # By section ("" is the top level): what a key that is absent from a folder's run.toml means. Values are never edited: a
 # new key is added with the default it has on that day.
@@ -28,8 +41,10 @@ ADDED: dict[str, dict[str, Any]] = {
     "": {
         "text_temperature": 1.0,
         "text_tokens": None,
+        "text_block": None,
         "preset": "default",
         "trials": 24,
+        "minutes": 0.0,
         "seed": 0,
         "loss_at_most": None,
         "stop_below": 0.0,
@@ -41,6 +56,7 @@ ADDED: dict[str, dict[str, Any]] = {
         "target": [{}],
         "executor": {},
         "storage": {},
+        "choose": "knee",
     },
     "space": {"family": "bert"},
     "train": {
@@ -54,7 +70,9 @@ ADDED: dict[str, dict[str, Any]] = {
         "workers": "auto",
         "threads": None,
     },
-    "target": {"device": "auto", "serving": {}, "latency_ms": None, "memory_mb": None, "parameters": None},
+    "target": {
+        "device": "auto", "serving": {}, "latency_ms": None, "memory_mb": None, "parameters": None, "latency": None,
+    },
     "target.serving": {
         "batch": 1, "sequence": 128, "dtype": "float32", "phase": "encode", "threads": None, "mode": "eager",
         "runtime": "torch",
@@ -77,16 +95,34 @@ def kept_run(folder: Path, load: bool = True) -> Run | None:
     path = folder / "run.toml"
     if not path.exists():
         return None
-    try:
-        data = _aged(read_toml(path))
-    except InputError as error:
-        raise _foreign(path, error) from None
+    data = _aged(_whole(path))
     if load:
         load_plugins(data)
     try:
         return Run.parse(data, WHOLE_FILE)
     except InputError as error:
         raise _foreign(path, error) from None
+
+
+def kept_text(run: Run) -> str:
+    """What a run's folder keeps of its run file: with all defaults, and a last line by which a part of it is told."""
+    return f"{RUN_MARK}\n{run.to_toml()}\n{END}\n"
+
+
+def _whole(path: Path) -> dict[str, Any]:
+    """The content of a folder's run.toml; a `RunError` where it is empty, cut off or otherwise damaged."""
+    try:
+        data, text = parsed(path.read_bytes())
+        lacking = [name for name in ("teacher", "text") if name not in data]
+        if lacking or (text.startswith(RUN_MARK) and END not in text):
+            raise UnreadableError(f"lacks {' and '.join(lacking)}" if lacking else "has been cut off")
+    except (OSError, UnreadableError) as error:
+        why = str(error) if isinstance(error, UnreadableError) else f"cannot be read ({error.strerror})"
+        raise RunError(
+            f"{path} {why}: it says what the run of this folder was started with, and is damaged; put it back from a"
+            " copy, or remove it and call again with the run file that the run was started with"
+        ) from None
+    return data
 
 
 def _foreign(path: Path, error: InputError) -> RunError:
@@ -106,14 +142,50 @@ def _aged(data: Any, section: str = "") -> Any:
     return {key: _aged(value, within[key]) if key in within else value for key, value in values.items()}
 
 
-def check_same(now: Run, there: Run) -> None:
-    """A `RunError` where a run asks for something else than the run it is to continue; it names what differs."""
-    mine, theirs = dict(flat(now.model_dump(mode="json"))), dict(flat(there.model_dump(mode="json")))
+def continued(now: Run, there: Run) -> Run:
+    """The run that a file asks for where it continues another: what the file leaves out is as it is there.
+
+    But for plugins: one that is no longer needed may be gone. A table that chooses something else than the one there,
+    or `[[target]]` in another number, is taken as it stands.
+
+    Raises:
+        RunError: it asks for something else than the run that it is to continue; what differs is named.
+    """
+    run = Run.parse(_filled(now, there) | {"plugins": list(now.plugins)}, WHOLE_FILE)
+    mine, theirs = dict(flat(run.model_dump(mode="json"))), dict(flat(there.model_dump(mode="json")))
     differing = (name for name in mine.keys() | theirs.keys() if mine.get(name) != theirs.get(name))
     names = sorted(name for name in differing if not _may_change(name))
     if names:
         listed = "; ".join(f"{n}: {theirs.get(n)!r} there, {mine.get(n)!r} now" for n in names)
-        raise RunError(f"the run {now.name!r} was started with another run file ({listed}); give it a new name")
+        raise RunError(f"the run {run.name!r} was started with another run file ({listed}); give it a new name")
+    return run
+
+
+def _filled(now: BaseModel, there: BaseModel, chooser: str = "") -> dict[str, Any]:
+    mine, theirs, given = now.model_dump(mode="json"), there.model_dump(mode="json"), now.model_fields_set
+    if chooser in given and mine[chooser] != theirs[chooser]:
+        return mine
+    instead = {name for group in INSTEAD if group & given for name in group - given}
+    return {
+        name: _value(getattr(now, name, None), getattr(there, name, None), name, name in given)
+        if name not in instead
+        else mine.get(name)
+        for name in mine | theirs
+    }
+
+
+def _value(own: Any, other: Any, name: str, given: bool) -> Any:
+    """A key's value as plain JSON: of the file where it gives one, and of the folder else, table by table."""
+    if isinstance(own, BaseModel) and isinstance(other, BaseModel):
+        return _filled(own, other, CHOOSES.get(name, ""))
+    if given and _tables(own) and _tables(other) and len(own) == len(other):
+        return [_filled(one, another) for one, another in zip(own, other, strict=True)]
+    value = own if given else other
+    return [one.model_dump(mode="json") for one in value] if _tables(value) else value
+
+
+def _tables(value: Any) -> bool:
+    return isinstance(value, tuple) and all(isinstance(one, BaseModel) for one in value)
 
 
 def _may_change(name: str) -> bool:

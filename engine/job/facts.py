@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 class MachineFacts:
     """One serving machine at the end of a run.
 
-    `latencies` are of the teacher and of every trial, by key of the architecture; `slowness` is how many times
-    slower than when quiet the machine ran (by the sentinel) while the teacher was measured; `table` the folder of its
-    latency table; `beyond` the keys of those that break its limits on parameters or memory.
+    `limit` is how the run file says `limit_ms` where it names a share of the teacher's latency. `latencies` are of the
+    teacher and of every trial, by key of the architecture; so is `slowness`, how many times slower than when quiet the
+    machine ran (by the sentinel) while one was measured, and `repeats`, the factor between two sessions of one; `table`
+    is the folder of its latency table; `beyond` the keys of those that break its limits on parameters or memory.
     """
 
     objective: str
@@ -29,9 +30,11 @@ class MachineFacts:
     local: bool
     latencies: Mapping[str, "Latency"]
     limit_ms: float | None = None
+    limit: str | None = None
     noise_floor: float | None = None
     table: str | None = None
-    slowness: float = 1.0
+    slowness: Mapping[str, float] = field(default_factory=dict)
+    repeats: Mapping[str, float] = field(default_factory=dict)
     beyond: frozenset[str] = frozenset()
 
     def keeps(self, architecture: Architecture) -> bool:
@@ -56,9 +59,10 @@ class Final:
 class RunFacts:
     """All that a result is made of. Losses are to be minimised, latencies in ms, phases in seconds.
 
-    `entries` are the ledger's; `finals` the trainings that finished students, by the key of the architecture;
-    `students` the exported folders by the key of the pair, relative to `folder`; `diagnostics` the engine's;
-    `fidelity` what `distilsearch fidelity` has measured for this run.
+    `entries` are the ledger's; `choose` names one of `choice.CHOICES`; `finals` are the trainings that finished
+    students, by the key of the architecture; `unfinished` says why others were not, by the key of the pair; `students`
+    the exported folders by the key of the pair, relative to `folder`; `diagnostics` the engine's; `fidelity` what
+    `distilsearch fidelity` has measured for this run.
     """
 
     folder: Path
@@ -70,8 +74,10 @@ class RunFacts:
     entries: Sequence[Entry]
     machines: Sequence[MachineFacts]
     reference: Mapping[str, float]
+    choose: str = "knee"
     loss_at_most: float | None = None
     finals: Mapping[str, Final] = field(default_factory=dict)
+    unfinished: Mapping[str, str] = field(default_factory=dict)
     students: Mapping[str, str] = field(default_factory=dict)
     diagnostics: Mapping[str, Any] | None = None
     fidelity: RankFidelity | None = None

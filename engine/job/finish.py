@@ -1,90 +1,111 @@
-"""After the trials: teacher and front are measured side by side, and the chosen students are distilled fully."""
+"""After the trials: who of the front is trained further, and the training of them, side by side."""
 
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Container, Sequence
+from concurrent.futures import wait
 
 from distilsearch.architecture import Architecture
 from distilsearch.distill.training import in_groups
 from distilsearch.distill.trial import Trial
-from distilsearch.errors import TrialError
+from distilsearch.errors import Interrupted, TrialError
 from distilsearch.progress import Progress
 
-from .choice import front, knee, longest
+from .budget import size
+from .choice import at_speeds, chosen, pair_key
 from .config import Run
 from .executors import Executor
-from .ledger import Entry, Ledger
+from .ledger import Entry
 from .machines import Profiled
-from .recall import planned_tokens
 from .served import student_of
 from .source import Making
 
-ATTEMPTS = 2  # at measuring the front
-CALM = 1.5  # slowness of the sentinel up to which one is enough
 
-
-def measure_front(
-    ledger: Ledger, machines: Sequence[Profiled], teacher: Architecture, executor: Executor, progress: Progress
-) -> None:
-    """Measure teacher and front side by side, once for a set of trials; the ledger keeps what came out.
-
-    A measurement may open the front to students not measured yet, so this goes on until none is left.
-    """
-    complete = sum(entry.state == "complete" for entry in ledger.entries())
-    if ledger.noted("measured_after") == complete:
-        return
-    for machine in machines:
-        lacking = [teacher]
-        while lacking and machine.local:
-            members = [entry.architecture for entry in front(longest(ledger.entries()), machines)]
-            models = list(dict.fromkeys([*lacking, *members]))
-            _measure(machine, models, executor, progress)
-            members = [entry.architecture for entry in front(longest(ledger.entries()), machines)]
-            lacking = [member for member in members if not machine.complete(member) and member not in models]
-    ledger.note("measured", {machine.objective: machine.measured for machine in machines})
-    ledger.note("slowness", {machine.objective: machine.slowness for machine in machines})
-    ledger.note("measured_after", complete)
-
-
-def _measure(machine: Profiled, models: Sequence[Architecture], executor: Executor, progress: Progress) -> None:
-    """Measure models side by side; a second time where the machine was disturbed, and the calmer session counts."""
-    sessions = []
-    for _ in range(ATTEMPTS):
-        session = [(group, executor.submit(job, progress).result()) for group, job in machine.jobs(models)]
-        slowness = max((one.sentinel_ratio for _, rows in session for one in rows if one.usable), default=math.inf)
-        sessions.append((slowness, session))
-        if slowness <= CALM:
-            break
-    for group, measurements in min(sessions, key=lambda each: each[0])[1]:
-        machine.take(group, measurements)
-
-
-def to_finish(members: Sequence[Entry], machines: Sequence[Profiled], run: Run) -> list[Entry]:
-    """The members of the front that are distilled fully; those that were trained for so long already are left out."""
-    train = run.train
-    if train.finish == "none" or train.final_tokens <= train.flash_tokens:
+def to_finish(members: Sequence[Entry], machines: Sequence[Profiled], run: Run, teacher: Architecture) -> list[Entry]:
+    """The members of the front that are trained further, fastest first: as `finish` says, and always the chosen one."""
+    wanted = run.train.finish
+    if wanted == "none":
         return []
-    best = knee(members, machines, run.loss_at_most)
-    wanted = list(members) if train.finish == "front" else [best] if best else []
-    return [entry for entry in wanted if planned_tokens(entry, train.flash_tokens) < train.final_tokens]
+    if wanted == "front":
+        return list(members)
+    best = chosen(members, machines, run.choice, run.loss_at_most)
+    numbers = {best.number} if best else set()
+    if wanted == "budgets":
+        numbers |= {entry.number for entry in at_speeds(members, machines, teacher).values()}
+    return [entry for entry in members if entry.number in numbers]
 
 
 def finish(
-    entries: Sequence[Entry], tokens: int, making: Making, executor: Executor, progress: Progress
+    entries: Sequence[Entry],
+    tokens: int,
+    making: Making,
+    executor: Executor,
+    progress: Progress,
+    seconds: float | None = None,
 ) -> dict[str, Trial]:
-    """Distil students fully, side by side as memory allows; by the key of their architecture.
+    """Distil students fully, shared out among all workers, side by side as memory allows; by the key of each.
+
+    Args:
+        seconds: after which the executor is stopped, for good; those that have not ended are saved, and left out.
+
+    A training that diverges costs its student the longer training and nobody anything else: it is said, and left out.
 
     Raises:
-        TrialError: one failed; all others are kept.
+        TrialError: one was lost with its worker again and again; all others are kept.
     """
+    students = list(dict.fromkeys(student_of(entry.architecture) for entry in entries))
+    parts = shared_out(students, executor.workers, size)
+    groups = [group for part in parts for group in in_groups(part)]
+    names = [""] if len(groups) == 1 else [f" (part {number} of {len(groups)})" for number in range(1, 1 + len(groups))]
+    futures = [
+        executor.submit(making.distil(group, tokens), _named(name, progress))
+        for group, name in zip(groups, names, strict=True)
+    ]
+    if wait(futures, seconds).not_done:
+        executor.stop()
     trials: dict[str, Trial] = {}
-    failures: list[TrialError] = []
-    for group in in_groups(list(dict.fromkeys(student_of(entry.architecture) for entry in entries))):
-        answers = executor.submit(making.distil(group, tokens), progress).result()
+    failures: dict[str, TrialError] = {}
+    for group, future in zip(groups, futures, strict=True):
+        try:
+            answers = future.result()
+        except Interrupted:
+            if seconds is None:
+                raise
+            continue
         for architecture, answer in zip(group, answers, strict=True):
             if isinstance(answer, TrialError):
-                failures.append(answer)
+                failures[architecture.key] = answer
             else:
                 trials[architecture.key] = answer
-    if failures:
-        raise failures[0]
+    lost = [error for error in failures.values() if error.transient]
+    if lost:  # the next call goes on from what was saved
+        raise lost[0]
+    for key, error in failures.items():
+        progress(f"{key} could not be trained further: {error}", 0, 0)
     return trials
+
+
+def unfinished(
+    entries: Sequence[Entry], finals: Container[str], failure: Callable[[Architecture], TrialError | None]
+) -> dict[str, str]:
+    """Those that were to be trained further and are not, by the key of the pair: why, as far as that is known here.
+
+    Args:
+        finals: the keys of the students that are.
+        failure: why a student's longer training failed; None where it did not, or elsewhere.
+    """
+    missing = [entry for entry in entries if student_of(entry.architecture).key not in finals]
+    causes = {pair_key(entry): failure(student_of(entry.architecture)) for entry in missing}
+    return {key: str(error) if error else "it did not end in time, or failed" for key, error in causes.items()}
+
+
+def shared_out(
+    students: Sequence[Architecture], workers: int, weight: Callable[[Architecture], float]
+) -> list[list[Architecture]]:
+    """Students in as many parts as there are workers, or fewer, of much the same weight; none is empty."""
+    parts: list[list[Architecture]] = [[] for _ in range(max(1, min(workers, len(students))))]
+    for student in sorted(students, key=weight, reverse=True):
+        min(parts, key=lambda part: sum(map(weight, part))).append(student)
+    return [part for part in parts if part]
+
+
+def _named(name: str, progress: Progress) -> Progress:
+    return (lambda what, done, total: progress(what + name, done, total)) if name else progress

@@ -12,15 +12,16 @@ from distilsearch.distill.job import Training
 from distilsearch.distill.trial import TRIAL, TRUNK, Trial
 from distilsearch.errors import RunError
 from distilsearch.home import home, known_runs, tables_folder, targets_folder
+from distilsearch.places import HOME_PARTS, of_home
 
 DAY_SECONDS = 86_400.0
 UNFINISHED_DAYS = 1.0  # a run that was killed today may go on tomorrow, and one that is at work asks for its material
 NOTE = "unreadable note of a run"
 SHORT = 12  # digits of a key that are shown
-LISTED = ("tables", "targets", "trials", "runs", "depot", "precision", "home.json")
 MATERIAL = {"teachers": "teacher for workers", "texts": "text for workers"}
 OUTPUTS = {"set-": "teacher outputs", "text-": "packed text", "heldout-": "held-out embeddings"}
 
+PARTS = ("targets", "trials")  # of the home, in which cleaning removes what has a name of ours
 RECENT = ("unfinished", *MATERIAL.values())
 
 
@@ -55,13 +56,16 @@ def inventory(verify: bool = False) -> list[Item]:
         _item(kind, path.name.removeprefix(prefix)[:SHORT], path)
         for prefix, kind in OUTPUTS.items()
         for path in sorted(targets_folder().glob(f"{prefix}*"))
+        if of_home("targets", path.name)
     ]
     material = [
         _item(kind, path.name[:SHORT], path)
         for folder, kind in MATERIAL.items()
         for path in sorted((home() / "depot" / folder).glob("[!.]*"))
     ]
-    other = [_item("other", path.name, path) for path in sorted(home().iterdir()) if path.name not in LISTED]
+    foreign = [path for path in sorted(home().iterdir()) if path.name not in HOME_PARTS]
+    foreign += [path for part in PARTS for path in sorted((home() / part).glob("*")) if not of_home(part, path.name)]
+    other = [_item("other", path.name, path) for path in foreign]
     return [*tables, *outputs, *material, *_trials(verify), *other]
 
 
@@ -72,7 +76,7 @@ def _trials(verify: bool) -> Iterator[Item]:
     runs = {run.folder: {_training(training) for training in run.trainings} for run in registered}
     problems = {problem.key: problem.cause for problem in archive.problems(verify)}
     trials = {trial.key: trial for trial in archive.trials()}
-    for key in archive.all_keys():
+    for key in (key for key in archive.all_keys() if of_home("trials", key)):
         folder, trial, name = archive.path(key), trials.get(key), key[:SHORT]
         if trial is None:
             kind = "damaged" if (folder / TRIAL).exists() else "unfinished"

@@ -22,6 +22,7 @@ from .wire import failure, parsed, plain_error, plain_failure, rebuilt, strict
 if TYPE_CHECKING:  # a child answers for what it needs, and starts in no time
     from distilsearch.distill.job import Training
     from distilsearch.distill.recipes import Recipe
+    from distilsearch.distill.rehearsal import Rehearsal
     from distilsearch.distill.trial import Trial
     from distilsearch.profiling.clock import Measured
 
@@ -65,10 +66,9 @@ class Job(Protocol):
 
 
 @dataclass(frozen=True)
-class Distil:
-    """Distil students side by side, or go on with them; answers a trial or a `TrialError` for each."""
+class _OfStudents:
+    """A job about students in training: what they learn from, and where."""
 
-    kind: ClassVar[str] = "distil"
     training: "Training"
     recipe: "Recipe"
     architectures: tuple[Architecture, ...]
@@ -89,13 +89,20 @@ class Distil:
         return vars(self) | parts | {"architectures": [a.to_json() for a in self.architectures]}
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> "Distil":
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
         """The inverse of `to_json`."""
         from distilsearch.distill.job import Training
         from distilsearch.distill.recipes import Recipe
 
         training, recipe = Training.from_json(data["training"]), Recipe.from_json(data["recipe"])
         return cls(**_given(data, training=training, recipe=recipe, architectures=_architectures(data)))
+
+
+@dataclass(frozen=True)
+class Distil(_OfStudents):
+    """Distil students side by side, or go on with them; answers a trial or a `TrialError` for each."""
+
+    kind: ClassVar[str] = "distil"
 
     def run(self, progress: Progress, between: Between) -> list[dict[str, Any]]:
         """Train what is not in the archive yet."""
@@ -157,7 +164,8 @@ class Measure:
 class Profile:
     """Time what the table of a device lacks of a space; answers the fingerprints of device and stack.
 
-    `genes`, `facts`: choices and teacher facts that make the space of a family, as plain JSON.
+    `genes`, `facts`: choices and teacher facts that make the space of a family, as plain JSON. `budget_seconds`: that
+    it may take, the most valuable first; None is as long as it needs.
     """
 
     kind: ClassVar[str] = "profile"
@@ -168,6 +176,7 @@ class Profile:
     serving: Serving
     depot: str = ""
     plugins: tuple[str, ...] = ()
+    budget_seconds: float | None = None
 
     @property
     def needs(self) -> Needs:
@@ -233,6 +242,25 @@ class TeacherLoss:
 
 
 @dataclass(frozen=True)
+class Rehearse(_OfStudents):
+    """Take some steps of trainings, so that a plan can be made of how long they take; answers a `Rehearsal` each."""
+
+    kind: ClassVar[str] = "rehearse"
+
+    def run(self, progress: Progress, between: Between) -> list[dict[str, Any]]:
+        """Take the steps; nothing of the students is kept."""
+        from .work import rehearsed
+
+        return [one.to_json() for one in rehearsed(self, between)]
+
+    def read(self, data: Any) -> "list[Rehearsal]":
+        """What was timed."""
+        from distilsearch.distill.rehearsal import Rehearsal
+
+        return [Rehearsal.from_json(one) for one in data]
+
+
+@dataclass(frozen=True)
 class Probe:
     """Train a small stand-in for some seconds, and resolve the precision that was asked for where it trains.
 
@@ -272,7 +300,7 @@ class Probe:
         return dict(data)
 
 
-JOBS: dict[str, type[Job]] = {job.kind: job for job in (Distil, Measure, Profile, TeacherLoss, Probe)}
+JOBS: dict[str, type[Job]] = {job.kind: job for job in (Distil, Rehearse, Measure, Profile, TeacherLoss, Probe)}
 
 
 def dumps(job: Job) -> str:

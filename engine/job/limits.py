@@ -16,7 +16,7 @@ from distilsearch.lowering import tabulate
 from distilsearch.operators import DTYPE_BYTES, Serving
 from distilsearch.space import Codes, SearchSpace
 
-from ..objectives import Known, Limit
+from ..objectives import Cap, Known, Limit
 from ..pool import bred
 from .sections import TargetSection
 from .served import ServedSpace
@@ -54,7 +54,7 @@ def _limits(section: TargetSection, served: ServedSpace, counts: Counts, suffix:
         yield Limit(f"memory_mb{suffix}", function, section.memory_mb)
 
 
-def check_kept(space: SearchSpace, limited: Sequence[Known | Limit], seed: int) -> None:
+def check_kept(space: SearchSpace, limited: Sequence[Cap], seed: int) -> None:
     """Refuse limits that no student keeps, alone or together, before any student is trained.
 
     Args:
@@ -69,23 +69,23 @@ def check_kept(space: SearchSpace, limited: Sequence[Known | Limit], seed: int) 
     codes = space.grid(DRAWS) if small else space.sample(DRAWS, rng)
     for limit in limited:
         least = float(limit.bounds(codes if small else bred(space, [limit], codes, rng)).min())
-        if limit.at_most is not None and least > limit.at_most:
+        if least > limit.at_most:
             raise InputError(_broken(limit, least))
     together = codes if small or not limited else bred(space, limited, codes, rng)
     if limited and not np.all([limit.within(together) for limit in limited], axis=0).any():
-        names = " and ".join(f"{limit.name} <= {limit.at_most:g}" for limit in limited)
+        names = " and ".join(map(str, limited))
         raise InputError(f"no student was found that keeps {names} at once, though each alone can be kept; raise one")
 
 
-def _broken(limit: Known | Limit, least: float) -> str:
-    if isinstance(limit, Known):
+def _broken(limit: Cap, least: float) -> str:
+    if isinstance(limit.source, Known):
         return (
-            f"no student is predicted to keep {limit.name} <= {limit.at_most:g} with confidence: the fastest one is"
+            f"no student is predicted to keep {limit} with confidence: the fastest one is"
             f" bounded by {least:.3g}; raise the limit, or allow smaller students"
         )
     return (
-        f"no student keeps {limit.name} <= {_figure(limit.at_most)}: the smallest one has {_figure(least)}; raise the"
-        " limit, or allow smaller students"
+        f"no student keeps {limit.source.name} <= {_figure(limit.at_most)}: the smallest one has {_figure(least)};"
+        " raise the limit, or allow smaller students"
     )
 
 

@@ -13,7 +13,6 @@ from typing import Any
 from distilsearch import profiling
 from distilsearch.architecture import Architecture
 from distilsearch.arrays import FloatArray
-from distilsearch.errors import InputError
 from distilsearch.lowering import parameter_count
 from distilsearch.operators import DTYPE_BYTES, Serving
 from distilsearch.predictors.intervals import Intervals
@@ -27,6 +26,7 @@ from ..objectives import Known
 from .config import Run
 from .facts import MachineFacts
 from .jobs import Measure
+from .preflight import check_target
 from .sections import TargetSection
 from .served import ServedSpace, student_of
 from .tables import receive
@@ -66,28 +66,19 @@ class Declared:
         """Whether it can be measured from here."""
         return self.section.device in (*DEVICES, "auto")
 
-    @property
-    def limit_ms(self) -> float | None:
-        """What its latency may be at most."""
-        return self.section.latency_ms
-
     def check(self) -> None:
         """Refuse a device that is not here, or a machine nobody has profiled, or a damaged table."""
+        check_target(self.section)
         if self.local:
             profiling.open_device(self.section.device).regime(self.serving)
-            profiling.find_table(self.section.device, runtime=self.serving.runtime)
-        elif profiling.find_table(self.section.device, runtime=self.serving.runtime) is None:
-            raise InputError(
-                f"there is no table of the device {self.section.device!r}; run `distilsearch profile` on that machine"
-                " and copy its folder into the tables folder"
-            )
 
 
 class Profiled:
     """A serving machine with its table and a predictor fitted to it, which is refined as students are measured.
 
-    By the key of the architecture, `measured` holds ms, and `slowness` how many times slower than on the quiet machine
-    the sentinel ran meanwhile.
+    `limit_ms` is the latency that students must keep, if any. By the key of the architecture, `measured` holds ms, and
+    `slowness` how many times slower than on the quiet machine the sentinel ran meanwhile, and `repeats` the factor
+    between two sessions of it, side by side with the front.
     """
 
     def __init__(self, declared: Declared, table: LatencyTable, served: ServedSpace) -> None:
@@ -97,6 +88,8 @@ class Profiled:
         self.predictor = LatencyPredictor.fit(table)
         self.measured: dict[str, float] = {}
         self.slowness: dict[str, float] = {}
+        self.repeats: dict[str, float] = {}
+        self.limit_ms = declared.section.latency_ms  # where it is a share of the teacher's, known later: `shares`
 
     @property
     def objective(self) -> str:
@@ -107,11 +100,6 @@ class Profiled:
     def serving(self) -> Serving:
         """How students are served on it."""
         return self.declared.serving
-
-    @property
-    def limit_ms(self) -> float | None:
-        """The latency that students must keep, if any."""
-        return self.declared.section.latency_ms
 
     @property
     def local(self) -> bool:
@@ -209,9 +197,11 @@ class Profiled:
             local=self.local,
             latencies={architecture.key: self.latency(architecture) for architecture in {teacher, *students}},
             limit_ms=self.limit_ms,
+            limit=self.declared.section.latency,
             noise_floor=None if math.isnan(floor) else floor,
             table=str(self.table.folder),
-            slowness=self.slowness.get(teacher.key, 1.0),
+            slowness=dict(self.slowness),
+            repeats=dict(self.repeats),
             beyond=frozenset(student.key for student in students if not self.keeps(student)),
         )
 

@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from distilsearch.errors import InputError, unknown
 
+from .mistakes import explained
+
 _STRICT = ConfigDict(extra="forbid", strict=True, protected_namespaces=(), allow_inf_nan=False)
 
 
@@ -27,16 +29,14 @@ def checked_options(
         InputError: `make` has no such option (it names those there are), needs one, or takes another type.
     """
     taken = {name: p for name, p in inspect.signature(make, eval_str=True).parameters.items() if name not in given}
-    for name in options:
-        if name not in taken:
-            raise unknown(f"option of {what}", name, taken)
+    if strange := [str(unknown(f"option of {what}", name, taken)) for name in options if name not in taken]:
+        raise InputError("; ".join(strange))
     fields: dict[str, Any] = {name: (_type(p), ... if p.default is p.empty else p.default) for name, p in taken.items()}
     model: type[BaseModel] = create_model("Options", __config__=_STRICT, **fields)
     try:  # as JSON, where a list is a tuple, but true is no number
         return model.model_validate_json(json.dumps(options)).model_dump(mode="json")
     except ValidationError as error:
-        said = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}; got {e['input']!r}" for e in error.errors())
-        raise InputError(f"options of {what}: {said}") from None
+        raise InputError(f"options of {what}: {'; '.join(explained(error, model, {}))}") from None
     except (TypeError, ValueError) as error:
         raise InputError(f"options of {what} must be plain values; got {dict(options)}: {error}") from None
 

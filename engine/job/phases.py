@@ -1,23 +1,53 @@
-"""How long each phase of a run has taken, over all its calls."""
+"""How long each phase of a run has taken, and the run as a whole, over all its calls; each says so when it begins."""
 
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from distilsearch.progress import Progress, silent
+
 from .ledger import Ledger
+
+SPENT, PLAN = "spent_seconds", "plan"  # what the ledger calls them
 
 
 class Phases:
     """Seconds by phase, in the order they began; the ledger keeps them."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, progress: Progress = silent) -> None:
         self._ledger = ledger
+        self._progress = progress
         self.seconds: dict[str, float] = dict(ledger.noted("phases") or {})
 
     @contextmanager
     def phase(self, what: str) -> Iterator[None]:
         """Count the time inside."""
         start = time.perf_counter()
+        self._progress(what, 0, 1)
         yield
+        self._progress(what, 1, 1)
         self.seconds[what] = self.seconds.get(what, 0.0) + time.perf_counter() - start
         self._ledger.note("phases", self.seconds)
+
+
+class Stopwatch:
+    """Seconds that a run has taken over all its calls; what a killed call had not noted is not counted.
+
+    Args:
+        started: when this call began, by `time.monotonic`.
+    """
+
+    def __init__(self, ledger: Ledger, started: float) -> None:
+        self._ledger = ledger
+        phases = ledger.noted("phases") or {}  # all that is known of calls from before there was a watch
+        self._before = float(ledger.noted(SPENT) or sum(phases.values()))
+        self._started = started
+
+    @property
+    def seconds(self) -> float:
+        """So far."""
+        return self._before + time.monotonic() - self._started
+
+    def note(self) -> None:
+        """Let later calls know."""
+        self._ledger.note(SPENT, round(self.seconds, 3))

@@ -5,9 +5,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from distilsearch.distill import FLASH_TOKENS
 from distilsearch.distill.archive import Archive
 from distilsearch.distill.data import Text, load_text
 from distilsearch.distill.job import Training
+from distilsearch.distill.named import check_names
 from distilsearch.distill.precision import PRECISIONS
 from distilsearch.distill.processes import check_device
 from distilsearch.distill.recipes import Recipe, default_recipe
@@ -17,16 +19,20 @@ from distilsearch.errors import InputError, RunError
 from distilsearch.families import family
 from distilsearch.home import ensure_folder, home, write_atomically
 from distilsearch.lowering import check_length
+from distilsearch.places import own_run
+from distilsearch.progress import Progress, silent
 from distilsearch.space import SearchSpace
 
+from .budget import usual_trials
 from .config import Run
-from .continuing import check_same, kept_run
+from .continuing import continued, kept_run, kept_text
 from .machines import Declared, declared_by
+from .preflight import LOCAL
 from .recall import imported
 from .served import ServedSpace
 from .strategy import check_strategy
 
-LOCAL = "local"  # the executor of this machine
+READING = "reading teacher and text"
 SPARE_BYTES = 500 << 20
 TRUNK_BYTES = 12  # a trained parameter: itself and two moments
 
@@ -58,7 +64,7 @@ class Prepared:
         return Training.of(self.teacher, self.text, self.recipe, tokens, self.run.seed, precision)
 
 
-def prepare(run: Run, folder: Path, given: bool = False) -> Prepared:
+def prepare(run: Run, folder: Path, given: bool = False, progress: Progress = silent) -> Prepared:
     """Check a run and open what it names.
 
     Args:
@@ -70,19 +76,21 @@ def prepare(run: Run, folder: Path, given: bool = False) -> Prepared:
     """
     fresh = not folder.exists()
     try:
-        return _prepare(run, folder, given)
+        return _prepare(run, folder, given, progress)
     except BaseException:
         if fresh and folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()  # what was refused leaves nothing behind
         raise
 
 
-def _prepare(run: Run, folder: Path, given: bool) -> Prepared:
-    _check_folder(run, folder)
+def _prepare(run: Run, folder: Path, given: bool, progress: Progress) -> Prepared:
+    run = _continued(run, folder)
     _check_executor(run, given)
     machines = declared_by(run)
     for machine in machines:
         machine.check()
+    check_names([run.teacher], run.text)
+    progress(READING, 0, 2)
     teacher = load_teacher(run.teacher)
     kind = family(run.space.family)
     if teacher.config.model_type not in kind.teachers:
@@ -96,19 +104,21 @@ def _prepare(run: Run, folder: Path, given: bool) -> Prepared:
         kind.sites(machine.serving)
         check_length(served.students, machine.serving)
     recipe = default_recipe(teacher.kind) if run.train.recipe == "default" else recipe_named(run.train.recipe)
+    progress(READING, 1, 2)
     text = load_text(teacher=teacher, **run.reading)
+    progress(READING, 2, 2)
     _check_disk(run, folder, teacher, recipe, served.students)
     prepared = Prepared(run, folder, teacher, text, served, recipe, machines)
     _check_trials(prepared)
-    write_atomically(folder / "run.toml", run.to_toml())  # only now: what was refused may be mended
+    write_atomically(folder / "run.toml", kept_text(run))  # only now: what was refused may be mended
     return prepared
 
 
-def _check_folder(run: Run, folder: Path) -> None:
-    """Refuse a folder of another run, or one that cannot be written."""
+def _continued(run: Run, folder: Path) -> Run:
+    """The run, as it goes on in its folder; refused where another run or something else lies there."""
+    own_run(folder)
     there = kept_run(ensure_folder(folder), load=False)
-    if there is not None:
-        check_same(run, there)
+    return run if there is None else continued(run, there)
 
 
 def _check_executor(run: Run, given: bool) -> None:
@@ -127,7 +137,7 @@ def _check_executor(run: Run, given: bool) -> None:
 def _check_trials(prepared: Prepared) -> None:
     """Refuse a run of no trials where nothing is known yet, in whatever precision it may train."""
     run = prepared.run
-    if run.trials > 0 or imported(prepared.folder):
+    if run.trials > 0 or run.minutes > 0 or imported(prepared.folder):
         return
     asked = PRECISIONS if run.train.precision == "auto" else (run.train.precision,)
     trainings = [prepared.training(tokens, precision) for tokens in run.train.lengths for precision in asked]
@@ -141,9 +151,11 @@ def _check_disk(run: Run, folder: Path, teacher: Teacher, recipe: Recipe, space:
     facts, train = teacher.facts, run.train
     fresh = any(p.name == "inherit" and "none" in p.choices for p in space.parameters)
     table = 0 if fresh or recipe.embeddings == "all" else facts.vocabulary * (facts.embedding or facts.width)
-    longest = max(*train.lengths, train.final_tokens)
-    trunk = TRUNK_BYTES * (teacher.parameters - table) if recipe.shared(train.flash_tokens, longest) else 0
-    needed = SPARE_BYTES + (4 * teacher.parameters + trunk) * (run.trials + 4)
+    flash = train.flash_tokens or FLASH_TOKENS
+    longest = max(*train.lengths, train.final_tokens or (4 * flash if run.minutes else 0))
+    trunk = TRUNK_BYTES * (teacher.parameters - table) if recipe.shared(flash, longest) else 0
+    trials = usual_trials(run.minutes) if run.minutes else run.trials
+    needed = SPARE_BYTES + (4 * teacher.parameters + trunk) * (trials + 4)
     for place in (folder, home()):
         free = shutil.disk_usage(place).free
         if free < needed:

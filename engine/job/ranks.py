@@ -12,6 +12,8 @@ from distilsearch.distill.recipes import recipe as named_recipe
 from distilsearch.distill.training import USUAL, Conditions
 from distilsearch.families import family
 from distilsearch.home import ensure_folder, write_atomically
+from distilsearch.places import FIDELITY as MEASURED
+from distilsearch.places import RANKS, own_file, own_folder
 from distilsearch.progress import Progress, silent
 
 from .config import Run
@@ -42,10 +44,12 @@ def rank_fidelity(
         also: recipes that are tried at the shortest budget alone.
     """
     finished = what if what is not None and what.is_dir() else None
-    run = run_of(finished) if finished else Run.read(what) if what else quickstart_run()
+    run = run_of(finished) if finished else Run.read(what) if what else quickstart_run(trials=18)
     place = folder or (finished / FIDELITY if finished else None)
+    for each in [one for one in (place, finished / FIDELITY if finished else None) if one is not None]:
+        own_file(own_folder(each, MEASURED) / "fidelity.json", RANKS)  # before hours are spent
     if place is not None:
-        ensure_folder(place)  # before hours are spent
+        ensure_folder(place)
     others = [named_recipe(name) for name in also]
     teacher, text, chosen = material(run).opened(progress)
     chosen = named_recipe(recipe) if recipe else chosen

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,23 +10,27 @@ from distilsearch import profiling
 from distilsearch.errors import DeviceError, RunError
 from distilsearch.home import file_lock
 from distilsearch.operators import Serving
+from distilsearch.places import own_run
 from distilsearch.profiling.clock import Measured
 from distilsearch.profiling.devices import DEVICES
 from distilsearch.progress import Progress, silent
 
 from ..report.files import RESULT, read_result, write_result
 from ..report.schema import Entry, Latency, RankFidelity, ResultFile, read
+from .config import Run
 from .continuing import kept_run
-from .executors import Options
+from .executors import Executor, Options
 from .executors.local import Local
 from .jobs import Measure
+from .remarks import all_latency_warnings, kept_choice
+from .sessions import Session, agreed
 
 FIDELITY_CURE = "measure it again with `distilsearch fidelity`, or remove the file"
 
 
 def note_fidelity(folder: Path, measured: dict[str, Any]) -> None:
     """Put a measured rank fidelity into result and report of a finished run; an unfinished one reads it at its end."""
-    with file_lock(folder / ".lock"):
+    with file_lock(own_run(folder) / ".lock"):
         if (folder / RESULT).exists():
             ranks = read(RankFidelity, measured, "the rank fidelity", FIDELITY_CURE)
             write_result(read_result(folder).model_copy(update={"rank_fidelity": ranks}), folder)
@@ -54,7 +59,7 @@ def remeasure(folder: Path, progress: Progress = silent) -> ResultFile:
         RunError: the folder holds no finished run.
         DeviceError: none of its targets is a device of this machine.
     """
-    with file_lock(folder / ".lock") if folder.is_dir() else _nothing(folder):
+    with file_lock(own_run(folder) / ".lock") if folder.is_dir() else _nothing(folder):
         result = read_result(folder)
         plugins, here = _plugins(folder), _devices_here()
         machines = [(m, here[m.device]) for m in result.targets if m.device in here]
@@ -64,15 +69,29 @@ def remeasure(folder: Path, progress: Progress = silent) -> ResultFile:
         models: list[Entry] = [result.teacher, *result.front]
         with Local(Options(folder, workers=0)) as executor:
             for machine, device in machines:
-                for serving, places in _by_serving(models, machine.serving).items():
-                    students = tuple(models[place].architecture for place in places)
-                    job = Measure(students, device, serving, plugins=plugins)
-                    timings = executor.submit(job, progress).result()
+                jobs = {
+                    tuple(places): Measure(
+                        tuple(models[p].architecture for p in places), device, serving, plugins=plugins
+                    )
+                    for serving, places in _by_serving(models, machine.serving).items()
+                }
+                counting, repeated = agreed(partial(_session, jobs, executor, progress))
+                for places, timings in counting.groups:
                     for place, timing in zip(places, timings, strict=True):
-                        models[place] = _measured(models[place], machine.objective, timing)
-        result = result.model_copy(update={"teacher": models[0], "front": tuple(models[1:])})
+                        models[place] = _measured(models[place], machine.objective, timing, repeated.get(place))
+        result = _concluded(result, models, kept_run(folder))
         write_result(result, folder)
     return result
+
+
+def _concluded(before: ResultFile, models: Sequence[Entry], run: Run | None) -> ResultFile:
+    """A result with other latencies: what was said of the former ones goes, and nobody chosen breaks a limit."""
+    result = before.model_copy(update={"teacher": models[0], "front": tuple(models[1:])})
+    knee, remark = kept_choice(result, run.choice if run else "quality", run.loss_at_most if run else None)
+    former = {*all_latency_warnings(before), *([remark] if remark else [])}
+    others = [warning for warning in before.warnings if warning not in former]
+    warnings = (*([remark] if remark else []), *others, *all_latency_warnings(result))
+    return result.model_copy(update={"knee": knee, "warnings": warnings})
 
 
 def _plugins(folder: Path) -> tuple[str, ...]:
@@ -90,12 +109,17 @@ def _by_serving(models: Sequence[Entry], conditions: Mapping[str, Any]) -> dict[
     return places
 
 
-def _measured(model: Entry, objective: str, timing: Measured) -> Entry:
+def _session(jobs: Mapping[tuple[int, ...], Measure], executor: Executor, progress: Progress) -> Session[int]:
+    return Session([(places, executor.submit(job, progress).result()) for places, job in jobs.items()])
+
+
+def _measured(model: Entry, objective: str, timing: Measured, repeated: float | None) -> Entry:
     """A model with a measured latency; as it was where it could not be timed."""
     if not timing.usable:
         return model
     latency = model.latencies.get(objective, Latency())
-    latency = latency.model_copy(update={"measured": timing.seconds_p10 * 1e3})
+    about = {"slowness": timing.sentinel_ratio, "repeated": repeated}
+    latency = latency.model_copy(update={"measured": timing.seconds_p10 * 1e3, **about})
     return model.model_copy(update={"latencies": {**model.latencies, objective: latency}})
 
 

@@ -4,22 +4,23 @@ Notable: `conclude` calculates and does nothing else. What it needs of a run is 
 runs the search measures, evaluates the teacher and copies the students before.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from distilsearch.architecture import Architecture
 from distilsearch.lowering import parameter_count
 
 from ..objectives import hypervolume
 from ..report import schema
 from ..report.schema import RankFidelity, ResultFile
-from .choice import front, knee, longest, pair_key, points
+from .choice import chosen, front, pair_key, points
 from .facts import MachineFacts, RunFacts
 from .ledger import Entry
+from .remarks import latency_warnings
 from .served import served_of, student_of
 
-DISTURBED = 1.1  # slowness of the sentinel that a reader is told of
 FEWEST_FOR_RANKS = 3
 QUALITY = {"embedding": "agreement", "mlm": "masked-LM loss", "causal": "next-token loss"}
 
@@ -61,7 +62,8 @@ def conclude(facts: RunFacts) -> Result:
         reference=dict(facts.reference),
         teacher=_teacher(facts),
         front=tuple(_member(facts, entry) for entry in handed_back),
-        knee=_chosen(facts, handed_back),
+        knee=_chosen(facts),
+        choose=facts.choose if facts.loss_at_most is None else "loss_at_most",
         trials=tuple(_trial(facts, entry) for entry in facts.entries),
         hypervolume_trace=trace(facts),
         surrogate=schema.Surrogate.model_validate(facts.diagnostics) if facts.diagnostics else None,
@@ -75,30 +77,39 @@ def conclude(facts: RunFacts) -> Result:
 
 
 def members(facts: RunFacts) -> list[Entry]:
-    """The trials that are handed back: the front of what is known best, fastest first."""
-    return front([_finished(facts, entry) for entry in longest(facts.entries)], facts.machines)
+    """The trials that are handed back: the front of equals, fastest first, each with the best of its trainings."""
+    return [_finished(facts, entry) for entry in front(facts.entries, facts.machines)]
 
 
 def warnings(facts: RunFacts, handed_back: Sequence[Entry]) -> tuple[str, ...]:
     """What a reader of the choice and the speedups must know."""
-    texts, wanted = [], facts.loss_at_most
-    if wanted is not None and all(entry.values[0] > wanted for entry in handed_back):
-        texts.append(f"no student keeps loss_at_most = {wanted:g}; the most accurate one was chosen instead")
-    for machine in facts.machines:
-        if machine.slowness > DISTURBED:
-            texts.append(
-                f"while {machine.objective} of teacher and front was measured side by side, this machine ran"
-                f" {machine.slowness:.2f} times slower than when quiet (by the sentinel); predictions are of the quiet"
-                " machine, and speedups may be far off: run `distilsearch measure` when it is quiet"
-            )
-        teacher = machine.latency(facts.teacher_architecture)
-        if teacher.measured is not None and not teacher.lower <= teacher.measured <= teacher.upper:
-            texts.append(
-                f"the teacher was measured at {teacher.measured:.3g} ms and predicted at {teacher.lower:.3g} to"
-                f" {teacher.upper:.3g} ms: other work may have disturbed the machine, and speedups with it; run"
-                " `distilsearch measure` when it is quiet"
-            )
+    teacher, students = _teacher(facts).latencies, [_latencies(facts, entry) for entry in handed_back]
+    texts = [*_choice_warnings(facts, handed_back), *_final_warnings(facts, handed_back)]
+    for name in teacher:
+        texts += latency_warnings(name, teacher[name], [student[name] for student in students if name in student])
     return tuple(texts)
+
+
+def _choice_warnings(facts: RunFacts, handed_back: Sequence[Entry]) -> Iterator[str]:
+    wanted, best = facts.loss_at_most, _best(facts)
+    if wanted is None or best is None or best.values[0] <= wanted:
+        return
+    (now,) = (entry for entry in handed_back if entry.number == best.number)
+    text = f"no student keeps loss_at_most = {wanted:g} after equal training; the most accurate one was chosen instead"
+    yield text + (f" and keeps it after {now.facts['tokens']:,} tokens" if now.values[0] <= wanted else "")
+
+
+def _final_warnings(facts: RunFacts, handed_back: Sequence[Entry]) -> Iterator[str]:
+    for cause in dict.fromkeys(facts.unfinished.values()):
+        keys = ", ".join(key for key, why in facts.unfinished.items() if why == cause)
+        yield f"to be trained further, and not: {keys} ({cause})"
+    for entry in handed_back:
+        final = facts.finals.get(student_of(entry.architecture).key)
+        if final is not None and final.loss > entry.values[0]:
+            yield (
+                f"{pair_key(entry)} was trained on {final.tokens:,} tokens more and its loss rose from"
+                f" {entry.values[0]:.3g} to {final.loss:.3g}; the shorter training is handed back"
+            )
 
 
 def trace(facts: RunFacts) -> tuple[float, ...]:
@@ -129,25 +140,23 @@ def rank_fidelity(facts: RunFacts) -> RankFidelity:
     )
 
 
-def _chosen(facts: RunFacts, handed_back: Sequence[Entry]) -> str | None:
-    """The knee of the front before the final trainings, since that is who got one; the knee after them if it is gone.
+def _chosen(facts: RunFacts) -> str | None:
+    entry = _best(facts)
+    return pair_key(entry) if entry else None
 
-    A finished student moves away from its rivals' length: what it was chosen for is judged at equal length.
-    """
-    before = knee(front(longest(facts.entries), facts.machines), facts.machines, facts.loss_at_most)
-    keys = [pair_key(entry) for entry in handed_back]
-    if before is not None and pair_key(before) in keys:
-        return pair_key(before)
-    after = knee(handed_back, facts.machines, facts.loss_at_most)
-    return pair_key(after) if after else None
+
+def _best(facts: RunFacts) -> Entry | None:
+    """Who was chosen, at equal length: the same member that was finished, whatever that did to its loss."""
+    return chosen(front(facts.entries, facts.machines), facts.machines, facts.choose, facts.loss_at_most)
 
 
 def _finished(facts: RunFacts, entry: Entry) -> Entry:
-    """A trial with the loss of its student's longest training."""
+    """A trial with the loss of its student's longest training, unless that is worse than the trial's own."""
     final = facts.finals.get(student_of(entry.architecture).key)
-    if final is None or entry.state != "complete":
+    if final is None or final.loss > entry.values[0] or final.tokens <= entry.facts["tokens"]:
         return entry
-    changes = {"trial": final.trial, "tokens": final.tokens, "flash_loss": entry.values[0], "source": "trained"}
+    changes = {"trial": final.trial, "tokens": final.tokens, "source": "trained"}
+    changes |= {"flash_loss": entry.values[0], "flash_tokens": entry.facts["tokens"]}
     return replace(entry, values=(final.loss, *entry.values[1:]), facts=entry.facts | changes)
 
 
@@ -160,8 +169,10 @@ def _teacher(facts: RunFacts) -> schema.TeacherEntry:
         parameters=parameter_count(architecture),
         loss=facts.teacher_loss,
         latencies={
-            name: schema.Latency(predicted=ms.predicted, lower=ms.lower, upper=ms.upper, measured=ms.measured)
-            for name, ms in latencies.items()
+            name: schema.Latency(
+                predicted=ms.predicted, lower=ms.lower, upper=ms.upper, **_measured(machine, architecture)
+            )
+            for (name, ms), machine in zip(latencies.items(), facts.machines, strict=True)
         },
     )
 
@@ -174,6 +185,7 @@ def _member(facts: RunFacts, entry: Entry) -> schema.Member:
         served=served_of(entry.architecture),
         loss=entry.values[0],
         flash_loss=entry.facts.get("flash_loss", entry.values[0]),
+        flash_tokens=entry.facts.get("flash_tokens", entry.facts["tokens"]),
         parameters=entry.facts["parameters"],
         tokens=entry.facts["tokens"],
         source=entry.facts.get("source", "trained"),
@@ -208,12 +220,20 @@ def _latencies(facts: RunFacts, entry: Entry) -> dict[str, schema.Latency]:
             predicted=first[m.objective]["predicted"],
             lower=first[m.objective]["lower"],
             upper=first[m.objective]["upper"],
-            measured=m.latency(entry.architecture).measured,
+            **_measured(m, entry.architecture),
             measured_first=first[m.objective]["measured"],
         )
         for m in facts.machines
         if m.objective in first
     }
+
+
+def _measured(machine: MachineFacts, architecture: Architecture) -> dict[str, float | None]:
+    """The last measurement, and what is known of its own error."""
+    measured, key = machine.latency(architecture).measured, architecture.key
+    if measured is None:
+        return {"measured": None}
+    return {"measured": measured, "slowness": machine.slowness.get(key), "repeated": machine.repeats.get(key)}
 
 
 def _machine(machine: MachineFacts) -> schema.MachineEntry:
@@ -222,6 +242,7 @@ def _machine(machine: MachineFacts) -> schema.MachineEntry:
         device=machine.device,
         serving=dict(machine.serving),
         limit_ms=machine.limit_ms,
+        limit=machine.limit,
         noise_floor=machine.noise_floor,
         table=machine.table,
         local=machine.local,

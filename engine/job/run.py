@@ -5,7 +5,8 @@ call continues a run that was killed, and loses at most the trials in flight.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
@@ -14,8 +15,9 @@ from typing import Any
 
 from distilsearch.architecture import Architecture
 from distilsearch.distill.depot import Depot
+from distilsearch.distill.job import Training
 from distilsearch.distill.trial import Trial
-from distilsearch.errors import InputError
+from distilsearch.errors import InputError, TrialError
 from distilsearch.families import family
 from distilsearch.home import register_run, write_atomically
 from distilsearch.profiling import LatencyTable, find_table
@@ -24,30 +26,39 @@ from distilsearch.progress import Progress, silent
 from ..engine import Engine
 from ..objectives import limited
 from ..report.files import write_result
-from .choice import front, longest, pair_key
+from .choice import front, pair_key
 from .config import Run
+from .continuing import kept_text
 from .environment import environment
 from .executors import Executor, Options, open_executor
 from .executors.interruption import interruptible
 from .exports import export_students
 from .facts import Final, RunFacts
-from .finish import finish, measure_front, to_finish
+from .finish import to_finish, unfinished
 from .jobs import Profile, TeacherLoss
 from .ledger import Ledger, open_storage
 from .limits import check_kept
 from .machines import Declared, Profiled
-from .phases import Phases
-from .prepare import LOCAL, Prepared, prepare
+from .phases import Phases, Stopwatch
+from .planning import plan_of, question, remembered, speed_of
+from .preflight import LOCAL
+from .prepare import Prepared, prepare
 from .proposing import new_engine
-from .recall import imported
+from .recall import imported, is_asked, planned_tokens
 from .remeasure import measured_fidelity
 from .resolve import Resolved, asked, probed, resolve
 from .result import Result, conclude, members
 from .search import Search
 from .served import served_of, student_of
+from .sessions import measure_front
+from .shares import set_shares
 from .source import Making, open_source
+from .spending import Amount, Budget, Minutes
 from .tables import receive
 from .work import archive_of
+
+TRIALS = "distil and measure"  # the phase of the trials
+PROFILE_SHARE = 0.25  # of a run's minutes, at most; what is timed first is worth most
 
 
 def search(
@@ -64,14 +75,17 @@ def search(
         DistilSearchError: with the exit code of its leaf; see `prepare`.
         Interrupted: the work was asked to stop; called again, it goes on.
     """
+    started = time.monotonic()
     depot = getattr(executor, "depot", "")
     if depot:  # jobs say where their teacher and text are to be fetched
         run = run.model_copy(update={"executor": run.executor.model_copy(update={"depot": depot})})
-    prepared = prepare(run, Path(folder) if folder is not None else Path("runs") / run.name, executor is not None)
+    place = Path(folder) if folder is not None else Path("runs") / run.name
+    prepared = prepare(run, place, executor is not None, progress)
     names = ["loss", *(machine.objective for machine in prepared.machines)]
+    run = prepared.run
     ledger = Ledger(open_storage(run.storage.url, prepared.folder), run.name, names, prepared.space)
     with _opened(prepared, ledger, executor, progress) as (hands, resolved), interruptible(hands, progress):
-        return MainJob(prepared, resolved, ledger, hands, progress).run()
+        return MainJob(prepared, resolved, ledger, hands, progress, started).run()
 
 
 @contextmanager
@@ -96,31 +110,45 @@ def _opened(
 
 @dataclass(frozen=True)
 class MainJob:
-    """A run that has been checked, with all that its phases work with."""
+    """A run that has been checked, with all that its phases work with; `started` by `time.monotonic`."""
 
     prepared: Prepared
     resolved: Resolved
     ledger: Ledger
     executor: Executor
     progress: Progress
+    started: float
 
     def run(self) -> Result:
         """All phases, in order."""
         run, folder = self.prepared.run, self.prepared.folder
-        phases = Phases(self.ledger)
+        phases, watch = Phases(self.ledger, self.progress), Stopwatch(self.ledger, self.started)
         write_atomically(folder / "environment.json", json.dumps(environment(run), indent=1))
         with phases.phase("profile and predict"):
             machines = [self.profiled(machine) for machine in self.prepared.machines]
+            set_shares(self.ledger, machines, self.teacher, self.executor, self.progress)
             engine = new_engine(run, self.prepared.served, machines, self.teacher)
             self.check_limits(engine)
+        with phases.phase("plan"):
+            budget = self.budget(watch)
+        result = self.lasting(budget.flash_tokens).spend(budget, engine, machines, phases)
+        watch.note()
+        return result
+
+    def spend(self, budget: Budget, engine: Engine, machines: Sequence[Profiled], phases: Phases) -> Result:
+        """What comes of a budget: trials, the front measured, its members trained further."""
+        run, folder = self.prepared.run, self.prepared.folder
         trials = self.recalled(engine, machines)
-        with phases.phase("distil and measure"):
+        with phases.phase(TRIALS):
             trials.source.prepare(self.executor.submit)
-            trials.explore(run.trials, run.stop_below)
+            trials.explore(budget.allowance(phases.seconds.get(TRIALS, 0.0)), run.stop_below)
         with phases.phase("measure the front"):
             measure_front(self.ledger, machines, self.teacher, self.executor, self.progress)
+        self.teacher_loss()  # now: a finish whose time is over stops the executor
         with phases.phase("finish"):
-            finals = self.finished(machines)
+            finals = self.finished(machines, budget)
+        complete = [entry for entry in self.ledger.entries() if entry.state == "complete" and is_asked(entry)]
+        budget.settle(len(complete), finals.values())
         for machine in machines:
             machine.predictor.save(folder / "predictor" / machine.objective)
         return self.concluded(self.facts(engine, machines, finals, phases))
@@ -142,9 +170,7 @@ class MainJob:
         run, depot = self.prepared.run, Depot(self.depot)
         depot.put_teacher(self.prepared.teacher)
         depot.put_text(self.prepared.text)
-        lengths = sorted({*run.train.lengths, run.train.final_tokens})
-        trainings = [self.prepared.training(tokens, self.resolved.precision) for tokens in lengths]
-        register_run(self.prepared.folder, [training.to_json() for training in trainings])
+        self.register({*run.train.lengths, run.train.final_tokens})
         return Making(
             training=self.prepared.training(run.train.flash_tokens, self.resolved.precision),
             recipe=self.prepared.recipe,
@@ -155,6 +181,11 @@ class MainJob:
             plugins=run.plugins,
         )
 
+    def register(self, lengths: Iterable[int]) -> None:
+        """Note in the home which trainings the run shows, so that their students are kept."""
+        trainings = [self.prepared.training(tokens, self.resolved.precision) for tokens in sorted(lengths) if tokens]
+        register_run(self.prepared.folder, [training.to_json() for training in trainings])
+
     # Phases
 
     def profiled(self, declared: Declared) -> Profiled:
@@ -162,8 +193,9 @@ class MainJob:
         run, section = self.prepared.run, declared.section
         if declared.local:
             genes, facts = run.space.genes, self.prepared.facts
+            seconds = PROFILE_SHARE * 60 * run.minutes / len(self.prepared.machines) / len(section.servings) or None
             for serving in section.servings:
-                job = Profile(run.space.family, genes, facts, section.device, serving, self.depot, run.plugins)
+                job = Profile(run.space.family, genes, facts, section.device, serving, self.depot, run.plugins, seconds)
                 device, stack = self.executor.submit(job, self.progress).result()
             folder = receive(self.depot, device, stack)
             return Profiled(declared, LatencyTable.read(folder), self.prepared.served)
@@ -180,6 +212,36 @@ class MainJob:
                 (self.prepared.folder / "run.toml").unlink(missing_ok=True)
             raise
 
+    def budget(self, watch: Stopwatch) -> Budget:
+        """What the run may spend: as its file says, or as the same question came to before, or as a plan says."""
+        run, train = self.prepared.run, self.prepared.run.train
+        if not run.minutes:
+            return Amount(train.flash_tokens, run.trials, train.final_tokens, self.progress)
+        students, training = self.prepared.served.students, self.making.training
+        place = question(run, training.to_json(), self.prepared.space)
+        settled = remembered(place)
+        if settled and self.trained(training.at(settled.flash_tokens)) >= settled.trials:
+            self.progress(f"{run.minutes:g} minutes have been spent on this here: give more to go on", 0, 0)
+            return Amount(settled.flash_tokens, settled.trials, settled.final_tokens, self.progress)
+        speed = partial(speed_of, students, self.making, self.executor, run.seed, self.progress)
+        plan = plan_of(run, self.ledger, watch.seconds, speed, students)
+        self.progress(plan.said(run.minutes), 0, 0)
+        return Minutes(run.minutes, plan, watch, train.final_tokens, place, self.progress)
+
+    def trained(self, training: Training) -> int:
+        """How many students of the space have been trained so, by any run."""
+        students = self.prepared.served.students
+        return sum(students.contains(trial.architecture) for trial in archive_of(self.depot).matching(training))
+
+    def lasting(self, flash_tokens: int) -> "MainJob":
+        """The same job, with the length of its trials settled: from now on the run's folder says so."""
+        run = self.prepared.run
+        if run.train.flash_tokens == flash_tokens:
+            return self
+        run = run.model_copy(update={"train": run.train.model_copy(update={"flash_tokens": flash_tokens})})
+        write_atomically(self.prepared.folder / "run.toml", kept_text(run))
+        return replace(self, prepared=replace(self.prepared, run=run))
+
     def recalled(self, engine: Engine, machines: Sequence[Profiled]) -> Search:
         """The search, with all that is known already: this run's own trials, those of other runs, imported ones."""
         run, making = self.prepared.run, self.making
@@ -190,20 +252,35 @@ class MainJob:
         archive = archive_of(self.depot)
         search.enter_known(trial for tokens in lengths for trial in archive.matching(making.training.at(tokens)))
         search.enter_imported(imported(self.prepared.folder))
-        if run.trials == 0 and not self.ledger.entries():
+        if not (run.trials or run.minutes or self.ledger.entries()):
             raise InputError("no student of this teacher, text and recipe is known yet; ask for more than 0 trials")
         return search
 
-    def finished(self, machines: Sequence[Profiled]) -> dict[str, Trial]:
-        """Distil the chosen students fully; what another run has finished costs nothing."""
-        run, archive = self.prepared.run, archive_of(self.depot)
-        best = front(longest(self.ledger.entries()), machines)
-        final = self.making.training.at(run.train.final_tokens)
+    def finished(self, machines: Sequence[Profiled], budget: Budget) -> dict[str, Trial]:
+        """Train the chosen students further; what another run has finished costs nothing."""
+        run = self.prepared.run
+        best = front(self.ledger.entries(), machines)
         students = {student_of(entry.architecture) for entry in best}
-        present = {student.key: archive.of(final, student) for student in students}
-        finals = {key: trial for key, trial in present.items() if trial is not None and archive.intact(trial)}
-        chosen = to_finish(best, machines, run)
-        return finals | finish(chosen, run.train.final_tokens, self.making, self.executor, self.progress)
+        finals = {student.key: trial for student in students if (trial := self.final(student, budget)) is not None}
+        wanted = to_finish(best, machines, run, self.teacher)
+        finals |= budget.finish(wanted, self.making, self.executor)
+        longest = max(budget.final_lengths(), default=0)
+        shorter = [entry for entry in wanted if planned_tokens(entry, budget.flash_tokens) < longest]
+        self.ledger.note("unfinished", unfinished(shorter, finals, partial(self.failure, budget=budget)))
+        self.register({*run.train.lengths, run.train.final_tokens, *(t.training.tokens for t in finals.values())})
+        return finals
+
+    def final(self, student: Architecture, budget: Budget) -> Trial | None:
+        """The longest training of a student that is of a length this run may finish with, and in the archive."""
+        archive, training = archive_of(self.depot), self.making.training
+        trials = (archive.of(training.at(tokens), student) for tokens in budget.final_lengths())
+        return next((trial for trial in trials if trial is not None and archive.intact(trial)), None)
+
+    def failure(self, student: Architecture, budget: Budget) -> TrialError | None:
+        """Why a longer training of a student failed, where this machine's archive knows."""
+        archive, training = archive_of(self.depot), self.making.training
+        errors = (archive.failure(training.at(tokens).key(student)) for tokens in budget.final_lengths())
+        return next((error for error in errors if error is not None), None)
 
     # What came out
 
@@ -241,8 +318,10 @@ class MainJob:
             entries=entries,
             machines=[machine.facts(self.teacher, asked_for) for machine in machines],
             reference=engine.reference,
+            choose=run.choice,
             loss_at_most=run.loss_at_most,
             finals={key: Final(trial.key, trial.tokens, trial.loss) for key, trial in finals.items()},
+            unfinished=self.ledger.noted("unfinished") or {},
             diagnostics=engine.diagnostics(),
             fidelity=measured_fidelity(self.prepared.folder),
             phases=phases.seconds,

@@ -15,13 +15,12 @@ from typing import Any
 from distilsearch.architecture import Architecture
 from distilsearch.distill.trial import Trial
 from distilsearch.errors import TrialError
-from distilsearch.lowering import flops
-from distilsearch.operators import Serving
 from distilsearch.profiling.clock import Measured
 from distilsearch.progress import Progress
 
 from ..engine import Engine
 from ..record import Tell
+from .budget import Allowance, Trials, size
 from .executors import Executor
 from .ledger import BEAT_SECONDS, Entry, Ledger
 from .machines import Profiled
@@ -41,6 +40,7 @@ class Flight:
     training: "Future[list[Trial | TrialError]]"
     measuring: "dict[str, tuple[Future[list[Measured]], int]]" = field(default_factory=dict)
     attempt: int = 1
+    began: float = field(default_factory=time.monotonic)
 
     @property
     def futures(self) -> "list[Future[Any]]":
@@ -86,6 +86,7 @@ class Search:
         self._told = recall(engine, ledger, machines, served, lengths[0])
         self._noted = 0  # how many of them an earlier ask has noted
         self._failures = 0  # in a row
+        self._allowance: Allowance = Trials(0)
 
     # What is known already
 
@@ -114,28 +115,39 @@ class Search:
 
     # The loop
 
-    def explore(self, trials: int, stop_below: float = 0.0) -> None:
-        """Go on until `trials` trials have ended, or little more is expected of the next one.
+    def explore(self, trials: int | Allowance, stop_below: float = 0.0) -> None:
+        """Go on until as many trials have ended as are allowed, or little more is expected of the next one.
 
         Raises:
             TrialError: three trials failed in a row, or all of them.
         """
+        self._allowance = Trials(trials) if isinstance(trials, int) else trials
         try:
             self._launch(self.ledger.abandoned())
-            while self._fill(trials, stop_below) or self._flights:
+            while self._fill(stop_below) or self._flights:
                 self._wait()
                 for flight in [flight for flight in self._flights if flight.done]:
                     self._flights.remove(flight)
                     self._land(flight)
-                self.progress("trials", min(self._ended(), trials), trials)
+                total = self._allowed()
+                self.progress("trials", min(self._ended(), total), total)
         finally:
             for flight in self._flights:
                 flight.training.cancel()
         self._hear()
         if not any(e.state == "complete" for e in self.ledger.entries()):
-            raise TrialError(f"all {self._ended()} trials failed; raise `trials`, or mend their causes")
+            raise self._nothing()
 
-    def _fill(self, trials: int, stop_below: float) -> bool:
+    def _nothing(self) -> TrialError:
+        """The error for a run without any student: it quotes what went wrong first."""
+        causes = [entry.cause for entry in self.ledger.entries() if entry.state == "failed"]
+        if not causes:
+            return TrialError("no trial was made: nothing in the space could be proposed; widen it, or raise `trials`")
+        others = len(set(causes)) - 1
+        also = f" ({others} other cause{'s' * (others > 1)} in the ledger)" if others else ""
+        return TrialError(f"all {len(causes)} trials failed; the first one: {causes[0]}{also}; mend that, then go on")
+
+    def _fill(self, stop_below: float) -> bool:
         """Plan and submit as many trials as there is room for; whether there is something to wait for."""
         self._hear()
         foreign = self.ledger.foreign()
@@ -143,7 +155,8 @@ class Search:
         self._launch(self.ledger.abandoned())
         planned: list[Entry] = []
         while len(self._flights) + len(planned) < self.executor.workers:
-            if self._ended() + len(self._flights) + len(planned) + len(foreign) >= trials:
+            more = len(planned) + len(foreign)
+            if self._ended() + len(self._flights) + more >= self._allowed(more):
                 break
             if stop_below > 0 and self.engine.converged(stop_below, self.lengths):
                 break
@@ -153,7 +166,11 @@ class Search:
                 break
             planned.append(entry)
         self._launch(planned)
-        return bool(foreign) and self._ended() < trials
+        return bool(foreign) and self._ended() < self._allowed(len(foreign))
+
+    def _allowed(self, more: int = 0) -> int:
+        """How many trials there may be, with `more` under way beside those in hand."""
+        return self._allowance.total(self._ended(), len(self._flights) + more)
 
     def _planned(self, pending: Sequence[int]) -> Entry | None:
         """What to train next, noted with what the ask rested on; None where nothing is left."""
@@ -231,6 +248,9 @@ class Search:
         landed = self.ledger.complete(entry, self._values(trial.loss, facts), facts)
         if landed is not None:
             self._failures = 0
+            seconds = time.monotonic() - flight.began
+            if seconds >= 0.9 * trial.seconds:  # else it was in the archive, or has gone on from a shorter one
+                self._allowance.landed(size(trial.architecture), seconds)
             self._tell(landed)
             for member in self.served.outcomes_of(trial.architecture):
                 if member != entry.architecture:
@@ -290,10 +310,9 @@ def propose(
     if len(lengths) == 1:
         proposals = engine.ask(1)
         return (proposals[0], lengths[0]) if proposals else None
-    serving = Serving()
 
     def effort(architecture: Architecture, since: float, tokens: float) -> float:
-        return (tokens - shared(int(since), int(tokens))) * flops(architecture, serving)
+        return (tokens - shared(int(since), int(tokens))) * size(architecture)
 
     training = engine.ask_training(lengths, effort)
     return (training.architecture, int(training.fidelity)) if training else None

@@ -1,5 +1,6 @@
 """The tables of a run file, `[space]`, `[train]`, `[[target]]` and the others: frozen models that know their keys."""
 
+import math
 import re
 from collections.abc import Mapping
 from itertools import pairwise, product
@@ -8,15 +9,17 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, Strict, field_validator, model_validator
 
 from distilsearch.architecture import Value
-from distilsearch.distill import FLASH_TOKENS
+from distilsearch.distill import FLASH_TOKENS, PRECISION_NAMES
 from distilsearch.errors import InputError, unknown
 from distilsearch.families import family as known_family
-from distilsearch.operators import Serving
+from distilsearch.operators import Serving, named_dtype
 
+from .mistakes import collected
 from .options import checked_options
-from .presets import PRESETS
+from .presets import CHOOSES, PRESETS
 
 CHOICES = ("dtype", "mode")  # of a serving: what may be a list of choices, since training does not know it
+SHARE = re.compile(r"\s*(\d+\.?\d*|\.\d+)\s*x(\s+(the\s+)?teacher)?\s*", re.IGNORECASE)  # of the teacher's latency
 TRAIN_DEVICES = re.compile(r"auto|cpu|cuda(:\d+)?")
 Whole = Annotated[int, Strict()]  # true is no number of trials
 
@@ -39,11 +42,27 @@ class Chosen(BaseModel):
         return dict(self.__pydantic_extra__ or {})
 
 
+def mark_given(section: BaseModel, given: Any) -> None:
+    """Make `model_fields_set` say what a file gives of a table and of those within it, without what lay under it."""
+    if not isinstance(given, Mapping):
+        return
+    object.__setattr__(section, "__pydantic_fields_set__", set(given))
+    for name in type(section).model_fields:
+        table, value, chooser = getattr(section, name), given.get(name, {}), CHOOSES.get(name)
+        if isinstance(table, BaseModel):
+            mark_given(table, {chooser: value} if isinstance(value, str) and chooser else value)
+        elif isinstance(table, tuple) and isinstance(value, list | tuple):
+            for one, plain in zip(table, value, strict=False):
+                if isinstance(one, BaseModel):
+                    mark_given(one, plain)
+
+
 class SourceSection(Chosen):
     """`[source]`: where trials come from."""
 
     @model_validator(mode="before")
     @classmethod
+    @collected
     def _possible(cls, data: Any) -> Any:
         if data == PRESETS["default"].source or not _named(data):
             return data  # the usual one needs no import
@@ -57,6 +76,7 @@ class StrategySection(Chosen):
 
     @model_validator(mode="before")
     @classmethod
+    @collected
     def _possible(cls, data: Any) -> Any:
         if data == PRESETS["default"].strategy or not _named(data):
             return data  # the usual one needs no import of torch, so a mistake elsewhere is told at once
@@ -87,6 +107,7 @@ class SpaceSection(BaseModel):
     family: str = "bert"
 
     @model_validator(mode="after")
+    @collected
     def _possible(self) -> "SpaceSection":
         known_family(self.family).space(self.genes)  # an unknown gene or an empty space is an error of the file
         return self
@@ -104,12 +125,17 @@ class TrainSection(Section):
     device: str = "auto"
     precision: Literal["auto", "float32", "bf16"] = "auto"
     recipe: str = "default"
-    flash_tokens: Whole = Field(default=FLASH_TOKENS, ge=1)
+    flash_tokens: Whole = Field(default=FLASH_TOKENS, ge=0)
     longer_tokens: tuple[int, ...] = ()
     final_tokens: Whole = Field(default=2_000_000, ge=0)
-    finish: Literal["knee", "front", "none"] = "knee"
+    finish: Literal["budgets", "chosen", "front", "none"] = "budgets"
     workers: Whole | Literal["auto"] = "auto"
     threads: Whole | None = Field(default=None, ge=1)
+
+    @field_validator("precision", mode="before")
+    @classmethod
+    def _precision(cls, value: Any) -> Any:
+        return PRECISION_NAMES.get(value, value) if isinstance(value, str) else value
 
     @field_validator("device")
     @classmethod
@@ -117,6 +143,11 @@ class TrainSection(Section):
         if not TRAIN_DEVICES.fullmatch(value):
             raise ValueError(str(unknown("training device", value, ("auto", "cpu", "cuda", "cuda:N"))))
         return value
+
+    @field_validator("finish", mode="before")
+    @classmethod
+    def _finish(cls, value: Any) -> Any:
+        return "chosen" if value == "knee" else value  # its name when the knee was all that could be chosen
 
     @field_validator("workers", mode="before")
     @classmethod
@@ -140,19 +171,54 @@ class TrainSection(Section):
 class TargetSection(Section):
     """`[[target]]`: one serving machine, how students are served there, and limits that they must keep.
 
+    `latency` is a limit like `latency_ms`, as a share of the teacher's latency there: "0.2x teacher".
     `memory_mb` is held against the weights alone, in units of 10^6 bytes at the precision they are served in.
     """
 
     device: str = "auto"
     serving: dict[str, Any] = Field(default_factory=dict)
     latency_ms: float | None = Field(default=None, gt=0)
+    latency: str | None = None
     memory_mb: float | None = Field(default=None, gt=0)
     parameters: Whole | None = Field(default=None, ge=1)
 
     @field_validator("serving")
     @classmethod
+    @collected
     def _complete(cls, value: dict[str, Any]) -> dict[str, Any]:
         return _serving(value)
+
+    @field_validator("latency", mode="before")
+    @classmethod
+    def _share(cls, value: Any) -> Any:
+        """In one spelling, or an error says what it should be."""
+        if value is None:
+            return None
+        match = SHARE.fullmatch(value) if isinstance(value, str) else None
+        share = float(match[1]) if match else 0.0
+        if not 0 < share < math.inf:
+            raise ValueError('it should be a share of the teacher\'s, such as "0.2x teacher"; of ms, write latency_ms')
+        if share > 1:
+            raise ValueError(
+                f'it allows more than the teacher takes; {share:g}x its speed is "{1 / share:.3g}x teacher"'
+            )
+        return f"{share:g}x teacher"
+
+    @model_validator(mode="after")
+    def _one_limit(self) -> "TargetSection":
+        if self.latency_ms is not None and self.latency is not None:
+            raise ValueError("latency_ms and latency are two limits on the same; give one of them")
+        return self
+
+    @property
+    def limits_latency(self) -> bool:
+        """Whether there is a limit on the latency here."""
+        return self.latency_ms is not None or self.latency is not None
+
+    @property
+    def latency_share(self) -> float | None:
+        """The limit as a share of the teacher's latency, where it is one."""
+        return None if self.latency is None else float(self.latency.partition("x")[0])
 
     @property
     def choices(self) -> dict[str, tuple[Value, ...]]:
@@ -172,6 +238,7 @@ class TargetSection(Section):
 
 def _serving(value: Mapping[str, Any]) -> dict[str, Any]:
     """A serving with all its keys; a list of one choice is that choice."""
+    value = {name: _named_dtypes(choice) if name == "dtype" else choice for name, choice in value.items()}
     for name, choices in value.items():
         if isinstance(choices, list | tuple):
             if name in Serving.__dataclass_fields__ and name not in CHOICES:
@@ -180,9 +247,18 @@ def _serving(value: Mapping[str, Any]) -> dict[str, Any]:
                 raise InputError(f"serving {name} needs one or more different choices; got {list(choices)}")
     listed = {k: list(v) for k, v in value.items() if isinstance(v, list | tuple) and len(v) > 1}
     single = {k: v[0] if isinstance(v, list | tuple) else v for k, v in value.items()}
+    strange = [unknown("serving key", name, Serving.__dataclass_fields__) for name in value
+               if name not in Serving.__dataclass_fields__]  # fmt: skip
+    if strange:
+        raise InputError("; ".join(map(str, strange)))
     first = Serving.from_json(single).to_json()
     _servings(first | listed)
     return first | listed
+
+
+def _named_dtypes(value: Any) -> Any:
+    """A precision, or several, by the names they have here."""
+    return [named_dtype(one) for one in value] if isinstance(value, list | tuple) else named_dtype(value)
 
 
 def _servings(value: Mapping[str, Any]) -> tuple[Serving, ...]:

@@ -16,9 +16,10 @@ from distilsearch.distill.job import Training
 from distilsearch.distill.recipes import Recipe
 from distilsearch.errors import unknown
 
-from .jobs import Distil, Job
+from .jobs import Distil, Job, Rehearse
 
 Submit = Callable[[Job], "Future[Any]"]
+REHEARSED = 10**12  # tokens: no step of a rehearsal is near an end
 GIVEN = ("making",)  # what a source is made with beside its options
 
 
@@ -54,16 +55,17 @@ class Making:
 
     def distil(self, architectures: Sequence[Architecture], tokens: int) -> Distil:
         """The job that distils students side by side, each for that many tokens."""
-        return Distil(
-            training=self.training.at(tokens),
-            recipe=self.recipe,
-            architectures=tuple(architectures),
-            depot=self.depot,
-            device=self.device,
-            threads=self.threads,
-            cache_limit=self.cache_limit,
-            plugins=self.plugins,
-        )
+        return Distil(self.training.at(tokens), architectures=tuple(architectures), **self._shared)
+
+    def rehearse(self, architectures: Sequence[Architecture]) -> Rehearse:
+        """The job that takes some steps of trainings, one after the other."""
+        return Rehearse(self.training.at(REHEARSED), architectures=tuple(architectures), **self._shared)
+
+    @property
+    def _shared(self) -> dict[str, Any]:
+        """What of a job does not depend on who is trained, and how long."""
+        names = ("recipe", "depot", "device", "threads", "cache_limit", "plugins")
+        return {name: getattr(self, name) for name in names}
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from distilsearch.errors import RunError
 from distilsearch.families import family
 
-from .continuing import kept_run
 from .ledger import Entry, Ledger, gone, open_storage
 from .machines import declared_by
+from .phases import PLAN, SPENT
+from .preflight import begun
 from .recall import is_asked
 
 
@@ -21,7 +21,8 @@ class Status:
     """A run at one moment.
 
     Attributes:
-        asked: how many trials the run file asks for.
+        asked: how many trials the run file asks for, or its plan expects; 0 before there is one.
+        minutes: that the run may take, and has taken so far; None where trials are asked for.
         states: how many trials are complete, failed, running; imported ones left out.
         running: the trials under way, with their holders.
         best: the smallest loss so far, None before the first.
@@ -40,11 +41,18 @@ class Status:
     resolved: dict[str, Any]
     finished: bool
     genes: tuple[str, ...] = ()
+    minutes: tuple[float, float] | None = None
 
     def lines(self, now: datetime) -> list[str]:
         """In words."""
         counts = ", ".join(f"{count} {state}" for state, count in sorted(self.states.items())) or "none yet"
-        words = [f"{self.name}: {counts}, of {self.asked} trials" + (", finished" if self.finished else "")]
+        ended = sum(count for state, count in self.states.items() if state in ("complete", "failed"))
+        asked = "of" if ended <= self.asked else "more than now asked for:"
+        trials = f"{asked} {self.asked} trials"
+        if self.minutes:
+            planned = f"of about {self.asked} trials" if self.asked else "no plan yet"
+            trials = f"{planned}, {self.minutes[1]:.1f} of {self.minutes[0]:g} minutes"
+        words = [f"{self.name}: {counts}, {trials}" + (", finished" if self.finished else "")]
         if self.best is not None:
             words.append(f"smallest loss so far: {self.best:.4f}")
         words += [_words(entry, self.genes, now) for entry in self.running]
@@ -63,21 +71,17 @@ def status(folder: Path) -> Status:
     Raises:
         RunError: the folder holds no run, or one that has not begun.
     """
-    run = kept_run(folder)
-    if run is None:
-        raise RunError(
-            f"there is no run in {folder} (yet: teacher and text are read first); name one, such as runs/NAME"
-        )
-    if not run.storage.url and not (folder / "journal.log").exists():
-        raise RunError(f"the run in {folder} has not begun; start it with `distilsearch search`")
+    run = begun(folder)
     names = ["loss", *(machine.objective for machine in declared_by(run))]
     space = family(run.space.family).space(run.space.genes)
     ledger = Ledger(open_storage(run.storage.url, folder), run.name, names, space)
     entries = [entry for entry in ledger.entries() if is_asked(entry)]
+    plan, spent = ledger.noted(PLAN) or {}, ledger.noted(SPENT) or 0.0
     losses = [entry.values[0] for entry in entries if entry.state == "complete"]
     return Status(
         name=run.name,
-        asked=run.trials,
+        asked=plan.get("trials", 0) if run.minutes else run.trials,
+        minutes=(run.minutes, spent / 60) if run.minutes else None,
         states=dict(Counter(entry.state for entry in entries)),
         running=tuple(entry for entry in entries if entry.state == "running"),
         best=min(losses, default=None),

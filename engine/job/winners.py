@@ -15,9 +15,10 @@ from distilsearch.home import known_run
 from distilsearch.progress import Progress, silent
 
 from ..report.files import read_result
+from ..report.readings import disturbed, measured_words
 from ..report.schema import Entry, Latency
 from .config import Run
-from .continuing import kept_run
+from .preflight import run_in
 
 MOST_NAMED = 8
 
@@ -31,17 +32,22 @@ class Winner:
 
 
 def winners(folder: Path, keys: Sequence[str] = ()) -> list[Winner]:
-    """Students of a run by their keys, which may be shortened; its knee where none is given."""
+    """Students of a run by their keys, which may be shortened; the chosen one where none is given."""
     result = read_result(folder)
     students: dict[str, Entry] = {student.key: student for student in (*result.trials, *result.front)}
     if not keys and not result.knee:
-        raise RunError(f"{folder} has no knee; give RUN and keys of: {_named(students)}")
+        raise RunError(f"{folder} has no chosen student; give RUN and keys of: {_named(students)}")
     chosen = [_entry(folder, students, key) for key in dict.fromkeys(keys or [result.knee or ""])]
     return [Winner(entry.architecture, _plain(entry.latencies.get("latency_ms"))) for entry in chosen]
 
 
 def _plain(latency: Latency | None) -> dict[str, Any] | None:
-    return latency.model_dump(exclude_none=True) if latency else None
+    """What a card says of a latency, in ms; of a disturbed measurement one digit."""
+    if latency is None:
+        return None
+    plain = latency.model_dump(exclude_none=True, exclude={"slowness", "repeated"})
+    rough = {"measured": f"about {measured_words(latency).lstrip('≈')} (the machine was disturbed)"}
+    return plain | (rough if disturbed(latency) else {})
 
 
 def _entry(folder: Path, students: Mapping[str, Entry], wanted: str) -> Entry:
@@ -60,15 +66,19 @@ def _named(keys: Iterable[str]) -> str:
 
 def run_of(folder: Path) -> Run:
     """The run that a folder was filled by."""
-    run = kept_run(folder)
-    if run is None:
-        raise RunError(f"there is no {folder / 'run.toml'}; name the folder of a run")
-    return run
+    return run_in(folder)
 
 
 def material(run: Run) -> Material:
     """What the students of a run learn from."""
-    return Material(run.teacher, run.text, run.train.recipe, run.text_temperature, run.text_tokens)
+    return Material(
+        run.teacher,
+        run.text,
+        run.train.recipe,
+        text_temperature=run.text_temperature,
+        text_tokens=run.text_tokens,
+        text_block=run.text_block,
+    )
 
 
 def precision_of(run: Run, folder: Path | None = None) -> str:
@@ -105,7 +115,7 @@ def distill_winners(
     Args:
         folder: the run's.
         out: where the student goes; of several, the folder of their folders.
-        keys: keys of students, which may be shortened; the run's knee where none is given.
+        keys: keys of students, which may be shortened; the chosen one where none is given.
 
     Raises:
         RunError: the folder holds no finished run, or no such student.

@@ -14,10 +14,11 @@ from distilsearch.progress import Between, Progress
 if TYPE_CHECKING:
     from distilsearch.distill.archive import Archive
     from distilsearch.distill.data import Text
+    from distilsearch.distill.rehearsal import Rehearsal
     from distilsearch.distill.teacher import Teacher
     from distilsearch.distill.trial import Trial
 
-    from .jobs import Distil, Measure, Profile, TeacherLoss
+    from .jobs import Distil, Measure, Profile, Rehearse, TeacherLoss
 
 
 def distilled(job: "Distil", progress: Progress, between: Between) -> list["Trial | TrialError"]:
@@ -36,6 +37,17 @@ def distilled(job: "Distil", progress: Progress, between: Between) -> list["Tria
     )
     left(trials, job.depot)
     return trials
+
+
+def rehearsed(job: "Rehearse", between: Between) -> list["Rehearsal"]:
+    """Some steps of the trainings of a `Rehearse`, timed."""
+    from distilsearch.distill.course import Course
+    from distilsearch.distill.rehearsal import rehearse
+
+    training = job.training
+    teacher, text = loaded(job.depot, training.teacher, training.text)
+    course = Course(teacher, text, job.recipe, training.tokens, training.seed, training.precision)
+    return rehearse(course, job.architectures, visible(job.device), job.cache_limit, between)
 
 
 def left(trials: Sequence["Trial | TrialError"], depot: str) -> None:
@@ -101,7 +113,7 @@ def profiled(job: "Profile", progress: Progress, between: Between) -> tuple[str,
     tables.receive(job.depot, folder.parent.name, folder.name)
     facts = TeacherFacts(**job.facts) if job.facts else None
     space = family(job.family).space(job.genes, facts)
-    profiling.profile(space, job.device, job.serving, progress=report)
+    profiling.profile(space, job.device, job.serving, budget_seconds=job.budget_seconds, progress=report)
     tables.send(job.depot, folder)
     return folder.parent.name, folder.name
 

@@ -26,20 +26,24 @@ from distilsearch.page.plots import (
     scatter,
 )
 
-from .readings import Reading, both_latencies, ms_of
-from .schema import Latency, StudentEntry, SurrogatePoint, TeacherEntry, TrialEntry
+from .readings import Reading, both_latencies, first_words, measured_words, ms_of
+from .schema import Latency, Member, StudentEntry, SurrogatePoint, TeacherEntry, TrialEntry
 from .words import count, gene_word, milliseconds, score, sentence, served_words, short_name
 
 Shown = StudentEntry | TeacherEntry
 
 
 def front_figure(reading: Reading, objective: str) -> Figure | None:
-    """All trials, the front, the knee, the teacher and the limit over a logarithmic latency axis."""
+    """All trials, the front after equal training, what was trained longer, the chosen one, teacher and limit.
+
+    Over a logarithmic latency axis.
+    """
     others = [trial for trial in reading.trials if trial.key not in reading.front_keys]
     traces = [
         _points(reading, objective, others, "trial", {"size": 8, "color": POINT}),
         _steps(reading, objective),
-        _points(reading, objective, reading.front, "front", {"size": 11, "color": ACCENT}),
+        _points(reading, objective, _equals(reading), "front", {"size": 11, "color": ACCENT}),
+        _finished(reading, objective),
         _knee(reading, objective),
         _teacher(reading, objective),
     ]
@@ -140,10 +144,21 @@ def _points(
     return trace
 
 
+def _equals(reading: Reading) -> list[Member]:
+    """The front with the losses that it was drawn among equals by."""
+    return [member.model_copy(update={"loss": reading.equal_loss(member)}) for member in reading.front]
+
+
+def _finished(reading: Reading, objective: str) -> Figure | None:
+    """The members that were trained longer than their rivals, as they are handed back: a series of its own."""
+    longer = [member for member in reading.front if reading.finished(member)]
+    return _points(reading, objective, longer, "finished", {"size": 11, "color": KNEE})
+
+
 def _knee(reading: Reading, objective: str) -> Figure | None:
     knee = reading.knee
     place = f"{'top' if reading.agreement else 'bottom'} left"  # the side where no student is
-    trace = _landmark(reading, objective, knee, "knee", reading.quality(knee.loss), KNEE) if knee else None
+    trace = _landmark(reading, objective, knee, "chosen", reading.quality(knee.loss), KNEE) if knee else None
     return trace and _styled(trace, {"symbol": "star", "size": 18}, place)
 
 
@@ -185,7 +200,7 @@ def _steps(reading: Reading, objective: str) -> Figure | None:
 
 def _front_points(reading: Reading, objective: str) -> Iterable[tuple[float, float]]:
     for member in reading.front:
-        ms, quality = ms_of(reading.latency(member, objective)), reading.quality(member.loss)
+        ms, quality = ms_of(reading.latency(member, objective)), reading.quality(reading.equal_loss(member))
         if ms and quality is not None:
             yield ms, quality
 
@@ -220,7 +235,7 @@ def _pairs_trace(
 def _curve(reading: Reading, trial: TrialEntry, curve: Sequence[tuple[float, float]], on_front: bool) -> Figure:
     knee = reading.is_knee(trial)
     colour = KNEE if knee else ACCENT if on_front else POINT
-    name = "knee" if knee else "front" if on_front else "other trials"
+    name = "chosen" if knee else "front" if on_front else "other trials"
     xs, ys = [tokens for tokens, _ in curve], [quality for _, quality in curve]
     trace = line(xs, ys, name, colour=colour, dash="solid")
     trace["line"]["width"] = 3 if knee else 2 if on_front else 1.2
@@ -238,12 +253,14 @@ def _hover(reading: Reading, entry: Shown, objective: str) -> str:
     genes = " · ".join(f"{gene_word(gene)} {values[gene]}" for gene in reading.genes() if gene in values)
     lines = [f"<b>{safe(name)}</b>", safe(genes), safe(served), f"{safe(reading.quality_name)} {score(quality)}"]
     if latency.measured:
-        lines.append(f"measured {milliseconds(latency.measured)} ms")
+        first = first_words(latency)
+        lines.append(f"measured {measured_words(latency)} ms" + (f" ({first})" if first else ""))
     if latency.predicted:
         between = f" ({milliseconds(latency.lower)} to {milliseconds(latency.upper)})" if latency.lower else ""
         lines.append(f"predicted {milliseconds(latency.predicted)} ms{between}")
     if student and (speedup := reading.speedup(entry, objective)):
-        lines.append(f"{speedup.ratio:.2f}× the teacher's speed")
+        times = speedup.words if speedup.disturbed else f"{speedup.ratio:.2f}"
+        lines.append(f"{times}× the teacher's speed")
     if entry.parameters:
         lines.append(f"{count(entry.parameters)} parameters")
     return "<br>".join(line for line in lines if line)

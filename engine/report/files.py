@@ -6,6 +6,7 @@ from pathlib import Path
 
 from distilsearch.errors import RunError
 from distilsearch.home import write_atomically
+from distilsearch.places import PAGE, own_file
 
 from .report import render
 from .schema import ResultFile
@@ -40,7 +41,7 @@ def write_result(result: ResultFile, folder: Path) -> None:
 
 def write_report(result: ResultFile, folder: Path) -> Path:
     """Write the self-contained page of a result into a run's folder; its path."""
-    write_atomically(folder / REPORT, render(result))
+    write_atomically(own_file(folder / REPORT, PAGE), render(result))
     return folder / REPORT
 
 

@@ -4,6 +4,7 @@ Notable: a speedup compares like with like: measured against measured, else pred
 
 Notation
     entry      a front member, a trial or the teacher
+    equals     front members are compared after equal training; what they are handed back with may be a longer one
     objective  the name of a latency in the result: "latency_ms", "latency_ms_2", ...
     quality    1 - loss where the result's quality is "agreement" (more is better), else the loss (less is better)
 """
@@ -14,8 +15,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from .schema import Entry, Latency, MachineEntry, Member, ResultFile, StudentEntry, TeacherEntry, TrialEntry
-from .words import milliseconds, sentence, short_name
+from .words import milliseconds, roughly, sentence, short_name
 
+CALM = 1.5  # times slower than when quiet, by the sentinel, up to which a machine's figures count
+AGREED = 1.1  # the factor up to which two sessions of the same measurement agree
+CHOICE_WORDS = {  # by `choose` of the result
+    "knee": "the knee of the front",
+    "quality": "the best quality",
+    "fastest": "the fastest",
+    "loss_at_most": "the fastest that keeps loss_at_most",
+}
 LEADING_GENES = ("layers", "width", "heads", "ffn", "inherit")
 
 
@@ -25,6 +34,14 @@ class Speedup:
 
     ratio: float
     kind: str  # "measured", "predicted" or "partly predicted"
+    disturbed: bool = False
+
+    @property
+    def words(self) -> str:
+        """The ratio in as many digits as are known, such as "3.4" or "≈20", "~" before what rests on a prediction."""
+        if self.disturbed:
+            return roughly(self.ratio)
+        return f"{'' if self.kind == 'measured' else '~'}{self.ratio:.1f}"
 
 
 @dataclass(frozen=True)
@@ -70,12 +87,26 @@ class Reading:
 
     @property
     def knee(self) -> Member | None:
-        """The front member that the result names as its knee."""
+        """The front member that the result names as the chosen one."""
         return next((member for member in self.front if self.is_knee(member)), None)
 
     def is_knee(self, student: StudentEntry) -> bool:
-        """Whether this is the knee, or a trial of it."""
+        """Whether this is the chosen one, or a trial of it."""
         return student.key == self.result.knee
+
+    def equal_loss(self, member: Member) -> float:
+        """The loss by which a member is on the front: after the training that its rivals had, too."""
+        return member.loss if member.flash_loss is None else member.flash_loss
+
+    def finished(self, member: Member) -> bool:
+        """Whether a member is handed back after a longer training than the one it was compared by."""
+        return member.loss != self.equal_loss(member) or (member.flash_tokens or math.inf) < (member.tokens or 0)
+
+    @property
+    def choice_words(self) -> str:
+        """What the chosen one is, such as "the best quality within the limit"."""
+        rule = CHOICE_WORDS.get(self.result.choose or "", "the chosen one")
+        return rule + (" within the limit" if any(map(self.limit_ms, self.latencies)) else "")
 
     def latency(self, entry: Entry, objective: str | None = None) -> Latency:
         """The entry's latency for `objective` (the leading one by default); only positive figures can be drawn."""
@@ -97,11 +128,12 @@ class Reading:
         """Teacher latency over the entry's; None unless both are known."""
         own, other = self.latency(entry, objective), self.latency(self.teacher, objective)
         if own.measured and other.measured:
-            return Speedup(other.measured / own.measured, "measured")
+            return Speedup(other.measured / own.measured, "measured", disturbed(own) or disturbed(other))
         if own.predicted and other.predicted:
             return Speedup(other.predicted / own.predicted, "predicted")
         mine, theirs = ms_of(own), ms_of(other)
-        return Speedup(theirs / mine, "partly predicted") if mine and theirs else None
+        unsure = disturbed(own) or disturbed(other)
+        return Speedup(theirs / mine, "partly predicted", unsure) if mine and theirs else None
 
     def machine(self, objective: str) -> MachineEntry | None:
         """The serving machine of a latency objective."""
@@ -127,19 +159,42 @@ def ms_of(latency: Latency) -> float | None:
     return latency.predicted if latency.measured is None else latency.measured
 
 
+def disturbed(latency: Latency) -> bool:
+    """Whether a measurement is known to be off: the machine was busy, or another session came to something else."""
+    return bool(latency.measured) and ((latency.slowness or 1.0) > CALM or (latency.repeated or 1.0) > AGREED)
+
+
+def measured_words(latency: Latency) -> str:
+    """A measured latency in as many digits as are known, such as "3.10" or "≈3"."""
+    return roughly(latency.measured) if latency.measured and disturbed(latency) else milliseconds(latency.measured)
+
+
+def first_words(latency: Latency) -> str:
+    """The measurement at the trial, beside the one side by side with the front; "" where there was one alone."""
+    first = latency.measured_first
+    return f"{milliseconds(first)} at its trial" if first and first != latency.measured else ""
+
+
+def best_words(latency: Latency) -> str:
+    """What is known best of a latency, in as many digits as are known."""
+    return measured_words(latency) if latency.measured else milliseconds(latency.predicted)
+
+
 def headline(reading: Reading) -> str:
-    """What was found, in one sentence about the knee."""
+    """What was found, in one sentence about the chosen student."""
     knee = reading.knee
     if knee is None:
         return "No student was chosen" if reading.front else "No student has been trained to the end yet"
     quality = reading.quality(knee.loss)
     at = "" if quality is None else f" at {quality:.2f} {reading.quality_name}"
-    name, speedup, ms = sentence(short_name(knee)), reading.speedup(knee), ms_of(reading.latency(knee))
+    name, speedup, latency = sentence(short_name(knee)), reading.speedup(knee), reading.latency(knee)
     if speedup:
         verb = "is" if speedup.kind == "measured" else "is predicted to be"
-        faster = f"{speedup.ratio:.1f}× faster than" if speedup.ratio > 1 else f"{1 / speedup.ratio:.1f}× slower than"
+        ratio = max(speedup.ratio, 1 / speedup.ratio)
+        times = roughly(ratio) if speedup.disturbed else f"{ratio:.1f}"
+        faster = f"{times}× {'faster' if speedup.ratio > 1 else 'slower'} than"
         return f"{name} {verb} {faster} the teacher{at}"
-    return f"{name} answers in {milliseconds(ms)} ms{at}" if ms else f"{name} is the choice{at}"
+    return f"{name} answers in {best_words(latency)} ms{at}" if ms_of(latency) else f"{name} is the choice{at}"
 
 
 @dataclass(frozen=True)

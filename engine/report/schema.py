@@ -89,13 +89,19 @@ P = TypeVar("P", bound=Part)
 
 class Latency(Part):
     """One latency in ms. `predicted` with its 90 % interval is from before the student was measured; `measured` is of
-    the last session, beside front and teacher, `measured_first` of the trial itself; None where nobody measured."""
+    the last session, beside front and teacher, `measured_first` of the trial itself; None where nobody measured.
+
+    Of `measured`: `slowness` is how many times slower than when quiet the machine ran meanwhile, by its sentinel;
+    `repeated` the factor, 1 or more, between the two closest sessions side by side. None where that is not known.
+    """
 
     predicted: Real | None = None
     lower: Real | None = None
     upper: Real | None = None
     measured: Real | None = None
     measured_first: Real | None = None
+    slowness: Real | None = None
+    repeated: Real | None = None
 
 
 class Entry(Part):
@@ -140,11 +146,13 @@ class StudentEntry(Entry):
 class Member(StudentEntry):
     """A pair of the front. `student`: its folder, relative to the run's; None where there is none.
 
-    `flash_loss` is that of the trial which brought it to the front, `loss` that after its longest training.
+    `flash_loss` and `flash_tokens` are of the trial that brought it to the front, `loss` and `tokens` of the training
+    that is handed back: the same, or a longer one.
     """
 
     loss: Real
     flash_loss: Real | None = None
+    flash_tokens: Whole | None = None
     student: Word | None = None
 
 
@@ -189,12 +197,16 @@ class RankFidelity(Part):
 
 
 class MachineEntry(Part):
-    """One serving machine and the way of serving; `limit_ms` is what its latency may be at most."""
+    """One serving machine and the way of serving; `limit_ms` is what its latency may be at most.
+
+    `limit`: how the run file says it, where that is a share of the teacher's latency.
+    """
 
     objective: Word
     device: Word
     serving: dict[Word, Scalar]
     limit_ms: Real | None = None
+    limit: Word | None = None
     noise_floor: Real | None = None
     table: Word | None = None
     local: Flag = True
@@ -208,7 +220,7 @@ class Phase(Part):
 
 
 class ResultFile(Part):
-    """The whole of `result.json`; the front is the fastest first."""
+    """The whole of `result.json`; the front is the fastest first. `knee` is chosen by the rule that `choose` names."""
 
     name: Word
     quality: Word
@@ -217,6 +229,7 @@ class ResultFile(Part):
     teacher: TeacherEntry
     front: tuple[Member, ...]
     knee: Word | None
+    choose: Word | None = None
     trials: tuple[TrialEntry, ...]
     hypervolume_trace: tuple[Real | None, ...] = ()
     surrogate: Surrogate | None = None

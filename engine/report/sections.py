@@ -4,16 +4,19 @@ Each takes a `Reading` and gives a `Section`, or None where there is nothing to 
 is said or left out, never invented: a latency that was not measured is called predicted wherever it is used.
 """
 
-from collections.abc import Callable, Mapping
+import statistics
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from distilsearch.page.parts import card, chart, folded, header, nothing, notices, tiles
 from distilsearch.page.plots import Figure
 
+from .budgets import WINDOW, answers, front_gap
 from .figures import calibration_figure, curves_figure, front_figure, hypervolume_figure, latency_figure
-from .readings import Reading, both_latencies, headline, ms_of, prediction_error
-from .tables import facts_table, flat, phases_table, students_table, trials_table
-from .words import DASH, count, counted, duration, machine_words, milliseconds, percent, score
+from .readings import Reading, best_words, both_latencies, disturbed, first_words, headline, prediction_error
+from .schema import Latency
+from .tables import answers_table, facts_table, flat, phases_table, students_table, trials_table
+from .words import DASH, count, counted, duration, machine_words, percent, roughly, score
 
 OPEN_TRIALS = 40  # more of them are folded
 
@@ -50,27 +53,41 @@ def warnings_section(reading: Reading) -> Section | None:
 
 
 def knee_section(reading: Reading) -> Section | None:
-    """The knee in four numbers, each beside the teacher's."""
+    """The chosen student in four numbers, each beside the teacher's."""
     knee = reading.knee
     if knee is None:
         return None
     speedup, latency, teacher = reading.speedup(knee), reading.latency(knee), reading.teacher
     kind = "measured" if latency.measured else "predicted"
-    teacher_ms = milliseconds(ms_of(reading.latency(teacher)))
+    first = f", {words}" if (words := first_words(latency)) else ""
+    speed_kind = "disturbed" if speedup and speedup.disturbed else speedup.kind if speedup else "?"
     figures = [
-        (f"{speedup.ratio:.1f}×" if speedup else DASH, f"faster than the teacher ({speedup.kind if speedup else '?'})"),
+        (f"{speedup.words}×" if speedup else DASH, f"faster than the teacher ({speed_kind})"),
         (score(reading.quality(knee.loss)), f"{reading.quality_name}; teacher {score(reading.teacher_quality)}"),
-        (f"{milliseconds(ms_of(latency))} ms", f"{kind}; teacher {teacher_ms} ms"),
+        (f"{best_words(latency)} ms", f"{kind}{first}; teacher {best_words(reading.latency(teacher))} ms"),
         (count(knee.parameters), f"parameters; teacher {count(teacher.parameters)}"),
     ]
     return Section(tiles(figures))
 
 
+def answers_section(reading: Reading) -> Section | None:
+    """What there is at multiples of the teacher's speed, and how far apart students lie there."""
+    found, gap = answers(reading), front_gap(reading)
+    if not found or gap is None:
+        return None
+    several = " on the first target" if len(reading.latencies) > 1 else ""
+    text = f"Of the students that are at least so many times as fast as the teacher{several}, the best one. Between "
+    wide = roughly(gap) if disturbed(reading.latency(reading.teacher)) else f"{gap:.1f}"
+    text += f"{WINDOW[0]:g}× and {WINDOW[1]:g}× the widest gap of the front is a factor of {wide} in latency."
+    return Section(card("What you get at multiples of the teacher's speed", text, answers_table(reading, found)))
+
+
 def front_section(reading: Reading) -> Section:
     """Quality against latency, a chart for each machine."""
     text = (
-        "Every dot is a student. Those on the line are the best at their speed; the star is the knee, where giving up "
-        "more speed or more quality pays least. Open dots have only a predicted latency, with its interval."
+        "Every dot is a student. Those on the line are the best at their speed after equal training; what a longer "
+        f"training of some of them gave is drawn beside it, and hides nobody. Chosen is {reading.choice_words}:"
+        " the star. Open dots have only a predicted latency, with its interval."
     )
     label = "Chart: quality against latency of all students; the tables below hold the same numbers"
     figures = _drawn({f"front-{i}": front_figure(reading, name) for i, name in enumerate(reading.latencies)})
@@ -84,9 +101,9 @@ def front_section(reading: Reading) -> Section:
 def students_section(reading: Reading) -> Section:
     """The front as a table."""
     if not reading.front:
-        return Section(card("Chosen students", "", nothing("The front is empty so far.")))
+        return Section(card("The front", "", nothing("The front is empty so far.")))
     text = "The front, fastest first. Behind a predicted latency stands its interval; each trained student is a folder."
-    return Section(card("Chosen students", text, students_table(reading)))
+    return Section(card("The front", text, students_table(reading)))
 
 
 def latency_section(reading: Reading) -> Section:
@@ -156,6 +173,7 @@ SECTIONS: list[Callable[[Reading], Section | None]] = [
     head_section,
     warnings_section,
     knee_section,
+    answers_section,
     front_section,
     students_section,
     latency_section,
@@ -178,16 +196,35 @@ def _titled(reading: Reading, objective: str, title: str) -> str:
 
 
 def _latency_words(reading: Reading, objective: str) -> str:
-    error = prediction_error(latency for _, latency in both_latencies(reading, objective).values())
-    machine, words = reading.machine(objective), []
+    both = [latency for _, latency in both_latencies(reading, objective).values()]
+    calm = [latency for latency in both if not disturbed(latency)]
+    error, words = prediction_error(calm), []
     if error:
         text = f"Over {counted(error.count, 'measured student')} the median error is {percent(error.median)}, "
         text += f"the worst {percent(error.worst)}; {percent(error.within_tenth)} lie within the 10\u00a0% band"
         held = error.inside_interval
         words.append(text + ("." if held is None else f" and {percent(held)} of the intervals hold their measurement."))
+    if len(calm) < len(both):
+        words.append(f"Left out of that: {counted(len(both) - len(calm), 'disturbed measurement')}.")
+    return " ".join([*words, *_repeat_words(reading, objective, both)])
+
+
+def _repeat_words(reading: Reading, objective: str, latencies: Sequence[Latency]) -> list[str]:
+    """How far measurements of the same model lie apart: of two sessions, of trial and session, and in the table."""
+    teacher, machine, words = reading.latency(reading.teacher, objective), reading.machine(objective), []
+    apart = [latency.repeated - 1 for latency in (*latencies, teacher) if latency.repeated]
+    if apart:
+        text = f"Between the two closest sessions side by side {counted(len(apart), 'model')} differed by"
+        words.append(f"{text} {percent(statistics.median(apart))} (median), at most {percent(max(apart))}.")
+    pairs = [(one.measured, one.measured_first) for one in latencies if first_words(one)]
+    moved = [abs(last / first - 1) for last, first in pairs if last and first]
+    if moved:
+        words.append(
+            f"From its trial to that session a student's latency moved by {percent(statistics.median(moved))}."
+        )
     if machine and machine.noise_floor is not None:
-        words.append(f"Measuring the same model again differs by {percent(machine.noise_floor)} (noise floor).")
-    return " ".join(words)
+        words.append(f"The table's own repeats differ by {percent(machine.noise_floor)} (noise floor).")
+    return words
 
 
 def _surrogate_words(reading: Reading) -> list[str]:

@@ -6,7 +6,8 @@ from typing import Any
 
 from distilsearch.page.parts import bar, cell, code, head, row, row_head, table
 
-from .readings import Reading
+from .budgets import Answer
+from .readings import Reading, best_words, first_words, measured_words
 from .schema import Entry, Member, Phase, TrialEntry
 from .words import DASH, count, duration, gene_word, milliseconds, score, sentence, served_words, shape
 
@@ -16,11 +17,40 @@ def students_table(reading: Reading) -> str:
     genes, served = reading.genes(), any(member.served for member in reading.front)
     words = ["Student", *map(gene_word, genes), *(["Served as"] if served else []), "Parameters"]
     words += [*latency_heads(reading), sentence(reading.quality_name), "Trained on"]
-    rows = [_student_row(reading, member, genes, served) for member in reading.front]
+    longer = any(reading.finished(member) for member in reading.front)
+    words += ["After equal training"] if longer else []
+    rows = [_student_row(reading, member, genes, served, longer) for member in reading.front]
     empty = [cell(DASH) for _ in (*genes, *(["served"] if served else []))]
     cells = [cell(reading.teacher.name, "text"), *empty, *_numbers(reading, reading.teacher)]
-    rows.append(row([*cells, cell(score(reading.teacher_quality)), cell(DASH)], "teacher"))
+    cells += [cell(score(reading.teacher_quality)), *[cell(DASH)] * (2 if longer else 1)]
+    rows.append(row(cells, "teacher"))
     return table([head(word) for word in words], rows, "Chosen students")
+
+
+def answers_table(reading: Reading, found: Sequence[Answer]) -> str:
+    """For each multiple of the teacher's speed the best student that reaches it."""
+    words = ["At least", "Speedup", "Latency ms", sentence(reading.quality_name), "Trained on", "Student"]
+    return table([head(word) for word in words], [_answer_row(reading, answer) for answer in found], "Answers")
+
+
+def _answer_row(reading: Reading, answer: Answer) -> str:
+    member, asked = answer.member, row_head(f"{answer.speed:g}×")
+    if member is None:
+        none = f"no student of this run is {answer.speed:g}× as fast"
+        return row([asked, cell(none, "text"), *[cell(DASH)] * 4])
+    ms = best_words(reading.latency(member))
+    cells = [asked, cell(speed_words(reading, member, reading.latencies[0])), cell(ms)]
+    cells += [cell(score(reading.quality(member.loss))), _trained(member)]
+    cells.append(
+        f'<td class="text">{code(member.key, member.student, "chosen" if reading.is_knee(member) else "")}</td>'
+    )
+    return row(cells)
+
+
+def _trained(member: Member) -> str:
+    if member.source == "imported":
+        return cell("imported, no student")
+    return cell(f"{count(member.tokens)} tokens" if member.tokens else DASH)
 
 
 def trials_table(reading: Reading) -> str:
@@ -61,19 +91,23 @@ def latency_heads(reading: Reading) -> list[str]:
 
 
 def speed_words(reading: Reading, entry: Entry, objective: str) -> str:
-    """How many times the teacher's speed; "~" where it rests on a prediction."""
+    """How many times the teacher's speed; "~" where it rests on a prediction, "≈" where the machine was disturbed."""
     speedup = reading.speedup(entry, objective)
-    return f"{'' if speedup.kind == 'measured' else '~'}{speedup.ratio:.2f}×" if speedup else DASH
+    if speedup is None or speedup.disturbed:
+        return f"{speedup.words}×" if speedup else DASH
+    return f"{'' if speedup.kind == 'measured' else '~'}{speedup.ratio:.2f}×"
 
 
-def _student_row(reading: Reading, member: Member, genes: Sequence[str], served: bool) -> str:
+def _student_row(reading: Reading, member: Member, genes: Sequence[str], served: bool, longer: bool) -> str:
     values, knee = member.architecture.values, reading.is_knee(member)
-    cells = [row_head(code(member.key, member.student, "knee" if knee else ""))]
+    cells = [row_head(code(member.key, member.student, "chosen" if knee else ""))]
     cells += [cell(values.get(gene, DASH)) for gene in genes]
     cells += [cell(served_words(member.served) or DASH)] if served else []
     cells += [*_numbers(reading, member), cell(score(reading.quality(member.loss)))]
-    trained = f"{count(member.tokens)} tokens" if member.tokens else DASH
-    cells.append(cell("imported, no student" if member.source == "imported" else trained))
+    cells.append(_trained(member))
+    if longer:
+        tokens = f"{count(member.flash_tokens)} tokens" if member.flash_tokens else ""
+        cells.append(cell(score(reading.quality(reading.equal_loss(member))), small=tokens))
     return row(cells, "knee" if knee else "")
 
 
@@ -83,7 +117,7 @@ def _trial_row(reading: Reading, trial: TrialEntry, genes: Sequence[str], causes
     cells.append(cell(score(reading.quality(trial.loss))))
     for objective in reading.latencies:
         latency = reading.latency(trial, objective)
-        cells += [cell(milliseconds(latency.predicted)), cell(milliseconds(latency.measured))]
+        cells += [cell(milliseconds(latency.predicted)), cell(measured_words(latency), small=first_words(latency))]
     cells += [cell(count(trial.tokens)), cell(duration(trial.seconds))]
     cells += [cell(trial.cause, "cause")] if causes else []
     kind = {"failed": "failed", "complete": "knee" if reading.is_knee(trial) else ""}.get(trial.state, "")
@@ -95,7 +129,7 @@ def _numbers(reading: Reading, entry: Entry) -> list[str]:
     for objective in reading.latencies:
         ms = reading.latency(entry, objective)
         between = f"{milliseconds(ms.lower)}–{milliseconds(ms.upper)}" if ms.lower and ms.upper else ""
-        cells += [cell(milliseconds(ms.predicted), small=between), cell(milliseconds(ms.measured))]
+        cells += [cell(milliseconds(ms.predicted), small=between), cell(measured_words(ms), small=first_words(ms))]
         cells.append(cell(speed_words(reading, entry, objective)))
     return cells
 

@@ -4,24 +4,25 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from .readings import Reading
+from .budgets import answer_words, answers
+from .readings import Reading, measured_words
 from .schema import Entry, ResultFile
 from .tables import speed_words
 from .words import DASH, count, gene_word, milliseconds, score, served_words, shape
 
-CAPTION = "★ chosen: the knee of the front, or the fastest that keeps loss_at_most; ~ rests on a predicted latency"
+CAPTION = "★ {chosen}; ~ rests on a predicted latency, ≈ on a disturbed one"
 
 
 def final_table(result: ResultFile) -> Table:
     """The front, fastest first, and the teacher.
 
     Columns: student, layers/width/heads/FFN, how it is served where that was searched, parameters, predicted and
-    measured latency and speedup for every latency objective, and the quality. The knee is bold and marked with a star.
+    measured latency and speedup for every latency objective, and the quality. The chosen one is bold and has a star.
     """
     reading = Reading(result)
     genes = [gene for gene in reading.genes() if gene != "inherit"]
     table = Table(box=SIMPLE_HEAD, padding=0, caption_justify="left")
-    table.caption = CAPTION if reading.front else "no student yet"
+    table.caption = CAPTION.format(chosen=reading.choice_words) if reading.front else "no student yet"
     table.add_column("student", no_wrap=True)
     table.add_column(_folded("/".join(map(gene_word, genes)) or "architecture"), overflow="fold")
     served = any(member.served for member in reading.front)
@@ -46,6 +47,13 @@ def final_table(result: ResultFile) -> Table:
     return table
 
 
+def answer_lines(result: ResultFile) -> list[str]:
+    """What there is at multiples of the teacher's speed, in words; nothing where no speed is known."""
+    reading = Reading(result)
+    lines = [f"  {answer_words(reading, answer)}" for answer in answers(reading)]
+    return ["what you get at multiples of the teacher's speed:", *lines] if lines else []
+
+
 def _folded(title: str, width: int = 16) -> Text:
     """A long title over two lines, so that the column is no wider than what stands in it."""
     cut = title.rfind("/", 0, width) + 1 if len(title) > width else 0
@@ -62,6 +70,6 @@ def _numbers(reading: Reading, entry: Entry) -> list[str]:
     cells = [count(entry.parameters)]
     for objective in reading.latencies:
         latency = reading.latency(entry, objective)
-        cells += [milliseconds(latency.predicted), milliseconds(latency.measured)]
+        cells += [milliseconds(latency.predicted), measured_words(latency)]
         cells.append(speed_words(reading, entry, objective))
     return cells

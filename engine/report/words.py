@@ -19,6 +19,12 @@ def milliseconds(value: float | None) -> str:
     return f"{value:.0f}" if value >= 100 else f"{value:.{max(0, 2 - math.floor(math.log10(value)))}f}"
 
 
+def roughly(value: float) -> str:
+    """One significant digit, for what is known to be disturbed, such as "≈20" or "≈0.9"."""
+    rounded = float(f"{value:.0e}")
+    return f"≈{rounded:.{max(0, -math.floor(math.log10(rounded)))}f}"
+
+
 def count(value: float | None) -> str:
     """A number of parameters or tokens, such as "8.3 M"."""
     if value is None:
@@ -90,4 +96,7 @@ def machine_words(machine: MachineEntry) -> str:
     words += [f"{name} {serving[name]}" for name in ("batch", "sequence") if serving.get(name)]
     words += [str(serving[name]) for name in ("dtype", "mode", "phase") if serving.get(name)]
     threads = serving.get("threads")
-    return ", ".join([*words, counted(threads, "thread")] if isinstance(threads, int) and threads else words)
+    words += [counted(threads, "thread")] if isinstance(threads, int) and threads else []
+    if machine.limit_ms and machine.limit_ms > 0:
+        words.append(f"limit {milliseconds(machine.limit_ms)} ms" + (f" ({machine.limit})" if machine.limit else ""))
+    return ", ".join(words)

@@ -19,7 +19,7 @@ from distilsearch.errors import InputError, TableError, unknown
 
 from .. import rounds
 from ..device import Facts, Probe, Regime
-from ..store import folder_of
+from ..store import folder_of, own_store
 from ..table import LatencyTable
 from . import aiconfigurator as foreign_aiconfigurator
 from . import plain as foreign_plain
@@ -56,6 +56,7 @@ def import_tables(
     """
     if form not in FORMATS:
         raise unknown("table format", form, FORMATS)
+    own_store(store)
     files = _files(Path(source))
     entries = [entry for path in files for entry in FORMATS[form](path, _records(path))]
     timings = [entry for entry in entries if isinstance(entry, Timing)]

@@ -153,7 +153,7 @@ def test_of_two_processes_of_one_training_the_main_one_decides(
     environment = os.environ | {"ACCELERATE_USE_CPU": "true"}
     answers = []
     for _ in range(2):
-        done = subprocess.run([sys.executable, *command], capture_output=True, text=True, timeout=300, env=environment)
+        done = subprocess.run([sys.executable, *command], capture_output=True, text=True, timeout=1800, env=environment)
         assert done.returncode == 0, done.stderr[-2000:]
         said = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[")]
         answers += [one[2] for one in said if one[0] == "trials"]

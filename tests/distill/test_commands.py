@@ -49,22 +49,11 @@ def run_folder(teacher: Teacher, text_file: Path, make_architecture: Callable[..
     result |= {"teacher": {"name": "tiny", "architecture": large.to_json()}, "targets": [serving]}
     (folder / "result.json").write_text(json.dumps(result | {"front": front, "trials": [], "knee": "aaa1"}))
     lines = [f"teacher = {json.dumps(str(teacher.folder))}", f"text = [{json.dumps(str(text_file))}]"]
+    lines.append("text_block = 32")
     (folder / "run.toml").write_text("\n".join([*lines, "[train]", f"recipe = {json.dumps(str(recipe))}"]))
     return folder
 
 
-@pytest.fixture
-def short_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The tiny teacher has 64 positions."""
-    from distilsearch.distill import material
-
-    load = material.load_text
-    monkeypatch.setattr(
-        material, "load_text", lambda sources, teacher, **more: load(sources, teacher, block=32, **more)
-    )
-
-
-@pytest.mark.usefixtures("short_blocks")
 def test_the_winner_of_a_run_gets_a_card(run_folder: Path, tmp_path: Path) -> None:
     pairs = tmp_path / "pairs.csv"
     pairs.write_text("aaa bbb,aaa bbb,5\naaa ccc,aaa bbb,3\nfee fed,aaa bbb,0\n")
@@ -80,7 +69,6 @@ def test_the_winner_of_a_run_gets_a_card(run_folder: Path, tmp_path: Path) -> No
     assert done.stdout.startswith("pairs.csv: ")
 
 
-@pytest.mark.usefixtures("short_blocks")
 def test_one_architecture(teacher: Teacher, text_file: Path, tmp_path: Path) -> None:
     recipe = tmp_path / "mine.toml"
     recipe.write_text(RECIPE)
@@ -95,7 +83,6 @@ def test_one_architecture(teacher: Teacher, text_file: Path, tmp_path: Path) -> 
         CliRunner().invoke(app, words[:7], catch_exceptions=False)
 
 
-@pytest.mark.usefixtures("short_blocks")
 def test_several_winners_train_side_by_side_and_go_on(
     run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -123,7 +110,6 @@ def test_several_winners_train_side_by_side_and_go_on(
     assert len([*Archive().trials()]) == 4
 
 
-@pytest.mark.usefixtures("short_blocks")
 def test_a_winner_goes_on_from_the_trunk_that_its_run_left(run_folder: Path, tmp_path: Path) -> None:
     """The run has trained it for 4,000 tokens, in the precision that it resolved and with its own seed."""
     with (run_folder / "run.toml").open("r+") as file:
@@ -185,7 +171,6 @@ def test_what_is_not_a_student_is_not_written_over(run_folder: Path, tmp_path: P
     assert (mine / "thesis.tex").read_text() == "years of work"
 
 
-@pytest.mark.usefixtures("short_blocks")
 def test_a_run_carries_its_measured_rank_fidelity(run_folder: Path) -> None:
     words = ["fidelity", str(run_folder), "--students", "3", "--fresh", "1"]
     for budget in (512, 1_536):

@@ -2,7 +2,9 @@
 
 import ast
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import datasets
 import numpy as np
@@ -11,8 +13,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from distilsearch.distill.data import Text, framing, load_text, mix, pack, pieces
+from distilsearch.distill.material import Material
+from distilsearch.distill.recipes import EMBEDDING
 from distilsearch.distill.sources import documents, python_docs
-from distilsearch.distill.teacher import Teacher
+from distilsearch.distill.teacher import Teacher, load_teacher
+from distilsearch.distill.training import distill_student
 from distilsearch.errors import TextError
 
 
@@ -198,3 +203,27 @@ def test_text_of_another_script_is_refused(teacher: Teacher, tmp_path: Path) -> 
     path.write_text("членов ассамблеи " * 2000)
     with pytest.raises(TextError, match="unknown to the tokenizer"):
         load_text([str(path)], teacher, block=32)
+
+
+def test_the_block_follows_the_teacher_and_can_be_set(
+    teacher: Teacher, text_file: Path, tmp_path: Path, make_teacher: Any
+) -> None:
+    sources = [str(text_file)]
+    long, short = (load_teacher(str(make_teacher(tmp_path / str(n), max_position_embeddings=n))) for n in (512, 24))
+    assert [load_text(sources, one).block for one in (long, teacher, short)] == [128, 64, 24]
+    assert load_text(sources, long, 48).block == 48
+    assert load_text(sources, teacher).sha256 == load_text(sources, teacher, 64).sha256
+    assert load_text(sources, teacher, 32).sha256 != load_text(sources, teacher).sha256  # by it trainings are keyed
+    for block in (15, 25, 128):
+        with pytest.raises(TextError, match=f"16 to 24 tokens .*, got {block}: choose another text_block"):
+            load_text(sources, short, block)
+
+
+def test_students_of_a_teacher_of_few_positions_are_trained_by_the_usual_recipe(
+    text_file: Path, tmp_path: Path, make_teacher: Any, make_architecture: Any
+) -> None:
+    short = load_teacher(str(make_teacher(tmp_path / "t", max_position_embeddings=24)))
+    recipe = replace(EMBEDDING, batch_tokens=256)
+    text = Material(str(short.folder), [str(text_file)]).opened()[1]
+    student = distill_student(short, make_architecture(short), text, recipe, 2_000, precision="float32")
+    assert 0 < student.loss < 2

@@ -188,7 +188,7 @@ def test_students_side_by_side_are_tracked_apart(
     assert logged == {f"{one.key}/{name}" for one in both for name in ("tokens", "embedding", "heldout")}
 
 
-def _launch(script: str, processes: int, folder: Path, *arguments: str, seconds: float = 300) -> str:
+def _launch(script: str, processes: int, folder: Path, *arguments: str, seconds: float = 1800) -> str:
     """What the processes of a script print."""
     path = folder / "train.py"
     path.write_text(script)
@@ -256,7 +256,7 @@ def test_all_processes_give_a_student_up_that_diverges_in_one(
     teacher: Teacher, text: Text, text_file: Path, make_architecture: Make, tmp_path: Path
 ) -> None:
     both = [json.dumps(make_architecture(teacher, layers=layers).to_json()) for layers in (1, 2)]
-    printed = _launch(DIVERGE, 2, tmp_path, str(teacher.folder), str(text_file), *both, seconds=120)
+    printed = _launch(DIVERGE, 2, tmp_path, str(teacher.folder), str(text_file), *both)
     assert sorted(printed.splitlines()[-2:]) == ["0 TrialError Student", "1 TrialError Student"]
 
 

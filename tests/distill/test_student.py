@@ -45,11 +45,16 @@ def test_a_saved_student_can_teach(teacher: Teacher, text: Text, make_architectu
     assert (again.kind, again.facts.width, again.facts.layers) == ("embedding", 32, 2)
 
 
-def test_saving_replaces_the_older_folder(teacher: Teacher, text: Text, make_architecture: Any, tmp_path: Path) -> None:
+def test_saving_replaces_the_older_student_and_leaves_what_was_added(
+    teacher: Teacher, text: Text, make_architecture: Any, tmp_path: Path
+) -> None:
     _student(teacher, text, make_architecture(teacher)).save(tmp_path / "student")
-    (tmp_path / "student" / "stale").write_text("old")
+    (tmp_path / "student" / "onnx").mkdir()
+    (tmp_path / "student" / "onnx" / "model.onnx").write_text("converted")
+    (tmp_path / "student" / "config.json").write_text("{}")
     _student(teacher, text, make_architecture(teacher)).save(tmp_path / "student")
-    assert not (tmp_path / "student" / "stale").exists()
+    assert (tmp_path / "student" / "onnx" / "model.onnx").read_text() == "converted"
+    assert load_teacher(str(tmp_path / "student")).facts.layers == 2
     assert [path.name for path in tmp_path.iterdir()] == ["student"]
 
 

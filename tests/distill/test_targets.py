@@ -159,16 +159,24 @@ def test_targets_depend_on_pooling_and_config(teacher: Teacher, text: Text, tmp_
     assert outputs_key(load_teacher(str(tmp_path / "same"))) == outputs_key(teacher)
 
 
-@pytest.mark.parametrize("length", [2, 33, 64])
-def test_views_that_do_not_fit_a_block_are_refused(teacher: Teacher, text: Text, length: int) -> None:
-    with pytest.raises(InputError, match=f"pieces of {length} tokens, and here they hold 3 to 32"):
-        Targets(teacher, text, replace(RECIPE, views=(View(), View(length))), "float32")
+def test_views_that_hold_no_word_are_refused(teacher: Teacher, text: Text) -> None:
+    with pytest.raises(InputError, match="pieces of 2 tokens, and here they hold at least 3"):
+        Targets(teacher, text, replace(RECIPE, views=(View(), View(2))), "float32")
     Targets(teacher, text, replace(RECIPE, views=(View(3), View(32))), "float32").batch(0)
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.3])
+@pytest.mark.parametrize("length", [32, 33, 1_000])
+def test_a_view_beyond_the_block_shows_the_whole_of_it(length: int, noise: float, teacher: Teacher, text: Text) -> None:
+    views = [Targets(teacher, text, replace(RECIPE, views=(View(n, noise),)), "float32") for n in (0, length)]
+    whole, beyond = (targets.batch(0) for targets in views)
+    assert torch.equal(whole.input_ids, beyond.input_ids)
+    assert torch.equal(whole.targets["pooled"], beyond.targets["pooled"])
 
 
 def test_pairs_need_words_on_both_sides(mlm_teacher: Teacher, text: Text) -> None:
     pairs = replace(MOBILEBERT, batch_tokens=256)
-    with pytest.raises(InputError, match="pieces of 4 tokens, and here they hold 5 to 32"):
+    with pytest.raises(InputError, match="pieces of 4 tokens, and here they hold at least 5"):
         Targets(mlm_teacher, text, replace(pairs, views=(View(4),)), "float32")
     Targets(mlm_teacher, text, replace(pairs, views=(View(5),)), "float32").batch(0)
 

@@ -12,7 +12,7 @@ from torch.utils import cpp_extension
 from distilsearch.architecture import Architecture
 from distilsearch.arrays import FloatArray
 from distilsearch.engine.engine import Engine
-from distilsearch.engine.objectives import Codes, Expensive, Known, Limit, check_objectives, hypervolume
+from distilsearch.engine.objectives import Codes, Expensive, Known, Limit, check_objectives, hypervolume, limited
 from distilsearch.engine.pool import bred
 from distilsearch.errors import InputError
 from distilsearch.space import Constraint, Parameter, SearchSpace
@@ -148,6 +148,10 @@ def test_a_state_with_limits_is_not_read_without_them() -> None:
 def test_senseless_limits_are_refused() -> None:
     with pytest.raises(InputError, match="must be a finite number"):
         Limit("memory", _memory, float("inf"))
+    with pytest.raises(InputError, match="nothing keeps 'ms' between at_least=3"):
+        Known("ms", _cost, at_least=3.0, at_most=2.0)
+    with pytest.raises(InputError, match="limits nothing; give it at_most, at_least or both"):
+        Limit("memory", _memory)
     with pytest.raises(InputError, match="different names"):
         check_objectives([Expensive("loss")], [Limit("loss", _memory, 1.0)])
     with pytest.raises(InputError, match=r"breaks memory <= 1"):
@@ -167,5 +171,38 @@ def test_rows_are_bred_towards_several_limits_at_once() -> None:
         Limit("high", lambda codes: -codes[:, 6:].sum(1), -39.0),
     ]
     rng = np.random.default_rng(0)
-    codes = bred(space, limits, space.sample(512, rng), rng)
+    codes = bred(space, limited([], limits), space.sample(512, rng), rng)
     assert np.all([limit.within(codes) for limit in limits], axis=0).sum() > 50
+
+
+def test_least_values_of_known_functions_are_kept_and_cut_the_volume() -> None:
+    """Slack to be raised and kept is time to be lowered and kept: the same proposals and the same front."""
+    space = _space()
+    first = space.decode(space.grid(100)[[0, 5, 6]])
+    dear = space.decode(space.grid(100)[-1:])  # so that neither has logarithms
+
+    def asked(known: Known) -> list[Architecture]:
+        engine = Engine(space, [Expensive("loss"), known], initial=first, reference={"loss": 2.0})
+        _told(engine, dear)
+        for _ in range(6):
+            _told(engine, engine.ask())
+        return [o.architecture for o in (*engine.outcomes(), *engine.front())]
+
+    slow = asked(Known("ms", lambda codes: _cost(codes) - 20.0, at_most=-8.0))
+    fast = asked(Known("slack", lambda codes: 20.0 - _cost(codes), "max", at_least=8.0))
+    assert slow == fast
+    assert (_cost(space.encode(fast[1:])) <= 12.0).all()
+
+
+def test_least_values_are_held_against_lower_bounds_and_named() -> None:
+    space = _space()
+    speed = Known("speed", _cost, "max", at_least=40.0, lower=lambda codes: _cost(codes) - 9.0)
+    with pytest.raises(InputError, match=r"keeps speed >= 40 \(the highest lower bound found is 23\); loosen"):
+        Engine(space, [Expensive("loss"), speed]).ask()
+    between = Limit("memory", _memory, at_most=16.0, at_least=4.0)
+    engine = Engine(space, [Expensive("loss")], strategy="enumerate", limits=[between])
+    memory = _memory(space.encode(engine.ask(99)))
+    assert ((memory >= 4.0) & (memory <= 16.0)).all()
+    assert len(memory) == between.within(space.grid(99)).sum()
+    with pytest.raises(InputError, match=r"breaks memory >= 4"):
+        Engine(space, [Expensive("loss")], initial=space.decode(space.grid(99)[:1]), limits=[between])

@@ -1,11 +1,17 @@
 """The contract of every family, and what one alone promises."""
 
+import math
+
 import pytest
 
 from distilsearch import Serving
-from distilsearch.errors import InputError
+from distilsearch.errors import InputError, TeacherError
 from distilsearch.families import FAMILIES, TeacherFacts, family, family_of
-from distilsearch.families.shared import inherited_layers
+from distilsearch.families.shared import TIMED, inherited_layers
+from distilsearch.lowering import operators
+from distilsearch.operators import ACTIVATIONS
+from distilsearch.predictors.features import Setting, row
+from distilsearch.profiling.kernels import kernel
 from distilsearch.testing.families import CHOICES, FamilyContract
 
 SMALL = {
@@ -55,6 +61,8 @@ class TestFamilies(FamilyContract):
         ({"inherit": ["evenly"]}, "did you mean 'even'"),
         ({"layers": [0]}, "positive whole number"),
         ({"width": ["wide"]}, "positive whole number"),
+        ({"activation": ["gelo"]}, "did you mean 'gelu"),
+        ({"activation": ["xielu"]}, "unknown value of activation"),
     ],
 )
 def test_senseless_choices_are_refused(choices, message) -> None:
@@ -98,3 +106,29 @@ def test_the_teacher_itself_is_no_student() -> None:
     assert {a["ffn"] for a in space.decode(space.grid(100))} == {64}
     with pytest.raises(InputError, match="fewer layers, width or ffn than its teacher"):
         family("bert").space({"layers": [4], "width": [64], "heads": [4], "ffn": [128]}, teacher)
+
+
+@pytest.mark.parametrize("name", sorted(FAMILIES))
+def test_a_teacher_of_any_activation_is_timed_or_refused(name) -> None:
+    from transformers.activations import ACT2CLS
+
+    kind, facts = family(name), TEACHERS[name]
+    config = kind.config(kind.architecture(facts))
+    for activation in (*ACT2CLS, "of tomorrow"):
+        config.hidden_act = activation
+        if activation not in TIMED:
+            with pytest.raises(TeacherError, match=f"the activation '{activation}'"):
+                kind.facts(config, "t", facts.head)
+            continue
+        own = kind.architecture(kind.facts(config, "t", facts.head))
+        assert own["activation"] == activation
+        for operator, _ in operators(own, Serving(sequence=4)):
+            assert operator.sizes.get("activation", "none") in ACTIVATIONS
+            assert kernel(operator)
+            assert all(math.isfinite(value) for value in row(operator, 1e-6, Setting("float32", "eager", 1, 1)))
+    assert set(ACT2CLS) - set(TIMED) == {"prelu", "xielu"}  # these have weights
+
+
+def test_the_places_of_activations_never_change() -> None:
+    assert ACTIVATIONS[:5] == ("none", "gelu", "relu", "silu", "tanh")  # what predictors of 0.1.0 have learnt by number
+    assert len(set(ACTIVATIONS)) == len(ACTIVATIONS)

@@ -132,7 +132,7 @@ def test_an_old_engine_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_an_engine_state_of_a_newer_version_is_refused() -> None:
     state = json.loads((OLD / "engine" / "state.json").read_text()) | {"schema": 9}
-    with pytest.raises(InputError, match=r"schema 1 or 2; got 9; use the version that wrote it"):
+    with pytest.raises(InputError, match=r"schema 1 to 3; got 9; use the version that wrote it"):
         Engine.restore(*_problem(), state)
 
 

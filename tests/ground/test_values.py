@@ -90,7 +90,7 @@ def test_the_home_is_where_the_environment_says(tmp_path, monkeypatch) -> None:
     assert home() == tmp_path / "here"
     (tmp_path / "file").touch()
     monkeypatch.setenv("DISTILSEARCH_HOME", str(tmp_path / "file" / "under"))
-    with pytest.raises(RunError, match="cannot create the folder"):
+    with pytest.raises(RunError, match="which is a file; name a folder"):
         home()
 
 

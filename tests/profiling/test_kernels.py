@@ -10,7 +10,8 @@ from transformers import BertConfig, LlamaConfig
 from transformers.models.bert import modeling_bert
 from transformers.models.llama import modeling_llama
 
-from distilsearch.operators import Operator
+from distilsearch.families.shared import TIMED
+from distilsearch.operators import Operator, canonical_activation
 from distilsearch.profiling.kernels import Kernel, kernel
 
 BATCH, SEQUENCE, WIDTH, HEADS, FFN, VOCABULARY = 2, 8, 32, 4, 64, 100
@@ -79,11 +80,11 @@ def test_plain_token_embedding() -> None:
     same(ours(ids), ours.get_submodule("tokens")(ids))
 
 
-@pytest.mark.parametrize("activation", ["gelu", "relu", "silu"])
+@pytest.mark.parametrize("activation", TIMED)
 def test_intermediate(activation: str) -> None:
     config = BertConfig(**{**BERT.to_dict(), "hidden_act": activation})
     theirs = evaluated(modeling_bert.BertIntermediate(config))
-    ours = make("linear", inputs=WIDTH, outputs=FFN, bias=1, activation=activation)
+    ours = make("linear", inputs=WIDTH, outputs=FFN, bias=1, activation=canonical_activation(activation))
     load(ours, theirs, {"dense": "dense"})
     same(ours(*inputs(ours)), theirs(*inputs(ours)))
 
@@ -148,9 +149,10 @@ def test_no_norm() -> None:
     same(ours(*inputs(ours)), theirs(*inputs(ours)))
 
 
-def test_gate() -> None:
-    theirs = evaluated(modeling_llama.LlamaMLP(LLAMA))
-    ours = make("gate", width=FFN, activation="silu")
+@pytest.mark.parametrize("activation", ["silu", "swish", "gelu_new", "gelu_pytorch_tanh", "relu2", "linear"])
+def test_gate(activation: str) -> None:
+    theirs = evaluated(modeling_llama.LlamaMLP(LlamaConfig(**{**LLAMA.to_dict(), "hidden_act": activation})))
+    ours = make("gate", width=FFN, activation=canonical_activation(activation))
     hidden = torch.randn(BATCH, SEQUENCE, WIDTH)
     same(theirs.down_proj(ours(theirs.gate_proj(hidden), theirs.up_proj(hidden))), theirs(hidden))
 

@@ -11,7 +11,6 @@ from distilsearch.cli import app
 from distilsearch.distill.archive import Archive
 from distilsearch.distill.course import Course
 from distilsearch.distill.data import Text
-from distilsearch.distill.evaluate import scores
 from distilsearch.distill.evaluate.scores import evaluations, scores_of, trial_in
 from distilsearch.distill.losses import KINDS
 from distilsearch.distill.recipes import recipe
@@ -78,10 +77,8 @@ def test_a_sound_copy_of_a_damaged_student_is_scored_itself(trial: Trial, tmp_pa
 
 
 def test_an_evaluation_is_made_of_each_file_or_of_teacher_and_text(
-    teacher: Teacher, text_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    teacher: Teacher, text_file: Path, tmp_path: Path
 ) -> None:
-    load = scores.load_text
-    monkeypatch.setattr(scores, "load_text", lambda sources, teacher: load(sources, teacher, block=32))
     files = [tmp_path / "a.csv", tmp_path / "b.csv"]
     for path in files:
         path.write_text("aaa,bbb,1\nbbb,ccc,2\n")

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distilsearch.engine.job.config import Run
-from distilsearch.engine.job.continuing import check_same
+from distilsearch.engine.job.continuing import continued
 from distilsearch.engine.job.sections import CHOICES
 from distilsearch.engine.job.toml import to_toml
 from distilsearch.errors import InputError, RunError
@@ -41,18 +41,33 @@ def test_a_run_survives_being_written_out() -> None:
     [
         ({"trails": 3}, "unknown key 'trails': did you mean 'trials'"),
         ({"train": {"flash_token": 3}}, "did you mean 'flash_tokens'"),
-        ({"target": [{"latency": 3}]}, "did you mean 'latency_ms'"),
+        ({"target": [{"latencies": 3}]}, "did you mean 'latency'"),
+        (
+            {"target": [{"latency": 3}]},
+            "^target.0.latency: it should be a share of the teacher's, .*latency_ms; got 3$",
+        ),
+        ({"target": [{"latency": "3 ms"}]}, 'such as "0.2x teacher"'),
+        ({"target": [{"latency": "0x teacher"}]}, 'such as "0.2x teacher"'),
+        ({"target": [{"latency": "0.2x student"}]}, 'such as "0.2x teacher"'),
+        (
+            {"target": [{"latency": "5x teacher"}]},
+            'it allows more than the teacher takes; 5x its speed is "0.2x teacher"',
+        ),
+        ({"target": [{"latency": "0.2x teacher", "latency_ms": 3}]}, "two limits on the same; give one of them"),
+        ({"choose": "best"}, "choose: it should be 'auto', 'knee', 'quality' or 'fastest' .*; got 'best'"),
         ({"target": [{"serving": {"bach": 1}}]}, "did you mean 'batch'"),
         ({"target": [{"serving": {"batch": 0}}]}, "serving batch must be a positive whole number"),
         ({"target": []}, "target"),
         ({"trials": -1}, "trials"),
-        ({"trials": True}, "^trials: it should be a valid integer; got True$"),
+        ({"trials": True}, "^trials: expected a whole number; got True$"),
         ({"text": []}, "text"),
         ({"name": "../elsewhere"}, "name"),
         ({"target": [{"latency_ms": -1}]}, "^target.0.latency_ms: it should be greater than 0; got -1$"),
         ({"train": {"flash_tokens": 100, "longer_tokens": [100, 200]}}, "^train: longer_tokens must rise, from above"),
         ({"text_temperature": 0.5}, "^text_temperature: it should be greater than or equal to 1; got 0.5$"),
         ({"text_tokens": 0}, "text_tokens"),
+        ({"text_block": 8}, "text_block: it should be greater than or equal to 16"),
+        ({"text_block": "long"}, "text_block"),
         (
             {"train": {"device": "cpuu"}},
             "^train.device: unknown training device 'cpuu': did you mean 'cpu'[?] known: auto",
@@ -64,7 +79,7 @@ def test_a_run_survives_being_written_out() -> None:
         ({"train": {"worker": 2}}, "did you mean 'workers'"),
         ({"target": [{"latency_ms": math.inf}]}, "target.0.latency_ms: it should be a finite number"),
         ({"target": [{"memory_mb": 0}]}, "target.0.memory_mb: it should be greater than 0"),
-        ({"target": [{"parameters": 0.5}]}, "target.0.parameters: it should be a valid integer"),
+        ({"target": [{"parameters": 0.5}]}, "target.0.parameters: expected a whole number; got 0.5"),
         ({"target": [{"memory": 3}]}, "did you mean 'memory_mb'"),
         ({"executor": {"name": "locl"}}, "^executor.name: unknown executor 'locl': did you mean 'local'"),
         ({"executor": {"adress": "x"}}, "did you mean 'address'"),
@@ -87,11 +102,19 @@ def test_senseless_runs_are_refused(wrong, message) -> None:
         Run.parse(LEAST | wrong)
 
 
+@pytest.mark.parametrize("written", ["0.2x teacher", " 0.20X the Teacher", ".2 x teacher", "0.2x"])
+def test_a_share_of_the_teachers_latency_has_one_spelling(written: str) -> None:
+    run = Run.parse(LEAST | {"target": [{"latency": written}]})
+    assert (run.target[0].latency, run.target[0].latency_share) == ("0.2x teacher", 0.2)
+    assert run.target[0].limits_latency
+    assert Run.parse(tomllib.loads(run.to_toml())) == run
+
+
 def test_another_run_file_is_refused_and_the_difference_named() -> None:
     first = Run.parse(LEAST | {"trials": 4, "target": [{"latency_ms": 5}]})
-    check_same(Run.parse(LEAST | {"trials": 40, "target": [{"latency_ms": 5}]}), first)
+    continued(Run.parse(LEAST | {"trials": 40, "target": [{"latency_ms": 5}]}), first)
     with pytest.raises(RunError, match=r"target\[0\].latency_ms: 5.0 there, 6.0 now"):
-        check_same(Run.parse(LEAST | {"trials": 4, "target": [{"latency_ms": 6}]}), first)
+        continued(Run.parse(LEAST | {"trials": 4, "target": [{"latency_ms": 6}]}), first)
 
 
 def test_a_run_file_is_read_with_paths_relative_to_it(tmp_path) -> None:
@@ -181,7 +204,7 @@ def test_any_run_survives_being_written_out(data: dict[str, Any]) -> None:
     again = Run.parse(tomllib.loads(text))
     assert again == run
     assert again.to_toml() == text
-    check_same(again, run)
+    continued(again, run)
 
 
 @given(run_files(), st.data())

@@ -94,11 +94,13 @@ def test_what_is_in_training_or_of_a_newer_version_stays_and_what_is_damaged_goe
     (newer.folder / TRIAL).write_text('{"schema": 99}')
     (damaged.folder / TRIAL).write_text("{")
     (busy.folder / TRIAL).unlink()
-    (archive.folder / "0123").mkdir()
+    (archive.folder / ("01" * 32)).mkdir()
+    (archive.folder / "drafts").mkdir()
     items = inventory()
     assert {(item.kind, item.path.name) for item in items if item.kind in ("damaged", "unfinished")} == {
-        ("damaged", newer.key), ("damaged", damaged.key), ("unfinished", busy.key), ("unfinished", "0123"),
+        ("damaged", newer.key), ("damaged", damaged.key), ("unfinished", busy.key), ("unfinished", "01" * 32),
     }  # fmt: skip
+    assert [item.path.name for item in items if item.kind == "other"] == ["drafts"]  # of whom, nobody knows
     with archive.claim(busy.key):
         going = {
             item.path.name for item in removable(inventory(), former=True) if item.kind in ("damaged", "unfinished")

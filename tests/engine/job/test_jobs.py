@@ -20,6 +20,7 @@ from distilsearch.engine.job.jobs import (
     Measure,
     Probe,
     Profile,
+    Rehearse,
     TeacherLoss,
     answer,
     dumps,
@@ -40,6 +41,7 @@ OURS = sorted(n for n, k in vars(errors).items() if isinstance(k, type) and issu
 students = st.lists(architectures(), max_size=2).map(tuple)
 jobs = st.one_of(
     st.builds(Distil, st.just(TRAINING), st.just(EMBEDDING), students, st.sampled_from(["", "s3://bucket/depot"])),
+    st.builds(Rehearse, st.just(TRAINING), st.just(EMBEDDING), students, st.sampled_from(["", "s3://bucket/depot"])),
     st.builds(Measure, students, st.sampled_from(["cpu", "cuda"]), servings()),
     st.builds(Profile, st.just("bert"), st.just({"layers": [1, 2]}), st.none(), st.just("cpu"), servings()),
     st.builds(TeacherLoss, st.just("t" * 64), st.just("x" * 64)),
@@ -50,10 +52,11 @@ jobs = st.one_of(
 class TestJobs(JobContract):
     """Every kind of ours; what fields they may have is drawn below."""
 
-    @pytest.fixture(params=sorted({"distil", "measure", "profile", "teacher_loss", "probe"}))
+    @pytest.fixture(params=sorted({"distil", "rehearse", "measure", "profile", "teacher_loss", "probe"}))
     def job(self, request: pytest.FixtureRequest) -> Job:
         few: dict[str, tuple[Any, ...]] = {
             "distil": (TRAINING, EMBEDDING, ()),
+            "rehearse": (TRAINING, EMBEDDING, ()),
             "measure": ((), "cpu", Serving()),
             "profile": ("bert", {"layers": [1, 2]}, None, "cpu", Serving(threads=1)),
             "teacher_loss": ("t" * 64, "x" * 64),

@@ -76,7 +76,7 @@ def test_a_folder_of_another_run_is_refused(corpus, tmp_path) -> None:
 
 
 def test_a_folder_that_cannot_be_made_is_refused(corpus, tmp_path) -> None:
-    with pytest.raises(RunError, match="cannot create the folder"):
+    with pytest.raises(RunError, match="which is a file; name a folder"):
         prepare(_run(corpus), corpus / "under")
 
 

@@ -1,17 +1,22 @@
 """What a run hands back, from facts alone."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from distilsearch.architecture import Architecture
+from distilsearch.engine.job.choice import CHOICES
 from distilsearch.engine.job.exports import export_students
 from distilsearch.engine.job.facts import Final, MachineFacts, RunFacts
 from distilsearch.engine.job.ledger import Entry
 from distilsearch.engine.job.machines import Latency
 from distilsearch.engine.job.result import conclude, members, rank_fidelity, trace, warnings
+from distilsearch.engine.report.readings import Reading, headline
 from distilsearch.engine.report.report import render
 from distilsearch.engine.report.schema import RankFidelity, ResultFile
 from distilsearch.errors import RunError
@@ -69,25 +74,60 @@ def test_a_result_names_front_knee_teacher_and_all_trials(facts: RunFacts) -> No
     assert "layers × 64 is" in render(file)
 
 
-def test_a_finished_student_has_its_final_loss_and_length(facts: RunFacts) -> None:
+def test_a_finished_student_has_its_final_loss_and_length_and_hides_nobody(facts: RunFacts) -> None:
     final = Final("k" * 64, 900, 0.1)
     result = conclude(replace(facts, finals={STUDENTS[1].key: final}))
-    assert [m.key for m in result.front] == [STUDENTS[0].key, STUDENTS[1].key]
+    assert [m.key for m in result.front] == [s.key for s in STUDENTS[:4]]
     member = result.front[1]
-    assert (member.loss, member.flash_loss, member.tokens) == (0.1, 0.3, 900)
+    assert (member.loss, member.flash_loss, member.tokens, member.flash_tokens) == (0.1, 0.3, 900, 100)
     assert result.file.trials[1].loss == 0.3
     assert result.knee == STUDENTS[1].key
 
 
-def test_a_choice_that_is_off_the_front_in_the_end_is_made_again(facts: RunFacts) -> None:
-    finals = {STUDENTS[0].key: Final("k" * 64, 900, 0.1)}
-    assert conclude(replace(facts, finals=finals)).knee == STUDENTS[0].key
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    losses=st.lists(st.none() | st.floats(0.01, 1.5), min_size=5, max_size=5),
+    choose=st.sampled_from([*CHOICES]),
+    loss_at_most=st.none() | st.floats(0.1, 1.0),
+    limit=st.none() | st.floats(0.5, 9.0),
+)
+def test_finishing_changes_neither_the_front_nor_the_choice(facts, losses, choose, loss_at_most, limit) -> None:
+    facts = replace(facts, choose=choose, loss_at_most=loss_at_most, machines=[machine(limit_ms=limit)])
+    before = conclude(facts)
+    finals = {s.key: Final("k", 900, x) for s, x in zip(STUDENTS, losses, strict=True) if x is not None}
+    after = conclude(replace(facts, finals=finals))
+    assert [m.key for m in after.front] == [m.key for m in before.front]
+    assert after.knee == before.knee
+    assert (after.knee is None) == (not after.front)
+    assert after.knee is None or after.knee in {m.key for m in after.front}
+
+
+def test_a_final_training_that_raises_the_loss_is_not_handed_back(facts: RunFacts) -> None:
+    entries = [entry(i, loss, ms, trial=f"flash {i}") for i, (loss, ms) in enumerate(POINTS)]
+    worse = replace(facts, entries=entries, finals={STUDENTS[1].key: Final("final", 900, 0.4)})
+    assert [e.facts["trial"] for e in members(worse)] == [f"flash {i}" for i in range(4)]
+    result = conclude(worse)
+    assert result.knee == STUDENTS[1].key
+    assert (result.front[1].loss, result.front[1].tokens) == (0.3, 100)
+    (warning,) = result.file.warnings
+    assert f"{STUDENTS[1].key} was trained on 900 tokens more and its loss rose from 0.3 to 0.4" in warning
 
 
 def test_limits_hold_in_the_result(facts: RunFacts) -> None:
     assert keys(members(replace(facts, machines=[machine(limit_ms=4.0)]))) == [0, 1, 2]
     nothing = conclude(replace(facts, machines=[machine(limit_ms=0.5)]))
     assert (nothing.front, nothing.knee) == ((), None)
+
+
+def test_with_a_limit_the_best_within_it_is_chosen_and_the_page_says_the_limit(facts: RunFacts) -> None:
+    here = machine(limit_ms=5.0, limit="0.5x teacher")
+    result = conclude(replace(facts, machines=[here], choose="quality"))
+    assert result.knee == STUDENTS[2].key
+    assert result.file.targets[0].limit == "0.5x teacher"
+    assert "Chosen is the best quality within the limit: the star" in render(result.file)
+    assert conclude(replace(facts, loss_at_most=0.3)).file.choose == "loss_at_most"
+    assert "limit 5.00 ms (0.5x teacher)" in render(result.file)
+    assert headline(Reading(result.file)) == "3 layers × 64 is 2.5× faster than the teacher at 0.75 agreement"
 
 
 def test_who_breaks_a_limit_on_size_is_not_handed_back(facts: RunFacts) -> None:
@@ -110,7 +150,11 @@ def test_the_pair_of_student_and_serving_has_its_own_key(facts: RunFacts) -> Non
     [
         ({"loss_at_most": 0.1}, "no student keeps loss_at_most = 0.1"),
         ({"machines": [machine(20.0)]}, "the teacher was measured at 20 ms"),
-        ({"machines": [machine(slowness=1.4)]}, "1.40 times slower than when quiet"),
+        ({"machines": [machine(slowness={TEACHER.key: 1.4})]}, "1.40 times slower than when quiet"),
+        (
+            {"machines": [machine(repeats={TEACHER.key: 1.3, STUDENTS[0].key: 1.02})]},
+            "latency_ms of 1 of 2 models, measured side by side again, differed by more than 10% (up to 30%)",
+        ),
     ],
 )
 def test_a_reader_is_warned(facts: RunFacts, changes: dict[str, Any], message: str) -> None:
@@ -130,6 +174,16 @@ def test_ranks_of_equal_or_few_losses_are_no_number(facts: RunFacts, final, spea
     assert rank_fidelity(replace(facts, finals=finals, fidelity=measured)) is measured
 
 
+def test_a_measurement_carries_what_is_known_of_its_own_error(facts: RunFacts) -> None:
+    here = machine(slowness={STUDENTS[0].key: 1.7, TEACHER.key: 1.0}, repeats={STUDENTS[0].key: 1.02})
+    file = conclude(replace(facts, machines=[here])).file
+    latency = file.front[0].latencies["latency_ms"]
+    assert (latency.measured, latency.slowness, latency.repeated) == (1.0, 1.7, 1.02)
+    teacher = file.teacher.latencies["latency_ms"]
+    assert (teacher.measured, teacher.slowness, teacher.repeated) == (10.0, 1.0, None)
+    assert ResultFile.from_json(file.to_json()) == file
+
+
 def test_the_trace_grows_by_every_complete_trial(facts: RunFacts) -> None:
     volumes = trace(facts)
     assert volumes == tuple(sorted(volumes))
@@ -141,11 +195,12 @@ def test_students_are_copied_whole_and_replaced(tmp_path: Path) -> None:
     checkpoint = tmp_path / "kept"
     checkpoint.mkdir()
     (checkpoint / "config.json").write_text("{}")
+    (checkpoint / "README.md").write_text("---\n---\n\n# A student of x\n\n| teacher weights | sha256 1 |\n")
     old = tmp_path / "run" / "students" / "a"
-    old.mkdir(parents=True)
-    (old / "stale.bin").write_text("")
+    shutil.copytree(checkpoint, old)
+    (old / "config.json").write_text("old")
     assert export_students(tmp_path / "run", {"a": checkpoint, "b": tmp_path / "gone"}) == {"a": "students/a"}
-    assert [p.name for p in old.iterdir()] == ["config.json"]
+    assert (old / "config.json").read_text() == "{}"
     assert [p.name for p in old.parent.iterdir()] == ["a"]
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match="cannot copy a student"):

@@ -188,8 +188,8 @@ def test_limits_that_no_student_keeps_are_refused_before_any_training() -> None:
     served = run.space_for()
     least = min(parameter_count(a) for a in served.students.decode(served.students.grid(1000)))
     with pytest.raises(InputError, match=f"no student keeps parameters <= 1,000: the smallest one has {least:,};"):
-        check_kept(served.space, limits_of(run.target, served), 0)
-    check_kept(served.space, limits_of(_run(parameters=least).target, served), 0)
+        check_kept(served.space, limited([], limits_of(run.target, served)), 0)
+    check_kept(served.space, limited([], limits_of(_run(parameters=least).target, served)), 0)
     check_kept(served.space, (), 0)
 
 

@@ -1,5 +1,6 @@
 """Where a run stands, read from its ledger by somebody else."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -41,10 +42,25 @@ def test_a_run_at_work_says_who_works_on_what(folder: Path) -> None:
     words = "\n".join(stand.lines(datetime.now() + timedelta(seconds=30)))
     assert "mine: 1 complete, 1 running, of 7 trials" in words
     assert "layers=2" in words
+    fewer = replace(stand, asked=0)
+    assert "mine: 1 complete, 1 running, more than now asked for: 0 trials" in fewer.lines(datetime.now())[0]
     assert f"pid {ledger.entries()[2].lease['pid']}" in words
     assert "trainers: 2, threads of each: 1" in words
     assert "vocabulary" not in words
     assert "distil and measure: 12 s" in words
+
+
+def test_a_run_of_some_minutes_says_how_many_have_gone(folder: Path) -> None:
+    text = (
+        (folder / "run.toml").read_text().replace("trials = 7", "trials = 0").replace("minutes = 0.0", "minutes = 10")
+    )
+    (folder / "run.toml").write_text(text)
+    ledger = opened(folder)
+    assert status(folder).lines(datetime.now())[0] == "mine: none yet, no plan yet, 0.0 of 10 minutes"
+    ledger.complete(ledger.open(ONE), [0.25, 3.0], {})
+    ledger.note("plan", {"trials": 18})
+    ledger.note("spent_seconds", 150.0)
+    assert status(folder).lines(datetime.now())[0] == "mine: 1 complete, of about 18 trials, 2.5 of 10 minutes"
 
 
 def test_a_trial_whose_process_is_gone_is_not_said_to_run(folder: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from distilsearch.architecture import Architecture
+from distilsearch.distill.material import Material
 from distilsearch.engine.job.config import Run
 from distilsearch.engine.job.winners import precision_of, winners, winners_order
 from distilsearch.errors import InputError, RunError
@@ -38,7 +39,8 @@ def run_folder(tmp_path: Path) -> Path:
     folder = tmp_path / "run"
     folder.mkdir()
     (folder / "result.json").write_text(json.dumps(RESULT))
-    run = {"teacher": "/teacher", "text": ["/words.txt"], "seed": 3, "text_tokens": 900, "train": {"recipe": "kdnas"}}
+    run = {"teacher": "/teacher", "text": ["/words.txt"], "seed": 3, "train": {"recipe": "kdnas"}}
+    run |= {"text_tokens": 900, "text_block": 64, "text_temperature": 2.0}
     (folder / "run.toml").write_text(Run.parse(run).to_toml())
     return folder
 
@@ -52,11 +54,18 @@ def test_keys_may_be_shortened_and_must_be_one(run_folder: Path) -> None:
         winners(run_folder, ["zzz"])
 
 
+def test_of_a_disturbed_measurement_a_card_has_one_digit(run_folder: Path) -> None:
+    front = [FRONT[0] | {"latency_ms": {"predicted": 1.5, "measured": 0.8734, "slowness": 2.0}}, FRONT[1]]
+    (run_folder / "result.json").write_text(json.dumps(RESULT | {"front": front}))
+    (winner,) = winners(run_folder)
+    assert winner.latency == {"predicted": 1.5, "measured": "about 0.9 (the machine was disturbed)"}
+
+
 def test_students_go_on_with_the_runs_own_training(run_folder: Path) -> None:
     order = winners_order(run_folder, [], 5_000)
     assert (order.seed, order.tokens, order.precision) == (3, 5_000, "auto")
     assert order.material.recipe == "kdnas"
-    assert order.material.text_tokens == 900
+    assert order.material == Material("/teacher", ("/words.txt",), "kdnas", 2.0, 900, 64)
     assert order.cards == {SMALL: {"Latency, ms": {"predicted": "1.5", "measured": "1.25"}}}
     other: dict[str, Any] = {"seed": 0, "recipe": "default", "teacher": None, "precision": "bf16"}
     changed = winners_order(run_folder, [], 5_000, **other)
@@ -78,7 +87,7 @@ def test_folders_without_a_run_or_a_knee_say_so(run_folder: Path, tmp_path: Path
     with pytest.raises(RunError, match="there is no result"):
         winners(tmp_path / "nowhere")
     (run_folder / "result.json").write_text(json.dumps(RESULT | {"knee": None}))
-    with pytest.raises(RunError, match="has no knee; give RUN and keys of: aaa1, abb2"):
+    with pytest.raises(RunError, match="has no chosen student; give RUN and keys of: aaa1, abb2"):
         winners(run_folder)
     (run_folder / "run.toml").unlink()
     with pytest.raises(InputError, match=r"no .*run\.toml"):

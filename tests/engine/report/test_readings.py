@@ -6,7 +6,7 @@ import pytest
 
 from distilsearch.engine.report.readings import Reading, Speedup, prediction_error
 from distilsearch.engine.report.schema import Latency, ResultFile
-from distilsearch.engine.report.words import count, duration, milliseconds, percent
+from distilsearch.engine.report.words import count, duration, milliseconds, percent, roughly
 
 Result = dict[str, Any]
 
@@ -43,6 +43,9 @@ def test_speedup_compares_like_with_like(result: Result) -> None:
 
 
 def test_words_for_numbers() -> None:
+    assert [roughly(x) for x in (21.4, 0.873, 0.96, 3.4, 1.49, 140, 0.0312)] == [
+        "≈20", "≈0.9", "≈1", "≈3", "≈1", "≈100", "≈0.03"
+    ]  # fmt: skip
     assert [milliseconds(x) for x in (0.0312, 3.1, 31.04, 310.4, None)] == ["0.0312", "3.10", "31.0", "310", "–"]
     assert [count(x) for x in (12, 1536, 8_290_000, 3e9, None)] == ["12", "1.5 k", "8.3 M", "3.0 B", "–"]
     assert [duration(x) for x in (3.14, 125, 7260, None)] == ["3.1 s", "2 min 05 s", "2 h 01 min", "–"]

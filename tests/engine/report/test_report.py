@@ -18,7 +18,7 @@ from distilsearch.engine.report.readings import Reading
 from distilsearch.engine.report.readings import headline as headline_of
 from distilsearch.engine.report.schema import ResultFile
 from distilsearch.engine.report.sections import SECTIONS, Section
-from distilsearch.engine.report.terminal import final_table
+from distilsearch.engine.report.terminal import answer_lines, final_table
 from distilsearch.engine.report.words import count, milliseconds
 
 Result = dict[str, Any]
@@ -138,7 +138,7 @@ def test_every_chart_is_valid_plotly_and_has_its_place(result: Result) -> None:
 
 def test_all_numbers_of_the_front_appear(result: Result) -> None:
     text = render(result)
-    rows = {row[0].removesuffix("knee"): row for row in Page(text).rows if row}
+    rows = {row[0].removesuffix("chosen"): row for row in Page(text).rows if row}
     front = figures_of(text)["front-0"]["data"]
     shown = {(x, y) for trace in front for x, y in zip(trace["x"], trace["y"], strict=True)}
     for member in result["front"]:
@@ -261,6 +261,54 @@ def test_a_pair_of_student_and_serving_is_named_whole(result: Result) -> None:
     assert "int8, onnxruntime" in rows["aaaabbbbcccc-01234567"]
     assert "aaaabbbbcccc-01234567" in terminal(result)
     assert "int8, onnxruntime" in json.dumps(figures_of(render(result))["front-0"])
+
+
+def test_who_was_trained_longer_stands_beside_the_front_of_equals_and_hides_nobody(result: Result) -> None:
+    front = sorted(result["front"], key=lambda member: member["latency_ms"]["predicted"])
+    fastest = front[0]
+    equal = fastest["loss"]
+    fastest |= {"flash_loss": equal, "flash_tokens": 160_000, "tokens": 800_000, "loss": 0.01}  # the best of all
+    traces = {trace["name"]: trace for trace in figures_of(render(result))["front-0"]["data"]}
+    ms = fastest["latency_ms"]["measured"] or fastest["latency_ms"]["predicted"]
+    assert len(traces["front line"]["x"]) > 1
+    assert (ms, 1 - equal) in zip(traces["front"]["x"], traces["front"]["y"], strict=True)
+    assert list(zip(traces["finished"]["x"], traces["finished"]["y"], strict=True)) == [(ms, 0.99)]
+
+
+def measured(entry: Result, ms: float, **about: float) -> None:
+    entry["latency_ms"] = {"predicted": 1.51, "lower": 1.4, "upper": 1.6, "measured": ms, **about}
+
+
+@pytest.mark.parametrize("about", [{"slowness": 1.6}, {"repeated": 1.25}, {"slowness": 3.0, "repeated": 1.01}])
+@pytest.mark.parametrize("whose", ["student", "teacher"])
+def test_digits_that_are_known_to_be_disturbed_are_not_printed(result: Result, about: dict, whose: str) -> None:
+    """The same in headline, tiles, tables, answers, hovers and terminal: no figure that rests on it in full."""
+    chosen = next(member for member in result["front"] if member["key"] == result["knee"])
+    measured(chosen, 0.8734, measured_first=1.613, **(about if whose == "student" else {}))
+    measured(result["teacher"], 18.71, **(about if whose == "teacher" else {}))
+    text, words = render(result), "".join(Page(render(result)).text)
+    shown = [words, json.dumps(figures_of(text)["front-0"]["data"][-2]["hovertext"]), terminal(result)]
+    shown += answer_lines(ResultFile.from_json(result))
+    assert not [part for part in shown if re.search(r"21\.4|21×|21x", part)]  # 18.71 / 0.8734
+    assert "≈20× faster" in headline(result)
+    assert "≈20×" in words
+    assert "≈20×" in terminal(result)
+    ms = "0.873" if whose == "student" else "18.7"
+    assert not [part for part in shown if ms in part]
+    assert ("≈0.9" if whose == "student" else "≈20") in words
+    assert "1.61 at its trial" in words
+
+
+def test_both_measurements_are_shown_and_how_far_repeats_differ(result: Result) -> None:
+    for i, member in enumerate(result["front"]):
+        measured(member, 2.0, measured_first=2.5, slowness=1.0, repeated=1.02 + 0.002 * i)
+    measured(result["front"][0], 2.0, measured_first=2.5, slowness=2.0, repeated=1.5)
+    words = "".join(Page(render(result)).text)
+    assert re.search(r"2\.00\s*2\.50 at its trial", words)
+    assert "differed by" in words
+    assert "at most 50.0\u00a0%" in words
+    assert "From its trial to that session a student's latency moved by 20.0\u00a0%" in words
+    assert "Left out of that: 1 disturbed measurement." in words
 
 
 def test_two_targets_get_their_own_charts_and_columns(result: Result) -> None:

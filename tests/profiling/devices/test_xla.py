@@ -143,6 +143,6 @@ def cli(folder: Path, *arguments: str) -> str:
     environment = os.environ | {"DISTILSEARCH_HOME": str(folder / "home"), "HF_HUB_OFFLINE": "1"}
     environment |= {"USE_TORCH_XLA": "0"}  # accelerate: students are trained by plain torch
     command = [sys.executable, "-m", "distilsearch.cli", *arguments]
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=500)
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=1800)
     assert done.returncode == 0, done.stderr
     return done.stdout

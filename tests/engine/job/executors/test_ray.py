@@ -73,7 +73,7 @@ def start_node(folder: Path, hidden: list[Path], *arguments: str) -> "subprocess
         return subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
 
-def wait_until(happens, seconds: float = 30.0) -> None:
+def wait_until(happens, seconds: float = 600.0) -> None:
     """Wait for something that another process does."""
     end = time.monotonic() + seconds
     while not happens():

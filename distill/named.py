@@ -1,0 +1,43 @@
+"""What can be told of a teacher, texts and files by their names alone, so that a mistake costs no more than a moment.
+
+Nothing here loads torch or asks the network; whatever passes is looked at closely where it is opened.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from distilsearch.errors import InputError, TeacherError
+
+from .sources import PYTHON_DOCS, stamp
+
+QUICKSTART = "quickstart"
+
+
+def check_teacher(name: str) -> None:
+    """A `TeacherError` where a name is neither a place that is there, nor may be a hub name."""
+    if name == QUICKSTART or Path(name).expanduser().exists():
+        return
+    if name.startswith((".", "/", "~")) or name.count("/") != 1:
+        raise TeacherError(f"{name!r} is not a model folder, a hub name ('owner/model') or 'quickstart'")
+
+
+def check_sources(sources: Iterable[str]) -> None:
+    """A `TextError` where no file matches a source that is no datasets name."""
+    for source in sources:
+        if source != PYTHON_DOCS:
+            stamp(source)
+
+
+def check_files(paths: Iterable[Path], what: str) -> None:
+    """An `InputError` where a file is not there; `what` it should be."""
+    for path in paths:
+        if not path.is_file():
+            raise InputError(f"there is no file {path}; expected {what}")
+
+
+def check_names(models: Iterable[str], text: Iterable[str] = (), files: Iterable[Path] = ()) -> None:
+    """Refuse models, texts and CSV files that are plainly not there; empty names are none."""
+    for model in filter(None, models):
+        check_teacher(model)
+    check_sources(text)
+    check_files(files, "a CSV file")

@@ -1,0 +1,111 @@
+"""How fast students train here: a few steps of real trainings, timed and thrown away.
+
+What stays is of use: the teacher's targets of the first batches, in the cache that trainings read.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+from distilsearch.architecture import Architecture
+from distilsearch.progress import Between, nothing
+
+from .course import Course
+from .heldout import heldout_loss
+from .processes import accelerator_for
+from .recipes import Recipe
+from .runs import EVALUATIONS
+from .targets import CACHE_LIMIT, Targets, ask_teacher
+from .training import begin
+
+SECONDS = 1.0  # of steps of each student, at least
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """What one student's training takes here, in seconds.
+
+    Attributes:
+        start: beside its steps: cutting it from the teacher, and the held-out losses on its way.
+        step: a step, the teacher's targets read from the cache (or asked of a live teacher, where none fits).
+        targets: what a batch takes longer the first time, when the teacher is asked.
+        step_tokens: tokens of a step.
+    """
+
+    start: float
+    step: float
+    targets: float
+    step_tokens: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON, by field."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """The inverse of `to_json`."""
+        return cls(**data)
+
+
+def rehearse(
+    course: Course,
+    architectures: Sequence[Architecture],
+    device: str = "cpu",
+    cache_limit: int = CACHE_LIMIT,
+    between: Between = nothing,
+    seconds: float = SECONDS,
+) -> list[Rehearsal]:
+    """Take steps of the training of each architecture, through every view of the recipe as often; one after another.
+
+    Args:
+        course: its length does not matter, but must be far longer than what is rehearsed.
+        seconds: of steps, at least.
+    """
+    recipe = course.recipe
+    targets = Targets(course.teacher, course.text, recipe, course.precision, cache_limit, course.seed)
+    batches = [targets.batch(step) for step in _cycle(recipe)]
+    asked = _mean_seconds(
+        lambda step: ask_teacher(course.teacher, batches[step], targets.names, recipe.layer, course.precision), recipe
+    )
+    more = max(0.0, asked - _mean_seconds(targets.batch, recipe)) if targets.names else 0.0
+    return [_rehearsed(course, one, device, targets, more, between, seconds) for one in architectures]
+
+
+def _rehearsed(
+    course: Course,
+    architecture: Architecture,
+    device: str,
+    targets: Targets,
+    more: float,
+    between: Between,
+    seconds: float,
+) -> Rehearsal:
+    started = time.perf_counter()
+    run = begin(course, architecture, accelerator_for(device), targets=targets)
+    start = time.perf_counter() - started
+    run.advance()  # the first step is slower than all others
+    heldout_loss(course.teacher, course.text, run.model, architecture)  # so is the first loss, which asks the teacher
+    started = time.perf_counter()
+    heldout_loss(course.teacher, course.text, run.model, architecture)
+    start += len(EVALUATIONS) * (time.perf_counter() - started)
+    started, steps = time.perf_counter(), 0
+    while steps == 0 or time.perf_counter() - started < seconds:
+        for step in _cycle(course.recipe):
+            between()
+            run.advance(run.parts(step))
+            steps += 1
+    return Rehearsal(start, (time.perf_counter() - started) / steps, more, run.step_tokens)
+
+
+def _cycle(recipe: Recipe) -> range:
+    """Steps that show every view once."""
+    return range(len(recipe.views))
+
+
+def _mean_seconds(work: Callable[[int], object], recipe: Recipe) -> float:
+    """Seconds of some work on a step, the mean over all views."""
+    started = time.perf_counter()
+    for step in _cycle(recipe):
+        work(step)
+    return (time.perf_counter() - started) / len(recipe.views)

@@ -1,0 +1,248 @@
+"""Time as the budget of a run: from how fast students train here to how many trials, of how many tokens each.
+
+Lengths of training come from one ladder, whose rungs are `RUNG` apart: what one run has trained, the next one of
+nearly as much time finds. A plan says what is expected; how many trials there really are is decided after every one of
+them, by the time that is left and by how long the last ones took.
+"""
+
+import math
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
+from typing import Any, Protocol, Self
+
+import numpy as np
+
+from distilsearch.architecture import Architecture
+from distilsearch.arrays import FloatArray
+from distilsearch.distill import FLASH_TOKENS
+from distilsearch.distill.rehearsal import Rehearsal
+from distilsearch.errors import InputError
+from distilsearch.lowering import flops
+from distilsearch.operators import Serving
+
+RUNG = 1.5
+LOWEST = -5  # the rung of the shortest flash: below it, held-out losses order students no better than their sizes do
+HIGHEST = 25  # no training is longer
+RESERVE = 0.05  # share of the minutes for measuring the front and writing what came out
+TRIALS_SHARE = 0.6  # of the time after profiling; what is left finishes students
+USUAL_TRIALS, USUAL_MINUTES = 18, 10.0  # a flash is as long as leaves so many trials; with the root of the minutes more
+FEWEST = 4  # trials that a plan must have room for
+LAST = 4  # trials whose time says how fast the machine is now
+CLOSE = 0.8  # a trial is begun when so much of its time is left
+
+
+def rung(number: int) -> int:
+    """A length of training, in tokens; that of the usual flash is rung 0."""
+    return round(FLASH_TOKENS * RUNG**number)
+
+
+def rung_below(tokens: float) -> int:
+    """The longest rung of at most so many tokens."""
+    number = math.floor(math.log(max(tokens, 1) / FLASH_TOKENS, RUNG)) + 1  # rounding may put it on either side
+    while rung(number) > tokens:
+        number -= 1
+    return rung(number)
+
+
+@lru_cache(maxsize=4096)
+def size(architecture: Architecture) -> float:
+    """What a `Speed` counts: floating-point operations of a forward pass over 128 tokens."""
+    return float(flops(architecture, Serving()))
+
+
+@dataclass(frozen=True)
+class Speed:
+    """How fast one worker trains students while all are at work, in seconds.
+
+    Attributes:
+        start: of a training, beside its steps.
+        step, per_flop: of a step: the former for any student, the latter for each floating-point operation of its
+            forward pass (of 128 tokens).
+        targets: what the teacher takes for a batch that it has not seen.
+        step_tokens: tokens of a step.
+        workers: trainings at once.
+    """
+
+    start: float
+    step: float
+    per_flop: float
+    targets: float
+    step_tokens: int
+    workers: int
+
+    @classmethod
+    def fitted(cls, flops: Sequence[float], rehearsals: Sequence[Rehearsal], workers: int) -> Self:
+        """The line through what was rehearsed: `flops` (n,) of the students, each rehearsed once or more."""
+        sizes, steps = np.asarray(flops, dtype=np.float64), np.array([one.step for one in rehearsals])
+        centred = sizes - sizes.mean()
+        slope = max(0.0, float(centred @ steps) / max(float(centred @ centred), 1e-300))
+        level = max(0.0, float(steps.mean() - slope * sizes.mean()))
+        start, targets = (float(np.mean([getattr(one, name) for one in rehearsals])) for name in ("start", "targets"))
+        return cls(start, level, slope, targets, rehearsals[0].step_tokens, workers)
+
+    def seconds(self, flops: float, tokens: float) -> float:
+        """Of one training with targets from the cache."""
+        return self.start + tokens / self.step_tokens * (self.step + self.per_flop * flops)
+
+    def teacher_seconds(self, tokens: float) -> float:
+        """Of the teacher, for text that it has not seen."""
+        return tokens / self.step_tokens * self.targets
+
+    def slower(self, factor: float) -> Self:
+        """The same on a machine that takes so many times as long."""
+        start, step, per_flop = self.start * factor, self.step * factor, self.per_flop * factor
+        return replace(self, start=start, step=step, per_flop=per_flop, targets=self.targets * factor)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run of some minutes sets out to do.
+
+    Attributes:
+        flash_tokens: of every trial; it stays, however long the run is continued.
+        trials: how many are expected to fit.
+        spent: seconds that had gone when the plan was made: they are nobody's to share.
+        flops: of the mean student, as `Speed` counts them.
+    """
+
+    flash_tokens: int
+    trials: int
+    spent: float
+    flops: float
+    speed: Speed
+
+    @classmethod
+    def made(cls, minutes: float, spent: float, speed: Speed, flops: FloatArray, flash_tokens: int = 0) -> Self:
+        """The plan for a run that has used `spent` seconds of its minutes so far.
+
+        The flash is the longest rung, up to that of `FLASH_TOKENS` for each ten minutes, that leaves `usual_trials`.
+
+        Args:
+            flops: (n,) of students drawn from the space.
+            flash_tokens: where the user has fixed it.
+
+        Raises:
+            InputError: not even `FEWEST` trials of the shortest flash fit; it says how many minutes are needed.
+        """
+        mean, seconds = float(flops.mean()), trials_seconds(minutes, spent)
+
+        def fitting(tokens: int) -> int:
+            alone = speed.teacher_seconds(tokens)
+            return max(0, int((seconds - alone) * speed.workers / speed.seconds(mean, tokens)))
+
+        least = flash_tokens or rung(LOWEST)
+        if fitting(least) < FEWEST:
+            needed = speed.teacher_seconds(least) + FEWEST * speed.seconds(mean, least) / speed.workers
+            enough = math.ceil((spent + needed / TRIALS_SHARE) / 60 / (1 - RESERVE)) + 1
+            raise InputError(
+                f"{minutes:g} minutes are too few here: {spent / 60:.1f} have gone into profiling, and {FEWEST}"
+                f" students of {least:,} tokens take {needed / 60:.1f} more; give at least minutes = {enough} (what was"
+                " timed is kept)"
+            )
+        tokens = least
+        while not flash_tokens and fitting(longer := rung_below(tokens * RUNG + 2)) >= usual_trials(minutes):
+            if longer > FLASH_TOKENS * max(1.0, minutes / USUAL_MINUTES):
+                break
+            tokens = longer
+        return cls(tokens, fitting(tokens), spent, mean, speed)
+
+    def said(self, minutes: float) -> str:
+        """The plan in words."""
+        return (
+            f"about {self.trials} students of {self.flash_tokens:,} tokens each"
+            f" ({trials_seconds(minutes, self.spent) / 60:.1f} minutes), then the best of them for longer: "
+            f"{minutes:g} minutes in all, of which {self.spent / 60:.1f} have gone"
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """The inverse of `to_json`."""
+        return cls(**dict(data) | {"speed": Speed(**data["speed"])})
+
+
+def trials_seconds(minutes: float, spent: float) -> float:
+    """What all trials together may take, of a run that had used `spent` seconds before the first."""
+    return TRIALS_SHARE * max(0.0, minutes * 60 * (1 - RESERVE) - spent)
+
+
+def usual_trials(minutes: float) -> int:
+    """How many trials a plan would have, before any of them gets longer."""
+    return max(FEWEST, round(USUAL_TRIALS * math.sqrt(minutes / USUAL_MINUTES)))
+
+
+class Allowance(Protocol):
+    """How many trials a run may have."""
+
+    def total(self, ended: int, flying: int) -> int:
+        """How many in all, as it stands with some ended and some under way: another one is begun below that."""
+
+    def landed(self, flops: float, seconds: float) -> None:
+        """A training took so many seconds."""
+
+
+class Trials:
+    """A number of trials."""
+
+    def __init__(self, trials: int) -> None:
+        self._trials = trials
+
+    def total(self, ended: int, flying: int) -> int:
+        """That number."""
+        return self._trials
+
+    def landed(self, flops: float, seconds: float) -> None:
+        """Nothing depends on it."""
+
+
+class Clock(Protocol):
+    """Tells the time of a run."""
+
+    @property
+    def seconds(self) -> float:
+        """That it has taken so far."""
+
+    def note(self) -> None:
+        """Let later calls know."""
+
+
+class Time:
+    """As many trials as end before a moment, by the plan's speed and the last trials'.
+
+    Args:
+        until: seconds of the clock.
+    """
+
+    def __init__(self, plan: Plan, clock: Clock, until: float) -> None:
+        self._plan, self._clock, self._until = plan, clock, until
+        self._last: deque[tuple[float, float]] = deque(maxlen=LAST)
+        self._landed = 0
+
+    @property
+    def slowness(self) -> float:
+        """How many times longer than by the plan the last trials took."""
+        expected, took = (sum(column) for column in zip(*self._last, strict=True)) if self._last else (1.0, 1.0)
+        return took / expected
+
+    def total(self, ended: int, flying: int) -> int:
+        """As many more as end in time."""
+        plan = self._plan
+        left = self._until - self._clock.seconds
+        each = plan.speed.seconds(plan.flops, plan.flash_tokens) * self.slowness
+        begun = ended + flying
+        if left < CLOSE * each:
+            return begun
+        return begun + max(1, int(left * plan.speed.workers / each - flying / 2))
+
+    def landed(self, flops: float, seconds: float) -> None:
+        """Remember how long it took; the first ones have waited for the teacher too."""
+        speed, tokens = self._plan.speed, self._plan.flash_tokens
+        self._landed += 1
+        teacher = speed.teacher_seconds(tokens) if self._landed <= speed.workers else 0.0
+        self._last.append((speed.seconds(flops, tokens) + teacher, seconds))
+        self._clock.note()

@@ -1,0 +1,93 @@
+"""The plan of a run of some minutes: made once, of trainings that are rehearsed, and noted.
+
+What the same question came to on this machine is remembered in the home, so that asking again trains nothing.
+"""
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from distilsearch.architecture import Architecture
+from distilsearch.home import home, write_atomically
+from distilsearch.progress import Progress
+from distilsearch.space import SearchSpace
+
+from .budget import Plan, Speed, size
+from .config import Run
+from .executors import Executor
+from .ledger import Ledger
+from .phases import PLAN
+from .source import Making
+
+DRAWS = 256  # students that stand for the space
+
+
+def speed_of(space: SearchSpace, making: Making, executor: Executor, seed: int, progress: Progress) -> Speed:
+    """Rehearse a small and a large student on every worker at once, so that each feels the others."""
+    ordered = sorted(drawn(space, seed), key=size)
+    few = ordered[len(ordered) // 10], ordered[-1 - len(ordered) // 10]
+    progress("rehearsing trainings", 0, 1)
+    jobs = [executor.submit(making.rehearse(few)) for _ in range(executor.workers)]
+    rehearsals = [one for job in jobs for one in job.result()]
+    progress("rehearsing trainings", 1, 1)
+    return Speed.fitted([size(one) for one in few] * len(jobs), rehearsals, executor.workers)
+
+
+def drawn(space: SearchSpace, seed: int) -> list[Architecture]:
+    """Students that stand for a space."""
+    return space.decode(space.sample(DRAWS, np.random.default_rng(seed)))
+
+
+def plan_of(run: Run, ledger: Ledger, spent: float, speed: Callable[[], Speed], space: SearchSpace) -> Plan:
+    """The plan that the run was begun with; a new one where there is none.
+
+    Raises:
+        InputError: the minutes are too few.
+    """
+    noted = ledger.noted(PLAN)
+    if noted is not None:
+        return Plan.from_json(noted)
+    sizes = np.array([size(one) for one in drawn(space, run.seed)])
+    plan = Plan.made(run.minutes, spent, speed(), sizes, run.train.flash_tokens)
+    ledger.note(PLAN, plan.to_json())
+    return plan
+
+
+@dataclass(frozen=True)
+class Settled:
+    """What a question came to: the length and number of its trials, and that of the finish (0: there was none)."""
+
+    flash_tokens: int
+    trials: int
+    final_tokens: int
+
+
+def question(run: Run, training: Mapping[str, Any], space: SearchSpace) -> Path:
+    """Where the home keeps what a question of some minutes came to, whichever run asked it."""
+    asked = run.model_dump(mode="json")
+    for beside in ("name", "plugins", "executor", "storage", "trials"):
+        asked.pop(beside)
+    for beside in ("device", "workers", "threads", "flash_tokens", "final_tokens"):
+        asked["train"].pop(beside)
+    content = [asked, dict(training) | {"tokens": 0}, [[p.name, list(p.choices)] for p in space.parameters]]
+    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    return home() / "plans" / f"{digest[:32]}.json"
+
+
+def remembered(path: Path) -> Settled | None:
+    """What is kept there; none where nothing can be read."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return Settled(*(int(content[name]) for name in ("flash_tokens", "trials", "final_tokens")))
+    return None
+
+
+def remember(path: Path, settled: Settled) -> None:
+    """Keep it."""
+    write_atomically(path, json.dumps({"schema": 1} | asdict(settled)))

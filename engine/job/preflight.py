@@ -1,0 +1,84 @@
+"""What commands check before anything heavy is imported: a mistake in a name, a folder or a device is told at once.
+
+Nothing here loads torch, Optuna or XGBoost. What passes is checked again, and more closely, where it is opened.
+"""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from distilsearch import profiling
+from distilsearch.distill.named import check_names
+from distilsearch.errors import InputError, RunError
+from distilsearch.operators import TORCH
+from distilsearch.places import FIDELITY, own_folder, own_run, own_student, own_students
+from distilsearch.profiling.devices import DEVICES
+
+from .config import Run
+from .continuing import continued, kept_run
+from .sections import TargetSection
+
+LOCAL = "local"  # the executor of this machine
+
+
+def check_run(run: Run, folder: Path | None) -> None:
+    """Refuse a run whose folder, devices, teacher or text are plainly not what they should be."""
+    place = own_run(folder or Path("runs") / run.name)
+    there = kept_run(place, load=False)
+    run = run if there is None else continued(run, there)
+    if run.executor.name == LOCAL and run.train.device.startswith("cuda"):
+        profiling.open_device("cuda")
+    for section in run.target:
+        check_target(section)
+    check_names([run.teacher], run.text)
+
+
+def check_target(section: TargetSection) -> None:
+    """Refuse a device that is not here, or a machine nobody has profiled, or a damaged table."""
+    runtime = section.conditions.runtime if section.serving else TORCH
+    if section.device in (*DEVICES, "auto"):
+        profiling.open_device(section.device)
+        profiling.find_table(section.device, runtime=runtime)
+    elif profiling.find_table(section.device, runtime=runtime) is None:
+        raise InputError(
+            f"there is no table of the device {section.device!r}; run `distilsearch profile` on that machine"
+            " and copy its folder into the tables folder"
+        )
+
+
+def run_in(folder: Path) -> Run:
+    """The run that a folder was filled by; a `RunError` where it holds none."""
+    run = kept_run(folder)
+    if run is None:
+        raise RunError(f"there is no {folder / 'run.toml'}; name the folder of a run")
+    return run
+
+
+def begun(folder: Path) -> Run:
+    """The run of a folder that has been started; a `RunError` where it holds none, or has not begun."""
+    run = kept_run(folder)
+    if run is None:
+        raise RunError(
+            f"there is no run in {folder} (yet: teacher and text are read first); name one, such as runs/NAME"
+        )
+    if not run.storage.url and not (folder / "journal.log").exists():
+        raise RunError(f"the run in {folder} has not begun; start it with `distilsearch search`")
+    return run
+
+
+def check_order(words: Sequence[str], out: Path, teacher: str | None, text: Iterable[str] | None) -> None:
+    """Refuse an order of students (RUN and keys, or genes) whose folders, teacher or text are plainly wrong."""
+    run = None if "=" in words[0] else run_in(Path(words[0]))
+    if run is not None and len(set(words[1:])) > 1:
+        own_students(out)
+    else:
+        own_student(out, teacher or (run.teacher if run else ""))
+    check_names([teacher or (run.teacher if run else "")], text or (run.text if run else ()))
+
+
+def check_fidelity(what: Path | None, folder: Path | None) -> None:
+    """Refuse to measure the rank fidelity of what is no run, or into a place that is somebody else's."""
+    run = None if what is None else run_in(what) if what.is_dir() else Run.read(what)
+    if folder is not None:
+        own_folder(folder, FIDELITY)
+    if run is not None:
+        check_names([run.teacher], run.text)

@@ -1,0 +1,81 @@
+"""What a reader of latencies must know first: how disturbed they are, and where what was measured breaks a limit."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from distilsearch.arrays import FloatArray
+
+from ..objectives import nondominated
+from ..report.readings import AGREED, Reading, ms_of
+from ..report.schema import Latency, Member, ResultFile
+from .choice import pick
+
+DISTURBED = 1.1  # slowness of the sentinel that a reader is told of
+
+
+def latency_warnings(objective: str, teacher: Latency, students: Sequence[Latency]) -> Iterator[str]:
+    """Where the latencies of teacher and front, measured side by side, are not to be trusted."""
+    if teacher.slowness is not None and teacher.slowness > DISTURBED:
+        yield (
+            f"while {objective} of teacher and front was measured side by side, this machine ran"
+            f" {teacher.slowness:.2f} times slower than when quiet (by the sentinel); predictions are of the quiet"
+            " machine, and speedups may be far off: run `distilsearch measure` when it is quiet"
+        )
+    repeats = [latency.repeated for latency in (teacher, *students) if latency.repeated is not None]
+    apart = [factor - 1 for factor in repeats if factor > AGREED]
+    if apart:
+        yield (
+            f"{objective} of {len(apart)} of {len(repeats)} models, measured side by side again, differed by more than"
+            f" {AGREED - 1:.0%} (up to {max(apart):.0%}) between the two closest sessions; their digits are left out:"
+            " run `distilsearch measure` when the machine is quiet"
+        )
+    if teacher.measured and teacher.lower and teacher.upper and not teacher.lower <= teacher.measured <= teacher.upper:
+        yield (
+            f"the teacher was measured at {teacher.measured:.3g} ms and predicted at {teacher.lower:.3g} to"
+            f" {teacher.upper:.3g} ms: other work may have disturbed the machine, and speedups with it; run"
+            " `distilsearch measure` when it is quiet"
+        )
+
+
+def all_latency_warnings(result: ResultFile) -> list[str]:
+    """`latency_warnings` of a whole result, so that those of an older measurement can be told from the others."""
+    return [
+        warning
+        for name, teacher in result.teacher.latencies.items()
+        for warning in latency_warnings(name, teacher, [m.latencies[name] for m in result.front if name in m.latencies])
+    ]
+
+
+def kept_choice(result: ResultFile, choose: str, loss_at_most: float | None) -> tuple[str | None, str]:
+    """Who is chosen once latencies have been measured anew, and what is to be said of it.
+
+    The chosen member stays unless it breaks a limit; then the rule chooses among the members that keep them.
+    """
+    reading = Reading(result)
+    knee, limit = reading.knee, _broken(reading, reading.knee) if reading.knee else ""
+    if knee is None or not limit:
+        return result.knee, ""
+    keeping = [member for member in reading.front if not _broken(reading, member)]
+    if not keeping:
+        return result.knee, f"{knee.key} was chosen and breaks its limit, and so does all of the front: {limit}"
+    values = np.array([_point(reading, member) for member in keeping])
+    front = np.flatnonzero(nondominated(values))
+    best = keeping[front[pick(values[front], choose, loss_at_most)]]
+    longer = "" if reading.finished(best) else "; it was not trained further: see `distilsearch distill`"
+    return best.key, f"{knee.key} was chosen and breaks its limit ({limit}); {best.key} is chosen instead{longer}"
+
+
+def _broken(reading: Reading, member: Member) -> str:
+    """How a member breaks a limit on latency; "" where it breaks none."""
+    for name in reading.latencies:
+        limit, ms = reading.limit_ms(name), ms_of(reading.latency(member, name))
+        if limit is not None and ms is not None and ms > limit:
+            return f"{name} is {ms:.3g} ms, at most {limit:.3g} were allowed"
+    return ""
+
+
+def _point(reading: Reading, member: Member) -> FloatArray:
+    """Objectives (M,) of a member, after equal training."""
+    latencies = (ms_of(reading.latency(member, name)) for name in reading.latencies)
+    return np.array([reading.equal_loss(member), *(np.inf if ms is None else ms for ms in latencies)])

@@ -1,0 +1,189 @@
+"""How a run spends its budget: on so many trials and tokens as it says, or on what fits into its minutes."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from distilsearch.distill.trial import Trial
+from distilsearch.progress import Progress
+
+from .budget import (
+    HIGHEST,
+    LOWEST,
+    RESERVE,
+    RUNG,
+    Allowance,
+    Plan,
+    Speed,
+    Time,
+    Trials,
+    rung,
+    rung_below,
+    size,
+    trials_seconds,
+)
+from .executors import Executor
+from .finish import finish, shared_out
+from .ledger import Entry
+from .phases import Stopwatch
+from .planning import Settled, remember
+from .recall import planned_tokens
+from .served import student_of
+from .source import Making
+
+FIRST = 0.4  # of the time that is left, for the first stage of the finish
+LAST = 0.9  # for the next one: it must end
+AGAIN = 2.25  # times as long: two rungs, so that a stage goes on from the one before
+OVER = 0.1  # of the run's minutes, that a finish may take longer before it is stopped
+
+
+class Budget(Protocol):
+    """How many students a run trains, and for how long."""
+
+    @property
+    def flash_tokens(self) -> int:
+        """The length of a trial."""
+
+    def allowance(self, used: float) -> Allowance:
+        """How many trials there may be, where they have taken `used` seconds in earlier calls."""
+
+    def finish(self, entries: Sequence[Entry], making: Making, executor: Executor) -> dict[str, Trial]:
+        """Train students further; the longest training of each that has ended, by the key of its architecture."""
+
+    def final_lengths(self) -> Sequence[int]:
+        """The lengths that a finish may have, in tokens, the longest first."""
+
+    def settle(self, trials: int, finals: Iterable[Trial]) -> None:
+        """The run has ended, with so many trials."""
+
+
+@dataclass(frozen=True)
+class Amount:
+    """A number of trials, and the tokens of the finish; 0 tokens are none."""
+
+    flash_tokens: int
+    trials: int
+    final_tokens: int
+    progress: Progress
+
+    def allowance(self, used: float) -> Allowance:
+        """That number."""
+        return Trials(self.trials)
+
+    def finish(self, entries: Sequence[Entry], making: Making, executor: Executor) -> dict[str, Trial]:
+        """Those that have been trained for less."""
+        shorter = [entry for entry in entries if planned_tokens(entry, self.flash_tokens) < self.final_tokens]
+        return finish(shorter, self.final_tokens, making, executor, self.progress)
+
+    def final_lengths(self) -> Sequence[int]:
+        """That of the finish."""
+        return [self.final_tokens] if self.final_tokens else []
+
+    def settle(self, trials: int, finals: Iterable[Trial]) -> None:
+        """There was nothing to find out."""
+
+
+@dataclass(frozen=True)
+class Minutes:
+    """Some minutes, profiling among them.
+
+    Attributes:
+        most: tokens that no finish exceeds; 0 is no limit.
+        place: where what it came to is remembered.
+    """
+
+    minutes: float
+    plan: Plan
+    watch: Stopwatch
+    most: int
+    place: Path
+    progress: Progress
+
+    @property
+    def flash_tokens(self) -> int:
+        """Of the plan."""
+        return self.plan.flash_tokens
+
+    def allowance(self, used: float) -> Allowance:
+        """As many trials as end before the time of all of them is over."""
+        left = trials_seconds(self.minutes, self.plan.spent) - used
+        return Time(self.plan, self.watch, self.watch.seconds + left)
+
+    def left(self) -> float:
+        """Seconds before the end, but for what writing the results takes."""
+        return self.minutes * 60 * (1 - RESERVE / 2) - self.watch.seconds
+
+    def finish(self, entries: Sequence[Entry], making: Making, executor: Executor) -> dict[str, Trial]:
+        """In stages, while time is left."""
+        speed, leeway = self.plan.speed, OVER * 60 * self.minutes
+        stages = Finishing(making, executor, speed, self.progress, self.most, self.left, leeway)
+        return stages.run(entries, self.flash_tokens)
+
+    def final_lengths(self) -> Sequence[int]:
+        """All rungs above the flash."""
+        rungs = [tokens for tokens in map(rung, range(HIGHEST, LOWEST, -1)) if tokens > self.flash_tokens]
+        return [self.most, *(tokens for tokens in rungs if tokens < self.most)] if self.most else rungs
+
+    def settle(self, trials: int, finals: Iterable[Trial]) -> None:
+        """Remember it, so that the same question costs nothing."""
+        tokens = min((trial.training.tokens for trial in finals), default=0)
+        remember(self.place, Settled(self.flash_tokens, trials, tokens))
+
+
+@dataclass(frozen=True)
+class Finishing:
+    """Trains students longer in stages, each two rungs above the one before, while time is left.
+
+    Args:
+        most: tokens that no stage exceeds; 0 is no limit.
+        left: seconds that are left.
+        leeway: seconds that a stage may take longer than that before it is stopped, and saved as far as it is.
+    """
+
+    making: Making
+    executor: Executor
+    speed: Speed
+    progress: Progress
+    most: int
+    left: Callable[[], float]
+    leeway: float
+
+    def run(self, entries: Sequence[Entry], since: int) -> dict[str, Trial]:
+        """The longest training of each student, by the key of its architecture, and nothing where no stage ended.
+
+        Args:
+            since: tokens that all have been trained for.
+        """
+        trials: dict[str, Trial] = {}
+        students = {student_of(entry.architecture) for entry in entries}
+        slowness, shares, times = 1.0, [FIRST, LAST], RUNG
+        while students and shares:
+            tokens = self.longest(entries, since, shares.pop(0) * self.left() / slowness)
+            if tokens < times * since * (1 - 1e-6):
+                continue  # where no first stage fits, the only one may
+            expected, before = self.seconds(entries, since, tokens), self.left()
+            stage = finish(entries, tokens, self.making, self.executor, self.progress, before + self.leeway)
+            trials |= stage
+            if len(stage) < len(students):
+                break
+            slowness = max(slowness, (before - self.left()) / expected)
+            since, shares, times = tokens, [LAST], AGAIN
+        return trials
+
+    def longest(self, entries: Sequence[Entry], since: int, seconds: float) -> int:
+        """The longest rung to which all students can be trained in some seconds; 0 where there is none."""
+        tokens = rung_below(since)
+        while self.seconds(entries, since, longer := rung_below(tokens * RUNG + 2)) <= seconds:
+            if self.most and longer >= self.most:
+                return self.most
+            tokens = longer
+        return tokens if tokens > since else 0
+
+    def seconds(self, entries: Sequence[Entry], since: int, tokens: int) -> float:
+        """What it takes to train students on, side by side on all workers."""
+        new = tokens - self.making.recipe.shared(since, tokens)
+        students = list(dict.fromkeys(student_of(entry.architecture) for entry in entries))
+        parts = shared_out(students, self.speed.workers, size)
+        slowest = max(sum(self.speed.seconds(size(one), new) for one in part) for part in parts)
+        return slowest + self.speed.teacher_seconds(new)

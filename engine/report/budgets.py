@@ -1,0 +1,65 @@
+"""What there is at a multiple of the teacher's speed, and where the front has holes.
+
+Notation
+    speed      teacher latency / student latency on the leading machine, like with like (see `Reading.speedup`)
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import pairwise
+
+from .readings import Reading
+from .schema import Member
+from .words import count, score, served_words
+
+SPEEDS = (2.0, 3.0, 5.0, 7.0, 10.0)  # what people ask for: multiples of the teacher's speed
+WINDOW = (2.0, 15.0)  # the speeds between which a front should have no hole
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The best of the students that are at least `speed` times as fast as the teacher; None where nobody is."""
+
+    speed: float
+    member: Member | None
+
+
+def answers(reading: Reading, speeds: Iterable[float] = SPEEDS) -> list[Answer]:
+    """For each speed the member of the front with the least loss that reaches it; nothing where no speed is known."""
+    ratios = [(speedup.ratio, member) for member in reading.front if (speedup := reading.speedup(member))]
+    if not ratios:
+        return []
+    fast = {speed: [member for ratio, member in ratios if ratio >= speed] for speed in speeds}
+    return [Answer(speed, min(members, key=lambda m: m.loss, default=None)) for speed, members in fast.items()]
+
+
+def answer_words(reading: Reading, answer: Answer) -> str:
+    """One answer in words, such as "at 3x: 3.4x as fast, agreement 0.912, trained on 800 k tokens: 6aca7ff67233"."""
+    asked, member = f"at {answer.speed:g}x", answer.member
+    speedup = reading.speedup(member) if member else None
+    if member is None or speedup is None:
+        return f"{asked}: no student of this run is {answer.speed:g}x as fast as the teacher"
+    trained = f"trained on {count(member.tokens)} tokens" if member.tokens else "imported, not trained here"
+    served = f" ({served_words(member.served)})" if member.served else ""
+    quality = f"{reading.quality_name} {score(reading.quality(member.loss))}"
+    return f"{asked}: {speedup.words}x as fast, {quality}, {trained}: {member.key}{served}"
+
+
+def widest_gap(speeds: Iterable[float], window: tuple[float, float] = WINDOW) -> float:
+    """The largest ratio of neighbouring latencies of a front between two speeds, whose ends count as neighbours.
+
+    1 is a front without a hole, 7.5 one that has no student at all between 2x and 15x.
+
+    Args:
+        speeds: of the front's students, as multiples of the teacher's.
+        window: the slowest and the fastest speed that is looked at.
+    """
+    slow, fast = window
+    inside = sorted(speed for speed in speeds if slow < speed < fast)
+    return max(b / a for a, b in pairwise([slow, *inside, fast]))
+
+
+def front_gap(reading: Reading) -> float | None:
+    """`widest_gap` of a result's front; None where no speed is known."""
+    speeds = [speedup.ratio for member in reading.front if (speedup := reading.speedup(member))]
+    return widest_gap(speeds) if speeds else None

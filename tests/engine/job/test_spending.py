@@ -1,0 +1,171 @@
+"""What a run spends: an amount as it says, or minutes; a finish comes in stages and stops when time is over."""
+
+import itertools
+import math
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from distilsearch.architecture import Architecture
+from distilsearch.distill.job import Training
+from distilsearch.distill.recipes import EMBEDDING
+from distilsearch.distill.trial import Trial
+from distilsearch.engine.job.budget import RESERVE, RUNG, Plan, Speed, rung, size
+from distilsearch.engine.job.finish import shared_out
+from distilsearch.engine.job.jobs import Distil
+from distilsearch.engine.job.ledger import Entry
+from distilsearch.engine.job.planning import Settled, remembered
+from distilsearch.engine.job.source import Making
+from distilsearch.engine.job.spending import AGAIN, Amount, Finishing, Minutes
+from distilsearch.errors import Interrupted
+from distilsearch.families import family
+from distilsearch.progress import silent
+
+SPACE = family("bert").space({"layers": [1, 2, 3, 4], "width": [64], "heads": [2], "ffn": [64, 128]})
+STUDENTS = SPACE.decode(SPACE.grid(100))
+FLASH = rung(-2)
+MAKING = Making(Training("t", "t", "x", "r", FLASH, 0, "float32"), EMBEDDING)
+SPEED = Speed(start=1.0, step=0.1, per_flop=0.0, targets=0.05, step_tokens=1024, workers=2)
+
+
+def entry(number: int, asked: int = FLASH) -> Entry:
+    return Entry(number, number, STUDENTS[number], "complete", (0.5, 1.0), {"asked": asked, "tokens": asked})
+
+
+class Machine:
+    """An executor on a clock: trainings take what `SPEED` says, times a factor a job; after some jobs it is stopped."""
+
+    workers = 2
+
+    def __init__(self, factors: tuple[float, ...] = (), ended: float = math.inf) -> None:
+        self.seconds, self.factors, self.ended = 0.0, list(factors), ended
+        self.jobs: list[Distil] = []
+        self.stopped = False
+
+    def submit(self, job: Distil, progress: Any = None) -> "Future[Any]":
+        future: Future[Any] = Future()
+        self.jobs.append(job)
+        took = sum(SPEED.seconds(size(a), job.training.tokens) for a in job.architectures)
+        self.seconds += took / self.workers * (self.factors.pop(0) if self.factors else 1.0)
+        if len(self.jobs) > self.ended:
+            future.set_exception(Interrupted("stopped"))
+        else:
+            future.set_result([self._trial(job, a) for a in job.architectures])
+        return future
+
+    def stop(self) -> None:
+        self.stopped = True
+
+    @staticmethod
+    def _trial(job: Distil, architecture: Architecture) -> Trial:
+        tokens = job.training.tokens
+        return Trial("k", architecture, job.training.at(tokens), 0.1, 10, tokens, 1.0, ((tokens, 0.1),))
+
+
+def finishing(machine: Machine, seconds: float, most: int = 0) -> Finishing:
+    return Finishing(MAKING, machine, SPEED, silent, most, lambda: seconds - machine.seconds, 0.1 * seconds)
+
+
+@given(st.lists(st.floats(0.1, 100.0), min_size=1, max_size=8), st.integers(1, 5))
+def test_students_are_shared_out_evenly_each_once(weights: list[float], workers: int) -> None:
+    weight = dict(zip(STUDENTS, weights, strict=False))
+    parts = shared_out(list(weight), workers, weight.__getitem__)
+    assert sorted(a.key for part in parts for a in part) == sorted(a.key for a in weight)
+    assert 1 <= len(parts) <= workers
+    loads = [sum(weight[a] for a in part) for part in parts]
+    assert max(loads) - min(loads) <= max(weights) or len(parts) == 1
+
+
+def test_an_amount_trains_those_that_had_less() -> None:
+    machine = Machine()
+    amount = Amount(FLASH, 5, 1_000_000, silent)
+    assert amount.allowance(1e9).total(3, 1) == 5
+    finals = amount.finish([entry(0), entry(1, 1_000_000)], MAKING, machine)
+    assert list(finals) == [STUDENTS[0].key]
+    for tokens in (0, FLASH):
+        assert Amount(FLASH, 5, tokens, silent).finish([entry(0)], MAKING, machine) == {}
+
+
+@given(st.integers(1, 6), st.floats(5.0, 20_000.0))
+def test_stages_go_on_from_each_other_and_end_in_time(students: int, seconds: float) -> None:
+    machine = Machine()
+    entries = [entry(n) for n in range(students)]
+    finals = finishing(machine, seconds).run(entries, FLASH)
+    lengths = list(dict.fromkeys(job.training.tokens for job in machine.jobs))
+    assert machine.seconds <= seconds
+    assert not machine.stopped
+    assert all(b >= AGAIN * a * (1 - 1e-4) for a, b in itertools.pairwise(lengths))
+    if lengths:
+        assert lengths[0] >= RUNG * FLASH * (1 - 1e-4)
+        assert {trial.training.tokens for trial in finals.values()} == {lengths[-1]}
+        assert set(finals) == {e.architecture.key for e in entries}
+    else:
+        assert finals == {}
+        shortest = finishing(machine, seconds).seconds(entries, FLASH, rung(-1))
+        assert shortest > 0.9 * seconds
+
+
+def test_no_stage_exceeds_what_the_file_allows() -> None:
+    machine = Machine()
+    finishing(machine, 1e6, most=500_000).run([entry(0)], FLASH)
+    assert max(job.training.tokens for job in machine.jobs) == 500_000
+
+
+def test_a_machine_that_has_become_slower_gets_no_second_stage() -> None:
+    machine = Machine(factors=(2.4, 2.4))
+    finals = finishing(machine, 600.0).run([entry(0), entry(1)], FLASH)
+    assert len({job.training.tokens for job in machine.jobs}) == 1
+    assert len(finals) == 2
+
+
+def test_what_had_not_ended_when_time_was_over_is_left_out() -> None:
+    machine = Machine(ended=1)
+    finals = finishing(machine, 600.0).run([entry(0)], FLASH)
+    first, last = [job.training.tokens for job in machine.jobs]
+    assert last > first
+    assert {trial.training.tokens for trial in finals.values()} == {first}
+
+
+class Watch:
+    """A stopwatch that stands."""
+
+    seconds = 60.0
+
+    def note(self) -> None:
+        pass
+
+
+@pytest.fixture
+def minutes(tmp_path: Path) -> Minutes:
+    plan = Plan(FLASH, 20, 60.0, 1e7, SPEED)
+    return Minutes(10.0, plan, Watch(), 0, tmp_path / "plan.json", silent)  # type: ignore[arg-type]
+
+
+def test_trials_have_their_share_of_all_minutes_over_all_calls(minutes: Minutes) -> None:
+    fresh, later = minutes.allowance(0.0), minutes.allowance(200.0)
+    each = SPEED.seconds(1e7, FLASH)
+    share = 0.6 * (600 * (1 - RESERVE) - 60)
+    assert fresh.total(0, 0) == int(share * 2 / each)
+    assert later.total(0, 0) == int((share - 200) * 2 / each)
+    assert minutes.allowance(share).total(7, 0) == 7
+
+
+def test_what_it_came_to_is_remembered(minutes: Minutes) -> None:
+    assert remembered(minutes.place) is None
+    minutes.settle(12, [])
+    assert remembered(minutes.place) == Settled(FLASH, 12, 0)
+    minutes.settle(12, Machine().submit(MAKING.distil(STUDENTS[:2], rung(3))).result())
+    assert remembered(minutes.place) == Settled(FLASH, 12, rung(3))
+    minutes.place.write_text('{"schema": 1, "flash_tokens": "many"}')
+    assert remembered(minutes.place) is None
+
+
+def test_final_lengths_are_rungs_above_the_flash_the_longest_first(minutes: Minutes) -> None:
+    lengths = minutes.final_lengths()
+    assert list(lengths) == sorted(lengths, reverse=True)
+    assert lengths[-1] == rung(-1)
+    assert Amount(FLASH, 5, 7, silent).final_lengths() == [7]

@@ -1,0 +1,179 @@
+"""A whole run in this process: real trainings of a tiny teacher, on a machine whose table and timings are made up."""
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from distilsearch.architecture import Architecture
+from distilsearch.engine.job.config import Run
+from distilsearch.engine.job.jobs import Distil, Job, Measure, Profile, dumps, loads
+from distilsearch.engine.job.result import Result
+from distilsearch.engine.job.run import search
+from distilsearch.errors import RunError, TrialError
+from distilsearch.profiling.clock import Measured
+from distilsearch.progress import nothing, silent
+
+OLD = Path(__file__).parents[2] / "old" / "0.1.0"
+(TABLE,) = (OLD / "tables").glob("*/*")
+FLASH, FINAL = 2_048, 6_144
+RUN: dict[str, Any] = {
+    "name": "whole",
+    "teacher": str(OLD / "teacher"),
+    "text": [str(OLD / "text" / "words.txt")],
+    "trials": 6,
+    "space": {"layers": [1, 2, 3], "width": [16], "heads": [1], "ffn": [16, 32], "inherit": ["even"]},
+    "train": {"device": "cpu", "precision": "float32", "flash_tokens": FLASH, "final_tokens": FINAL, "threads": 1},
+    "target": [{"device": "cpu", "serving": {"sequence": 8, "threads": 1}}],
+}
+
+
+def milliseconds(model: Architecture) -> float:
+    """What models take: the teacher (3 layers, FFN 32) 27 ms."""
+    return float(model["layers"] ** 2 * (3 if model["ffn"] == 32 else 1))
+
+
+class Here:
+    """Does jobs at once, in this process; what it would time takes as long as `times` says."""
+
+    workers = 1
+
+    def __init__(
+        self,
+        times: Callable[[Architecture], float] = milliseconds,
+        slowness: float = 1.0,
+        error: TrialError | None = None,
+    ) -> None:
+        self.times, self.slowness, self.error = times, slowness, error
+        self.trained: list[tuple[int, int]] = []  # (tokens, students)
+
+    def submit(self, job: Job, progress: Any = None) -> "Future[Any]":
+        future: Future[Any] = Future()
+        future.set_result(self._answer(loads(dumps(job))))
+        return future
+
+    def _answer(self, job: Job) -> Any:
+        if isinstance(job, Profile):
+            return TABLE.parent.name, TABLE.name
+        if isinstance(job, Measure):
+            return [self._timed(self.times(model) / 1e3) for model in job.architectures]
+        if isinstance(job, Distil):
+            self.trained.append((job.training.tokens, len(job.architectures)))
+            if self.error and job.training.tokens == FINAL:
+                return [self.error] * len(job.architectures)
+        return job.read(json.loads(json.dumps(job.run(silent, nothing))))  # no core is asked for: nothing is timed
+
+    def _timed(self, seconds: float) -> Measured:
+        return Measured(seconds, seconds, seconds, 8, 0.0, self.slowness, "ok")
+
+    def stop(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home that holds the table of the machine."""
+    monkeypatch.setenv("DISTILSEARCH_HOME", str(tmp_path / "home"))
+    shutil.copytree(TABLE, tmp_path / "home" / "tables" / TABLE.parent.name / TABLE.name)
+    return tmp_path / "home"
+
+
+def run(folder: Path, executor: Here | None = None, **changes: Any) -> Result:
+    train = RUN["train"] | changes.pop("train", {})
+    target = [RUN["target"][0] | changes.pop("target", {})]
+    return search(Run.parse(RUN | {"train": train, "target": target} | changes), folder, executor=executor or Here())
+
+
+def speeds(result: Result) -> dict[str, float]:
+    return {m.key: 27.0 / m.latencies["latency_ms"].measured for m in result.front}
+
+
+def test_what_answers_for_a_speed_is_finished_and_nobody_leaves_the_front_for_it(tmp_path: Path) -> None:
+    plain = run(tmp_path / "plain", train={"finish": "none"})
+    executor = Here()
+    result = run(tmp_path / "budgets", executor)
+    assert [m.key for m in result.front] == [m.key for m in plain.front]
+    assert (result.knee, [m.flash_loss for m in result.front]) == (plain.knee, [m.loss for m in plain.front])
+    reached, expected = speeds(result), {result.knee}
+    for speed in (2, 3, 5, 7, 10):
+        fast = [m for m in plain.front if reached[m.key] >= speed]
+        expected |= {min(fast, key=lambda m: m.loss).key} if fast else set()
+    trained = {trial["key"]: trial for trial in map(_trial, (tmp_path / "home" / "trials").glob("*/trial.json"))}
+    finished = {t["student"] for t in trained.values() if t["tokens"] > FLASH + 1_000}
+    assert finished == expected
+    assert len(result.front) > 1
+    assert executor.trained == [(FINAL, len(expected))]  # all of them side by side; the flashes were known
+    for member in result.front:
+        assert (result.folder / member.student / "model.safetensors").exists()
+        assert member.loss <= member.flash_loss
+
+
+def _trial(path: Path) -> dict[str, Any]:
+    data = json.loads(path.read_text())
+    return {"key": data["key"], "tokens": data["tokens"], "student": Architecture.from_json(data["architecture"]).key}
+
+
+def test_a_second_call_trains_nothing_and_says_the_same(tmp_path: Path) -> None:
+    first, again = run(tmp_path / "run"), Here()
+    second = run(tmp_path / "run", again)
+    assert again.trained in ([], [(FINAL, len([m for m in first.front if m.tokens > FLASH + 1_000]))])
+    assert (second.knee, [m.key for m in second.front]) == (first.knee, [m.key for m in first.front])
+    assert [m.loss for m in second.front] == [m.loss for m in first.front]
+
+
+def test_a_run_that_was_begun_under_an_older_default_goes_on_with_it(tmp_path: Path) -> None:
+    run(tmp_path / "run", train={"finish": "knee"})
+    path, dropped = tmp_path / "run" / "run.toml", ("finish", "choose", "latency", "minutes")
+    lines = [line for line in path.read_text().splitlines() if line.partition(" ")[0] not in dropped]
+    path.write_text("\n".join(lines))
+    executor = Here()
+    run(tmp_path / "run", executor)
+    assert {size for tokens, size in executor.trained if tokens == FINAL} <= {1}
+    assert 'finish = "chosen"' in path.read_text()
+    assert 'choose = "knee"' in path.read_text()
+    with pytest.raises(RunError, match=r"train.finish: 'chosen' there, 'budgets' now"):
+        run(tmp_path / "run", train={"finish": "budgets"})
+
+
+def test_within_a_share_of_the_teachers_latency_the_best_is_chosen_and_finished(tmp_path: Path) -> None:
+    result = run(tmp_path / "run", target={"latency": "0.5x teacher"}, train={"finish": "chosen"})
+    (target,) = result.file.targets
+    assert (target.limit, target.limit_ms) == ("0.5x teacher", pytest.approx(13.5))
+    assert all(m.latencies["latency_ms"].measured <= 13.5 for m in result.front)
+    best = next(m for m in result.front if m.key == result.knee)
+    assert best.flash_loss == min(m.flash_loss for m in result.front)
+    assert best.tokens > FLASH + 1_000
+    assert re.search(r"limit 13\.5 ms \(0\.5x teacher\)", (result.folder / "report.html").read_text())
+
+
+def test_a_longer_training_that_fails_costs_nothing_else(tmp_path: Path) -> None:
+    with pytest.raises(TrialError, match="was killed"):
+        run(tmp_path / "run", Here(error=TrialError("the worker was killed", transient=True)))
+    result = run(tmp_path / "run", Here(error=TrialError("it diverged")))
+    assert result.knee in {m.key for m in result.front}
+    assert all(m.tokens == m.flash_tokens for m in result.front)
+    (warning,) = (text for text in result.file.warnings if "to be trained further, and not" in text)
+    assert result.knee in warning
+    again = run(tmp_path / "run")
+    assert not [text for text in again.file.warnings if "to be trained further" in text]
+    assert any(m.tokens > m.flash_tokens for m in again.front)
+
+
+def test_a_limit_stays_where_it_is_when_the_teacher_is_measured_otherwise(tmp_path: Path) -> None:
+    half = {"latency": "0.5x teacher"}
+    run(tmp_path / "run", target=half, trials=4)
+    result = run(tmp_path / "run", Here(lambda model: 2 * milliseconds(model)), target=half)
+    assert result.file.targets[0].limit_ms == pytest.approx(13.5)
+
+
+def test_a_disturbed_machine_is_said_and_its_digits_are_not_printed(tmp_path: Path) -> None:
+    result = run(tmp_path / "run", Here(slowness=2.0), train={"finish": "none"})
+    assert all(m.latencies["latency_ms"].slowness == 2.0 for m in result.front)
+    assert any("2.00 times slower" in warning for warning in result.file.warnings)
+    assert "≈" in (result.folder / "report.html").read_text()

@@ -1,0 +1,116 @@
+"""A mistake in a name, folder or device is told before anything heavy is loaded; what takes long says what it does."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from distilsearch.cli import app
+from distilsearch.engine.job.phases import Phases
+from distilsearch.testing.teachers import write_teacher
+
+HEAVY = ("torch", "transformers", "optuna", "xgboost", "scipy", "datasets", "gpytorch", "botorch")
+GENES = ("layers=1", "width=32", "heads=2", "ffn=64")
+REFUSED = {
+    ("search", "teacher.toml"): "is not a model folder, a hub name",
+    ("search", "glob.toml"): "no file matches",
+    ("search", "device.toml"): "expected a device",
+    ("search", "gpu.toml"): "the device 'cuda' is not there",
+    ("search", "table.toml"): "no table of the device",
+    ("search", "sound.toml", "--folder", "notes"): "holds no run of distilsearch",
+    ("import", "sound.toml", "none.csv"): "there is no file none.csv",
+    ("import", "teacher.toml", "notes/thesis.tex"): "is not a model folder",
+    ("distill", *GENES, "--teacher", "/no/such", "--text", "x.txt", "--out", "out"): "is not a model folder",
+    ("distill", *GENES, "--teacher", "quickstart", "--text", "*.none", "--out", "out"): "no file matches",
+    ("distill", *GENES, "--teacher", "quickstart", "--text", "python-docs", "--out", "notes"): "holds no student",
+    ("distill", "/no/such/run", "--out", "out"): "name the folder of a run",
+    ("evaluate", "/no/such"): "is not a model folder",
+    ("evaluate", "quickstart", "--on", "none.csv"): "there is no file none.csv",
+    ("evaluate", "quickstart", "--with", "heldout", "--teacher", "bert"): "is not a model folder",
+    ("fidelity", "/no/such"): "there is no run file",
+    ("fidelity", "teacher.toml"): "is not a model folder",
+    ("fidelity", "notes"): "name the folder of a run",
+    ("predict", *GENES, "--device", "gpu"): "expected a device",
+    ("predict", "layers=1"): "needs width, heads, ffn too",
+    ("profile", "--device", "gpu"): "unknown device 'gpu'",
+    ("profile", "--space", "/no/such.toml"): "there is no run file",
+    ("profile", "--store", "notes"): "holds no latency tables",
+    ("status", "notes"): "there is no run in notes",
+    ("report", "notes"): "holds no run",
+    ("measure", "notes"): "holds no run",
+}
+SCRIPT = """
+import json, sys
+from typer.testing import CliRunner
+from distilsearch.cli import app
+answers = []
+for words in json.load(sys.stdin):
+    done = CliRunner().invoke(app, words)
+    answers.append([str(done.exception), sorted(set(sys.modules) & set(sys.argv[1:]))])
+print(json.dumps(answers))
+"""
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    least = 'teacher = "quickstart"\ntext = ["python-docs"]\n'
+    files = {
+        "sound": least,
+        "teacher": least.replace("quickstart", "/no/such"),
+        "glob": least.replace("python-docs", "texts/*.txt"),
+        "device": least + '[[target]]\ndevice = "tpuu"\n',
+        "gpu": least + '[train]\ndevice = "cuda"\n',
+        "table": least + '[[target]]\ndevice = "0123456789ab"\n',
+    }
+    for name, content in files.items():
+        (tmp_path / f"{name}.toml").write_text(content)
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "thesis.tex").write_text("years of work")
+    return tmp_path
+
+
+def test_mistakes_are_told_before_anything_heavy_is_loaded(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DISTILSEARCH_HOME", str(place / "home"))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, *HEAVY], cwd=place, input=json.dumps([*REFUSED]), text=True, capture_output=True
+    )
+    assert done.returncode == 0, done.stderr
+    for (words, said), (error, loaded) in zip(REFUSED.items(), json.loads(done.stdout), strict=True):
+        assert said in error, words
+        assert not loaded, (words, loaded)
+
+
+def test_an_evaluation_says_what_it_is_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DISTILSEARCH_HOME", str(tmp_path / "home"))
+    teacher, pairs = write_teacher(tmp_path / "teacher"), tmp_path / "pairs.csv"
+    pairs.write_text("aaa bbb,aaa bbb,5\naaa ccc,aaa bbb,3\nfee fed,aaa bbb,0\n")
+    done = CliRunner().invoke(app, ["evaluate", str(teacher), "--on", str(pairs)], catch_exceptions=False)
+    for said in ("loading libraries", "reading the model and what it is held against", "scoring by similarity"):
+        assert said in done.stderr
+    assert done.stdout.startswith("pairs.csv: spearman ")
+
+
+class Noted:
+    """A ledger's notes."""
+
+    def __init__(self) -> None:
+        self.notes: dict[str, object] = {}
+
+    def noted(self, name: str) -> object:
+        return self.notes.get(name)
+
+    def note(self, name: str, value: object) -> None:
+        self.notes[name] = value
+
+
+def test_each_phase_of_a_search_says_that_it_begins() -> None:
+    told: list[tuple[str, float]] = []
+    phases = Phases(Noted(), lambda what, done, _: told.append((what, done)))  # type: ignore[arg-type]
+    for what in ("profile and predict", "finish"):
+        with phases.phase(what):
+            assert told[-1] == (what, 0)
+    assert told == [("profile and predict", 0), ("profile and predict", 1), ("finish", 0), ("finish", 1)]
