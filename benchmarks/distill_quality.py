@@ -19,7 +19,7 @@ from common import record, table
 
 from distilsearch.architecture import Architecture
 from distilsearch.distill.data import Text, load_text
-from distilsearch.distill.evaluate.embedding import model_spearman
+from distilsearch.distill.evaluate.embedding import sts_spearman
 from distilsearch.distill.recipes import default_recipe, recipe
 from distilsearch.distill.teacher import Teacher, load_teacher
 from distilsearch.distill.training import distill_student
@@ -32,8 +32,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     teacher = load_teacher(options.teacher)
     text = load_text(options.text, teacher)
-    own = family(teacher.facts.family).architecture(teacher.facts)
-    quality = model_spearman(teacher.model(), own, teacher.tokenizer, options.pairs)
+    quality = sts_spearman(teacher, options.pairs)
     print(f"teacher {teacher.name}: STS-B {quality:.4f}", flush=True)
     rows = []
     cases = itertools.product(options.recipes.split(","), options.students.split(","), options.tokens)
@@ -52,7 +51,7 @@ def _row(
     student = distill_student(
         teacher, architecture, text, chosen, tokens, precision=options.precision, folder=options.folder
     )
-    score = model_spearman(student.model, architecture, teacher.tokenizer, options.pairs)
+    score = sts_spearman(student, options.pairs)
     return {
         "student": name,
         "recipe": chosen.name,

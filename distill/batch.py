@@ -86,7 +86,7 @@ def make_batch(
         rows, columns = np.divmod(masked, inner.shape[1])
         masked = rows * cut.shape[1] + columns + (columns >= half) + before
     if pairs:
-        inner = np.insert(inner, half, frame[1][0], axis=1)
+        inner = np.insert(inner, half, teacher.tokenizer.sep_token_id, axis=1)
     ids = add_frame(inner.astype(np.int32), frame).astype(np.int64)
     if teacher.kind == "causal":
         places = np.arange(ids.size).reshape(ids.shape)

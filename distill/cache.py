@@ -28,9 +28,13 @@ HEADER = 4096  # bytes; more than names, shapes and hash of one file's tensors t
 
 
 def outputs_key(teacher: Teacher) -> str:
-    """A key over everything that a teacher's outputs depend on: weights, vocabulary, config and pooling."""
+    """A key over everything that a teacher's outputs depend on: weights, vocabulary, config and pooling.
+
+    What else surrounds it is in the key too, where students of version 0.1.0 did not carry all of it.
+    """
     config = {name: value for name, value in teacher.config.to_dict().items() if name not in UNSAID}
     content = [teacher.weights_sha256, teacher.tokenizer_sha256, teacher.pooling, config]
+    content += [teacher.surroundings.identity] if teacher.surroundings.identity else []
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
 
 

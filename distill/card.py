@@ -10,10 +10,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from yaml import YAMLError  # type: ignore[import-untyped]
+
 from distilsearch.architecture import Architecture
 
 if TYPE_CHECKING:
     from .student import Student
+    from .teacher import Teacher
 
 LOSS = {
     "embedding": "1 - Spearman correlation of pairwise cosines with the teacher's, held-out text",
@@ -25,6 +28,8 @@ WEIGHTS, TEXT, SEED, TOKENS = "teacher weights", "text", "seed, precision", "tra
 TASK = {"embedding": "sentence-similarity", "mlm": "fill-mask", "causal": "text-generation"}
 
 
+LICENCE = ("license", "license_name", "license_link")  # in the head of a card
+QUICKSTART_MODEL = "sentence-transformers/all-MiniLM-L6-v2"  # what the quickstart's package holds, by its sha256
 CARD = "README.md"  # its file in a student's folder
 Sections = Mapping[str, Mapping[str, Any]]  # of a card: rows by title
 TITLE = "# A student of "
@@ -37,8 +42,7 @@ def card(student: "Student") -> str:
     """The text of README.md."""
     teacher, about = student.teacher, student.about
     head = ["---", f"library_name: {LIBRARY.get(teacher.kind, 'transformers')}", f"pipeline_tag: {TASK[teacher.kind]}"]
-    if teacher.name.count("/") == 1 and not teacher.name.startswith((".", "/", "~")):
-        head.append(f"base_model: {teacher.name}")
+    head += _origin(teacher)
     rows = {
         "teacher": f"{Path(teacher.name).name} ({teacher.parameters:,} parameters)",
         WEIGHTS: f"sha256 {teacher.weights_sha256}",
@@ -46,6 +50,8 @@ def card(student: "Student") -> str:
         TOKENS: f"{student.tokens:,} tokens in {student.seconds:.0f} s",
         "loss": f"{student.loss:.4f} ({LOSS[teacher.kind]})",
     }
+    if teacher.prompt:
+        rows["prompt"] = json.dumps(teacher.prompt, ensure_ascii=False)
     if about:
         rows |= {
             "recipe": str(about["recipe"]["name"]),
@@ -58,6 +64,36 @@ def card(student: "Student") -> str:
     if about:
         body += ["", "## Recipe", "", "```json", json.dumps(about["recipe"], indent=1), "```"]
     return "\n".join(body) + "\n"
+
+
+def _origin(teacher: "Teacher") -> list[str]:
+    """What the card's head says of where the student comes from: the teacher's licence, and the published model.
+
+    That is the teacher itself where it is one, else what the teacher's own card says it was made of.
+    """
+    hub = teacher.name.count("/") == 1 and not teacher.name.startswith((".", "/", "~"))
+    stated = teacher_card(teacher.folder)
+    base = teacher.name if hub else QUICKSTART_MODEL if teacher.name == "quickstart" else stated.get("base_model")
+    rows = {name: stated.get(name) for name in LICENCE} | {"base_model": base}
+    return [f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in rows.items() if _words(value)]
+
+
+def _words(value: Any) -> bool:
+    """Whether a value of a card's head is text, or a list of it."""
+    return bool(value) and all(isinstance(word, str) for word in (value if isinstance(value, list) else [value]))
+
+
+def teacher_card(folder: Path) -> dict[str, Any]:
+    """The head of the card in a model's folder; empty where there is none, or none that can be read.
+
+    It says nothing of how the model computes, so no teacher is refused for it.
+    """
+    from huggingface_hub import metadata_load
+
+    try:
+        return dict(metadata_load(folder / CARD) or {})
+    except (OSError, ValueError, YAMLError):
+        return {}
 
 
 def with_sections(text: str, sections: Sections) -> str:

@@ -8,9 +8,10 @@ a search sees the same tokens in the same order. Packed blocks are cached by con
 import hashlib
 import itertools
 import json
+import math
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,26 +22,36 @@ from safetensors.numpy import save
 
 from distilsearch.errors import TextError
 from distilsearch.home import targets_folder, write_atomically
+from distilsearch.progress import Progress, silent
 
+from .account import Account
+from .distinct import check_varied, different, separated
+from .frame import prompt_ids, stated_frame
+from .readers import TEXT
 from .refusals import MIN_BLOCK
-from .sources import PYTHON_DOCS, documents, stamp
+from .sources import PYTHON_DOCS, documents, passed_over, stamp
 from .teacher import Teacher
 
 BlockArray = npt.NDArray[np.int32]
 
 USUAL_BLOCK = 128
 MOST_UNKNOWN = 0.5  # share of unknown tokens above which a text is refused
+MIN_WORDS = 8  # of a block
 MIN_HELDOUT = 4  # fewer blocks give too few pairs to rank
 MOST_HELDOUT = 2_000  # two million pairs; time and memory of ranking them grow with the square of the blocks
 
 
 @dataclass(frozen=True, eq=False)
 class Text:
-    """Packed blocks of token ids. `sha256` is of their content; `tokens` counts the training part."""
+    """Packed blocks of token ids. `sha256` is of their content; `tokens` counts the training part.
+
+    `notes` say what was left out of it, a sentence each, for its user to read.
+    """
 
     train: BlockArray  # (m, block)
     heldout: BlockArray  # (h, block)
     sha256: str
+    notes: tuple[str, ...] = ()
 
     @property
     def block(self) -> int:
@@ -60,6 +71,8 @@ def load_text(
     heldout_fraction: float = 0.05,
     temperature: float = 1.0,
     most_tokens: int | None = None,
+    column: str = TEXT,
+    progress: Progress = silent,
 ) -> Text:
     """Read, tokenise, pack and split `sources`: files, globs, folders, a datasets name, or "python-docs".
 
@@ -71,6 +84,9 @@ def load_text(
         temperature: above 1 it evens out the sources, one a language: each is drawn in proportion to its tokens
             to the power 1 / temperature, small ones repeated (XLM-R, arXiv 1911.02116, uses 1 / 0.3).
         most_tokens: how much of each source is read, for streams without end.
+        column: where rows of JSON, CSV, Parquet and datasets hold their text. Rows without are skipped and counted;
+            where most have none, the text is refused.
+        progress: is told the text's notes.
     """
     if not sources:
         raise TextError("no text was named; give files, folders, a datasets name, or 'python-docs'")
@@ -85,18 +101,36 @@ def load_text(
             f"a block must hold {MIN_BLOCK} to {longest} tokens for this teacher, got {block}: choose another "
             "text_block (--text-block), or leave it out and it follows the teacher"
         )
-    key = _cache_key(sources, teacher, block, heldout_fraction, temperature, most_tokens)
+    text = _loaded(sources, teacher, block, heldout_fraction, temperature, most_tokens, column)
+    for note in text.notes:
+        progress(note, 0, 0)
+    return text
+
+
+def _loaded(
+    sources: Sequence[str],
+    teacher: Teacher,
+    block: int,
+    heldout_fraction: float,
+    temperature: float,
+    most_tokens: int | None,
+    column: str,
+) -> Text:
+    """The text as it is cached, or read anew."""
+    key = _cache_key(sources, teacher, block, heldout_fraction, temperature, most_tokens, column)
     path = targets_folder() / f"text-{key}.safetensors" if key else None
     cached = read_blocks(path) if path else None
     if cached is not None:
         return cached
-    parts = [_tokenise(documents([source]), teacher, most_tokens) for source in sources]
+    account = Account(column)
+    parts = [_tokenise(documents([source], column, account), teacher, most_tokens) for source in sources]
     if temperature == 1:
         parts = [np.concatenate(parts)]
     for part in parts:
         _check(part, teacher)
     texts = [pack(part, teacher, block, heldout_fraction) for part in parts]
     text = texts[0] if temperature == 1 else mix(texts, temperature)
+    text = replace(text, notes=(*account.notes(), *text.notes))
     if path:
         write_atomically(path, blocks_file(text))
     return text
@@ -106,16 +140,37 @@ def pack(tokens: npt.NDArray[np.int32], teacher: Teacher, block: int, heldout_fr
     """Cut one stream of ids into framed blocks, shuffled once, the first of them held out."""
     frame = framing(teacher)
     content = block - sum(len(part) for part in frame)
+    if content < MIN_WORDS:
+        raise TextError(
+            f"a block of {block} tokens leaves {content} for the text, beside {block - content} that the tokenizer and "
+            f"the prompt add to each: at least {MIN_WORDS} are needed; choose longer blocks or another prompt"
+        )
     count = len(tokens) // content
     heldout = min(MOST_HELDOUT, max(MIN_HELDOUT, round(count * heldout_fraction)))
     if count < heldout + MIN_HELDOUT:
+        needed = max(2 * MIN_HELDOUT, math.ceil(MIN_HELDOUT / (1 - heldout_fraction))) * content
         raise TextError(
-            f"the text has {len(tokens)} tokens, too few to hold out blocks of {block}: at least "
-            f"{2 * MIN_HELDOUT * content} are needed; add text or choose shorter blocks"
+            f"the text has {len(tokens):,} tokens, which make {count} blocks of {block}: too few to hold out"
+            f" {heldout} and train on {MIN_HELDOUT} or more; at least {needed:,} tokens are needed: add text or choose"
+            " shorter blocks"
         )
+    check_varied(tokens, MIN_HELDOUT * content)
     order = np.random.default_rng(0).permutation(count)
     blocks = add_frame(tokens[: count * content].reshape(count, content)[order], frame)
-    return Text(blocks[heldout:], blocks[:heldout], _digest(blocks[:heldout], blocks[heldout:]))
+    return _apart(blocks[:heldout], blocks[heldout:])
+
+
+def _apart(heldout: BlockArray, train: BlockArray) -> Text:
+    """The text of two parts, without what occurs in both; a `TextError` where too little is left."""
+    chosen, rest = separated(heldout, train)
+    if min(len(chosen), different(rest)) < MIN_HELDOUT:
+        raise TextError(
+            f"the text repeats itself: it has {len(heldout) + len(train):,} blocks of {train.shape[1]}, of which"
+            f" {different(np.concatenate([heldout, train])):,} differ, too few to hold out {MIN_HELDOUT} and train on"
+            f" {MIN_HELDOUT} others; name a text that says more"
+        )
+    dropped, note = len(train) - len(rest), "blocks that equal one of those held out are not trained on"
+    return Text(rest, chosen, _digest(chosen, rest), (f"{dropped:,} {note}",) if dropped else ())
 
 
 def mix(texts: Sequence[Text], temperature: float) -> Text:
@@ -134,7 +189,8 @@ def mix(texts: Sequence[Text], temperature: float) -> Text:
     train = np.ascontiguousarray(train[generator.permutation(len(train))])
     heldout_share = min(1.0, MOST_HELDOUT / sum(len(text.heldout) for text in texts))
     heldout = np.concatenate([text.heldout[: max(1, int(heldout_share * len(text.heldout)))] for text in texts])
-    return Text(train, heldout, _digest(heldout, train))
+    mixed = _apart(heldout, train)
+    return replace(mixed, notes=(*(note for text in texts for note in text.notes), *mixed.notes))
 
 
 def _digest(heldout: BlockArray, train: BlockArray) -> str:
@@ -145,10 +201,9 @@ def _digest(heldout: BlockArray, train: BlockArray) -> str:
 
 
 def framing(teacher: Teacher) -> tuple[list[int], list[int]]:
-    """The ids before and after each sequence: [CLS] and [SEP] for encoders, none for decoders."""
-    if teacher.kind == "causal":
-        return [], []
-    return [int(teacher.tokenizer.cls_token_id)], [int(teacher.tokenizer.sep_token_id)]
+    """The ids before and after each sequence: the tokenizer's own, and the prompt that the teacher is asked with."""
+    before, after = teacher.frame
+    return [*before, *prompt_ids(teacher)], [*after]
 
 
 def add_frame(content: BlockArray, frame: tuple[list[int], list[int]]) -> BlockArray:
@@ -170,7 +225,7 @@ def _tokenise(
     texts: Iterator[str], teacher: Teacher, most: int | None = None, batch: int = 512
 ) -> npt.NDArray[np.int32]:
     parts: list[npt.NDArray[np.int32]] = []
-    encode = teacher.tokenizer.backend_tokenizer.encode_batch_fast
+    encode = teacher.reader.encode_batch_fast
     separator = [int(teacher.tokenizer.eos_token_id)] if teacher.kind == "causal" else []
     count = 0
     while waiting := list(itertools.islice(texts, batch)):
@@ -196,29 +251,38 @@ def _check(tokens: npt.NDArray[np.int32], teacher: Teacher) -> None:
 
 
 def _cache_key(
-    sources: Sequence[str], teacher: Teacher, block: int, heldout_fraction: float, temperature: float, most: int | None
+    sources: Sequence[str],
+    teacher: Teacher,
+    block: int,
+    heldout_fraction: float,
+    temperature: float,
+    most: int | None,
+    column: str,
 ) -> str | None:
     """A key over everything the blocks depend on; none when a source cannot be stamped without reading it."""
     stamps = [stamp(source) for source in sources]  # what a folder holds is one source, the same files by name several
     if None in stamps:
         return None
     version = sys.version if PYTHON_DOCS in sources else ""
-    content: list[Any] = [teacher.tokenizer_sha256, teacher.kind, block, heldout_fraction, stamps, version, 3]
-    content += [temperature, most] if temperature != 1 or most is not None else []
+    content: list[Any] = [teacher.tokenizer_sha256, teacher.kind, block, heldout_fraction, stamps, version, 4]
+    content += [temperature, most, column, [passed_over(source) for source in sources]]
+    content += [teacher.prompt, stated_frame(teacher), teacher.reader is not teacher.tokenizer.backend_tokenizer]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]
 
 
 def blocks_file(text: Text) -> bytes:
     """A text as the content of a safetensors file, which carries its own hash."""
-    return save({"train": text.train, "heldout": text.heldout}, {"sha256": text.sha256})
+    notes = {"notes": json.dumps(text.notes)} if text.notes else {}
+    return save({"train": text.train, "heldout": text.heldout}, {"sha256": text.sha256, **notes})
 
 
 def read_blocks(path: Path) -> Text | None:
     """The text in a file of blocks; none when it is absent or damaged."""
     try:
         with safe_open(str(path), framework="np") as file:
-            sha256 = (file.metadata() or {})["sha256"]
+            metadata = file.metadata() or {}
+            sha256, notes = metadata["sha256"], tuple(json.loads(metadata.get("notes", "[]")))
             train, heldout = file.get_tensor("train"), file.get_tensor("heldout")
-    except (OSError, SafetensorError, KeyError):
+    except (OSError, SafetensorError, KeyError, ValueError, TypeError):
         return None
-    return Text(train, heldout, sha256) if _digest(heldout, train) == sha256 else None
+    return Text(train, heldout, sha256, notes) if _digest(heldout, train) == sha256 else None

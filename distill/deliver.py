@@ -74,7 +74,10 @@ def deliver(
     several = len(order.cards) > 1
     out = own_students(out) if several else own_student(out, order.material.teacher)
     outs = {a: own_student(out / a.key, order.material.teacher) if several else out for a in order.cards}
-    evaluations = {path.name: open_evaluation(SIMILARITY, path) for path in order.pairs}
+    logs = out.with_name(f"{out.name}.logs")
+    if conditions.get("trackers") and logs.exists() and not logs.is_dir():
+        raise RunError(f"logs go into {logs}, which is a file; name another folder for the students, or move it away")
+    evaluations = {path.name: open_evaluation(SIMILARITY, path, prompt=order.material.prompt) for path in order.pairs}
     archive = archive or Archive()
     teacher, text, recipe = order.material.opened(progress)
     device = conditions.get("device", USUAL["device"])
@@ -84,7 +87,7 @@ def deliver(
     former = [folder.with_name(f".{folder.name}.checkpoint") / TRUNK for folder in outs.values()]  # of version 0.1.0
     conditions["since"] = [*conditions.get("since", ()), *(path for path in former if path.exists())]
     if conditions.get("trackers"):
-        conditions["logs"] = out.with_name(f"{out.name}.logs")
+        conditions["logs"] = logs
     trials = archive.distil(teacher, text, list(outs), recipe, course.training, progress=progress, **conditions)
     good = [trial for trial in trials if isinstance(trial, Trial)]
     if accelerator_for(device).is_main_process:

@@ -20,6 +20,7 @@ from distilsearch.home import ensure_folder, file_lock, home, write_atomically
 from .cache import outputs_key
 from .checkpoint import weight_files
 from .data import Text, blocks_file, read_blocks
+from .sentence_files import FORMER_TRANSFORMERS
 from .shelf import SHA256, Refusal, Shelf, checked
 from .teacher import Teacher, load_teacher
 from .trial import TRIAL, TRUNK
@@ -32,9 +33,9 @@ TEACHER_FILES = (
     "config.json", "generation_config.json", "model.safetensors.index.json", "modules.json",
     "sentence_bert_config.json", "config_sentence_transformers.json", "tokenizer.json", "tokenizer_config.json",
     "special_tokens_map.json", "added_tokens.json", "chat_template.jinja", "vocab.txt", "vocab.json", "merges.txt",
-    "sentencepiece.bpe.model", "spiece.model", "tokenizer.model",
+    "sentencepiece.bpe.model", "spiece.model", "tokenizer.model", "README.md", *FORMER_TRANSFORMERS,
 )  # fmt: skip
-TEACHER_SUFFIXES = (".json", ".jinja", ".txt", ".model", ".safetensors")  # none that can hold code for an unpickler
+TEACHER_SUFFIXES = (".json", ".jinja", ".txt", ".model", ".safetensors", ".md")  # none that hides code
 
 
 class Depot:
@@ -181,7 +182,8 @@ def teacher_files(folder: Path) -> list[str]:
     names += [path.relative_to(folder).as_posix() for path in weight_files(folder)]
     if (folder / "modules.json").is_file():
         paths = [str(module.get("path", "")) for module in json.loads((folder / "modules.json").read_text())]
-        names += [f"{path}/config.json" for path in paths if path and (folder / path / "config.json").is_file()]
+        inside = [f"{path}/{name}" for path in paths if path for name in ("config.json", "model.safetensors")]
+        names += [name for name in inside if (folder / name).is_file()]
     return sorted(names)
 
 

@@ -23,6 +23,7 @@ from distilsearch.home import targets_folder, write_atomically
 from .batch import make_batch
 from .cache import outputs_key
 from .data import BlockArray, Text
+from .ending import Ending
 from .precision import autocast
 from .recipes import View
 from .teacher import Teacher
@@ -33,15 +34,25 @@ CHUNK = 1024  # rows of logits at a time
 
 
 def heldout_loss(
-    teacher: Teacher, text: Text, model: Any, architecture: Architecture, precision: str = "float32"
+    teacher: Teacher,
+    text: Text,
+    model: Any,
+    architecture: Architecture,
+    precision: str = "float32",
+    ending: Ending | None = None,
 ) -> float:
-    """The loss of a student's model; lower is better. A `TrialError` when it is not a number."""
+    """The loss of a student's model; lower is better. A `TrialError` when it is not a number.
+
+    Args:
+        ending: of an embedding student; the teacher's where none is given.
+    """
     training = model.training
     model.eval()
     try:
         if teacher.kind == "embedding":
             loss = 1.0 - agreement(
-                _embed(model, architecture, text.heldout, precision), teacher_embeddings(teacher, text)
+                _embed(model, architecture, ending or teacher.ending, text.heldout, precision),
+                teacher_embeddings(teacher, text),
             )
         else:
             loss = _word_loss(teacher, text, model, architecture, precision)
@@ -71,19 +82,21 @@ def teacher_embeddings(teacher: Teacher, text: Text) -> Tensor:
             return cached
     except (OSError, SafetensorError):
         own = family(teacher.facts.family).architecture(teacher.facts)
-        embeddings = _embed(teacher.model(), own, text.heldout, "float32")
+        embeddings = _embed(teacher.model(), own, teacher.ending, text.heldout, "float32")
         write_atomically(path, save({"embeddings": embeddings.contiguous()}))
         return embeddings
 
 
-def _embed(model: Any, architecture: Architecture, blocks: BlockArray, precision: str) -> Tensor:
-    """(h, w) embeddings of blocks (h, block), as they are served."""
-    serve, device = family(architecture.family).serve, next(model.parameters()).device
+def _embed(model: Any, architecture: Architecture, ending: Ending, blocks: BlockArray, precision: str) -> Tensor:
+    """(h, o) unit embeddings of blocks (h, block), as they are served."""
+    encode, device = family(architecture.family).encode, next(model.parameters()).device
     parts = []
     with torch.inference_mode(), autocast(precision, device.type):
         for start in range(0, len(blocks), ROWS):
             ids = torch.from_numpy(blocks[start : start + ROWS].astype(np.int64)).to(device)
-            parts.append(serve(model, architecture, ids, torch.ones_like(ids)).float().cpu())
+            mask = torch.ones_like(ids)
+            hidden = encode(model, {"input_ids": ids, "attention_mask": mask}).last_hidden_state
+            parts.append(ending.units(hidden, mask).cpu())
     return torch.cat(parts).clone()
 
 

@@ -16,10 +16,14 @@ from distilsearch.growth import filled, grown
 
 from .cache import outputs_key
 from .data import Text
+from .frame import stated_frame
 from .recipes import Recipe
 from .teacher import Teacher
 
-ADDED: Mapping[str, Any] = {}  # fields of a training that came later, with the value of every key before; see `growth`
+ADDED: Mapping[str, Any] = {
+    "prompt": "",
+    "frame": "",
+}  # fields of a training that came later, with the value of every key before; see `growth`
 
 
 @dataclass(frozen=True)
@@ -27,7 +31,8 @@ class Training:
     """How a student is trained: sha256 keys of what goes in, and how long.
 
     `precision` is the one that is trained in, "float32" or "bf16", never "auto". `teacher` covers weights, config and
-    pooling.
+    what surrounds them. `prompt` is the text that every block begins with; `frame` the ids that the tokenizer puts
+    around a text, where those are not the ones that blocks always had.
     """
 
     teacher: str
@@ -37,12 +42,15 @@ class Training:
     tokens: int
     seed: int
     precision: str
+    prompt: str = ""
+    frame: str = ""
 
     @classmethod
     def of(cls, teacher: Teacher, text: Text, recipe: Recipe, tokens: int, seed: int, precision: str) -> "Training":
         """The training of loaded values; `precision` must be resolved."""
         content = (outputs_key(teacher), teacher.tokenizer_sha256, text.sha256, recipe.key)
-        return cls(*content, tokens=tokens, seed=seed, precision=precision)
+        shown = {"prompt": teacher.prompt, "frame": stated_frame(teacher)}
+        return cls(*content, tokens=tokens, seed=seed, precision=precision, **shown)
 
     def at(self, tokens: int) -> "Training":
         """The same training at another length."""

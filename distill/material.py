@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from distilsearch.progress import Progress, silent
 
 from .data import Text, load_text
+from .readers import TEXT
 from .recipes import Recipe, default_recipe, recipe
 from .teacher import Teacher, load_teacher
 
@@ -20,11 +21,13 @@ class Material:
     text_temperature: float = 1.0  # above 1 it evens out the texts, one a language
     text_tokens: int | None = None  # of each text
     text_block: int | None = None  # tokens of a block; by default the teacher decides
+    text_column: str = TEXT  # where rows of tables and of JSON hold it
+    prompt: str = ""  # the name of one that an embedding teacher has, which every text is shown with
 
     def opened(self, progress: Progress = silent) -> tuple[Teacher, Text, Recipe]:
         """Teacher, text and recipe, loaded; an `InputError` says what is wrong with one."""
         progress("reading teacher and text", 0, 2)
-        teacher = load_teacher(self.teacher)
+        teacher = load_teacher(self.teacher).shown(self.prompt)
         chosen = default_recipe(teacher.kind) if self.recipe in ("", "default") else recipe(self.recipe)
         progress("reading teacher and text", 1, 2)
         text = load_text(
@@ -33,6 +36,8 @@ class Material:
             self.text_block,
             temperature=self.text_temperature,
             most_tokens=self.text_tokens,
+            column=self.text_column,
+            progress=progress,
         )
         progress("reading teacher and text", 2, 2)
         return teacher, text, chosen

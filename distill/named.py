@@ -8,16 +8,20 @@ from pathlib import Path
 
 from distilsearch.errors import InputError, TeacherError
 
+from .refusals import read_checkpoint
 from .sources import PYTHON_DOCS, stamp
 
 QUICKSTART = "quickstart"
 
 
 def check_teacher(name: str) -> None:
-    """A `TeacherError` where a name is neither a place that is there, nor may be a hub name."""
-    if name == QUICKSTART or Path(name).expanduser().exists():
+    """A `TeacherError` where a name is neither the place of a model that may be a teacher, nor may be a hub name."""
+    path = Path(name).expanduser()
+    if name == QUICKSTART:
         return
-    if name.startswith((".", "/", "~")) or name.count("/") != 1:
+    if path.exists():
+        read_checkpoint(path)
+    elif name.startswith((".", "/", "~")) or name.count("/") != 1:
         raise TeacherError(f"{name!r} is not a model folder, a hub name ('owner/model') or 'quickstart'")
 
 

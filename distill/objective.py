@@ -42,6 +42,7 @@ class Objective(nn.Module):
         self.student = model
         self.teacher, self.architecture, self.recipe, self.precision = teacher, architecture, recipe, precision
         self.family = family(architecture.family)
+        self.ending = teacher.ending.cut(basis)
         self.wanted = [name for name, weight in recipe.weights if weight]
         self.register_buffer("basis", basis, persistent=False)
         self._check()
@@ -92,14 +93,14 @@ class Objective(nn.Module):
                 [name for name in STATES if name in asked],
                 layer=-1,
                 types=int(values.get("types", 0)),
-                pooling=self.teacher.pooling,
+                pooling=self.ending,
                 precision=self.precision,
             ),
             teacher=batch.targets,
             basis=self.basis,
             layers=tuple((i, mapped) for i, mapped in enumerate(self.map) if mapped and stage in (None, i)),
             heads=(int(values.get("heads", 1)), facts.heads),
-            pooling=self.teacher.pooling,
+            pooling=self.ending,
             temperature=self.recipe.temperature,
             labels=batch.labels,
             follows=batch.follows,

@@ -1,16 +1,18 @@
 """Which models are no teachers, told from their configuration: by task, by family, by how their weights are kept.
 
-Each is refused by its own name, with what is supported and what to give instead, before a weight is read.
+Each is refused by its own name, with what is supported and what to give instead, before a weight is read. Nothing here
+loads torch or transformers: commands ask first.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from distilsearch.errors import TeacherError
 from distilsearch.families import FAMILIES
 
-from .checkpoint import CONFIG, Header, read_json
+from .checkpoint import CONFIG, Header, headers, model_folder, read_json, weight_files
 
 MIN_BLOCK = 16  # tokens of a text that a teacher must be able to read
 SUPPORTED = "teachers are embedding models, masked language models and causal language models"
@@ -33,6 +35,26 @@ HEADS: Mapping[str, str] = {  # by the beginning of a weight's name, where a con
 QUANTISED_DTYPES = ("I8", "U8", "I4", "U4", "F8_E4M3", "F8_E5M2", "F8_E8M0", "F4")
 QUANTISED_FILES = ("quantize_config.json", "quant_config.json", "hf_quant_config.json", "quant_model_description.json")
 QUANTISED_PARTS = (".qweight", ".qzeros", ".absmax", ".quant_state.", ".weight_scale", ".weight_packed", ".SCB")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What is known of a model folder from its configuration and the headers of its weights."""
+
+    folder: Path
+    kind: str  # "embedding" | "mlm" | "causal"
+    weights: tuple[Path, ...]
+    tensors: Mapping[str, Header]
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """A folder that may be a teacher, as far as its files' headers tell; else a `TeacherError` says what it is."""
+    folder = model_folder(path)
+    raw = configuration(folder)
+    weights = weight_files(folder)
+    checkpoint = Checkpoint(folder, kind_of(folder, raw), weights, headers(weights))
+    _check_weights(checkpoint)
+    return checkpoint
 
 
 def configuration(folder: Path) -> dict[str, Any]:
@@ -68,13 +90,14 @@ def architectures(raw: Mapping[str, Any]) -> list[str]:
     return [str(name) for name in named] if isinstance(named, list) else []
 
 
-def check_weights(folder: Path, kind: str, tensors: Mapping[str, Header]) -> None:
-    """A `TeacherError` where the weights' names or types tell of quantisation, or of a task nobody mentioned."""
+def _check_weights(checkpoint: Checkpoint) -> None:
+    """Refuse weights whose names or types tell of quantisation, or of a task nobody mentioned."""
+    folder, tensors = checkpoint.folder, checkpoint.tensors
     packed = [name for name in tensors if any(part in f"{name}." for part in (f"{p}." for p in QUANTISED_PARTS))]
     narrow = [name for name, header in tensors.items() if header.dtype in QUANTISED_DTYPES]
     if packed or narrow:
         raise _quantised(folder, "", f"weights such as {(packed or narrow)[0]}")
-    if kind != "embedding" or (folder / "modules.json").is_file():
+    if checkpoint.kind != "embedding" or (folder / "modules.json").is_file():
         return
     for name in tensors:
         for beginning, what in HEADS.items():

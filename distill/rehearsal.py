@@ -12,7 +12,6 @@ from distilsearch.architecture import Architecture
 from distilsearch.progress import Between, nothing
 
 from .course import Course
-from .heldout import heldout_loss
 from .processes import accelerator_for
 from .recipes import Recipe
 from .runs import EVALUATIONS
@@ -85,9 +84,9 @@ def _rehearsed(
     run = begin(course, architecture, accelerator_for(device), targets=targets)
     start = time.perf_counter() - started
     run.advance()  # the first step is slower than all others
-    heldout_loss(course.teacher, course.text, run.model, architecture)  # so is the first loss, which asks the teacher
+    run.heldout()  # so is the first loss, which asks the teacher
     started = time.perf_counter()
-    heldout_loss(course.teacher, course.text, run.model, architecture)
+    run.heldout()
     start += len(EVALUATIONS) * (time.perf_counter() - started)
     started, steps = time.perf_counter(), 0
     while steps == 0 or time.perf_counter() - started < seconds:

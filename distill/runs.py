@@ -130,10 +130,14 @@ class Run:
         self.optimizer.step()
         self.step += 1
         if self.step in self.evaluations:
-            teacher, text = self.targets.teacher, self.targets.text
-            loss = heldout_loss(teacher, text, self.model, self.objective.architecture)
+            loss = self.heldout()
             self.curve.append((self.step * self.step_tokens, loss))
             self._track({"heldout": loss})
+
+    def heldout(self) -> float:
+        """The student's loss on the held-out blocks, as it is now."""
+        targets, own = self.targets, self.objective
+        return heldout_loss(targets.teacher, targets.text, self.model, own.architecture, ending=own.ending)
 
     def stage(self, step: int) -> int | None:
         """The layer that is transferred at a step while the others are frozen; none once all are."""
@@ -219,7 +223,9 @@ class Run:
             "seed": self.targets.seed,
             "precision": objective.precision,
         }
-        return Student(objective.architecture, self.model, teacher, loss, curve, self.seconds, tokens, about)
+        return Student(
+            objective.architecture, self.model, teacher, loss, curve, self.seconds, tokens, about, objective.ending
+        )
 
     def save(self, path: Path) -> None:
         """Write all a step depends on, atomically; the first process does."""

@@ -1,38 +1,91 @@
 """Where text comes from: files, globs, folders, a datasets name, or the documentation Python ships with.
 
-Every source yields documents in an order that depends on their content and names only. The Python
-documentation is read with `ast`, never imported, so that no module of the standard library runs.
+Of a folder, files that hold no text are passed over and accounted for; what a user names himself must hold some. Every
+source yields documents in an order that depends on their content and names only. The Python documentation is read with
+`ast`, never imported, so that no module of the standard library runs.
 """
 
 import ast
 import glob
-import json
 import sysconfig
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from distilsearch.errors import TextError
 from distilsearch.places import literal_folders
+from distilsearch.sheet import suffix_of
+
+from .account import Account, NoColumnError, listed, named_columns
+from .readers import SUFFIXES, SURE, TEXT, file_rows, text_column, value_text
 
 PYTHON_DOCS = "python-docs"
-SUFFIXES = (".txt", ".md", ".rst", ".jsonl", ".parquet")
 
 _SKIPPED = {"site-packages", "dist-packages", "test", "tests", "idle_test", "__pycache__", "lib2to3", "pydoc_data"}
 _DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
-def documents(sources: Sequence[str]) -> Iterator[str]:
-    """The documents of all sources, in the order given; a `TextError` says which one cannot be read."""
+def documents(sources: Sequence[str], column: str = TEXT, account: Account | None = None) -> Iterator[str]:
+    """The documents of all sources, in the order given; a `TextError` says which one cannot be read.
+
+    Args:
+        column: where rows of tables, of JSON and of datasets hold their text.
+        account: what is left out is noted there.
+    """
+    account = account or Account(column)
     for source in sources:
         if source == PYTHON_DOCS:
             yield from python_docs()
             continue
         paths = _files(source)
         if paths is None:
-            yield from _dataset(source)
-            continue
-        for path in paths:
-            yield from _file_documents(path)
+            yield from _dataset(source, column, account)
+        elif (folder := _place(source)).is_dir():
+            yield from _folder(folder, paths, column, account)
+        else:
+            for path in paths:
+                yield from account.counted(str(path), file_rows(path, column))
+
+
+def passed_over(source: str) -> list[str]:
+    """Of a folder, which kinds of files are not read, and how many of each; of other sources nothing."""
+    folder = _place(source)
+    if source == PYTHON_DOCS or not folder.is_dir():
+        return []
+    others = (file for file in folder.rglob("*") if suffix_of(file) not in SUFFIXES and file.is_file())
+    counts = Counter(suffix_of(file) or "without suffix" for file in others)
+    return [f"{count} {suffix}" for suffix, count in sorted(counts.items())]
+
+
+def _folder(folder: Path, paths: Sequence[Path], column: str, account: Account) -> Iterator[str]:
+    """The documents of a folder's files that hold text."""
+    for kind in passed_over(str(folder)):
+        account.pass_over(folder, kind)
+    read = 0
+    for path in paths:
+        rows = _rows_in(folder, path, column, account)
+        if rows is not None:
+            read += 1
+            yield from account.counted(str(path), rows)
+    if not read:
+        raise _nothing_in(folder, account.passed.get(str(folder), []))
+
+
+def _rows_in(folder: Path, path: Path, column: str, account: Account) -> Iterable[str | None] | None:
+    """The rows of a file that nobody named; None where it is of a kind that need not hold text, and holds none."""
+    try:
+        return file_rows(path, column)
+    except TextError as error:
+        if not isinstance(error, NoColumnError) and suffix_of(path) in SURE:
+            raise
+        why = f"no {column!r}" if isinstance(error, NoColumnError) else "not readable"
+        account.pass_over(folder, f"{path.relative_to(folder)} ({why})")
+        return None
+
+
+def _nothing_in(folder: Path, passed: Sequence[str]) -> TextError:
+    there = f" (it holds {listed(passed)})" if passed else ""
+    return TextError(f"the folder {folder} holds no {', '.join(SUFFIXES)} file with text{there}; name another")
 
 
 def stamp(source: str) -> list[list[object]] | None:
@@ -76,95 +129,34 @@ def _docstrings(path: Path) -> list[str]:
     return [text for text in docstrings if text]
 
 
+def _place(source: str) -> Path:
+    try:
+        return Path(source).expanduser()
+    except RuntimeError:  # "~name" of nobody here
+        return Path(source)
+
+
 def _files(source: str) -> list[Path] | None:
     """The files a source names, sorted; none when it looks like a datasets name."""
-    path = Path(source).expanduser()
+    path = _place(source)
     if path.is_file():
         return [path]
     if path.is_dir():
-        files = sorted(file for file in path.rglob("*") if file.suffix in SUFFIXES and file.is_file())
+        files = sorted(file for file in path.rglob("*") if suffix_of(file) in SUFFIXES and file.is_file())
         if not files:
-            raise TextError(f"the folder {path} holds no {', '.join(SUFFIXES)} file; name another")
+            raise _nothing_in(path, passed_over(source))
         return files
     matches = sorted(Path(match) for match in glob.glob(literal_folders(path), recursive=True))  # noqa: PTH207
     matches = [match for match in matches if match.is_file()]
     if matches:
         return matches
-    if glob.has_magic(source) or path.suffix in SUFFIXES or source.startswith((".", "/", "~")):
+    if glob.has_magic(source) or suffix_of(path) in SUFFIXES or source.startswith((".", "/", "~")):
         raise TextError(f"no file matches {source!r}; name files, folders, a datasets name, or 'python-docs'")
     return None
 
 
-def _file_documents(path: Path) -> Iterator[str]:
-    if path.suffix == ".parquet":
-        yield from _parquet(path)
-        return
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise TextError(f"cannot read {path}: {error.strerror or error}") from error
-    if b"\0" in content:
-        raise TextError(f"{path} is binary (it holds NUL bytes); name text files")
-    try:
-        text = content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise TextError(f"{path} is not UTF-8 text (byte {error.start}); convert or leave it out") from error
-    if path.suffix == ".jsonl":
-        yield from _json_lines(path, text)
-    elif text.strip():
-        yield from _parts(text)
-
-
-def _parts(text: str, size: int = 50_000) -> Iterator[str]:
-    """Long documents in parts cut at line ends, so that the tokenizer's threads share the work."""
-    waiting: list[str] = []
-    length = 0
-    for line in text.splitlines(keepends=True):
-        waiting.append(line)
-        length += len(line)
-        if length >= size:
-            yield "".join(waiting)
-            waiting, length = [], 0
-    if waiting:
-        yield "".join(waiting)
-
-
-def _json_lines(path: Path, text: str) -> Iterator[str]:
-    for number, line in enumerate(text.split("\n"), 1):  # a string may hold the other ends of a line, as U+2028
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise TextError(f"{path} line {number} is not JSON: {error}") from error
-        value = row.get("text") if isinstance(row, dict) else row
-        if not isinstance(value, str):
-            raise TextError(f"{path} line {number} needs a string, or an object with a string in 'text'")
-        yield value
-
-
-def _parquet(path: Path) -> Iterator[str]:
-    """The "text" column, a few thousand rows in memory at a time."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        with pq.ParquetFile(path) as file:
-            names = file.schema_arrow.names
-            if "text" not in names:
-                raise TextError(f"{path} has no column 'text'; it has {', '.join(names)}")
-            for batch in file.iter_batches(batch_size=4096, columns=["text"]):
-                for value in batch.column(0).to_pylist():
-                    if isinstance(value, str):
-                        yield value
-                    elif value is not None:
-                        raise TextError(f"the column 'text' of {path} must hold strings, got {type(value).__name__}")
-    except (pa.ArrowInvalid, OSError) as error:
-        raise TextError(f"{path} is not a readable Parquet file: {error}") from error
-
-
-def _dataset(name: str) -> Iterator[str]:
-    """The "text" column of the training split of a dataset, named as "owner/name" or "owner/name:configuration"."""
+def _dataset(name: str, column: str, account: Account) -> Iterator[str]:
+    """The text of the training split of a dataset, named as "owner/name" or "owner/name:configuration"."""
     from datasets import load_dataset
 
     base, _, configuration = name.partition(":")
@@ -176,7 +168,12 @@ def _dataset(name: str) -> Iterator[str]:
         raise TextError(
             f"{name!r} is no file, folder or glob, and no dataset could be opened under that name ({reason})"
         ) from error
-    if "text" not in columns:
-        raise TextError(f"the dataset {name!r} has no column 'text'; it has {', '.join(columns)}")
-    for row in rows:
-        yield str(row["text"])
+    there = text_column(columns, column)
+    if there is None:
+        raise TextError(
+            f"the dataset {name!r} has no column {column!r}; {named_columns(columns)}name the one that holds text with"
+            " text_column"
+        )
+    yield from account.counted(
+        f"the dataset {name!r}", (value_text(row[there]) for row in rows), named_columns(columns)
+    )

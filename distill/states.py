@@ -9,8 +9,9 @@ Notation
 
 from dataclasses import dataclass
 
-import torch.nn.functional as F
 from torch import Tensor
+
+from .ending import Ending
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,6 @@ STATES: dict[str, State] = {  # in the order in which targets are listed: it is 
 }
 
 
-def pooled(hidden: Tensor, pooling: str) -> Tensor:
-    """(n, s, w) hidden states of unpadded sequences -> (n, w) embeddings of unit length."""
-    vector = hidden[:, 0] if pooling == "cls" else hidden.mean(1)
-    return F.normalize(vector.float(), dim=-1)
+def pooled(hidden: Tensor, ending: Ending) -> Tensor:
+    """(n, s, w) hidden states of unpadded sequences -> (n, o) embeddings of unit length."""
+    return ending.units(hidden)

@@ -4,7 +4,6 @@ The saved folder needs nothing of this package: `AutoModel.from_pretrained` load
 `SentenceTransformer` does, with the same outputs.
 """
 
-import json
 import shutil
 import uuid
 from collections.abc import Mapping
@@ -23,7 +22,9 @@ from distilsearch.places import STUDENT, own_folder
 
 from .card import card
 from .data import Text
+from .ending import Ending
 from .inherit import guide, statistics
+from .surroundings import write_surroundings
 from .teacher import Teacher, quiet
 
 
@@ -39,11 +40,29 @@ class Student:
     seconds: float
     tokens: int
     about: Mapping[str, Any] = field(default_factory=dict)  # recipe, text, seed and precision, for the card
+    cut: Ending | None = None  # what follows the model, where it is cut from the teacher's
 
     @property
     def parameters(self) -> int:
         """Parameters of the model, tied ones once."""
         return sum(parameter.numel() for parameter in self.model.parameters())
+
+    @property
+    def ending(self) -> Ending:
+        """What makes vectors of the model's states."""
+        ending = self.cut or self.teacher.ending
+        if ending.width not in (None, int(self.architecture["width"])):
+            raise TrialError(
+                f"the student is {self.architecture['width']} wide and its Dense module reads {ending.width}; give "
+                "`cut`, the teacher's ending cut to the student's directions"
+            )
+        return ending
+
+    @property
+    def length(self) -> int:
+        """The most tokens of a text: the teacher's own limit, or as many as the positions of both allow."""
+        positions = int(self.architecture["positions"]) - self.teacher.facts.positions
+        return min(self.teacher.surroundings.length, self.teacher.longest + positions)
 
     def save(self, path: Path | str) -> Path:
         """Write a stock checkpoint; the folder appears whole or not at all, and replaces an older student.
@@ -59,7 +78,8 @@ class Student:
                 self.model.save_pretrained(str(temporary))
             self.teacher.tokenizer.save_pretrained(str(temporary))
             if self.teacher.kind == "embedding":
-                _write_sentence_files(temporary, self)
+                width = int(self.architecture["width"])
+                write_surroundings(temporary, self.teacher.surroundings, self.ending, width, self.length)
             (temporary / "README.md").write_text(card(self), encoding="utf-8")
             replace_folder(temporary, target)
         except OSError as error:
@@ -110,36 +130,3 @@ def _check(teacher: Teacher, architecture: Architecture, text: Text) -> None:
             f"blocks of {text.block} tokens do not fit a student of {longest}; read the text in shorter blocks, "
             "or leave the positions to the teacher"
         )
-
-
-def _write_sentence_files(folder: Path, student: Student) -> None:
-    prefix = "sentence_transformers.models"
-    names = [("", "Transformer"), ("1_Pooling", "Pooling"), ("2_Normalize", "Normalize")]
-    modules = [
-        {"idx": i, "name": str(i), "path": path, "type": f"{prefix}.{name}"} for i, (path, name) in enumerate(names)
-    ]
-    pool = str(student.architecture["pool"])
-    modes = {"cls": "cls_token", "mean": "mean_tokens", "max": "max_tokens", "mean_sqrt": "mean_sqrt_len_tokens"}
-    pooling = {"word_embedding_dimension": int(student.architecture["width"])}
-    pooling |= {f"pooling_mode_{mode}": name == pool for name, mode in modes.items()}
-    for path, _ in names:
-        ensure_folder(folder / path)
-    _dump(folder / "modules.json", modules)
-    _dump(folder / "1_Pooling" / "config.json", pooling)
-    _dump(folder / "2_Normalize" / "config.json", {})
-    longest = {"max_seq_length": _longest(student), "do_lower_case": False}
-    _dump(folder / "sentence_bert_config.json", longest)
-
-
-def _longest(student: Student) -> int:
-    """The teacher's own limit on sentence length, or as much as the positions of both allow."""
-    longest = student.teacher.longest - student.teacher.facts.positions + int(student.architecture["positions"])
-    try:
-        settings = json.loads((student.teacher.folder / "sentence_bert_config.json").read_text(encoding="utf-8"))
-        return min(longest, int(settings["max_seq_length"]))
-    except (OSError, ValueError, KeyError, TypeError):
-        return longest
-
-
-def _dump(path: Path, content: Any) -> None:
-    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

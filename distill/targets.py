@@ -49,7 +49,7 @@ def ask_teacher(
             names,
             layer,
             types=teacher.facts.types,
-            pooling=teacher.pooling,
+            pooling=teacher.ending,
             precision=precision,
         )
     for name in names:

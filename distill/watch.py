@@ -9,6 +9,7 @@ from torch import Tensor
 from distilsearch.families import Family, Layer, Projection
 
 from .batch import Batch
+from .ending import Ending
 from .precision import autocast
 from .states import pooled
 
@@ -16,7 +17,14 @@ OF_ONE_LAYER = ("queries", "keys", "values")
 
 
 def look(
-    kind: Family, model: Any, batch: Batch, names: Sequence[str], layer: int, types: int, pooling: str, precision: str
+    kind: Family,
+    model: Any,
+    batch: Batch,
+    names: Sequence[str],
+    layer: int,
+    types: int,
+    pooling: Ending,
+    precision: str,
 ) -> dict[str, Any]:
     """Run a model on a batch, without its head, and collect what is named.
 

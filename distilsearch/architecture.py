@@ -17,7 +17,7 @@ from .growth import filled, grown
 
 Value = int | float | str | bool
 
-ADDED: dict[str, Mapping[str, Value]] = {}
+ADDED: dict[str, Mapping[str, Value]] = {"llama": {"mlp_bias": 0, "window": 0}}
 """Genes that came later, by family, with the value that every architecture written before them means."""
 
 

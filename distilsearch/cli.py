@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .cli_distill import commands, only, pairs
+from .cli_distill import commands, pairs
+from .cli_predict import command
 from .cli_progress import Spending, loading, shown_progress
 from .cli_tables import print_table, tables
-from .cli_words import remark, show
+from .cli_words import Json, print_json, remark, show
 from .errors import DistilSearchError, InputError, Interrupted
 from .operators import Serving
 
 if TYPE_CHECKING:
-    from .architecture import Architecture
     from .engine.job.config import Run
     from .engine.job.result import Result
     from .space import SearchSpace
@@ -31,24 +31,14 @@ app = typer.Typer(
 )
 app.add_typer(tables, name="tables")
 app.add_typer(commands)
-
-TIER_WORDS = {
-    "exact": "all measured",
-    "interpolated": "partly interpolated between measured ones",
-    "extrapolated": "partly beyond what was measured (profile this serving for a narrower interval)",
-    "analytic": "partly known by the roofline alone (profile this serving for a narrower interval)",
-}
+app.add_typer(command)
 
 Device = Annotated[str, typer.Option(help="xla, cuda, cpu, or auto for the first of them that is there")]
 Store = Annotated[Path | None, typer.Option(help="Folder of tables; default: the one shared by all runs")]
-Batch = Annotated[int, typer.Option(help="Sequences served at once")]
-Sequence = Annotated[int, typer.Option(help="Tokens a sequence")]
 Dtype = Annotated[str, typer.Option(help="float32 or bfloat16")]
 Threads = Annotated[int | None, typer.Option(help="Threads; default: all cores")]
 RunFile = Annotated[Path, typer.Argument(help="The run file, TOML", show_default=False)]
 RunFolder = Annotated[Path, typer.Argument(help="The folder of a run", show_default=False)]
-TableName = Annotated[str, typer.Argument(help="Device name, or fingerprint of a table")]
-Genes = Annotated[list[str], typer.Argument(help="Genes, such as layers=2 width=384", show_default=False)]
 Folder = Annotated[Path | None, typer.Option(help="The run's folder; default: runs/NAME")]
 
 
@@ -145,46 +135,16 @@ def profile(
 
 
 @app.command()
-def predict(
-    genes: Genes,
-    space: Annotated[Path | None, typer.Option(help="Run file that names the family")] = None,
-    device: Device = "auto",
-    store: Store = None,
-    batch: Batch = 1,
-    sequence: Sequence = 128,
-    dtype: Dtype = "float32",
-    threads: Threads = None,
-) -> None:
-    """Predict the latency of one architecture from the device's table."""
-    from . import profiling
-    from .errors import TableError
-    from .lowering import parameter_count
-
-    architecture = _architecture(genes, space)
-    table = profiling.find_table(device, store)
-    if table is None:
-        raise TableError(
-            f"there is no latency table of the device {device!r} here yet; make one with `distilsearch profile`"
-        )
-    from .predictors.latency import LatencyPredictor
-
-    serving = Serving(batch=batch, sequence=sequence, dtype=dtype, threads=threads)
-    p = LatencyPredictor.fit(table).predict([architecture], serving)
-    print(", ".join(f"{gene}={value}" for gene, value in architecture.values.items()))
-    interval = f"90 % interval {p.lower_ms[0]:.3f} to {p.upper_ms[0]:.3f} ms"
-    print(f"{p.mean_ms[0]:.3f} ms, {interval}; batch {batch}, {sequence} tokens")
-    print(f"its operators are {TIER_WORDS[str(p.tier[0])]}")
-    print(f"{parameter_count(architecture):,} parameters, key {architecture.key}")
-
-
-@app.command()
-def measure(run_folder: RunFolder) -> None:
+def measure(run_folder: RunFolder, as_json: Json = False) -> None:
     """Measure the front of a finished run on this machine, where it is one of the run's targets."""
-    from .engine.job.remeasure import remeasure
+    from .engine.job.preflight import check_measurable
 
+    check_measurable(run_folder)
     with shown_progress() as progress:
+        with loading(progress):
+            from .engine.job.remeasure import remeasure
         result = remeasure(run_folder, progress)
-    show(result)
+    print_json(result.to_json()) if as_json else show(result)
 
 
 @app.command("import")
@@ -211,7 +171,7 @@ def import_(
 
 
 @app.command()
-def status(run_folder: RunFolder) -> None:
+def status(run_folder: RunFolder, as_json: Json = False) -> None:
     """Say where a run stands: trials done and under way, who works on them, where time went."""
     from datetime import datetime
 
@@ -220,18 +180,26 @@ def status(run_folder: RunFolder) -> None:
     begun(run_folder)
     from .engine.job.status import status as run_status
 
-    print("\n".join(run_status(run_folder).lines(datetime.now())))
+    stand = run_status(run_folder)
+    print_json(stand.to_json()) if as_json else print("\n".join(stand.lines(datetime.now())))
 
 
 @app.command()
-def report(run_folder: RunFolder) -> None:
+def report(run_folder: RunFolder, as_json: Json = False) -> None:
     """Write report.html of a run again, and print its table."""
-    from .engine.job.again import report_again
+    from .engine.report.files import read_result, write_report
+    from .engine.report.students import remarks
+    from .places import own_run
 
-    result, remarks = report_again(run_folder)
-    show(result)
-    print(run_folder / "report.html")
-    remark(remarks)
+    own_run(run_folder, finished=True)
+    result = read_result(run_folder)
+    page = write_report(result, run_folder)
+    if as_json:
+        print_json(result.to_json())
+    else:
+        show(result)
+        print(page)
+    remark(remarks(run_folder, result))
 
 
 # What commands share
@@ -243,15 +211,8 @@ def _space(run_file: Path | None) -> "SearchSpace":
     from .families import family
 
     run = Run.read(run_file) if run_file else quickstart_run()
+    remark(run.remarks)
     return family(run.space.family).space(run.space.genes)
-
-
-def _architecture(genes: list[str], run_file: Path | None) -> "Architecture":
-    from .engine.job.config import Run
-    from .families import family
-
-    kind = family(Run.read(run_file).space.family if run_file else "bert")
-    return only(kind, genes)
 
 
 def _search(run: "Run", folder: Path | None) -> None:
@@ -267,7 +228,7 @@ def _search(run: "Run", folder: Path | None) -> None:
 
 
 def _show(result: "Result") -> None:
-    from .engine.job.exports import remarks
+    from .engine.report.students import remarks
 
     show(result.file)
     print(result.folder / "report.html")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .cli_progress import loading, shown_progress, stopped_by_interrupt
+from .cli_words import Json, print_json
 from .errors import InputError
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ def distill(
     text_temperature: Annotated[float | None, typer.Option(help="Above 1: evens out the texts, one a language")] = None,
     text_tokens: Annotated[int | None, typer.Option(help="Tokens read of each text, for streams without end")] = None,
     text_block: Annotated[int | None, typer.Option(help="Tokens of a block; default: 128, or fewer by teacher")] = None,
+    text_column: Annotated[str | None, typer.Option(help="Where rows of CSV, JSON or datasets hold text")] = None,
+    prompt: Annotated[str | None, typer.Option(help="Name of a teacher's prompt, put before every text")] = None,
     recipe: Annotated[str | None, typer.Option(help="Name of a recipe, or a TOML or JSON file")] = None,
     family: Annotated[str, typer.Option(help="Family of the student; default: the teacher's")] = "",
     tokens: Annotated[int, typer.Option(help="Tokens to train on")] = 2_000_000,
@@ -39,11 +42,12 @@ def distill(
     changes: dict[str, Any] = {
         "teacher": teacher,
         "text": tuple(text) if text else None,
+        "prompt": prompt,
         "recipe": recipe,
         "seed": seed,
     }
     changes |= {"text_temperature": text_temperature, "text_tokens": text_tokens, "text_block": text_block}
-    changes |= {"precision": precision}
+    changes |= {"text_column": text_column, "precision": precision}
     from .engine.job.preflight import check_order
 
     check_order(what, out, teacher, text)
@@ -71,10 +75,15 @@ def evaluate(
     name: Annotated[str, typer.Option("--with", help="similarity, heldout, or a plugin's evaluation")] = "similarity",
     on: Annotated[
         list[Path] | None,
-        typer.Option("--on", "--pairs", help="Its data, such as a csv of sentence, sentence, score"),
+        typer.Option(
+            "--on", "--pairs", help="Its data, such as a csv of sentence, sentence, score, with a header or without"
+        ),
     ] = None,
     teacher: Annotated[str, typer.Option(help="What heldout compares with: folder, hub name, or quickstart")] = "",
     text: Annotated[list[str] | None, typer.Option(help="Whose held-out blocks; as for distill")] = None,
+    text_column: Annotated[str, typer.Option(help="Where rows of CSV, JSON or datasets hold text")] = "text",
+    prompt: Annotated[str, typer.Option(help="Name of one of the model's prompts, put before every text")] = "",
+    as_json: Json = False,
 ) -> None:
     """Score a model, student or teacher; what is known of a kept student is not computed again."""
     from .distill.named import check_names
@@ -84,7 +93,10 @@ def evaluate(
         with loading(progress):
             from .distill.evaluate.scores import score
 
-        scores = score(model, name, on or (), teacher, text or (), progress)
+        scores = score(model, name, on or (), teacher, text or (), text_column, prompt, progress)
+    if as_json:
+        print_json({"model": model, "evaluation": name, "scores": scores})
+        return
     for what, values in scores.items():
         print(f"{what}: {', '.join(f'{key} {value:.4f}' for key, value in values.items())}")
 
@@ -120,6 +132,7 @@ def home(
     former: Annotated[bool, typer.Option("--former", help="Also trials of 0.1.0, whose runs left no notes")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="With --clean: remove it")] = False,
     verify: Annotated[bool, typer.Option("--verify", help="Hold every student's files against their hashes")] = False,
+    as_json: Json = False,
 ) -> None:
     """List what the shared folder holds; with --clean, what may go: never what a run still shows."""
     from rich.console import Console
@@ -129,10 +142,14 @@ def home(
 
     items = inventory(verify)
     going = removable(items, older_than, keep_trunks, former) if clean else items
+    if clean and yes:
+        remove(going)
+    if as_json:
+        print_json({"schema": 1, "removed": clean and yes, "entries": [item.to_json() for item in going]})
+        return
     Console().print(home_table(going))
     total = size(sum(item.bytes for item in going))
     if clean and yes:
-        remove(going)
         print(f"removed: {len(going)} entries, {total}")
     elif clean:
         print(f"would be removed: {len(going)} entries, {total}; again with --yes to remove them")
@@ -142,12 +159,10 @@ def home(
 
 def only(kind: "Family", genes: list[str], facts: "TeacherFacts | None" = None) -> "Architecture":
     """The one architecture that named genes fix; `inherit`, which changes no shape, may be left open."""
+    from .architectures import architecture_of, value_of
+
     named = pairs(genes, "genes as name=value, such as layers=2")
-    space = kind.space({name: (int(value) if value.isdigit() else value,) for name, value in named.items()}, facts)
-    missing = [p.name for p in space.parameters if len(p.choices) > 1 and p.name != "inherit"]
-    if missing:
-        raise InputError(f"an architecture needs {', '.join(missing)} too: name them, such as layers=2 width=384")
-    return space.decode(space.grid(limit=1_000_000)[:1])[0]
+    return architecture_of(kind, {name: value_of(value) for name, value in named.items()}, facts)
 
 
 def pairs(texts: list[str], expected: str) -> dict[str, str]:

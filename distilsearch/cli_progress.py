@@ -122,7 +122,7 @@ def _shown() -> Iterator["Progress"]:
 
         def report(what: str, done: float, total: float) -> None:
             if total == 0:
-                bars.console.print(what, highlight=False, soft_wrap=True)
+                bars.console.print(what, markup=False, highlight=False, soft_wrap=True)
                 return
             if what not in tasks or (done == 0 and bars.tasks[tasks[what]].finished):
                 tasks[what] = bars.add_task(what, total=total)

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .cli_progress import shown_progress
-from .errors import TableError
+from .cli_words import Json, print_json
+from .errors import InputError, TableError, unknown
 
 if TYPE_CHECKING:
     from .profiling.check import Check
-    from .profiling.device import Facts
     from .profiling.table import LatencyTable
 
 tables = typer.Typer(no_args_is_help=True, help="Look after latency tables: show, check, exchange, import.")
@@ -20,23 +20,30 @@ tables = typer.Typer(no_args_is_help=True, help="Look after latency tables: show
 STORE_HELP = "Folder of tables; default: the one shared by all runs"
 Store = Annotated[Path | None, typer.Option(help=STORE_HELP)]
 OldStore = Annotated[Path | None, typer.Option(help=STORE_HELP, exists=True, file_okay=False)]
-TableName = Annotated[str, typer.Argument(help="Device name, fingerprint of a table, or its folder")]
+TableName = Annotated[str, typer.Argument(help="Device, any name of a table's device as listed, or its folder")]
 Url = Annotated[str, typer.Argument(help="A folder, or a URL that fsspec opens", show_default=False)]
 Sources = Annotated[list[Path], typer.Argument(help="Folders of tables or of stores", show_default=False)]
 
 
 @tables.command("list")
-def list_(store: OldStore = None) -> None:
+def list_(store: OldStore = None, as_json: Json = False) -> None:
     """Every table of the store."""
     from . import profiling
 
     folders = profiling.all_tables(store)
+    if as_json:
+        from .profiling.told import table_facts
+
+        print_json([table_facts(profiling.LatencyTable.read(folder)) for folder in folders])
+        return
     if not folders:
         print("there is no latency table yet; make one with `distilsearch profile`")
+    from .profiling.device import model_name
+
     for folder in folders:
         table = profiling.LatencyTable.read(folder)
         rows = f"{len(table.operators)} operators, {len(table.models)} models"
-        print(f"{folder.parent.name}/{folder.name}  {model_of(table.meta.device)}  {rows}")
+        print(f"{folder.parent.name}/{folder.name}  {model_name(table.meta.device)}  {rows}")
 
 
 @tables.command()
@@ -44,6 +51,7 @@ def show(
     table: TableName = "auto",
     store: OldStore = None,
     out: Annotated[Path, typer.Option(help="Where the page of charts goes")] = Path("table.html"),
+    as_json: Json = False,
 ) -> None:
     """What one table holds and how noisy it is, in words and as a page of charts."""
     from .places import PAGE, own_file
@@ -51,9 +59,14 @@ def show(
 
     own_file(out, PAGE)
     content = found_table(table, store)
-    print_table(content)
     write_page(content, out)
-    print(out)
+    if as_json:
+        from .profiling.told import table_facts
+
+        print_json(table_facts(content) | {"page": str(out)})
+    else:
+        print_table(content)
+        print(out)
 
 
 @tables.command()
@@ -61,18 +74,23 @@ def check(
     table: TableName = "auto",
     store: OldStore = None,
     share: Annotated[float, typer.Option(help="Share of the rows to measure again")] = 0.05,
+    as_json: Json = False,
 ) -> None:
     """Read a table whole; where only another stack of this device has one, see what of it still holds."""
     from . import profiling
     from .profiling.check import check as check_sibling
     from .profiling.devices import DEVICES
+    from .profiling.told import check_facts, table_facts
 
     if table in (*DEVICES, "auto") and profiling.find_table(table, store) is None:
         with shown_progress() as progress:
             verdict = check_sibling(table, store, share, progress)
-        _print_check(verdict)
+        print_json(check_facts(verdict)) if as_json else _print_check(verdict)
         return
     sound = found_table(table, store)
+    if as_json:
+        print_json({"sound": True, "table": table_facts(sound)})
+        return
     print(f"{sound.folder} is sound: {len(sound.operators)} operators, {len(sound.models)} models")
 
 
@@ -136,14 +154,21 @@ def pull(url: Url, store: Store = None) -> None:
 @tables.command("import")
 def import_(
     source: Annotated[Path, typer.Argument(help="A file, or a folder of files", show_default=False)],
-    form: Annotated[str, typer.Option("--format", help="vidur, aiconfigurator or csv")],
     device: Annotated[str, typer.Option(help="The device the table is of, such as A100")],
+    form: Annotated[str, typer.Option("--format", help="vidur, aiconfigurator or csv")] = "csv",
+    kind: Annotated[
+        str, typer.Option(help="operators, or models: a CSV of whole models, a column a gene")
+    ] = "operators",
     store: Store = None,
 ) -> None:
     """Read a table that another project publishes; what has no place here is named."""
     from .profiling.foreign import import_tables
 
-    imported = import_tables(source, form, device, store)
+    if kind not in ("operators", "models"):
+        raise unknown("kind of timings", kind, ("operators", "models"))
+    if kind == "models" and form != "csv":
+        raise InputError(f"whole models are read from a plain CSV; leave --format {form} out")
+    imported = import_tables(source, "models" if kind == "models" else form, device, store)
     print_table(imported.table)
     for name, count in sorted(imported.left_out.items()):
         print(f"left out: {count} rows of {name}")
@@ -153,8 +178,10 @@ def found_table(name: str, store: Path | None) -> "LatencyTable":
     """The table of a device here, of a fingerprint, or in a folder."""
     from . import profiling
     from .profiling.devices import DEVICES
+    from .profiling.named import PAIR
 
-    if name not in (*DEVICES, "auto") and (os.sep in name or Path(name).is_dir()):
+    called = name in (*DEVICES, "auto") or (PAIR.fullmatch(name) and not Path(name).is_dir())
+    if not called and (os.sep in name or Path(name).is_dir()):
         return _table_in(Path(name))
     table = profiling.find_table(name, store)
     if table is None:
@@ -180,25 +207,22 @@ def _table_in(folder: Path) -> "LatencyTable":
 
 def print_table(table: Any) -> None:
     """What a table holds, in a few lines."""
+    from .profiling.device import model_name
+
     meta = table.meta
-    print(f"{table.folder}\n{model_of(meta.device)}")
+    print(f"{table.folder}\n{model_name(meta.device)}")
     for cache in sorted({row.regime.cache for row in table.operators}, reverse=True):
         kinds = Counter(row.operator.kind for row in table.operators if row.regime.cache == cache)
         counts = ", ".join(f"{n} {kind}" for kind, n in sorted(kinds.items()))
         print(f"{kinds.total()} operators{' with cold caches' * (cache == 'cold')}: {counts}")
     peaks = ", ".join(f"{value / 1e9:.0f} GFLOP/s {dtype}" for dtype, value in meta.peak_flops.items())
-    print(f"{len(table.models)} whole models; peak {peaks}; bandwidth {meta.bandwidth / 1e9:.1f} GB/s")
+    roof = f"peak {peaks}; bandwidth {meta.bandwidth / 1e9:.1f} GB/s" if peaks else "no peak was measured"
+    print(f"{len(table.models)} whole models; {roof}")
     sums = 1 + meta.additivity_error
     more = f"; models take {sums:.2f} x the sum of their operators" if sums == sums else ""
     print(
         f"noise floor {meta.noise_floor:.1%}{more}" if meta.noise_floor == meta.noise_floor else "noise floor unknown"
     )
-
-
-def model_of(device: "Facts") -> str:
-    """The name of a device in its facts."""
-    model = device.get("model", "unknown device")
-    return str(model.get("model name", model) if isinstance(model, dict) else model)
 
 
 def _print_check(found: "Check") -> None:

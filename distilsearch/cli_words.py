@@ -1,8 +1,12 @@
 """Results of commands in words and tables."""
 
+import json
+import math
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -10,6 +14,7 @@ if TYPE_CHECKING:
     from .engine.job.inventory import Item
     from .engine.report.schema import ResultFile
 
+Json = Annotated[bool, typer.Option("--json", help="Print plain JSON instead of words")]
 UNITS = ("B", "kB", "MB", "GB", "TB")
 HOURS = 24
 WIDE = 120  # columns where there is no terminal
@@ -80,6 +85,19 @@ def show(result: "ResultFile") -> None:
     failed = sum(trial.state == "failed" for trial in result.trials)
     for warning in [*([f"{failed} trials failed; the report says why"] if failed else []), *result.warnings]:
         print(f"warning: {warning}", file=sys.stderr)
+
+
+def print_json(data: Any) -> None:
+    """Print a result as JSON for other programs; what is no number is null."""
+    print(json.dumps(_finite(data), indent=1, ensure_ascii=False))
+
+
+def _finite(data: Any) -> Any:
+    if isinstance(data, Mapping):
+        return {str(name): _finite(value) for name, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [_finite(value) for value in data]
+    return None if isinstance(data, float) and not math.isfinite(data) else data
 
 
 def remark(words: Iterable[str]) -> None:

@@ -24,8 +24,9 @@ RUN_PARTS = (
     "run.toml", "journal.log", "environment.json", "imported.json", "result.json", "report.html", "predictor",
     "students", "fidelity",
 )  # fmt: skip
-TRIFLES = (".lock",)  # left by whoever only looked
+TRIFLES = re.compile(r"\.lock|\.home\.json\..*")  # left by whoever only looked, or is just about to mark a home
 HEAD_BYTES = 20_000
+INSTEAD = "name an empty folder, or one that is not there yet"
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,8 @@ class Kind:
     links: Callable[[Path], Iterator[Path]] = lambda _: iter(())
 
 
-def own_folder(path: Path | str, kind: Kind) -> Path:
-    """The absolute path of a folder that may be written as a kind of ours.
+def own_folder(path: Path | str, kind: Kind, instead: str = INSTEAD) -> Path:
+    """The absolute path of a folder that may be written as a kind of ours; `instead` says what to name else.
 
     Raises:
         RunError: something else lies there, or it can be neither made nor written; nothing has been changed.
@@ -53,12 +54,10 @@ def own_folder(path: Path | str, kind: Kind) -> Path:
     _check_reachable(path, place)
     if not place.exists():
         return place
-    if not any(child.name not in TRIFLES for child in place.iterdir()):
+    if all(TRIFLES.fullmatch(child.name) for child in place.iterdir()):
         return _not_underfoot(path, place, kind)
-    if not kind.ours(place):
-        raise RunError(
-            f"{path} is not empty and holds no {kind.what}; name an empty folder, or one that is not there yet"
-        )
+    if not _recognised(place, kind):
+        raise RunError(f"{path} is not empty and holds no {kind.what}; {instead}")
     if (link := next(kind.links(place), None)) is not None:
         raise RunError(f"{link} is a symbolic link, and would be written through; put what it leads to in its place")
     return _not_underfoot(path, place, kind)
@@ -72,14 +71,18 @@ def own_file(path: Path | str, kind: Kind) -> Path:
     _check_reachable(path, place.parent)
     if place.is_dir():
         raise RunError(f"{path} is a folder; name a file")
-    if place.exists() and not kind.ours(place):
+    if place.exists() and not _recognised(place, kind):
         raise RunError(f"{path} is there and is no {kind.what}; name another file, or move it away")
     return place
 
 
-def own_run(path: Path | str) -> Path:
-    """The absolute path of a folder that may be written as a run, and its report; raises as `own_folder` does."""
-    place = own_folder(path, RUN)
+def own_run(path: Path | str, finished: bool = False) -> Path:
+    """The absolute path of a folder that may be written as a run, and its report; raises as `own_folder` does.
+
+    Args:
+        finished: it is to be a run that is there already.
+    """
+    place = own_folder(path, RUN, "name the folder of a run, such as runs/NAME" if finished else INSTEAD)
     own_file(place / "report.html", PAGE)
     return place
 
@@ -105,6 +108,14 @@ def check_apart(path: Path, other: Path, what: str) -> None:
         raise RunError(f"{path} {'is' if its == mine else 'holds'} {what}; name another folder")
 
 
+def _recognised(place: Path, kind: Kind) -> bool:
+    """Whether a place is of a kind of ours; not where it cannot be looked into."""
+    try:
+        return kind.ours(place)
+    except OSError:
+        return False
+
+
 def _check_reachable(path: Path | str, place: Path) -> None:
     """Refuse what is no folder, lies below a file, or cannot be made or written."""
     nearest = next(parent for parent in (place, *place.parents) if os.path.lexists(parent))
@@ -115,7 +126,7 @@ def _check_reachable(path: Path | str, place: Path) -> None:
 
 
 def _check_writable(folder: Path) -> None:
-    if not os.access(folder, os.W_OK | os.X_OK):
+    if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
         raise RunError(f"the folder {folder} cannot be written; name a writable one")
 
 

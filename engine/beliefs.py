@@ -21,10 +21,11 @@ from distilsearch.predictors.encoding import Encoding
 from .acquisition import Belief
 from .feasibility import fit_limits, implied, interval, log_within
 from .lengths import Lengths
-from .objectives import Codes
+from .objectives import Codes, hypervolume
 from .view import View
 
 CHUNK = 1 << 12  # rows at a time: intermediate arrays stay in the cache, which is four times as fast as 1 << 15
+NEGLIGIBLE = 1e-3
 NEAR = 0.05  # squared distance, as a share of the largest one, at which a failure's influence falls to 1/e
 PRIOR = 0.25  # how many results at the very place the belief that all succeed is worth
 
@@ -45,7 +46,7 @@ class Beliefs:
     def of(cls, view: View) -> "Beliefs":
         """Fit every expensive objective, and every limit that must be learnt, on the tells that carry it.
 
-        Objectives of which too little was told have no surrogates; then limits alone say what is next (`View.seeks`).
+        While limits alone say what is next (`View.seeks`), objectives have no surrogates.
         """
         lengths = Lengths.of(view)
         rows = view.further(view.codes)[view.row]
@@ -54,7 +55,7 @@ class Beliefs:
         encoding = Encoding.of(view.space, rows, view.ignored)
         features = encoding(view.codes[view.row], rows)
         fits = []
-        for e in range(len(view.expensive) if view.learnable or not view.held else 0):
+        for e in range(0 if view.seeks else len(view.expensive)):
             has = ~np.isnan(view.values[:, e]) & view.fresh
             told, noise = view.values[has, e], view.noise[has, e]
             fits.append(fit_surrogate(features[has], told, encoding.groups, noise, further=rows.shape[1]))
@@ -142,6 +143,22 @@ class Beliefs:
             noise = torch.from_numpy(_antithetic(count, len(mean), rng))
             samples.append(mean + noise @ _root(covariance).T)
         return Draws(self, features, tuple(samples))
+
+    @cached_property
+    def volume(self) -> float:
+        """What the front of posterior medians dominates below the reference."""
+        return hypervolume(self.front_points(), self.view.reference)
+
+    def weighed(self, log_gain: Tensor, codes: Codes, whole: float | None = None) -> Tensor:
+        """Logarithm (n,) of gains times the odds that come with them (`log_success`).
+
+        Where limits must be learnt, gains below a thousandth of the whole (the volume where none is given) count alike:
+        else a gain of next to nothing that surely keeps the limits would lose against one that surely breaks them.
+        """
+        if self.view.held:
+            least = NEGLIGIBLE * (self.volume if whole is None else whole)
+            log_gain = torch.logaddexp(log_gain, torch.full_like(log_gain, math.log(max(least, 1e-300))))
+        return log_gain + self.log_success(codes)
 
     def log_success(self, codes: Codes) -> Tensor:
         """Logarithm (n,) of the odds that a candidate neither fails nor breaks a learnt limit that the reference does

@@ -35,6 +35,7 @@ Key = tuple[Setting, str]  # a composition's: setting and phase
 
 WITHIN = 0.2  # log spread of whole models of measured operators, before more than two were measured
 LEAST_WITHIN, MOST_WITHIN = 0.01, 0.1
+ALONE = 10.0  # where no operator was measured, all are known alike, and models left out tell all that can be told
 APART = 0.1  # log spread that a phase adds in which no whole model was measured
 
 
@@ -61,12 +62,13 @@ class LatencyPredictor:
     ) -> "LatencyPredictor":
         """From a latency table and further measured whole models of the same device.
 
-        A table without operator rows is used for its ceilings alone. Measured models of regimes or operators that the
+        A table without operator rows is used for its ceilings alone; where it has none either, its whole models imply
+        them. Measured models of regimes or operators that the
         table lacks say nothing of the rest and are left aside. `level` is the share of measurements that the intervals
         shall hold. Raises `TableError` where the table holds no usable peak.
         """
         machine = source.machine(table)
-        model = OperatorModel.fit(source.samples(table, machine), source.ceilings(table), seed)
+        model = OperatorModel.fit(source.samples(table, machine), source.ceilings(table, models), seed)
         empty = cls(model, {}, Intervals.fit([], [], level), machine)
         rows = [row for row in (*table.models, *models) if row.measured.usable and empty._covers(row)]
         seconds = np.array([row.measured.seconds_p10 for row in rows])
@@ -183,6 +185,8 @@ class LatencyPredictor:
         if len(pooled) > 2:
             typical = 1.4826 * float(np.median(np.abs(pooled)))
             within = min(max(typical, self.machine.noise_floor, LEAST_WITHIN), MOST_WITHIN)
+        if not self.model.samples and len(pooled):
+            within = ALONE
         scales = scale_of(np.concatenate(spreads), within)
         floor = max(self.machine.noise_floor, 1e-3)
         intervals = Intervals.fit(pooled, scales, self.intervals.level, floor=floor)

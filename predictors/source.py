@@ -13,10 +13,11 @@ from typing import Any
 from distilsearch.errors import TableError
 from distilsearch.operators import Serving
 from distilsearch.profiling.device import Regime
-from distilsearch.profiling.rows import Roof
+from distilsearch.profiling.rows import ModelRow, Roof
 from distilsearch.profiling.table import LatencyTable
 
 from . import checked
+from .effective import effective_roofs
 from .features import Sample, Setting
 from .roofline import Ceilings
 
@@ -81,8 +82,8 @@ def _said(conditions: Regime | Serving) -> str:
     return f"{type(conditions).__name__}({values})"
 
 
-def ceilings(table: LatencyTable) -> Ceilings:
-    """The measured ceilings of a table; `TableError` where there are none."""
+def ceilings(table: LatencyTable, models: Sequence[ModelRow] = ()) -> Ceilings:
+    """The measured ceilings of a table, else those that whole models imply; `TableError` where there are none."""
     meta = table.meta
     launch = max(meta.launch_floor_seconds, 1e-9)
     roofs = {(dtype, 0): Roof(peak, meta.bandwidth, launch) for dtype, peak in meta.peak_flops.items()}
@@ -90,6 +91,8 @@ def ceilings(table: LatencyTable) -> Ceilings:
         dtype, _, threads = name.partition("/")
         least = max(roof.launch_floor_seconds, 1e-9)
         roofs[dtype, int(threads)] = roof._replace(launch_floor_seconds=least)
+    if not roofs and not table.operators:
+        roofs = effective_roofs([*table.models, *models])
     figures = [figure for roof in roofs.values() for figure in roof]
     if not figures or not all(math.isfinite(figure) and figure > 0 for figure in figures):
         raise TableError("this table holds no measured peak and bandwidth; profile on its device again")

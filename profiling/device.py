@@ -140,6 +140,16 @@ class Device(Protocol):
         ...
 
 
+def model_name(facts: Facts) -> str:
+    """What people call a device with these facts.
+
+    >>> model_name({"kind": "foreign", "model": "A100"})
+    'A100'
+    """
+    model = facts.get("model", "unknown device")
+    return str(model.get("model name", model) if isinstance(model, Mapping) else model)
+
+
 def fingerprint(facts: Facts) -> str:
     """Twelve hexadecimal digits of the sha256 of canonical JSON.
 

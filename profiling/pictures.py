@@ -18,7 +18,7 @@ from distilsearch.page.parts import card, chart, header, tiles
 from distilsearch.page.plots import ACCENT, MUTED, Figure, area, common_layout, line, log_axis, scatter
 from distilsearch.places import PAGE, own_file
 
-from .device import Regime
+from .device import Regime, model_name
 from .rows import ModelRow, OperatorRow
 from .table import LatencyTable
 
@@ -42,9 +42,7 @@ def write_page(table: LatencyTable, path: Path) -> None:
 
 def page_parts(table: LatencyTable) -> tuple[str, str, dict[str, Figure]]:
     """Title, body and figures of a table's page; each figure is drawn into the element of its name."""
-    device = table.meta.device
-    name = device.get("model", "unknown device")
-    name = str(name.get("model name", name) if isinstance(name, dict) else name)
+    name = model_name(table.meta.device)
     figures: dict[str, Figure] = {}
     cards: list[str] = []
     for (kind, regime), rows in _groups(table).items():
@@ -56,6 +54,8 @@ def page_parts(table: LatencyTable) -> tuple[str, str, dict[str, Figure]]:
         words = "The operators of a model do not add up: what is above the diagonal is cost between them."
         cards.insert(0, _card("whole models", words, "models", figures))
     if not cards:
+        if table.models:
+            raise InputError(f"this table holds {len(table.models)} whole models, and no operators to draw")
         raise InputError("this table holds no usable measurement to draw; profile again")
     stack = ", ".join(f"{key} {value}" for key, value in table.meta.stack.items() if isinstance(value, str))
     note = "Each dot is the tenth percentile over rounds: the undisturbed machine. Bands reach to the median."

@@ -13,6 +13,10 @@ from distilsearch.operators import PHASES, Operator, newer_part
 from .device import PROBES, Probe, Regime
 from .model_case import FED, parse_model
 
+COUNTS = ("batch", "sequence", "width", "vocabulary", "inputs", "outputs", "heads", "kv_heads", "head_size")
+"""Sizes of which there is at least one; the others may be 0."""
+MOST_WORK = 2**62  # FLOPs or bytes: what a column of a table holds
+
 
 class Newer(Exception):  # noqa: N818  (what was found; the reader makes an error of it that names the file)
     """Something that this version does not know, and only a newer one, or a plugin, can have written."""
@@ -34,10 +38,14 @@ def _operator(signature: str, regime: Regime) -> None:
     if what := newer_part(signature):
         raise Newer(what)
     operator = Operator.parse(signature)
+    for name, size in operator.sizes.items():
+        least = int(name in COUNTS)
+        if size < least if isinstance(size, int) else least:
+            raise ValueError(f"its size {name} is {size!r} and must be a whole number of at least {least}")
     if operator.signature != signature or operator.flops < 0 or operator.bytes(regime.dtype) < 0:
         raise ValueError("it is not what this version would write")
-    if any(isinstance(size, int) and size < 0 for size in operator.sizes.values()):
-        raise ValueError("a size is negative")
+    if max(operator.flops, operator.bytes(regime.dtype)) > MOST_WORK:
+        raise ValueError("it is larger than anything that was ever run")
 
 
 def _probe(signature: str, regime: Regime) -> None:

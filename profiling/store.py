@@ -1,12 +1,12 @@
 """Where tables are: `<store>/<device fingerprint>/<stack fingerprint>/`, found again by what the machine is.
 
-A table of another machine is named by its device fingerprint, or enough of its first digits.
+A table of another machine is named by its device: see `named`.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from distilsearch.errors import InputError, TableError
+from distilsearch.errors import TableError
 from distilsearch.home import tables_folder, write_atomically
 from distilsearch.operators import TORCH
 from distilsearch.places import STORE, own_folder
@@ -14,10 +14,9 @@ from distilsearch.places import STORE, own_folder
 from . import rounds
 from .device import Device, Facts, fingerprint
 from .devices import DEVICES, open_device
+from .named import table_named
 from .runtimes import stack_of
 from .table import LatencyTable, derived
-
-LEAST_DIGITS = 6
 
 
 def store_folder(store: Path | str | None) -> Path:
@@ -41,35 +40,15 @@ def folder_of(facts: Facts, stack: Facts, store: Path | str | None = None) -> Pa
 
 
 def find_table(device: str | Device, store: Path | str | None = None, runtime: str = TORCH) -> LatencyTable | None:
-    """The table of a device of this machine with its present stack, or of any machine by its fingerprint.
+    """The table of a device of this machine with its present stack, or of any machine by a name of its device.
 
-    None where there is none; `runtime` is of devices of this machine, a fingerprint names what was profiled last.
-    `TableError` when it is damaged or newer.
+    None where there is none; `runtime` is of devices of this machine, another name means what was profiled last.
+    `InputError` when nobody or more than one is called so, `TableError` when the table is damaged or newer.
     """
     if isinstance(device, str) and device not in (*DEVICES, "auto"):
-        return _by_fingerprint(device, store_folder(store))
+        return table_named(device, store_folder(store), (*DEVICES, "auto"))
     folder = table_folder(open_device(device), store, runtime)
     return LatencyTable.read(folder) if rounds.names(folder) else None
-
-
-def _by_fingerprint(name: str, store: Path) -> LatencyTable | None:
-    """The table of the device whose fingerprint starts so; of several stacks the one profiled last."""
-    if len(name) < LEAST_DIGITS or set(name) - set("0123456789abcdef"):
-        names = ", ".join([*DEVICES, "auto"])
-        raise InputError(
-            f"expected a device ({names}) or at least {LEAST_DIGITS} digits of the fingerprint of a table; got {name!r}"
-        )
-    devices = sorted(store.glob(f"{name}*"))
-    if len(devices) > 1:
-        raise InputError(f"{name!r} is the start of several tables: {', '.join(d.name for d in devices)}")
-    stacks = [path for device in devices for path in device.iterdir() if rounds.names(path)]
-    if not stacks:
-        return None
-    return LatencyTable.read(max(stacks, key=_last_profiled))
-
-
-def _last_profiled(folder: Path) -> float:
-    return max((folder / rounds.ROUNDS / name).stat().st_mtime for name in rounds.names(folder))
 
 
 def all_tables(store: Path | str | None = None) -> list[Path]:

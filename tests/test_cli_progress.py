@@ -15,6 +15,14 @@ def test_what_has_not_moved_is_not_said_again(monkeypatch: pytest.MonkeyPatch, c
     assert capsys.readouterr().err.splitlines() == ["students: 0 of 3", "students: 3 of 3", "tokens: 3 of 9"]
 
 
+def test_words_are_shown_as_they_are(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    for terminal in (False, True):
+        monkeypatch.setattr("sys.stderr.isatty", lambda there=terminal: there)
+        with cli_progress.shown_progress() as progress:
+            progress("2 of 5 rows hold no [text]", 0, 0)
+        assert "2 of 5 rows hold no [text]\n" in capsys.readouterr().err
+
+
 def test_an_interruption_says_how_to_go_on() -> None:
     with pytest.raises(Interrupted, match="the same command goes on"), cli_progress.shown_progress():
         raise KeyboardInterrupt

@@ -28,6 +28,11 @@ REFUSED = {
     ("distill", *GENES, "--teacher", "quickstart", "--text", "python-docs", "--out", "notes"): "holds no student",
     ("distill", "/no/such/run", "--out", "out"): "name the folder of a run",
     ("evaluate", "/no/such"): "is not a model folder",
+    ("evaluate", "notes"): "has no config.json; it holds thesis.tex",
+    ("evaluate", "classifier"): "is a classifier, regressor or reranker",
+    ("distill", *GENES, "--teacher", "classifier", "--text", "*.none", "--out", "out"): "is a classifier",
+    ("evaluate", "notes/thesis.tex"): "a teacher is the folder of a transformers model",
+    ("search", "folder.toml"): "has no config.json; it holds thesis.tex",
     ("evaluate", "quickstart", "--on", "none.csv"): "there is no file none.csv",
     ("evaluate", "quickstart", "--with", "heldout", "--teacher", "bert"): "is not a model folder",
     ("fidelity", "/no/such"): "there is no run file",
@@ -60,6 +65,7 @@ def place(tmp_path: Path) -> Path:
     files = {
         "sound": least,
         "teacher": least.replace("quickstart", "/no/such"),
+        "folder": least.replace("quickstart", "notes"),
         "glob": least.replace("python-docs", "texts/*.txt"),
         "device": least + '[[target]]\ndevice = "tpuu"\n',
         "gpu": least + '[train]\ndevice = "cuda"\n',
@@ -69,6 +75,9 @@ def place(tmp_path: Path) -> Path:
         (tmp_path / f"{name}.toml").write_text(content)
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "thesis.tex").write_text("years of work")
+    (tmp_path / "classifier").mkdir()
+    config = {"model_type": "bert", "architectures": ["BertForSequenceClassification"]}
+    (tmp_path / "classifier" / "config.json").write_text(json.dumps(config))
     return tmp_path
 
 

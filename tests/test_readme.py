@@ -7,6 +7,7 @@ import pytest
 
 from distilsearch.cli import app
 from distilsearch.cli_distill import commands
+from distilsearch.cli_predict import command
 from distilsearch.cli_tables import tables
 
 ROOT = Path(__file__).parents[1]
@@ -28,7 +29,7 @@ def test_the_run_file_is_one(tmp_path) -> None:
 
 def test_every_command_named_is_there_and_every_command_is_named() -> None:
     rows = re.findall(r"^\| `(\w+)", README, re.MULTILINE)
-    assert set(rows) == _names(app) | _names(commands) | {"tables"}
+    assert set(rows) == _names(app) | _names(commands) | _names(command) | {"tables"}
     named = re.search(r"`tables ([^`]*)`", README)
     assert named is not None
     assert set(named[1].replace("\\", "").split("|")) == _names(tables)

@@ -21,12 +21,12 @@ EVALUATIONS: dict[str, Maker] = {"heldout": Heldout.of, "similarity": Similarity
 
 
 def open_evaluation(
-    name: str, file: Path | None = None, teacher: Teacher | None = None, text: Text | None = None
+    name: str, file: Path | None = None, teacher: Teacher | None = None, text: Text | None = None, prompt: str = ""
 ) -> Evaluation:
     """The evaluation of that name; an `InputError` names the nearest known one, or what it needs to be given."""
     if name not in EVALUATIONS:
         raise unknown("evaluation", name, EVALUATIONS)
-    return EVALUATIONS[name](Given(file, teacher, text))
+    return EVALUATIONS[name](Given(file, teacher, text, prompt))
 
 
 def evaluate_model(model: Subject, pairs: Path) -> float:

@@ -5,7 +5,7 @@ words. What it is held against are the held-out blocks of one text, and the teac
 """
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from distilsearch.errors import InputError
 from distilsearch.families import family
@@ -49,4 +49,5 @@ class Heldout:
                 f"teacher's vocabulary, got a {student.kind} model of {'the same' if same else 'another'} one"
             )
         architecture = family(student.facts.family).architecture(student.facts)
-        return {"loss": heldout_loss(self.teacher, self.text, student.model(), architecture)}
+        ending = replace(student, prompt=self.teacher.prompt).ending
+        return {"loss": heldout_loss(self.teacher, self.text, student.model(), architecture, ending=ending)}

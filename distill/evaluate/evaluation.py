@@ -41,6 +41,7 @@ class Given:
     file: Path | None = None
     teacher: Teacher | None = None
     text: Text | None = None
+    prompt: str = ""  # the name of one of the model's own
 
 
 Maker = Callable[[Given], Evaluation]

@@ -12,6 +12,7 @@ from distilsearch.progress import Progress, silent
 from ..archive import Archive
 from ..card import CARD
 from ..data import load_text
+from ..readers import TEXT
 from ..teacher import load_teacher
 from ..trial import STUDENT, TRUNK, Trial, hashes
 from . import Evaluation, open_evaluation
@@ -20,23 +21,30 @@ READING = "reading the model and what it is held against"
 
 
 def evaluations(
-    name: str, files: Sequence[Path] = (), teacher: str = "", text: Sequence[str] = ()
+    name: str,
+    files: Sequence[Path] = (),
+    teacher: str = "",
+    text: Sequence[str] = (),
+    column: str = TEXT,
+    prompt: str = "",
+    progress: Progress = silent,
 ) -> list[tuple[str, Evaluation]]:
     """An evaluation on each file, or without any; each with what to call it.
 
     Args:
-        teacher, text: for evaluations that compare with a teacher on a text's held-out blocks.
+        teacher, text, column: for evaluations that compare with a teacher on a text's held-out blocks.
+        prompt: the name of a prompt of the models, put before every text.
 
     Raises:
         InputError: the name is not known, or the evaluation needs something else.
     """
     if text and not teacher:
         raise InputError("a text is read in a teacher's tokens; name the teacher too")
-    against = load_teacher(teacher) if teacher else None
-    read = load_text(list(text), against) if text and against is not None else None
+    against = load_teacher(teacher).shown(prompt) if teacher else None
+    read = load_text(list(text), against, column=column, progress=progress) if text and against is not None else None
     if not files:
-        return [(name, open_evaluation(name, None, against, read))]
-    return [(path.name, open_evaluation(name, path, against, read)) for path in files]
+        return [(name, open_evaluation(name, None, against, read, prompt))]
+    return [(path.name, open_evaluation(name, path, against, read, prompt)) for path in files]
 
 
 def score(
@@ -45,12 +53,14 @@ def score(
     files: Sequence[Path] = (),
     teacher: str = "",
     text: Sequence[str] = (),
+    column: str = TEXT,
+    prompt: str = "",
     progress: Progress = silent,
 ) -> dict[str, dict[str, float]]:
     """Scores of a model by each evaluation that is asked for; see `evaluations`, which also says what is refused."""
     progress(READING, 0, 1)
     load_teacher(model)  # a mistake in it is told first
-    asked = evaluations(name, files, teacher, text)
+    asked = evaluations(name, files, teacher, text, column, prompt, progress)
     progress(READING, 1, 1)
     scores = {}
     for place, (what, evaluation) in enumerate(asked):

@@ -14,7 +14,7 @@ def embedding_loss(student: Tensor, teacher: Tensor) -> Tensor:
 
 def _value(step: Step) -> Tensor:
     ours = pooled(step.student["hidden"].float(), step.pooling)
-    return embedding_loss(ours, F.normalize(step.mapped(step.teacher["pooled"]), dim=-1))
+    return embedding_loss(ours, F.normalize(step.aligned(step.teacher["pooled"], ours.shape[1]), dim=-1))
 
 
 EMBEDDING = Loss(

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from distilsearch.errors import unknown
 
+from ..ending import PLAIN, Ending
 from ..states import STATES
 
 KINDS = ("embedding", "mlm", "causal")
@@ -30,7 +31,7 @@ class Step:
     basis: Tensor  # (v, w): the student's directions in the teacher's stream
     layers: tuple[tuple[int, tuple[int, ...]], ...] = ()  # student layers, each with those it learns from, from 0
     heads: tuple[int, int] = (1, 1)  # attention heads of student and teacher
-    pooling: str = "mean"
+    pooling: Ending = PLAIN  # how a student's states become the vector of a text
     temperature: float = 1.0
     labels: Tensor | None = None  # (k,) the words that are asked for
     follows: Tensor | None = None  # (b,) of pairs, whether the second half follows the first
@@ -42,6 +43,15 @@ class Step:
     def mapped(self, states: Tensor) -> Tensor:
         """Teacher states (..., v) in the student's directions (..., w)."""
         return states if self.basis.shape[0] == self.basis.shape[1] else states @ self.basis
+
+    def aligned(self, vectors: Tensor, width: int) -> Tensor:
+        """The teacher's vectors of texts (b, o) as a student's of some width is to give them.
+
+        What a Dense module or a truncation has put into a space of its own is that space's in both.
+        """
+        if not self.pooling.projects:
+            return self.mapped(vectors)
+        return vectors if vectors.shape[1] == width else vectors @ self.basis[: vectors.shape[1], :width]
 
     def over_layers(self, compare: Callable[[int, int], Tensor]) -> Tensor:
         """The mean of a comparison (student layer, teacher layer) over all pairs of mapped layers."""

@@ -19,11 +19,13 @@ from ..space import Constraint, SearchSpace
 from .family import Layer, Projection, TeacherFacts
 from .shared import (
     INHERIT,
+    POOLS,
     TIMED,
     Genes,
     best,
     check_activation,
     check_head,
+    check_settings,
     check_type,
     copy_parts,
     head_rows,
@@ -31,6 +33,7 @@ from .shared import (
     no_generation,
     only_encodes,
     pooled,
+    pooling_cost,
 )
 
 if TYPE_CHECKING:
@@ -52,8 +55,9 @@ CHOICES: dict[str, tuple[Value, ...]] = {
 HEADS = ("embedding", "mlm")
 CONSTANTS = ("vocabulary", "positions", "types", "head", "pool")
 MIN_HEAD_SIZE, MAX_HEAD_SIZE = 16, 64
-WORDS: dict[str, tuple[Value, ...]] = {"inherit": INHERIT, "head": HEADS, "pool": ("mean", "cls"), "activation": TIMED}
+WORDS: dict[str, tuple[Value, ...]] = {"inherit": INHERIT, "head": HEADS, "pool": POOLS, "activation": TIMED}
 KEPT = ("layer_norm_eps", "initializer_range", "pad_token_id", "bos_token_id", "eos_token_id")
+ONLY = {"is_decoder": False, "add_cross_attention": False, "position_embedding_type": "absolute"}
 BEFORE = "encoder.layer."  # what stands before the number of a layer in the names of parameters
 AXES: dict[str, tuple[str, ...]] = {  # what each axis of a weight runs over: (rows, columns), or (rows,) of a bias
     "attention.self.": ("inner", "residual"),
@@ -72,6 +76,7 @@ class Encoder(ABC):
     name: str
     teachers: tuple[str, ...]
     choices: Mapping[str, tuple[Value, ...]] = CHOICES
+    only: Mapping[str, Any] = ONLY  # of a teacher's settings that no gene stands for, the values that students have
     rotates = True
     axes: Mapping[str, tuple[str, ...]] = AXES  # of the parts of a parameter's name, the first that fits counts
 
@@ -115,7 +120,8 @@ class Encoder(ABC):
             return Operator("norm", {"batch": b, "sequence": s, "width": width, "norm": "layer", "residual": 1})
 
         def pooling(width: int, pool: str) -> Operator:
-            return Operator("pooling", {"batch": b, "sequence": s, "width": width, "pool": pool, "normalize": 1})
+            sizes: dict[str, Size] = {"width": width, "pool": pooling_cost(pool), "normalize": 1}
+            return Operator("pooling", {"batch": b, "sequence": s, **sizes})
 
         def mlm(width: int, vocabulary: int) -> Operator:
             sizes = {"width": width, "vocabulary": vocabulary, "transform": 1, "tied": 1}
@@ -138,6 +144,7 @@ class Encoder(ABC):
         check_type(config, name, self.teachers)
         check_head(config, name, head, HEADS)
         check_activation(config, name)
+        check_settings(config, name, self.only)
         return TeacherFacts(
             name=name,
             family=self.name,

@@ -16,7 +16,7 @@ from ..space import SearchSpace
 
 @dataclass(frozen=True)
 class TeacherFacts:
-    """What a family needs to know of a teacher. `head`: "embedding", "mlm" or "causal"; `pool`: "mean" or "cls".
+    """What a family needs to know of a teacher. `head`: "embedding", "mlm" or "causal"; `pool`: of `shared.POOLS`.
 
     The last ones matter to some families only; 0 where a teacher has no such thing. `extra` is for genes that no field
     here stands for; `facts[gene]` reads either.
@@ -36,7 +36,9 @@ class TeacherFacts:
     pool: str = "mean"
     kv_heads: int = 0  # 0: as many as heads
     head_size: int = 0  # 0: width / heads
-    bias: int = 0  # 1: the decoder's projections have biases
+    bias: int = 0  # 1: the decoder's projections of queries, keys and values have biases
+    mlp_bias: int = 0  # 1: the decoder's feed-forward projections have biases
+    window: int = 0  # tokens that each token of a decoder looks back at; 0: all
     tied: int = 0  # 1: the decoder's output table is its embedding table
     bottleneck: int = 0  # MobileBERT's inner width
     stacks: int = 0  # feed-forward networks a layer

@@ -1,9 +1,10 @@
 """Llama decoders: pre-norm layers with rotary positions, gated feed-forward and grouped keys and values.
 
 Teachers of the Llama, Qwen2 and Mistral kind; students are stock `LlamaForCausalLM` models (Qwen2's biases of
-queries, keys and values become Llama's attention biases, the output's being zero). Genes: `layers`, `width`,
-`heads`, `kv_heads`, `head_size`, `ffn`, `inherit`. Constants of the teacher: `vocabulary`, `positions`,
-`activation`, `bias`, `tied`, `head`.
+queries, keys and values become Llama's attention biases, the output's being zero), or `MistralForCausalLM` ones where
+the teacher looks back at a window, which no operator's latency knows of. Genes: `layers`, `width`, `heads`, `kv_heads`,
+`head_size`, `ffn`, `inherit`. Constants of the teacher: `vocabulary`, `positions`, `activation`, `bias`, `mlp_bias`,
+`window`, `tied`, `head`.
 
 Phases: "encode" scores every token, "prefill" reads a prompt and answers the next token's logits and the cache,
 "decode" reads one token over a cache of `sequence`.
@@ -13,11 +14,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, final
 
 from ..architecture import Architecture, Value
+from ..errors import InputError
 from ..operators import Operator, Serving, Size, canonical_activation
 from ..sites import Site, repeated
 from ..space import Constraint, SearchSpace
 from .family import Layer, Projection, TeacherFacts
 from .llama_cut import BEFORE, cut_weights
+from .llama_kinds import check_window, rope_of, window_of
 from .shared import INHERIT, TIMED, Genes, check_activation, check_head, check_type, kept_settings, layer_named
 
 CHOICES: dict[str, tuple[Value, ...]] = {
@@ -32,19 +35,22 @@ CHOICES: dict[str, tuple[Value, ...]] = {
     "vocabulary": (32000,),
     "positions": (2048,),
     "bias": (0,),
+    "mlp_bias": (0,),
+    "window": (0,),
     "tied": (0,),
     "head": ("causal",),
 }
 BOUNDED = ("layers", "width", "heads", "kv_heads", "head_size", "ffn")
-CONSTANTS = ("vocabulary", "positions", "bias", "tied", "head")
+CONSTANTS = ("vocabulary", "positions", "bias", "mlp_bias", "window", "tied", "head")
 WORDS: dict[str, tuple[Value, ...]] = {
     "inherit": INHERIT,
     "head": ("causal",),
     "bias": (0, 1),
+    "mlp_bias": (0, 1),
     "tied": (0, 1),
     "activation": TIMED,
 }
-KEPT = ("rms_norm_eps", "initializer_range", "pad_token_id", "bos_token_id", "eos_token_id", "rope_parameters")
+KEPT = ("rms_norm_eps", "initializer_range", "pad_token_id", "bos_token_id", "eos_token_id")
 
 
 @final
@@ -114,11 +120,11 @@ class Llama:
             repeated("rotary", shape, lambda h, k, d: rotary(h, k, d) if h % k == 0 else None),
             repeated("attention", shape, lambda h, k, d: attention(h, k, d) if h % k == 0 else None),
             repeated("output", ("width", "heads", "head_size", "bias"), lambda w, h, d, c: linear(h * d, w, c)),
-            repeated("gate, up", ("width", "ffn"), linear, 2),
+            repeated("gate, up", ("width", "ffn", "mlp_bias"), linear, 2),
             repeated(
                 "gating", ("ffn", "activation"), lambda f, a: of("gate", width=f, activation=canonical_activation(a))
             ),
-            repeated("down", ("width", "ffn"), lambda w, f: linear(f, w)),
+            repeated("down", ("width", "ffn", "mlp_bias"), lambda w, f, c: linear(f, w, c)),
             Site("head", ("width", "vocabulary", "tied"), head),
         )
 
@@ -127,6 +133,7 @@ class Llama:
         check_type(config, name, self.teachers)
         check_head(config, name, head, WORDS["head"])
         check_activation(config, name)
+        check_window(config, name)
         heads = config.num_attention_heads
         return TeacherFacts(
             name=name,
@@ -144,6 +151,8 @@ class Llama:
             kv_heads=config.num_key_value_heads or heads,
             head_size=getattr(config, "head_dim", None) or config.hidden_size // heads,
             bias=int(config.model_type == "qwen2" or bool(getattr(config, "attention_bias", False))),
+            mlp_bias=int(bool(getattr(config, "mlp_bias", False))),
+            window=window_of(config),
             tied=int(config.tie_word_embeddings),
         )
 
@@ -157,12 +166,18 @@ class Llama:
         return int(config.max_position_embeddings)
 
     def config(self, architecture: Architecture, teacher_config: Any = None) -> Any:
-        """A `LlamaConfig`; rotary base, special tokens and norm epsilon are the teacher's."""
-        from transformers import LlamaConfig
+        """A `LlamaConfig`, with a window a `MistralConfig`; rotary base, special tokens, epsilon are the teacher's."""
+        from transformers import LlamaConfig, MistralConfig
 
         a: Mapping[str, Any] = architecture.values
-        return LlamaConfig(
-            **kept_settings(teacher_config, KEPT),
+        biases = {"attention_bias": bool(a["bias"]), "mlp_bias": bool(a["mlp_bias"])}
+        if a["window"] and any(biases.values()):
+            raise InputError("decoders with a window have no biases; make window or the biases 0")
+        kept = kept_settings(teacher_config, KEPT) | rope_of(teacher_config, int(a["head_size"]))
+        kind, own = (MistralConfig, {"sliding_window": a["window"]}) if a["window"] else (LlamaConfig, biases)
+        return kind(
+            **kept,
+            **own,
             num_hidden_layers=a["layers"],
             hidden_size=a["width"],
             num_attention_heads=a["heads"],
@@ -172,16 +187,15 @@ class Llama:
             hidden_act=a["activation"],
             vocab_size=a["vocabulary"],
             max_position_embeddings=a["positions"],
-            attention_bias=bool(a["bias"]),
             tie_word_embeddings=bool(a["tied"]),
         )
 
     def build(self, architecture: Architecture, teacher_config: Any = None) -> Any:
-        """A `LlamaForCausalLM` with fresh random weights."""
-        from transformers import LlamaForCausalLM
+        """A `LlamaForCausalLM`, or with a window a `MistralForCausalLM`, with fresh random weights."""
+        from transformers import AutoModelForCausalLM
 
-        model: Any = LlamaForCausalLM(self.config(architecture, teacher_config))
-        return model.eval()
+        auto: Any = AutoModelForCausalLM
+        return auto.from_config(self.config(architecture, teacher_config)).eval()
 
     def serve(self, model: Any, architecture: Architecture, input_ids: Any, attention_mask: Any) -> Any:
         """Next-token logits (batch, sequence, vocabulary)."""
@@ -189,7 +203,11 @@ class Llama:
 
     def prefill(self, model: Any, input_ids: Any) -> tuple[Any, Any]:
         """The logits (batch, vocabulary) after a prompt (batch, sequence), and the cache."""
-        output = model(input_ids=input_ids, use_cache=True, logits_to_keep=1)
+        from transformers import DynamicCache
+
+        # one that is told of a window forgets what lies before it, and cannot be cut back to where it was
+        cache = DynamicCache() if getattr(model.config, "sliding_window", None) else None
+        output = model(input_ids=input_ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
         return output.logits[:, -1], output.past_key_values
 
     def decode_step(self, model: Any, token: Any, cache: Any) -> Any:

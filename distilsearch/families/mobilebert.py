@@ -17,7 +17,7 @@ from ..space import Constraint, SearchSpace
 from .encoder import Encoder
 from .family import Layer, Projection, TeacherFacts
 from .mobilebert_cut import cut_weights, feed_forward
-from .shared import TIMED, Genes, check_type, kept_settings, only_encodes
+from .shared import POOLS, TIMED, Genes, check_type, kept_settings, only_encodes, pooling_cost
 
 CHOICES: dict[str, tuple[Value, ...]] = {
     "layers": (24,),
@@ -40,8 +40,15 @@ CONSTANTS = ("embedding", "vocabulary", "positions", "types", "head", "pool")
 WORDS: dict[str, tuple[Value, ...]] = {
     "inherit": ("even", "none"),
     "head": ("embedding", "mlm"),
-    "pool": ("mean", "cls"),
+    "pool": POOLS,
     "activation": TIMED,
+}
+ONLY = {
+    "trigram_input": True,
+    "use_bottleneck": True,
+    "use_bottleneck_attention": False,
+    "key_query_shared_bottleneck": True,
+    "normalization_type": "no_norm",
 }
 KEPT = ("layer_norm_eps", "initializer_range", "pad_token_id")
 
@@ -53,6 +60,7 @@ class MobileBert(Encoder):
     name = "mobilebert"
     teachers = ("mobilebert", "bert")
     choices = CHOICES
+    only = ONLY
     rotates = False
 
     @property
@@ -99,7 +107,7 @@ class MobileBert(Encoder):
             return of("attention", heads=heads, kv_heads=heads, head_size=inner // heads, causal=0, cached=0)
 
         def pooling(w: int, pool: str) -> Operator:
-            return of("pooling", width=w, pool=pool, normalize=1)
+            return of("pooling", width=w, pool=pooling_cost(pool), normalize=1)
 
         def head(w: int, v: int, e: int) -> Operator | None:
             return of("head", width=w, vocabulary=v, transform=1, tied=1 if w == e else e) if w >= e else None

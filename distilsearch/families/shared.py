@@ -19,6 +19,8 @@ INHERIT = ("even", "first", "last", "none")
 TIMED = (*ACTIVATIONS[1:], *SAME_ACTIVATION)
 """The activations a model may have: without weights of their own, and each timed under a name of `ACTIVATIONS`."""
 WORDS = {"embedding": "an embedding model", "mlm": "a masked language model", "causal": "a causal language model"}
+POOLS = ("mean", "cls", "max", "mean_sqrt_len_tokens", "weightedmean", "lasttoken")
+"""The ways of making one vector of a text's tokens, by the names of sentence-transformers."""
 
 
 @dataclass(frozen=True)
@@ -87,12 +89,13 @@ class Genes:
         if gene not in self.choices:
             yield str(unknown(f"gene of family {self.family}", gene, self.choices))
             return
-        listed = self.words.get(gene)
+        listed, none = self.words.get(gene), 0 in self.choices[gene]
+        wanted = "a whole number, 0 for none" if none else "a positive whole number"
         for value in values:
             if listed and value not in listed:
                 yield str(unknown(f"value of {gene}", str(value), map(str, listed)))
-            if not listed and gene not in self.categorical and (type(value) is not int or value < 1):
-                yield f"{gene} must be a positive whole number; got {value!r}"
+            if not listed and gene not in self.categorical and (type(value) is not int or value < 1 - none):
+                yield f"{gene} must be {wanted}; got {value!r}"
 
 
 def only_encodes(family: str, serving: Serving) -> None:
@@ -122,6 +125,17 @@ def check_activation(config: Any, name: str) -> None:
         )
 
 
+def check_settings(config: Any, name: str, settings: Mapping[str, Any]) -> None:
+    """Refuse a teacher that is set to compute something that its students do not: {setting: their value}."""
+    for setting, value in settings.items():
+        own = getattr(config, setting, value)
+        if own != value:
+            raise TeacherError(
+                f"{name} is a {config.model_type!r} model with {setting} = {own!r} in config.json, and its students "
+                f"can only have {value!r}: they would compute something else; take another teacher"
+            )
+
+
 def check_head(config: Any, name: str, head: str, heads: Sequence[Value]) -> None:
     """Refuse a teacher that is used for what no student of its family is made for."""
     if head not in heads:
@@ -134,13 +148,41 @@ def check_head(config: Any, name: str, head: str, heads: Sequence[Value]) -> Non
 
 
 def pooled(hidden: Any, attention_mask: Any, pool: str) -> Any:
-    """Unit embeddings (b, w) of hidden states (b, s, w): the masked mean, or the first token."""
+    """Unit embeddings (b, w) of hidden states (b, s, w), pooled in one of the ways of `POOLS`."""
     import torch
 
+    return torch.nn.functional.normalize(pooled_tokens(hidden, attention_mask, pool), dim=-1)
+
+
+def pooled_tokens(hidden: Any, attention_mask: Any, pool: str, skip: int = 0) -> Any:
+    """One vector (b, w) a text of hidden states (b, s, w), as sentence-transformers pools; padding is on the right.
+
+    Args:
+        skip: how many first tokens are left out; what stands for a position still counts from the first one.
+    """
+    import torch
+
+    hidden, attention_mask = hidden[:, skip:], attention_mask[:, skip:]
     if pool == "cls":
-        return torch.nn.functional.normalize(hidden[:, 0], dim=-1)
+        return hidden[:, 0]
+    if pool == "lasttoken":
+        return hidden[torch.arange(len(hidden), device=hidden.device), attention_mask.sum(1) - 1]
     mask = attention_mask.unsqueeze(-1).to(hidden.dtype)  # (b, s, 1)
-    return torch.nn.functional.normalize((hidden * mask).sum(1) / mask.sum(1).clamp(min=1e-9), dim=-1)
+    if pool == "max":
+        return hidden.masked_fill(mask == 0, float("-inf")).amax(1)
+    if pool == "weightedmean":
+        mask = mask * torch.arange(skip + 1, skip + 1 + mask.shape[1], device=mask.device)[:, None]
+    count = mask.sum(1).clamp(min=1e-9)
+    return (hidden * mask).sum(1) / (count.sqrt() if pool == "mean_sqrt_len_tokens" else count)
+
+
+def pooling_cost(pool: str) -> str:
+    """Which of the two ways that are timed, "mean" over all tokens or "cls" alone, a way of pooling costs as much as.
+
+    >>> [pooling_cost(pool) for pool in POOLS]
+    ['mean', 'cls', 'mean', 'mean', 'mean', 'cls']
+    """
+    return "cls" if pool in ("cls", "lasttoken") else "mean"
 
 
 def kept_settings(teacher_config: Any, names: Sequence[str]) -> dict[str, Any]:

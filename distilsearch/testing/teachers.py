@@ -1,7 +1,7 @@
 """Tiny random teachers on disk, as their owners would have saved them, and text in their vocabulary."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,50 @@ def write_text(path: Path, words: Sequence[str] = WORDS, count: int = 6000) -> P
     drawn = generator.choice(words, count, p=chances / chances.sum())
     path.write_text("\n".join(" ".join(drawn[i : i + 20]) for i in range(0, count, 20)))
     return path
+
+
+def dress(folder: Path, modules: Sequence[str], files: Mapping[str, Mapping[str, Any]], cased: bool = False) -> Path:
+    """Other files of sentence-transformers for a teacher that `write_teacher` has made, of any kind of module.
+
+    Args:
+        modules: kinds of modules after the Transformer, such as "Pooling"; a "Dense" one has 24 outputs.
+        files: what is changed or added in JSON files, by their paths in the folder.
+        cased: whether its tokenizer tells FEE from fee.
+    """
+    paths = ["", *(f"{place}_{name}" for place, name in enumerate(modules, 1))]
+    prefix = "sentence_transformers.models"
+    listed = [
+        {"idx": place, "name": str(place), "path": path, "type": f"{prefix}.{name}"}
+        for place, (path, name) in enumerate(zip(paths, ["Transformer", *modules], strict=True))
+    ]
+    (folder / "modules.json").write_text(json.dumps(listed))
+    for path, name in zip(paths[1:], modules, strict=True):
+        (folder / path).mkdir(exist_ok=True)
+        if name == "Dense":
+            _write_dense(folder / path)
+        if name == "Pooling":
+            _change(folder / path / "config.json", {"word_embedding_dimension": 64})
+    for path, change in files.items():
+        _change(folder / path, change)
+    if cased:
+        normalizer = json.loads((folder / "tokenizer.json").read_text())["normalizer"]
+        _change(folder / "tokenizer.json", {"normalizer": normalizer | {"lowercase": False}})
+        _change(folder / "tokenizer_config.json", {"do_lower_case": False})
+    return folder
+
+
+def _write_dense(folder: Path) -> None:
+    import torch
+    from safetensors.torch import save_file
+
+    weight = torch.randn(24, 64, generator=torch.Generator().manual_seed(1)) / 8
+    save_file({"linear.weight": weight, "linear.bias": torch.ones(24) / 4}, str(folder / "model.safetensors"))
+    _change(folder / "config.json", {"in_features": 64, "out_features": 24, "bias": True})
+
+
+def _change(path: Path, change: Mapping[str, Any]) -> None:
+    former = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(json.dumps(former | dict(change)))
 
 
 def _write_sentence_files(folder: Path) -> None:

@@ -51,6 +51,8 @@ class Run(Section):
     text_temperature: float = Field(default=1.0, ge=1)
     text_tokens: Whole | None = Field(default=None, ge=1)
     text_block: Whole | None = Field(default=None, ge=16)
+    text_column: str = Field(default="text", min_length=1)
+    prompt: str = ""
     preset: str = "default"
     trials: Whole = Field(default=24, ge=0)
     minutes: float = Field(default=0.0, ge=0)
@@ -134,7 +136,7 @@ class Run(Section):
     def reading(self) -> dict[str, Any]:
         """What `load_text` is to read, as plain JSON."""
         asked = {"temperature": self.text_temperature, "most_tokens": self.text_tokens, "block": self.text_block}
-        return {"sources": list(self.text), **asked}
+        return {"sources": list(self.text), **asked, "column": self.text_column}
 
     @property
     def remarks(self) -> tuple[str, ...]:

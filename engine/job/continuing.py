@@ -42,6 +42,8 @@ ADDED: dict[str, dict[str, Any]] = {
         "text_temperature": 1.0,
         "text_tokens": None,
         "text_block": None,
+        "text_column": "text",
+        "prompt": "",
         "preset": "default",
         "trials": 24,
         "minutes": 0.0,

@@ -1,11 +1,11 @@
 """The students that a run hands back, copied into its folder: stock checkpoints that outlive the shared trials.
 
-What lies in `students/` and is no student of ours is the user's: it is left alone and named. So are students of earlier
-calls that are no longer on the front: they may be in use.
+What lies in `students/` and is no student of ours is the user's: it is left alone. So are students of earlier calls
+that are no longer on the front: they may be in use. `report.students` names both.
 """
 
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,7 @@ from distilsearch.errors import RunError
 from distilsearch.home import replace_folder
 from distilsearch.places import STUDENT, own_folder
 
-from ..report.schema import Member, ResultFile
-
-STUDENTS = "students"
-MOST_NAMED = 6
+from ..report.students import STUDENTS, foreign
 
 
 def export_students(
@@ -40,47 +37,12 @@ def export_students(
     """
     for key, checkpoint in checkpoints.items():
         if checkpoint.is_dir() and not foreign(folder / STUDENTS / key):
-            copy_student(checkpoint, folder / STUDENTS / key, (served or {}).get(key, {}))
+            _copy(checkpoint, folder / STUDENTS / key, (served or {}).get(key, {}))
     places = {key: folder / STUDENTS / key for key in (*checkpoints, *(served or {}))}
     return {key: f"{STUDENTS}/{key}" for key, place in places.items() if place.is_dir() and not foreign(place)}
 
 
-def foreign(place: Path) -> bool:
-    """Whether something else than a student of ours lies in a student's place."""
-    if place.is_symlink() or place.is_file():
-        return True
-    return place.is_dir() and any(place.iterdir()) and not STUDENT.ours(place)
-
-
-def absent(folder: Path, members: Iterable[Member]) -> list[Member]:
-    """Members of the front that were trained here and whose student is not in the run's folder."""
-    trained = (member for member in members if member.student or member.source != "imported")
-    return [member for member in trained if not STUDENT.ours(folder / STUDENTS / member.key)]
-
-
-def remarks(folder: Path, result: ResultFile) -> Iterator[str]:
-    """What whoever looks for the front's students must know: which are not there, and which others are."""
-    for member in absent(folder, result.front):
-        place = folder / STUDENTS / member.key
-        if foreign(place):
-            yield f"{place} holds something else than the student {member.key}; move it away and call again"
-        else:
-            yield (
-                f"the student {member.key} is gone: neither {place} nor the shared trials hold it; `distilsearch"
-                f" distill {folder} {member.key} --out DIR` trains it again"
-            )
-    keys, students = {member.key for member in result.front}, folder / STUDENTS
-    others = [path for path in sorted(students.iterdir()) if path.is_dir()] if students.is_dir() else []
-    former = [path.name for path in others if path.name not in keys and STUDENT.ours(path)]
-    if former:
-        more = f" and {len(former) - MOST_NAMED} more" if len(former) > MOST_NAMED else ""
-        yield (
-            f"{students} also holds students of earlier calls, which are no longer on the front:"
-            f" {', '.join(former[:MOST_NAMED])}{more}"
-        )
-
-
-def copy_student(source: Path, target: Path, served: Mapping[str, Any]) -> None:
+def _copy(source: Path, target: Path, served: Mapping[str, Any]) -> None:
     """Copy one student; a `RunError` where that cannot be done. What was added to an older copy stays in it."""
     fresh = target.with_name(f".{target.name}.new")
     try:

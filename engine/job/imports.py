@@ -7,16 +7,16 @@ from pathlib import Path
 from distilsearch.errors import InputError
 from distilsearch.home import file_lock, write_atomically
 
-from ..adapters.results_csv import read_results
+from ..adapters.results_csv import read_results, sorted_out
 from .config import Run
 from .prepare import prepare
-from .recall import IMPORTED, imported
+from .recall import IMPORTED, failure_json, imported, imported_failures
 
 
 def import_csv(
     run: Run, path: Path | str, rename: Mapping[str, str], strict: bool = True, folder: Path | None = None
 ) -> tuple[int, int]:
-    """Keep the results of a file for a run; how many are new, and how many rows were left out.
+    """Keep the results of a file for a run, failed trials among them; how many are new, how many rows were left out.
 
     Left out are rows without a loss, repeats and, unless `strict`, architectures outside the run's space.
 
@@ -29,12 +29,18 @@ def import_csv(
     place = folder or Path("runs") / run.name
     prepared = prepare(run, place)
     space, objectives = prepared.served.students, ["loss", *(t.objective for t in prepared.machines)]
-    tells = read_results(path, space, objectives, rename, strict)
-    usable = [tell for tell in tells if tell is not None and "loss" in tell.values]
-    if not usable:
-        raise InputError(f"{path} has no row with a loss; if a column holds it, say so with --rename COLUMN=loss")
+    results = read_results(path, space, objectives, rename, strict, ["loss"])
+    tells, failures = sorted_out(results, ["loss"])
+    if not tells:
+        failed = f" ({len(failures)} failed)" if failures else ""
+        raise InputError(
+            f"{path} has no row with a loss{failed}; if a column holds it, say so with --rename COLUMN=loss"
+        )
     with file_lock(place / ".lock"):
-        earlier = imported(place)
-        new = [t for i, t in enumerate(usable) if t not in earlier and t not in usable[:i]]
-        write_atomically(place / IMPORTED, json.dumps([t.to_json() for t in (*earlier, *new)], indent=1))
-    return len(new), len(tells) - len(new)
+        earlier, fallen = imported(place), imported_failures(place)
+        new = [t for i, t in enumerate(tells) if t not in earlier and t not in tells[:i]]
+        present = {tell.architecture for tell in earlier} | {failure.architecture for failure in fallen}
+        more = [failure for failure in failures if failure.architecture not in present]
+        lines = [t.to_json() for t in (*earlier, *new)] + [failure_json(f) for f in (*fallen, *more)]
+        write_atomically(place / IMPORTED, json.dumps(lines, indent=1))
+    return len(new) + len(more), len(results) - len(new) - len(more)

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from distilsearch.distill.archive import Archive
 from distilsearch.distill.card import read_teacher
@@ -38,6 +39,13 @@ class Item:
     teacher: str = ""
     shown_by: tuple[Path, ...] = ()
     note: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON."""
+        trained = {"tokens": self.trial.tokens, "loss": self.trial.loss} if self.trial else {}
+        about = {"kind": self.kind, "name": self.name, "path": str(self.path), "bytes": self.bytes, "days": self.days}
+        shown = {"shown_by": [str(run) for run in self.shown_by], "note": self.note}
+        return {**about, "teacher": self.teacher, **trained, **shown}
 
     @property
     def of_former(self) -> bool:

@@ -116,6 +116,12 @@ class Ledger:
         template = self._template(TrialState.COMPLETE, architecture, {"facts": facts}, list(values))
         return self._fetch(self._storage.create_new_trial(self._study, template_trial=template))
 
+    def add_failed(self, architecture: Architecture, cause: str, facts: dict[str, Any]) -> Entry:
+        """Enter a trial that is known to give no result."""
+        attributes = {"facts": facts, "cause": cause, "transient": False}
+        template = self._template(TrialState.FAIL, architecture, attributes, None)
+        return self._fetch(self._storage.create_new_trial(self._study, template_trial=template))
+
     def complete(self, entry: Entry, values: Sequence[float], facts: dict[str, Any]) -> Entry | None:
         """End a trial with its objectives; None, and nothing is written, where another has taken it over."""
         if not self._holds(entry):
@@ -215,7 +221,7 @@ class Ledger:
             value=None,
             values=values,
             datetime_start=now,
-            datetime_complete=now if state == TrialState.COMPLETE else None,
+            datetime_complete=now if state.is_finished() else None,
             params=dict(architecture.values),
             distributions=self._distributions,
             user_attrs={"key": architecture.key, **attributes},

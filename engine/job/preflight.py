@@ -65,6 +65,13 @@ def begun(folder: Path) -> Run:
     return run
 
 
+def check_measurable(folder: Path) -> None:
+    """Refuse to measure what is no run's folder."""
+    if not folder.is_dir():
+        raise RunError(f"there is no run folder {folder}")
+    own_run(folder, finished=True)
+
+
 def check_order(words: Sequence[str], out: Path, teacher: str | None, text: Iterable[str] | None) -> None:
     """Refuse an order of students (RUN and keys, or genes) whose folders, teacher or text are plainly wrong."""
     run = None if "=" in words[0] else run_in(Path(words[0]))

@@ -69,6 +69,7 @@ def prepare(run: Run, folder: Path, given: bool = False, progress: Progress = si
 
     Args:
         given: whether the caller brings an executor of his own.
+        progress: is told what was left out of the text.
 
     Raises:
         InputError: what was asked for cannot be done; its leaves say whether by teacher, text, device or folder.
@@ -91,7 +92,7 @@ def _prepare(run: Run, folder: Path, given: bool, progress: Progress) -> Prepare
         machine.check()
     check_names([run.teacher], run.text)
     progress(READING, 0, 2)
-    teacher = load_teacher(run.teacher)
+    teacher = load_teacher(run.teacher).shown(run.prompt)
     kind = family(run.space.family)
     if teacher.config.model_type not in kind.teachers:
         raise InputError(
@@ -105,7 +106,7 @@ def _prepare(run: Run, folder: Path, given: bool, progress: Progress) -> Prepare
         check_length(served.students, machine.serving)
     recipe = default_recipe(teacher.kind) if run.train.recipe == "default" else recipe_named(run.train.recipe)
     progress(READING, 1, 2)
-    text = load_text(teacher=teacher, **run.reading)
+    text = load_text(teacher=teacher, progress=progress, **run.reading)
     progress(READING, 2, 2)
     _check_disk(run, folder, teacher, recipe, served.students)
     prepared = Prepared(run, folder, teacher, text, served, recipe, machines)

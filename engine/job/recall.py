@@ -16,6 +16,7 @@ from distilsearch.architecture import Architecture
 from distilsearch.distill.flash import area
 from distilsearch.lowering import parameter_count
 
+from ..adapters.results_csv import Failure
 from ..engine import Engine
 from ..record import Tell
 from .ledger import Entry, Ledger
@@ -54,8 +55,23 @@ class Plan:
 
 def imported(folder: Path) -> list[Tell]:
     """The results of other tools that are kept in a run's folder."""
+    return [Tell.from_json(item) for item in _imported(folder) if "cause" not in item]
+
+
+def imported_failures(folder: Path) -> list[Failure]:
+    """The failed trials of other tools that are kept in a run's folder."""
+    failed = [item for item in _imported(folder) if "cause" in item]
+    return [Failure(Architecture.from_json(item["architecture"]), item["cause"]) for item in failed]
+
+
+def failure_json(failure: Failure) -> dict[str, Any]:
+    """A failed trial as plain JSON, told from a result by its cause."""
+    return {"architecture": failure.architecture.to_json(), "cause": failure.cause}
+
+
+def _imported(folder: Path) -> list[dict[str, Any]]:
     path = folder / IMPORTED
-    return [Tell.from_json(item) for item in json.loads(path.read_text())] if path.exists() else []
+    return list(json.loads(path.read_text())) if path.exists() else []
 
 
 def is_imported(entry: Entry) -> bool:
@@ -128,6 +144,15 @@ def enter_imported(
         facts |= {"parameters": parameter_count(result.architecture), "latencies": latencies}
         best = [machine.latency(result.architecture).best for machine in machines]
         yield ledger.add(result.architecture, [result.values["loss"], *best], facts)
+
+
+def enter_failures(failures: Iterable[Failure], ledger: Ledger, served: ServedSpace) -> None:
+    """Put failed trials of other tools into a ledger, unless it knows the student."""
+    there = {student_of(entry.architecture) for entry in ledger.entries()}
+    for failure in failures:
+        members = served.outcomes_of(failure.architecture)
+        if members and failure.architecture not in there:
+            ledger.add_failed(members[0], failure.cause, {"source": "imported"})
 
 
 def planned_tokens(entry: Entry, flash_tokens: int) -> int:

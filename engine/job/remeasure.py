@@ -12,13 +12,15 @@ from distilsearch.home import file_lock
 from distilsearch.operators import Serving
 from distilsearch.places import own_run
 from distilsearch.profiling.clock import Measured
+from distilsearch.profiling.device import model_name
 from distilsearch.profiling.devices import DEVICES
 from distilsearch.progress import Progress, silent
 
 from ..report.files import RESULT, read_result, write_result
-from ..report.schema import Entry, Latency, RankFidelity, ResultFile, read
+from ..report.schema import Entry, Latency, MachineEntry, RankFidelity, ResultFile, read
 from .config import Run
 from .continuing import kept_run
+from .elsewhere import foreign_table, measured_elsewhere
 from .executors import Executor, Options
 from .executors.local import Local
 from .jobs import Measure
@@ -30,7 +32,7 @@ FIDELITY_CURE = "measure it again with `distilsearch fidelity`, or remove the fi
 
 def note_fidelity(folder: Path, measured: dict[str, Any]) -> None:
     """Put a measured rank fidelity into result and report of a finished run; an unfinished one reads it at its end."""
-    with file_lock(own_run(folder) / ".lock"):
+    with file_lock(own_run(folder, finished=True) / ".lock"):
         if (folder / RESULT).exists():
             ranks = read(RankFidelity, measured, "the rank fidelity", FIDELITY_CURE)
             write_result(read_result(folder).model_copy(update={"rank_fidelity": ranks}), folder)
@@ -55,18 +57,24 @@ def measured_fidelity(folder: Path) -> RankFidelity | None:
 def remeasure(folder: Path, progress: Progress = silent) -> ResultFile:
     """Measure teacher and front of a run on each of its targets that is this machine; returns the new result.
 
+    Of targets that are imported tables of whole models, what those hold of teacher and front is taken over.
+
     Raises:
         RunError: the folder holds no finished run.
-        DeviceError: none of its targets is a device of this machine.
+        DeviceError: none of its targets is a device of this machine, or a table that holds one of its students.
     """
-    with file_lock(own_run(folder) / ".lock") if folder.is_dir() else _nothing(folder):
+    with file_lock(own_run(folder, finished=True) / ".lock") if folder.is_dir() else _nothing(folder):
         result = read_result(folder)
         plugins, here = _plugins(folder), _devices_here()
         machines = [(m, here[m.device]) for m in result.targets if m.device in here]
-        if not machines:
-            asked = ", ".join(m.device for m in result.targets)
-            raise DeviceError(f"the run's targets ({asked}) are not devices of this machine ({', '.join(here)})")
         models: list[Entry] = [result.teacher, *result.front]
+        taken = sum(_taken_over(models, m) for m in result.targets if m.device not in here)
+        if not machines and not taken:
+            asked = ", ".join(m.device for m in result.targets)
+            raise DeviceError(
+                f"the run's targets ({asked}) are not devices of this machine ({', '.join(here)}), nor"
+                " imported tables that hold the latency of one of its students"
+            )
         with Local(Options(folder, workers=0)) as executor:
             for machine, device in machines:
                 jobs = {
@@ -100,6 +108,19 @@ def _plugins(folder: Path) -> tuple[str, ...]:
     return run.plugins if run is not None else ()
 
 
+def _taken_over(models: list[Entry], target: MachineEntry) -> int:
+    """Put into models, in place, what an imported table of the target holds of them; how many."""
+    table, count = foreign_table(target.device), 0
+    if table is None:
+        return 0
+    for serving, places in _by_serving(models, target.serving).items():
+        timings = measured_elsewhere(table, [models[place].architecture for place in places], serving)
+        for place, timing in zip(places, timings, strict=True):
+            if timing is not None:
+                models[place], count = _measured(models[place], target.objective, timing, None), count + 1
+    return count
+
+
 def _by_serving(models: Sequence[Entry], conditions: Mapping[str, Any]) -> dict[Serving, list[int]]:
     """The places of models that are served alike: what a member chose for itself stands over the machine's own."""
     places: dict[Serving, list[int]] = {}
@@ -126,7 +147,10 @@ def _measured(model: Entry, objective: str, timing: Measured, repeated: float | 
 def _devices_here() -> dict[str, str]:
     """How targets may name the devices of this machine: by name, or by fingerprint."""
     names = {name: name for name in profiling.available_devices()}
-    prints = {profiling.fingerprint(profiling.open_device(name).facts()): name for name in names}
+    facts = {name: profiling.open_device(name).facts() for name in names}
+    prints = {
+        called: name for name in names for called in (profiling.fingerprint(facts[name]), model_name(facts[name]))
+    }
     return {"auto": "auto"} | names | prints if set(names) <= set(DEVICES) else names
 
 

@@ -44,7 +44,7 @@ from .planning import plan_of, question, remembered, speed_of
 from .preflight import LOCAL
 from .prepare import Prepared, prepare
 from .proposing import new_engine
-from .recall import imported, is_asked, planned_tokens
+from .recall import imported, imported_failures, is_asked, planned_tokens
 from .remeasure import measured_fidelity
 from .resolve import Resolved, asked, probed, resolve
 from .result import Result, conclude, members
@@ -143,7 +143,7 @@ class MainJob:
             trials.source.prepare(self.executor.submit)
             trials.explore(budget.allowance(phases.seconds.get(TRIALS, 0.0)), run.stop_below)
         with phases.phase("measure the front"):
-            measure_front(self.ledger, machines, self.teacher, self.executor, self.progress)
+            measure_front(self.ledger, machines, self.teacher, self.executor, self.progress, budget.measuring())
         self.teacher_loss()  # now: a finish whose time is over stops the executor
         with phases.phase("finish"):
             finals = self.finished(machines, budget)
@@ -251,7 +251,7 @@ class MainJob:
         search = Search(engine, self.ledger, machines, self.executor, source, served, lengths, shared, self.progress)
         archive = archive_of(self.depot)
         search.enter_known(trial for tokens in lengths for trial in archive.matching(making.training.at(tokens)))
-        search.enter_imported(imported(self.prepared.folder))
+        search.enter_imported(imported(self.prepared.folder), imported_failures(self.prepared.folder))
         if not (run.trials or run.minutes or self.ledger.entries()):
             raise InputError("no student of this teacher, text and recipe is known yet; ask for more than 0 trials")
         return search
@@ -325,7 +325,7 @@ class MainJob:
             diagnostics=engine.diagnostics(),
             fidelity=measured_fidelity(self.prepared.folder),
             phases=phases.seconds,
-            environment=environment(run) | {"training": self.hands()},
+            environment=environment(run) | {"training": self.hands(), "text": list(self.prepared.text.notes)},
         )
 
     def hands(self) -> dict[str, Any]:

@@ -18,13 +18,14 @@ from distilsearch.errors import TrialError
 from distilsearch.profiling.clock import Measured
 from distilsearch.progress import Progress
 
+from ..adapters.results_csv import Failure
 from ..engine import Engine
 from ..record import Tell
 from .budget import Allowance, Trials, size
 from .executors import Executor
 from .ledger import BEAT_SECONDS, Entry, Ledger
 from .machines import Profiled
-from .recall import Plan, enter_imported, is_asked, planned_tokens, recall, retell, tell
+from .recall import Plan, enter_failures, enter_imported, is_asked, planned_tokens, recall, retell, tell
 from .served import ServedSpace, student_of
 from .source import TrialSource
 
@@ -104,10 +105,12 @@ class Search:
         facts = _facts(trial) | {"source": source, "latencies": self._latencies(member)}
         self._tell(self.ledger.add(member, self._values(trial.loss, facts), facts))
 
-    def enter_imported(self, results: Iterable[Tell]) -> None:
-        """Take over results of other tools."""
+    def enter_imported(self, results: Iterable[Tell], failures: Iterable[Failure] = ()) -> None:
+        """Take over results of other tools, and what failed there."""
         for entry in enter_imported(results, self.ledger, self.machines, self.served, self.lengths[0]):
             self._tell(entry)
+        enter_failures(failures, self.ledger, self.served)
+        self._hear()
 
     def length(self, entry: Entry) -> int:
         """The training a trial was planned for, in tokens."""

@@ -6,6 +6,7 @@ page need not print digits that another session would change.
 """
 
 import math
+import time
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -23,11 +24,25 @@ from .machines import Profiled
 
 MOST_SESSIONS = 3
 
+Time = Callable[[float], bool]
+"""Whether there is time for so many seconds."""
+
+
+def always(seconds: float) -> bool:
+    """There is."""
+    return True
+
+
 K = TypeVar("K", bound=Hashable)
 
 
 def measure_front(
-    ledger: Ledger, machines: Sequence[Profiled], teacher: Architecture, executor: Executor, progress: Progress
+    ledger: Ledger,
+    machines: Sequence[Profiled],
+    teacher: Architecture,
+    executor: Executor,
+    progress: Progress,
+    time_for: Time = always,
 ) -> None:
     """Measure teacher and front side by side, once for a set of trials; the ledger keeps what came out.
 
@@ -43,7 +58,7 @@ def measure_front(
         while lacking and machine.local:
             members = [entry.architecture for entry in front(ledger.entries(), machines)]
             models = list(dict.fromkeys([*lacking, *members]))
-            measure_together(machine, models, executor, progress)
+            measure_together(machine, models, executor, progress, time_for)
             members = [entry.architecture for entry in front(ledger.entries(), machines)]
             lacking = [member for member in members if not machine.complete(member) and member not in models]
     for name in ("measured", "slowness", "repeats"):
@@ -70,29 +85,41 @@ class Session(Generic[K]):
         return {name: one.seconds_p10 for name, one in pairs if one.usable}
 
 
-def measure_together(machine: Profiled, models: Sequence[Architecture], executor: Executor, progress: Progress) -> None:
+def measure_together(
+    machine: Profiled,
+    models: Sequence[Architecture],
+    executor: Executor,
+    progress: Progress,
+    time_for: Time = always,
+) -> None:
     """Measure models side by side, in sessions, and note on the machine what counts of them."""
 
     def session() -> Session[Architecture]:
         return Session([(group, executor.submit(job, progress).result()) for group, job in machine.jobs(models)])
 
-    counting, factors = agreed(session)
+    counting, factors = agreed(session, time_for)
     for group, measurements in counting.groups:
         machine.take(group, measurements)
     machine.repeats.update({model.key: factor for model, factor in factors.items()})
 
 
-def agreed(session: Callable[[], Session[K]]) -> tuple[Session[K], dict[K, float]]:
+def agreed(session: Callable[[], Session[K]], time_for: Time = always) -> tuple[Session[K], dict[K, float]]:
     """Measure until two sessions agree, a few times at most; the one that counts, and `repeats` of the two closest.
 
-    Two calm sessions in which no latency differs by more than `AGREED` agree.
+    Two calm sessions in which no latency differs by more than `AGREED` agree. Where there is time for one alone, it
+    counts, and nothing is known of how it repeats.
     """
     sessions: list[Session[K]] = []
     while True:
+        started = time.monotonic()
         sessions.append(session())
         pairs = list(combinations(sessions, 2))
         if len(sessions) == MOST_SESSIONS or any(_calm(pair) and _apart(pair) <= AGREED for pair in pairs):
             break
+        if not time_for(time.monotonic() - started):
+            break
+    if not pairs:
+        return sessions[0], {}
     closest = min(pairs, key=lambda pair: (not _calm(pair), _apart(pair)))
     return min(closest, key=lambda one: one.slowness), repeats(*closest)
 

@@ -30,11 +30,13 @@ from .phases import Stopwatch
 from .planning import Settled, remember
 from .recall import planned_tokens
 from .served import student_of
+from .sessions import always
 from .source import Making
 
 FIRST = 0.4  # of the time that is left, for the first stage of the finish
 LAST = 0.9  # for the next one: it must end
 AGAIN = 2.25  # times as long: two rungs, so that a stage goes on from the one before
+MEASURING = 0.1  # of the run's minutes, that measuring the front may take
 OVER = 0.1  # of the run's minutes, that a finish may take longer before it is stopped
 
 
@@ -47,6 +49,9 @@ class Budget(Protocol):
 
     def allowance(self, used: float) -> Allowance:
         """How many trials there may be, where they have taken `used` seconds in earlier calls."""
+
+    def measuring(self) -> Callable[[float], bool]:
+        """Whether measuring the front, which begins now, has time for so many seconds more."""
 
     def finish(self, entries: Sequence[Entry], making: Making, executor: Executor) -> dict[str, Trial]:
         """Train students further; the longest training of each that has ended, by the key of its architecture."""
@@ -70,6 +75,10 @@ class Amount:
     def allowance(self, used: float) -> Allowance:
         """That number."""
         return Trials(self.trials)
+
+    def measuring(self) -> Callable[[float], bool]:
+        """It has."""
+        return always
 
     def finish(self, entries: Sequence[Entry], making: Making, executor: Executor) -> dict[str, Trial]:
         """Those that have been trained for less."""
@@ -109,6 +118,11 @@ class Minutes:
         """As many trials as end before the time of all of them is over."""
         left = trials_seconds(self.minutes, self.plan.spent) - used
         return Time(self.plan, self.watch, self.watch.seconds + left)
+
+    def measuring(self) -> Callable[[float], bool]:
+        """As long as it stays within a share of the minutes."""
+        until = self.watch.seconds + MEASURING * 60 * self.minutes
+        return lambda seconds: self.watch.seconds + seconds <= until
 
     def left(self) -> float:
         """Seconds before the end, but for what writing the results takes."""

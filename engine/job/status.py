@@ -43,6 +43,11 @@ class Status:
     genes: tuple[str, ...] = ()
     minutes: tuple[float, float] | None = None
 
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON."""
+        fields = {name: value for name, value in vars(self).items() if name not in ("running", "genes")}
+        return {"schema": 1, **fields, "running": [_plain(entry) for entry in self.running]}
+
     def lines(self, now: datetime) -> list[str]:
         """In words."""
         counts = ", ".join(f"{count} {state}" for state, count in sorted(self.states.items())) or "none yet"
@@ -63,6 +68,13 @@ class Status:
             )
         words += [f"{what}: {seconds:.0f} s" for what, seconds in self.phases.items()]
         return words
+
+
+def _plain(entry: Entry) -> dict[str, Any]:
+    """A running trial as plain JSON."""
+    began = entry.began.isoformat(timespec="seconds") if entry.began else None
+    holder = {"host": entry.lease.get("host"), "pid": entry.lease.get("pid"), "interrupted": gone(entry.lease)}
+    return {"number": entry.number, "architecture": entry.architecture.to_json(), "began": began, **holder}
 
 
 def status(folder: Path) -> Status:

@@ -78,6 +78,8 @@ def material(run: Run) -> Material:
         text_temperature=run.text_temperature,
         text_tokens=run.text_tokens,
         text_block=run.text_block,
+        text_column=run.text_column,
+        prompt=run.prompt,
     )
 
 

@@ -4,6 +4,7 @@ A trial of half a minute must not pay for its teacher and text again.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from distilsearch.progress import Between, Progress
 if TYPE_CHECKING:
     from distilsearch.distill.archive import Archive
     from distilsearch.distill.data import Text
+    from distilsearch.distill.job import Training
     from distilsearch.distill.rehearsal import Rehearsal
     from distilsearch.distill.teacher import Teacher
     from distilsearch.distill.trial import Trial
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 
 def distilled(job: "Distil", progress: Progress, between: Between) -> list["Trial | TrialError"]:
     """Students of a `Distil`, found in this machine's archive or trained into it, and into the depot."""
-    teacher, text = loaded(job.depot, job.training.teacher, job.training.text)
+    teacher, text = learnt_from(job.depot, job.training)
     trials = archive_of(job.depot).distil(
         teacher,
         text,
@@ -45,7 +47,7 @@ def rehearsed(job: "Rehearse", between: Between) -> list["Rehearsal"]:
     from distilsearch.distill.rehearsal import rehearse
 
     training = job.training
-    teacher, text = loaded(job.depot, training.teacher, training.text)
+    teacher, text = learnt_from(job.depot, training)
     course = Course(teacher, text, job.recipe, training.tokens, training.seed, training.precision)
     return rehearse(course, job.architectures, visible(job.device), job.cache_limit, between)
 
@@ -126,6 +128,12 @@ def teacher_loss(job: "TeacherLoss") -> float:
     teacher, text = loaded(job.depot, job.teacher, job.text)
     own = family(teacher.facts.family).architecture(teacher.facts)
     return float(heldout_loss(teacher, text, teacher.model(), own))
+
+
+def learnt_from(depot: str, training: "Training") -> tuple["Teacher", "Text"]:
+    """Teacher and text of a training; the teacher is asked with the training's prompt."""
+    teacher, text = loaded(depot, training.teacher, training.text)
+    return (teacher if teacher.prompt == training.prompt else replace(teacher, prompt=training.prompt)), text
 
 
 @lru_cache(maxsize=1)

@@ -102,9 +102,12 @@ class EHVI:
         """The better part of the shortlist and its scores over all draws, after a first look at a few of them."""
         draws = beliefs.draws(self.draws, rng)
         if len(short) > LATER:
-            best = np.sort(np.argsort(-over_draws(draws.some(ROUGH), short), kind="stable")[:LATER])
+            rough = over_draws(draws.some(ROUGH), short)
+            if beliefs.view.held:  # the largest gains are those of what breaks the limits
+                rough = beliefs.weighed(torch.from_numpy(rough), short).numpy()
+            best = np.sort(np.argsort(-rough, kind="stable")[:LATER])
             short, score = short[best], score[best]
-        drawn = over_draws(draws, short) + beliefs.log_success(short).numpy()
+        drawn = beliefs.weighed(torch.from_numpy(over_draws(draws, short)), short).numpy()
         return short, np.logaddexp(drawn, score + PLUG_IN)
 
 
@@ -161,7 +164,7 @@ def screen(beliefs: Beliefs, dtype: torch.dtype) -> Callable[[Codes], FloatArray
 
     def score(codes: Codes) -> FloatArray:
         parts = [codes[i : i + CHUNK] for i in range(0, len(codes), CHUNK)]
-        scores = [log_ehvi(beliefs.belief(part, dtype), boxes).double() + beliefs.log_success(part) for part in parts]
+        scores = [beliefs.weighed(log_ehvi(beliefs.belief(part, dtype), boxes).double(), part) for part in parts]
         return np.asarray(np.nan_to_num(torch.cat(scores).numpy(), nan=-np.inf, neginf=-np.inf))
 
     return score

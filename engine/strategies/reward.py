@@ -113,5 +113,5 @@ class Reward:
         belief = beliefs.belief(codes)
         weight = torch.from_numpy(self._weight(beliefs.view, beliefs.view.costs(codes)[:, 0]))
         level = self._worst(beliefs.view) - best / weight  # (n,)
-        value = weight.log() + belief.log_psi(level[:, None])[:, 0] + beliefs.log_success(codes)
+        value = beliefs.weighed(weight.log() + belief.log_psi(level[:, None])[:, 0], codes, best)
         return np.asarray(np.nan_to_num(value.numpy(), nan=-np.inf, neginf=-np.inf))

@@ -39,7 +39,8 @@ def choose_several(beliefs: Beliefs, pool: Codes, n: int, rng: np.random.Generat
     short = _screened(beliefs, pool, rng)
     chosen = [short[:0]]
     while len(short) and len(chosen) <= n:
-        value = _qlognehvi(beliefs, short, int(rng.integers(1 << 31))) + beliefs.log_success(short).numpy()
+        gain = torch.from_numpy(_qlognehvi(beliefs, short, int(rng.integers(1 << 31))))
+        value = beliefs.weighed(gain, short).numpy()
         near = np.flatnonzero(value >= value.max() - 1e-9)
         pick = short[[int(near[np.argmin(fingerprints(beliefs.view.space, short[near]))])]]
         chosen.append(pick)

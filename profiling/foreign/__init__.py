@@ -1,8 +1,9 @@
-"""Tables that other projects publish, read into ours: vidur's CSVs, AIConfigurator's performance files, a plain CSV.
+"""Tables of others, read into ours: vidur's CSVs, AIConfigurator's performance files, a plain CSV, whole models.
 
 Every reader says which unit it reads, and what it could not place is counted by name, never skipped in silence.
 Foreign tables have no sentinel (`sentinel_seconds` is 1) and no probes: the roof is the best rate that their own
-operators reach. Importing a file twice adds nothing.
+operators reach; tables of whole models alone have none, and a predictor works one out. Importing a file twice adds
+nothing.
 """
 
 import hashlib
@@ -11,29 +12,28 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.csv
-import pyarrow.parquet as pq
-
-from distilsearch.errors import InputError, TableError, unknown
+from distilsearch.errors import TableError, unknown
 
 from .. import rounds
 from ..device import Facts, Probe, Regime
+from ..signatures import Newer, check_signature
 from ..store import folder_of, own_store
 from ..table import LatencyTable
 from . import aiconfigurator as foreign_aiconfigurator
+from . import models as foreign_models
 from . import plain as foreign_plain
 from . import vidur as foreign_vidur
-from .rows import Reader, Record, Timing
+from .files import records, table_files
+from .rows import Model, Reader, Timing
 
 NO_SENTINEL_SECONDS = 1.0
-SUFFIXES = (".csv", ".parquet", "_perf.txt")
-LFS_POINTER = b"version https://git-lfs"
+LEAST_MODELS = 3
 
 FORMATS: dict[str, Reader] = {
     "vidur": foreign_vidur.read,
     "aiconfigurator": foreign_aiconfigurator.read,
     "csv": foreign_plain.read,
+    "models": foreign_models.read,
 }
 """How to read each foreign format."""
 
@@ -57,24 +57,29 @@ def import_tables(
     if form not in FORMATS:
         raise unknown("table format", form, FORMATS)
     own_store(store)
-    files = _files(Path(source))
-    entries = [entry for path in files for entry in FORMATS[form](path, _records(path))]
-    timings = [entry for entry in entries if isinstance(entry, Timing)]
+    files = table_files(Path(source))
+    entries = [entry for path in files if (rows := records(path)) for entry in FORMATS[form](path, rows)]
+    if not entries:
+        raise TableError(f"{source} holds no rows; expected a header and a row a timing")
+    timings = [entry for entry in entries if isinstance(entry, Timing | Model)]
     left_out = Counter(entry for entry in entries if isinstance(entry, str))
     if not timings:
         named = ", ".join(sorted(left_out)) or "nothing"
         raise TableError(
             f"{source} holds no operator known here (it has: {named}); known: linear, attention, norm, ..."
         )
+    _check(timings)
     device = {"kind": "foreign", "model": model}
     versions = {"source": form, **_software(timings, source), **(stack or {})}
     folder = folder_of(device, versions, store)
+    if not rounds.names(folder):
+        _check_enough(timings, source)
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:16]
     rounds.append(folder, [*_rows(timings, digest), *_roof(timings, digest)], device, versions)
     return Imported(LatencyTable.read(folder), dict(left_out))
 
 
-def _software(timings: Sequence[Timing], source: Path | str) -> Facts:
+def _software(timings: Sequence[Timing | Model], source: Path | str) -> Facts:
     named = sorted({timing.software for timing in timings})
     if len(named) > 1:
         raise TableError(
@@ -84,28 +89,31 @@ def _software(timings: Sequence[Timing], source: Path | str) -> Facts:
     return {"software": named[0]} if named[0] else {}
 
 
-def _files(source: Path) -> list[Path]:
-    files = [source] if source.is_file() else sorted(p for p in source.rglob("*") if p.name.endswith(SUFFIXES))
-    if not files:
-        raise InputError(f"there is no file {source}, nor a folder with {', '.join(SUFFIXES)} in it")
-    return files
+def _check(timings: Sequence[Timing | Model]) -> None:
+    """Refuse, before a byte is written, what the table could not be derived from."""
+    checked: set[tuple[str, Regime]] = set()
+    for timing in timings:
+        key = (timing.signature, timing.regime)
+        if key in checked:
+            continue
+        checked.add(key)
+        try:
+            check_signature(timing.kind, *key)
+        except (ValueError, Newer) as error:
+            raise timing.record.refused(str(error)) from error
 
 
-def _records(path: Path) -> list[Record]:
-    with path.open("rb") as file:
-        if file.read(len(LFS_POINTER)) == LFS_POINTER:
-            raise TableError(f"{path} only points to its content: fetch that with `git lfs pull`")
-    try:
-        table = pq.read_table(path) if path.suffix == ".parquet" else pyarrow.csv.read_csv(path)
-    except (pa.ArrowException, OSError) as error:
-        raise TableError(f"cannot read {path} as a table: {error}") from error
-    records: list[Record] = table.to_pylist()
-    return records
+def _check_enough(timings: Sequence[Timing | Model], source: Path | str) -> None:
+    """Refuse a new table of so few whole models that nothing can be learnt of others; to an old one they are added."""
+    models = {t.signature for t in timings if isinstance(t, Model)}
+    if 0 < len(models) < LEAST_MODELS:
+        raise TableError(
+            f"{source} holds {len(models)} different whole models; at least {LEAST_MODELS} are needed to tell the cost"
+            " of work from that of launching it, and 10 to 20 of unlike sizes to rely on"
+        )
 
 
 def _row(kind: str, signature: str, regime: Regime, number: int, seconds: float, session: str) -> rounds.Row:
-    if not 0 < seconds < float("inf"):
-        raise TableError(f"expected a positive time of {signature}; got {seconds} s: mend the file")
     return rounds.Row(
         kind=kind,
         signature=signature,
@@ -121,18 +129,18 @@ def _row(kind: str, signature: str, regime: Regime, number: int, seconds: float,
     )
 
 
-def _rows(timings: Sequence[Timing], session: str) -> Iterator[rounds.Row]:
+def _rows(timings: Sequence[Timing | Model], session: str) -> Iterator[rounds.Row]:
     seen = Counter[tuple[str, Regime]]()
     for t in timings:
-        key = (t.operator.signature, t.regime)
-        yield _row("operator", t.operator.signature, t.regime, seen[key], t.seconds, session)
+        key = (t.signature, t.regime)
+        yield _row(t.kind, t.signature, t.regime, seen[key], t.seconds, session)
         seen[key] += 1
 
 
-def _roof(timings: Sequence[Timing], session: str) -> Iterator[rounds.Row]:
+def _roof(timings: Sequence[Timing | Model], session: str) -> Iterator[rounds.Row]:
     """Per dtype and threads, the operators that reach the best rates, restated as probes."""
     groups: dict[tuple[str, int], list[Timing]] = {}
-    for t in timings:
+    for t in (one for one in timings if isinstance(one, Timing)):
         groups.setdefault((t.regime.dtype, t.regime.threads), []).append(t)
     for (dtype, _), members in groups.items():
         peak = max(members, key=lambda t: t.operator.flops / t.seconds)

@@ -23,7 +23,7 @@ from pathlib import Path
 from distilsearch.operators import Operator
 
 from ..device import Regime
-from .rows import Found, Record, Timing, needs
+from .rows import Found, Record, Timing
 
 DTYPES = ("float16", "bfloat16", "float32")
 CAUSAL = {"context_attention": 1, "generation_attention": 1, "encoder_attention": 0}
@@ -36,40 +36,40 @@ def read(path: Path, records: Sequence[Record]) -> Iterator[Found]:
     name = path.stem.removesuffix("_perf")
     for record in records:
         if name == "gemm":
-            needs(record, GEMM_COLUMNS, path)
-            yield _placed(record, name, str(record["gemm_dtype"]), _linear(record))
+            record.needs(GEMM_COLUMNS)
+            yield _placed(record, name, record.text("gemm_dtype"), _linear(record))
         elif name in CAUSAL:
             more = ("kv_cache_dtype", "step") if name == "generation_attention" else ("attn_dtype",)
-            needs(record, ATTENTION_COLUMNS + more, path)
+            record.needs(ATTENTION_COLUMNS + more)
             yield _windowless(record, name)
         else:
-            yield str(record.get("op_name") or name)
+            yield record.text("op_name", name)
 
 
 def _windowless(record: Record, name: str) -> Found:
-    dtype = str(record.get("attn_dtype") or record["kv_cache_dtype"])
-    cache = str(record.get("kv_cache_dtype") or dtype)
-    if int(record.get("window_size") or 0) > 0:
+    dtype = record.text("attn_dtype", record.text("kv_cache_dtype", ""))
+    cache = record.text("kv_cache_dtype", dtype)
+    if record.whole("window_size", 0, 0) > 0:
         return f"{name} with a window"
     return f"{name} over a {cache} cache" if cache != dtype else _placed(record, name, dtype, _attention(record, name))
 
 
 def _placed(record: Record, name: str, dtype: str, operator: Operator) -> Found:
     if dtype not in DTYPES:
-        return f"{name} in {dtype}"
-    software = " ".join(str(record[column]) for column in ("framework", "version") if record.get(column))
-    return Timing(operator, Regime(dtype, "graph", 0), float(record["latency"]) * 1e-3, software)
+        return f"{name} in {dtype or 'no dtype'}"
+    software = " ".join(filter(None, (record.text(column, "") for column in ("framework", "version"))))
+    return Timing(record, operator, Regime(dtype, "graph", 0), record.seconds("latency", 1e-3), software)
 
 
 def _linear(r: Record) -> Operator:
-    sizes = {"batch": 1, "sequence": int(r["m"]), "inputs": int(r["k"]), "outputs": int(r["n"])}
+    sizes = {"batch": 1, "sequence": r.whole("m"), "inputs": r.whole("k"), "outputs": r.whole("n")}
     return Operator("linear", {**sizes, "bias": 0, "activation": "none"})
 
 
 def _attention(r: Record, name: str) -> Operator:
     """While decoding, isl + step keys are attended to, the new one among them."""
-    decodes, heads = name == "generation_attention", int(r["num_heads"])
-    sizes = {"batch": int(r["batch_size"]), "sequence": 1 if decodes else int(r["isl"]), "heads": heads}
-    sizes |= {"kv_heads": int(r.get("num_key_value_heads") or 0) or heads, "head_size": int(r["head_dim"])}
-    cached = int(r["isl"]) + int(r["step"]) - 1 if decodes else 0
+    decodes, heads = name == "generation_attention", r.whole("num_heads")
+    sizes = {"batch": r.whole("batch_size"), "sequence": 1 if decodes else r.whole("isl"), "heads": heads}
+    sizes |= {"kv_heads": r.whole("num_key_value_heads", 0, 0) or heads, "head_size": r.whole("head_dim")}
+    cached = r.whole("isl") + r.whole("step", 0) - 1 if decodes else 0
     return Operator("attention", {**sizes, "causal": CAUSAL[name], "cached": cached})

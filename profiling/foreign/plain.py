@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from distilsearch.errors import DistilSearchError, TableError
-from distilsearch.operators import DTYPE_BYTES, Operator
+from distilsearch.operators import DTYPE_BYTES, KINDS, MODES, Operator
 
 from ..device import CACHES, Regime
-from .rows import Found, Record, Timing, needs
+from .rows import Found, Record, Timing
 
 UNITS = {"seconds": 1.0, "milliseconds": 1e-3, "microseconds": 1e-6}
 
@@ -18,23 +18,41 @@ UNITS = {"seconds": 1.0, "milliseconds": 1e-3, "microseconds": 1e-6}
 def read(path: Path, records: Sequence[Record]) -> Iterator[Found]:
     """One timing a row."""
     for record in records:
-        needs(record, ("signature", "dtype"), path)
-        units = [unit for unit in UNITS if unit in record]
-        if len(units) != 1:
-            raise TableError(f"{path} needs exactly one column of times, {', '.join(UNITS)}; it has {units or 'none'}")
-        if record["dtype"] not in DTYPE_BYTES:
-            yield f"dtype {record['dtype']}"
+        record.needs(("signature", "dtype"))
+        unit = unit_of(record)
+        dtype, signature = record.text("dtype"), record.text("signature")
+        if dtype not in DTYPE_BYTES:
+            yield f"dtype {dtype}"
             continue
-        try:
-            operator = Operator.parse(record["signature"])
-        except DistilSearchError:
-            yield str(record["signature"]).partition("(")[0]
+        kind = signature.partition("(")[0]
+        if kind not in KINDS:
+            yield kind
             continue
-        yield Timing(operator, _regime(record, path), float(record[units[0]]) * UNITS[units[0]])
+        yield Timing(record, _operator(record, signature), regime_of(record, dtype), record.seconds(unit, UNITS[unit]))
 
 
-def _regime(record: Record, path: Path) -> Regime:
-    mode, cache = record.get("mode") or "eager", record.get("cache") or "hot"
+def unit_of(record: Record) -> str:
+    """The one column of times."""
+    units = [unit for unit in UNITS if unit in record]
+    if len(units) != 1:
+        raise TableError(
+            f"{record.columns.path} needs exactly one column of times, {', '.join(UNITS)}; {record.columns.hint}"
+        )
+    return units[0]
+
+
+def _operator(record: Record, signature: str) -> Operator:
+    try:
+        return Operator.parse(signature)
+    except (DistilSearchError, ValueError) as error:
+        raise record.refused(f"column 'signature': {signature!r} is no operator ({error})") from error
+
+
+def regime_of(record: Record, dtype: str) -> Regime:
+    """The conditions that a row names."""
+    mode, cache = record.text("mode", "eager"), record.text("cache", "hot")
     if cache not in CACHES:
-        raise TableError(f"{path} has the cache {cache!r}; expected {' or '.join(CACHES)}")
-    return Regime(record["dtype"], mode, int(record.get("threads") or 0), cache)
+        raise record.wrong("cache", " or ".join(CACHES), cache)
+    if mode not in MODES:
+        raise record.wrong("mode", " or ".join(MODES), mode)
+    return Regime(dtype, mode, record.whole("threads", 0, 0), cache)

@@ -11,39 +11,46 @@ from pathlib import Path
 from distilsearch.operators import Operator
 
 from ..device import Regime
-from .rows import Found, Record, Timing, needs
+from .rows import Found, Record, Timing
 
 REGIME = Regime("float16", "eager", 0)
-COLUMNS = ("num_tokens", "n_embd", "n_head", "n_kv_head", "num_tensor_parallel_workers")
+COLUMNS = (
+    "num_tokens", "n_embd", "n_head", "n_kv_head", "num_tensor_parallel_workers", "n_expanded_embd", "use_gated_mlp",
+    "vocab_size",
+)  # fmt: skip
 
 
 def read(path: Path, records: Sequence[Record]) -> Iterator[Found]:
-    """Every timed layer of every row."""
+    """Every timed layer of every row; a blank time is of a layer that was not profiled there."""
     for record in records:
-        needs(record, COLUMNS, path)
-        timed = [name.split(".")[1] for name in record if name.startswith("time_stats.") and name.endswith(".median")]
+        record.needs(COLUMNS)
+        names = [name.split(".") for name in record.columns.names]
         placed = _operators(record)
-        for name in timed:
-            milliseconds = record[f"time_stats.{name}.median"]
+        for name in (name[1] for name in names if len(name) == 3 and (name[0], name[2]) == ("time_stats", "median")):
+            column = f"time_stats.{name}.median"
             if name not in placed:
                 yield name
-            elif milliseconds is not None:
-                yield Timing(placed[name], REGIME, float(milliseconds) * 1e-3)
+            elif record.cell(column) is None:
+                yield f"{name} without a time"
+            else:
+                yield Timing(record, placed[name], REGIME, record.seconds(column, 1e-3))
 
 
 def _operators(r: Record) -> dict[str, Operator]:
-    tokens, width, split = int(r["num_tokens"]), int(r["n_embd"]), int(r["num_tensor_parallel_workers"])
-    size, gated, wide = width // r["n_head"], bool(r["use_gated_mlp"]), int(r["n_expanded_embd"]) // split
-    heads, kv_heads = r["n_head"] // split, max(1, r["n_kv_head"] // split)
+    tokens, width, split = (r.whole(name) for name in ("num_tokens", "n_embd", "num_tensor_parallel_workers"))
+    n_head, n_kv_head = r.whole("n_head"), r.whole("n_kv_head")
+    size, gated, wide = width // n_head, r.flag("use_gated_mlp"), r.whole("n_expanded_embd") // split
+    heads, kv_heads = n_head // split, max(1, n_kv_head // split)
     at = {"batch": 1, "sequence": tokens}
 
     def linear(inputs: int, outputs: int) -> Operator:
         return Operator("linear", {**at, "inputs": inputs, "outputs": outputs, "bias": 0, "activation": "none"})
 
     norm = Operator("norm", {**at, "width": width, "norm": "rms" if gated else "layer", "residual": 0})
-    lookup = {"width": width, "vocabulary": r["vocab_size"] // split, "positions": 0, "types": 0, "norm": "none"}
+    vocabulary = r.whole("vocab_size") // split
+    lookup = {"width": width, "vocabulary": vocabulary, "positions": 0, "types": 0}
     parts = {
-        "emb": Operator("embedding", {**at, **lookup}),
+        "emb": Operator("embedding", {**at, **lookup, "norm": "none"}),
         "input_layernorm": norm,
         "post_attention_layernorm": norm,
         "attn_pre_proj": linear(width, (heads + 2 * kv_heads) * size),

@@ -17,6 +17,8 @@ from distilsearch.cli_progress import stopped_by_interrupt
 from distilsearch.distill import distilled
 from distilsearch.distill.archive import Archive
 from distilsearch.distill.course import Course
+from distilsearch.distill.deliver import Order, deliver
+from distilsearch.distill.material import Material
 from distilsearch.distill.teacher import Teacher, load_teacher
 from distilsearch.distill.trial import TRUNK
 from distilsearch.engine.job.remeasure import measured_fidelity
@@ -169,6 +171,9 @@ def test_what_is_not_a_student_is_not_written_over(run_folder: Path, tmp_path: P
         with pytest.raises(InputError, match=message):
             CliRunner().invoke(app, ["distill", str(run_folder), "--out", str(out)], catch_exceptions=False)
     assert (mine / "thesis.tex").read_text() == "years of work"
+    (tmp_path / "student.logs").write_text("mine")
+    with pytest.raises(InputError, match=r"student.logs, which is a file"):
+        deliver(Order(Material("/no/such", ()), {}, 1), tmp_path / "student", trackers=("tensorboard",))
 
 
 def test_a_run_carries_its_measured_rank_fidelity(run_folder: Path) -> None:

@@ -76,7 +76,7 @@ def test_teacher_and_text_arrive_as_they_were(
         elsewhere()
     there = Depot(here.url)
     other, blocks = there.teacher(keys[0]), there.text(keys[1])
-    for name in ("kind", "pooling", "normalize", "weights_sha256", "tokenizer_sha256", "parameters"):
+    for name in ("kind", "pooling", "weights_sha256", "tokenizer_sha256", "parameters"):
         assert getattr(other, name) == getattr(teacher, name)
     assert outputs_key(other) == outputs_key(teacher)
     assert Path(other.name).name == Path(teacher.name).name == Path(other.facts.name).name

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from distilsearch.distill import fit
 from distilsearch.distill import teacher as module
+from distilsearch.distill.checkpoint import headers, weight_files
 from distilsearch.distill.teacher import load_teacher
 from distilsearch.errors import TeacherError
 from distilsearch.testing.teachers import write_teacher
@@ -157,7 +158,7 @@ def test_tied_weights_may_have_one_name(tmp_path: Path) -> None:
 @given(data=st.data())
 def test_whatever_single_weight_is_missing_is_named(data: st.DataObject, originals: dict[str, Path]) -> None:
     folder = originals["causal"]
-    weights = module.headers(module.weight_files(folder))
+    weights = headers(weight_files(folder))
     name = data.draw(st.sampled_from(sorted(weights)))
     rest = {other: header for other, header in weights.items() if other != name}
     config = module.AutoConfig.from_pretrained(str(folder))

@@ -9,7 +9,7 @@ import torch
 from transformers import AutoModel, AutoModelForMaskedLM
 
 from distilsearch.distill.data import Text, load_text
-from distilsearch.distill.evaluate.embedding import embed, sts_spearman
+from distilsearch.distill.evaluate.embedding import encode, sts_spearman
 from distilsearch.distill.student import Student, build_student
 from distilsearch.distill.teacher import Teacher, load_teacher
 from distilsearch.errors import InputError, TrialError
@@ -29,7 +29,7 @@ def test_transformers_and_sentence_transformers_load_it(
 
     student = _student(teacher, text, make_architecture(teacher))
     path = student.save(tmp_path / "student")
-    ours = embed(student.model, student.architecture, teacher.tokenizer, SENTENCES)
+    ours = encode(student, SENTENCES)
     theirs = SentenceTransformer(str(path), device="cpu").encode(SENTENCES)
     np.testing.assert_allclose(theirs, ours.numpy(), atol=1e-5)
     stock = AutoModel.from_pretrained(str(path)).eval()
@@ -87,5 +87,5 @@ def test_sentence_similarity_of_a_csv(teacher: Teacher, tmp_path: Path) -> None:
     pairs.write_text('aaa bbb,aaa bbb,5\n"aaa ccc",aaa bbb,3\nfee fed,aaa bbb,0\n')
     assert -1 <= sts_spearman(teacher, pairs) <= 1
     pairs.write_text("aaa,bbb\n")
-    with pytest.raises(InputError, match="row 1"):
+    with pytest.raises(InputError, match=r"line 1 has 2 cells; expected three"):
         sts_spearman(teacher, pairs)

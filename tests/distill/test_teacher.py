@@ -13,7 +13,7 @@ from distilsearch.errors import TeacherError
 
 
 def test_kind_pooling_and_facts(teacher: Teacher, mlm_teacher: Teacher) -> None:
-    assert (teacher.kind, teacher.pooling, teacher.normalize) == ("embedding", "mean", True)
+    assert (teacher.kind, teacher.pooling, teacher.surroundings.identity) == ("embedding", "mean", "")
     assert (teacher.facts.layers, teacher.facts.width, teacher.facts.head) == (3, 64, "embedding")
     assert teacher.parameters == sum(p.numel() for p in teacher.model().parameters())
     assert mlm_teacher.kind == "mlm"
@@ -73,8 +73,9 @@ def test_a_masked_lm_with_an_output_table_of_its_own_is_refused(tmp_path: Path, 
 
 def test_unsupported_pooling_is_refused(tmp_path: Path, make_teacher: Any) -> None:
     folder = make_teacher(tmp_path / "t")
-    (folder / "1_Pooling" / "config.json").write_text(json.dumps({"pooling_mode_max_tokens": True}))
-    with pytest.raises(TeacherError, match="expected mean or cls"):
+    both = {"pooling_mode_max_tokens": True, "pooling_mode_mean_tokens": True}
+    (folder / "1_Pooling" / "config.json").write_text(json.dumps(both))
+    with pytest.raises(TeacherError, match=r"one way of mean, cls.*'max', 'mean'"):
         load_teacher(str(folder))
 
 

@@ -70,7 +70,7 @@ def test_odds_are_those_of_the_normal_however_far_the_limits(at: float, width: f
     limits = {"least": (at, np.inf), "most": (-np.inf, at), "both": (at, at + width)}[side]
     odds = log_within(fit, features, limits)
     mean, sd = fit.marginals(features)
-    low, high = ((torch.tensor(x).double() - fit.warp.centre) / fit.warp.scale - mean for x in limits)
+    low, high = ((torch.tensor(x, dtype=torch.float64) - fit.warp.centre) / fit.warp.scale - mean for x in limits)
     plain = torch.special.ndtr(high / sd) - torch.special.ndtr(low / sd)
     near = plain > 1e-9
     assert torch.allclose(odds[near].exp(), plain[near], rtol=1e-6, atol=1e-9)
@@ -141,6 +141,32 @@ def test_what_breaks_a_limit_teaches_the_objective() -> None:
     one, other = (Beliefs.of(e._view([])).belief(codes) for e in (limited, plain))
     assert torch.equal(one.mean, other.mean)
     assert [o.architecture for o in limited.front()] == [min(keeping, key=bowl)]
+
+
+def test_gains_of_what_breaks_the_limits_push_nobody_out_of_the_shortlist() -> None:
+    """There are more candidates than are judged by all draws, and the largest gains are where nothing is kept."""
+    space = plane(50)
+
+    def far(a: Architecture) -> dict[str, float]:
+        x, y = float(a["x"]) / 50, float(a["y"]) / 50
+        return {"loss": 0.1 + x + y, "excess": 1.2 - x - y}
+
+    codes = np.array([[0, 0], [0, 49], [49, 0], [25, 25], [40, 30], [30, 40], [49, 40]], dtype=np.int16)
+    engine = told(engine_of(Expensive("excess", at_most=0.0), space=space), space.decode(codes), far)
+    beliefs = Beliefs.of(engine._view([]))
+    asked = space.encode(engine.ask(2))
+    assert beliefs.log_kept(asked, everything=True).min() > np.log(0.1)
+
+
+def test_gains_of_next_to_nothing_count_alike_where_limits_must_be_learnt() -> None:
+    keeping = plane().decode(np.array([[7, 5], [8, 5]], dtype=np.int16))
+    limited = told(engine_of(Expensive("excess", at_most=0.0)), [*corners(plane()), *keeping])
+    plain = told(engine_of(), [*corners(plane()), *keeping], lambda a: {"loss": bowl(a)})
+    codes, nothing = plane().grid(99), torch.full((81,), -1e5).double()
+    beliefs = Beliefs.of(limited._view([]))
+    volume = float((beliefs.weighed(nothing, codes) - beliefs.log_success(codes)).exp().mean()) * 1e3
+    assert volume == pytest.approx(limited.hypervolume(), rel=0.1)
+    assert torch.equal(Beliefs.of(plain._view([])).weighed(nothing, codes), nothing)
 
 
 def test_least_values_are_largest_ones_mirrored() -> None:

@@ -18,7 +18,7 @@ SMALL = {
     "llama": {"kv_heads": [1, 2], "head_size": [8, 16]},
     "mobilebert": {"bottleneck": [16, 32], "stacks": [1, 3], "embedding": [32]},
 }
-OPEN = {"llama": {"bias": [0, 1], "tied": [0, 1]}}  # the teacher's own where there is one
+OPEN = {"llama": {"bias": [0, 1], "mlp_bias": [0, 1], "tied": [0, 1]}}  # the teacher's own where there is one
 SIZES = {"layers": 4, "width": 64, "heads": 4, "ffn": 128, "vocabulary": 97, "positions": 40, "types": 2}
 TEACHERS = {
     "bert": TeacherFacts("t", "bert", **SIZES),
@@ -68,6 +68,14 @@ class TestFamilies(FamilyContract):
 def test_senseless_choices_are_refused(choices, message) -> None:
     with pytest.raises(InputError, match=message):
         family("bert").space(choices)
+
+
+def test_a_decoder_may_have_no_window() -> None:
+    for window in (0, 8):
+        assert family("llama").space({"window": [window]}).size > 0
+    for senseless in (-1, True, "none"):
+        with pytest.raises(InputError, match="window must be a whole number, 0 for none"):
+            family("llama").space({"window": [senseless]})
 
 
 @pytest.mark.parametrize("name", ["bert", "roberta", "mobilebert"])

@@ -74,7 +74,14 @@ def test_a_later_gene_leaves_keys_as_they_were(monkeypatch: pytest.MonkeyPatch) 
     assert same == Architecture("bert", {**old.values, "window": 0})
     assert other.key != key
     assert Architecture.from_json(other.to_json()) == other
-    assert "window" not in Architecture("llama", {"layers": 2}).values
+    assert "window" not in Architecture("roberta", {"layers": 2}).values
+
+
+def test_decoders_of_before_have_no_biases_in_their_networks_and_no_window() -> None:
+    old = Architecture.from_json({"family": "llama", "values": {"layers": 2}})
+    assert (old["mlp_bias"], old["window"], old.key) == (0, 0, "e0894732b37b")
+    assert old.to_json()["values"] == {"layers": 2}
+    assert Architecture("llama", {"layers": 2, "window": 8}).key != old.key
 
 
 def test_serving_says_nothing_of_a_runtime_that_all_had() -> None:

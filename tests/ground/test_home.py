@@ -80,3 +80,11 @@ def test_the_format_is_looked_up_once(place: Path) -> None:
     home()
     (place / MARK).write_text(json.dumps({"format": FORMAT + 1}))
     assert home() == place
+
+
+def test_a_home_that_another_process_is_just_about_to_mark_is_a_home(tmp_path: Path, monkeypatch) -> None:
+    place = tmp_path / "home"
+    place.mkdir()
+    (place / ".home.json.4f9a").write_text("{")
+    monkeypatch.setenv("DISTILSEARCH_HOME", str(place))
+    assert home() == place

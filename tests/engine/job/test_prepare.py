@@ -1,11 +1,13 @@
 """Bad input gets a clear error before any work: nothing is trained, timed or written but the run's own folder."""
 
+import json
 from collections import namedtuple
 
 import pytest
 
 from distilsearch.engine.job import prepare as module
 from distilsearch.engine.job.config import Run
+from distilsearch.engine.job.continuing import kept_run
 from distilsearch.engine.job.prepare import prepare
 from distilsearch.errors import InputError, RunError, TeacherError, TextError
 
@@ -21,7 +23,7 @@ def home(tmp_path, monkeypatch):
 @pytest.fixture
 def corpus(tmp_path):
     path = tmp_path / "corpus.txt"
-    path.write_text("Some plain words about nothing in particular. " * 1000)
+    path.write_text(" ".join(f"Plain words about number {n}." for n in range(1_500)))
     return path
 
 
@@ -40,6 +42,19 @@ def test_the_text_is_read_as_the_run_says(corpus, tmp_path) -> None:
     whole = prepare(_run(corpus), tmp_path / "whole").text
     part = prepare(_run(corpus, text_tokens=3_000, text_temperature=2), tmp_path / "part").text
     assert part.tokens < whole.tokens / 2
+
+
+def test_rows_of_the_column_that_the_run_names_are_the_text(corpus, tmp_path) -> None:
+    lines = [{"body": corpus.read_text()[:9_000]}, {"body": None}, {"body": corpus.read_text()[9_000:]}]
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("\n".join(map(json.dumps, lines)))
+    said: list[str] = []
+    run = _run(rows, text_column="body")
+    prepared = prepare(
+        run, tmp_path / "run", progress=lambda what, done, total: said.extend([what] if total == 0 else [])
+    )
+    assert said == list(prepared.text.notes) == [f"1 of 3 rows of {rows} hold no text in 'body' and were skipped"]
+    assert kept_run(tmp_path / "run").text_column == "body"
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,18 @@
 """Run files as editors, systems and people leave them: read, or refused in the words of who wrote them."""
 
 import codecs
+import contextlib
+import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from distilsearch.distill.precision import resolve_precision
 from distilsearch.distill.sources import documents
 from distilsearch.engine.job.config import Run
+from distilsearch.engine.job.continuing import kept_run
 from distilsearch.engine.job.reading import read_toml, run_name
 from distilsearch.errors import InputError
 from distilsearch.operators import Serving
@@ -175,3 +180,27 @@ def test_a_run_file_is_remarked_upon(tmp_path: Path) -> None:
     run = Run.read(_file(tmp_path, f"{LEAST}[space]\nwidth = [100, 128]\nheads = [8]\n"))
     (remark,) = run.remarks
     assert remark.startswith("width = 100 is left out: heads must divide width")
+
+
+GOOD = f"""# été
+name = "mine"
+{LEAST}trials = 12
+[space]
+layers = [1, 2]
+[train]
+recipe = 'C:\\mine.toml'
+[[target]]
+serving = {{ batch = 1, dtype = "float32" }}
+""".encode()
+
+
+@given(st.integers(0, len(GOOD)), st.binary(max_size=6), st.integers(0, 12))
+@settings(deadline=None, max_examples=60)
+def test_a_file_that_is_damaged_anywhere_is_read_or_refused(at: int, put: bytes, over: int) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = _file(Path(folder), GOOD[:at] + put + GOOD[at + over :])
+        with contextlib.suppress(InputError):
+            Run.read(path)
+        with contextlib.suppress(InputError):
+            kept_run(Path(folder))
+        assert [p.name for p in Path(folder).iterdir()] == ["run.toml"]

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from distilsearch.engine.job.remeasure import measured_fidelity, note_fidelity, remeasure
-from distilsearch.engine.report.files import read_result
+from distilsearch.engine.report.files import read_result, write_result
 from distilsearch.errors import DeviceError, RunError
+from distilsearch.profiling.foreign import import_tables
 
 OLD = Path(__file__).parents[2] / "old" / "0.1.0" / "run"
 RANKS = {"spearman": 0.5, "kendall": None, "pairs": 7, "note": "measured: 5 against 9 tokens", "rows": [{"tokens": 5}]}
@@ -54,3 +55,32 @@ def test_a_machine_that_is_not_here_is_not_measured(run: Path) -> None:
         remeasure(run)
     with pytest.raises(RunError, match="no run folder"):
         remeasure(run / "nowhere")
+
+
+def test_what_an_imported_table_holds_of_the_front_is_taken_over(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A phone cannot run this tool: its owner times the front there, and imports the rows."""
+    monkeypatch.setenv("DISTILSEARCH_HOME", str(run / "home"))
+    result = read_result(run)
+    (target,), member = result.targets, result.front[0]
+    genes = {name: value for name, value in member.architecture.values.items() if name != "inherit"}
+    serving = {name: target.serving[name] for name in ("batch", "sequence")}
+
+    def imported(*rows: tuple[int, float]) -> str:
+        header = ",".join([*genes, *serving, "latency_ms"])
+        lines = [",".join(map(str, [*(genes | {"layers": n}).values(), *serving.values(), ms])) for n, ms in rows]
+        (run / "phone.csv").write_text("\n".join([header, *lines]))
+        table = import_tables(run / "phone.csv", "models", "phone").table
+        assert table.folder is not None
+        return table.folder.parent.name
+
+    own = int(member.architecture["layers"])
+    device = imported((own + 1, 5.0), (own + 2, 6.0), (own + 3, 7.0))
+    elsewhere = result.model_copy(update={"targets": (target.model_copy(update={"device": device}),)})
+    write_result(elsewhere, run)
+    with pytest.raises(DeviceError, match="nor imported tables that hold the latency of one of its students"):
+        remeasure(run)
+    assert imported((own, 4.25)) == device
+    after = remeasure(run)
+    assert after.front[0].latencies[target.objective].measured == pytest.approx(4.25)
+    assert [m.latencies for m in after.front[1:]] == [m.latencies for m in result.front[1:]]
+    assert read_result(run) == after

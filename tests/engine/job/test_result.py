@@ -162,6 +162,8 @@ def test_a_reader_is_warned(facts: RunFacts, changes: dict[str, Any], message: s
     (warning,) = warnings(changed, members(changed))
     assert message in warning
     assert warnings(replace(facts, loss_at_most=0.5), members(facts)) == ()
+    skipped = replace(facts, environment={"text": ["2 of 5 rows hold no text"]})
+    assert warnings(skipped, members(facts)) == ("text: 2 of 5 rows hold no text",)
 
 
 @pytest.mark.parametrize(("final", "spearman"), [((0.8, 0.2, 0.1), 1.0), ((0.5, 0.5, 0.5), None), ((0.5, 0.4), None)])

@@ -15,6 +15,7 @@ from distilsearch.architecture import Architecture
 from distilsearch.distill.job import Training
 from distilsearch.distill.recipes import EMBEDDING
 from distilsearch.distill.trial import Trial
+from distilsearch.engine.adapters.results_csv import Failure
 from distilsearch.engine.engine import Engine
 from distilsearch.engine.job.jobs import Measure
 from distilsearch.engine.job.ledger import Ledger, open_storage
@@ -253,6 +254,18 @@ def test_imported_results_are_a_start_and_do_not_count(tmp_path) -> None:
     again = new_search(tmp_path, source)
     again.enter_imported([result])
     assert len(again.ledger.entries()) == 4
+
+
+def test_imported_failures_are_never_proposed_and_do_not_count(tmp_path) -> None:
+    (fine, broken) = SPACE.decode(SPACE.grid(100)[:2])
+    source = Source()
+    for _ in range(2):
+        search = new_search(tmp_path, source)
+        search.enter_imported([Tell(fine, {"loss": 0.5})], [Failure(broken, "line 2: loss is nan")])
+        assert [(e.state, e.cause) for e in search.ledger.entries()][1:2] == [("failed", "line 2: loss is nan")]
+    search.explore(3)
+    assert len(source.asked) == 3
+    assert tuple(broken.values.values()) not in {genes for genes, _ in source.asked}
 
 
 def test_a_replicate_imported_later_counts_once(tmp_path) -> None:

@@ -151,3 +151,10 @@ def test_the_sessions_that_count_as_a_naive_rule_finds_them(rows) -> None:
     earlier = [off(pair) for pair in combinations(taken[:-1], 2)]
     assert not [pair for pair in earlier if pair < (False, 1.1 - 1e-9)]  # nothing was measured once it was known
     assert all(factor >= 1 for pair in combinations(taken, 2) for factor in repeats(*pair).values())
+
+
+def test_where_there_is_time_for_one_session_it_counts_and_nothing_is_known_of_how_it_repeats() -> None:
+    first, second = (Session([(["t"], [timing(ms, 1.0)])]) for ms in (1.0, 2.0))
+    waiting = iter([first, second])
+    assert agreed(lambda: next(waiting), lambda seconds: False) == (first, {})
+    assert next(waiting) is second

@@ -164,6 +164,13 @@ def test_what_it_came_to_is_remembered(minutes: Minutes) -> None:
     assert remembered(minutes.place) is None
 
 
+def test_measuring_has_its_share_of_the_minutes(minutes: Minutes) -> None:
+    time_for = minutes.measuring()
+    assert time_for(60.0)
+    assert not time_for(61.0)
+    assert Amount(FLASH, 5, 7, silent).measuring()(1e9)
+
+
 def test_final_lengths_are_rungs_above_the_flash_the_longest_first(minutes: Minutes) -> None:
     lengths = minutes.final_lengths()
     assert list(lengths) == sorted(lengths, reverse=True)

@@ -1,15 +1,21 @@
 """Foreign tables: what has a place here is read with its unit, what has none is named, and twice is once."""
 
+import gzip
+import shutil
 from pathlib import Path
 
 import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from distilsearch.errors import InputError, TableError
 from distilsearch.operators import Operator
+from distilsearch.profiling import rounds
 from distilsearch.profiling.device import Regime
 from distilsearch.profiling.foreign import import_tables
+from distilsearch.profiling.table import LatencyTable
 
 VIDUR = Path(__file__).resolve().parents[4] / "shared" / "data" / "latency" / "vidur-a100"
 HALF = Regime("float16", "eager", 0)
@@ -137,10 +143,13 @@ def test_a_plain_csv_names_its_unit(tmp_path: Path) -> None:
     [
         (f'signature,dtype,time\n"{NORM}",float32,1\n', "exactly one column of times"),
         (f'signature,dtype,seconds,milliseconds\n"{NORM}",float32,1,1\n', "exactly one column of times"),
-        (f'signature,dtype,seconds\n"{NORM}",float32,-1\n', "positive time"),
+        (f'signature,dtype,seconds\n"{NORM}",float32,-1\n', "line 2, column 'seconds': expected a positive time"),
         ("name,seconds\nx,1\n", "lacks the columns signature, dtype"),
         ("signature,dtype,seconds\nfft(n=8),float32,1\n", "holds no operator known here"),
-        (f'signature,dtype,seconds,cache\n"{NORM}",float32,1,warm\n', "the cache 'warm'; expected hot or cold"),
+        (
+            f'signature,dtype,seconds,cache\n"{NORM}",float32,1,warm\n',
+            "line 2, column 'cache': expected hot or cold; got 'warm'",
+        ),
     ],
 )
 def test_what_cannot_be_trusted_is_refused(tmp_path: Path, content: str, reason: str) -> None:
@@ -149,6 +158,142 @@ def test_what_cannot_be_trusted_is_refused(tmp_path: Path, content: str, reason:
     with pytest.raises(TableError, match=reason):
         import_tables(path, "csv", "board", tmp_path / "store")
     assert not list((tmp_path / "store").rglob("*.parquet"))
+
+
+LINEAR = "linear(activation=none,batch=1,bias=0,inputs=32,outputs=64,sequence=8)"
+GOOD = f'"{LINEAR}",float32,1e-5,4,eager'
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        (f'"{NORM.replace("width=64", "width=0")}",float32,1e-5,4,', "size width is 0 and must be a whole number of"),
+        (f'"{NORM.replace("sequence=8", "sequence=-8")}",float32,1e-5,4,', "size sequence is -8"),
+        (f'"{NORM.replace("sequence=8", "sequence=8.5")}",float32,1e-5,4,', "size sequence is '8.5'"),
+        (f'"{NORM.replace("sequence=8", "sequence=long")}",float32,1e-5,4,', "size sequence is 'long'"),
+        (f'"{NORM.replace("width=64", "width=" + "9" * 30)}",float32,1e-5,4,', "larger than anything"),
+        (f'"{NORM.replace("norm=layer", "norm=odd")}",float32,1e-5,4,', "no signature of an operator"),
+        (f'"{NORM.replace(",width=64", "")}",float32,1e-5,4,', "column 'signature': .* .norm needs the sizes"),
+        (f'"{NORM}",float32,,4,', r"column 'seconds': .* got nothing \(the cell is blank\)"),
+        (f'"{NORM}",float32,fast,4,', "column 'seconds': .* got 'fast'"),
+        (f'"{NORM}",float32,nan,4,', "column 'seconds': .* got 'nan'"),
+        (f'"{NORM}",float32,inf,4,', "column 'seconds': .* got 'inf'"),
+        (f'"{NORM}",float32,1e30,4,', "column 'seconds': .* got '1e30'"),
+        (f'"{NORM}",float32,"1,5",4,', "column 'seconds': .* got '1,5'"),
+        (f'"{NORM}",float32,1e-5,1.5,', "column 'threads': expected a whole number of at least 0; got '1.5'"),
+        (f'"{NORM}",float32,1e-5,-1,', "column 'threads': .* got '-1'"),
+        (f'"{NORM}",float32,1e-5,many,', "column 'threads': .* got 'many'"),
+        (f'"{NORM}",float32,1e-5,4,fast', "column 'mode': expected eager or compile or graph; got 'fast'"),
+        (f'"{NORM}",,1e-5,4,', "column 'dtype': expected a value"),
+        (",float32,1e-5,4,", "column 'signature': expected a value"),
+        (f'"{NORM}",float32,1,5,4,eager', "has 6 cells, the header 5.*decimals with a point"),
+        (f'"{NORM},float32,1e-5,4,', "cannot be read as CSV"),
+    ],
+)
+def test_one_bad_row_is_named_and_nothing_is_written(tmp_path: Path, bad: str, reason: str) -> None:
+    path = tmp_path / "bad.csv"
+    path.write_text(f"signature,dtype,seconds,threads,mode\n{GOOD}\n\n{bad}\n")
+    with pytest.raises(TableError, match=f"bad.csv.*line 4.*{reason}" if "as CSV" not in reason else reason):
+        import_tables(path, "csv", "board", tmp_path / "store")
+    assert not (tmp_path / "store").exists()
+    path.write_text(f"signature,dtype,seconds,threads,mode\n{GOOD}\n")
+    assert len(import_tables(path, "csv", "board", tmp_path / "store").table.operators) == 1
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        f'\ufeffsignature,dtype,seconds\n"{NORM}",float32,1e-5\n'.encode(),
+        f'signature,dtype,seconds\r\n"{NORM}",float32,1e-5\r\n'.encode(),
+        f'signature,dtype,seconds\n"{NORM}",float32,1e-5\n'.encode("utf-16"),
+        f' signature , dtype, seconds \n"{NORM}", float32 , 1e-5 \n'.encode(),
+        gzip.compress(f'signature,dtype,seconds,note,note\n"{NORM}",float32,1e-5,,\n\n'.encode()),
+    ],
+)
+def test_csv_is_read_as_people_have_it(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "mine.csv"
+    path.write_bytes(content)
+    (row,) = import_tables(path, "csv", "board", tmp_path / "store").table.operators
+    assert (row.operator.signature, row.measured.seconds_p10) == (NORM, pytest.approx(1e-5))
+
+
+def test_tabs_are_read_from_a_tsv(tmp_path: Path) -> None:
+    path = tmp_path / "mine.TSV"
+    path.write_text(f"signature\tdtype\tseconds\n{NORM}\tfloat32\t1e-5\n")
+    assert len(import_tables(path, "csv", "board", tmp_path / "store").table.operators) == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (f"signature;dtype;seconds\n{NORM};float32;1e-5\n", "parted by semicolons: write it with commas"),
+        ("signature\tdtype\tseconds\nx\tfloat32\t1e-5\n", "parted by tabs.*or call the file .tsv"),
+        (f'signature,dtype,seconds,seconds\n"{NORM}",float32,1e-5,2\n', "more than one column 'seconds'"),
+        ("", "holds no rows"),
+        ("signature,dtype,seconds\n", "holds no rows"),
+        ("%PDF-1.4", "is a PDF"),
+    ],
+)
+def test_a_file_of_another_shape_is_told_by_what_it_is(tmp_path: Path, content: str, reason: str) -> None:
+    path = tmp_path / "other.csv"
+    path.write_text(content)
+    with pytest.raises(TableError, match=reason):
+        import_tables(path, "csv", "board", tmp_path / "store")
+    assert not (tmp_path / "store").exists()
+
+
+def test_the_readers_of_other_projects_name_the_cell_too(tmp_path: Path) -> None:
+    folder = written(tmp_path / "1.2.0", ".txt")
+    gemm = folder / "gemm_perf.txt"
+    gemm.write_text(WRITTEN["gemm"].replace(",8,64,32,0.004", ",8.5,64,32,0.004"))
+    with pytest.raises(TableError, match=r"gemm_perf.txt, line 2, column 'm': expected a whole number .* got '8.5'"):
+        import_tables(folder, "aiconfigurator", "H200", tmp_path / "store")
+    header = "num_tokens,n_embd,n_head,n_kv_head,num_tensor_parallel_workers,n_expanded_embd,use_gated_mlp,vocab_size"
+    path = tmp_path / "mlp.csv"
+    path.write_text(f"{header},time_stats.emb.median,time_stats.add.median\n8,64,0,4,1,256,True,100,0.1,0.1\n")
+    with pytest.raises(TableError, match="line 2, column 'n_head': expected a whole number of at least 1; got '0'"):
+        import_tables(path, "vidur", "A100", tmp_path / "store")
+    path.write_text(f"{header},time_stats.emb.median,time_stats.add.median\n8,64,4,4,1,256,True,100,0.1,0.1\n")
+    path.write_text(path.read_text() + "16,64,4,4,1,256,True,100,,0.1\n")
+    assert import_tables(path, "vidur", "A100", tmp_path / "store").left_out == {"add": 2, "emb without a time": 1}
+
+
+def test_a_file_of_a_folder_may_be_empty(tmp_path: Path) -> None:
+    folder = written(tmp_path / "1.2.0", ".txt")
+    (folder / "moe_perf.txt").write_text("framework,version,op_name,latency\n")
+    (folder / "none_perf.txt").write_text("")
+    found = import_tables(folder, "aiconfigurator", "H200", tmp_path / "store")
+    assert len(found.table.operators) == len(READ)
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(st.data())
+def test_a_changed_file_is_read_or_refused(tmp_path: Path, data: st.DataObject) -> None:
+    """Whatever one changed character makes of a file: a table that can be read again, or an error and no file."""
+    rows = "layers,width,heads,ffn,ms\n1,64,4,128,1\n2,64,4,128,2\n3,64,4,128,3.5\n"
+    plain = f'signature,dtype,seconds,threads,mode\n{GOOD}\n"{NORM}",float32,1e-6,4,\n'
+    form, content = data.draw(st.sampled_from([("csv", plain), ("models", rows)]))
+    place = data.draw(st.integers(0, len(content) - 1))
+    sign = data.draw(st.sampled_from('"0-.,;9eE\n\t=()x\0\u00e9'))
+    path, store = tmp_path / "mine.csv", tmp_path / f"store{len(list(tmp_path.iterdir()))}"
+    path.write_text(content[:place] + sign + content[place + 1 :], encoding="utf-8")
+    try:
+        table = import_tables(path, form, "board", store).table
+    except TableError:
+        assert not store.exists()
+    else:
+        assert table.folder is not None
+        assert LatencyTable.read(table.folder).meta == table.meta
+        shutil.rmtree(store)
+
+
+def test_a_table_that_holds_sizes_of_nothing_is_damaged(tmp_path: Path) -> None:
+    """Imports of before wrote such rows; no later import may cover them up."""
+    empty = NORM.replace("width=64", "width=0")
+    row = rounds.Row("operator", empty, Regime("float32", "eager", 0), "s", 0, 1e-5, 1.0, None, None, None, 0.0)
+    rounds.append(tmp_path, [row], {"kind": "foreign", "model": "board"}, {"source": "csv"})
+    with pytest.raises(TableError, match=r"damaged.*size width is 0"):
+        LatencyTable.read(tmp_path)
 
 
 def test_unknown_formats_and_missing_files_are_named(tmp_path: Path) -> None:

@@ -1,0 +1,90 @@
+"""Architectures as users name them: by genes on the command line, or many in a CSV or JSON file, one a row."""
+
+import csv
+import io
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .architecture import Architecture, Value
+from .errors import InputError
+
+if TYPE_CHECKING:
+    from .families import Family, TeacherFacts
+
+OPEN = "inherit"  # changes no shape, so it may be left open
+NOT_GENES = ("key", "name")  # columns that may stand beside genes
+
+
+def architecture_of(kind: "Family", values: Mapping[str, Value], facts: "TeacherFacts | None" = None) -> Architecture:
+    """The one architecture that named genes fix.
+
+    Raises:
+        InputError: a gene is unknown, impossible, or missing.
+    """
+    space = kind.space({name: (value,) for name, value in values.items()}, facts)
+    missing = [p.name for p in space.parameters if len(p.choices) > 1 and p.name != OPEN]
+    if missing:
+        raise InputError(f"an architecture needs {', '.join(missing)} too: name them, such as layers=2 width=384")
+    return space.decode(space.grid(limit=1_000_000)[:1])[0]
+
+
+def value_of(text: str) -> Value:
+    """A gene's value out of text: a whole number where it is one."""
+    return int(text) if text.isdigit() else text
+
+
+def read_architectures(path: Path, kind: "Family") -> list[Architecture]:
+    """The architectures in a CSV file (a column a gene) or a JSON file (a list of objects), in order.
+
+    Raises:
+        InputError: it cannot be read, or a row is no architecture; the message names the row.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot read {path}: {error}; expected a CSV or JSON file of architectures") from None
+    rows = _json_rows(path, text) if path.suffix.lower() == ".json" else _csv_rows(text)
+    if not rows:
+        raise InputError(f"{path} holds no architecture; expected rows of genes such as layers, width, heads, ffn")
+    architectures = []
+    for place, row in rows.items():
+        try:
+            architectures.append(architecture_of(kind, row))
+        except InputError as error:
+            raise InputError(f"{path}, {place}: {error}") from None
+    return architectures
+
+
+def _csv_rows(text: str) -> dict[str, dict[str, Value]]:
+    """Genes by the line they stand in."""
+    reader = csv.DictReader(io.StringIO(text), skipinitialspace=True)
+    return {
+        f"line {reader.line_num}": {
+            name.strip(): value_of(cell.strip())
+            for name, cell in row.items()
+            if name and isinstance(cell, str) and cell.strip() and name.strip() not in NOT_GENES
+        }
+        for row in reader
+        if any(isinstance(cell, str) and cell.strip() for cell in row.values())
+    }
+
+
+def _json_rows(path: Path, text: str) -> dict[str, dict[str, Any]]:
+    """Genes by the number of the entry; an entry may be plain genes, an architecture, or a member of a result."""
+    try:
+        entries = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path} is no JSON ({error}); expected a list of objects with genes") from None
+    entries = [entries] if isinstance(entries, dict) else entries
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise InputError(f'{path} must hold a list of objects with genes, such as [{{"layers": 2, "width": 384}}]')
+    return {f"entry {number}": _genes(entry) for number, entry in enumerate(entries, 1)}
+
+
+def _genes(entry: Mapping[str, Any]) -> dict[str, Any]:
+    for within in ("architecture", "values"):
+        if isinstance(entry.get(within), dict):
+            return _genes(entry[within])
+    return {name: value for name, value in entry.items() if name not in NOT_GENES}

@@ -1,0 +1,87 @@
+"""The command that predicts latencies: of one architecture in words, or of many, in and out as CSV or JSON."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .cli_words import Json, print_json
+from .errors import InputError, TableError
+from .operators import Serving
+
+if TYPE_CHECKING:
+    from .architecture import Architecture
+    from .predictors.answers import Answers
+
+command = typer.Typer()
+
+TIER_WORDS = {
+    "exact": "all measured",
+    "interpolated": "partly interpolated between measured ones",
+    "extrapolated": "partly beyond what was measured (profile this serving for a narrower interval)",
+    "analytic": "partly known by the roofline alone (profile this serving for a narrower interval)",
+}
+DEVICE_HELP = (
+    "xla, cuda, cpu, auto for the first that is there, or any name of a table's device, as `tables list` prints"
+)
+
+
+@command.command()
+def predict(
+    genes: Annotated[list[str] | None, typer.Argument(help="Genes, such as layers=2 width=384")] = None,
+    source: Annotated[Path | None, typer.Option("--from", help="CSV or JSON file of architectures, a row each")] = None,
+    space: Annotated[Path | None, typer.Option(help="Run file that names the family")] = None,
+    device: Annotated[str, typer.Option(help=DEVICE_HELP)] = "auto",
+    store: Annotated[Path | None, typer.Option(help="Folder of tables; default: the one shared by all runs")] = None,
+    batch: Annotated[int, typer.Option(help="Sequences served at once")] = 1,
+    sequence: Annotated[int, typer.Option(help="Tokens a sequence")] = 128,
+    dtype: Annotated[str, typer.Option(help="float32 or bfloat16")] = "float32",
+    threads: Annotated[int | None, typer.Option(help="Threads; default: as many as the table's own")] = None,
+    mode: Annotated[str, typer.Option(help="eager or compile; on CUDA eager or graph")] = "eager",
+    as_json: Json = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print a row an architecture")] = False,
+) -> None:
+    """Predict the latency of one architecture, or of all in a file, from a device's table."""
+    from . import profiling
+
+    if as_json and as_csv:
+        raise InputError("--json and --csv both say how to print; give one of them")
+    serving = Serving(batch=batch, sequence=sequence, dtype=dtype, threads=threads, mode=mode)
+    architectures = _asked(genes or [], source, space)
+    table = profiling.find_table(device, store)
+    if table is None:
+        raise TableError(
+            f"there is no latency table of the device {device!r} here yet; make one with `distilsearch profile`"
+        )
+    from .predictors.answers import Answers
+
+    answers = Answers.of(table, architectures, serving)
+    if as_json:
+        print_json(answers.to_json())
+    elif as_csv:
+        print(answers.to_csv(), end="")
+    else:
+        _print(answers)
+
+
+def _asked(genes: list[str], source: Path | None, run_file: Path | None) -> "list[Architecture]":
+    """The architectures that are named, on the command line or in a file."""
+    from .architectures import read_architectures
+    from .cli_distill import only
+    from .engine.job.config import Run
+    from .families import family
+
+    if bool(genes) == (source is not None):
+        raise InputError("name one architecture by genes, such as layers=2 width=384, or many with --from FILE")
+    kind = family(Run.read(run_file).space.family if run_file else "bert")
+    return read_architectures(source, kind) if source is not None else [only(kind, genes)]
+
+
+def _print(answers: "Answers") -> None:
+    """In words."""
+    for a in answers.answers:
+        print(", ".join(f"{gene}={value}" for gene, value in a.architecture.values.items()))
+        print(f"{a.predicted_ms:.3f} ms, 90 % interval {a.lower_ms:.3f} to {a.upper_ms:.3f} ms")
+        print(f"its operators are {TIER_WORDS[a.tier]}")
+        print(f"{a.parameters:,} parameters, key {a.architecture.key}")
+    print(answers.words)

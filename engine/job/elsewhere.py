@@ -1,0 +1,49 @@
+"""Latencies of a run's students that others have measured, on devices where this tool cannot run.
+
+They are whole models of an imported table (`tables import --kind models`). Genes that change no shape, such as which
+layers a student inherits, are not looked at: a model is known by its operators.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+
+from distilsearch.architecture import Architecture
+from distilsearch.errors import InputError
+from distilsearch.lowering import operators
+from distilsearch.operators import Serving
+from distilsearch.profiling import find_table
+from distilsearch.profiling.clock import Measured
+from distilsearch.profiling.devices import DEVICES
+from distilsearch.profiling.table import LatencyTable
+
+
+def foreign_table(device: str) -> LatencyTable | None:
+    """The imported table of a device that is named by its fingerprint; none where there is no such table."""
+    if device in (*DEVICES, "auto"):
+        return None
+    try:
+        table = find_table(device)
+    except InputError:
+        return None
+    return table if table is not None and table.meta.device.get("kind") == "foreign" else None
+
+
+def measured_elsewhere(
+    table: LatencyTable, architectures: Sequence[Architecture], serving: Serving
+) -> list[Measured | None]:
+    """What a table says of n whole models under one serving; None of each that it does not hold."""
+    times = {_shape(row.architecture, row.serving): row.measured for row in table.models if row.measured.usable}
+    asked = [serving, replace(serving, threads=None)]  # a file that names no threads means whatever served
+    shapes = [[_shape(architecture, one) for one in asked] for architecture in architectures]
+    return [next((times[shape] for shape in own if shape in times), None) for own in shapes]
+
+
+Shape = tuple[frozenset[tuple[str, int]], Serving]
+
+
+def _shape(architecture: Architecture, serving: Serving) -> Shape:
+    counts = Counter[str]()
+    for operator, count in operators(architecture, serving):
+        counts[operator.signature] += count
+    return frozenset(counts.items()), serving

@@ -1,0 +1,86 @@
+"""What is predicted of architectures, with what the answer is of: device, table, serving and threads; plain values."""
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from distilsearch.architecture import Architecture
+from distilsearch.lowering import parameter_count
+from distilsearch.operators import Serving
+from distilsearch.profiling.device import model_name
+from distilsearch.profiling.table import LatencyTable
+
+from .latency import LatencyPredictor
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Predicted latency of one architecture, ms with a 90 % interval; `tier` says what it rests on."""
+
+    architecture: Architecture
+    parameters: int
+    predicted_ms: float
+    lower_ms: float
+    upper_ms: float
+    tier: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON, genes beside the figures."""
+        figures = {name: round(getattr(self, name), 6) for name in ("predicted_ms", "lower_ms", "upper_ms")}
+        about = {"key": self.architecture.key, "parameters": self.parameters, **figures, "tier": self.tier}
+        return {"architecture": self.architecture.to_json(), **about}
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Predictions of one table under one serving, whose threads are those that the answer is of."""
+
+    device: str
+    table: str
+    serving: Serving
+    answers: tuple[Answer, ...]
+
+    @classmethod
+    def of(cls, table: LatencyTable, architectures: Sequence[Architecture], serving: Serving) -> "Answers":
+        """Predict; a `TableError` names what the table lacks."""
+        predictor = LatencyPredictor.fit(table)
+        p = predictor.predict(architectures, serving)
+        threads = predictor.setting(serving).threads
+        rows = zip(architectures, p.mean_ms, p.lower_ms, p.upper_ms, p.tier, strict=True)
+        answers = (
+            Answer(a, parameter_count(a), float(mean), float(lower), float(upper), str(tier))
+            for a, mean, lower, upper, tier in rows
+        )
+        folder = table.folder
+        place = f"{folder.parent.name}/{folder.name}" if folder else ""
+        served = Serving.from_json(serving.to_json() | ({"threads": threads} if threads else {}))
+        return cls(model_name(table.meta.device), place, served, tuple(answers))
+
+    @property
+    def words(self) -> str:
+        """What the answers are of, in a line."""
+        s = self.serving
+        threads = f"{s.threads} thread{'s' if s.threads != 1 else ''}" if s.threads else "the device's own threads"
+        return (
+            f"{s.phase}, batch {s.batch}, {s.sequence} tokens, {s.dtype}, {s.mode} in {s.runtime}, {threads};"
+            f" {self.device} ({self.table})"
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON."""
+        about = {"schema": 1, "device": self.device, "table": self.table, "serving": self.serving.to_json()}
+        return about | {"predictions": [answer.to_json() for answer in self.answers]}
+
+    def to_csv(self) -> str:
+        """A row an architecture: its genes, the figures, and the serving."""
+        genes = list(dict.fromkeys(gene for answer in self.answers for gene in answer.architecture.values))
+        served = {"device": self.device, **self.serving.to_json()}
+        figures = [{k: v for k, v in a.to_json().items() if k != "architecture"} for a in self.answers]
+        file = io.StringIO()
+        writer = csv.DictWriter(file, [*genes, *figures[0], *served], lineterminator="\n", restval="")
+        writer.writeheader()
+        for answer, row in zip(self.answers, figures, strict=True):
+            writer.writerow({**answer.architecture.values, **row, **served})
+        return file.getvalue()

@@ -1,0 +1,61 @@
+"""Tables by the names that people give their devices: as `tables list` prints them.
+
+A device answers to DEVICE/STACK or DEVICE by fingerprint, to enough of its first digits, and to its model's name, which
+is what `tables import --device` was told, or what the machine says of itself.
+"""
+
+import json
+import re
+from pathlib import Path
+
+from distilsearch.errors import InputError
+
+from . import rounds
+from .device import model_name
+from .restate import META
+from .table import LatencyTable
+
+PAIR = re.compile(r"([0-9a-f]{4,12})/([0-9a-f]{4,12})")
+DIGITS = re.compile(r"[0-9a-f]{6,12}")
+
+
+def table_named(name: str, store: Path, devices: tuple[str, ...]) -> LatencyTable | None:
+    """The table of a device that is named so; of several stacks the one profiled last. None where digits find none.
+
+    Raises:
+        InputError: nobody is called so, or several devices are.
+    """
+    if pair := PAIR.fullmatch(name.strip("/")):
+        return _newest([path for path in store.glob(f"{pair[1]}*/{pair[2]}*") if rounds.names(path)], name)
+    tables = [path for path in sorted(store.glob("*/*")) if rounds.names(path)]
+    names = {path: _name(path) for path in tables}
+    called = [path for path in tables if names[path].casefold() == name.strip().casefold()]
+    if called:
+        return _newest(called, name)
+    if not DIGITS.fullmatch(name):
+        known = ", ".join(sorted(set(names.values()))) or "none yet"
+        raise InputError(
+            f"expected a device ({', '.join(devices)}), the name of a table's device ({known}) or at least 6 digits of"
+            f" its fingerprint; got {name!r}"
+        )
+    return _newest([path for path in tables if path.parent.name.startswith(name)], name)
+
+
+def _newest(tables: list[Path], name: str) -> LatencyTable | None:
+    """The table that was profiled last, of one device alone."""
+    places = sorted({path.parent.name for path in tables})
+    if len(places) > 1:
+        raise InputError(f"{name!r} is the start or the name of several tables: {', '.join(places)}; name one of these")
+    return LatencyTable.read(max(tables, key=_last_profiled)) if tables else None
+
+
+def _last_profiled(folder: Path) -> float:
+    return max((folder / rounds.ROUNDS / name).stat().st_mtime for name in rounds.names(folder))
+
+
+def _name(folder: Path) -> str:
+    """What a table's device is called: as its derived facts say, or where there are none, its rounds."""
+    try:
+        return model_name(json.loads((folder / META).read_text(encoding="utf-8"))["device"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return model_name(rounds.read(folder / rounds.ROUNDS / rounds.names(folder)[0]).device)

@@ -1,0 +1,140 @@
+"""What commands answer to other programs, and the names that devices answer to."""
+
+import csv
+import io
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from distilsearch.architectures import read_architectures
+from distilsearch.cli import app
+from distilsearch.errors import InputError
+from distilsearch.families import family
+from distilsearch.profiling import find_table
+
+OLD = Path(__file__).parent / "old" / "0.1.0"
+EXPECTED = json.loads((OLD / "expected.json").read_text())
+GENES = {"layers": 2, "width": 128, "heads": 4, "ffn": 128, "vocabulary": 1000}
+NAME = "Intel(R) Xeon(R) Processor"
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("DISTILSEARCH_HOME", str(tmp_path / "home"))
+    store = Path(shutil.copytree(OLD / "tables", tmp_path / "store"))
+    timings = tmp_path / "theirs.csv"
+    signature = "linear(activation=none,batch=1,bias=1,inputs=64,outputs=64,sequence=128)"
+    timings.write_text(f'signature,dtype,milliseconds\n"{signature}",float32,0.5\n')
+    words = ["import", str(timings), "--format", "csv", "--device", "myserver", "--store", str(store)]
+    assert CliRunner().invoke(app, ["tables", *words]).exit_code == 0
+    return store
+
+
+def run(*words: object) -> str:
+    """What a command prints."""
+    return CliRunner().invoke(app, [*map(str, words)], catch_exceptions=False).stdout
+
+
+def answer(*words: object) -> Any:
+    """What a command prints as JSON."""
+    return json.loads(run(*words, "--json"))
+
+
+@pytest.mark.parametrize(
+    "name", ["a1d441e33bf8/98e3317668fd", "a1d441e33bf8", "a1d441", "a1d4/98e3", NAME, NAME.upper(), f" {NAME} "]
+)
+def test_devices_answer_to_all_their_names(store: Path, name: str) -> None:
+    table = find_table(name, store)
+    assert table is not None
+    assert table.folder == store / "a1d441e33bf8" / "98e3317668fd"
+    assert "9 operators" in run("tables", "check", name, "--store", store)
+
+
+def test_a_device_answers_to_the_name_it_was_imported_by(store: Path) -> None:
+    assert answer("tables", "show", "myserver", "--store", store, "--out", store.parent / "t.html")["operators"] == 1
+    listed = answer("tables", "list", "--store", store)
+    assert {table["name"] for table in listed} == {NAME, "myserver"}
+    for table in listed:
+        assert find_table(f"{table['device']}/{table['stack']}", store) is not None
+
+
+def test_a_name_that_nobody_has_is_answered_with_those_that_there_are(store: Path) -> None:
+    with pytest.raises(InputError, match=r"the name of a table's device \(Intel.R. Xeon.R. Processor, myserver\)"):
+        find_table("mysrever", store)
+    assert find_table("0123456789ab", store) is None
+    assert find_table("0123456789ab/0123456789ab", store) is None
+    twin = store / "a1d441000000" / "98e3317668fd"
+    shutil.copytree(store / "a1d441e33bf8" / "98e3317668fd", twin)
+    with pytest.raises(InputError, match="'a1d441' is the start or the name of several tables: a1d441000000, a1d441e3"):
+        find_table("a1d441", store)
+
+
+PREDICT = ("predict", "--device", NAME, "--threads", 1)
+
+
+def test_a_prediction_says_what_it_is_of(store: Path) -> None:
+    genes = [f"{gene}={value}" for gene, value in GENES.items()]
+    one = answer(*PREDICT, "--store", store, *genes, "positions=512")
+    assert (one["device"], one["table"], one["serving"]["threads"]) == (NAME, "a1d441e33bf8/98e3317668fd", 1)
+    words = run(*PREDICT[:3], "--store", store, *genes, "positions=512")
+    assert f"encode, batch 1, 128 tokens, float32, eager in torch, 1 thread; {NAME} (" in words
+    assert f"{one['predictions'][0]['predicted_ms']:.3f} ms, 90 % interval" in words
+
+
+@pytest.mark.parametrize("form", ["csv", "json", "architectures"])
+def test_many_architectures_go_in_and_come_out(store: Path, tmp_path: Path, form: str) -> None:
+    students = [data["values"] for data in EXPECTED["architectures"]]
+    path = tmp_path / ("many.csv" if form == "csv" else "many.json")
+    if form == "csv":
+        rows = [", ".join(students[0]), *(",".join(map(str, values.values())) for values in students)]
+        path.write_text("\ufeff" + "\n".join(rows) + "\n\n", encoding="utf-8")
+    else:
+        path.write_text(json.dumps(students if form == "json" else EXPECTED["architectures"]))
+    many = answer(*PREDICT, "--store", store, "--from", path)["predictions"]
+    assert [one["key"] for one in many] == EXPECTED["keys"]
+    assert [one["architecture"]["values"] for one in many] == students
+    table = [*csv.DictReader(io.StringIO(run(*PREDICT, "--store", store, "--from", path, "--csv")))]
+    assert [float(row["predicted_ms"]) for row in table] == [one["predicted_ms"] for one in many]
+    assert {(row["device"], row["threads"], row["dtype"]) for row in table} == {(NAME, "1", "float32")}
+    again = tmp_path / "again.csv"
+    again.write_text("key,layers,width,heads,ffn,inherit\nx,2,64,2,64,even\n")
+    assert read_architectures(again, family("bert"))[0]["layers"] == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.csv", "layers,width\n2,64\n", "line 2: an architecture needs heads, ffn too"),
+        ("a.csv", "layers,widht\n2,64\n", "line 2: unknown gene of family bert 'widht': did you mean 'width'"),
+        ("a.csv", "layers,width,heads,ffn\n2,64,2,64\n\n2.5,64,2,64\n", "line 4: layers must be a positive whole"),
+        ("a.csv", "layers,width,heads,ffn\n", "holds no architecture"),
+        ("a.csv", "", "holds no architecture"),
+        ("a.json", "{", "is no JSON"),
+        ("a.json", "[3]", "must hold a list of objects"),
+        ("a.json", '[{"layers": [1]}]', "entry 1: "),
+        ("none.csv", None, "cannot read"),
+    ],
+)
+def test_what_is_no_list_of_architectures_is_refused_by_its_row(
+    tmp_path: Path, name: str, content: str | None, message: str
+) -> None:
+    if content is not None:
+        (tmp_path / name).write_text(content)
+    with pytest.raises(InputError, match=message):
+        read_architectures(tmp_path / name, family("bert"))
+
+
+def test_results_homes_and_checks_are_told_to_programs(store: Path, tmp_path: Path) -> None:
+    shutil.copytree(OLD / "run", tmp_path / "run")
+    assert answer("report", tmp_path / "run")["schema"] == 1
+    stand = answer("status", tmp_path / "run")
+    assert (stand["name"], stand["finished"], stand["running"]) == ("old", True, [])
+    assert stand["states"]["complete"] > 0
+    shutil.copytree(OLD / "trials", tmp_path / "home" / "trials", dirs_exist_ok=True)
+    kinds = {entry["kind"] for entry in answer("home")["entries"]}
+    assert "trial" in kinds
+    assert answer("tables", "check", NAME, "--store", store)["sound"] is True
