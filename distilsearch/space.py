@@ -70,8 +70,8 @@ class SearchSpace:
         self._radix = np.array([len(p.choices) for p in self.parameters], dtype=np.int64)
         self._check_not_empty()
 
-    @staticmethod
-    def of(architectures: Sequence[Architecture], unordered: Sequence[str] = ()) -> "SearchSpace":
+    @classmethod
+    def of(cls, architectures: Sequence[Architecture], unordered: Sequence[str] = ()) -> "SearchSpace":
         """The space that holds exactly these architectures, of one family and with the same genes.
 
         Args:

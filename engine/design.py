@@ -42,7 +42,7 @@ def design(view: View, n: int, rng: Rng, cheapest: bool = False) -> Codes:
     twins, chosen = fingerprints(view.space, codes, view.ignored), list[int]()
     free = np.ones(len(codes), dtype=bool)
     for i in range(len(view.taken), len(view.taken) + min(n, len(np.unique(twins)))):
-        if cheapest and i == 0 and np.ptp(place) > 0:
+        if cheapest and i == 0:
             pick = int(np.argmin(place))
         else:
             target = MARGIN + (1 - 2 * MARGIN) * _van_der_corput(i - cheapest)
@@ -99,9 +99,7 @@ def _unlike(distance: FloatArray, genes: Genes, free: npt.NDArray[np.bool_], rng
 
     Not the farthest one: that is a corner of the space, and corners alone say nothing of what lies between.
     """
-    same = np.ptp(distance) == 0  # then the first ones in some order are not to be the same for all seeds
-    order = rng.permutation(len(free)) if same else np.arange(len(free))
-    near = order[np.argsort(distance[order] + ~free[order] * 9.0, kind="stable")][: max(8, len(free) // NEAR)]
+    near = np.argsort(distance + ~free * 9.0, kind="stable")[: max(8, len(free) // NEAR)]
     near = near[free[near]]
     novelty = genes.novelty[near]
     return int(rng.choice(near[novelty >= np.quantile(novelty, UNLIKE, method="lower")]))

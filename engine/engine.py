@@ -47,7 +47,8 @@ from .refusals import check_genes, check_limits, check_members, check_spaces, ch
 from .state import State, whole_reference
 from .strategies import Strategy, find_strategy
 from .strategies.ehvi import EHVI
-from .values import architectures, number, text, whole
+from .values import architectures as checked_architectures
+from .values import number, text, whole
 from .view import Features, View
 
 
@@ -94,7 +95,7 @@ class Engine:
         self.strategy = find_strategy(strategy)
         self._features = features
         counted = initial is None or isinstance(initial, int)
-        self._first = [] if counted else architectures("the initial design, a whole number or a list,", initial)
+        self._first = [] if counted else checked_architectures("the initial design, a whole number or a list,", initial)
         given = checked_reference(reference, checked)
         self._open = any(isinstance(o, Expensive) and o.name not in given and o.edge is None for o in checked)
         has_known = any(isinstance(o, Known) for o in checked)
@@ -207,19 +208,19 @@ class Engine:
             if not transient:
                 self._record.failed[architecture] = reason
 
-    def expect(self, members: Sequence[Architecture], counter: int | None = None, *, again: bool = False) -> None:
+    def expect(self, architectures: Sequence[Architecture], counter: int | None = None, *, again: bool = False) -> None:
         """Count architectures as pending that somebody else has started.
 
         Args:
-            members: architectures of the space; those already told are left as they are, unless `again` says that
+            architectures: members of the space; those already told are left as they are, unless `again` says that
                 they are being trained on.
             counter: how many asks went before, where the caller counts them.
         """
-        check_members(self.space, members)
+        check_members(self.space, architectures)
         counter = self._counter if counter is None else whole("the counter of asks", counter)
         with self._lock:
             told = set() if again else {t.architecture for t in self._record.tells}
-            self._record.pending.update(dict.fromkeys(a for a in members if a not in told))
+            self._record.pending.update(dict.fromkeys(a for a in architectures if a not in told))
             self._counter = counter
 
     # What came out

@@ -167,12 +167,6 @@ def test_depth_is_found_under_a_limit_where_it_pays(seed: int) -> None:
     assert made.front()[-1].architecture["depth"] == 2
 
 
-def test_without_a_cost_seeds_start_at_different_places() -> None:
-    space = SearchSpace("generic", [Parameter(f"x{i}", tuple(range(6))) for i in range(4)])
-    starts = {Engine(space, [Expensive("loss")], seed).ask()[0] for seed in range(6)}
-    assert len(starts) > 3
-
-
 def test_a_categorical_gene_is_covered_whatever_its_choices_are_called() -> None:
     for names in (("a", "b", "c"), ("c", "a", "b")):
         genes = [Parameter("kind", names, ordered=False), Parameter("x", tuple(range(9)))]
