@@ -85,13 +85,16 @@ class Genes:
         return gap
 
     def opening(self, free: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-        """Which candidates (n,) set genes anew that all rows so far, two or more, have set one way: at least half as
-        many of them as any free one does; all candidates where there is no such gene."""
+        """Which candidates (n,) set that gene anew, of all that the rows so far, two or more, have set one way, which
+        the fewest free ones do: the others come by chance. All candidates where there is no such gene."""
+        everything = np.ones(len(self.columns), dtype=bool)
         if len(self.shown) < 2:
-            return np.ones(len(self.columns), dtype=bool)
-        alike = (np.ptp(self.shown, axis=0) == 0) & (np.ptp(self.columns, axis=0) > 0)
-        opened = (np.abs(self.columns - self.shown[0]) > 1e-9)[:, alike].sum(axis=1)
-        return np.asarray(2 * opened >= opened[free].max(initial=0))
+            return everything
+        moved = np.abs(self.columns - self.shown[0]) > 1e-9
+        alike = (np.ptp(self.shown, axis=0) == 0) & moved[free].any(axis=0)
+        if not alike.any():
+            return everything
+        return np.asarray(moved[:, np.argmin(np.where(alike, moved[free].sum(axis=0), len(free) + 1))])
 
 
 def _unlike(distance: FloatArray, genes: Genes, free: npt.NDArray[np.bool_], rng: Rng) -> int:

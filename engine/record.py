@@ -56,7 +56,7 @@ class Record:
     pending: dict[Architecture, None] = field(default_factory=dict)
     failed: dict[Architecture, str] = field(default_factory=dict)
     limits: tuple[AnyLimit, ...] = ()
-    _provisional: dict[str, float | None] = field(default_factory=dict)  # corners, until the reference is frozen
+    _provisional: dict[int, dict[str, float | None]] = field(default_factory=dict)  # corners, by how much was told
 
     @property
     def learnt_limits(self) -> tuple[Expensive, ...]:
@@ -145,7 +145,9 @@ class Record:
         known, of what was told where it is learnt. Without a learnt objective that nothing was told of."""
         if self.frozen is not None:
             return self.frozen
-        return self._ruled(self._first(), self._provisional)
+        if len(self.tells) not in self._provisional:
+            self._provisional = {len(self.tells): {}}
+        return self._ruled(self._first(), self._provisional[len(self.tells)])
 
     def freeze(self) -> None:
         """Fix the reference if the initial design is complete: one outcome alone would be its own corner."""

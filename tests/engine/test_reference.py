@@ -176,6 +176,17 @@ def test_a_space_that_ends_within_the_design_has_converged(end: str) -> None:
     assert engine.converged()
 
 
+def test_what_is_measured_before_the_reference_is_frozen_moves_a_restored_engine_alike() -> None:
+    space = grid_space(2, 6)
+    engine = Engine(space, [Expensive("loss"), Known("cost", total)], initial=4)
+    for i, asked in enumerate(engine.ask(4)[:3]):
+        assert engine.reference["cost"] > 0
+        engine.tell(asked, {"loss": 0.5 + i, "cost": 3.0 * float(total(space.encode([asked]))[0])})
+    again = Engine.restore(space, engine.objectives, json.loads(json.dumps(engine.state())))
+    assert again.reference == engine.reference
+    assert again.ask(2) == engine.ask(2)
+
+
 def test_a_frozen_reference_is_taken_over_whole() -> None:
     engine = unreachable()
     engine.freeze({"loss": 7.0, "cost": 3.0})
