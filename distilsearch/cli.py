@@ -3,10 +3,9 @@
 Heavy libraries are imported inside the commands, so that `--help` answers at once.
 """
 
-import itertools
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -21,7 +20,6 @@ from .operators import Serving
 if TYPE_CHECKING:
     from .engine.job.config import Run
     from .engine.job.result import Result
-    from .space import SearchSpace
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -108,43 +106,73 @@ def profile(
     store: Store = None,
     batch: Annotated[list[int] | None, typer.Option(help="Sequences served at once; may be repeated")] = None,
     sequence: Annotated[list[int] | None, typer.Option(help="Tokens a sequence; may be repeated")] = None,
-    dtype: Dtype = "float32",
+    dtype: Annotated[str | None, typer.Option(help="float32 or bfloat16")] = None,
     threads: Threads = None,
-    mode: Annotated[str, typer.Option(help="eager or compile; on CUDA eager or graph")] = "eager",
+    mode: Annotated[str | None, typer.Option(help="eager or compile; on CUDA eager or graph")] = None,
     cache: Annotated[str, typer.Option(help="hot, cold or both: whether calls find their data in the caches")] = "hot",
     budget: Annotated[float | None, typer.Option(help="Seconds to spend at most")] = None,
 ) -> None:
-    """Build or extend the latency table of a device; needs no teacher and no text."""
+    """Build or extend the latency table of a device, as run files serve on it; needs no teacher and no text.
+
+    What is given here stands instead of what the run files say.
+    """
     from . import profiling
+    from .engine.job.covering import covered, in_words
     from .profiling.check import nearest_sibling
 
-    pairs = itertools.product(batch or [1], sequence or [128])
-    servings = [Serving(batch=b, sequence=s, dtype=dtype, threads=threads, mode=mode) for b, s in pairs]
-    spaces = [_space(path) for path in space] if space else [_space(None)]
+    given: dict[str, Any] = {"batch": batch, "sequence": sequence, "dtype": dtype, "threads": threads, "mode": mode}
+    runs = [_run_of(path) for path in space] if space else [_run_of(None)]
     opened = profiling.open_device(device)
+    parts = covered(runs, opened, {name: value for name, value in given.items() if value}, plain=not space)
     print(f"profiling the device {opened.name}")
     if profiling.find_table(opened, store) is None and nearest_sibling(opened, store):
         print("this device has a table of another stack; `distilsearch tables check` may take most of it over")
+    tables = {}
     with shown_progress() as progress:
         spending = Spending(progress)
         with loading(spending):
             from .profiling import profile as grow
-        table = grow(spaces, opened, servings, store, budget, spending, cache=cache)
-    print_table(table)
+        for serving, spaces in parts.items():
+            print(f"timing {in_words(serving)}")
+            left = None if budget is None else budget / len(parts)
+            table = grow(spaces, opened, serving, store, left, spending, cache=cache)
+            tables[table.folder] = table
+    for table in tables.values():
+        print_table(table)
     remark(spending.over(budget))
 
 
 @app.command()
-def measure(run_folder: RunFolder, as_json: Json = False) -> None:
-    """Measure the front of a finished run on this machine, where it is one of the run's targets."""
+def measure(
+    what: Annotated[str, typer.Argument(help="The folder of a run, or a model: folder, hub name, or quickstart")],
+    device: Annotated[str | None, typer.Option(help="Of a model: xla, cuda, cpu or auto")] = None,
+    batch: Annotated[int | None, typer.Option(help="Of a model: sequences served at once")] = None,
+    sequence: Annotated[int | None, typer.Option(help="Of a model: tokens a sequence")] = None,
+    dtype: Annotated[str | None, typer.Option(help="Of a model: float32 or bfloat16")] = None,
+    threads: Threads = None,
+    on: Annotated[list[Path] | None, typer.Option(help="Of a model: sentence pairs to score it on")] = None,
+    as_json: Json = False,
+) -> None:
+    """Measure the front of a finished run on this machine, or a model: its latency here, and its scores."""
     from .engine.job.preflight import check_measurable
 
-    check_measurable(run_folder)
+    given: dict[str, Any] = {"batch": batch, "sequence": sequence, "dtype": dtype, "threads": threads}
+    options = {name: value for name, value in given.items() if value is not None}
+    model = check_measurable(
+        what, on or (), [name for name, value in (given | {"device": device, "on": on}).items() if value]
+    )
     with shown_progress() as progress:
         with loading(progress):
+            from .engine.job.model import measure_model
             from .engine.job.remeasure import remeasure
-        result = remeasure(run_folder, progress)
-    print_json(result.to_json()) if as_json else show(result)
+        if model:
+            figures = measure_model(what, device or "auto", Serving(**options), on or (), progress)
+        else:
+            result = remeasure(Path(what), progress)
+    if model:
+        print_json(figures.to_json()) if as_json else print("\n".join(figures.lines()))
+    else:
+        print_json(result.to_json()) if as_json else show(result)
 
 
 @app.command("import")
@@ -205,14 +233,13 @@ def report(run_folder: RunFolder, as_json: Json = False) -> None:
 # What commands share
 
 
-def _space(run_file: Path | None) -> "SearchSpace":
+def _run_of(run_file: Path | None) -> "Run":
     from .engine.job.config import Run
     from .engine.job.quickstart import quickstart_run
-    from .families import family
 
     run = Run.read(run_file) if run_file else quickstart_run()
     remark(run.remarks)
-    return family(run.space.family).space(run.space.genes)
+    return run
 
 
 def _search(run: "Run", folder: Path | None) -> None:

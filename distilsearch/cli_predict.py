@@ -21,6 +21,7 @@ TIER_WORDS = {
     "extrapolated": "partly beyond what was measured (profile this serving for a narrower interval)",
     "analytic": "partly known by the roofline alone (profile this serving for a narrower interval)",
 }
+FAR = 2.0  # times outside the measured sizes, from which an answer says so
 DEVICE_HELP = (
     "xla, cuda, cpu, auto for the first that is there, or any name of a table's device, as `tables list` prints"
 )
@@ -83,5 +84,7 @@ def _print(answers: "Answers") -> None:
         print(", ".join(f"{gene}={value}" for gene, value in a.architecture.values.items()))
         print(f"{a.predicted_ms:.3f} ms, 90 % interval {a.lower_ms:.3f} to {a.upper_ms:.3f} ms")
         print(f"its operators are {TIER_WORDS[a.tier]}")
+        if a.beyond > FAR:
+            print(f"a size of it lies {a.beyond:.3g} times outside the measured ones: little is known so far out")
         print(f"{a.parameters:,} parameters, key {a.architecture.key}")
     print(answers.words)

@@ -75,6 +75,7 @@ def check(
     store: OldStore = None,
     share: Annotated[float, typer.Option(help="Share of the rows to measure again")] = 0.05,
     as_json: Json = False,
+    noisy: Annotated[bool, typer.Option("--noisy", help="List its sessions, and what a busy machine spoilt")] = False,
 ) -> None:
     """Read a table whole; where only another stack of this device has one, see what of it still holds."""
     from . import profiling
@@ -92,6 +93,26 @@ def check(
         print_json({"sound": True, "table": table_facts(sound)})
         return
     print(f"{sound.folder} is sound: {len(sound.operators)} operators, {len(sound.models)} models")
+    _print_doubts(sound)
+    if noisy:
+        _print_noisy(sound)
+
+
+@tables.command()
+def drop(
+    session: Annotated[str, typer.Argument(help="A session, as `tables check --noisy` lists it", show_default=False)],
+    table: TableName = "auto",
+    store: OldStore = None,
+) -> None:
+    """Take all rounds of one session out of a table; its files are put aside, not deleted."""
+    from .profiling.collect import alone_on_machine
+    from .profiling.sessions import drop as drop_session
+
+    folder = found_table(table, store).folder
+    assert folder is not None  # it was read from there
+    with shown_progress() as progress, alone_on_machine(folder, progress):
+        name, count = drop_session(folder, session)
+    print(f"{count} rounds of the session {name} are in {folder / 'dropped'} and count no more")
 
 
 @tables.command("test")
@@ -174,6 +195,22 @@ def import_(
         print(f"left out: {count} rows of {name}")
 
 
+def _print_noisy(table: "LatencyTable") -> None:
+    from datetime import datetime
+
+    from .profiling.sessions import sessions
+
+    assert table.folder is not None  # it was read from there
+    for s in sessions(table.folder):
+        when = datetime.fromtimestamp(s.began_unix).strftime("%Y-%m-%d %H:%M")
+        print(
+            f"session {s.name}  {when}  {s.rounds} rounds of {s.cases} cases, sentinel {s.slowness:.2f} x undisturbed"
+        )
+    for (kind, signature, _), times in table.measured.items():
+        if times.disturbed:
+            print(f"disturbed: {kind} {signature}, sentinel {times.sentinel_ratio:.1f} x undisturbed")
+
+
 def found_table(name: str, store: Path | None) -> "LatencyTable":
     """The table of a device here, of a fingerprint, or in a folder."""
     from . import profiling
@@ -223,6 +260,24 @@ def print_table(table: Any) -> None:
     print(
         f"noise floor {meta.noise_floor:.1%}{more}" if meta.noise_floor == meta.noise_floor else "noise floor unknown"
     )
+    _print_remarks(table)
+
+
+def _print_remarks(table: "LatencyTable") -> None:
+    from .profiling.remarks import remarks
+
+    for remark in remarks(table):
+        print(f"remark: {remark}")
+
+
+def _print_doubts(table: "LatencyTable") -> None:
+    """What of a table should be doubted: as a whole, and the rows that a fit leaves out."""
+    from .predictors.latency import LatencyPredictor
+
+    _print_remarks(table)
+    if table.meta.roofs:  # else there is nothing to fit to
+        for liar in LatencyPredictor.fit(table).distrusted:
+            print(f"left out of every fit: {liar}")
 
 
 def _print_check(found: "Check") -> None:

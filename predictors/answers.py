@@ -17,7 +17,10 @@ from .latency import LatencyPredictor
 
 @dataclass(frozen=True)
 class Answer:
-    """Predicted latency of one architecture, ms with a 90 % interval; `tier` says what it rests on."""
+    """Predicted latency of one architecture, ms with a 90 % interval; `tier` says what it rests on.
+
+    `beyond` is how many times its farthest size lies outside the measured ones, 1 within.
+    """
 
     architecture: Architecture
     parameters: int
@@ -25,11 +28,13 @@ class Answer:
     lower_ms: float
     upper_ms: float
     tier: str
+    beyond: float = 1.0
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON, genes beside the figures."""
         figures = {name: round(getattr(self, name), 6) for name in ("predicted_ms", "lower_ms", "upper_ms")}
         about = {"key": self.architecture.key, "parameters": self.parameters, **figures, "tier": self.tier}
+        about["beyond"] = round(self.beyond, 3)
         return {"architecture": self.architecture.to_json(), **about}
 
 
@@ -48,10 +53,13 @@ class Answers:
         predictor = LatencyPredictor.fit(table)
         p = predictor.predict(architectures, serving)
         threads = predictor.setting(serving).threads
-        rows = zip(architectures, p.mean_ms, p.lower_ms, p.upper_ms, p.tier, strict=True)
+        beyond = [predictor.beyond(architecture, serving) for architecture in architectures]
+        rows = zip(architectures, p.mean_ms, p.lower_ms, p.upper_ms, p.tier, beyond, strict=True)
         answers = (
-            Answer(a, parameter_count(a), float(mean), float(lower), float(upper), str(tier))
-            for a, mean, lower, upper, tier in rows
+            Answer(
+                a, parameter_count(a), float(mean), float(lower), float(upper), str(tier), predictor.beyond(a, serving)
+            )
+            for a, mean, lower, upper, tier, far in rows
         )
         folder = table.folder
         place = f"{folder.parent.name}/{folder.name}" if folder else ""

@@ -13,17 +13,19 @@ and outliers are down-weighted (Huber).
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.optimize import nnls
 
 from distilsearch.arrays import FloatArray
 from distilsearch.operators import DTYPE_BYTES, Operator
 
-from . import checked
+from . import checked, liars
 from .features import Setting
+from .reach import Reach
 from .roofline import Ceilings
 
 GROUPS = {
@@ -62,12 +64,14 @@ def columns(operators: Sequence[Operator], seconds: FloatArray, ceilings: Ceilin
 class Composition:
     """Coefficients (len(COLUMNS),) of the columns; `models` is how many measured models they rest on.
 
-    `floor` is the share of the operators' rooflines that no measured model went below.
+    `floor` is the share of the operators' rooflines that no measured model went below, `reach` the range that was
+    measured and how errors grow beyond it, as log spread per log distance.
     """
 
     coefficients: tuple[float, ...]
     models: int = 0
     floor: float = 1.0
+    reach: Reach = field(default_factory=Reach)
 
     @classmethod
     def prior(cls) -> "Composition":
@@ -102,27 +106,48 @@ class Composition:
     def finish(self, totals: FloatArray, launch: float) -> tuple[FloatArray, FloatArray]:
         """From summed figures (n, 3): seconds (n,) of whole models, and the log spread (n,) that operators cause.
 
-        The spread is the mean of the operators' own, weighted with their shares of the latency: operators of one kind
-        err together.
+        The spread is the mean of the operators' own, weighted with their shares of the latency (operators of one kind
+        err together), and grows beyond the measured range.
         """
         value = totals[:, 0] + self.coefficients[-1] * launch
-        return np.maximum(value, totals[:, 2]), totals[:, 1] / value
+        mean = np.maximum(value, totals[:, 2])
+        return mean, np.hypot(totals[:, 1] / value, self.reach.growth(mean))
 
     def scaled(self, factor: float) -> "Composition":
         """The same composition on a machine that takes `factor` times as long."""
-        return replace(self, coefficients=tuple(c * factor for c in self.coefficients))
+        coefficients = tuple(c * factor for c in self.coefficients)
+        return replace(self, coefficients=coefficients, reach=self.reach.scaled(factor))
 
     def to_json(self) -> dict[str, Any]:
         """Coefficients by column name."""
         named = dict(zip(COLUMNS, self.coefficients, strict=True))
-        return {"coefficients": named, "models": self.models, "floor": self.floor}
+        reach = self.reach.to_json()
+        more = {} if reach is None else {"reach": reach}
+        return {"coefficients": named, "models": self.models, "floor": self.floor, **more}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Composition":
         """The inverse of `to_json`; `ValueError` where it makes no sense."""
         named = checked.fields("a composition", data["coefficients"], COLUMNS)
         coefficients = tuple(checked.number(named[name], 0.0) for name in COLUMNS)
-        return cls(coefficients, checked.whole(data["models"]), checked.number(data["floor"], 0.0))
+        reach = Reach.from_json(data.get("reach"))
+        return cls(coefficients, checked.whole(data["models"]), checked.number(data["floor"], 0.0), reach)
+
+
+def lying(
+    sums: FloatArray, least: FloatArray, measured: FloatArray, centre: Composition | None = None
+) -> tuple[NDArray[np.bool_], FloatArray]:
+    """Which of n measured models are wrong by orders of magnitude (n,), and how many times the expected time (n,)."""
+
+    def refit(seconds: FloatArray) -> FloatArray:
+        fitted = Composition.fit(sums, least, seconds, centre)
+        whole: FloatArray = sums @ np.asarray(fitted.coefficients)
+        return whole
+
+    middle = np.asarray((centre or Composition.prior()).coefficients)
+    if centre is not None and len(measured) < liars.FEWEST:  # another device may be slower by any factor
+        return np.zeros(len(measured), dtype=np.bool_), np.ones(len(measured))
+    return liars.lying(measured, sums @ middle, refit, liars.MODEL_FACTOR)
 
 
 def left_out(

@@ -34,8 +34,15 @@ def effective_roofs(models: Iterable[ModelRow]) -> dict[tuple[str, int], Roof]:
 
 
 def _roof(rows: Sequence[ModelRow], dtype: str) -> Roof:
-    lowered = Lowered.of_operators([operators(row.architecture, row.serving) for row in rows])
-    pairs = Pairs.of(lowered, np.array([row.measured.seconds_p10 for row in rows]))
+    pairs = _pairs(rows)
+    lies, _ = pairs.lying()
+    if lies.any():  # the predictor, fitted after this, names them
+        pairs = _pairs([row for row, lie in zip(rows, lies, strict=True) if not lie])
     launch, flop, byte = (pairs.units * np.maximum(pairs.rates, LEAST_SHARE) / PRIOR).tolist()
     share = DTYPE_BYTES[dtype] / DTYPE_BYTES["float32"]  # `Pairs` counts bytes of float32, a roof those of the dtype
     return Roof(1.0 / flop, share / byte, launch)
+
+
+def _pairs(rows: Sequence[ModelRow]) -> Pairs:
+    lowered = Lowered.of_operators([operators(row.architecture, row.serving) for row in rows])
+    return Pairs.of(lowered, np.array([row.measured.seconds_p10 for row in rows]))

@@ -9,7 +9,6 @@ and whatever was compiled before sees it. `fit`, `calibrate` and `load` return n
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +26,9 @@ from . import composition, source
 from .composition import COLUMNS, Composition
 from .features import Setting
 from .intervals import Intervals
+from .liars import Distrusted
 from .prediction import MS, CompiledLatency, Prediction, scale_of
+from .told import Sums, Told
 from .totals import Lowered
 from .utilisation import TIERS, OperatorModel
 
@@ -40,7 +41,10 @@ APART = 0.1  # log spread that a phase adds in which no whole model was measured
 
 
 class LatencyPredictor:
-    """Predicts serving latency on the device of a table; made by `fit`, `calibrate` or `load`."""
+    """Predicts serving latency on the device of a table; made by `fit`, `calibrate` or `load`.
+
+    `distrusted` are the measurements, wrong by orders of magnitude, that it was fitted without.
+    """
 
     def __init__(
         self,
@@ -49,12 +53,14 @@ class LatencyPredictor:
         intervals: Intervals,
         machine: source.Machine,
         within: float = WITHIN,
+        distrusted: tuple[Distrusted, ...] = (),
     ) -> None:
         self.model = model
         self.compositions = compositions
         self.intervals = intervals
         self.machine = machine
         self.within = within
+        self.distrusted = distrusted
 
     @classmethod
     def fit(
@@ -63,14 +69,16 @@ class LatencyPredictor:
         """From a latency table and further measured whole models of the same device.
 
         A table without operator rows is used for its ceilings alone; where it has none either, its whole models imply
-        them. Measured models of regimes or operators that the
-        table lacks say nothing of the rest and are left aside. `level` is the share of measurements that the intervals
+        them. Measured models of regimes or operators that the table lacks say nothing of the rest and are left aside,
+        and so is what a busy machine measured, where there is something else to go by. `level` is the share of
+        measurements that the intervals
         shall hold. Raises `TableError` where the table holds no usable peak.
         """
         machine = source.machine(table)
         model = OperatorModel.fit(source.samples(table, machine), source.ceilings(table, models), seed)
-        empty = cls(model, {}, Intervals.fit([], [], level), machine)
+        empty = cls(model, {}, Intervals.fit([], [], level), machine, distrusted=model.distrusted)
         rows = [row for row in (*table.models, *models) if row.measured.usable and empty._covers(row)]
+        rows = source.calm_models(rows)
         seconds = np.array([row.measured.seconds_p10 for row in rows])
         return empty._fitted([row.architecture for row in rows], [row.serving for row in rows], seconds)
 
@@ -106,7 +114,10 @@ class LatencyPredictor:
         guess, _ = self._finished(Lowered.of(architectures, serving), serving)
         factor = float(np.median(seconds * MS / guess))
         scaled = {key: fitted.scaled(factor) for key, fitted in self.compositions.items()}
-        other = LatencyPredictor(self.model, scaled, Intervals.fit([], [], self.intervals.level), self.machine)
+        level = self.intervals.level
+        other = LatencyPredictor(
+            self.model, scaled, Intervals.fit([], [], level), self.machine, distrusted=self.distrusted
+        )
         return other._fitted(architectures, [serving] * len(seconds), seconds)
 
     def observe(self, architecture: Architecture, serving: Serving, measured_ms: float) -> "LatencyPredictor":
@@ -115,6 +126,10 @@ class LatencyPredictor:
         mean, scale = self._finished(Lowered.of([architecture], serving), serving)
         self.intervals.observe(float(np.log(measured / mean[0])), float(scale[0]))
         return self
+
+    def beyond(self, architecture: Architecture, serving: Serving) -> float:
+        """How many times the farthest size of an architecture lies outside the measured ones; 1 within."""
+        return self.model.beyond([o for o, _ in operators(architecture, serving)], self.setting(serving))
 
     def setting(self, serving: Serving) -> Setting:
         """The regime of the table that `serving` asks for; no thread count means the largest one in the table."""
@@ -170,29 +185,42 @@ class LatencyPredictor:
         self, architectures: Sequence[Architecture], servings: Sequence[Serving], seconds: FloatArray
     ) -> "LatencyPredictor":
         """Compositions and intervals fitted to measured models (n,), with the present ones as their prior."""
-        keys = [(self.setting(serving), serving.phase) for serving in servings]
-        fitted, residuals, spreads = dict(self.compositions), [np.empty(0)], [np.empty(0)]
-        for key in dict.fromkeys(keys):
-            own = [index for index, other in enumerate(keys) if other == key]
-            sums = self._sums([architectures[i] for i in own], [servings[i] for i in own])
-            centre, groups = self.compositions.get(key), [architectures[i].key for i in own]
-            fitted[key] = Composition.fit(sums.columns, sums.least, seconds[own], centre)
-            residuals.append(composition.left_out(sums.columns, sums.least, seconds[own], groups, centre))
-            spreads.append(sums.spread)
-        pooled = np.concatenate(residuals)
-        # the median absolute deviation, so that models of badly predicted operators do not set it
-        within = WITHIN
-        if len(pooled) > 2:
-            typical = 1.4826 * float(np.median(np.abs(pooled)))
-            within = min(max(typical, self.machine.noise_floor, LEAST_WITHIN), MOST_WITHIN)
-        if not self.model.samples and len(pooled):
-            within = ALONE
-        scales = scale_of(np.concatenate(spreads), within)
+        told, liars = self._told(architectures, servings, seconds)
+        residuals = np.concatenate([np.empty(0), *(each.left_out() for each in told.values())])
+        within = self._within(residuals)
+        scales = scale_of(np.concatenate([np.empty(0), *(each.sums.spread for each in told.values())]), within)
         floor = max(self.machine.noise_floor, 1e-3)
-        intervals = Intervals.fit(pooled, scales, self.intervals.level, floor=floor)
-        return LatencyPredictor(self.model, fitted, intervals, self.machine, within)
+        intervals = Intervals.fit(residuals, scales, self.intervals.level, floor=floor)
+        fitted = self.compositions | {key: each.composition(within, intervals) for key, each in told.items()}
+        return LatencyPredictor(self.model, fitted, intervals, self.machine, within, (*self.distrusted, *liars))
 
-    def _sums(self, architectures: Sequence[Architecture], servings: Sequence[Serving]) -> "_Sums":
+    def _told(
+        self, architectures: Sequence[Architecture], servings: Sequence[Serving], seconds: FloatArray
+    ) -> tuple[dict[Key, Told], list[Distrusted]]:
+        """The measured models (n,) by their composition's key, without those that lie; and those."""
+        keys = [(self.setting(serving), serving.phase) for serving in servings]
+        told, liars = dict[Key, Told](), list[Distrusted]()
+        for key in dict.fromkeys(keys):
+            own = np.array([index for index, other in enumerate(keys) if other == key])
+            sums = self._sums([architectures[i] for i in own], [servings[i] for i in own])
+            centre = self.compositions.get(key)
+            lies, times = composition.lying(sums.columns, sums.least, seconds[own], centre)
+            for i in np.flatnonzero(lies).tolist():
+                liars.append(Distrusted(_named(architectures[own[i]], servings[own[i]]), float(times[i])))
+            groups = [architectures[i].key for i in own[~lies]]
+            told[key] = Told(sums.only(~lies), seconds[own[~lies]], groups, centre)
+        return told, liars
+
+    def _within(self, residuals: FloatArray) -> float:
+        """The log spread of models of measured operators; models of badly predicted operators do not set it."""
+        if not self.model.samples and len(residuals):
+            return ALONE
+        if len(residuals) <= 2:
+            return WITHIN
+        typical = 1.4826 * float(np.median(np.abs(residuals)))
+        return min(max(typical, self.machine.noise_floor, LEAST_WITHIN), MOST_WITHIN)
+
+    def _sums(self, architectures: Sequence[Architecture], servings: Sequence[Serving]) -> Sums:
         """Sums over the operators of n models of one regime."""
         rows = []
         for architecture, serving in zip(architectures, servings, strict=True):
@@ -204,16 +232,13 @@ class LatencyPredictor:
             total[len(COLUMNS) - 1] = self._launch(serving)
             rows.append(total)
         table, k = np.asarray(rows), len(COLUMNS)
-        return _Sums(table[:, :k], table[:, k], table[:, k + 2] / table[:, k + 1])
+        return Sums(table[:, :k], table[:, k], table[:, k + 2] / table[:, k + 1])
 
 
-@dataclass(frozen=True)
-class _Sums:
-    """Of n models: `columns` (n, k) and `least` (n,) in seconds, log `spread` (n,) that their operators cause."""
-
-    columns: FloatArray
-    least: FloatArray
-    spread: FloatArray
+def _named(architecture: Architecture, serving: Serving) -> str:
+    """A whole model in words."""
+    genes = " ".join(f"{gene}={value}" for gene, value in architecture.values.items())
+    return f"the model {genes} at {serving.batch} x {serving.sequence} {serving.dtype}"
 
 
 def _positive(values: ArrayLike, n: int) -> FloatArray:

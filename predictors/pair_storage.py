@@ -5,6 +5,7 @@ signatures, so that a reader of another version knows what was meant, and refuse
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +13,13 @@ import numpy as np
 import scipy
 
 from distilsearch.errors import TableError
+from distilsearch.growth import filled, grown
 from distilsearch.home import write_atomically
 
 from . import checked, operator_prior
 from .intervals import Intervals
-from .storage import DAMAGED, damaged, read_content
+from .reach import Reach
+from .storage import DAMAGED, damaged, distrusted_of, distrusted_rows, read_content
 from .totals import Lowered
 
 if TYPE_CHECKING:
@@ -27,7 +30,19 @@ SCHEMA = 1
 FILE = "pairs.json"
 MOST_TRUST, MOST_RATE, MOST_WEIGHT = 10.0, 1e9, 1e3  # far beyond what a fit gives
 CONTENT = ("format", "schema", "versions", "parts", "predictor", checked.HASH)
-PREDICTOR = ("weights", "units_seconds", "rates", "intervals", "operators", "models", "centre", "pace")
+PREDICTOR = (
+    "weights",
+    "units_seconds",
+    "rates",
+    "intervals",
+    "operators",
+    "models",
+    "centre",
+    "pace",
+    "reach",
+    "distrusted",
+)
+ADDED: Mapping[str, Any] = {"reach": None, "distrusted": []}  # what came later, left out while it is this
 
 
 def save(predictor: "PairPredictor", folder: Path) -> Path:
@@ -60,6 +75,7 @@ def _to_json(predictor: "PairPredictor") -> dict[str, Any]:
         ],
         "centre": _to_json(pairs.centre) if pairs.centre else None,
         "pace": pairs.pace,
+        **grown({"reach": predictor.reach.to_json(), "distrusted": distrusted_rows(predictor.distrusted)}, ADDED),
     }
 
 
@@ -79,7 +95,7 @@ def load(folder: Path) -> "PairPredictor":
 def _from_json(data: Any) -> "PairPredictor":
     from .pairs import PairPredictor, Pairs
 
-    content = checked.fields("a predictor", data, PREDICTOR)
+    content = filled(checked.fields("a predictor", data, PREDICTOR, ADDED), ADDED)
     distinct = tuple(checked.operator(signature) for signature in content["operators"])
     models = [checked.fields("a model", model, ("seconds", "trust", "operators")) for model in content["models"]]
     seconds = np.array([checked.positive(model["seconds"], checked.LONGEST_SECONDS) for model in models])
@@ -93,7 +109,8 @@ def _from_json(data: Any) -> "PairPredictor":
     pairs = Pairs(Lowered(distinct, parts), seconds, units, rates, centre, checked.positive(content["pace"], MOST_RATE))
     if not models or not (pairs.scale > 0).all():
         raise ValueError("its models take no time")
-    return PairPredictor(pairs, weights, trust, Intervals.from_json(content["intervals"]))
+    intervals, liars = Intervals.from_json(content["intervals"]), distrusted_of(content["distrusted"])
+    return PairPredictor(pairs, weights, trust, intervals, liars, Reach.from_json(content["reach"]))
 
 
 def _part(data: Any, operators: int) -> tuple[tuple[int, int], ...]:

@@ -29,7 +29,9 @@ from distilsearch.space import Codes, SearchSpace
 from . import likelihood
 from . import operator_prior as prior
 from .intervals import Intervals
+from .liars import MODEL_FACTOR, Distrusted, lying
 from .prediction import check_codes
+from .reach import Reach
 from .totals import Lowered
 
 Counted = Sequence[tuple[Operator, int]]
@@ -51,10 +53,22 @@ class PairPrediction:
 
 
 class PairPredictor:
-    """A predictor fitted to measured models that are given as operators with counts; made by `fit`."""
+    """A predictor fitted to measured models that are given as operators with counts; made by `fit`.
 
-    def __init__(self, pairs: "Pairs", weights: FloatArray, trust: FloatArray, intervals: Intervals) -> None:
+    `distrusted` are the pairs, wrong by orders of magnitude, that it was fitted without, by their place in the list.
+    """
+
+    def __init__(
+        self,
+        pairs: "Pairs",
+        weights: FloatArray,
+        trust: FloatArray,
+        intervals: Intervals,
+        distrusted: tuple[Distrusted, ...] = (),
+        reach: Reach = Reach(),  # noqa: B008  (frozen)
+    ) -> None:
         self.pairs, self.weights, self.trust, self.intervals = pairs, weights, trust, intervals
+        self.distrusted, self.reach = distrusted, reach
         covariance = prior.combined(pairs.parts(), weights) + likelihood.noise(weights, trust)
         self.factor = linalg.cholesky(covariance, lower=True)
         self.alpha = linalg.cho_solve((self.factor, True), pairs.target)
@@ -86,11 +100,19 @@ class PairPredictor:
         seconds = np.asarray(measured_ms, dtype=np.float64) / 1e3
         if seconds.shape != (len(models),) or len(models) < 3 or not (np.isfinite(seconds) & (seconds > 0)).all():
             raise InputError(f"expected three or more models with one positive latency in ms each; got {len(models)}")
-        fitted = cls._weighed(Lowered.of_operators(models), seconds, level, seed, centre)
+        lowered = Lowered.of_operators(models)
+        lies, times = Pairs.of(lowered, seconds, centre).lying()
+        sound = np.flatnonzero(~lies)
+        fitted = cls._weighed(_only(lowered, sound), seconds[sound], level, seed, centre)
+        fitted.distrusted = tuple(
+            Distrusted(f"pair {i} of {len(models)}, {seconds[i] * 1e3:g} ms", float(times[i]))
+            for i in np.flatnonzero(lies).tolist()
+        )
         residual, spread = fitted._left_out()
-        if len(models) <= MOST_REFITTED:  # the weights were chosen on the same models, which matters with a few
+        if len(sound) <= MOST_REFITTED:  # the weights were chosen on the same models, which matters with a few
             residual, spread = _refitted(fitted, seed)
         fitted.intervals = Intervals.fit(residual, spread / fitted._typical(), level)
+        fitted.reach = _reach(fitted, seed)
         return fitted
 
     @classmethod
@@ -116,7 +138,7 @@ class PairPredictor:
 
     def _predicted(self, lowered: Lowered) -> PairPrediction:
         mean, spread = self._posterior(lowered)
-        scale = np.maximum(spread / self._typical(), 1e-3)
+        scale = self._scale(mean, spread)
         factor, mean_ms = self.intervals.factor(scale), mean * 1e3
         return PairPrediction(mean_ms, mean_ms / factor, mean_ms * factor, mean_ms * self.intervals.deviation(scale))
 
@@ -125,7 +147,7 @@ class PairPredictor:
         mean, spread = self._posterior(Lowered.of_operators([model]))
         if not (np.isfinite(measured_ms) and measured_ms > 0):
             raise InputError(f"expected a positive latency in ms; got {measured_ms}")
-        return self.intervals.observe(float(np.log(measured_ms / (1e3 * mean[0]))), float(spread[0] / self._typical()))
+        return self.intervals.observe(float(np.log(measured_ms / (1e3 * mean[0]))), float(self._scale(mean, spread)[0]))
 
     def save(self, folder: Path | str) -> Path:
         """Write `pairs.json` into a folder; returns it."""
@@ -157,6 +179,11 @@ class PairPredictor:
         predicted = np.clip(measured - self.alpha / precision, 1.0 / MOST_OFF, MOST_OFF)
         variance = 1.0 / precision + self.weights[-1] * (1.0 - 1.0 / self.trust)
         return np.log(measured / predicted), np.sqrt(np.maximum(variance, self.weights[-1])) / predicted
+
+    def _scale(self, seconds: FloatArray, spread: FloatArray) -> FloatArray:
+        """Scale (n,) of the intervals of predicted seconds (n,) with standard deviations (n,)."""
+        scale: FloatArray = np.hypot(np.maximum(spread / self._typical(), 1e-3), self.reach.growth(seconds))
+        return scale
 
     def _typical(self) -> float:
         return float(np.sqrt(self.weights[-1] + self.weights[-2]))
@@ -219,6 +246,16 @@ class Pairs:
             trust = likelihood.student((off / spread) ** 2)
         return replace(pairs, rates=rates)
 
+    def lying(self) -> tuple[NDArray[np.bool_], FloatArray]:
+        """Which pairs are wrong by orders of magnitude (n,), and how many times the expected time they claim (n,)."""
+        totals = self._totals(self.lowered)
+
+        def refit(seconds: FloatArray) -> FloatArray:
+            rates: FloatArray = totals @ prior.rates(totals, seconds, np.ones(len(seconds)))
+            return rates
+
+        return lying(self.seconds, totals.mean(axis=1), refit, MODEL_FACTOR)
+
     @cached_property
     def scale(self) -> FloatArray:
         """s (n,)."""
@@ -278,6 +315,21 @@ def _refitted(fitted: PairPredictor, seed: int) -> tuple[FloatArray, FloatArray]
         mean, spread[held] = again._posterior(_only(pairs.lowered, held))
         residual[held] = np.log(pairs.seconds[held] / mean)
     return residual, spread
+
+
+def _reach(fitted: PairPredictor, seed: int) -> Reach:
+    """How far a fit carries, told by fits to parts of at most `MOST_REFITTED` of its pairs."""
+    pairs, level, n = fitted.pairs, fitted.intervals.level, len(fitted.pairs.seconds)
+    some = np.sort(np.random.default_rng(seed).permutation(n)[:MOST_REFITTED])
+
+    def refitted(rest: NDArray[np.int64], held: NDArray[np.int64]) -> tuple[FloatArray, FloatArray]:
+        part = _only(pairs.lowered, some[rest])
+        again = PairPredictor._weighed(part, pairs.seconds[some[rest]], level, seed, pairs.centre)
+        seconds, spread = again._posterior(_only(pairs.lowered, some[held]))
+        return seconds, fitted.intervals.quantile * spread / fitted._typical()
+
+    reach = Reach.fit(pairs.seconds[some], refitted, level).in_units_of(fitted.intervals.quantile)
+    return replace(reach, low=float(pairs.seconds.min()), high=float(pairs.seconds.max()))
 
 
 def _only(lowered: Lowered, rows: NDArray[np.int64]) -> Lowered:

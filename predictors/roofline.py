@@ -23,6 +23,7 @@ from distilsearch.operators import Operator
 from distilsearch.profiling.rows import Roof
 
 from .features import Sample, Setting
+from .liars import FACTOR, Distrusted, lying
 
 PRIOR = np.array([4.0, 1.5, 1.5])
 PRIOR_SPREAD = np.array([8.0, 3.0, 3.0])
@@ -97,14 +98,44 @@ UNMEASURED = Law((float(PRIOR[0]), float(PRIOR[1]), float(PRIOR[2])))
 
 def fit_laws(samples: Sequence[Sample], ceilings: Ceilings) -> dict[tuple[Setting, str], Law]:
     """One law per setting and kind, in a fixed order."""
+    laws = {}
+    for (setting, kind), members in _grouped(samples).items():
+        laws[setting, kind] = Law.fit(_terms(members, ceilings), _seconds(members))
+    return laws
+
+
+def believable(samples: Sequence[Sample], ceilings: Ceilings) -> tuple[list[Sample], tuple[Distrusted, ...]]:
+    """The samples without those that no law of their kind can explain, and those."""
+    liars: dict[Sample, float] = {}
+    paces: dict[Setting, list[FloatArray]] = {}
+    for (setting, _), members in (groups := _grouped(samples)).items():
+        paces.setdefault(setting, []).append(_seconds(members) / UNMEASURED.seconds(_terms(members, ceilings)))
+    for (setting, _), members in groups.items():
+        terms, pace = _terms(members, ceilings), float(np.median(np.concatenate(paces[setting])))
+
+        def refit(seconds: FloatArray, terms: FloatArray = terms) -> FloatArray:
+            return Law.fit(terms, seconds).seconds(terms)
+
+        lies, times = lying(_seconds(members), pace * UNMEASURED.seconds(terms), refit, FACTOR)
+        liars |= {members[index]: float(times[index]) for index in np.flatnonzero(lies).tolist()}
+    distrusted = (Distrusted(f"{s.operator.signature} {s.setting}", times) for s, times in liars.items())
+    return [sample for sample in samples if sample not in liars], tuple(distrusted)
+
+
+def _grouped(samples: Sequence[Sample]) -> dict[tuple[Setting, str], list[Sample]]:
+    """By setting and kind, in a fixed order."""
     groups: dict[tuple[Setting, str], list[Sample]] = {}
     for sample in samples:
         groups.setdefault((sample.setting, sample.operator.kind), []).append(sample)
-    laws = {}
-    for (setting, kind), members in sorted(groups.items(), key=lambda item: repr(item[0])):
-        terms = ceilings.terms([member.operator for member in members], setting)
-        laws[setting, kind] = Law.fit(terms, np.array([member.seconds for member in members]))
-    return laws
+    return dict(sorted(groups.items(), key=lambda item: repr(item[0])))
+
+
+def _seconds(members: Sequence[Sample]) -> FloatArray:
+    return np.array([member.seconds for member in members])
+
+
+def _terms(members: Sequence[Sample], ceilings: Ceilings) -> FloatArray:
+    return ceilings.terms([member.operator for member in members], members[0].setting)
 
 
 def by_law(

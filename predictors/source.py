@@ -100,9 +100,22 @@ def ceilings(table: LatencyTable, models: Sequence[ModelRow] = ()) -> Ceilings:
 
 
 def samples(table: LatencyTable, of: Machine) -> list[Sample]:
-    """The usable operators of a table with warm caches."""
-    warm = (row for row in table.operators if row.measured.usable and row.regime.cache == "hot")
-    return [Sample(row.operator, regime_setting(row.regime, of), row.measured.seconds_p10) for row in warm]
+    """The usable operators of a table with warm caches; disturbed ones only where none of their kind is calm."""
+    warm = [row for row in table.operators if row.measured.usable and row.regime.cache == "hot"]
+    calm = {(row.operator.kind, row.regime) for row in warm if not row.measured.disturbed}
+    rows = [r for r in warm if not r.measured.disturbed or (r.operator.kind, r.regime) not in calm]
+    return [Sample(row.operator, regime_setting(row.regime, of), row.measured.seconds_p10) for row in rows]
+
+
+def calm_models(rows: Sequence[ModelRow]) -> list[ModelRow]:
+    """Whole models without the disturbed ones of a serving's conditions; those too where no other was measured."""
+    calm = {_conditions(row) for row in rows if not row.measured.disturbed}
+    return [row for row in rows if not row.measured.disturbed or _conditions(row) not in calm]
+
+
+def _conditions(row: ModelRow) -> tuple[object, ...]:
+    s = row.serving
+    return s.dtype, s.mode, s.runtime, s.threads, s.phase
 
 
 def regime_setting(regime: Regime, of: Machine) -> Setting:

@@ -16,6 +16,7 @@ import numpy as np
 import xgboost as xgb
 
 from distilsearch.errors import InputError, TableError
+from distilsearch.growth import filled, grown
 from distilsearch.home import write_atomically
 from distilsearch.operators import DTYPE_BYTES, KINDS, MODES, PHASES
 from distilsearch.profiling.rows import Roof
@@ -24,6 +25,7 @@ from . import checked, features
 from .composition import Composition
 from .features import SETTING_ADDED, Sample, Setting
 from .intervals import Intervals
+from .liars import Distrusted
 from .roofline import Ceilings, Law
 from .source import Machine
 from .utilisation import OperatorModel
@@ -36,8 +38,11 @@ SCHEMA = 1
 FILE, TREES = "predictor.json", "operators.ubj"
 CONTENT = (
     "format", "schema", "versions", "features", "trees_sha256", "machine", "intervals", "within", "settings",
-    "ceilings", "spreads", "laws", "compositions", "operators", checked.HASH,
+    "ceilings", "spreads", "laws", "compositions", "operators", "distrusted", checked.HASH,
 )  # fmt: skip
+ADDED: Mapping[str, Any] = {
+    "distrusted": []
+}  # what came later: left out of a file while it has the value of the day it was added
 DAMAGED = (ArithmeticError, AttributeError, IndexError, InputError, KeyError, TypeError, ValueError)
 """What reading values that make no sense raises; a `TableError` that names something newer passes."""
 
@@ -58,6 +63,7 @@ def save(predictor: "LatencyPredictor", folder: Path) -> Path:
         "intervals": predictor.intervals.to_json(),
         "within": predictor.within,
         **_model_json(predictor),
+        **grown({"distrusted": distrusted_rows(predictor.distrusted)}, ADDED),
     }
     write_atomically(folder / FILE, json.dumps(checked.hashed(content), indent=1, allow_nan=False) + "\n")
     return folder
@@ -70,15 +76,16 @@ def load(folder: Path) -> "LatencyPredictor":
     content = read_content(folder / FILE, FORMAT, SCHEMA)
     _check_features(content, folder)
     try:
-        checked.fields("the predictor", content, CONTENT, [checked.HASH])
+        checked.fields("the predictor", content, CONTENT, [checked.HASH, *ADDED])
         settings = [_setting(data) for data in content["settings"]]
         model = _model(content, settings, _trees(folder, content["trees_sha256"]))
         compositions = dict(_composition(entry, settings) for entry in content["compositions"])
         intervals, machine = Intervals.from_json(content["intervals"]), Machine.from_json(content["machine"])
         within = checked.positive(content["within"], 100.0)
+        liars = distrusted_of(filled(content, ADDED)["distrusted"])
     except DAMAGED as error:
         raise damaged(folder / FILE, error) from error
-    return LatencyPredictor(model, compositions, intervals, machine, within)
+    return LatencyPredictor(model, compositions, intervals, machine, within, liars)
 
 
 def _setting(data: Any) -> Setting:
@@ -141,6 +148,16 @@ def _model_json(predictor: "LatencyPredictor") -> dict[str, Any]:
         ],
         "operators": [[s.operator.signature, at[s.setting], s.seconds] for s in model.samples],
     }
+
+
+def distrusted_rows(liars: Sequence[Distrusted]) -> list[list[Any]]:
+    """Measurements that were left out, as plain JSON."""
+    return [[liar.what, liar.times] for liar in liars]
+
+
+def distrusted_of(data: Any) -> tuple[Distrusted, ...]:
+    """The inverse of `distrusted_rows`; `ValueError` where it makes no sense."""
+    return tuple(Distrusted(str(what), checked.positive(times)) for what, times in checked.rows(data, 2))
 
 
 def read_content(path: Path, kind: str, schema: int) -> Mapping[str, Any]:

@@ -19,7 +19,8 @@ from distilsearch.operators import Operator
 
 from . import features, trees
 from .features import Sample, Setting
-from .roofline import Ceilings, Law, by_law, fit_laws
+from .liars import Distrusted
+from .roofline import UNMEASURED, Ceilings, Law, believable, by_law, fit_laws
 
 IntArray = NDArray[np.int64]
 
@@ -27,13 +28,15 @@ TIERS = ("exact", "interpolated", "extrapolated", "analytic")
 EXACT, INTERPOLATED, EXTRAPOLATED, ANALYTIC = range(len(TIERS))
 WIDER = np.array([0.0, 1.0, 2.0, 4.0])  # by tier: how many times the left-out error of its kind a prediction errs
 LEAST_SPREAD = 0.02
+FARTHER = 0.25  # by each power of two outside the measured sizes, as a share of the spread just outside
 
 
 @dataclass(frozen=True)
 class Estimates:
     """Of n operators: `seconds`, `least` seconds they cannot go below, `tier` as index into TIERS, log `spread`.
 
-    The spread is what predicting an operator adds to the error of a model: 0 for measured ones.
+    The spread is what predicting an operator adds to the error of a model: 0 for measured ones, and of those outside
+    the measured sizes the more the farther they are.
     """
 
     seconds: FloatArray
@@ -47,7 +50,7 @@ class OperatorModel:
     """A fitted model of operator seconds.
 
     `laws` are per (setting, kind); `booster` is None where trees do not help; `spreads` are the log errors of each kind
-    on left-out shapes.
+    on left-out shapes. `distrusted` are the measurements that the fit has left out.
     """
 
     ceilings: Ceilings
@@ -55,6 +58,7 @@ class OperatorModel:
     laws: dict[tuple[Setting, str], Law]
     booster: xgb.Booster | None
     spreads: dict[str, float]
+    distrusted: tuple[Distrusted, ...] = ()
     exact: dict[tuple[Setting, str], float] = field(init=False)
     ranges: dict[tuple[Setting, tuple[str, ...]], FloatArray] = field(init=False)
 
@@ -65,11 +69,13 @@ class OperatorModel:
     @classmethod
     def fit(cls, samples: Sequence[Sample], ceilings: Ceilings, seed: int = 0) -> "OperatorModel":
         """From measured operators, in any order; without any the law's prior answers and every tier is analytic."""
-        samples = sorted(samples, key=lambda s: (s.operator.signature, str(s.setting)))
-        laws = fit_laws(samples, ceilings)
+        ordered = sorted(samples, key=lambda s: (s.operator.signature, str(s.setting)))
+        samples, liars = believable(ordered, ceilings)
+        untold = {(s.setting, s.operator.kind): UNMEASURED for s in ordered}  # kinds of liars alone
+        laws = untold | fit_laws(samples, ceilings)
         rounds, spreads = trees.choose(samples, ceilings, seed)
         booster = trees.boost(samples, ceilings, laws, rounds, seed) if rounds else None
-        return cls(ceilings, tuple(samples), laws, booster, spreads)
+        return cls(ceilings, tuple(samples), laws, booster, spreads, liars)
 
     @property
     def settings(self) -> list[Setting]:
@@ -102,22 +108,32 @@ class OperatorModel:
         if self.booster is not None and operators:
             value = value * trees.correction(self.booster, operators, terms, value, setting)
         value = np.maximum(value, least)
-        tier = np.array([self._tier(operator, setting) for operator in operators], dtype=np.int64)
+        places = [self._place(operator, setting) for operator in operators]
+        tier = np.array([place[0] for place in places], dtype=np.int64)
+        beyond = np.array([place[1] for place in places], dtype=np.float64)
         for index in np.flatnonzero(tier == EXACT).tolist():
             value[index] = self.exact[setting, operators[index].signature]
         kinds = [max(self.spreads.get(o.kind, trees.UNVALIDATED), LEAST_SPREAD) for o in operators]
-        return Estimates(value, np.minimum(least, value), tier, WIDER[tier] * np.asarray(kinds))
+        return Estimates(
+            value, np.minimum(least, value), tier, WIDER[tier] * np.asarray(kinds) * (1.0 + FARTHER * beyond)
+        )
 
-    def _tier(self, operator: Operator, setting: Setting) -> int:
+    def beyond(self, operators: Sequence[Operator], setting: Setting) -> float:
+        """How many times the farthest size of some operators lies outside what was measured; 1 within."""
+        return float(2.0 ** max((self._place(operator, setting)[1] for operator in operators), default=0.0))
+
+    def _place(self, operator: Operator, setting: Setting) -> tuple[int, float]:
+        """The tier of an operator, and by how many powers of two a size of it lies outside the measured ones."""
         if (setting, operator.signature) in self.exact:
-            return EXACT
+            return EXACT, 0.0
         if not self.samples:
-            return ANALYTIC
+            return ANALYTIC, 0.0
         place, fixed = features.shape(operator)
         limits = self.ranges.get((setting, fixed))
-        if limits is None or (place < limits[0] - 1e-9).any() or (place > limits[1] + 1e-9).any():
-            return EXTRAPOLATED
-        return INTERPOLATED
+        if limits is None:
+            return EXTRAPOLATED, 0.0
+        outside = float(np.maximum(limits[0] - place, place - limits[1]).max(initial=0.0))
+        return (INTERPOLATED, 0.0) if outside <= 1e-9 else (EXTRAPOLATED, outside)
 
 
 def _ranges(samples: Sequence[Sample]) -> dict[tuple[Setting, tuple[str, ...]], FloatArray]:

@@ -34,7 +34,9 @@ SLOW_SENTINEL = 1.15
 WAITING = 2.0  # from here on a sentinel tells of waiting for a core, which short cases hardly do
 LEAST_KEPT = 3
 NOISY_SPREAD = 0.35
+DISTURBED = 1.5  # median sentinel ratio of a noisy case: the machine, not the case
 LOW_QUANTILE = 0.1
+TOO_FAST = 10.0  # times faster than the median of its case: no luck, but a mistake
 NAN = float("nan")
 
 
@@ -92,6 +94,11 @@ class Measured:
         """Whether the times mean anything."""
         return self.status in ("ok", "noisy")
 
+    @property
+    def disturbed(self) -> bool:
+        """Whether others needed the machine all the while: to be measured again, and until then not to be believed."""
+        return self.status == "noisy" and self.sentinel_ratio >= DISTURBED
+
     @classmethod
     def failed(cls, status: str) -> "Measured":
         """A case that could not run."""
@@ -125,6 +132,7 @@ def summarise(
     slow = np.array([pace(level, baseline) for level in levels]) if levels is not None else np.ones(len(values))
     ratios = np.asarray(sentinels, dtype=np.float64) / baseline / slow
     trusted = kept_rounds(ratios)
+    trusted = trusted[believable(values[trusted])]
     paced = values[trusted] / slow[trusted]
     low = undisturbed(paced) / slowness(ratios[trusted])
     q25, q50, q75, q90 = np.quantile(values, (0.25, 0.5, 0.75, 0.9))
@@ -158,6 +166,15 @@ def kept_rounds(ratios: FloatArray) -> npt.NDArray[np.int64]:
     quiet = np.flatnonzero(ratios <= SLOW_SENTINEL)
     least = min(len(ratios), max(LEAST_KEPT, len(ratios) // 3))
     return quiet if len(quiet) >= least else np.argsort(ratios, kind="stable")[:least]
+
+
+def believable(seconds: FloatArray) -> npt.NDArray[np.bool_]:
+    """Which rounds (r,) of one case may count: not those that are fast by an order of magnitude among all others.
+
+    A disturbed round is slow; one that is so fast was cut off, or is in another unit. A low quantile would be it.
+    """
+    fast: npt.NDArray[np.bool_] = seconds < np.median(seconds) / TOO_FAST
+    return ~fast
 
 
 def visit(prepared: Prepared) -> float:

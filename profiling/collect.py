@@ -21,7 +21,9 @@ from .alarms import suspects
 from .clock import Clock, Measured, SystemClock
 from .device import CACHES, Device
 from .devices import open_device
+from .emulation import warning
 from .plan import MODELS, MOST_OPERATORS, Case, Plan, choose, make_plan, missing
+from .quiet import BUSY, LEAST_BUDGET_SECONDS, PATIENT_SHARE, await_quiet, patience_seconds
 from .store import own_store, table_folder
 from .sweep import LEAST_ROUNDS, Sweep
 from .table import LatencyTable, Roof
@@ -53,10 +55,12 @@ def profile(
 ) -> LatencyTable:
     """The latency table of a device, grown until it covers spaces or operators under the given servings.
 
-    What the table holds already is not measured again. With `budget_seconds` the most valuable cases come first and
-    a later call continues. At most `most_operators` operators a serving are timed, spread over the space; of those left
-    out, a tenth as many again are timed where neighbours disagree, and at tile edges. `models` students are timed
-    whole, one of them at several depths. `cache` is `hot`, `cold` or `both`; cold rows are of operators alone.
+    What the table holds already is not measured again, but for what a busy machine has spoilt, once it is quiet. Where
+    others need the machine it is waited for, for a while (see `quiet`). With `budget_seconds` the most
+    valuable cases come first and a later call continues. At most `most_operators` operators a serving are timed, spread
+    over the space; of those left out, a tenth as many again are timed where neighbours disagree, and at tile edges.
+    `models` students are timed whole, one of them at several depths. `cache` is `hot`, `cold` or `both`; cold rows are
+    of operators alone.
 
     Raises `DeviceError` when the device is not there, `TableError` when the stored table is damaged or newer.
     """
@@ -69,18 +73,34 @@ def profile(
     plans = _plans(opened, subjects, asked, cache, models, most_operators)
     runtime = _runtime(asked)
     folder = table_folder(opened, store, runtime)
-    table = _read(folder)
-    if table and not any(_waiting(table, each, plan).cases for each, plan in [(opened, probes), *plans]):
+    table, todo = _read(folder), [(opened, probes), *plans]
+    if table and not _lacks(table, todo, again=True):
         return table
+    lacking, rng = _lacks(table, todo), np.random.default_rng(seed)
     with alone_on_machine(folder, progress):
-        sweep = Sweep(
-            opened, folder, np.random.default_rng(seed), ticking, progress, known=_sentinels(table), runtime=runtime
-        )
-        sweep.run(_waiting(_read(folder), opened, probes).cases)
-        for each, plan in plans:
-            again = probes.cases if each is opened else ()  # peaks are the best of all times
-            _extend(replace(sweep, device=each), again, plan, until, most_operators)
+        sweep = Sweep(opened, folder, rng, ticking, progress, known=_sentinels(table), runtime=runtime)
+        again = _calm(sweep, asked[0], budget_seconds if lacking else 0.0)
+        for word in filter(None, (warning(opened, each, ticking) for each in asked if lacking)):
+            progress(word, 0, 0)
+        if lacking or again:
+            sweep.run(_waiting(_read(folder), opened, probes, again).cases)
+            for each, plan in plans:
+                first = probes.cases if each is opened else ()  # peaks are the best of all times
+                _extend(replace(sweep, device=each), first, plan, until, most_operators, again)
     return LatencyTable.read(folder)
+
+
+def _lacks(table: LatencyTable | None, todo: Sequence[tuple[Device, Plan]], again: bool = False) -> bool:
+    """Whether a table lacks anything of some plans; `again` as in `_waiting`."""
+    return any(_waiting(table, device, plan, again).cases for device, plan in todo)
+
+
+def _calm(sweep: Sweep, serving: Serving, budget_seconds: float | None) -> bool:
+    """Whether the machine is quiet, now or after some waiting; a budget of some seconds leaves no time to ask."""
+    if budget_seconds is not None and 0 < budget_seconds < LEAST_BUDGET_SECONDS:
+        return False
+    patience = patience_seconds() if budget_seconds is None else min(patience_seconds(), PATIENT_SHARE * budget_seconds)
+    return await_quiet(sweep.device, serving, sweep.clock, sweep.known, patience, sweep.progress) < BUSY
 
 
 def _runtime(servings: Sequence[Serving]) -> str:
@@ -123,10 +143,10 @@ def _timed(device: Device, asked: Iterable[Serving]) -> list[Serving]:
     return list(dict.fromkeys(timed for serving in asked for timed in device.servings(serving)))
 
 
-def _extend(sweep: Sweep, first: Sequence[Case], plan: Plan, until: float, most: int) -> None:
+def _extend(sweep: Sweep, first: Sequence[Case], plan: Plan, until: float, most: int, again: bool) -> None:
     """Time `first` and what the table lacks of a plan, then some of what the plan left out, then what looks wrong."""
     device, folder = sweep.device, sweep.folder
-    waiting = _waiting(_read(folder), device, plan)  # another process may have measured while we waited
+    waiting = _waiting(_read(folder), device, plan, again)  # another process may have measured while we waited
     if not waiting.cases:
         return
     sweep.progress(_announced(waiting, device, _read(folder)), 0, len(waiting.cases))
@@ -151,7 +171,8 @@ def measure(
 
     Models that do not settle in `rounds` rounds get up to as many more. All are added to the device's table; what
     comes back is of this call's rounds alone, so that repeated calls are repeated measurements. A model that the
-    budget left no time for has the status `skipped`.
+    budget left no time for has the status `skipped`. Nobody waits for a quieter machine here: `Measured.disturbed`
+    says how it was.
     """
     own_store(store)
     opened, ticking = open_device(device), clock or SystemClock()
@@ -180,14 +201,14 @@ def probe_cases(device: Device, servings: Sequence[Serving]) -> tuple[Case, ...]
     return tuple(Case(probe, serving) for serving in regimes.values() for probe in device.probes(serving))
 
 
-def _waiting(table: LatencyTable | None, device: Device, plan: Plan) -> Plan:
-    """The cases of a plan that a table lacks, or has too few rounds of."""
+def _waiting(table: LatencyTable | None, device: Device, plan: Plan, again: bool = False) -> Plan:
+    """The cases of a plan that a table lacks, or has too few rounds of; `again` also those that were disturbed."""
     if table is None:
         return plan
     done = {
         (kind, signature, regime)
         for (kind, signature, regime), times in table.measured.items()
-        if not times.usable or times.rounds >= LEAST_ROUNDS
+        if not times.usable or (times.rounds >= LEAST_ROUNDS and not (again and times.disturbed))
     }
     return missing(plan, lambda case: (case.kind, case.signature, device.regime(case.serving)) in done)
 

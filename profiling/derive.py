@@ -4,21 +4,22 @@
 | --- | --- |
 | group | all rounds of one (kind, signature, regime) |
 | level | the low quantile of a session's sentinel times at one thread count |
-| baseline | the low quantile of all levels at one thread count: the undisturbed machine |
+| baseline | the low quantile of the levels below `WAITING` x the least, by thread count: the undisturbed machine |
 | noise floor | median over hot groups of the relative difference of two halves of the rounds |
 | additivity error | median over models of measured / sum of operators - 1 |
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from distilsearch.arrays import FloatArray
 from distilsearch.lowering import operators
 
-from .clock import Measured, repeat_error, summarise, undisturbed
+from .clock import WAITING, Measured, repeat_error, summarise, undisturbed
 from .device import PROBES, Probe, Regime
 from .model_case import parse_model
 from .rounds import Rounds
@@ -26,6 +27,7 @@ from .rows import Roof
 
 Key = tuple[str, str, Regime]
 LEAST_FOR_FLOOR = 4
+FASTEST = 100.0  # times faster than the median of all sessions, busy ones included: no probe gains so much
 
 
 @dataclass
@@ -69,10 +71,17 @@ def _set_baselines(groups: Groups) -> None:
     of_threads: dict[int, list[float]] = {}
     for (threads, _), level in levels.items():
         of_threads.setdefault(threads, []).append(level)
-    baselines = {threads: undisturbed(values) for threads, values in of_threads.items()}
+    baselines = {threads: undisturbed(_calm(values)) for threads, values in of_threads.items()}
     for (_, _, regime), group in groups.items():
         group.baseline = baselines.get(regime.threads, math.nan)
         group.levels = [levels[regime.threads, session] for session in group.sessions]
+
+
+def _calm(levels: Sequence[float]) -> FloatArray:
+    """The levels of sessions that had the machine to themselves: what waited for a core says nothing of it."""
+    values = np.asarray(levels)
+    least = _fastest(levels)
+    return values[(values >= least) & (values < WAITING * least)]
 
 
 def _levels(groups: Groups) -> dict[tuple[int, str], float]:
@@ -102,12 +111,18 @@ def roofs(groups: Groups) -> dict[str, Roof]:
     for (kind, signature, regime), group in groups.items():
         if kind != "probe" or not group.seconds:
             continue
-        probe, least = Probe.parse(signature), min(group.seconds)
+        probe, least = Probe.parse(signature), _fastest(group.seconds)
         reached = {"peak": probe.flops / least, "bandwidth": probe.bytes / least, "launch": least}[probe.name]
         best = figures.setdefault(roof_name(regime), {})
         better = min if probe.name == "launch" else max
         best[probe.name] = better(best.get(probe.name, reached), reached)
     return {name: Roof(*(f[part] for part in PROBES)) for name, f in figures.items() if set(f) == set(PROBES)}
+
+
+def _fastest(seconds: Sequence[float]) -> float:
+    """The least of several times that can be true; the others may have been slowed down by any factor."""
+    values = np.asarray(seconds)
+    return float(values[values >= np.median(values) / FASTEST].min())
 
 
 def roof_name(regime: Regime) -> str:
@@ -117,11 +132,13 @@ def roof_name(regime: Regime) -> str:
 
 def noise_floor(groups: Groups) -> float:
     """How far a measurement with half the rounds is from the other half, relatively; NaN with too few rounds."""
-    errors = [
-        repeat_error(group.seconds, group.sentinels, group.baseline, group.levels)
+    repeated = [
+        group
         for (kind, _, regime), group in groups.items()
         if kind != "probe" and regime.cache == "hot" and len(group.seconds) >= LEAST_FOR_FLOOR
     ]
+    calm = [group for group in repeated if not measured(group).disturbed]  # a busy session says nothing of the machine
+    errors = [repeat_error(g.seconds, g.sentinels, g.baseline, g.levels) for g in calm or repeated]
     return float(np.median(errors)) if errors else math.nan
 
 

@@ -26,6 +26,7 @@ from .signatures import KINDS, Newer, check_signature
 SCHEMA = 1
 COLLECTOR = "distilsearch 1"
 ROUNDS = "rounds"
+DROPPED = "dropped"  # where files go that are part of the table no more
 STATUSES = ("ok", "oom", "unsupported")
 
 COLUMNS = pa.schema(
@@ -96,14 +97,17 @@ class Rounds:
 
 def append(folder: Path, rows: Sequence[Row], device: Facts, stack: Facts) -> str:
     """Write rows as one new file of the table in `folder`; returns its name."""
-    facts = {"schema": SCHEMA, "collector": COLLECTOR, "device": dict(device), "stack": dict(stack)}
     records = [row.to_record() for row in rows]
     later = [(name, kind) for name, kind in ADDED.items() if any(name in record for record in records)]
     records = [{name: REGIME_ADDED[name] for name, _ in later} | record for record in records]
     schema = pa.schema([*COLUMNS, *(pa.field(*one) for one in later)])
-    schema = schema.with_metadata({"distilsearch": json.dumps(facts, sort_keys=True)})
-    table = pa.Table.from_pylist(records, schema=schema)
-    content = parquet_bytes(table)
+    return write(folder, pa.Table.from_pylist(records, schema=schema), device, stack)
+
+
+def write(folder: Path, rows: pa.Table, device: Facts, stack: Facts) -> str:
+    """Write rows, in the columns of a file, as one new file of the table in `folder`; returns its name."""
+    facts = {"schema": SCHEMA, "collector": COLLECTOR, "device": dict(device), "stack": dict(stack)}
+    content = parquet_bytes(rows.replace_schema_metadata({"distilsearch": json.dumps(facts, sort_keys=True)}))
     name = hashlib.sha256(content).hexdigest() + ".parquet"
     write_atomically(folder / ROUNDS / name, content)
     return name
@@ -116,9 +120,9 @@ def parquet_bytes(table: pa.Table) -> bytes:
     return bytes(sink.getvalue())
 
 
-def names(folder: Path) -> list[str]:
-    """Names of the round files of a table, sorted."""
-    return sorted(path.name for path in (folder / ROUNDS).glob("*.parquet") if not path.name.startswith("."))
+def names(folder: Path, place: str = ROUNDS) -> list[str]:
+    """Names of the round files of a table, or of the dropped ones, sorted."""
+    return sorted(path.name for path in (folder / place).glob("*.parquet") if not path.name.startswith("."))
 
 
 def read_all(folder: Path) -> list[Rounds]:

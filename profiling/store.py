@@ -64,6 +64,8 @@ def tables_at(folder: Path) -> list[Path]:
 def merge(sources: Sequence[Path | str], store: Path | str | None = None) -> list[LatencyTable]:
     """Add the rounds of tables to those of a store; what is there already stays. Returns the tables touched.
 
+    Files that were dropped from a table of the store are not added again.
+
     A source is the folder of a table, or of a store of them. The union of rounds: any order and any repetition of
     sources gives the same tables. Raises `TableError` where a source holds no table, or a damaged one.
     """
@@ -73,9 +75,9 @@ def merge(sources: Sequence[Path | str], store: Path | str | None = None) -> lis
         parts = rounds.read_all(source)
         derived(parts)  # refuses rounds of different machines before anything is copied
         target = folder_of(parts[0].device, parts[0].stack, store)
-        for name in set(rounds.names(source)) - set(rounds.names(target)):
+        for name in set(rounds.names(source)) - set(rounds.names(target)) - set(rounds.names(target, rounds.DROPPED)):
             write_atomically(target / rounds.ROUNDS / name, rounds.verified_bytes(source / rounds.ROUNDS / name))
-        touched[target] = None
+        touched |= {target: None} if rounds.names(target) else {}
     return [LatencyTable.read(folder) for folder in touched]
 
 

@@ -79,7 +79,7 @@ def pull(
         folders: dict[Path, None] = {}
         for name in names:
             place = Path(*Path(name).parts[-4:])
-            if not (here / place).exists():
+            if not (here / place).exists() and not (here / place.parents[1] / rounds.DROPPED / place.name).exists():
                 write_atomically(Path(temporary) / place, system.cat_file(name))
                 folders[Path(temporary) / place.parents[1]] = None
         return merge(list(folders), store)

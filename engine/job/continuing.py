@@ -74,6 +74,7 @@ ADDED: dict[str, dict[str, Any]] = {
     },
     "target": {
         "device": "auto", "serving": {}, "latency_ms": None, "memory_mb": None, "parameters": None, "latency": None,
+        "profile_minutes": None,
     },
     "target.serving": {
         "batch": 1, "sequence": 128, "dtype": "float32", "phase": "encode", "threads": None, "mode": "eager",
@@ -191,4 +192,6 @@ def _tables(value: Any) -> bool:
 
 
 def _may_change(name: str) -> bool:
+    if name.startswith("target[") and name.endswith("].profile_minutes"):  # of each target on its own
+        return True
     return any(name == growing or name.startswith(growing + ".") for growing in GROWING)

@@ -7,6 +7,7 @@ known before it runs.
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,10 +17,14 @@ from distilsearch.lowering import tabulate
 from distilsearch.operators import DTYPE_BYTES, Serving
 from distilsearch.space import Codes, SearchSpace
 
-from ..objectives import Cap, Known, Limit
+from ..objectives import Bools, Cap, Known, Limit
 from ..pool import bred
 from .sections import TargetSection
 from .served import ServedSpace
+
+if TYPE_CHECKING:  # a wrong folder is refused before anything heavy is loaded
+    from .ledger import Entry, Ledger
+    from .machines import Profiled
 
 Counts = Callable[[Codes], FloatArray]
 DRAWS = 20_000
@@ -54,6 +59,19 @@ def _limits(section: TargetSection, served: ServedSpace, counts: Counts, suffix:
         yield Limit(f"memory_mb{suffix}", function, section.memory_mb)
 
 
+def measured_within(ledger: "Ledger", machines: "Sequence[Profiled]") -> int:
+    """How many complete trials keep the latency limits of all machines by measurement, and their other limits."""
+    last = ledger.noted("measured") or {}  # side by side, at the end of an earlier call
+
+    def keeps(entry: "Entry", machine: "Profiled") -> bool:
+        latency = (entry.facts.get("latencies") or {}).get(machine.objective, {}).get("measured")
+        latency = last.get(machine.objective, {}).get(entry.architecture.key, latency)
+        within = machine.limit_ms is None or (latency is not None and latency <= machine.limit_ms)
+        return within and machine.keeps(entry.architecture)
+
+    return sum(e.state == "complete" and all(keeps(e, machine) for machine in machines) for e in ledger.entries())
+
+
 def check_kept(space: SearchSpace, limited: Sequence[Cap], seed: int) -> None:
     """Refuse limits that no student keeps, alone or together, before any student is trained.
 
@@ -75,6 +93,25 @@ def check_kept(space: SearchSpace, limited: Sequence[Cap], seed: int) -> None:
     if limited and not np.all([limit.within(together) for limit in limited], axis=0).any():
         names = " and ".join(map(str, limited))
         raise InputError(f"no student was found that keeps {names} at once, though each alone can be kept; raise one")
+
+
+def room_within(space: SearchSpace, limited: Sequence[Cap], seed: int, gene: str = "layers") -> str:
+    """What share of the students of each depth keeps all limits, in words; "" where there is no limit or no depth."""
+    names = [parameter.name for parameter in space.parameters]
+    if not limited or gene not in names:
+        return ""
+    codes = space.grid(DRAWS) if space.listed <= DRAWS else space.sample(DRAWS, np.random.default_rng(seed))
+    keeps = np.all([limit.within(codes) for limit in limited], axis=0)
+    column, choices = codes[:, names.index(gene)], space.parameters[names.index(gene)].choices
+    depths = [(choice, keeps[column == place]) for place, choice in enumerate(choices)]
+    shares = [f"{choice}: {_share(kept)}" for choice, kept in depths if len(kept)]
+    return f"students within {' and '.join(map(str, limited))}, by {gene}: {', '.join(shares)}"
+
+
+def _share(kept: Bools) -> str:
+    """A share in per cent; a few are not said to be none."""
+    share = float(kept.mean())
+    return "none" if share == 0 else "< 1 %" if share < 0.01 else f"{share:.0%}".replace("%", " %")
 
 
 def _broken(limit: Cap, least: float) -> str:

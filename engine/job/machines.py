@@ -17,8 +17,10 @@ from distilsearch.lowering import parameter_count
 from distilsearch.operators import DTYPE_BYTES, Serving
 from distilsearch.predictors.intervals import Intervals
 from distilsearch.predictors.latency import LatencyPredictor
-from distilsearch.profiling.clock import Measured
+from distilsearch.predictors.liars import named
+from distilsearch.profiling.clock import DISTURBED, Measured
 from distilsearch.profiling.devices import DEVICES
+from distilsearch.profiling.remarks import remarks
 from distilsearch.profiling.table import LatencyTable
 from distilsearch.space import Codes
 
@@ -106,6 +108,13 @@ class Profiled:
         """Whether it can be measured from here."""
         return self.declared.local
 
+    def doubts(self) -> list[str]:
+        """What should be told of its table before anything rests on it; nothing of most."""
+        doubts = remarks(self.table)
+        if self.predictor.distrusted:
+            doubts.append(f"left out of the latency predictor: {named(self.predictor.distrusted)}")
+        return doubts
+
     def known(self) -> Known:
         """Its objective, over codes of the engine's space; it follows the predictor as it is refined."""
         students, servings = self.served.students, self.declared.section.servings
@@ -175,14 +184,17 @@ class Profiled:
     def learn(self, architecture: Architecture) -> None:
         """Refine the predictor by a student that was chosen and has been measured: intervals first, then the mean.
 
-        The measurement is in the table by now, so the mean is fitted to it as to any other whole model.
+        The measurement is in the table by now, so the mean is fitted to it as to any other whole model. What a busy
+        machine measured says nothing of the intervals.
         """
         measured = self.measured.get(architecture.key)
         if measured is None or self.table.folder is None:
             return
         folder = self.table.folder
         receive(self.declared.depot, folder.parent.name, folder.name)
-        adapted = self.predictor.observe(*self.pair(architecture), measured).intervals
+        if self.slowness.get(architecture.key, 1.0) < DISTURBED:
+            self.predictor.observe(*self.pair(architecture), measured)
+        adapted = self.predictor.intervals
         self.table = LatencyTable.read(folder)
         self.predictor = LatencyPredictor.fit(self.table)
         self.predictor.intervals.carry_over(adapted)

@@ -65,11 +65,23 @@ def begun(folder: Path) -> Run:
     return run
 
 
-def check_measurable(folder: Path) -> None:
-    """Refuse to measure what is no run's folder."""
-    if not folder.is_dir():
-        raise RunError(f"there is no run folder {folder}")
-    own_run(folder, finished=True)
+def check_measurable(what: str, files: Sequence[Path], options: Sequence[str]) -> bool:
+    """Whether a model is to be measured, rather than the front of a run; refused where it is plainly neither.
+
+    Args:
+        files: of sentence pairs, for a model.
+        options: names of those that were given; they are of models alone.
+    """
+    folder = Path(what)
+    if folder.is_dir() and not (folder / "config.json").exists() and not (folder / "modules.json").exists():
+        own_run(folder, finished=True)
+        if options:
+            raise InputError(f"--{options[0]} is for models; the run in {what} says itself how its students are served")
+        return False
+    if not folder.exists() and what.startswith("runs/"):
+        raise RunError(f"there is no run folder {what}")
+    check_names([what], (), files)
+    return True
 
 
 def check_order(words: Sequence[str], out: Path, teacher: str | None, text: Iterable[str] | None) -> None:

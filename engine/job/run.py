@@ -21,6 +21,7 @@ from distilsearch.errors import InputError, TrialError
 from distilsearch.families import family
 from distilsearch.home import register_run, write_atomically
 from distilsearch.profiling import LatencyTable, find_table
+from distilsearch.profiling.remarks import busy
 from distilsearch.progress import Progress, silent
 
 from ..engine import Engine
@@ -37,7 +38,7 @@ from .facts import Final, RunFacts
 from .finish import to_finish, unfinished
 from .jobs import Profile, TeacherLoss
 from .ledger import Ledger, open_storage
-from .limits import check_kept
+from .limits import check_kept, measured_within, room_within
 from .machines import Declared, Profiled
 from .phases import Phases, Stopwatch
 from .planning import plan_of, question, remembered, speed_of
@@ -126,9 +127,11 @@ class MainJob:
         write_atomically(folder / "environment.json", json.dumps(environment(run), indent=1))
         with phases.phase("profile and predict"):
             machines = [self.profiled(machine) for machine in self.prepared.machines]
+            for doubt in (doubt for machine in machines for doubt in machine.doubts()):
+                self.progress(doubt, 0, 0)
             set_shares(self.ledger, machines, self.teacher, self.executor, self.progress)
             engine = new_engine(run, self.prepared.served, machines, self.teacher)
-            self.check_limits(engine)
+            self.check_limits(engine, machines)
         with phases.phase("plan"):
             budget = self.budget(watch)
         result = self.lasting(budget.flash_tokens).spend(budget, engine, machines, phases)
@@ -193,7 +196,9 @@ class MainJob:
         run, section = self.prepared.run, declared.section
         if declared.local:
             genes, facts = run.space.genes, self.prepared.facts
-            seconds = PROFILE_SHARE * 60 * run.minutes / len(self.prepared.machines) / len(section.servings) or None
+            share = PROFILE_SHARE * run.minutes / len(self.prepared.machines) or None
+            minutes = min(filter(None, (share, section.profile_minutes)), default=None)
+            seconds = None if minutes is None else 60 * minutes / len(section.servings)
             for serving in section.servings:
                 job = Profile(run.space.family, genes, facts, section.device, serving, self.depot, run.plugins, seconds)
                 device, stack = self.executor.submit(job, self.progress).result()
@@ -203,14 +208,24 @@ class MainJob:
         assert table is not None  # it was checked
         return Profiled(declared, table, self.prepared.served)
 
-    def check_limits(self, engine: Engine) -> None:
-        """Refuse limits that no student keeps; where nothing has been trained, the mended file is as good as new."""
+    def check_limits(self, engine: Engine, machines: Sequence[Profiled]) -> None:
+        """Refuse limits that no student keeps; where nothing has been trained, the mended file is as good as new.
+
+        A run that has measured students within its limits goes on with those, whatever is predicted of others.
+        """
+        limits, seed = limited(engine.objectives, engine.limits), self.prepared.run.seed
         try:
-            check_kept(engine.space, limited(engine.objectives, engine.limits), self.prepared.run.seed)
-        except InputError:
+            check_kept(engine.space, limits, seed)
+            if words := room_within(engine.space, limits, seed):
+                self.progress(words, 0, 0)
+        except InputError as error:
+            if within := measured_within(self.ledger, machines):
+                self.progress(f"{error}; going on, for {within} measured students of this run keep it", 0, 0)
+                return
             if not self.ledger.entries():
                 (self.prepared.folder / "run.toml").unlink(missing_ok=True)
-            raise
+            spoilt = [words for machine in machines if (words := busy(machine.table))]
+            raise InputError(f"{error}. Mind: {'; '.join(spoilt)}" if spoilt else str(error)) from None
 
     def budget(self, watch: Stopwatch) -> Budget:
         """What the run may spend: as its file says, or as the same question came to before, or as a plan says."""

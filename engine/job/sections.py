@@ -173,6 +173,7 @@ class TargetSection(Section):
 
     `latency` is a limit like `latency_ms`, as a share of the teacher's latency there: "0.2x teacher".
     `memory_mb` is held against the weights alone, in units of 10^6 bytes at the precision they are served in.
+    `profile_minutes`: that timing its operators may take at most, at each call; the most valuable come first.
     """
 
     device: str = "auto"
@@ -181,6 +182,7 @@ class TargetSection(Section):
     latency: str | None = None
     memory_mb: float | None = Field(default=None, gt=0)
     parameters: Whole | None = Field(default=None, ge=1)
+    profile_minutes: float | None = Field(default=None, gt=0)
 
     @field_validator("serving")
     @classmethod

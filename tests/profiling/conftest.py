@@ -64,6 +64,7 @@ class FakeDevice:
     clock: FakeClock = field(default_factory=FakeClock)
     noise: float = 0.02
     disturbed: Callable[[float], bool] = lambda now: False
+    slower: float = 1.7
     too_large: Callable[[Work], bool] = lambda work: False
     unsupported: Callable[[Work], bool] = lambda work: False
     model: str = "abacus"
@@ -74,7 +75,7 @@ class FakeDevice:
     rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
 
     def disturbance(self) -> float:
-        return 1.7 if self.disturbed(self.clock.seconds) else 1.0
+        return self.slower if self.disturbed(self.clock.seconds) else 1.0
 
     def facts(self) -> Facts:
         return {"kind": "fake", "model": self.model, "cores": 4}

@@ -10,7 +10,7 @@ from distilsearch.architecture import Architecture
 from distilsearch.engine.engine import Engine
 from distilsearch.engine.job.config import Run
 from distilsearch.engine.job.ledger import Ledger
-from distilsearch.engine.job.limits import check_kept, limits_of, parameter_counts
+from distilsearch.engine.job.limits import check_kept, limits_of, parameter_counts, room_within
 from distilsearch.engine.job.sections import TargetSection
 from distilsearch.engine.job.served import ServedSpace
 from distilsearch.engine.objectives import Expensive, Known, Limit, limited
@@ -229,3 +229,11 @@ def test_a_strategy_that_cannot_search_the_run_is_refused_early(strategy, target
     check_strategy(Run.parse(LEAST | {"target": targets}), run.space_for().space)
     with pytest.raises(InputError, match="stop_below"):
         Run.parse(LEAST | {"stop_below": 2.0})
+
+
+def test_what_fits_the_limits_is_said_by_depth() -> None:
+    space = SearchSpace("generic", [Parameter("ffn", (64, 128)), Parameter("layers", (1, 2, 3))])
+    assert room_within(space, (), 0) == ""
+    fast = Known("latency_ms", lambda codes: 1.0 + codes[:, 1] + 0.5 * codes[:, 0], at_most=2.0)
+    words = room_within(space, limited([fast]), 0)
+    assert words == "students within latency_ms <= 2, by layers: 1: 100 %, 2: 50 %, 3: none"
