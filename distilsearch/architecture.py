@@ -6,6 +6,7 @@ table, cache and ledger.
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -38,9 +39,13 @@ class Architecture:
     _canonical: str = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
+        if not isinstance(self.family, str):
+            raise InputError(f"the family of an architecture is a name; got {self.family!r}")
+        if not isinstance(self.values, Mapping) or not all(isinstance(name, str) for name in self.values):
+            raise InputError(f"the genes of an architecture are a mapping by name; got {self.values!r:.80}")
         added = ADDED.get(self.family, {})
         given = filled(self.values, added)
-        values = {name: _plain(name, given[name]) for name in sorted(given)}
+        values = {name: plain_value(name, given[name]) for name in sorted(given)}
         said = {"family": self.family, "values": grown(values, added)}
         canonical = json.dumps(said, sort_keys=True, allow_nan=False)
         object.__setattr__(self, "values", MappingProxyType(values))
@@ -74,15 +79,19 @@ class Architecture:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Architecture":
         """The inverse of `to_json`; an `InputError` says what is missing."""
+        if not isinstance(data, Mapping):
+            raise InputError(f"an architecture is a mapping with 'family' and 'values'; got {data!r:.80}")
         if not {"family", "values"} <= set(data):
             raise InputError(f"an architecture needs 'family' and 'values'; got {sorted(data)}")
         return cls(data["family"], data["values"])
 
 
-def _plain(name: str, value: object) -> Value:
+def plain_value(name: str, value: object) -> Value:
     """A Python scalar out of a Python or numpy scalar, so that equal values have equal JSON."""
     item = getattr(value, "item", None)
     plain = item() if callable(item) else value
+    if isinstance(plain, float) and not math.isfinite(plain):
+        raise InputError(f"gene {name!r} must be a finite number; got {plain}")
     if isinstance(plain, int | float | str | bool):
         return plain
     raise InputError(f"gene {name!r} must be a number, a string or a boolean; got {type(value).__name__}")

@@ -11,65 +11,32 @@ and `neighbours` speak of valid canonical rows only.
 import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from fractions import Fraction
 from functools import cached_property
-from typing import Any
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
 
-from .architecture import Architecture, Value
+from .architecture import Architecture, Value, plain_value
 from .counting import Counter, Factor, TooWide
 from .dropped import fitting, kept
 from .errors import InputError, unknown
+from .genes import Constraint, Parameter, Size
+
+__all__ = ["Codes", "Constraint", "Parameter", "SearchSpace", "Size"]
 
 Codes = npt.NDArray[np.int16]  # (n, d)
-TRIES = 200
 ESTIMATE_DRAWS = 100_000
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """One gene: its name and choices. `ordered=False` makes it categorical."""
-
-    name: str
-    choices: tuple[Value, ...]
-    ordered: bool = True
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "choices", tuple(self.choices))
-        if not self.choices:
-            raise InputError(f"parameter {self.name!r} has no choices; give at least one")
-        if len(set(self.choices)) < len(self.choices):  # 0, 0.0 and False are equal, and could not be told apart
-            raise InputError(f"parameter {self.name!r} repeats a choice: {list(self.choices)}")
-
-
-@dataclass(frozen=True)
-class Constraint:
-    """A condition on some genes: `holds(*values)` in the order of `reads`.
-
-    With `reads=None` it is opaque: `holds(values)` gets the mapping of all genes, row by row, and the size of
-    the space becomes an estimate.
-    """
-
-    reads: tuple[str, ...] | None
-    holds: Callable[..., bool]
-    message: str = ""
-
-
-class Size(int):
-    """The number of distinct valid architectures; `exact` is False where it was estimated by sampling."""
-
-    exact: bool
-
-    def __new__(cls, value: int, exact: bool = True) -> "Size":
-        size = super().__new__(cls, value)
-        size.exact = exact
-        return size
-
-    def __str__(self) -> str:
-        count = f"{int(self):,}" if self < 10**9 else f"{float(self):.3g}" if self < 10**300 else "over 1e300"
-        return count if self.exact else f"about {count} (estimated)"
+OPAQUE_DRAWS = 2_000
+LISTED = 1 << 17  # rows of a space that are gone through, to find how many an opaque rule leaves
+MOST_ROWS = 1 << 23  # rows that an enumeration may hold at once
+WIDE = 1 << 18  # combinations of the genes of a rule; one that reads more is asked row by row, as if it were opaque
+ENOUGH = 16  # valid draws that a share is estimated from
+SEARCHED = 1 << 18  # draws, at least, after which a sample makes do with what it has
+BATCH = 1 << 15
+TRIES = 64  # draws for each valid row, up to which drawing goes on
+WALK, WALKERS = 8, 1 << 11  # steps, and rows that take them
 
 
 class SearchSpace:
@@ -96,10 +63,27 @@ class SearchSpace:
         self.parameters = tuple(parameters)
         self.constraints = tuple(constraints)
         self.active = dict(active or {})
+        if wrong := [p for p in self.parameters if not isinstance(p, Parameter)]:
+            raise InputError(f"the parameters of a space are Parameter(name, choices); got {wrong[0]!r}")
         self.names = tuple(p.name for p in self.parameters)
         self._check_names()
         self._radix = np.array([len(p.choices) for p in self.parameters], dtype=np.int64)
         self._check_not_empty()
+
+    @classmethod
+    def of(cls, architectures: Sequence[Architecture], unordered: Sequence[str] = ()) -> "SearchSpace":
+        """The space that holds exactly these architectures, of one family and with the same genes.
+
+        Args:
+            architectures: its members, in any order; repeated ones count once.
+            unordered: genes whose numbers are mere labels; genes of text always are.
+
+        Raises:
+            InputError: there are none, or they differ in family or genes.
+        """
+        from .listed import ListedSpace
+
+        return ListedSpace(architectures, unordered)
 
     @property
     def d(self) -> int:
@@ -109,6 +93,8 @@ class SearchSpace:
     def _check_names(self) -> None:
         if not self.parameters:
             raise InputError("a search space needs at least one parameter")
+        if any(isinstance(c.reads, str) for c in (*self.constraints, *self.active.values())):
+            raise InputError("a constraint names the parameters it reads in a tuple, as in Constraint(('width',), ...)")
         if len(set(self.names)) < len(self.names):
             raise InputError(f"a search space names a parameter twice: {', '.join(self.names)}")
         read = {name for c in (*self.constraints, *self.active.values()) for name in c.reads or ()}
@@ -119,13 +105,19 @@ class SearchSpace:
             raise InputError("an activity rule must name the parameters it reads")
 
     def _check_not_empty(self) -> None:
-        if self.size == 0:
-            reasons = "; ".join(c.message or f"a rule on {c.reads}" for c in self.constraints)
-            choices = {p.name: p.choices for p in self.parameters}
-            hints = [words for c in self.constraints if not kept(c, choices) for words in fitting(c, choices)]
-            raise InputError(
-                f"no architecture of this space is valid; its constraints are: {'; '.join([reasons, *hints])}"
-            )
+        if self.size > 0:
+            return
+        reasons = "; ".join(c.message or f"a rule on {c.reads or 'all genes'}" for c in self.constraints)
+        choices = {p.name: p.choices for p in self.parameters}
+        named = [c for c in self.constraints if not self._wide(c)]
+        hints = [words for c in named if not kept(c, choices) for words in fitting(c, choices)]
+        reasons = "; ".join([reasons, *hints])
+        if self.size.exact or self.listed <= LISTED:
+            raise InputError(f"no architecture of this space is valid; its constraints are: {reasons}")
+        raise InputError(
+            f"no valid architecture was found in {SEARCHED:,} draws, though there may be some; let rules name the few"
+            f" genes they read, or list the architectures with SearchSpace.of; the constraints are: {reasons}"
+        )
 
     def column(self, name: str) -> int:
         """Index of the code column of a parameter."""
@@ -148,32 +140,57 @@ class SearchSpace:
         """The value tuples of the named genes, in the order of `indices`."""
         return itertools.product(*(self.parameters[self.column(name)].choices for name in names))
 
+    def _wide(self, rule: Constraint) -> bool:
+        """Whether a rule reads too many combinations to be tabulated, or all genes."""
+        return rule.reads is None or math.prod(len(self.parameters[self.column(n)].choices) for n in rule.reads) > WIDE
+
     @cached_property
     def _rules(self) -> list[tuple[tuple[str, ...], npt.NDArray[np.bool_]]]:
-        named = [(c.reads, c.holds) for c in self.constraints if c.reads is not None]
+        named = [(c.reads or (), c.holds) for c in self.constraints if not self._wide(c)]
         return [(reads, self._truth(reads, holds)) for reads, holds in named]
 
     @cached_property
     def _activity(self) -> dict[str, tuple[tuple[str, ...], npt.NDArray[np.bool_]]]:
-        rules = {gene: (rule.reads or (), rule.holds) for gene, rule in self.active.items()}
+        rules = {gene: (rule.reads or (), rule.holds) for gene, rule in self.active.items() if not self._wide(rule)}
         return {gene: (reads, self._truth(reads, holds)) for gene, (reads, holds) in rules.items()}
 
     def _truth(self, reads: Sequence[str], holds: Callable[..., bool]) -> npt.NDArray[np.bool_]:
         return np.array([bool(holds(*values)) for values in self.combinations(reads)])
 
-    @property
+    @cached_property
     def _opaque(self) -> list[Constraint]:
-        return [c for c in self.constraints if c.reads is None]
+        """The rules that are asked row by row."""
+        return [c for c in self.constraints if self._wide(c)]
+
+    @cached_property
+    def _loose(self) -> dict[str, Constraint]:
+        """The activity rules that are asked row by row."""
+        return {gene: rule for gene, rule in self.active.items() if self._wide(rule)}
+
+    def _asked(self, rule: Constraint, codes: Codes) -> npt.NDArray[np.bool_]:
+        """What a rule says of each row (n,), asked one by one."""
+        columns = range(self.d) if rule.reads is None else [self.column(name) for name in rule.reads]
+        tables = [
+            (self.names[c], c, [plain_value(self.names[c], x) for x in self.parameters[c].choices]) for c in columns
+        ]
+        rows = codes.tolist()
+        if rule.reads is None:
+            ordered = sorted(tables)
+            mappings = ({name: choices[row[c]] for name, c, choices in ordered} for row in rows)
+            return np.array([bool(rule.holds(MappingProxyType(values))) for values in mappings], dtype=bool)
+        return np.array([bool(rule.holds(*(choices[row[c]] for _, c, choices in tables))) for row in rows], dtype=bool)
 
     # Rows
 
     def canonical(self, codes: Codes) -> Codes:
         """The same architectures with every gene that does not matter at code 0."""
         result = np.array(codes, dtype=np.int16, ndmin=2)
-        for _ in range(self.d if self._activity else 0):  # a rule may read a gene that another rule silences
+        for _ in range(self.d if self.active else 0):  # a rule may read a gene that another rule silences
             before = result.copy()
             for gene, (reads, truth) in self._activity.items():
                 result[~truth[self.indices(result, reads)], self.column(gene)] = 0
+            for gene, rule in self._loose.items():
+                result[~self._asked(rule, result), self.column(gene)] = 0
             if np.array_equal(before, result):
                 break
         return result
@@ -186,7 +203,7 @@ class SearchSpace:
             result &= truth[self.indices(codes, reads)]
         for constraint in self._opaque:
             rows = np.flatnonzero(result)
-            result[rows] = [bool(constraint.holds(a.values)) for a in self.decode(codes[rows])]
+            result[rows] = self._asked(constraint, codes[rows])
         return result
 
     def encode(self, architectures: Sequence[Architecture]) -> Codes:
@@ -195,6 +212,8 @@ class SearchSpace:
         return self.canonical(np.array(rows, dtype=np.int16).reshape(len(rows), self.d))
 
     def _code(self, architecture: Architecture, parameter: Parameter) -> int:
+        if not isinstance(architecture, Architecture):
+            raise InputError(f"expected an Architecture; got {architecture!r:.80}")
         if architecture.family != self.family:
             raise InputError(f"expected a {self.family} architecture; got one of {architecture.family}")
         value = architecture[parameter.name]
@@ -239,11 +258,20 @@ class SearchSpace:
         except TooWide:
             rng = np.random.default_rng(0)
             share = self._accepted(self._uniform(ESTIMATE_DRAWS, rng)).mean()
-            return Size(round(share * math.prod(self._radix.tolist())), exact=False)
-        if not self._opaque or named == 0:
+            return self._estimate(float(share), math.prod(self._radix.tolist()))
+        if not (self._opaque or self._loose) or named == 0:
             return Size(named)
-        draws = self._counter.sample(2_000, np.random.default_rng(0)).astype(np.int16)
-        return Size(round(float(self.valid(draws).mean()) * named), exact=False)
+        if named <= LISTED:
+            return Size(len(self._rows), exact=False)
+        draws = self._counter.sample(OPAQUE_DRAWS, np.random.default_rng(0)).astype(np.int16)
+        return self._estimate(float(self._accepted(draws).mean()), named)
+
+    def _estimate(self, share: float, total: int) -> Size:
+        """A share of the rows; where few draws were valid that of a longer search, and zero where it finds none."""
+        if share > 0.01:
+            return Size(round(Fraction(share) * total), exact=False)
+        seeds, drawn = self._drawn(ENOUGH, np.random.default_rng(1))
+        return Size(max(round(Fraction(len(seeds), drawn) * total), len(seeds)), exact=False)
 
     @property
     def listed(self) -> int:
@@ -264,23 +292,38 @@ class SearchSpace:
         return self.valid(codes) & same
 
     def sample(self, n: int, rng: np.random.Generator) -> Codes:
-        """Codes (n, d), each row uniform over the valid canonical ones; rows may repeat."""
+        """Codes (n, d), each row uniform over the valid canonical ones; rows may repeat.
+
+        Where rules that are asked row by row leave next to nothing of what is drawn, some rows are what a walk from
+        valid row to valid row leads to, and repeat.
+        """
+        codes, _ = self._drawn(n, rng)
+        if len(codes) >= n:
+            return codes[:n]
+        if not len(codes):
+            raise InputError(f"none of {SEARCHED:,} draws met the constraints; loosen or name what they read")
+        walked = codes
+        for _ in range(WALK):
+            start = walked[rng.integers(len(walked), size=min(n, WALKERS))]
+            walked = np.unique(np.concatenate([walked, self.neighbours(start, rng)]), axis=0)
+        return np.concatenate([codes, walked[rng.integers(len(walked), size=n - len(codes))]])
+
+    def _drawn(self, n: int, rng: np.random.Generator) -> tuple[Codes, int]:
+        """Valid rows, n of them or as many as a bounded number of draws gives, and how many were drawn."""
+        parts, count, drawn = [np.empty((0, self.d), np.int16)], 0, 0
+        while count < n and (drawn < SEARCHED or count * TRIES > drawn):
+            codes = self._proposed(min(max(2 * (n - count), 64), BATCH) if count else min(max(n, 64), BATCH), rng)
+            parts.append(codes[self._accepted(codes)])
+            count, drawn = count + len(parts[-1]), drawn + len(codes)
+        return np.concatenate(parts), drawn
+
+    def _proposed(self, n: int, rng: np.random.Generator) -> Codes:
+        """Draws (n, d) that meet the rules that are tabulated, if these can be counted."""
         try:
             self._counter.total  # noqa: B018  (may be too wide to count)
-            draw: Callable[[int], Any] = lambda m: self._counter.sample(m, rng).astype(np.int16)  # noqa: E731
         except TooWide:
-            draw = lambda m: self._uniform(m, rng)  # noqa: E731
-        parts: list[Codes] = []
-        count = 0
-        for _ in range(TRIES):
-            if count >= n:
-                break
-            codes = draw(max(n - count, 64))
-            parts.append(codes[self._accepted(codes)])
-            count += len(parts[-1])
-        if count < n:
-            raise InputError(f"only {count} of {n} draws met the constraints; loosen or name what they read")
-        return np.concatenate([*parts, np.empty((0, self.d), np.int16)])[:n]
+            return self._uniform(n, rng)
+        return self._counter.sample(n, rng).astype(np.int16)
 
     def neighbours(self, codes: Codes, rng: np.random.Generator) -> Codes:
         """For each row one valid row that differs in one gene (a step for half of the ordered ones).
@@ -313,17 +356,25 @@ class SearchSpace:
         """Every valid canonical row, in lexicographic order; made once, not to be written to.
 
         Raises:
-            InputError: there are more than `limit`.
+            InputError: there are more than `limit`, or too many to be looked through for those that are valid.
         """
+        self._check_limit(limit)
+        return self._rows
+
+    def _check_limit(self, limit: int) -> None:
         if self.size > limit:
             raise InputError(f"this space has {self.size} architectures, more than the limit of {limit:,}")
-        return self._rows
 
     @cached_property
     def _rows(self) -> Codes:
         codes = np.zeros((1, 0), dtype=np.int16)
         for column in range(self.d):
             codes = self._extend(codes, column)
+            if len(codes) > MOST_ROWS:
+                raise InputError(
+                    f"there are more than {MOST_ROWS:,} combinations to look through for those that are valid; draw a"
+                    " sample instead, or let the rules name the few genes they read"
+                )
         rows: Codes = codes[self._accepted(codes)]
         rows.flags.writeable = False
         return rows

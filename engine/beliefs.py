@@ -27,6 +27,7 @@ from .view import View
 CHUNK = 1 << 12  # rows at a time: intermediate arrays stay in the cache, which is four times as fast as 1 << 15
 NEGLIGIBLE = 1e-3
 NEAR = 0.05  # squared distance, as a share of the largest one, at which a failure's influence falls to 1/e
+PRIOR = 0.25  # how many results at the very place the belief that all succeed is worth
 
 
 @dataclass(frozen=True)
@@ -177,14 +178,17 @@ class Beliefs:
         return total
 
     def log_finished(self, codes: Codes) -> Tensor:
-        """Logarithm (n,) of the share of successes near each candidate, from a prior that all succeed."""
+        """Logarithm (n,) of the share of successes near each candidate, from a prior that all succeed.
+
+        It counts thrice: failures have causes and lie together, and a large gain must not outweigh many of them.
+        """
         view = self.view
         if not len(view.failed):
             return torch.zeros(len(codes), dtype=torch.float64)
         seen = torch.cat([self._place(view.codes), self._place(view.failed)])
         weight = torch.exp(-torch.cdist(self._place(codes), seen).square() / NEAR)
-        good = 1.0 + weight[:, : len(view.codes)].sum(1)
-        return torch.log(good / (1.0 + weight.sum(1)))
+        good = PRIOR + weight[:, : len(view.codes)].sum(1)
+        return 3.0 * torch.log(good / (PRIOR + weight.sum(1)))
 
     def _place(self, codes: Codes) -> Tensor:
         """Features scaled so that genes and costs count alike and the largest distance is about one."""

@@ -26,6 +26,7 @@ from distilsearch.predictors.threads import one_thread
 from distilsearch.space import SearchSpace
 
 from .beliefs import Beliefs
+from .design import DESIGN, design
 from .diagnostics import diagnose
 from .feasibility import most_feasible
 from .longer import Seconds, Training, best_training, checked_lengths, first_longer, longer_gain, tokens
@@ -40,11 +41,14 @@ from .objectives import (
     hypervolume,
     limited,
 )
-from .pool import design, one_of_twins
+from .pool import candidates, one_of_twins
 from .record import Record, Tell, checked_reference
-from .refusals import check_genes, check_limits, check_members, check_spaces, check_state, check_values, schema_of
+from .refusals import check_genes, check_limits, check_members, check_spaces, check_values, schema_of
+from .state import State, whole_reference
 from .strategies import Strategy, find_strategy
 from .strategies.ehvi import EHVI
+from .values import architectures as checked_architectures
+from .values import number, text, whole
 from .view import Features, View
 
 
@@ -58,7 +62,8 @@ class Engine:
         initial: size of the initial design, or its architectures; by default 3 where a cost is known, and one more
             where the reference of an expensive objective is not given; else one more than the parameters, 5 to 10.
         reference: the corner hypervolumes are measured from, by objective; what it leaves out follows the rule:
-            a known objective's `at_most`, else the worst of the initial design. Frozen once that is complete.
+            a known objective's `at_most`, else the worst of the space; the worst told of a learnt one; each with a
+            margin of a tenth of the range. Frozen once the initial design is complete.
         strategy: a name of `STRATEGIES`, or a strategy.
         features: codes (n, d) -> further surrogate features (n, k), such as the logarithm of parameters.
         limits: what every candidate must keep beside the limits of objectives: of a function (`Limit`), or learnt from
@@ -81,13 +86,16 @@ class Engine:
         limits: Sequence[AnyLimit] = (),
     ) -> None:
         checked = check_objectives(objectives, limits)
+        if not isinstance(space, SearchSpace):
+            raise InputError(f"an engine searches a SearchSpace; got {space!r:.60}")
         check_genes(space, (*checked, *limits))
         check_spaces(space, (*checked, *limits))
         self.space = space
-        self.seed = seed
+        self.seed = whole("the seed", seed)
         self.strategy = find_strategy(strategy)
         self._features = features
-        self._first = [] if initial is None or isinstance(initial, int) else list(initial)
+        counted = initial is None or isinstance(initial, int)
+        self._first = [] if counted else checked_architectures("the initial design, a whole number or a list,", initial)
         given = checked_reference(reference, checked)
         self._open = any(isinstance(o, Expensive) and o.name not in given and o.edge is None for o in checked)
         has_known = any(isinstance(o, Known) for o in checked)
@@ -114,10 +122,11 @@ class Engine:
         Raises:
             InputError: n is not positive, or no architecture at all keeps the limits.
         """
-        if n < 1:
+        if whole("the number of architectures to ask for", n) < 1:
             raise InputError(f"ask for at least one architecture; got n={n}")
         with self._lock:
             rng = np.random.default_rng([self.seed, self._counter])
+            self._record.freeze()
             proposals = self._from_design(n, rng)
             if len(proposals) < n:
                 proposals += self.space.decode(self._proposed(self._view(proposals), n - len(proposals), rng))
@@ -143,6 +152,7 @@ class Engine:
             rng = np.random.default_rng([self.seed, self._counter])
             if not self._record.learnable or self._record.started < self._record.initial:
                 return Training.start(self.ask(1), lengths[0], seconds)
+            self._record.freeze()
             view = self._view([])
             with one_thread():
                 training = first_longer(view, lengths, seconds)
@@ -176,13 +186,15 @@ class Engine:
         """
         check_members(self.space, [architecture])
         check_values((*self.objectives, *self._record.learnt_limits), values, noise, fidelity, area)
-        plain = {name: float(value) for name, value in values.items()}
+        plain = {name: number(name, value) for name, value in values.items()}
         tell = Tell(architecture, plain, *(None if x is None else float(x) for x in (noise, fidelity, area)))
         with self._lock:
+            asked = architecture in self._record.pending
             self._record.tells.append(tell)
             self._record.pending.pop(architecture, None)
             self._record.failed.pop(architecture, None)
-            self._record.freeze()
+            if asked:  # where results come unasked there may be more of them: all count at the next proposal
+                self._record.freeze()
 
     def fail(self, architecture: Architecture, reason: str, transient: bool = False) -> None:
         """It gave no result: never asked again and its neighbourhood avoided, unless the cause was transient.
@@ -190,11 +202,11 @@ class Engine:
         What was told of it before still counts; it is not trained on.
         """
         check_members(self.space, [architecture])
+        text("the reason of a failure", reason)
         with self._lock:
             self._record.pending.pop(architecture, None)
             if not transient:
                 self._record.failed[architecture] = reason
-            self._record.freeze()
 
     def expect(self, architectures: Sequence[Architecture], counter: int | None = None, *, again: bool = False) -> None:
         """Count architectures as pending that somebody else has started.
@@ -205,10 +217,11 @@ class Engine:
             counter: how many asks went before, where the caller counts them.
         """
         check_members(self.space, architectures)
+        counter = self._counter if counter is None else whole("the counter of asks", counter)
         with self._lock:
             told = set() if again else {t.architecture for t in self._record.tells}
             self._record.pending.update(dict.fromkeys(a for a in architectures if a not in told))
-            self._counter = self._counter if counter is None else counter
+            self._counter = counter
 
     # What came out
 
@@ -231,7 +244,8 @@ class Engine:
             return hypervolume(points, self._record.corner(self.objectives)) if len(points) else 0.0
 
     def expected_improvement(self, lengths: Sequence[float] = ()) -> float:
-        """Of the hypervolume, by the best next trial; infinite before there is enough to learn from.
+        """Of the hypervolume, by the best next trial; infinite before there is enough to learn from, zero where nothing
+        can be gained.
 
         It is infinite, too, while nothing told keeps the learnt limits.
 
@@ -243,18 +257,17 @@ class Engine:
         """
         lengths = checked_lengths(lengths) if lengths else ()
         with self._lock:
-            if not self._record.learnable or self._record.started < self._record.initial:
-                return math.inf
+            self._record.freeze()
             view, rng = self._view([]), np.random.default_rng([self.seed, self._counter, 1])
-        if view.seeks:
-            return math.inf
+            if view.seeks or not self._record.learnable or self._record.started < self._record.initial:
+                return math.inf if len(view.pending) or len(candidates(view, view.codes, rng, DESIGN)) else 0.0
         with one_thread():
             longer = longer_gain(view, lengths) if len(lengths) > 1 else 0.0
             return max(longer, EHVI().improvement(view, rng))
 
     def converged(self, share: float = 0.01, lengths: Sequence[float] = ()) -> bool:
-        """Whether the best next trial is expected to add less than a share of the hypervolume."""
-        return self.expected_improvement(lengths) < share * self.hypervolume()
+        """Whether the best next trial is expected to add no more than a share of the hypervolume, or nothing at all."""
+        return self.expected_improvement(lengths) <= number("the share", share) * self.hypervolume()
 
     @property
     def limits(self) -> tuple[AnyLimit, ...]:
@@ -271,6 +284,16 @@ class Engine:
         """The reference, once the initial design is complete; None before."""
         with self._lock:
             return dict(self._record.frozen) if self._record.frozen else None
+
+    def freeze(self, reference: Mapping[str, float]) -> None:
+        """Go on with the reference that was frozen before, whatever the rule would make it now.
+
+        Raises:
+            InputError: it lacks an objective, or holds what is none.
+        """
+        frozen = whole_reference(reference, self.objectives)
+        with self._lock:
+            self._record.frozen = frozen
 
     @property
     def reference(self) -> dict[str, float]:
@@ -330,18 +353,15 @@ class Engine:
         Raises:
             InputError: the state is of another version, or of other objectives or limits.
         """
-        check_state(state, objectives, limits)
-        first = state["initial"]
-        initial = first if isinstance(first, int) else [Architecture.from_json(a) for a in first]
-        rule = strategy or find_strategy(state["strategy"]["name"], state["strategy"]["options"])
-        given = state["reference"]["given"]
-        engine = cls(space, objectives, state["seed"], initial, given, strategy=rule, features=features, limits=limits)
-        engine._counter = state["counter"]
+        read = State.read(state, check_objectives(objectives, limits), limits)
+        rule = strategy or find_strategy(*read.strategy)
+        engine = cls(
+            space, objectives, read.seed, read.initial, read.given, strategy=rule, features=features, limits=limits
+        )
+        engine._counter = read.counter
         record = engine._record
-        record.tells = [Tell.from_json(t) for t in state["tells"]]
-        record.pending = {Architecture.from_json(a): None for a in state["pending"]}
-        record.failed = {Architecture.from_json(f["architecture"]): f["reason"] for f in state["failed"]}
-        record.frozen = state["reference"]["frozen"] and dict(state["reference"]["frozen"])
+        record.tells, record.failed, record.frozen = read.tells, read.failed, read.frozen
+        record.pending = dict.fromkeys(read.pending)
         check_members(space, [*(t.architecture for t in record.tells), *record.pending, *record.failed])
         return engine
 

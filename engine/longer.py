@@ -24,6 +24,7 @@ from distilsearch.errors import InputError
 from .acquisition import Boxes, log_ehvi
 from .beliefs import Beliefs
 from .objectives import Codes, hypervolume
+from .values import items, number
 from .view import View
 
 Seconds = Callable[[Architecture, float, float], float]
@@ -57,6 +58,7 @@ def tokens(architecture: Architecture, since: float, fidelity: float) -> float:
 
 def checked_lengths(lengths: Sequence[float]) -> tuple[float, ...]:
     """Lengths of training, rising; an `InputError` where they are not."""
+    lengths = [number("a length of training", length) for length in items("lengths of training", lengths)]
     rising = all(a < b for a, b in pairwise(lengths))
     if len(lengths) < 1 or not rising or not lengths[0] > 0 or not math.isfinite(lengths[-1]):
         raise InputError(f"lengths of training must be positive and rise; got {list(lengths)}")

@@ -21,6 +21,8 @@ from distilsearch.architecture import Architecture
 from distilsearch.arrays import FloatArray
 from distilsearch.errors import InputError
 
+from .values import items, number, text
+
 Codes = npt.NDArray[np.int16]
 Bools = npt.NDArray[np.bool_]
 CodeFunction = Callable[[Codes], npt.ArrayLike]
@@ -49,6 +51,7 @@ class Expensive:
 
     def __post_init__(self) -> None:
         _check_goal(self.name, self.goal)
+        object.__setattr__(self, "ignores", tuple(items(f"what {self.name!r} ignores", self.ignores)))
         _check_limits(self.name, self.at_most, self.at_least)
 
     @property
@@ -78,7 +81,8 @@ class Known:
 
     Args:
         name: its name in told values and outcomes.
-        function: codes (n, d) -> values (n,).
+        function: codes (n, d) -> values (n,). Infinite ones, whatever the goal, mark what cannot be run: such
+            candidates are never proposed.
         goal: `"min"` or `"max"`.
         at_most: candidates whose upper bound is above it are never proposed.
         spread: codes -> standard deviation (n,) of the function's own error; certain where not given.
@@ -121,8 +125,11 @@ class Known:
         return self.at_most if self.goal == "min" else self.at_least
 
     def within(self, codes: Codes) -> Bools:
-        """Which rows (n,) keep the limits by their bounds."""
-        return kept(limited([self]), codes)
+        """Which rows (n,) can be run and keep the limits by their bounds."""
+        mask = kept(limited([self]), codes)
+        if mask.any() and (self.at_most is None or self.upper is not None):
+            mask[mask] = np.isfinite(self.values(codes[mask]))
+        return mask
 
     def bounds(self, codes: Codes) -> FloatArray:
         """What is held against `at_most`, (n,): the upper bounds, the values where there are none."""
@@ -218,11 +225,17 @@ def bounds_of(objective: "Objective") -> tuple[float, float]:
 
 
 def _called(function: CodeFunction, codes: Codes, what: str) -> FloatArray:
-    values = np.asarray(function(codes), dtype=np.float64)
+    if not callable(function):
+        raise InputError(f"the {what} must be a function of codes (n, d); got {function!r}")
+    given = function(codes)
+    try:
+        values = np.asarray(given, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise InputError(f"the {what} must give one number a row; got {given!r:.80}") from None
     if values.shape != (len(codes),):
         raise InputError(f"the {what} must give one number a row, shape ({len(codes)},); got shape {values.shape}")
-    if not np.isfinite(values).all():
-        raise InputError(f"the {what} gave values that are not finite; mend the function")
+    if np.isnan(values).any() or np.isneginf(values).any():
+        raise InputError(f"the {what} gave values that are not finite; mend the function (inf: it cannot be run)")
     return values
 
 
@@ -250,6 +263,8 @@ def ignored_by(objectives: Sequence["Objective"]) -> frozenset[str]:
 
 def check_objectives(objectives: Sequence[Objective], limits: Sequence[AnyLimit] = ()) -> tuple[Objective, ...]:
     """The objectives as a tuple; an `InputError` where names repeat, nothing is left to learn or a limit has none."""
+    _check_kinds("objectives", objectives, (Expensive, Known), "Expensive(name) or Known(name, function)")
+    _check_kinds("limits", limits, (Limit, Expensive), "Limit(name, function, at_most) or Expensive(name, at_most=)")
     names = [o.name for o in (*objectives, *limits)]
     if len(set(names)) < len(names):
         raise InputError(f"objectives and limits must have different names; got {names}")
@@ -260,14 +275,21 @@ def check_objectives(objectives: Sequence[Objective], limits: Sequence[AnyLimit]
     return tuple(objectives)
 
 
+def _check_kinds(what: str, given: object, kinds: tuple[type, ...], wanted: str) -> None:
+    for one in items(what, given):
+        if not isinstance(one, kinds):
+            raise InputError(f"{what} must each be {wanted}; got {one!r}")
+
+
 def _check_goal(name: str, goal: str) -> None:
+    text("the name of an objective", name)
     if goal not in ("min", "max"):
         raise InputError(f"the goal of {name!r} must be 'min' or 'max'; got {goal!r}")
 
 
 def _check_limits(name: str, most: float | None, least: float | None) -> None:
     for limit in (most, least):
-        if limit is not None and not math.isfinite(limit):
+        if limit is not None and not math.isfinite(number(f"the limit of {name!r}", limit)):
             raise InputError(f"the limit of {name!r} must be a finite number; got {limit}")
     if most is not None and least is not None and least > most:
         raise InputError(f"nothing keeps {name!r} between at_least={least} and at_most={most}; swap them")
@@ -311,7 +333,8 @@ def front(
         least: (M,), what values must be at least.
     """
     array = np.asarray(values, dtype=np.float64)
-    mask = np.asarray(((array <= np.asarray(limits)) & (array >= np.asarray(least))).all(axis=1))
+    inside = (array <= np.asarray(limits)) & (array >= np.asarray(least)) & np.isfinite(array)
+    mask = np.asarray(inside.all(axis=1))
     mask[mask] = nondominated((array * np.asarray(signs))[mask])
     return mask
 

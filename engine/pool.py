@@ -16,7 +16,6 @@ import numpy.typing as npt
 
 from distilsearch.arrays import FloatArray
 from distilsearch.errors import InputError
-from distilsearch.predictors.encoding import Encoding
 from distilsearch.space import SearchSpace
 
 from .objectives import Cap, Codes
@@ -26,9 +25,7 @@ GRID = 2_000_000
 ENOUGH = 256  # rows within the limits, below which a sampled pool is bred towards them
 GENERATIONS = 200
 DRAWS = 1 << 17
-DESIGN = 8_192
 BINS = 32
-MARGIN = 0.12  # of the costs' logarithmic range, at either end, that the design leaves out
 Rng = np.random.Generator
 Prints = npt.NDArray[np.uint64]
 
@@ -88,7 +85,8 @@ def candidates(view: View, parents: Codes, rng: Rng, draws: int = DRAWS) -> Code
 
 def bred(space: SearchSpace, limited: Sequence[Cap], codes: Codes, rng: Rng) -> Codes:
     """Rows bred from those given until enough keep the limits, or none comes nearer: uniform draws miss tight ones."""
-    scale = [max(float(np.ptp(o.bounds(codes))), 1e-12) for o in limited]
+    runs = [values[np.isfinite(values)] for values in (o.bounds(codes) for o in limited)]
+    scale = [float(np.ptp(values)) or 1.0 if len(values) else 1.0 for values in runs]
 
     def excess(rows: Codes) -> FloatArray:
         over = [(o.bounds(rows) - o.at_most) / s for o, s in zip(limited, scale, strict=True)]
@@ -121,61 +119,13 @@ def refined(view: View, codes: Codes, score: Callable[[Codes], FloatArray], rng:
     return best[np.argsort(-value, kind="stable")[: len(codes)]]
 
 
-def design(view: View, n: int, rng: Rng, cheapest: bool = False) -> Codes:
-    """The next n rows of an initial design: at middling cost first, then between, unlike each other.
-
-    Neither end of the costs adds much to a hypervolume, so they are left to what the first results say. With
-    `cheapest` the very first row is the cheapest one: where the worst loss of the design is the reference, it opens
-    the whole range.
-    """
-    codes = candidates(view, view.codes, rng, DESIGN)
-    if not len(codes):
-        return codes
-    if len(codes) > DESIGN:
-        codes = codes[np.sort(rng.choice(len(codes), DESIGN, replace=False))]
-    encoding = Encoding.of(view.space, np.zeros((0, 0)))
-    points = encoding(codes, np.zeros((len(codes), 0))).numpy()
-    position, gap = _position(view.costs(codes)), np.full(len(codes), np.inf)
-    for other in encoding(view.taken, np.zeros((len(view.taken), 0))).numpy():
-        gap = np.minimum(gap, ((points - other) ** 2).sum(axis=1))
-    twins, chosen = fingerprints(view.space, codes, view.ignored), list[int]()
-    for i in range(len(view.taken), len(view.taken) + min(n, len(np.unique(twins)))):
-        gap[np.isin(twins, twins[chosen])] = -1.0
-        if cheapest and i == 0:
-            pick = int(np.argmin(position))
-        else:
-            target = MARGIN + (1 - 2 * MARGIN) * _van_der_corput(i - cheapest)
-            pick = _unlike(np.abs(position - target), gap, rng)
-        chosen.append(pick)
-        gap = np.minimum(gap, ((points - points[pick]) ** 2).sum(axis=1))
-    return codes[chosen]
-
-
-def _unlike(distance: FloatArray, gap: FloatArray, rng: Rng) -> int:
-    """Of the rows whose cost is near enough, any of the half that is farther from all chosen ones.
-
-    Not the farthest one: that is a corner of the space, and corners alone say nothing of what lies between.
-    """
-    near = np.argsort(distance + (gap < 0) * 9.0, kind="stable")[: max(8, len(gap) // 12)]
-    near = near[gap[near] >= 0]
-    return int(rng.choice(near[gap[near] >= np.quantile(gap[near], 0.5, method="lower")]))
-
-
-def _position(costs: FloatArray) -> FloatArray:
+def position(costs: FloatArray) -> FloatArray:
     """Where each row stands between the cheapest (0) and the dearest (1), in logarithms, over all costs."""
     if not costs.shape[1]:
         return np.zeros(len(costs))
     scale = np.where(costs.min(axis=0) > 0, np.log(np.maximum(costs, 1e-300)), costs)
     low, high = scale.min(axis=0), scale.max(axis=0)
     return np.asarray(((scale - low) / np.where(high > low, high - low, 1.0)).mean(axis=1))
-
-
-def _van_der_corput(i: int) -> float:
-    """1/2, 1/4, 3/4, 1/8, ...: the middle, then ever finer between."""
-    value, unit, rest = 0.0, 0.5, i + 1
-    while rest:
-        value, unit, rest = value + unit * (rest & 1), unit / 2, rest >> 1
-    return value
 
 
 def _sampled(view: View, parents: Codes, rng: Rng, draws: int) -> Codes:
@@ -195,7 +145,7 @@ def _sampled(view: View, parents: Codes, rng: Rng, draws: int) -> Codes:
 
 def _spread(view: View, codes: Codes, rng: Rng, n: int) -> Codes:
     """About n rows, as even over the logarithm of cost as the rows allow."""
-    bins = np.minimum((_position(view.costs(codes)) * BINS).astype(int), BINS - 1)
+    bins = np.minimum((position(view.costs(codes)) * BINS).astype(int), BINS - 1)
     order = rng.permutation(len(codes))
     picked = [order[bins[order] == b][: n // BINS] for b in range(BINS)]
     rows = np.concatenate(picked)
@@ -222,5 +172,9 @@ def _no_candidate(view: View, codes: Codes) -> InputError:
     for cap in view.limited:
         best, side = float(cap.bounds(codes).min()), "highest lower" if cap.least else "lowest upper"
         parts.append(f"{cap} (the {side} bound found is {-best if cap.least else best:.4g})")
+    if never := [o.name for o in view.known if not np.isfinite(o.values(codes)).any()]:
+        return InputError(f"{' and '.join(never)} is infinite, what cannot be run, for all architectures looked at")
     advice = "loosen" if any(cap.least for cap in view.limited) else "raise"
-    return InputError(f"no architecture of this space keeps {' and '.join(parts)}; {advice} the limit")
+    return InputError(
+        f"no architecture of this space keeps {' and '.join(parts) or 'finite costs'}; {advice} the limit"
+    )

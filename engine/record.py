@@ -16,6 +16,8 @@ from distilsearch.errors import InputError
 from distilsearch.space import SearchSpace
 
 from .objectives import AnyLimit, Expensive, Known, Objective, Outcome, bounds_of, front, ignored_by, kept, limited
+from .reference import Ends, beyond
+from .values import mapping, number
 from .view import Features, View
 
 
@@ -54,6 +56,7 @@ class Record:
     pending: dict[Architecture, None] = field(default_factory=dict)
     failed: dict[Architecture, str] = field(default_factory=dict)
     limits: tuple[AnyLimit, ...] = ()
+    _provisional: dict[int, dict[str, float | None]] = field(default_factory=dict)  # corners, by how much was told
 
     @property
     def learnt_limits(self) -> tuple[Expensive, ...]:
@@ -138,25 +141,39 @@ class Record:
     # The reference
 
     def reference(self) -> dict[str, float]:
-        """The rule: what was given, else the limit, else the worst of the initial design; where there is one."""
+        """The rule: what was given, else the limit, else the worst with a margin: of the space where an objective is
+        known, of what was told where it is learnt. Without a learnt objective that nothing was told of."""
         if self.frozen is not None:
             return self.frozen
-        result, stated = {}, self._stated()
-        for objective in self.objectives:
-            if objective.name in stated:
-                result[objective.name] = stated[objective.name]
-            elif seen := self._first(objective):
-                result[objective.name] = objective.sign * max(objective.sign * value for value in seen)
-        return result
+        if len(self.tells) not in self._provisional:
+            self._provisional = {len(self.tells): {}}
+        return self._ruled(self._first(), self._provisional[len(self.tells)])
 
     def freeze(self) -> None:
-        """Fix the reference once the initial design is complete: one outcome alone would be its own corner."""
+        """Fix the reference if the initial design is complete: one outcome alone would be its own corner."""
         stated, enough = self._stated(), max(2, self.initial)
         done = len({self.student(t.architecture) for t in self.tells}) >= self.initial
         done = done and (not self.held or sum(self.keeps(o, self.held) for o in self.outcomes()) >= 2)
-        open_ = [o for o in self.objectives if o.name not in stated]
-        if self.frozen is None and done and all(len(self._first_students(o)) >= enough for o in open_):
-            self.frozen = self.reference()
+        learnt = [o for o in self.objectives if isinstance(o, Expensive) and o.name not in stated]
+        if self.frozen is None and done and all(self._students_with(o) >= enough for o in learnt):
+            self.frozen = self._ruled(self.outcomes(), {})
+
+    def _ruled(self, outcomes: Sequence[Outcome], corners: dict[str, float | None]) -> dict[str, float]:
+        """The reference by the rule, with the corners of known objectives given or, where they are not, added."""
+        result, stated = {}, self._stated()
+        ends = Ends(self.space, limited(self.objectives, self.limits))
+        for o in self.objectives:
+            told = [o.sign * outcome.values[o.name] for outcome in outcomes if o.name in outcome.values]
+            if o.name in stated:
+                result[o.name] = stated[o.name]
+            elif isinstance(o, Expensive) and told:
+                result[o.name] = o.sign * beyond(np.array(told))
+            elif isinstance(o, Known):
+                if o.name not in corners:
+                    corners[o.name] = ends.corner(o, outcomes)
+                if (corner := corners[o.name]) is not None:
+                    result[o.name] = o.sign * corner
+        return result
 
     def _stated(self) -> dict[str, float]:
         """The reference as far as somebody said it: what was given, else a limit."""
@@ -167,22 +184,18 @@ class Record:
                 result[objective.name] = stated
         return result
 
-    def _first(self, objective: Objective) -> list[float]:
-        """The values of an objective in the first outcomes that have it, as many as the initial design holds."""
-        return [value for values in self._first_students(objective) for value in values]
+    def _first(self) -> list[Outcome]:
+        """The first outcomes, of as many architectures as the initial design holds; twins count as one. Where limits
+        must be learnt, also as many of those that keep them."""
+        outcomes, first = self.outcomes(), set[Any]()
+        keeping = [o for o in outcomes if self.keeps(o, self.held)] if self.held else []
+        for rows in (outcomes, keeping):
+            first |= set(list(dict.fromkeys(self.student(o.architecture) for o in rows))[: max(2, self.initial)])
+        return [outcome for outcome in outcomes if self.student(outcome.architecture) in first]
 
-    def _first_students(self, objective: Objective) -> list[list[float]]:
-        """The same, twins together; where limits must be learnt, also those of the first that keep them: what breaks
-        a limit is no corner of what keeps it."""
-        rows = [o for o in self.outcomes() if objective.name in o.values]
-        keeping = [o for o in rows if self.keeps(o, self.held)] if self.held else []
-        result: dict[Any, list[float]] = {}
-        for outcomes in (rows, keeping):
-            seen: dict[Any, list[float]] = {}
-            for outcome in outcomes:
-                seen.setdefault(self.student(outcome.architecture), []).append(outcome.values[objective.name])
-            result |= dict(list(seen.items())[: max(2, self.initial)])
-        return list(result.values())
+    def _students_with(self, objective: Objective) -> int:
+        """How many architectures, twins as one, were told of an objective."""
+        return len({self.student(t.architecture) for t in self.tells if objective.name in t.values})
 
     def corner(self, objectives: tuple[Objective, ...]) -> FloatArray:
         """The reference (M,) to be minimised, clipped by the limits."""
@@ -278,7 +291,7 @@ def _outcome(
 def checked_reference(reference: Mapping[str, float] | None, objectives: tuple[Objective, ...]) -> dict[str, float]:
     """The user's reference as plain floats; an `InputError` where it names no objective or is not finite."""
     names = [o.name for o in objectives]
-    given = {name: float(value) for name, value in (reference or {}).items()}
+    given = {name: number(f"the reference of {name}", v) for name, v in mapping("a reference", reference or {}).items()}
     wrong = [name for name, value in given.items() if name not in names or not math.isfinite(value)]
     if wrong:
         raise InputError(f"the reference must give finite numbers for some of {names}; got {given}")

@@ -10,6 +10,8 @@ from distilsearch.errors import InputError, unknown
 from distilsearch.space import SearchSpace
 
 from .objectives import AnyLimit, Cap, Codes, Expensive, Objective
+from .values import architectures as checked_architectures
+from .values import entry, items, mapping, number
 
 SCHEMA = 1
 WITH_LIMITS = 2  # of a state with limits: what would not hold them must not read it
@@ -18,6 +20,7 @@ WITH_LEARNT_LIMITS = 3  # of one that holds told values of limits, too
 
 def check_members(space: SearchSpace, architectures: Sequence[Architecture]) -> None:
     """An `InputError` where one is no canonical member of the space."""
+    architectures = checked_architectures("what an engine is told of", architectures)
     codes = space.encode(architectures)
     for architecture, row, good in zip(architectures, codes, space.valid(codes), strict=True):
         if not good or space.decode(row[None])[0] != architecture:
@@ -50,11 +53,14 @@ def check_values(
 ) -> None:
     """An `InputError` where a result names no objective, holds none to learn, or is not finite."""
     names = [o.name for o in objectives]
-    for name, value in values.items():
+    for name, value in mapping("a result", values).items():
         if name not in names:
             raise unknown("objective", name, names)
-        if not math.isfinite(value):
+        if not math.isfinite(number(name, value)):
             raise InputError(f"expected a finite {name}; got {value}; tell a failed trial with fail()")
+    for what, given in (("noise", noise), ("fidelity", fidelity), ("area", area)):
+        if given is not None:
+            number(what, given)
     learnt = [o.name for o in objectives if isinstance(o, Expensive)]
     if not set(learnt) & set(values):
         raise InputError(f"a result must hold one of {learnt} at least; got {sorted(values)}")
@@ -108,8 +114,9 @@ def check_state(state: Mapping[str, Any], objectives: Sequence[Objective], limit
         expected = f"{SCHEMA} to {WITH_LEARNT_LIMITS}"
         raise InputError(f"expected an engine state of schema {expected}; got {got!r}; use the version that wrote it")
     now = [[o.name, type(o).__name__, o.goal] for o in objectives]
-    if [list(o) for o in state["objectives"]] != now:
-        raise InputError(f"the state is of objectives {state['objectives']}; got {now}")
-    there, names = list(state.get("limits", [])), [limit.name for limit in limits]
+    told = entry("an engine state", state, "objectives", items)
+    if [list(o) if isinstance(o, list | tuple) else o for o in told] != now:
+        raise InputError(f"the state is of objectives {told}; got {now}")
+    there, names = items("'limits' of an engine state", state.get("limits", [])), [limit.name for limit in limits]
     if there != names:
         raise InputError(f"the state is of the limits {there}; got {names}")

@@ -13,10 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from distilsearch.arrays import FloatArray
+from distilsearch.errors import InputError
 from distilsearch.space import SearchSpace
 
 from .objectives import Cap, Codes, Expensive, Known, Limit, Objective, ignored_by, kept, limited
 
+NEVER_RUN = 2.0**64  # the cost of what was told and cannot be run: beyond any corner
 Features = Callable[[Codes], npt.ArrayLike]
 
 
@@ -126,16 +128,21 @@ class View:
     def told_costs(self) -> FloatArray:
         """Costs (u, K) of the told architectures; what was measured wins."""
         predicted = self.costs(self.codes)
-        return np.where(np.isnan(self.measured), predicted, self.measured)
+        return np.where(np.isnan(self.measured), np.where(np.isinf(predicted), NEVER_RUN, predicted), self.measured)
 
     @cached_property
-    def _least(self) -> list[float]:
-        """The least predicted value of each known objective among the told architectures."""
-        return [float(o.values(self.learnt(self.codes)).min()) if len(self.codes) else 0.0 for o in self.known]
+    def _ends(self) -> list[tuple[float, float]]:
+        """The least and the largest value of each known objective among the told architectures that can be run."""
+        told = [o.values(self.learnt(self.codes)) for o in self.known]
+        runs = [values[np.isfinite(values)] for values in told]
+        return [(float(values.min()), float(values.max())) if len(values) else (0.0, 0.0) for values in runs]
 
     def within(self, codes: Codes) -> npt.NDArray[np.bool_]:
-        """Which rows keep every limit by their upper bounds."""
-        return kept(self.limited, codes)
+        """Which rows can be run and keep every limit by their bounds."""
+        result = self.standing(codes)
+        for known in self.known if len(codes) else ():
+            result &= known.within(codes)
+        return result
 
     def standing(self, codes: Codes) -> npt.NDArray[np.bool_]:
         """Which rows keep the limits that are no objectives, and so may stand on the front; the limits of objectives
@@ -150,18 +157,31 @@ class View:
         one is usually better, and a few results show whether that holds.
         """
         codes = self.learnt(codes)
-        given = [_scaled(o.values(codes), least) for o, least in zip(self.known, self._least, strict=True)]
+        given = [_scaled(o.values(codes), *ends) for o, ends in zip(self.known, self._ends, strict=True)]
         reach = np.array([len(p.choices) - 1.0 if p.ordered else 0.0 for p in self.space.parameters])
         if (ordered := np.flatnonzero(reach)).size > 1:
             given.append((codes[:, ordered] / reach[ordered]).mean(axis=1))
         if self.features is not None:
-            given += list(np.asarray(self.features(codes), dtype=np.float64).T)
+            given += list(_columns(self.features(codes), len(codes)).T)
         return _stack(given, len(codes))
 
 
-def _scaled(values: FloatArray, least: float) -> FloatArray:
-    """Logarithms where all told values are positive (a candidate that is not counts as next to nothing)."""
-    return np.log(np.maximum(values, 1e-12 * least)) if least > 0 else values
+def _columns(given: object, n: int) -> FloatArray:
+    """The caller's further features (n, k); an `InputError` where they are none."""
+    try:
+        columns = np.asarray(given, dtype=np.float64)
+    except (TypeError, ValueError):
+        columns = np.empty(0)
+    if columns.ndim != 2 or len(columns) != n or not np.isfinite(columns).all():
+        raise InputError(f"the features must give finite numbers, shape ({n}, k); got shape {columns.shape}")
+    return columns
+
+
+def _scaled(values: FloatArray, least: float, most: float) -> FloatArray:
+    """Logarithms where all told values are positive (a candidate that is not counts as next to nothing); what cannot be
+    run counts as the largest of those that can."""
+    finite = np.where(np.isfinite(values), values, most)
+    return np.log(np.maximum(finite, 1e-12 * least)) if least > 0 else finite
 
 
 def _stack(columns: Sequence[FloatArray], n: int) -> FloatArray:

@@ -31,6 +31,7 @@ from .threads import one_thread
 NOISE_PRIOR = (-4.5, 1.5)  # of the logarithm of the noise variance, for targets of unit variance
 JITTER = 1e-6
 STEPS = 60
+LEAST_SPREAD = 1e-150  # of told values: the squares of smaller ones are no numbers
 RIGID = ("interaction",)  # no smooth part: where it is wrong it does not know it
 MARGIN = 3.0  # nats of all trials together by which a rigid kernel must win
 
@@ -47,18 +48,26 @@ class Warp:
     def of(cls, y: FloatArray, shift: float | None) -> "Warp":
         """The warp that gives these values mean 0 and variance 1."""
         g = y if shift is None else np.log(y - shift)
-        spread = float(g.std())
-        return cls(shift, float(g.mean()), spread if spread > 1e-12 * max(1.0, abs(float(g.mean()))) else 1.0)
+        centre = float(g.mean())
+        size = float(np.abs(g - centre).max())
+        spread = size * float(((g - centre) / size).std()) if size > 0 else 0.0  # no square overflows or vanishes
+        least = max(LEAST_SPREAD, 8 * float(np.finfo(np.float64).eps) * abs(centre))
+        return cls(shift, centre, spread if spread > least else 1.0)
 
     def __call__(self, y: FloatArray) -> FloatArray:
         """Warped values of y above the shift."""
-        g = y if self.shift is None else np.log(np.maximum(y - self.shift, 1e-12 * self.scale))
+        g = y if self.shift is None else np.log(np.maximum(y - self.shift, self._nothing))
         return np.asarray((g - self.centre) / self.scale)
 
     def slope(self, y: FloatArray) -> FloatArray:
         """dz/dy at each value."""
         flat = np.full(len(y), 1.0 / self.scale)
-        return flat if self.shift is None else flat / np.maximum(y - self.shift, 1e-12)
+        return flat if self.shift is None else flat / np.maximum(y - self.shift, self._nothing)
+
+    @property
+    def _nothing(self) -> float:
+        """What counts as no distance above the shift: next to nothing beside the values it was made of."""
+        return 1e-12 * math.exp(self.centre)
 
     def inverse(self, z: FloatArray) -> FloatArray:
         """Told values of warped ones."""

@@ -188,6 +188,8 @@ class DistilSampler(BaseSampler):
         for architecture, done in reading.told:
             values = self._told(done) | {_limit(n): v for n, v in constraints[done.number].items()}
             if set(values) & {o.name for o in (*self.objectives, *limits) if isinstance(o, Expensive)}:
+                if done.system_attrs.get(PROPOSAL):
+                    engine.expect([architecture])
                 engine.tell(architecture, values)
             if not self._told(done):
                 reason = f"trial {done.number} ended as {done.state.name.lower()}"

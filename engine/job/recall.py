@@ -94,6 +94,10 @@ def recall(
         retell(engine, entries[number], machines, served, flash_tokens)
     plans = [plan for entry in entries.values() if (plan := Plan.of(entry)) is not None]
     engine.expect([], 1 + max((plan.counter for plan in plans), default=-1))
+    for plan in plans[::-1]:
+        if plan.reference is not None:
+            engine.freeze(plan.reference)
+            break
     for machine in machines:
         learnt = [entries[n].facts["intervals"] for n in order if "intervals" in entries[n].facts]
         if learnt and machine.objective in learnt[-1]:
@@ -177,12 +181,16 @@ def replay(
             retell(fresh, entries[number], machines, served, flash_tokens)
         students = [student_of(entries[number].architecture) for number in plan.pending]
         fresh.expect([m for s in students for m in served.outcomes_of(s)], plan.counter, again=True)
+        if plan.reference is not None:
+            fresh.freeze(plan.reference)
         yield entry, ask(fresh)
 
 
 def retell(engine: Engine, entry: Entry, machines: Sequence[Profiled], served: ServedSpace, flash_tokens: int) -> None:
     """Tell an engine how a trial has ended, well or not."""
     if entry.state == "complete":
+        if Plan.of(entry) is not None:
+            engine.expect([entry.architecture])
         tell(engine, entry, machines, planned_tokens(entry, flash_tokens))
     elif entry.state == "failed":
         for member in served.outcomes_of(student_of(entry.architecture)):

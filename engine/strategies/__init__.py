@@ -52,10 +52,12 @@ STRATEGIES: dict[str, Callable[..., Strategy]] = {"ehvi": EHVI, "reward": Reward
 def find_strategy(given: str | Strategy, options: Mapping[str, Any] | None = None) -> Strategy:
     """A strategy by name, or the one given; an `InputError` names the known ones or the wrong option."""
     if not isinstance(given, str):
+        if not callable(getattr(given, "propose", None)):
+            raise InputError(f"a strategy is one of {', '.join(STRATEGIES)}, or an object like them; got {given!r}")
         return given
     if given not in STRATEGIES:
         raise unknown("strategy", given, STRATEGIES)
     try:
         return STRATEGIES[given](**(options or {}))
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise InputError(f"strategy {given!r} does not take these options: {error}") from error

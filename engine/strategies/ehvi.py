@@ -9,7 +9,7 @@ Notation: n candidates, S draws, b boxes.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ from ..beliefs import CHUNK, Beliefs, Draws
 from ..longer import check_few
 from ..objectives import Codes, Objective, nondominated
 from ..pool import candidates, distinct, fingerprints, refined
+from ..reference import beyond, beyond_levels, warn_nothing
 from ..view import View
 from .several import choose_several
 
@@ -64,7 +65,8 @@ class EHVI:
             return pool[:n]
         if len(view.objectives) > 3:
             return choose_several(beliefs, pool, n, rng)
-        short = shortlist(pool, screen(beliefs, torch.float32)(pool), max(SHORT, 4 * n))
+        beliefs, score = promising(beliefs, pool)
+        short = shortlist(pool, score, max(SHORT, 4 * n))
         short = refined(view, short, screen(beliefs, torch.float64), rng)
         return self._choose(beliefs, short, n, rng)
 
@@ -75,7 +77,7 @@ class EHVI:
         pool = candidates(view, parents(beliefs), rng)
         if not len(pool):
             return 0.0
-        short = shortlist(pool, screen(beliefs, torch.float32)(pool), LATER)
+        short = shortlist(pool, screened(beliefs, pool), LATER)
         short = refined(view, short, screen(beliefs, torch.float64), rng)
         score = over_draws(beliefs.draws(max(self.draws, 8), rng), short) + beliefs.log_success(short).numpy()
         return math.exp(float(score.max()))
@@ -116,6 +118,44 @@ def parents(beliefs: Beliefs) -> Codes:
     rest = np.flatnonzero(~first)
     second = rest[nondominated(points[rest])] if len(rest) else rest
     return np.concatenate([codes[first], codes[second]])
+
+
+def promising(beliefs: Beliefs, pool: Codes) -> tuple[Beliefs, FloatArray]:
+    """The screen's scores of a pool, and the beliefs they rest on.
+
+    Where nothing at all can be gained below the reference, known corners move to the worst of the pool, then learnt
+    ones to the worst expected: the search goes on by what is left to learn, and a `NothingToGain` says so.
+    """
+    score = screened(beliefs, pool)
+    for farther in (_beyond_costs, _beyond_all):
+        if not np.isneginf(score).all():
+            break
+        beliefs = replace(beliefs, view=replace(beliefs.view, reference=farther(beliefs, pool)))
+        score = screen(beliefs, torch.float64)(pool)
+        warn_nothing([o.name for o in beliefs.view.objectives])
+    return beliefs, score
+
+
+def screened(beliefs: Beliefs, pool: Codes) -> FloatArray:
+    """The screen's scores of a pool: in single precision, unless all gains vanish in it."""
+    score = screen(beliefs, torch.float32)(pool)
+    return screen(beliefs, torch.float64)(pool) if np.isneginf(score).all() else score
+
+
+def _beyond_costs(beliefs: Beliefs, pool: Codes) -> FloatArray:
+    """The reference with every known objective's corner no nearer than the worst of the pool, with a margin."""
+    corner = beliefs.view.reference.copy()
+    for j, column in enumerate(beliefs.view.costs(pool).T):
+        corner[j] = max(corner[j], beyond_levels(column))
+    return corner
+
+
+def _beyond_all(beliefs: Beliefs, pool: Codes) -> FloatArray:
+    """The same for the learnt objectives and the medians of those told and pending."""
+    corner, points = _beyond_costs(beliefs, pool), beliefs.front_points()
+    for j in range(len(beliefs.view.known), len(corner)) if len(points) else ():
+        corner[j] = max(corner[j], beyond(points[:, j]))
+    return corner
 
 
 def screen(beliefs: Beliefs, dtype: torch.dtype) -> Callable[[Codes], FloatArray]:

@@ -6,11 +6,14 @@ Notation: n candidates, M objectives, K of them known; X = features, then the K 
 """
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from botorch.acquisition.multi_objective import logei
 from botorch.acquisition.multi_objective.logei import qLogNoisyExpectedHypervolumeImprovement
 from botorch.acquisition.multi_objective.objective import GenericMCMultiOutputObjective
 from botorch.models.model import Model, ModelList
@@ -108,7 +111,7 @@ def _qlognehvi(beliefs: Beliefs, codes: Codes, seed: int) -> FloatArray:
 
     shape = torch.Size([SAMPLES])
     rows = _rows(beliefs, codes, beliefs.view.costs(codes), np.ones(len(codes)))
-    with torch.no_grad(), warnings.catch_warnings():
+    with torch.no_grad(), nothing_compiled(), warnings.catch_warnings():
         warnings.simplefilter("ignore", NumericalWarning)  # jitter, where outcomes are nearly certain
         acquisition = qLogNoisyExpectedHypervolumeImprovement(
             ModelList(*models),
@@ -120,6 +123,21 @@ def _qlognehvi(beliefs: Beliefs, codes: Codes, seed: int) -> FloatArray:
             cache_root=False,
         )
         return np.concatenate([acquisition(part[:, None]).numpy() for part in torch.split(rows, 256)])
+
+
+@contextmanager
+def nothing_compiled() -> Iterator[None]:
+    """BoTorch's acquisition compiles a C++ kernel the first time it is made: a minute without a word, and without end
+    where a process that was killed has left its lock behind. Here it is told that this was tried before."""
+    before = getattr(logei, "_load_attempted", None)
+    if before is None:  # a version of BoTorch that compiles nothing
+        yield
+        return
+    setattr(logei, "_load_attempted", True)  # noqa: B010  (private, and not in its stubs)
+    try:
+        yield
+    finally:
+        setattr(logei, "_load_attempted", before)  # noqa: B010
 
 
 def _rows(beliefs: Beliefs, codes: Codes, costs: FloatArray, standing: npt.ArrayLike) -> Tensor:

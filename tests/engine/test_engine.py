@@ -115,14 +115,15 @@ def test_only_the_longest_training_counts() -> None:
     assert len(engine.ask(2)) == 2
 
 
-def test_the_reference_is_the_worst_of_the_initial_design_and_stays() -> None:
+def test_the_reference_of_the_loss_is_the_worst_of_the_initial_design_with_a_margin_and_stays() -> None:
     space = small_space()
     engine = engine_of(space, reference={"ms": 20.0})
     first = run(engine, 4)
-    expected = {"loss": max(map(loss, first)), "ms": 20.0}
-    assert engine.reference == expected
+    losses = list(map(loss, first))
+    expected = {"loss": max(losses) + 0.1 * (max(losses) - min(losses)), "ms": 20.0}
+    assert engine.reference == pytest.approx(expected)
     engine.tell(first[0], {"loss": 99.0})
-    assert engine.reference == expected
+    assert engine.reference == pytest.approx(expected)
 
 
 def test_failures_are_avoided_with_their_neighbourhood() -> None:

@@ -4,8 +4,10 @@ import json
 
 import numpy as np
 import pytest
+from botorch.acquisition.multi_objective import logei
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils import cpp_extension
 
 from distilsearch.architecture import Architecture
 from distilsearch.arrays import FloatArray
@@ -114,7 +116,10 @@ def test_what_was_told_beyond_the_limit_hides_nothing_within(strategy: str) -> N
     assert trained.since == 0.0  # none of the large ones is trained on
 
 
-def test_four_objectives_keep_a_limit_too() -> None:
+def test_four_objectives_keep_a_limit_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is compiled for them either: what would be, fails here, and another's flag stays as it was."""
+    monkeypatch.setattr(cpp_extension, "load", lambda *args, **more: pytest.fail("something is compiled"))
+    monkeypatch.setattr(logei, "_load_attempted", False, raising=False)
     space = _space()
     more = [Known(f"cost{i}", lambda codes, i=i: 1.0 + codes[:, i % 2] + i) for i in range(2)]
     engine = Engine(
@@ -124,6 +129,7 @@ def test_four_objectives_keep_a_limit_too() -> None:
     asked = engine.ask(2)
     assert len(asked) == 2
     assert (_memory(space.encode(asked)) <= 9.0).all()
+    assert logei._load_attempted is False
 
 
 def test_a_state_with_limits_is_not_read_without_them() -> None:
