@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import random
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -90,7 +91,9 @@ def test_targets_are_what_the_teacher_says_of_the_text(
 
 
 def test_text_is_lower_cased_where_the_teacher_lower_cases_it(tmp_path: Path) -> None:
-    (tmp_path / "words.txt").write_text("FEE Fad fed\n" * 200)
+    generator = random.Random(0)
+    lines = [" ".join(generator.sample(["FEE", "Fad", "fed"], 3)) for _ in range(200)]
+    (tmp_path / "words.txt").write_text("\n".join(lines))
     ids = {}
     for lower in (True, False):
         folder = dress(write_teacher(tmp_path / str(lower)), ["Pooling"], {OWN: {"do_lower_case": lower}}, cased=True)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from distilsearch.distill.batch import Batch
+from distilsearch.distill.ending import Ending
 from distilsearch.distill.watch import look
 from distilsearch.families import Layer, Projection
 
@@ -56,7 +57,7 @@ class FusedFamily:
 def seen(model: Model, names: list[str], layer: int = -1) -> dict[str, Any]:
     ids = torch.tensor([[1, 2, 3], [4, 5, 6]])
     batch = Batch(ids, torch.tensor([1, 5]), torch.tensor([2, 6]))
-    return look(FusedFamily(), model, batch, names, layer, 0, "mean", "float32")  # type: ignore[arg-type]
+    return look(FusedFamily(), model, batch, names, layer, 0, Ending(), "float32")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("layer", [0, -1])
