@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from .distill.teacher import load_teacher as load_teacher
     from .distill.training import distill_student as distill_student
     from .engine.engine import Engine as Engine
-    from .engine.job.config import Run as Run
+    from .engine.job.outcome.result import Result as Result
+    from .engine.job.outcome.winners import distill_winners as distill_winners
     from .engine.job.ranks import rank_fidelity as rank_fidelity
-    from .engine.job.result import Result as Result
     from .engine.job.run import search as search
-    from .engine.job.winners import distill_winners as distill_winners
+    from .engine.job.runfile.config import Run as Run
     from .engine.objectives import Expensive as Expensive
     from .engine.objectives import Known as Known
     from .engine.objectives import Limit as Limit
@@ -48,7 +48,7 @@ _HOMES = {
     "Archive": "distill.archive",
     "Constraint": "space",
     "distill_student": "distill.training",
-    "distill_winners": "engine.job.winners",
+    "distill_winners": "engine.job.outcome.winners",
     "DistilSearchError": "errors",
     "Engine": "engine.engine",
     "Expensive": "engine.objectives",
@@ -68,8 +68,8 @@ _HOMES = {
     "profile": "profiling.collect",
     "rank_fidelity": "engine.job.ranks",
     "Recipe": "distill.recipes",
-    "Result": "engine.job.result",
-    "Run": "engine.job.config",
+    "Result": "engine.job.outcome.result",
+    "Run": "engine.job.runfile.config",
     "search": "engine.job.run",
     "SearchSpace": "space",
     "Serving": "operators",

@@ -18,8 +18,8 @@ from .errors import DistilSearchError, InputError, Interrupted
 from .operators import Serving
 
 if TYPE_CHECKING:
-    from .engine.job.config import Run
-    from .engine.job.result import Result
+    from .engine.job.outcome.result import Result
+    from .engine.job.runfile.config import Run
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -92,7 +92,7 @@ def quickstart(
 @app.command()
 def search(run_file: RunFile, folder: Folder = None) -> None:
     """Search as RUN_FILE says; called again, it continues."""
-    from .engine.job.config import Run
+    from .engine.job.runfile.config import Run
 
     run = Run.read(run_file)  # before the heavy imports: a mistake in the file is told at once
     remark(run.remarks)
@@ -164,7 +164,7 @@ def measure(
     with shown_progress() as progress:
         with loading(progress):
             from .engine.job.model import measure_model
-            from .engine.job.remeasure import remeasure
+            from .engine.job.outcome.remeasure import remeasure
         if model:
             figures = measure_model(what, device or "auto", Serving(**options), on or (), progress)
         else:
@@ -185,8 +185,8 @@ def import_(
 ) -> None:
     """Keep results of another tool, from a CSV file, for the run that RUN_FILE describes to start from."""
     from .distill.named import check_names
-    from .engine.job.config import Run
     from .engine.job.preflight import check_run
+    from .engine.job.runfile.config import Run
 
     run, names = Run.read(run_file), pairs(rename or [], "columns as COLUMN=NAME, such as n_layer=layers")
     check_names([], (), [results])
@@ -234,8 +234,8 @@ def report(run_folder: RunFolder, as_json: Json = False) -> None:
 
 
 def _run_of(run_file: Path | None) -> "Run":
-    from .engine.job.config import Run
     from .engine.job.quickstart import quickstart_run
+    from .engine.job.runfile.config import Run
 
     run = Run.read(run_file) if run_file else quickstart_run()
     remark(run.remarks)

@@ -177,7 +177,7 @@ def pairs(texts: list[str], expected: str) -> dict[str, str]:
 def _order(words: list[str], family_name: str, tokens: int, changes: dict[str, Any]) -> "Order":
     """What was asked for: students of a RUN, or the one that genes name."""
     if "=" not in words[0]:
-        from .engine.job.winners import winners_order
+        from .engine.job.outcome.winners import winners_order
 
         return winners_order(Path(words[0]), words[1:], tokens, **changes)
     given = {name: value for name, value in changes.items() if value is not None}

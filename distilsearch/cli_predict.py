@@ -69,7 +69,7 @@ def _asked(genes: list[str], source: Path | None, run_file: Path | None) -> "lis
     """The architectures that are named, on the command line or in a file."""
     from .architectures import read_architectures
     from .cli_distill import only
-    from .engine.job.config import Run
+    from .engine.job.runfile.config import Run
     from .families import family
 
     if bool(genes) == (source is not None):

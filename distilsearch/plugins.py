@@ -25,7 +25,7 @@ PLACES: dict[str, str] = {  # the dict that lists the known ones; in an order in
     "jobs": "distilsearch.engine.job.jobs:JOBS",
     "executors": "distilsearch.engine.job.executors:EXECUTORS",
     "evaluations": "distilsearch.distill.evaluate:EVALUATIONS",
-    "presets": "distilsearch.engine.job.presets:PRESETS",
+    "presets": "distilsearch.engine.job.runfile.presets:PRESETS",
 }
 
 

@@ -18,11 +18,11 @@ import pytest
 from typer.testing import CliRunner
 
 from distilsearch.cli import app
-from distilsearch.engine.job.config import Run
 from distilsearch.engine.job.executors import Options
 from distilsearch.engine.job.executors.local import Local
 from distilsearch.engine.job.jobs import Job
 from distilsearch.engine.job.run import search
+from distilsearch.engine.job.runfile.config import Run
 from distilsearch.plugins import PLACES
 from distilsearch.profiling import LatencyTable
 from distilsearch.progress import Progress, silent

@@ -19,8 +19,8 @@ from transformers import (
 )
 
 from distilsearch.architecture import Architecture
-from distilsearch.engine.job.config import Run
 from distilsearch.engine.job.run import search
+from distilsearch.engine.job.runfile.config import Run
 
 WORDS = [a + b for a in "bdfgk" for b in "aeiou"]
 SPECIAL = {name: f"[{name.upper()}]" for name in ("pad", "unk", "cls", "sep", "mask")}

@@ -21,7 +21,7 @@ def test_the_example_runs(capsys) -> None:
 
 
 def test_the_run_file_is_one(tmp_path) -> None:
-    from distilsearch.engine.job.config import Run
+    from distilsearch.engine.job.runfile.config import Run
 
     (tmp_path / "run.toml").write_text(re.findall(r"```toml\n(.*?)```", README, re.DOTALL)[0])
     assert Run.read(tmp_path / "run.toml").trials == 24

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from ..distill.recipes import recipe
-from ..engine.job.config import WHOLE_FILE, Run
-from ..engine.job.presets import Preset, preset
+from ..engine.job.runfile.config import WHOLE_FILE, Run
+from ..engine.job.runfile.presets import Preset, preset
 
 
 class PresetContract:

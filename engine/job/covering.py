@@ -11,7 +11,7 @@ from distilsearch.operators import TORCH, Serving
 from distilsearch.profiling.device import Device, fingerprint
 from distilsearch.space import SearchSpace
 
-from .config import Run
+from .runfile.config import Run
 
 SEVERAL = ("batch", "sequence")  # of what is given: lists of values
 

@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from .config import Run
+from .runfile.config import Run
 
 PACKAGES = ("distilsearch", "torch", "transformers", "xgboost", "botorch", "gpytorch", "optuna", "numpy", "scipy")
 

@@ -8,9 +8,9 @@ from distilsearch.errors import InputError
 from distilsearch.home import file_lock, write_atomically
 
 from ..adapters.results_csv import read_results, sorted_out
-from .config import Run
 from .prepare import prepare
 from .recall import IMPORTED, failure_json, imported, imported_failures
+from .runfile.config import Run
 
 
 def import_csv(

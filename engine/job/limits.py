@@ -19,7 +19,7 @@ from distilsearch.space import Codes, SearchSpace
 
 from ..objectives import Bools, Cap, Known, Limit
 from ..pool import bred
-from .sections import TargetSection
+from .runfile.sections import TargetSection
 from .served import ServedSpace
 
 if TYPE_CHECKING:  # a wrong folder is refused before anything heavy is loaded

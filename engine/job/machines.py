@@ -25,11 +25,11 @@ from distilsearch.profiling.table import LatencyTable
 from distilsearch.space import Codes
 
 from ..objectives import Known
-from .config import Run
-from .facts import MachineFacts
 from .jobs import Measure
+from .outcome.facts import MachineFacts
 from .preflight import check_target
-from .sections import TargetSection
+from .runfile.config import Run
+from .runfile.sections import TargetSection
 from .served import ServedSpace, student_of
 from .tables import receive
 

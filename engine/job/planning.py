@@ -19,10 +19,10 @@ from distilsearch.progress import Progress
 from distilsearch.space import SearchSpace
 
 from .budget import Plan, Speed, size
-from .config import Run
 from .executors import Executor
 from .ledger import Ledger
 from .phases import PLAN
+from .runfile.config import Run
 from .source import Making
 
 DRAWS = 256  # students that stand for the space

@@ -13,9 +13,9 @@ from distilsearch.operators import TORCH
 from distilsearch.places import FIDELITY, own_folder, own_run, own_student, own_students
 from distilsearch.profiling.devices import DEVICES
 
-from .config import Run
-from .continuing import continued, kept_run
-from .sections import TargetSection
+from .runfile.config import Run
+from .runfile.continuing import continued, kept_run
+from .runfile.sections import TargetSection
 
 LOCAL = "local"  # the executor of this machine
 

@@ -24,11 +24,11 @@ from distilsearch.progress import Progress, silent
 from distilsearch.space import SearchSpace
 
 from .budget import usual_trials
-from .config import Run
-from .continuing import continued, kept_run, kept_text
 from .machines import Declared, declared_by
 from .preflight import LOCAL
 from .recall import imported
+from .runfile.config import Run
+from .runfile.continuing import continued, kept_run, kept_text
 from .served import ServedSpace
 from .strategy import check_strategy
 

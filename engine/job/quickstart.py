@@ -1,6 +1,6 @@
 """The quickstart: a run on a real teacher and real text, with nothing to download when it runs."""
 
-from .config import Run
+from .runfile.config import Run
 
 MINUTES = 10.0
 

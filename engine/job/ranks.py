@@ -16,10 +16,10 @@ from distilsearch.places import FIDELITY as MEASURED
 from distilsearch.places import RANKS, own_file, own_folder
 from distilsearch.progress import Progress, silent
 
-from .config import Run
+from .outcome.remeasure import note_fidelity
+from .outcome.winners import material, precision_of, run_of
 from .quickstart import quickstart_run
-from .remeasure import note_fidelity
-from .winners import material, precision_of, run_of
+from .runfile.config import Run
 
 FIDELITY = "fidelity"  # in a run's folder
 

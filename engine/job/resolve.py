@@ -14,7 +14,7 @@ from .executors import Executor, Options
 from .executors.workers import choose_workers
 from .jobs import Probe
 from .ledger import Ledger
-from .sections import TrainSection
+from .runfile.sections import TrainSection
 
 NOTE = "resolved"
 

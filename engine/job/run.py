@@ -27,31 +27,31 @@ from distilsearch.progress import Progress, silent
 from ..engine import Engine
 from ..objectives import limited
 from ..report.files import write_result
-from .choice import front, pair_key
-from .config import Run
-from .continuing import kept_text
 from .environment import environment
 from .executors import Executor, Options, open_executor
 from .executors.interruption import interruptible
-from .exports import export_students
-from .facts import Final, RunFacts
-from .finish import to_finish, unfinished
 from .jobs import Profile, TeacherLoss
 from .ledger import Ledger, open_storage
 from .limits import check_kept, measured_within, room_within
 from .machines import Declared, Profiled
+from .outcome.choice import front, pair_key
+from .outcome.exports import export_students
+from .outcome.facts import Final, RunFacts
+from .outcome.finish import to_finish, unfinished
+from .outcome.remeasure import measured_fidelity
+from .outcome.result import Result, conclude, members
+from .outcome.sessions import measure_front
 from .phases import Phases, Stopwatch
 from .planning import plan_of, question, remembered, speed_of
 from .preflight import LOCAL
 from .prepare import Prepared, prepare
 from .proposing import new_engine
 from .recall import imported, imported_failures, is_asked, planned_tokens
-from .remeasure import measured_fidelity
 from .resolve import Resolved, asked, probed, resolve
-from .result import Result, conclude, members
+from .runfile.config import Run
+from .runfile.continuing import kept_text
 from .search import Search
 from .served import served_of, student_of
-from .sessions import measure_front
 from .shares import set_shares
 from .source import Making, open_source
 from .spending import Amount, Budget, Minutes

@@ -27,7 +27,7 @@ from distilsearch.errors import InputError
 from distilsearch.operators import Serving
 from distilsearch.space import Codes, Constraint, Parameter, SearchSpace
 
-from .sections import TargetSection
+from .runfile.sections import TargetSection
 
 PREFIX = "served."
 

@@ -24,13 +24,13 @@ from .budget import (
     trials_seconds,
 )
 from .executors import Executor
-from .finish import finish, shared_out
 from .ledger import Entry
+from .outcome.finish import finish, shared_out
+from .outcome.sessions import always
 from .phases import Stopwatch
 from .planning import Settled, remember
 from .recall import planned_tokens
 from .served import student_of
-from .sessions import always
 from .source import Making
 
 FIRST = 0.4  # of the time that is left, for the first stage of the finish

@@ -6,7 +6,7 @@ from distilsearch.space import SearchSpace
 
 from ..objectives import Expensive, Known, Objective
 from ..strategies import Strategy, find_strategy
-from .config import Run
+from .runfile.config import Run
 
 
 def strategy_of(run: Run) -> Strategy:

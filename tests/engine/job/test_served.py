@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from distilsearch.architecture import Architecture
 from distilsearch.engine.engine import Engine
-from distilsearch.engine.job.config import Run
 from distilsearch.engine.job.ledger import Ledger
 from distilsearch.engine.job.limits import check_kept, limits_of, parameter_counts, room_within
-from distilsearch.engine.job.sections import TargetSection
+from distilsearch.engine.job.runfile.config import Run
+from distilsearch.engine.job.runfile.sections import TargetSection
 from distilsearch.engine.job.served import ServedSpace
 from distilsearch.engine.objectives import Expensive, Known, Limit, limited
 from distilsearch.errors import InputError

@@ -10,7 +10,7 @@ import pytest
 from distilsearch.architecture import Architecture
 from distilsearch.engine.job.ledger import Ledger, open_storage
 from distilsearch.engine.job.machines import Latency
-from distilsearch.engine.job.sections import TargetSection
+from distilsearch.engine.job.runfile.sections import TargetSection
 from distilsearch.engine.job.shares import set_shares
 from distilsearch.space import Parameter, SearchSpace
 

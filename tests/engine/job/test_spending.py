@@ -15,9 +15,9 @@ from distilsearch.distill.job import Training
 from distilsearch.distill.recipes import EMBEDDING
 from distilsearch.distill.trial import Trial
 from distilsearch.engine.job.budget import RESERVE, RUNG, Plan, Speed, rung, size
-from distilsearch.engine.job.finish import shared_out
 from distilsearch.engine.job.jobs import Distil
 from distilsearch.engine.job.ledger import Entry
+from distilsearch.engine.job.outcome.finish import shared_out
 from distilsearch.engine.job.planning import Settled, remembered
 from distilsearch.engine.job.source import Making
 from distilsearch.engine.job.spending import AGAIN, Amount, Finishing, Minutes

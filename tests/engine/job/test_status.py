@@ -8,8 +8,8 @@ import pytest
 from typer.testing import CliRunner
 
 from distilsearch.cli import app
-from distilsearch.engine.job.config import Run
 from distilsearch.engine.job.ledger import Ledger, open_storage
+from distilsearch.engine.job.runfile.config import Run
 from distilsearch.engine.job.status import status
 from distilsearch.errors import RunError
 from distilsearch.families import family

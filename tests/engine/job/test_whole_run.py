@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from distilsearch.architecture import Architecture
-from distilsearch.engine.job.config import Run
 from distilsearch.engine.job.jobs import Distil, Job, Measure, Profile, dumps, loads
-from distilsearch.engine.job.result import Result
+from distilsearch.engine.job.outcome.result import Result
 from distilsearch.engine.job.run import search
+from distilsearch.engine.job.runfile.config import Run
 from distilsearch.errors import RunError, TrialError
 from distilsearch.profiling.clock import Measured
 from distilsearch.progress import nothing, silent

@@ -18,6 +18,7 @@ from distilsearch.errors import InputError
 from distilsearch.families import TeacherFacts, family
 from distilsearch.places import literal_folders
 
+from ..served import ServedSpace
 from .mistakes import collected, explained
 from .presets import PRESETS, merged, preset
 from .reading import check_name, read_toml, run_name
@@ -34,7 +35,6 @@ from .sections import (
     Whole,
     mark_given,
 )
-from .served import ServedSpace
 from .toml import to_toml
 
 WHOLE_FILE = "the file holds all its defaults"  # in a validation's context: no preset lies under it

@@ -10,12 +10,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from distilsearch.architecture import Architecture
-from distilsearch.engine.job.choice import CHOICES
-from distilsearch.engine.job.exports import export_students
-from distilsearch.engine.job.facts import Final, MachineFacts, RunFacts
 from distilsearch.engine.job.ledger import Entry
 from distilsearch.engine.job.machines import Latency
-from distilsearch.engine.job.result import conclude, members, rank_fidelity, trace, warnings
+from distilsearch.engine.job.outcome.choice import CHOICES
+from distilsearch.engine.job.outcome.exports import export_students
+from distilsearch.engine.job.outcome.facts import Final, MachineFacts, RunFacts
+from distilsearch.engine.job.outcome.result import conclude, members, rank_fidelity, trace, warnings
 from distilsearch.engine.report.readings import Reading, headline
 from distilsearch.engine.report.report import render
 from distilsearch.engine.report.schema import RankFidelity, ResultFile

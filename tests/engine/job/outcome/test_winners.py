@@ -8,8 +8,8 @@ import pytest
 
 from distilsearch.architecture import Architecture
 from distilsearch.distill.material import Material
-from distilsearch.engine.job.config import Run
-from distilsearch.engine.job.winners import precision_of, winners, winners_order
+from distilsearch.engine.job.outcome.winners import precision_of, winners, winners_order
+from distilsearch.engine.job.runfile.config import Run
 from distilsearch.errors import InputError, RunError
 from distilsearch.home import register_run
 

@@ -12,14 +12,14 @@ from typing import Any
 from distilsearch.architecture import Architecture
 from distilsearch.lowering import parameter_count
 
-from ..objectives import hypervolume
-from ..report import schema
-from ..report.schema import RankFidelity, ResultFile
+from ...objectives import hypervolume
+from ...report import schema
+from ...report.schema import RankFidelity, ResultFile
+from ..ledger import Entry
+from ..served import served_of, student_of
 from .choice import chosen, front, pair_key, points
 from .facts import MachineFacts, RunFacts
-from .ledger import Entry
 from .remarks import latency_warnings
-from .served import served_of, student_of
 
 FEWEST_FOR_RANKS = 3
 QUALITY = {"embedding": "agreement", "mlm": "masked-LM loss", "causal": "next-token loss"}

@@ -7,11 +7,11 @@ import pytest
 from typer.testing import CliRunner
 
 from distilsearch.cli import app
-from distilsearch.engine.job.exports import export_students
+from distilsearch.engine.job.outcome.exports import export_students
 from distilsearch.engine.report.files import read_result
 from distilsearch.engine.report.students import remarks
 
-OLD = Path(__file__).parents[2] / "old" / "0.1.0"
+OLD = Path(__file__).parents[3] / "old" / "0.1.0"
 TRIAL = next((OLD / "trials").iterdir()) / "student"
 
 

@@ -6,9 +6,9 @@ import numpy as np
 
 from distilsearch.arrays import FloatArray
 
-from ..objectives import nondominated
-from ..report.readings import AGREED, Reading, ms_of
-from ..report.schema import Latency, Member, ResultFile
+from ...objectives import nondominated
+from ...report.readings import AGREED, Reading, ms_of
+from ...report.schema import Latency, Member, ResultFile
 from .choice import pick
 
 DISTURBED = 1.1  # slowness of the sentinel that a reader is told of

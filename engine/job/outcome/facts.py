@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from distilsearch.architecture import Architecture
 
-from ..report.schema import RankFidelity
-from .ledger import Entry
+from ...report.schema import RankFidelity
+from ..ledger import Entry
 
 if TYPE_CHECKING:
-    from .machines import Latency
+    from ..machines import Latency
 
 
 @dataclass(frozen=True)

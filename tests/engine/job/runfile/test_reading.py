@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from distilsearch.distill.precision import resolve_precision
 from distilsearch.distill.sources import documents
-from distilsearch.engine.job.config import Run
-from distilsearch.engine.job.continuing import kept_run
-from distilsearch.engine.job.reading import read_toml, run_name
+from distilsearch.engine.job.runfile.config import Run
+from distilsearch.engine.job.runfile.continuing import kept_run
+from distilsearch.engine.job.runfile.reading import read_toml, run_name
 from distilsearch.errors import InputError
 from distilsearch.operators import Serving
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from distilsearch.architecture import Architecture
 from distilsearch.engine.job.ledger import Ledger, open_storage
-from distilsearch.engine.job.sessions import MOST_SESSIONS, Session, agreed, measure_front, repeats
+from distilsearch.engine.job.outcome.sessions import MOST_SESSIONS, Session, agreed, measure_front, repeats
 from distilsearch.profiling.clock import Measured
 from distilsearch.space import Parameter, SearchSpace
 

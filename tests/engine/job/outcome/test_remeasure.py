@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from distilsearch.engine.job.remeasure import measured_fidelity, note_fidelity, remeasure
+from distilsearch.engine.job.outcome.remeasure import measured_fidelity, note_fidelity, remeasure
 from distilsearch.engine.report.files import read_result, write_result
 from distilsearch.errors import DeviceError, RunError
 from distilsearch.profiling.foreign import import_tables
 
-OLD = Path(__file__).parents[2] / "old" / "0.1.0" / "run"
+OLD = Path(__file__).parents[3] / "old" / "0.1.0" / "run"
 RANKS = {"spearman": 0.5, "kendall": None, "pairs": 7, "note": "measured: 5 against 9 tokens", "rows": [{"tokens": 5}]}
 
 

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from distilsearch.engine.job.config import Run
-from distilsearch.engine.job.sections import SECTIONS
+from distilsearch.engine.job.runfile.config import Run
+from distilsearch.engine.job.runfile.sections import SECTIONS
 from distilsearch.engine.job.source import SOURCES
 from distilsearch.engine.strategies import STRATEGIES
 
-TEXT = (Path(__file__).parents[3] / "docs" / "run-file.md").read_text()
+TEXT = (Path(__file__).parents[4] / "docs" / "run-file.md").read_text()
 ROWS = [
     [cell.strip() for cell in line.strip().strip("|").split(" | ")] for line in TEXT.splitlines() if line[:1] == "|"
 ]

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from distilsearch import Architecture
 from distilsearch.engine.engine import Engine
-from distilsearch.engine.job.choice import CHOICES, at_speeds, chosen, front, pair_key, points
 from distilsearch.engine.job.ledger import Entry
+from distilsearch.engine.job.outcome.choice import CHOICES, at_speeds, chosen, front, pair_key, points
 from distilsearch.engine.objectives import Expensive, Known
 from distilsearch.space import Parameter, SearchSpace
 

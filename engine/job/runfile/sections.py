@@ -66,7 +66,7 @@ class SourceSection(Chosen):
     def _possible(cls, data: Any) -> Any:
         if data == PRESETS["default"].source or not _named(data):
             return data  # the usual one needs no import
-        from .source import GIVEN, SOURCES
+        from ..source import GIVEN, SOURCES
 
         return _complete("source", SOURCES, data, GIVEN)
 
@@ -80,7 +80,7 @@ class StrategySection(Chosen):
     def _possible(cls, data: Any) -> Any:
         if data == PRESETS["default"].strategy or not _named(data):
             return data  # the usual one needs no import of torch, so a mistake elsewhere is told at once
-        from ..strategies import STRATEGIES, find_strategy
+        from ...strategies import STRATEGIES, find_strategy
 
         complete = _complete("strategy", STRATEGIES, data)
         find_strategy(complete["name"], {k: v for k, v in complete.items() if k != "name"})  # values it refuses
@@ -279,7 +279,7 @@ class ExecutorSection(Section):
     @classmethod
     def _known(cls, value: str) -> str:
         if value != "local":  # which needs no import
-            from .executors import EXECUTORS
+            from ..executors import EXECUTORS
 
             if value not in EXECUTORS:
                 raise ValueError(str(unknown("executor", value, EXECUTORS)))

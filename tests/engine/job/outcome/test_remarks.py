@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distilsearch.engine.job.remarks import all_latency_warnings, kept_choice, latency_warnings
-from distilsearch.engine.job.remeasure import _concluded
+from distilsearch.engine.job.outcome.remarks import all_latency_warnings, kept_choice, latency_warnings
+from distilsearch.engine.job.outcome.remeasure import _concluded
 from distilsearch.engine.report.schema import Latency, ResultFile
 
 

@@ -16,11 +16,11 @@ from distilsearch.architecture import Architecture
 from distilsearch.profiling.clock import Measured
 from distilsearch.progress import Progress
 
-from ..report.readings import AGREED, CALM
+from ...report.readings import AGREED, CALM
+from ..executors import Executor
+from ..ledger import Ledger
+from ..machines import Profiled
 from .choice import front
-from .executors import Executor
-from .ledger import Ledger
-from .machines import Profiled
 
 MOST_SESSIONS = 3
 

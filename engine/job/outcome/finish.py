@@ -9,14 +9,14 @@ from distilsearch.distill.trial import Trial
 from distilsearch.errors import Interrupted, TrialError
 from distilsearch.progress import Progress
 
-from .budget import size
+from ..budget import size
+from ..executors import Executor
+from ..ledger import Entry
+from ..machines import Profiled
+from ..runfile.config import Run
+from ..served import student_of
+from ..source import Making
 from .choice import at_speeds, chosen, pair_key
-from .config import Run
-from .executors import Executor
-from .ledger import Entry
-from .machines import Profiled
-from .served import student_of
-from .source import Making
 
 
 def to_finish(members: Sequence[Entry], machines: Sequence[Profiled], run: Run, teacher: Architecture) -> list[Entry]:

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distilsearch.engine.job.config import Run
-from distilsearch.engine.job.options import checked_options
-from distilsearch.engine.job.presets import PRESETS, Preset, merged, preset
+from distilsearch.engine.job.runfile.config import Run
+from distilsearch.engine.job.runfile.options import checked_options
+from distilsearch.engine.job.runfile.presets import PRESETS, Preset, merged, preset
 from distilsearch.engine.strategies import STRATEGIES, find_strategy
 from distilsearch.errors import InputError
 from distilsearch.testing.presets import PresetContract
@@ -123,7 +123,7 @@ def test_options_of_every_strategy_make_it_again(name: str) -> None:
 
 def test_a_mistake_in_a_file_of_the_usual_strategy_is_told_without_loading_torch() -> None:
     code = (
-        "import sys\nfrom distilsearch.engine.job.config import Run\n"
+        "import sys\nfrom distilsearch.engine.job.runfile.config import Run\n"
         f"Run.parse({LEAST!r})\nprint('torch' in sys.modules or 'botorch' in sys.modules)"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -131,7 +131,7 @@ def test_a_mistake_in_a_file_of_the_usual_strategy_is_told_without_loading_torch
 
 
 PLUGIN = """
-from distilsearch.engine.job.presets import Preset
+from distilsearch.engine.job.runfile.presets import Preset
 from distilsearch.engine.strategies.enumerate import Enumerate
 from distilsearch.plugins import Plugin
 

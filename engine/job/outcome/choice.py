@@ -21,11 +21,11 @@ import numpy.typing as npt
 from distilsearch.architecture import Architecture
 from distilsearch.arrays import FloatArray
 
-from .. import objectives
-from ..report.budgets import SPEEDS
-from ..report.schema import member_key
-from .ledger import Entry
-from .served import served_of, student_of
+from ... import objectives
+from ...report.budgets import SPEEDS
+from ...report.schema import member_key
+from ..ledger import Entry
+from ..served import served_of, student_of
 
 Bools = npt.NDArray[np.bool_]
 

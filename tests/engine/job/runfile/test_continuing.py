@@ -5,9 +5,9 @@ import tomllib
 import pytest
 
 from distilsearch.engine.job import continuing
-from distilsearch.engine.job.config import Run
-from distilsearch.engine.job.continuing import ADDED, continued, kept_run, kept_text
-from distilsearch.engine.job.sections import SECTIONS, SpaceSection
+from distilsearch.engine.job.runfile.config import Run
+from distilsearch.engine.job.runfile.continuing import ADDED, continued, kept_run, kept_text
+from distilsearch.engine.job.runfile.sections import SECTIONS, SpaceSection
 from distilsearch.errors import InputError, RunError
 from distilsearch.operators import Serving
 

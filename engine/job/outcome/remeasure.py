@@ -16,14 +16,14 @@ from distilsearch.profiling.device import model_name
 from distilsearch.profiling.devices import DEVICES
 from distilsearch.progress import Progress, silent
 
-from ..report.files import RESULT, read_result, write_result
-from ..report.schema import Entry, Latency, MachineEntry, RankFidelity, ResultFile, read
-from .config import Run
-from .continuing import kept_run
-from .elsewhere import foreign_table, measured_elsewhere
-from .executors import Executor, Options
-from .executors.local import Local
-from .jobs import Measure
+from ...report.files import RESULT, read_result, write_result
+from ...report.schema import Entry, Latency, MachineEntry, RankFidelity, ResultFile, read
+from ..elsewhere import foreign_table, measured_elsewhere
+from ..executors import Executor, Options
+from ..executors.local import Local
+from ..jobs import Measure
+from ..runfile.config import Run
+from ..runfile.continuing import kept_run
 from .remarks import all_latency_warnings, kept_choice
 from .sessions import Session, agreed
 

@@ -14,7 +14,7 @@ from distilsearch.errors import RunError
 from distilsearch.home import replace_folder
 from distilsearch.places import STUDENT, own_folder
 
-from ..report.students import STUDENTS, foreign
+from ...report.students import STUDENTS, foreign
 
 
 def export_students(

@@ -13,11 +13,11 @@ from distilsearch.architecture import Architecture
 from distilsearch.distill.job import Training
 from distilsearch.distill.recipes import EMBEDDING
 from distilsearch.distill.trial import Trial
-from distilsearch.engine.job.choice import chosen, front
-from distilsearch.engine.job.config import Run
-from distilsearch.engine.job.finish import finish, to_finish, unfinished
 from distilsearch.engine.job.jobs import Distil
 from distilsearch.engine.job.ledger import Entry
+from distilsearch.engine.job.outcome.choice import chosen, front
+from distilsearch.engine.job.outcome.finish import finish, to_finish, unfinished
+from distilsearch.engine.job.runfile.config import Run
 from distilsearch.engine.job.served import student_of
 from distilsearch.engine.job.source import Making
 from distilsearch.errors import TrialError

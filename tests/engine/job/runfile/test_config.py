@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distilsearch.engine.job.config import Run
-from distilsearch.engine.job.continuing import continued
-from distilsearch.engine.job.sections import CHOICES
-from distilsearch.engine.job.toml import to_toml
+from distilsearch.engine.job.runfile.config import Run
+from distilsearch.engine.job.runfile.continuing import continued
+from distilsearch.engine.job.runfile.sections import CHOICES
+from distilsearch.engine.job.runfile.toml import to_toml
 from distilsearch.errors import InputError, RunError
 
 LEAST = {"teacher": "quickstart", "text": ["python-docs"]}
