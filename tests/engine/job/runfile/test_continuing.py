@@ -4,7 +4,7 @@ import tomllib
 
 import pytest
 
-from distilsearch.engine.job import continuing
+from distilsearch.engine.job.runfile import continuing
 from distilsearch.engine.job.runfile.config import Run
 from distilsearch.engine.job.runfile.continuing import ADDED, continued, kept_run, kept_text
 from distilsearch.engine.job.runfile.sections import SECTIONS, SpaceSection
