@@ -63,6 +63,7 @@ class Speed:
         targets: what the teacher takes for a batch that it has not seen.
         step_tokens: tokens of a step.
         workers: trainings at once.
+        pause: what measuring a student takes, during which nobody trains.
     """
 
     start: float
@@ -71,20 +72,25 @@ class Speed:
     targets: float
     step_tokens: int
     workers: int
+    pause: float = 0.0
 
     @classmethod
-    def fitted(cls, flops: Sequence[float], rehearsals: Sequence[Rehearsal], workers: int) -> Self:
+    def fitted(cls, flops: Sequence[float], rehearsals: Sequence[Rehearsal], workers: int, pause: float = 0.0) -> Self:
         """The line through what was rehearsed: `flops` (n,) of the students, each rehearsed once or more."""
         sizes, steps = np.asarray(flops, dtype=np.float64), np.array([one.step for one in rehearsals])
         centred = sizes - sizes.mean()
         slope = max(0.0, float(centred @ steps) / max(float(centred @ centred), 1e-300))
         level = max(0.0, float(steps.mean() - slope * sizes.mean()))
         start, targets = (float(np.mean([getattr(one, name) for one in rehearsals])) for name in ("start", "targets"))
-        return cls(start, level, slope, targets, rehearsals[0].step_tokens, workers)
+        return cls(start, level, slope, targets, rehearsals[0].step_tokens, workers, pause)
 
     def seconds(self, flops: float, tokens: float) -> float:
         """Of one training with targets from the cache."""
         return self.start + tokens / self.step_tokens * (self.step + self.per_flop * flops)
+
+    def trial_seconds(self, flops: float, tokens: float) -> float:
+        """Of one trial, on the wall: its training, and the measurements of all that are under way with it."""
+        return self.seconds(flops, tokens) + self.workers * self.pause
 
     def teacher_seconds(self, tokens: float) -> float:
         """Of the teacher, for text that it has not seen."""
@@ -92,8 +98,8 @@ class Speed:
 
     def slower(self, factor: float) -> Self:
         """The same on a machine that takes so many times as long."""
-        start, step, per_flop = self.start * factor, self.step * factor, self.per_flop * factor
-        return replace(self, start=start, step=step, per_flop=per_flop, targets=self.targets * factor)
+        names = ("start", "step", "per_flop", "targets", "pause")
+        return replace(self, **{name: getattr(self, name) * factor for name in names})
 
 
 @dataclass(frozen=True)
@@ -130,11 +136,11 @@ class Plan:
 
         def fitting(tokens: int) -> int:
             alone = speed.teacher_seconds(tokens)
-            return max(0, int((seconds - alone) * speed.workers / speed.seconds(mean, tokens)))
+            return max(0, int((seconds - alone) * speed.workers / speed.trial_seconds(mean, tokens)))
 
         least = flash_tokens or rung(LOWEST)
         if fitting(least) < FEWEST:
-            needed = speed.teacher_seconds(least) + FEWEST * speed.seconds(mean, least) / speed.workers
+            needed = speed.teacher_seconds(least) + FEWEST * speed.trial_seconds(mean, least) / speed.workers
             enough = math.ceil((spent + needed / TRIALS_SHARE) / 60 / (1 - RESERVE)) + 1
             raise InputError(
                 f"{minutes:g} minutes are too few here: {spent / 60:.1f} have gone into profiling, and {FEWEST}"
@@ -233,7 +239,7 @@ class Time:
         """As many more as end in time."""
         plan = self._plan
         left = self._until - self._clock.seconds
-        each = plan.speed.seconds(plan.flops, plan.flash_tokens) * self.slowness
+        each = plan.speed.trial_seconds(plan.flops, plan.flash_tokens) * self.slowness
         begun = ended + flying
         if left < CLOSE * each:
             return begun
@@ -244,5 +250,5 @@ class Time:
         speed, tokens = self._plan.speed, self._plan.flash_tokens
         self._landed += 1
         teacher = speed.teacher_seconds(tokens) if self._landed <= speed.workers else 0.0
-        self._last.append((speed.seconds(flops, tokens) + teacher, seconds))
+        self._last.append((speed.trial_seconds(flops, tokens) + teacher, seconds))
         self._clock.note()

@@ -6,7 +6,8 @@ What the same question came to on this machine is remembered in the home, so tha
 import contextlib
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from distilsearch.space import SearchSpace
 
 from .budget import Plan, Speed, size
 from .executors import Executor
+from .jobs import Job
 from .ledger import Ledger
 from .phases import PLAN
 from .runfile.config import Run
@@ -28,15 +30,30 @@ from .source import Making
 DRAWS = 256  # students that stand for the space
 
 
-def speed_of(space: SearchSpace, making: Making, executor: Executor, seed: int, progress: Progress) -> Speed:
-    """Rehearse a small and a large student on every worker at once, so that each feels the others."""
+def speed_of(
+    space: SearchSpace,
+    making: Making,
+    measuring: Callable[[Architecture], Sequence[Job]],
+    executor: Executor,
+    seed: int,
+    progress: Progress,
+) -> Speed:
+    """Rehearse a small and a large student on every worker at once, so that each feels the others; then measure them.
+
+    Args:
+        measuring: the jobs that measure a student, as they do in each trial.
+    """
     ordered = sorted(drawn(space, seed), key=size)
     few = ordered[len(ordered) // 10], ordered[-1 - len(ordered) // 10]
     progress("rehearsing trainings", 0, 1)
     jobs = [executor.submit(making.rehearse(few)) for _ in range(executor.workers)]
     rehearsals = [one for job in jobs for one in job.result()]
+    started = time.monotonic()
+    for job in (job for student in few for job in measuring(student)):
+        executor.submit(job).result()
+    pause = (time.monotonic() - started) / len(few)
     progress("rehearsing trainings", 1, 1)
-    return Speed.fitted([size(one) for one in few] * len(jobs), rehearsals, executor.workers)
+    return Speed.fitted([size(one) for one in few] * len(jobs), rehearsals, executor.workers, pause)
 
 
 def drawn(space: SearchSpace, seed: int) -> list[Architecture]:

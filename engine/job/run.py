@@ -30,7 +30,7 @@ from ..report.files import write_result
 from .environment import environment
 from .executors import Executor, Options, open_executor
 from .executors.interruption import interruptible
-from .jobs import Profile, TeacherLoss
+from .jobs import Measure, Profile, TeacherLoss
 from .ledger import Ledger, open_storage
 from .limits import check_kept, measured_within, room_within
 from .machines import Declared, Profiled
@@ -133,7 +133,7 @@ class MainJob:
             engine = new_engine(run, self.prepared.served, machines, self.teacher)
             self.check_limits(engine, machines)
         with phases.phase("plan"):
-            budget = self.budget(watch)
+            budget = self.budget(watch, machines)
         result = self.lasting(budget.flash_tokens).spend(budget, engine, machines, phases)
         watch.note()
         return result
@@ -227,7 +227,7 @@ class MainJob:
             spoilt = [words for machine in machines if (words := busy(machine.table))]
             raise InputError(f"{error}. Mind: {'; '.join(spoilt)}" if spoilt else str(error)) from None
 
-    def budget(self, watch: Stopwatch) -> Budget:
+    def budget(self, watch: Stopwatch, machines: Sequence[Profiled]) -> Budget:
         """What the run may spend: as its file says, or as the same question came to before, or as a plan says."""
         run, train = self.prepared.run, self.prepared.run.train
         if not run.minutes:
@@ -238,7 +238,12 @@ class MainJob:
         if settled and self.trained(training.at(settled.flash_tokens)) >= settled.trials:
             self.progress(f"{run.minutes:g} minutes have been spent on this here: give more to go on", 0, 0)
             return Amount(settled.flash_tokens, settled.trials, settled.final_tokens, self.progress)
-        speed = partial(speed_of, students, self.making, self.executor, run.seed, self.progress)
+        outcomes = self.prepared.served.outcomes_of
+
+        def measuring(student: Architecture) -> list[Measure]:
+            return [job for m in machines if m.local for _, job in m.jobs(outcomes(student)[:1])]
+
+        speed = partial(speed_of, students, self.making, measuring, self.executor, run.seed, self.progress)
         plan = plan_of(run, self.ledger, watch.seconds, speed, students)
         self.progress(plan.said(run.minutes), 0, 0)
         return Minutes(run.minutes, plan, watch, train.final_tokens, place, self.progress)

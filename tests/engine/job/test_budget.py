@@ -1,6 +1,7 @@
 """Time as a budget: the ladder, the line through what was rehearsed, plans that fit, and trials that end in time."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -31,6 +32,7 @@ speeds = st.builds(
     targets=st.floats(0.0, 0.5),
     step_tokens=st.sampled_from([512, 1024]),
     workers=st.integers(1, 4),
+    pause=st.floats(0.0, 5.0),
 )
 FLOPS = np.array([1e7, 1e8, 4e8])
 
@@ -76,7 +78,7 @@ def test_a_plan_fits_into_its_minutes_or_says_how_many_it_needs(speed: Speed, mi
         assert Plan.made(enough, spent, speed, FLOPS).trials >= FEWEST
         return
     assert plan.trials >= FEWEST
-    each = speed.seconds(plan.flops, plan.flash_tokens)
+    each = speed.trial_seconds(plan.flops, plan.flash_tokens)
     took = speed.teacher_seconds(plan.flash_tokens) + plan.trials * each / speed.workers
     assert took <= trials_seconds(minutes, spent) * (1 + 1e-9)
     assert plan.flash_tokens in [rung(n) for n in range(LOWEST, 40)]
@@ -84,6 +86,14 @@ def test_a_plan_fits_into_its_minutes_or_says_how_many_it_needs(speed: Speed, mi
         assert plan.trials >= usual_trials(minutes)
     assert Plan.from_json(plan.to_json()) == plan
     assert f"{plan.flash_tokens:,} tokens" in plan.said(minutes)
+
+
+@given(speeds, st.floats(1e6, 1e9))
+def test_measurements_of_all_that_are_under_way_stand_in_for_each_trial(speed: Speed, flops: float) -> None:
+    alone = replace(speed, pause=0.0)
+    assert speed.trial_seconds(flops, 1e5) == pytest.approx(alone.seconds(flops, 1e5) + speed.workers * speed.pause)
+    pausing, going = (Plan.made(600.0, 0.0, one, FLOPS, FLASH_TOKENS) for one in (speed, alone))
+    assert pausing.trials <= going.trials
 
 
 @given(speeds, st.floats(1.0, 20.0))
@@ -101,7 +111,7 @@ def test_the_length_that_the_user_gives_is_kept() -> None:
 def test_trials_end_in_time_however_the_machine_changes(speed: Speed, factors: list[float]) -> None:
     """One after another, each as much slower than planned as it happens: what runs over is one trial at most."""
     plan = Plan.made(1000.0, 0.0, speed, FLOPS)
-    each, clock = speed.seconds(plan.flops, plan.flash_tokens), Clock()
+    each, clock = speed.trial_seconds(plan.flops, plan.flash_tokens), Clock()
     until = 0.5 * each * len(factors)
     allowance, ended = Time(plan, clock, until), 0
     while ended < len(factors) and allowance.total(ended, 0) > ended:
