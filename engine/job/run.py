@@ -246,7 +246,7 @@ class MainJob:
         speed = partial(speed_of, students, self.making, measuring, self.executor, run.seed, self.progress)
         plan = plan_of(run, self.ledger, watch.seconds, speed, students)
         self.progress(plan.said(run.minutes), 0, 0)
-        return Minutes(run.minutes, plan, watch, train.final_tokens, place, self.progress)
+        return Minutes(run.minutes, plan, watch, self.prepared.text.tokens, train.final_tokens, place, self.progress)
 
     def trained(self, training: Training) -> int:
         """How many students of the space have been trained so, by any run."""

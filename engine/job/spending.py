@@ -33,9 +33,9 @@ from .recall import planned_tokens
 from .served import student_of
 from .source import Making
 
-FIRST = 0.4  # of the time that is left, for the first stage of the finish
-LAST = 0.9  # for the next one: it must end
-AGAIN = 2.25  # times as long: two rungs, so that a stage goes on from the one before
+SAFE = 0.9  # of the time that is left, for a finish: it must end
+AGAIN = 2.25  # times as long as the one before a stage is: two rungs, so that it goes on from there
+CLOSE = 1 - 1e-4  # rungs are whole tokens
 MEASURING = 0.1  # of the run's minutes, that measuring the front may take
 OVER = 0.1  # of the run's minutes, that a finish may take longer before it is stopped
 
@@ -98,6 +98,7 @@ class Minutes:
     """Some minutes, profiling among them.
 
     Attributes:
+        text_tokens: of the text.
         most: tokens that no finish exceeds; 0 is no limit.
         place: where what it came to is remembered.
     """
@@ -105,6 +106,7 @@ class Minutes:
     minutes: float
     plan: Plan
     watch: Stopwatch
+    text_tokens: int
     most: int
     place: Path
     progress: Progress
@@ -131,7 +133,7 @@ class Minutes:
     def finish(self, entries: Sequence[Entry], making: Making, executor: Executor) -> dict[str, Trial]:
         """In stages, while time is left."""
         speed, leeway = self.plan.speed, OVER * 60 * self.minutes
-        stages = Finishing(making, executor, speed, self.progress, self.most, self.left, leeway)
+        stages = Finishing(making, executor, speed, self.progress, self.text_tokens, self.most, self.left, leeway)
         return stages.run(entries, self.flash_tokens)
 
     def final_lengths(self) -> Sequence[int]:
@@ -150,6 +152,7 @@ class Finishing:
     """Trains students longer in stages, each two rungs above the one before, while time is left.
 
     Args:
+        text_tokens: of the text: all that the teacher can be asked for.
         most: tokens that no stage exceeds; 0 is no limit.
         left: seconds that are left.
         leeway: seconds that a stage may take longer than that before it is stopped, and saved as far as it is.
@@ -159,6 +162,7 @@ class Finishing:
     executor: Executor
     speed: Speed
     progress: Progress
+    text_tokens: int
     most: int
     left: Callable[[], float]
     leeway: float
@@ -171,19 +175,33 @@ class Finishing:
         """
         trials: dict[str, Trial] = {}
         students = {student_of(entry.architecture) for entry in entries}
-        slowness, shares, times = 1.0, [FIRST, LAST], RUNG
-        while students and shares:
-            tokens = self.longest(entries, since, shares.pop(0) * self.left() / slowness)
-            if tokens < times * since * (1 - 1e-6):
-                continue  # where no first stage fits, the only one may
-            expected, before = self.seconds(entries, since, tokens), self.left()
-            stage = finish(entries, tokens, self.making, self.executor, self.progress, before + self.leeway)
-            trials |= stage
-            if len(stage) < len(students):
+        slowness, times = 1.0, RUNG
+        while students and (stages := self.stages(entries, since, SAFE * self.left() / slowness, times)):
+            tokens, before = stages[0], self.left()
+            expected = self.seconds(entries, since, tokens)
+            ended = finish(entries, tokens, self.making, self.executor, self.progress, before + self.leeway)
+            trials |= ended
+            if len(ended) < len(students):
                 break
             slowness = max(slowness, (before - self.left()) / expected)
-            since, shares, times = tokens, [LAST], AGAIN
+            since, times = tokens, AGAIN
         return trials
+
+    def stages(self, entries: Sequence[Entry], since: int, seconds: float, times: float) -> list[int]:
+        """The lengths that lead farthest in some seconds: of two stages, where the first costs nothing of the end.
+
+        Args:
+            times: how many times as long as `since` the first must be.
+        """
+        alone = self.longest(entries, since, seconds)
+        best = [alone] if alone >= times * since * CLOSE else []
+        first = rung_below(times * since + 2)
+        while best and (spent := self.seconds(entries, since, first)) <= seconds / 2:
+            second = self.longest(entries, first, seconds - spent)
+            if second >= max(best[-1], AGAIN * first * CLOSE):
+                best = [first, second]
+            first = rung_below(first * RUNG + 2)
+        return best
 
     def longest(self, entries: Sequence[Entry], since: int, seconds: float) -> int:
         """The longest rung to which all students can be trained in some seconds; 0 where there is none."""
@@ -200,4 +218,4 @@ class Finishing:
         students = list(dict.fromkeys(student_of(entry.architecture) for entry in entries))
         parts = shared_out(students, self.speed.workers, size)
         slowest = max(sum(self.speed.seconds(size(one), new) for one in part) for part in parts)
-        return slowest + self.speed.teacher_seconds(new)
+        return slowest + self.speed.teacher_seconds(max(0, min(tokens, self.text_tokens) - since))

@@ -29,6 +29,7 @@ SPACE = family("bert").space({"layers": [1, 2, 3, 4], "width": [64], "heads": [2
 STUDENTS = SPACE.decode(SPACE.grid(100))
 FLASH = rung(-2)
 MAKING = Making(Training("t", "t", "x", "r", FLASH, 0, "float32"), EMBEDDING)
+TEXT = 500_000  # tokens
 SPEED = Speed(start=1.0, step=0.1, per_flop=0.0, targets=0.05, step_tokens=1024, workers=2)
 
 
@@ -44,17 +45,20 @@ class Machine:
     def __init__(self, factors: tuple[float, ...] = (), ended: float = math.inf) -> None:
         self.seconds, self.factors, self.ended = 0.0, list(factors), ended
         self.jobs: list[Distil] = []
-        self.stopped = False
+        self.stopped, self.had = False, FLASH
 
     def submit(self, job: Distil, progress: Any = None) -> "Future[Any]":
         future: Future[Any] = Future()
         self.jobs.append(job)
-        took = sum(SPEED.seconds(size(a), job.training.tokens) for a in job.architectures)
+        tokens = job.training.tokens
+        new = tokens - max(EMBEDDING.shared(had, tokens) for had in (FLASH, self.had))  # it goes on from the trunk
+        took = sum(SPEED.seconds(size(a), new) for a in job.architectures) + SPEED.teacher_seconds(TEXT) / 8
         self.seconds += took / self.workers * (self.factors.pop(0) if self.factors else 1.0)
         if len(self.jobs) > self.ended:
             future.set_exception(Interrupted("stopped"))
         else:
             future.set_result([self._trial(job, a) for a in job.architectures])
+            self.had = tokens
         return future
 
     def stop(self) -> None:
@@ -67,7 +71,7 @@ class Machine:
 
 
 def finishing(machine: Machine, seconds: float, most: int = 0) -> Finishing:
-    return Finishing(MAKING, machine, SPEED, silent, most, lambda: seconds - machine.seconds, 0.1 * seconds)
+    return Finishing(MAKING, machine, SPEED, silent, TEXT, most, lambda: seconds - machine.seconds, 0.1 * seconds)
 
 
 @given(st.lists(st.floats(0.1, 100.0), min_size=1, max_size=8), st.integers(1, 5))
@@ -142,7 +146,7 @@ class Watch:
 @pytest.fixture
 def minutes(tmp_path: Path) -> Minutes:
     plan = Plan(FLASH, 20, 60.0, 1e7, SPEED)
-    return Minutes(10.0, plan, Watch(), 0, tmp_path / "plan.json", silent)  # type: ignore[arg-type]
+    return Minutes(10.0, plan, Watch(), TEXT, 0, tmp_path / "plan.json", silent)  # type: ignore[arg-type]
 
 
 def test_trials_have_their_share_of_all_minutes_over_all_calls(minutes: Minutes) -> None:
