@@ -46,12 +46,12 @@ table{border-collapse:collapse;width:100%;font-size:.9rem;font-variant-numeric:t
 th,td{padding:8px 12px 8px 0;text-align:right;border-bottom:1px solid var(--line);white-space:nowrap}
 th{color:var(--muted);font-weight:600;font-size:.8rem;vertical-align:bottom}thead th{white-space:normal}
 details table{font-size:.85rem}
-tbody th{color:var(--ink);font-size:.9rem;font-weight:500}
+tbody th{color:var(--ink);font-size:.9rem;font-weight:500;vertical-align:middle}
 tr:last-child>*{border-bottom:0}th:first-child,td:first-child,.text{text-align:left}
 tr.knee>*{background:var(--soft)}tr.teacher>*{color:var(--teacher)}tr.failed>*{color:var(--bad)}
 td.cause{white-space:normal;min-width:190px;text-align:left;overflow-wrap:anywhere}
 code{font:.92em ui-monospace,SFMono-Regular,Menlo,Consolas,monospace}
-a{color:var(--accent)}small{color:var(--muted)}
+a{color:var(--accent)}small{color:var(--muted)}td small{display:block}.text:not(:first-child){padding-left:12px}
 .badge{display:inline-block;margin-left:6px;padding:0 8px;border-radius:9px;background:var(--knee);color:var(--card);
 font-size:.74rem;font-weight:650}
 summary{cursor:pointer;font-weight:600;font-size:1.15rem;letter-spacing:-.01em}

@@ -157,14 +157,14 @@ def _finished(reading: Reading, objective: str) -> Figure | None:
 
 def _knee(reading: Reading, objective: str) -> Figure | None:
     knee = reading.knee
-    place = f"{'top' if reading.agreement else 'bottom'} left"  # the side where no student is
+    place = f"{'top' if reading.agreement else 'bottom'} center"  # the side where no student is
     trace = _landmark(reading, objective, knee, "chosen", reading.quality(knee.loss), KNEE) if knee else None
     return trace and _styled(trace, {"symbol": "star", "size": 18}, place)
 
 
 def _teacher(reading: Reading, objective: str) -> Figure | None:
     trace = _landmark(reading, objective, reading.teacher, "teacher", reading.teacher_quality, TEACHER)
-    return trace and _styled(trace, {"symbol": "diamond", "size": 14}, "middle left")
+    return trace and _styled(trace, {"symbol": "diamond", "size": 14}, "bottom center")
 
 
 def _landmark(
@@ -175,7 +175,8 @@ def _landmark(
     if ms is None or quality is None:
         return None
     trace = scatter([ms], [quality], label, {"color": colour, "line": OUTLINE})
-    text = {"mode": "markers+text", "text": [f"<b>{label}</b>  "], "textfont": {"color": colour}}
+    text: Figure = {"mode": "markers+text", "text": [f"<b>{label}</b>"], "textfont": {"color": colour}}
+    text["cliponaxis"] = False  # the label of a mark at the edge is read too
     return trace | text | {"hovertext": [_hover(reading, entry, objective)]}
 
 

@@ -30,7 +30,8 @@ def students_table(reading: Reading) -> str:
 def answers_table(reading: Reading, found: Sequence[Answer]) -> str:
     """For each multiple of the teacher's speed the best student that reaches it."""
     words = ["At least", "Speedup", "Latency ms", sentence(reading.quality_name), "Trained on", "Student"]
-    return table([head(word) for word in words], [_answer_row(reading, answer) for answer in found], "Answers")
+    heads = [head(word, "text" if word == "Student" else "") for word in words]
+    return table(heads, [_answer_row(reading, answer) for answer in found], "Answers")
 
 
 def _answer_row(reading: Reading, answer: Answer) -> str:
