@@ -1,7 +1,7 @@
 """How a run spends its budget: on so many trials and tokens as it says, or on what fits into its minutes."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -93,9 +93,9 @@ class Amount:
         """There was nothing to find out."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Minutes:
-    """Some minutes, profiling among them.
+    """Some minutes, profiling among them; a finish is planned by how fast the last trials were.
 
     Attributes:
         text_tokens: of the text.
@@ -110,6 +110,7 @@ class Minutes:
     most: int
     place: Path
     progress: Progress
+    _time: Time | None = field(default=None, init=False)
 
     @property
     def flash_tokens(self) -> int:
@@ -119,7 +120,8 @@ class Minutes:
     def allowance(self, used: float) -> Allowance:
         """As many trials as end before the time of all of them is over."""
         left = trials_seconds(self.minutes, self.plan.spent) - used
-        return Time(self.plan, self.watch, self.watch.seconds + left)
+        self._time = Time(self.plan, self.watch, self.watch.seconds + left)
+        return self._time
 
     def measuring(self) -> Callable[[float], bool]:
         """As long as it stays within a share of the minutes."""
@@ -132,7 +134,7 @@ class Minutes:
 
     def finish(self, entries: Sequence[Entry], making: Making, executor: Executor) -> dict[str, Trial]:
         """In stages, while time is left."""
-        speed, leeway = self.plan.speed, OVER * 60 * self.minutes
+        speed, leeway = self.plan.speed.slower(self._time.slowness if self._time else 1.0), OVER * 60 * self.minutes
         stages = Finishing(making, executor, speed, self.progress, self.text_tokens, self.most, self.left, leeway)
         return stages.run(entries, self.flash_tokens)
 
@@ -149,7 +151,7 @@ class Minutes:
 
 @dataclass(frozen=True)
 class Finishing:
-    """Trains students longer in stages, each two rungs above the one before, while time is left.
+    """Trains students longer, in one stage or two of which the second goes on from the first, while time is left.
 
     Args:
         text_tokens: of the text: all that the teacher can be asked for.

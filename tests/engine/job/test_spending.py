@@ -158,6 +158,16 @@ def test_trials_have_their_share_of_all_minutes_over_all_calls(minutes: Minutes)
     assert minutes.allowance(share).total(7, 0) == 7
 
 
+def test_a_finish_is_planned_by_how_fast_the_last_trials_were(minutes: Minutes) -> None:
+    lengths = []
+    for factor in (1.0, 3.0):
+        time, machine = minutes.allowance(0.0), Machine()
+        time.landed(1e7, factor * SPEED.trial_seconds(1e7, FLASH) + SPEED.teacher_seconds(FLASH))
+        minutes.finish([entry(0), entry(1)], MAKING, machine)
+        lengths.append(max(job.training.tokens for job in machine.jobs))
+    assert lengths[1] < lengths[0] / 2
+
+
 def test_what_it_came_to_is_remembered(minutes: Minutes) -> None:
     assert remembered(minutes.place) is None
     minutes.settle(12, [])
