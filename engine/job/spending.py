@@ -200,7 +200,8 @@ class Finishing:
         first = rung_below(times * since + 2)
         while best and (spent := self.seconds(entries, since, first)) <= seconds / 2:
             second = self.longest(entries, first, seconds - spent)
-            if second >= max(best[-1], AGAIN * first * CLOSE):
+            farther = second > best[-1] or (second == best[-1] and len(best) == 1)  # the shorter a first one, the surer
+            if farther and second >= AGAIN * first * CLOSE:
                 best = [first, second]
             first = rung_below(first * RUNG + 2)
         return best
