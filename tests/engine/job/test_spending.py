@@ -119,11 +119,14 @@ def test_no_stage_exceeds_what_the_file_allows() -> None:
     assert max(job.training.tokens for job in machine.jobs) == 500_000
 
 
-def test_a_machine_that_has_become_slower_gets_no_second_stage() -> None:
-    machine = Machine(factors=(2.4, 2.4))
-    finals = finishing(machine, 600.0).run([entry(0), entry(1)], FLASH)
-    assert len({job.training.tokens for job in machine.jobs}) == 1
-    assert len(finals) == 2
+@pytest.mark.parametrize("factor", [1.5, 2.4, 4.0])
+def test_a_machine_that_has_become_slower_ends_in_time_all_the_same(factor: float) -> None:
+    machine, fast = Machine(factors=(factor,) * 40), Machine()
+    for one in (machine, fast):
+        finals = finishing(one, 600.0).run([entry(0), entry(1)], FLASH)
+        assert len(finals) == 2
+        assert one.seconds <= 600.0
+    assert max(job.training.tokens for job in machine.jobs) < max(job.training.tokens for job in fast.jobs)
 
 
 def test_what_had_not_ended_when_time_was_over_is_left_out() -> None:
