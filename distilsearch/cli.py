@@ -86,6 +86,8 @@ def quickstart(
 
     if minutes is not None and trials is not None:
         raise InputError("--minutes and --trials both say when to stop; give one of them")
+    if minutes is not None and not minutes > 0:
+        raise InputError(f"--minutes should be more than 0; got {minutes:g}")
     _search(quickstart_run(MINUTES if minutes is None else minutes, trials), folder)
 
 

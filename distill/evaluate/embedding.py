@@ -41,7 +41,8 @@ class Similarity:
     def of(cls, given: Given) -> "Similarity":
         """On the file that is given."""
         if given.file is None or not given.file.is_file():
-            raise InputError(f"there is no file {given.file}; name a csv of sentence, sentence, score")
+            where = "no file was named" if given.file is None else f"there is no file {given.file}"
+            raise InputError(f"{where}; name a csv of sentence, sentence, score, such as --on pairs.csv")
         return cls(given.file, given.prompt)
 
     @property

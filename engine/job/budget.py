@@ -25,6 +25,7 @@ from distilsearch.operators import Serving
 RUNG = 1.5
 LOWEST = -5  # the rung of the shortest flash: below it, held-out losses order students no better than their sizes do
 HIGHEST = 25  # no training is longer
+LOADING = 10.0  # seconds that go before the clock of a run starts, with libraries to be loaded
 RESERVE = 0.05  # share of the minutes for measuring the front and writing what came out
 TRIALS_SHARE = 0.6  # of the time after profiling; what is left finishes students
 USUAL_TRIALS, USUAL_MINUTES = 18, 10.0  # a flash is as long as leaves so many trials; with the root of the minutes more
@@ -141,11 +142,11 @@ class Plan:
         least = flash_tokens or rung(LOWEST)
         if fitting(least) < FEWEST:
             needed = speed.teacher_seconds(least) + FEWEST * speed.trial_seconds(mean, least) / speed.workers
-            enough = math.ceil((spent + needed / TRIALS_SHARE) / 60 / (1 - RESERVE)) + 1
+            enough = math.ceil((spent + LOADING + needed / TRIALS_SHARE) / 60 / (1 - RESERVE)) + 1
             raise InputError(
                 f"{minutes:g} minutes are too few here: {spent / 60:.1f} have gone into profiling, and {FEWEST}"
-                f" students of {least:,} tokens take {needed / 60:.1f} more; give at least minutes = {enough} (what was"
-                " timed is kept)"
+                f" students of {least:,} tokens take {needed / 60:.1f} more, for which there are {TRIALS_SHARE:.0%} of"
+                f" what is left; give at least minutes = {enough} (what was timed is kept)"
             )
         tokens = least
         while not flash_tokens and fitting(longer := rung_below(tokens * RUNG + 2)) >= usual_trials(minutes):
@@ -154,12 +155,14 @@ class Plan:
             tokens = longer
         return cls(tokens, fitting(tokens), spent, mean, speed)
 
-    def said(self, minutes: float) -> str:
-        """The plan in words."""
+    def said(self, minutes: float, spent: float) -> str:
+        """The plan in words, after `spent` seconds."""
+        if spent >= minutes * 60 * (1 - RESERVE):
+            return f"{spent / 60:.1f} of {minutes:g} minutes have gone: give more to go on"
         return (
             f"about {self.trials} students of {self.flash_tokens:,} tokens each"
             f" ({trials_seconds(minutes, self.spent) / 60:.1f} minutes), then the best of them for longer: "
-            f"{minutes:g} minutes in all, of which {self.spent / 60:.1f} have gone"
+            f"{minutes:g} minutes in all, of which {spent / 60:.1f} have gone"
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -174,7 +177,7 @@ class Plan:
 
 def trials_seconds(minutes: float, spent: float) -> float:
     """What all trials together may take, of a run that had used `spent` seconds before the first."""
-    return TRIALS_SHARE * max(0.0, minutes * 60 * (1 - RESERVE) - spent)
+    return TRIALS_SHARE * max(0.0, minutes * 60 * (1 - RESERVE) - LOADING - spent)
 
 
 def usual_trials(minutes: float) -> int:
@@ -231,9 +234,10 @@ class Time:
 
     @property
     def slowness(self) -> float:
-        """How many times longer than by the plan the last trials took."""
-        expected, took = (sum(column) for column in zip(*self._last, strict=True)) if self._last else (1.0, 1.0)
-        return took / expected
+        """How many times longer than by the plan the last trials took; the plan itself counts as one of them."""
+        planned = self._plan.speed.trial_seconds(self._plan.flops, self._plan.flash_tokens)
+        expected, took = (planned + sum(column) for column in zip((0.0, 0.0), *self._last, strict=True))
+        return float(took / expected)
 
     def total(self, ended: int, flying: int) -> int:
         """As many more as end in time."""

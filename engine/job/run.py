@@ -34,7 +34,7 @@ from .jobs import Measure, Profile, TeacherLoss
 from .ledger import Ledger, open_storage
 from .limits import check_kept, measured_within, room_within
 from .machines import Declared, Profiled
-from .outcome.choice import front, pair_key
+from .outcome.choice import chosen, front, pair_key
 from .outcome.exports import export_students
 from .outcome.facts import Final, RunFacts
 from .outcome.finish import to_finish, unfinished
@@ -236,8 +236,8 @@ class MainJob:
         place = question(run, training.to_json(), self.prepared.space)
         settled = remembered(place)
         if settled and self.trained(training.at(settled.flash_tokens)) >= settled.trials:
-            self.progress(f"{run.minutes:g} minutes have been spent on this here: give more to go on", 0, 0)
-            return Amount(settled.flash_tokens, settled.trials, settled.final_tokens, self.progress)
+            self.progress(f"what {run.minutes:g} minutes came to here is known: give more to go on", 0, 0)
+            return Amount(settled.flash_tokens, settled.trials, settled.final_tokens, self.progress, known=True)
         outcomes = self.prepared.served.outcomes_of
 
         def measuring(student: Architecture) -> list[Measure]:
@@ -245,7 +245,7 @@ class MainJob:
 
         speed = partial(speed_of, students, self.making, measuring, self.executor, run.seed, self.progress)
         plan = plan_of(run, self.ledger, watch.seconds, speed, students)
-        self.progress(plan.said(run.minutes), 0, 0)
+        self.progress(plan.said(run.minutes, watch.seconds), 0, 0)
         return Minutes(run.minutes, plan, watch, self.prepared.text.tokens, train.final_tokens, place, self.progress)
 
     def trained(self, training: Training) -> int:
@@ -283,7 +283,9 @@ class MainJob:
         students = {student_of(entry.architecture) for entry in best}
         finals = {student.key: trial for student in students if (trial := self.final(student, budget)) is not None}
         wanted = to_finish(best, machines, run, self.teacher)
-        finals |= budget.finish(wanted, self.making, self.executor)
+        first = chosen(best, machines, run.choice, run.loss_at_most)
+        by_weight = sorted(wanted, key=lambda entry: entry is not first)  # the chosen one matters most
+        finals |= budget.finish(by_weight, self.making, self.executor)
         longest = max(budget.final_lengths(), default=0)
         shorter = [entry for entry in wanted if planned_tokens(entry, budget.flash_tokens) < longest]
         self.ledger.note("unfinished", unfinished(shorter, finals, partial(self.failure, budget=budget)))

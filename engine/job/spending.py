@@ -10,6 +10,7 @@ from distilsearch.progress import Progress
 
 from .budget import (
     HIGHEST,
+    LOADING,
     LOWEST,
     RESERVE,
     RUNG,
@@ -65,12 +66,16 @@ class Budget(Protocol):
 
 @dataclass(frozen=True)
 class Amount:
-    """A number of trials, and the tokens of the finish; 0 tokens are none."""
+    """A number of trials, and the tokens of the finish; 0 tokens are none.
+
+    `known`: it is what an earlier question came to, of which nothing is trained any more.
+    """
 
     flash_tokens: int
     trials: int
     final_tokens: int
     progress: Progress
+    known: bool = False
 
     def allowance(self, used: float) -> Allowance:
         """That number."""
@@ -82,6 +87,8 @@ class Amount:
 
     def finish(self, entries: Sequence[Entry], making: Making, executor: Executor) -> dict[str, Trial]:
         """Those that have been trained for less."""
+        if self.known:
+            return {}
         shorter = [entry for entry in entries if planned_tokens(entry, self.flash_tokens) < self.final_tokens]
         return finish(shorter, self.final_tokens, making, executor, self.progress)
 
@@ -130,7 +137,7 @@ class Minutes:
 
     def left(self) -> float:
         """Seconds before the end, but for what writing the results takes."""
-        return self.minutes * 60 * (1 - RESERVE / 2) - self.watch.seconds
+        return self.minutes * 60 * (1 - RESERVE / 2) - LOADING - self.watch.seconds
 
     def finish(self, entries: Sequence[Entry], making: Making, executor: Executor) -> dict[str, Trial]:
         """In stages, while time is left."""
@@ -144,9 +151,9 @@ class Minutes:
         return [self.most, *(tokens for tokens in rungs if tokens < self.most)] if self.most else rungs
 
     def settle(self, trials: int, finals: Iterable[Trial]) -> None:
-        """Remember it, so that the same question costs nothing."""
-        tokens = min((trial.training.tokens for trial in finals), default=0)
-        remember(self.place, Settled(self.flash_tokens, trials, tokens))
+        """Remember it, so that the same question costs nothing; but not while nobody is finished."""
+        if lengths := [trial.training.tokens for trial in finals]:
+            remember(self.place, Settled(self.flash_tokens, trials, max(lengths)))
 
 
 @dataclass(frozen=True)
@@ -173,9 +180,11 @@ class Finishing:
         """The longest training of each student, by the key of its architecture, and nothing where no stage ended.
 
         Args:
+            entries: the one that matters most first. Where there is no time for all, the largest of the others go.
             since: tokens that all have been trained for.
         """
         trials: dict[str, Trial] = {}
+        entries = self.affordable(entries, since)
         students = {student_of(entry.architecture) for entry in entries}
         slowness, times = 1.0, RUNG
         while students and (stages := self.stages(entries, since, SAFE * self.left() / slowness, times)):
@@ -188,6 +197,13 @@ class Finishing:
             slowness = max(slowness, (before - self.left()) / expected)
             since, times = tokens, AGAIN
         return trials
+
+    def affordable(self, entries: Sequence[Entry], since: int) -> list[Entry]:
+        """As many students as there is time to train on at all."""
+        kept = list(entries)
+        while len(kept) > 1 and not self.stages(kept, since, SAFE * self.left(), RUNG):
+            kept.remove(max(kept[1:], key=lambda entry: size(student_of(entry.architecture))))
+        return kept
 
     def stages(self, entries: Sequence[Entry], since: int, seconds: float, times: float) -> list[int]:
         """The lengths that lead farthest in some seconds: of two stages, where the first costs nothing of the end.

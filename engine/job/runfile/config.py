@@ -141,7 +141,8 @@ class Run(Section):
     @property
     def remarks(self) -> tuple[str, ...]:
         """What whoever wrote the file should know of it, though it can be done: choices that constraints drop."""
-        return tuple(dropped(family(self.space.family).space(self.space.genes))) if self.space.genes else ()
+        words = dropped(family(self.space.family).space(self.space.genes)) if self.space.genes else []
+        return tuple(word for word in words if word.partition(" = ")[0] in self.space.genes)  # others nobody wrote
 
     def space_for(self, facts: TeacherFacts | None = None) -> ServedSpace:
         """What is searched: the family's space cut to a teacher's size, and the choices of how students are served.

@@ -85,7 +85,7 @@ def test_a_plan_fits_into_its_minutes_or_says_how_many_it_needs(speed: Speed, mi
     if plan.flash_tokens > rung(LOWEST):
         assert plan.trials >= usual_trials(minutes)
     assert Plan.from_json(plan.to_json()) == plan
-    assert f"{plan.flash_tokens:,} tokens" in plan.said(minutes)
+    assert f"{plan.flash_tokens:,} tokens" in plan.said(minutes, spent) or spent >= 0.95 * 60 * minutes
 
 
 @given(speeds, st.floats(1e6, 1e9))

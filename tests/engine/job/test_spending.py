@@ -14,7 +14,7 @@ from distilsearch.architecture import Architecture
 from distilsearch.distill.job import Training
 from distilsearch.distill.recipes import EMBEDDING
 from distilsearch.distill.trial import Trial
-from distilsearch.engine.job.budget import RESERVE, RUNG, Plan, Speed, rung, size
+from distilsearch.engine.job.budget import LOADING, RESERVE, RUNG, Plan, Speed, rung, size
 from distilsearch.engine.job.jobs import Distil
 from distilsearch.engine.job.ledger import Entry
 from distilsearch.engine.job.outcome.finish import shared_out
@@ -106,11 +106,23 @@ def test_stages_go_on_from_each_other_and_end_in_time(students: int, seconds: fl
     if lengths:
         assert lengths[0] >= RUNG * FLASH * (1 - 1e-4)
         assert {trial.training.tokens for trial in finals.values()} == {lengths[-1]}
-        assert set(finals) == {e.architecture.key for e in entries}
+        assert entries[0].architecture.key in finals
+        assert set(finals) <= {e.architecture.key for e in entries}
     else:
         assert finals == {}
-        shortest = finishing(machine, seconds).seconds(entries, FLASH, rung(-1))
+        shortest = finishing(machine, seconds).seconds(entries[:1], FLASH, rung(-1))
         assert shortest > 0.9 * seconds
+
+
+def test_where_there_is_no_time_for_all_the_first_is_never_left_out() -> None:
+    entries = [entry(n) for n in range(6)]
+    dear = finishing(Machine(), 1.0).seconds(entries, FLASH, rung(-1))
+    machine = Machine()
+    finals = finishing(machine, 0.7 * dear).run(entries[::-1], FLASH)
+    assert entries[-1].architecture.key in finals
+    assert 1 <= len(finals) < 6
+    known = Amount(FLASH, 5, 1_000_000, silent, known=True)
+    assert known.finish(entries, MAKING, machine) == {}
 
 
 def test_no_stage_exceeds_what_the_file_allows() -> None:
@@ -155,7 +167,7 @@ def minutes(tmp_path: Path) -> Minutes:
 def test_trials_have_their_share_of_all_minutes_over_all_calls(minutes: Minutes) -> None:
     fresh, later = minutes.allowance(0.0), minutes.allowance(200.0)
     each = SPEED.seconds(1e7, FLASH)
-    share = 0.6 * (600 * (1 - RESERVE) - 60)
+    share = 0.6 * (600 * (1 - RESERVE) - LOADING - 60)
     assert fresh.total(0, 0) == int(share * 2 / each)
     assert later.total(0, 0) == int((share - 200) * 2 / each)
     assert minutes.allowance(share).total(7, 0) == 7
@@ -168,13 +180,13 @@ def test_a_finish_is_planned_by_how_fast_the_last_trials_were(minutes: Minutes) 
         time.landed(1e7, factor * SPEED.trial_seconds(1e7, FLASH) + SPEED.teacher_seconds(FLASH))
         minutes.finish([entry(0), entry(1)], MAKING, machine)
         lengths.append(max(job.training.tokens for job in machine.jobs))
-    assert lengths[1] < lengths[0] / 2
+    assert lengths[1] < lengths[0]
 
 
 def test_what_it_came_to_is_remembered(minutes: Minutes) -> None:
     assert remembered(minutes.place) is None
-    minutes.settle(12, [])
-    assert remembered(minutes.place) == Settled(FLASH, 12, 0)
+    minutes.settle(12, [])  # nobody is finished: the same question goes on
+    assert remembered(minutes.place) is None
     minutes.settle(12, Machine().submit(MAKING.distil(STUDENTS[:2], rung(3))).result())
     assert remembered(minutes.place) == Settled(FLASH, 12, rung(3))
     minutes.place.write_text('{"schema": 1, "flash_tokens": "many"}')
