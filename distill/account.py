@@ -44,7 +44,7 @@ class Account:
         if 2 * missing > rows:
             raise NoColumnError(
                 f"{missing:,} of {rows:,} rows of {place} hold no text in {self.column!r}, which is most of them;"
-                f" {columns}name the column that holds it with text_column"
+                f" {columns}name a column or a file that does (text_column, --text-column)"
             )
 
     def pass_over(self, folder: Path, what: str) -> None:

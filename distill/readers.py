@@ -193,9 +193,13 @@ def text_column(names: Sequence[str], column: str) -> str | None:
 
 
 def _no_column(path: Path, column: str, columns: Iterable[object], hint: str = "") -> NoColumnError:
-    said = f"{hint}; " if hint else named_columns(columns)
+    names = [str(name) for name in columns]
+    if column in names and len(names) == 1:
+        return NoColumnError(f"{path} holds no text in its only column {column!r}; name a file that does")
+    said = f"{hint}; " if hint else named_columns(names)
     return NoColumnError(
         f"{path} has no column {column!r} that holds text; {said}name the column that does with text_column"
+        " (--text-column)"
     )
 
 

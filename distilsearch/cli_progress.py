@@ -28,7 +28,9 @@ def shown_progress() -> Iterator["Progress"]:
         with _shown() as progress:
             yield progress
     except KeyboardInterrupt:
-        raise Interrupted("interrupted; the same command goes on, at most a minute of training is done again") from None
+        raise Interrupted(
+            "interrupted; the same command goes on, and of training does at most a minute again"
+        ) from None
 
 
 @contextmanager

@@ -158,7 +158,9 @@ class Run(Section):
         try:
             return cls.model_validate(data, context=context)
         except ValidationError as error:
-            raise InputError("; ".join(explained(error, cls, SECTIONS))) from None
+            mistakes = list(explained(error, cls, SECTIONS))
+            listed = f"{len(mistakes)} mistakes:" + "".join(f"\n  {one}" for one in mistakes)
+            raise InputError(listed if len(mistakes) > 1 else mistakes[0]) from None
 
     @classmethod
     def read(cls, path: Path) -> "Run":
