@@ -33,7 +33,6 @@ app.add_typer(command)
 
 Device = Annotated[str, typer.Option(help="xla, cuda, cpu, or auto for the first of them that is there")]
 Store = Annotated[Path | None, typer.Option(help="Folder of tables; default: the one shared by all runs")]
-Dtype = Annotated[str, typer.Option(help="float32 or bfloat16")]
 Threads = Annotated[int | None, typer.Option(help="Threads; default: all cores")]
 RunFile = Annotated[Path, typer.Argument(help="The run file, TOML", show_default=False)]
 RunFolder = Annotated[Path, typer.Argument(help="The folder of a run", show_default=False)]

@@ -20,7 +20,6 @@ from distilsearch.space import SearchSpace
 
 PROPOSAL = "distilsearch:proposal"
 CONSTRAINTS = "constraints"  # where Optuna keeps them: a list, or one attribute each
-UNDER_WAY = (TrialState.RUNNING, TrialState.WAITING)  # WAITING: somebody enqueued it
 
 
 @dataclass(frozen=True)

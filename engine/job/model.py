@@ -14,7 +14,7 @@ from distilsearch.operators import Serving
 from distilsearch.profiling.clock import Measured
 from distilsearch.progress import Progress, silent
 
-CALM = 1.5  # slowness of the sentinel above which a latency is not the quiet machine's
+from ..report.readings import CALM
 
 
 @dataclass(frozen=True)

@@ -39,8 +39,8 @@ class Stopwatch:
 
     def __init__(self, ledger: Ledger, started: float) -> None:
         self._ledger = ledger
-        phases = ledger.noted("phases") or {}  # all that is known of calls from before there was a watch
-        self._before = float(ledger.noted(SPENT) or sum(phases.values()))
+        phases: dict[str, float] = ledger.noted("phases") or {}  # known of calls that were killed
+        self._before: float = max(float(ledger.noted(SPENT) or 0.0), sum(phases.values()))
         self._started = started
 
     @property

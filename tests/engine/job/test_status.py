@@ -1,5 +1,6 @@
 """Where a run stands, read from its ledger by somebody else."""
 
+import time
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -9,6 +10,7 @@ from typer.testing import CliRunner
 
 from distilsearch.cli import app
 from distilsearch.engine.job.ledger import Ledger, open_storage
+from distilsearch.engine.job.phases import Stopwatch
 from distilsearch.engine.job.runfile.config import Run
 from distilsearch.engine.job.status import status
 from distilsearch.errors import RunError
@@ -61,6 +63,17 @@ def test_a_run_of_some_minutes_says_how_many_have_gone(folder: Path) -> None:
     ledger.note("plan", {"trials": 18})
     ledger.note("spent_seconds", 150.0)
     assert status(folder).lines(datetime.now())[0] == "mine: 1 complete, of about 18 trials, 2.5 of 10 minutes"
+
+
+def test_time_that_a_killed_call_had_not_noted_is_known_by_its_phases(folder: Path) -> None:
+    ledger = opened(folder)
+    assert Stopwatch(ledger, time.monotonic()).seconds < 1.0
+    ledger.note("spent_seconds", 60.0)
+    ledger.note("phases", {"profile and predict": 50.0, "distil and measure": 90.0})
+    watch = Stopwatch(ledger, time.monotonic() - 5.0)
+    assert 145.0 <= watch.seconds < 200.0
+    watch.note()
+    assert Stopwatch(ledger, time.monotonic()).seconds >= 145.0
 
 
 def test_a_trial_whose_process_is_gone_is_not_said_to_run(folder: Path) -> None:
