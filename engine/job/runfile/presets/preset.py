@@ -1,19 +1,15 @@
-"""Presets: what a run file may leave open, by name.
+"""What a preset is: what a run file may leave open.
 
-A preset is a value: a source and a strategy with their options, a recipe, a space and training defaults, in the words
+It is a value: a source and a strategy with their options, a recipe, a space and training defaults, in the words
 of the run file. It lies under the run file: what the file says wins, key by key. A section that chooses another thing
 (another family, strategy or source) leaves the preset's section behind as a whole, for options of one are none of the
 other. What comes out is written into the run's own `run.toml`, so what a folder was started with does not change with
 the preset.
-
-A new preset is one line in `PRESETS`.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
-
-from distilsearch.errors import unknown
 
 CHOOSES = {"source": "name", "strategy": "name", "executor": "name", "space": "family"}  # a section, and what by
 
@@ -42,16 +38,6 @@ class Preset:
         """The preset in the words of a run file."""
         train = {"recipe": self.recipe, **self.train}
         return {"source": {**self.source}, "strategy": {**self.strategy}, "space": {**self.space}, "train": train}
-
-
-PRESETS: dict[str, Preset] = {"default": Preset()}
-
-
-def preset(name: str) -> Preset:
-    """The preset of that name; an `InputError` names the nearest known one."""
-    if name not in PRESETS:
-        raise unknown("preset", name, PRESETS)
-    return PRESETS[name]
 
 
 def merged(under: Mapping[str, Json], over: Json) -> dict[str, Any]:
