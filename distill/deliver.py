@@ -22,12 +22,12 @@ from distilsearch.progress import Progress, silent
 from .archive import Archive
 from .card import CARD, Sections, identity, read_identity, with_sections
 from .course import Course
-from .data import Text
 from .evaluate import Evaluation, open_evaluation
 from .material import Material
 from .processes import accelerator_for
 from .training import USUAL, Conditions
 from .trial import STUDENT, TRUNK, Trial, hashes
+from .untrained import UNTRAINED, before_training
 
 SIMILARITY = "similarity"  # the evaluation on sentence pairs
 
@@ -92,7 +92,7 @@ def deliver(
     good = [trial for trial in trials if isinstance(trial, Trial)]
     if accelerator_for(device).is_main_process:
         for trial in good:
-            _copy(trial, outs[trial.architecture], _sections(archive, trial, order, text, evaluations))
+            _copy(trial, outs[trial.architecture], _sections(archive, trial, order, course, evaluations))
     for failure in trials:
         if isinstance(failure, TrialError):
             raise failure
@@ -121,17 +121,20 @@ def _check_same(out: Path, course: Course, architecture: Architecture) -> None:
 
 
 def _sections(
-    archive: Archive, trial: Trial, order: Order, text: Text, evaluations: Mapping[str, Evaluation]
+    archive: Archive, trial: Trial, order: Order, course: Course, evaluations: Mapping[str, Evaluation]
 ) -> dict[str, Mapping[str, Any]]:
     """What the card says beside what the training left."""
     sections: dict[str, Mapping[str, Any]] = {
-        "Text": {"sources": ", ".join(order.material.text), "tokens": f"{text.tokens:,}"}
+        "Text": {"sources": ", ".join(order.material.text), "tokens": f"{course.text.tokens:,}"}
     }
     sections |= order.cards[trial.architecture]
     scores = {}
     for name, evaluation in evaluations.items():
-        score = archive.evaluated(trial, SIMILARITY, evaluation.heldout, STUDENT, evaluation)
-        scores[f"{name}, Spearman"] = f"{score.values['spearman']:.4f}"
+        start = before_training(course, trial, evaluation)
+        before = archive.evaluated(trial, SIMILARITY, evaluation.heldout, UNTRAINED, start)
+        after = archive.evaluated(trial, SIMILARITY, evaluation.heldout, STUDENT, evaluation)
+        words = [f"{score.values['spearman']:.4f}" for score in (after, before)]
+        scores[f"{name}, Spearman"] = f"{words[0]} ({words[1]} before training)"
     return sections | ({"Scores": scores} if scores else {})
 
 

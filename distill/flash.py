@@ -36,7 +36,8 @@ def flash_distill(
 
 
 def area(curve: Sequence[tuple[int, float]]) -> float:
-    """The mean held-out loss over a run's tokens, by the trapezoid rule from its first measurement on."""
+    """The mean held-out loss over a run's tokens, by the trapezoid rule from its first measurement in training on."""
+    curve = [(tokens, loss) for tokens, loss in curve if tokens]
     if len(curve) == 1:
         return curve[0][1]
     pairs = itertools.pairwise(curve)

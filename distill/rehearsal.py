@@ -87,7 +87,7 @@ def _rehearsed(
     run.heldout()  # so is the first loss, which asks the teacher
     started = time.perf_counter()
     run.heldout()
-    start += len(EVALUATIONS) * (time.perf_counter() - started)
+    start += (1 + len(EVALUATIONS)) * (time.perf_counter() - started)
     started, steps = time.perf_counter(), 0
     while steps == 0 or time.perf_counter() - started < seconds:
         for step in _cycle(course.recipe):

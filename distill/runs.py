@@ -3,6 +3,7 @@
 import contextlib
 import json
 import math
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, astuple, replace
 from pathlib import Path
@@ -134,6 +135,18 @@ class Run:
             self.curve.append((self.step * self.step_tokens, loss))
             self._track({"heldout": loss})
 
+    def begin(self) -> None:
+        """Take the held-out loss before the first step, so that what training brings is known.
+
+        A student whose loss is no number yet has none: training may give it one.
+        """
+        if self.step or self.curve:
+            return
+        started = time.monotonic()
+        with contextlib.suppress(TrialError):
+            self.curve.append((0, self.heldout()))
+        self.seconds += time.monotonic() - started
+
     def heldout(self) -> float:
         """The student's loss on the held-out blocks, as it is now."""
         targets, own = self.targets, self.objective
@@ -214,7 +227,7 @@ class Run:
         fold(self.model)
         self.model.eval().requires_grad_(True).cpu()
         objective, tokens = self.objective, self.steps * self.step_tokens
-        asked = {due * self.step_tokens for due in self.evaluations}
+        asked = {0, *(due * self.step_tokens for due in self.evaluations)}
         teacher, curve = self.targets.teacher, tuple(point for point in self.curve if point[0] in asked)
         loss = curve[-1][1]
         about = {

@@ -38,6 +38,8 @@ class SideBySide:
         leader, saved = self._runs[0][0], time.monotonic()
         first = min(run.step for run, _ in self._runs)
         progress("distil", min(first * leader.step_tokens, tokens), tokens)
+        for run, _ in self._runs:
+            run.begin()
         for step in range(first, leader.steps):
             try:
                 between()

@@ -30,7 +30,7 @@ from .teacher import Teacher, quiet
 
 @dataclass(frozen=True, eq=False)
 class Student:
-    """A trained student. `curve` holds (tokens, loss) on the held-out blocks; `loss` is its last point."""
+    """A trained student. `curve` holds (tokens, loss) on the held-out blocks, from 0 tokens on; `loss` is its last."""
 
     architecture: Architecture
     model: Any

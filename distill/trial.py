@@ -61,7 +61,7 @@ class Score:
 
 @dataclass(frozen=True)
 class Trial:
-    """What a finished training left. `curve`: pairs of tokens seen and held-out loss.
+    """What a finished training left. `curve`: pairs of tokens seen and held-out loss, from 0 tokens on.
 
     `facts` say how it was trained (threads, ISA, device, versions): they are no part of the key. `files`: the sha256 of
     each file by its path in the folder; empty in trials of schema 1.
@@ -89,6 +89,11 @@ class Trial:
     def student(self) -> Path:
         """The folder of the stock checkpoint."""
         return self.folder / STUDENT
+
+    @property
+    def untrained_loss(self) -> float | None:
+        """The held-out loss before the first step; none in trials of versions that did not take it."""
+        return dict(self.curve).get(0)
 
     @property
     def heldout_loss(self) -> Score:

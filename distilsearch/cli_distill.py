@@ -66,7 +66,9 @@ def distill(
         )
     for made in deliveries:
         trial = made.trial
-        print(f"{trial.tokens:,} tokens in {trial.seconds:.0f} s, held-out loss {trial.loss:.4f}: {made.folder}")
+        start = "" if trial.untrained_loss is None else f" ({trial.untrained_loss:.4f} untrained)"
+        took = f"{trial.tokens:,} tokens in {trial.seconds:.0f} s"
+        print(f"{took}, held-out loss {trial.loss:.4f}{start}: {made.folder}")
 
 
 @commands.command()

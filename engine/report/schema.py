@@ -147,10 +147,12 @@ class Member(StudentEntry):
     """A pair of the front. `student`: its folder, relative to the run's; None where there is none.
 
     `flash_loss` and `flash_tokens` are of the trial that brought it to the front, `loss` and `tokens` of the training
-    that is handed back: the same, or a longer one.
+    that is handed back: the same, or a longer one. `untrained_loss` is the student's before its first step, as it was
+    cut from the teacher; None where nobody took it.
     """
 
     loss: Real
+    untrained_loss: Real | None = None
     flash_loss: Real | None = None
     flash_tokens: Whole | None = None
     student: Word | None = None

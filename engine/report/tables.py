@@ -104,7 +104,8 @@ def _student_row(reading: Reading, member: Member, genes: Sequence[str], served:
     cells = [row_head(code(member.key, member.student, "chosen" if knee else ""))]
     cells += [cell(values.get(gene, DASH)) for gene in genes]
     cells += [cell(served_words(member.served) or DASH)] if served else []
-    cells += [*_numbers(reading, member), cell(score(reading.quality(member.loss)))]
+    before = f"untrained {score(reading.quality(member.untrained_loss))}" if member.untrained_loss is not None else ""
+    cells += [*_numbers(reading, member), cell(score(reading.quality(member.loss)), small=before)]
     cells.append(_trained(member))
     if longer:
         tokens = f"{count(member.flash_tokens)} tokens" if member.flash_tokens else ""

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 from collections.abc import Callable
 from dataclasses import replace
@@ -65,6 +66,7 @@ def test_the_winner_of_a_run_gets_a_card(run_folder: Path, tmp_path: Path) -> No
     assert done.exit_code == 0
     assert load_teacher(str(out)).facts.layers == 1
     card = (out / "README.md").read_text()
+    assert re.search(r"pairs.csv, Spearman \| -?\d\.\d+ \(-?\d\.\d+ before training\)", card)
     for part in ("sha256", "recipe", "mine", "words.txt", "1.25", "pairs.csv, Spearman", "tokens"):
         assert part in card
     done = CliRunner().invoke(app, ["evaluate", str(out), "--pairs", str(pairs)], catch_exceptions=False)

@@ -51,6 +51,15 @@ def test_training_lowers_what_a_recipe_weighs(
     assert sum(weight * run.losses(batch)[name].item() for name, weight in recipe.weights) < 0.8 * before
 
 
+def test_the_curve_begins_with_the_student_as_it_was_cut(teacher: Teacher, text: Text, make_architecture: Make) -> None:
+    architecture = make_architecture(teacher)
+    student = distill_student(teacher, architecture, text, TINY, 2_000, precision="float32")
+    model, basis = build_student(teacher, architecture, text)
+    (tokens, loss), *after = student.curve
+    assert (tokens, loss) == (0, heldout_loss(teacher, text, model, architecture, ending=teacher.ending.cut(basis)))
+    assert after[-1] == (student.tokens, student.loss)
+
+
 def test_the_loss_is_that_of_the_returned_model(teacher: Teacher, text: Text, make_architecture: Make) -> None:
     architecture = make_architecture(teacher)
     student = distill_student(teacher, architecture, text, TINY, 10_000, precision="float32")

@@ -86,6 +86,7 @@ def warnings(facts: RunFacts, handed_back: Sequence[Entry]) -> tuple[str, ...]:
     teacher, students = _teacher(facts).latencies, [_latencies(facts, entry) for entry in handed_back]
     notes = [f"text: {note}" for note in facts.environment.get("text", ())]
     texts = [*notes, *_choice_warnings(facts, handed_back), *_final_warnings(facts, handed_back)]
+    texts += _bought_nothing(handed_back)
     for name in teacher:
         texts += latency_warnings(name, teacher[name], [student[name] for student in students if name in student])
     return tuple(texts)
@@ -98,6 +99,18 @@ def _choice_warnings(facts: RunFacts, handed_back: Sequence[Entry]) -> Iterator[
     (now,) = (entry for entry in handed_back if entry.number == best.number)
     text = f"no student keeps loss_at_most = {wanted:g} after equal training; the most accurate one was chosen instead"
     yield text + (f" and keeps it after {now.facts['tokens']:,} tokens" if now.values[0] <= wanted else "")
+
+
+def _bought_nothing(handed_back: Sequence[Entry]) -> Iterator[str]:
+    """Students that training has made no better than what was cut from the teacher."""
+    worse = [(entry, loss) for entry in handed_back if (loss := _untrained(entry)) is not None]
+    worse = [(entry, loss) for entry, loss in worse if entry.values[0] >= loss]
+    if worse:
+        listed = ", ".join(f"{pair_key(entry)} ({loss:.4f}, then {entry.values[0]:.4f})" for entry, loss in worse)
+        yield (
+            f"training bought nothing for {len(worse)} of {len(handed_back)} students, by the held-out loss before and"
+            f" after it: {listed}; train longer, at a lower rate, or on text nearer to what they will read"
+        )
 
 
 def _final_warnings(facts: RunFacts, handed_back: Sequence[Entry]) -> Iterator[str]:
@@ -185,6 +198,7 @@ def _member(facts: RunFacts, entry: Entry) -> schema.Member:
         architecture=student_of(entry.architecture),
         served=served_of(entry.architecture),
         loss=entry.values[0],
+        untrained_loss=_untrained(entry),
         flash_loss=entry.facts.get("flash_loss", entry.values[0]),
         flash_tokens=entry.facts.get("flash_tokens", entry.facts["tokens"]),
         parameters=entry.facts["parameters"],
@@ -193,6 +207,11 @@ def _member(facts: RunFacts, entry: Entry) -> schema.Member:
         student=facts.students.get(key),
         latencies=_latencies(facts, entry),
     )
+
+
+def _untrained(entry: Entry) -> float | None:
+    """The loss of a student before its first step."""
+    return {int(tokens): float(loss) for tokens, loss in entry.facts.get("curve", ())}.get(0)
 
 
 def _trial(facts: RunFacts, entry: Entry) -> schema.TrialEntry:

@@ -113,6 +113,17 @@ def test_a_final_training_that_raises_the_loss_is_not_handed_back(facts: RunFact
     assert f"{STUDENTS[1].key} was trained on 900 tokens more and its loss rose from 0.3 to 0.4" in warning
 
 
+def test_what_training_bought_is_told_and_where_it_bought_nothing(facts: RunFacts) -> None:
+    curves = [[[0, start], [100, loss]] for start, (loss, _) in zip((0.95, 0.25, 0.4, 0.2), POINTS, strict=False)]
+    entries = [entry(i, *POINTS[i], curve=curve) for i, curve in enumerate(curves)]
+    result = conclude(replace(facts, entries=entries))
+    assert [member.untrained_loss for member in result.front] == [0.95, 0.25, 0.4, 0.2]
+    (warning,) = result.file.warnings
+    assert "training bought nothing for 2 of 4 students" in warning
+    assert f"{STUDENTS[1].key} (0.2500, then 0.3000), {STUDENTS[3].key} (0.2000, then 0.2000)" in warning
+    assert "untrained 0.050" in render(result.file)
+
+
 def test_limits_hold_in_the_result(facts: RunFacts) -> None:
     assert keys(members(replace(facts, machines=[machine(limit_ms=4.0)]))) == [0, 1, 2]
     nothing = conclude(replace(facts, machines=[machine(limit_ms=0.5)]))
