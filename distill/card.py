@@ -5,6 +5,7 @@ architecture its student is of, so that no other one is written over it.
 """
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -48,8 +49,9 @@ def card(student: "Student") -> str:
         WEIGHTS: f"sha256 {teacher.weights_sha256}",
         "parameters": f"{student.parameters:,}",
         TOKENS: f"{student.tokens:,} tokens in {student.seconds:.0f} s",
-        "loss": f"{student.loss:.4f} ({LOSS[teacher.kind]})",
     }
+    if math.isfinite(student.loss):  # not known of a sub-network that nobody has scored
+        rows["loss"] = f"{student.loss:.4f} ({LOSS[teacher.kind]})"
     if teacher.prompt:
         rows["prompt"] = json.dumps(teacher.prompt, ensure_ascii=False)
     if about:

@@ -94,7 +94,7 @@ class Ending:
 
     def cut(self, basis: Tensor) -> "Ending":
         """The ending of a student whose directions are the columns of `basis` (v, w)."""
-        if basis.shape[0] == basis.shape[1] or self.width is None:
+        if self.width is None or unturned(basis):
             return self
         place = next(i for i, module in enumerate(self.modules) if isinstance(module, Dense))
         first = self.modules[place]
@@ -107,6 +107,11 @@ class Ending:
         mask = torch.ones(hidden.shape[:2], dtype=torch.long, device=hidden.device) if mask is None else mask
         made: Tensor = pooled_tokens(hidden, mask, self.pooling, self.skip)
         return made
+
+
+def unturned(basis: Tensor) -> bool:
+    """Whether a basis (v, w) is the teacher's own coordinates, as they stand."""
+    return basis.shape[0] == basis.shape[1] and torch.equal(basis, torch.eye(len(basis)).to(basis))
 
 
 PLAIN = Ending()

@@ -54,16 +54,18 @@ def statistics(teacher: Teacher, text: Text) -> Statistics:
         return measured
 
 
-def basis(shown: Statistics, width: int, rotates: bool = True) -> Tensor:
+def basis(shown: Statistics, width: int, rotates: bool = True, ordered: bool = False) -> Tensor:
     """(v, width): the directions that hold most of the hidden states, those of the last layer counted twice.
 
-    Without rotation: the coordinates that hold most of them.
+    Without rotation: the coordinates that hold most of them. At the teacher's own width all coordinates stay, so that
+    the student computes what the teacher does; `ordered` puts those first that hold most.
     """
     v = shown.moments.shape[-1]
-    if width >= v:  # a student of another family may be wider; what is beyond the teacher's directions stays free
-        return torch.eye(v, width)
     scaled = shown.moments / shown.moments.diagonal(dim1=1, dim2=2).sum(-1)[:, None, None]
     total = scaled.mean(0) + scaled[-1]
+    if width >= v:  # a student of another family may be wider; what is beyond the teacher's directions stays free
+        whole = torch.eye(v, width)
+        return whole[:, torch.cat([best(total.diagonal(), v, ordered), torch.arange(v, width)])] if ordered else whole
     if not rotates:
         return torch.eye(v)[:, best(total.diagonal(), width)]
     values, vectors = torch.linalg.eigh(total.double())
@@ -106,11 +108,12 @@ def _readers(layer: Layer) -> dict[str, tuple[Projection, ...]]:
     return {"heads": (layer.output,), "ffn": (layer.down,), **layer.inner}
 
 
-def guide(shown: Statistics, width: int, rotates: bool = True) -> Mapping[str, Tensor]:
+def guide(shown: Statistics, width: int, rotates: bool = True, ordered: bool = False) -> Mapping[str, Tensor]:
     """What a family's `inherit` takes: basis and gain of the residual stream, importance of heads and units."""
-    chosen = basis(shown, width, rotates)
+    chosen = basis(shown, width, rotates, ordered)
     moments = shown.moments[-1]
     share = torch.trace(chosen.T @ moments @ chosen) / torch.trace(moments)
     # A norm gives every stream the same size a coordinate; the kept directions are the larger ones.
     gain = (share * chosen.shape[0] / width).sqrt()
-    return {"basis": chosen, "gain": gain, "heads": shown.heads, "ffn": shown.ffn, **shown.inner}
+    order = {"ordered": torch.tensor(True)} if ordered else {}
+    return {"basis": chosen, "gain": gain, "heads": shown.heads, "ffn": shown.ffn, **shown.inner, **order}

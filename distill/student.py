@@ -89,10 +89,13 @@ class Student:
         return target
 
 
-def build_student(teacher: Teacher, architecture: Architecture, text: Text, seed: int = 0) -> tuple[Any, Tensor]:
+def build_student(
+    teacher: Teacher, architecture: Architecture, text: Text, seed: int = 0, ordered: bool = False
+) -> tuple[Any, Tensor]:
     """The student before training, cut from the teacher, and the basis (v, w) its hidden states live in.
 
-    The gene `inherit` = "none" leaves it the random weights of the seed.
+    The gene `inherit` = "none" leaves it the random weights of the seed. `ordered` puts what matters most first, along
+    every axis that the family's models are `sliced` by.
     """
     kind = family(architecture.family)
     _check(teacher, architecture, text)
@@ -100,7 +103,7 @@ def build_student(teacher: Teacher, architecture: Architecture, text: Text, seed
         torch.manual_seed(seed)
         model = kind.build(architecture, teacher.config)
     rotates = family(teacher.facts.family).rotates
-    guidance = guide(statistics(teacher, text), int(architecture["width"]), rotates)
+    guidance = guide(statistics(teacher, text), int(architecture["width"]), rotates, ordered)
     if architecture["inherit"] != "none":
         kind.inherit(model, teacher.model("cpu"), architecture, guidance)
     return model, guidance["basis"]

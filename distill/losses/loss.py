@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from distilsearch.errors import unknown
 
-from ..ending import PLAIN, Ending
+from ..ending import PLAIN, Ending, unturned
 from ..states import STATES
 
 KINDS = ("embedding", "mlm", "causal")
@@ -42,7 +42,7 @@ class Step:
 
     def mapped(self, states: Tensor) -> Tensor:
         """Teacher states (..., v) in the student's directions (..., w)."""
-        return states if self.basis.shape[0] == self.basis.shape[1] else states @ self.basis
+        return states if unturned(self.basis) else states @ self.basis
 
     def aligned(self, vectors: Tensor, width: int) -> Tensor:
         """The teacher's vectors of texts (b, o) as a student's of some width is to give them.

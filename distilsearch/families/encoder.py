@@ -78,6 +78,7 @@ class Encoder(ABC):
     choices: Mapping[str, tuple[Value, ...]] = CHOICES
     only: Mapping[str, Any] = ONLY  # of a teacher's settings that no gene stands for, the values that students have
     rotates = True
+    sliced: tuple[str, ...] = ("layers", "width", "ffn")
     axes: Mapping[str, tuple[str, ...]] = AXES  # of the parts of a parameter's name, the first that fits counts
 
     @property
@@ -255,7 +256,8 @@ class Encoder(ABC):
         """Cut the chosen teacher layers to the student's sizes, in place.
 
         `guide` says what to keep: "basis" (teacher width, width) maps the residual stream, "gain" is the scale of
-        its norms, "heads" (layers, heads) and "ffn" (layers, ffn) are importances. Without it: what comes first.
+        its norms, "heads" (layers, heads) and "ffn" (layers, ffn) are importances; where "ordered" is true, heads and
+        units stand in their order, the most important one first. Without a guide: what comes first.
         """
 
         def cut(name: str, weight: Any, shape: Sequence[int], layer: int) -> Any:
@@ -290,9 +292,10 @@ def _maps(student: Any, teacher: Any, guide: "Mapping[str, Tensor] | None", laye
             "inner": head_rows(heads, student.hidden_size, teacher.hidden_size),
             "ffn": best(units, student.intermediate_size),
         }
+    ordered = bool(guide.get("ordered", False))
     return {
         "residual": guide["basis"],
         "gain": guide["gain"],
-        "inner": head_rows(guide["heads"][layer], student.hidden_size, teacher.hidden_size),
-        "ffn": best(guide["ffn"][layer], student.intermediate_size),
+        "inner": head_rows(guide["heads"][layer], student.hidden_size, teacher.hidden_size, ordered),
+        "ffn": best(guide["ffn"][layer], student.intermediate_size, ordered),
     }

@@ -108,6 +108,14 @@ class Family(Protocol):
     def rotates(self) -> bool:
         """Whether a teacher's stream between layers can be cut along any directions; else along its coordinates."""
 
+    @property
+    def sliced(self) -> tuple[str, ...]:
+        """The genes by which the top-left slices of one model's weights are the smaller models of the family.
+
+        A super-network shares weights along them. Empty where slices are no models, or nobody has tried: queries that
+        share keys in groups, or bottlenecks between layers, are more than their first rows and columns.
+        """
+
     # What there is to choose, and what it costs
 
     def space(
@@ -181,4 +189,8 @@ class Family(Protocol):
     def inherit(
         self, student: Any, teacher: Any, architecture: Architecture, guide: Mapping[str, Any] | None = None
     ) -> None:
-        """Cut the teacher's weights to the student's sizes, in place; `guide` says which parts matter most."""
+        """Cut the teacher's weights to the student's sizes, in place; `guide` says which parts matter most.
+
+        In a family that is `sliced`, a guide whose "ordered" is true asks for heads and units in their order, so that
+        the first ones are the best of any smaller cut too.
+        """

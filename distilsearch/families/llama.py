@@ -60,6 +60,7 @@ class Llama:
     name = "llama"
     teachers: tuple[str, ...] = ("llama", "qwen2", "mistral")
     rotates = True
+    sliced = ()
     genes = Genes("llama", CHOICES, BOUNDED, CONSTANTS, WORDS)
 
     def space(

@@ -62,6 +62,7 @@ class MobileBert(Encoder):
     choices = CHOICES
     only = ONLY
     rotates = False
+    sliced = ()
 
     @property
     def genes(self) -> Genes:

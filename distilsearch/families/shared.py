@@ -190,19 +190,23 @@ def kept_settings(teacher_config: Any, names: Sequence[str]) -> dict[str, Any]:
     return {name: getattr(teacher_config, name) for name in names if hasattr(teacher_config, name)}
 
 
-def best(importance: Any, count: int) -> Any:
-    """The places of the `count` most important entries, in order."""
-    return importance.argsort(descending=True, stable=True)[:count].sort().values
+def best(importance: Any, count: int, ordered: bool = False) -> Any:
+    """The places of the `count` most important entries, as they stand, or `ordered`: the most important one first."""
+    chosen = importance.argsort(descending=True, stable=True)[:count]
+    return chosen if ordered else chosen.sort().values
 
 
-def head_rows(importance: Any, width: int, teacher_width: int) -> Any:
-    """The query, key and value rows kept: those of the most important heads, whole ones first."""
+def head_rows(importance: Any, width: int, teacher_width: int, ordered: bool = False) -> Any:
+    """The query, key and value rows kept: those of the most important heads, whole ones first.
+
+    They stand as in the teacher, or `ordered`: the most important head first.
+    """
     import torch
 
     size = teacher_width // len(importance)
     ranked = importance.argsort(descending=True, stable=True)[: -(-width // size)]
     whole, part = width // size, width % size
-    heads = torch.cat([ranked[:whole].sort().values, ranked[whole:]])
+    heads = ranked if ordered else torch.cat([ranked[:whole].sort().values, ranked[whole:]])
     rows = (heads[:, None] * size + torch.arange(size)).flatten()
     return rows[: whole * size + part]
 
