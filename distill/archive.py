@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol, Unpack
 
 from distilsearch.architecture import Architecture
-from distilsearch.errors import InputError, RunError, TrialError
+from distilsearch.errors import RunError, TrialError
 from distilsearch.home import ensure_folder, trials_folder, write_atomically
 from distilsearch.progress import Progress, silent
 
@@ -286,10 +286,7 @@ class Archive:
         """
         from .distilled import distilled
 
-        course = Course(teacher, text, recipe, training.tokens, training.seed, training.precision)
-        if course.training != training:
-            raise InputError("the training is of another teacher, text or recipe than those that came with it")
-        return distilled(self, course, architectures, progress, conditions)
+        return distilled(self, Course.of(teacher, text, recipe, training), architectures, progress, conditions)
 
     def remove(self, key: str, trunk_alone: bool = False) -> None:
         """Remove a trial, or the trunk that longer trainings would go on from; never one that is being trained."""

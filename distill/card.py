@@ -60,6 +60,8 @@ def card(student: "Student") -> str:
             TEXT: f"sha256 {about['text']}",
             SEED: f"{about['seed']}, {about['precision']}",
         }
+        if (share := about.get("share", 1.0)) != 1.0:
+            rows["share of the text"] = f"{share:g}"
     body = [*head, "---", "", f"{TITLE}{Path(teacher.name).name}", "", *_table(rows)]
     body += ["", "## Architecture", "", *_table({k: str(v) for k, v in sorted(student.architecture.values.items())})]
     body += ["", "## Curve", "", *_table({f"{tokens:,} tokens": f"{loss:.4f}" for tokens, loss in student.curve})]

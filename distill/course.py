@@ -25,25 +25,42 @@ class Course:
     tokens: int
     seed: int
     precision: str
+    share: float = 1.0  # of the text's training blocks
 
     @classmethod
     def resolved(
-        cls, teacher: Teacher, text: Text, recipe: Recipe, tokens: int, seed: int, precision: str, device: str
+        cls,
+        teacher: Teacher,
+        text: Text,
+        recipe: Recipe,
+        tokens: int,
+        seed: int,
+        precision: str,
+        device: str,
+        share: float = 1.0,
     ) -> "Course":
         """A course whose precision, where it is "auto", is the faster one on a training device."""
         if tokens < 1:
             raise InputError(f"the budget must be at least one token, got {tokens}")
-        return cls(teacher, text, recipe, tokens, seed, agreed_precision(precision, accelerator_for(device)))
+        return cls(teacher, text, recipe, tokens, seed, agreed_precision(precision, accelerator_for(device)), share)
+
+    @classmethod
+    def of(cls, teacher: Teacher, text: Text, recipe: Recipe, training: Training) -> "Course":
+        """The course of a training whose material has been loaded; an `InputError` where it is of other material."""
+        course = cls(teacher, text, recipe, training.tokens, training.seed, training.precision, training.share)
+        if course.training != training:
+            raise InputError("the training is of another teacher, text or recipe than those that came with it")
+        return course
 
     @property
     def training(self) -> Training:
         """The identity that students of this course share; with an architecture it gives a student's key."""
-        return Training.of(self.teacher, self.text, self.recipe, self.tokens, self.seed, self.precision)
+        return Training.of(self.teacher, self.text, self.recipe, self.tokens, self.seed, self.precision, self.share)
 
     @property
     def step_tokens(self) -> int:
         """Tokens of one step."""
-        return batch_rows(self.text, self.recipe) * self.text.block
+        return batch_rows(self.text, self.recipe, self.share) * self.text.block
 
     @property
     def steps(self) -> int:

@@ -98,7 +98,8 @@ def fidelity(
     """Distil every architecture at every budget (what the archive holds costs nothing), and compare the orders.
 
     Args:
-        course: what they learn from; its tokens give way to the budgets.
+        course: what they learn from; its tokens give way to the budgets. The longest trainings are of the whole text,
+            also where it is a course on a share of it.
         also: other recipes, distilled at the shortest budget alone: is one of them the better judge?
 
     Raises:
@@ -110,7 +111,8 @@ def fidelity(
     if len({other.name for other in (course.recipe, *also)}) <= len(also):
         names = [course.recipe.name, *(other.name for other in also)]
         raise InputError(f"recipes to compare need names of their own; got {names}")
-    runs = [replace(course, tokens=budget) for budget in budgets]
+    runs = [replace(course, tokens=budget) for budget in budgets[:-1]]
+    runs.append(replace(course, tokens=budgets[-1], share=1.0))
     runs += [replace(course, recipe=other, tokens=budgets[0]) for other in also]
     archive, results, left_out = archive or Archive(), {}, list[LeftOut]()
     for place, run in enumerate(runs):

@@ -23,6 +23,7 @@ from .teacher import Teacher
 ADDED: Mapping[str, Any] = {
     "prompt": "",
     "frame": "",
+    "share": 1.0,
 }  # fields of a training that came later, with the value of every key before; see `growth`
 
 
@@ -32,7 +33,8 @@ class Training:
 
     `precision` is the one that is trained in, "float32" or "bf16", never "auto". `teacher` covers weights, config and
     what surrounds them. `prompt` is the text that every block begins with; `frame` the ids that the tokenizer puts
-    around a text, where those are not the ones that blocks always had.
+    around a text, where those are not the ones that blocks always had. `share` of the text's training blocks is learnt
+    from, in as many epochs as the tokens are; whatever it is, the same blocks are held out.
     """
 
     teacher: str
@@ -44,17 +46,25 @@ class Training:
     precision: str
     prompt: str = ""
     frame: str = ""
+    share: float = 1.0
 
     @classmethod
-    def of(cls, teacher: Teacher, text: Text, recipe: Recipe, tokens: int, seed: int, precision: str) -> "Training":
+    def of(
+        cls, teacher: Teacher, text: Text, recipe: Recipe, tokens: int, seed: int, precision: str, share: float = 1.0
+    ) -> "Training":
         """The training of loaded values; `precision` must be resolved."""
         content = (outputs_key(teacher), teacher.tokenizer_sha256, text.sha256, recipe.key)
         shown = {"prompt": teacher.prompt, "frame": stated_frame(teacher)}
-        return cls(*content, tokens=tokens, seed=seed, precision=precision, **shown)
+        return cls(*content, tokens=tokens, seed=seed, precision=precision, share=share, **shown)
 
     def at(self, tokens: int) -> "Training":
         """The same training at another length."""
         return replace(self, tokens=tokens)
+
+    @property
+    def whole(self) -> "Training":
+        """The same training on the whole text."""
+        return replace(self, share=1.0)
 
     def key(self, architecture: Architecture) -> str:
         """The content key of a trained student: a sha256."""

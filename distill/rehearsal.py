@@ -16,7 +16,7 @@ from .processes import accelerator_for
 from .recipes import Recipe
 from .runs import EVALUATIONS
 from .targets import CACHE_LIMIT, Targets, ask_teacher
-from .training import begin
+from .training import begin, targets_of
 
 SECONDS = 1.0  # of steps of each student, at least
 
@@ -62,7 +62,7 @@ def rehearse(
         seconds: of steps, at least.
     """
     recipe = course.recipe
-    targets = Targets(course.teacher, course.text, recipe, course.precision, cache_limit, course.seed)
+    targets = targets_of(course, cache_limit)
     batches = [targets.batch(step) for step in _cycle(recipe)]
     asked = _mean_seconds(
         lambda step: ask_teacher(course.teacher, batches[step], targets.names, recipe.layer, course.precision), recipe

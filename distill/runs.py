@@ -235,6 +235,7 @@ class Run:
             "text": self.targets.text.sha256,
             "seed": self.targets.seed,
             "precision": objective.precision,
+            "share": self.targets.share,
         }
         return Student(
             objective.architecture, self.model, teacher, loss, curve, self.seconds, tokens, about, objective.ending

@@ -10,6 +10,7 @@ what does not fit is asked of the live teacher each time. A set of which not eve
 import functools
 import hashlib
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -69,13 +70,33 @@ def target_names(recipe: Recipe) -> tuple[str, ...]:
     return tuple(name for name in STATES if name in asked)
 
 
-def batch_rows(text: Text, recipe: Recipe) -> int:
+def learnt_blocks(text: Text, share: float) -> int:
+    """How many of a text's training blocks, the first ones, a share of it holds: blocks lie in random order.
+
+    Raises:
+        InputError: there is no such share, or it holds no block.
+    """
+    if not 0 < share <= 1:
+        raise InputError(f"a share of the text lies above 0 and at 1 at most; got {share}")
+    total = len(text.train)
+    if not (blocks := int(share * total + 1e-9)):
+        raise InputError(
+            f"a share of {share:g} of the text's {total:,} training blocks of {text.block} tokens holds no block; give "
+            f"at least share = {math.ceil(1e4 / total) / 1e4:g}, add text, or choose shorter blocks"
+        )
+    return blocks
+
+
+def batch_rows(text: Text, recipe: Recipe, share: float = 1.0) -> int:
     """Blocks in a batch."""
-    return max(1, min(len(text.train), recipe.batch_tokens // text.block))
+    return max(1, min(learnt_blocks(text, share), recipe.batch_tokens // text.block))
 
 
 class Targets:
-    """The batches of a text in training order, with the teacher's targets from the cache or the live teacher."""
+    """The batches of a text in training order, with the teacher's targets from the cache or the live teacher.
+
+    Those of a share of the text are its first ones, so what the teacher said of them counts for all of it.
+    """
 
     def __init__(
         self,
@@ -85,13 +106,14 @@ class Targets:
         precision: str,
         cache_limit: int = CACHE_LIMIT,
         seed: int = 0,
+        share: float = 1.0,
     ) -> None:
         self.teacher, self.text, self.recipe, self.precision = teacher, text, recipe, precision
-        self.seed = seed
+        self.seed, self.share = seed, share
         self.names = target_names(recipe)
         self.pairs = any(LOSSES[name].pairs for name in recipe_losses(recipe))
-        self.rows = batch_rows(text, recipe)
-        self.batches = len(text.train) // self.rows
+        self.rows = batch_rows(text, recipe, share)
+        self.batches = learnt_blocks(text, share) // self.rows
         self.cache_limit = cache_limit
         self._check()
 
@@ -158,4 +180,4 @@ class Targets:
         facts, words = self.teacher.facts, 1.0 if self.teacher.kind == "causal" else self.recipe.mask
         shortest = min(min(view.length or self.text.block, self.text.block) for view in self.recipe.views)
         sizes = [STATES[name].token_bytes(facts.width, facts.layers, shortest, words) for name in self.names]
-        return int(sum(sizes) * self.text.tokens)
+        return int(sum(sizes) * self.batches * self.rows * self.text.block)

@@ -135,7 +135,7 @@ def train(
         return []
     asked: Conditions = {**USUAL, **conditions}
     accelerator = accelerator_for(asked["device"], asked["trackers"], asked["logs"] or folders[0])
-    targets = Targets(course.teacher, course.text, course.recipe, course.precision, asked["cache_limit"], course.seed)
+    targets = targets_of(course, asked["cache_limit"])
     runs = [begin(course, a, accelerator, asked["accumulate"], targets) for a in architectures]
     together = SideBySide(runs, folders, asked["checkpoint_seconds"])
     together.restore(asked["since"])
@@ -143,6 +143,11 @@ def train(
     for tracker in accelerator.trackers:  # `end_training` would end the process group too, and with it later runs
         tracker.finish()
     return together.students()
+
+
+def targets_of(course: Course, cache_limit: int = CACHE_LIMIT) -> Targets:
+    """What a course is taught by."""
+    return Targets(course.teacher, course.text, course.recipe, course.precision, cache_limit, course.seed, course.share)
 
 
 def start(
@@ -173,14 +178,14 @@ def begin(
     """A student cut from its teacher, with everything its first step needs, and both on the accelerator's device."""
     teacher, text, recipe = course.teacher, course.text, course.recipe
     _check_whole(recipe, accelerator, accumulate)
-    targets = targets or Targets(teacher, text, recipe, course.precision, seed=course.seed)
+    targets = targets or targets_of(course)
     model, basis = build_student(teacher, architecture, text, course.seed)
     if recipe.embeddings == "adapt" and _adaptable(teacher, architecture):
         adapt(model, teacher.model("cpu"), basis)
     objective = Objective(teacher, architecture, recipe, model, basis, course.precision)
     teacher.model(accelerator.device)  # students are cut on the CPU; targets and logits are asked for beside them
     keys = [course.training.way(architecture)]
-    if not teacher.surroundings.identity:  # else what it learnt from then was another teacher
+    if not teacher.surroundings.identity and course.share == 1.0:  # else it learnt from another teacher, or other text
         keys.append(_former_key(course, architecture))
     return Run(objective, targets, course.steps, course.step_tokens, keys, accelerator, accumulate)
 

@@ -15,7 +15,7 @@ from distilsearch.families import family
 def making(recipe_name: str = "embedding") -> Making:
     """What trainings share in a test: contents that name nothing, one thread, the CPU."""
     named = recipe(recipe_name)
-    content = {"teacher": "0" * 64, "tokenizer": "1" * 64, "text": "2" * 64, "recipe": named.key}
+    content: dict[str, Any] = {"teacher": "0" * 64, "tokenizer": "1" * 64, "text": "2" * 64, "recipe": named.key}
     training = Training(**content, tokens=1_000, seed=0, precision="float32")
     return Making(training, named, threads=1)
 

@@ -90,7 +90,7 @@ def question(run: Run, training: Mapping[str, Any], space: SearchSpace) -> Path:
     asked = run.model_dump(mode="json")
     for beside in ("name", "plugins", "executor", "storage", "trials"):
         asked.pop(beside)
-    for beside in ("device", "workers", "threads", "flash_tokens", "final_tokens"):
+    for beside in ("device", "workers", "threads", "flash_tokens", "final_tokens", "share"):  # the training says that
         asked["train"].pop(beside)
     content = [asked, dict(training) | {"tokens": 0}, [[p.name, list(p.choices)] for p in space.parameters]]
     digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

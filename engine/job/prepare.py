@@ -14,6 +14,7 @@ from distilsearch.distill.precision import PRECISIONS
 from distilsearch.distill.processes import check_device
 from distilsearch.distill.recipes import Recipe, default_recipe
 from distilsearch.distill.recipes import recipe as recipe_named
+from distilsearch.distill.targets import learnt_blocks
 from distilsearch.distill.teacher import Teacher, load_teacher
 from distilsearch.errors import InputError, RunError
 from distilsearch.families import family
@@ -60,8 +61,9 @@ class Prepared:
         return asdict(self.teacher.facts)
 
     def training(self, tokens: int, precision: str) -> Training:
-        """How this run's students are trained, at a length and a resolved precision."""
-        return Training.of(self.teacher, self.text, self.recipe, tokens, self.run.seed, precision)
+        """How trials of this run train, at a length and a resolved precision; its finals are `whole`."""
+        material = (self.teacher, self.text, self.recipe)
+        return Training.of(*material, tokens, self.run.seed, precision, self.run.train.share)
 
 
 def prepare(run: Run, folder: Path, given: bool = False, progress: Progress = silent) -> Prepared:
@@ -107,6 +109,7 @@ def _prepare(run: Run, folder: Path, given: bool, progress: Progress) -> Prepare
     recipe = default_recipe(teacher.kind) if run.train.recipe == "default" else recipe_named(run.train.recipe)
     progress(READING, 1, 2)
     text = load_text(teacher=teacher, progress=progress, **run.reading)
+    learnt_blocks(text, run.train.share)
     progress(READING, 2, 2)
     _check_disk(run, folder, teacher, recipe, served.students)
     prepared = Prepared(run, folder, teacher, text, served, recipe, machines)

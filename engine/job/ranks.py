@@ -56,7 +56,8 @@ def rank_fidelity(
     budgets = sorted({*(budgets or (run.train.flash_tokens, run.train.final_tokens))})
     members = spread(family(run.space.family).space(run.space.genes, teacher.facts), students, run.seed, fresh)
     device = conditions.get("device", USUAL["device"])
-    course = Course.resolved(teacher, text, chosen, budgets[0], run.seed, precision_of(run, finished), device)
+    precision, share = precision_of(run, finished), run.train.share
+    course = Course.resolved(teacher, text, chosen, budgets[0], run.seed, precision, device, share)
     rows, left_out = fidelity(course, members, budgets, Archive(), progress, others, **conditions)
     facts = summary(rows, budgets[-1], left_out)
     if place is not None:

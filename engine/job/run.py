@@ -37,7 +37,7 @@ from .machines import Declared, Profiled
 from .outcome.choice import chosen, front, pair_key
 from .outcome.exports import export_students
 from .outcome.facts import Final, RunFacts
-from .outcome.finish import to_finish, unfinished
+from .outcome.finish import less_trained, to_finish, unfinished
 from .outcome.remeasure import measured_fidelity
 from .outcome.result import Result, conclude, members
 from .outcome.sessions import measure_front
@@ -46,7 +46,7 @@ from .planning import plan_of, question, remembered, speed_of
 from .preflight import LOCAL
 from .prepare import Prepared, prepare
 from .proposing import new_engine
-from .recall import imported, imported_failures, is_asked, planned_tokens
+from .recall import imported, imported_failures, is_asked
 from .resolve import Resolved, asked, probed, resolve
 from .runfile.config import Run
 from .runfile.continuing import kept_text
@@ -185,8 +185,9 @@ class MainJob:
         )
 
     def register(self, lengths: Iterable[int]) -> None:
-        """Note in the home which trainings the run shows, so that their students are kept."""
-        trainings = [self.prepared.training(tokens, self.resolved.precision) for tokens in sorted(lengths) if tokens]
+        """Note in the home which trainings the run shows, so that their students are kept: trials and finals."""
+        trials = [self.prepared.training(tokens, self.resolved.precision) for tokens in sorted(lengths) if tokens]
+        trainings = dict.fromkeys(one for training in trials for one in (training, training.whole))
         register_run(self.prepared.folder, [training.to_json() for training in trainings])
 
     # Phases
@@ -287,20 +288,20 @@ class MainJob:
         by_weight = sorted(wanted, key=lambda entry: entry is not first)  # the chosen one matters most
         finals |= budget.finish(by_weight, self.making, self.executor)
         longest = max(budget.final_lengths(), default=0)
-        shorter = [entry for entry in wanted if planned_tokens(entry, budget.flash_tokens) < longest]
+        shorter = less_trained(wanted, budget.flash_tokens, longest, self.making)
         self.ledger.note("unfinished", unfinished(shorter, finals, partial(self.failure, budget=budget)))
         self.register({*run.train.lengths, run.train.final_tokens, *(t.training.tokens for t in finals.values())})
         return finals
 
     def final(self, student: Architecture, budget: Budget) -> Trial | None:
         """The longest training of a student that is of a length this run may finish with, and in the archive."""
-        archive, training = archive_of(self.depot), self.making.training
+        archive, training = archive_of(self.depot), self.making.training.whole
         trials = (archive.of(training.at(tokens), student) for tokens in budget.final_lengths())
         return next((trial for trial in trials if trial is not None and archive.intact(trial)), None)
 
     def failure(self, student: Architecture, budget: Budget) -> TrialError | None:
         """Why a longer training of a student failed, where this machine's archive knows."""
-        archive, training = archive_of(self.depot), self.making.training
+        archive, training = archive_of(self.depot), self.making.training.whole
         errors = (archive.failure(training.at(tokens).key(student)) for tokens in budget.final_lengths())
         return next((error for error in errors if error is not None), None)
 

@@ -8,7 +8,7 @@ A new source is one file of this shape and one line in `SOURCES`.
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from distilsearch.architecture import Architecture
@@ -43,7 +43,10 @@ class TrialSource(Protocol):
 
 @dataclass(frozen=True)
 class Making:
-    """What all trainings of a run share. `training` is of any length; `depot` is where a worker finds the rest."""
+    """What all trainings of a run share. `training` is of any length; `depot` is where a worker finds the rest.
+
+    Trials may learn from a share of the text; what finishes a student is of the `whole` of it.
+    """
 
     training: Training
     recipe: Recipe
@@ -52,6 +55,16 @@ class Making:
     threads: int | None = None
     cache_limit: int = 20_000_000_000
     plugins: tuple[str, ...] = ()
+
+    @property
+    def whole(self) -> "Making":
+        """The same on the whole text."""
+        return replace(self, training=self.training.whole)
+
+    @property
+    def anew(self) -> bool:
+        """Whether trials learn from a share of the text, so that nothing on the whole of it goes on from them."""
+        return self.training.share < 1.0
 
     def distil(self, architectures: Sequence[Architecture], tokens: int) -> Distil:
         """The job that distils students side by side, each for that many tokens."""

@@ -26,11 +26,10 @@ from .budget import (
 )
 from .executors import Executor
 from .ledger import Entry
-from .outcome.finish import finish, shared_out
+from .outcome.finish import finish, less_trained, shared_out
 from .outcome.sessions import always
 from .phases import Stopwatch
 from .planning import Settled, remember
-from .recall import planned_tokens
 from .served import student_of
 from .source import Making
 
@@ -89,7 +88,7 @@ class Amount:
         """Those that have been trained for less."""
         if self.known:
             return {}
-        shorter = [entry for entry in entries if planned_tokens(entry, self.flash_tokens) < self.final_tokens]
+        shorter = less_trained(entries, self.flash_tokens, self.final_tokens, making)
         return finish(shorter, self.final_tokens, making, executor, self.progress)
 
     def final_lengths(self) -> Sequence[int]:
@@ -142,7 +141,8 @@ class Minutes:
     def finish(self, entries: Sequence[Entry], making: Making, executor: Executor) -> dict[str, Trial]:
         """In stages, while time is left."""
         speed, leeway = self.plan.speed.slower(self._time.slowness if self._time else 1.0), OVER * 60 * self.minutes
-        stages = Finishing(making, executor, speed, self.progress, self.text_tokens, self.most, self.left, leeway)
+        anew = self.flash_tokens if making.anew else 0
+        stages = Finishing(making, executor, speed, self.progress, self.text_tokens, self.most, self.left, leeway, anew)
         return stages.run(entries, self.flash_tokens)
 
     def final_lengths(self) -> Sequence[int]:
@@ -165,6 +165,7 @@ class Finishing:
         most: tokens that no stage exceeds; 0 is no limit.
         left: seconds that are left.
         leeway: seconds that a stage may take longer than that before it is stopped, and saved as far as it is.
+        anew: tokens up to which students were trained on a share of the text, from which nothing goes on.
     """
 
     making: Making
@@ -175,6 +176,7 @@ class Finishing:
     most: int
     left: Callable[[], float]
     leeway: float
+    anew: int = 0
 
     def run(self, entries: Sequence[Entry], since: int) -> dict[str, Trial]:
         """The longest training of each student, by the key of its architecture, and nothing where no stage ended.
@@ -233,6 +235,7 @@ class Finishing:
 
     def seconds(self, entries: Sequence[Entry], since: int, tokens: int) -> float:
         """What it takes to train students on, side by side on all workers."""
+        since = since if since > self.anew else 0
         new = tokens - self.making.recipe.shared(since, tokens)
         students = list(dict.fromkeys(student_of(entry.architecture) for entry in entries))
         parts = shared_out(students, self.speed.workers, size)

@@ -46,9 +46,7 @@ def rehearsed(job: "Rehearse", between: Between) -> list["Rehearsal"]:
     from distilsearch.distill.course import Course
     from distilsearch.distill.rehearsal import rehearse
 
-    training = job.training
-    teacher, text = learnt_from(job.depot, training)
-    course = Course(teacher, text, job.recipe, training.tokens, training.seed, training.precision)
+    course = Course.of(*learnt_from(job.depot, job.training), job.recipe, job.training)
     return rehearse(course, job.architectures, visible(job.device), job.cache_limit, between)
 
 

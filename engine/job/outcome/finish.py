@@ -13,6 +13,7 @@ from ..budget import size
 from ..executors import Executor
 from ..ledger import Entry
 from ..machines import Profiled
+from ..recall import planned_tokens
 from ..runfile.config import Run
 from ..served import student_of
 from ..source import Making
@@ -33,6 +34,11 @@ def to_finish(members: Sequence[Entry], machines: Sequence[Profiled], run: Run, 
     return [entry for entry in members if entry.number in numbers]
 
 
+def less_trained(entries: Sequence[Entry], flash_tokens: int, tokens: int, making: Making) -> list[Entry]:
+    """Those that a finish of so many tokens does more for: trained for less, or on a share of the text."""
+    return [entry for entry in entries if tokens and (making.anew or planned_tokens(entry, flash_tokens) < tokens)]
+
+
 def finish(
     entries: Sequence[Entry],
     tokens: int,
@@ -41,7 +47,7 @@ def finish(
     progress: Progress,
     seconds: float | None = None,
 ) -> dict[str, Trial]:
-    """Distil students fully, shared out among all workers, side by side as memory allows; by the key of each.
+    """Distil students fully, on the whole text, shared out among all workers, side by side; by the key of each.
 
     Args:
         seconds: after which the executor is stopped, for good; those that have not ended are saved, and left out.
@@ -56,7 +62,7 @@ def finish(
     groups = [group for part in parts for group in in_groups(part)]
     names = [""] if len(groups) == 1 else [f" (part {number} of {len(groups)})" for number in range(1, 1 + len(groups))]
     futures = [
-        executor.submit(making.distil(group, tokens), _named(name, progress))
+        executor.submit(making.whole.distil(group, tokens), _named(name, progress))
         for group, name in zip(groups, names, strict=True)
     ]
     if wait(futures, seconds).not_done:

@@ -68,6 +68,7 @@ ADDED: dict[str, dict[str, Any]] = {
         "flash_tokens": 160_000,
         "longer_tokens": [],
         "final_tokens": 2_000_000,
+        "share": 1.0,
         "finish": "knee",
         "workers": "auto",
         "threads": None,

@@ -128,6 +128,7 @@ class TrainSection(Section):
     flash_tokens: Whole = Field(default=FLASH_TOKENS, ge=0)
     longer_tokens: tuple[int, ...] = ()
     final_tokens: Whole = Field(default=2_000_000, ge=0)
+    share: float = Field(default=1.0, gt=0, le=1)
     finish: Literal["budgets", "chosen", "front", "none"] = "budgets"
     workers: Whole | Literal["auto"] = "auto"
     threads: Whole | None = Field(default=None, ge=1)

@@ -3,6 +3,7 @@
 import itertools
 import math
 from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +124,24 @@ def test_where_there_is_no_time_for_all_the_first_is_never_left_out() -> None:
     assert 1 <= len(finals) < 6
     known = Amount(FLASH, 5, 1_000_000, silent, known=True)
     assert known.finish(entries, MAKING, machine) == {}
+
+
+def test_what_learnt_from_a_share_of_the_text_begins_anew_on_all_of_it() -> None:
+    of_share = replace(MAKING, training=replace(MAKING.training, share=0.3))
+    machine = Machine()
+    amount = Amount(FLASH, 5, FLASH, silent)
+    assert list(amount.finish([entry(0)], of_share, machine)) == [STUDENTS[0].key]
+    assert [job.training.share for job in machine.jobs] == [1.0]
+    plain = finishing(machine, 1.0)
+    anew = replace(plain, making=of_share, anew=FLASH)
+    longer = rung(2)
+    saved = EMBEDDING.shared(FLASH, longer) / SPEED.step_tokens * SPEED.step
+    taught = SPEED.teacher_seconds(FLASH)
+    assert saved > 0
+    assert anew.seconds([entry(0)], FLASH, longer) == pytest.approx(
+        plain.seconds([entry(0)], FLASH, longer) + saved + taught
+    )
+    assert anew.seconds([entry(0)], rung(0), longer) == plain.seconds([entry(0)], rung(0), longer)
 
 
 def test_no_stage_exceeds_what_the_file_allows() -> None:

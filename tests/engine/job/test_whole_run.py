@@ -15,7 +15,7 @@ from distilsearch.engine.job.jobs import Distil, Job, Measure, Profile, dumps, l
 from distilsearch.engine.job.outcome.result import Result
 from distilsearch.engine.job.run import search
 from distilsearch.engine.job.runfile.config import Run
-from distilsearch.errors import RunError, TrialError
+from distilsearch.errors import InputError, RunError, TrialError
 from distilsearch.profiling.clock import Measured
 from distilsearch.progress import nothing, silent
 
@@ -177,3 +177,22 @@ def test_a_disturbed_machine_is_said_and_its_digits_are_not_printed(tmp_path: Pa
     assert all(m.latencies["latency_ms"].slowness == 2.0 for m in result.front)
     assert any("2.00 times slower" in warning for warning in result.file.warnings)
     assert "≈" in (result.folder / "report.html").read_text()
+
+
+def test_trials_learn_from_a_share_of_the_text_and_finals_from_all_of_it(tmp_path: Path) -> None:
+    executor = Here()
+    train = {"share": 0.3, "final_tokens": FLASH}  # as long as a flash, and still another training
+    result = run(tmp_path / "run", executor, trials=3, train=train)
+    trials = [json.loads(path.read_text())["training"] for path in (tmp_path / "home" / "trials").glob("*/trial.json")]
+    assert sorted(trial.get("share", 1.0) for trial in trials)[:3] == [0.3] * 3
+    whole = [trial for trial in trials if "share" not in trial]
+    assert executor.trained == [(FLASH, 1)] * 3 + [(FLASH, len(whole))]
+    assert whole
+    again = Here()
+    assert run(tmp_path / "run", again, trials=3, train=train).knee == result.knee
+    assert again.trained in ([], [(FLASH, len(whole))])  # asked again, and found
+    with pytest.raises(RunError, match=r"train.share: 0.3 there, 1.0 now"):
+        run(tmp_path / "run", trials=3, train={"share": 1.0, "final_tokens": FLASH})
+    with pytest.raises(InputError, match=r"share of 1e-06 of the text's .* holds no block"):
+        run(tmp_path / "other", train={"share": 1e-6})
+    assert not (tmp_path / "other").exists()

@@ -155,7 +155,7 @@ FIRST_DAYS = {  # never edited: a folder that lacks a key was written before tha
     "target.serving.mode": "eager", "target.serving.runtime": "torch",
     "executor.name": "local", "executor.address": "", "executor.depot": "",
     "storage.url": "", "storage.cache_limit_gb": 20.0, "choose": "knee", "minutes": 0.0, "target.latency": None,
-    "text_block": None, "prompt": "", "target.profile_minutes": None,
+    "text_block": None, "prompt": "", "target.profile_minutes": None, "train.share": 1.0,
 }  # fmt: skip
 
 
