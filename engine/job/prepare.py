@@ -29,6 +29,7 @@ from .preflight import LOCAL
 from .recall import imported
 from .runfile.config import Run
 from .runfile.continuing import continued, kept_run, kept_text
+from .runfile.presets import check_serves
 from .served import ServedSpace
 from .strategy import check_strategy
 
@@ -93,6 +94,7 @@ def _prepare(run: Run, folder: Path, given: bool, progress: Progress) -> Prepare
     check_names([run.teacher], run.text)
     progress(READING, 0, 2)
     teacher = load_teacher(run.teacher).shown(run.prompt)
+    check_serves(run.preset, run.teacher, teacher.kind)
     kind = family(run.space.family)
     if teacher.config.model_type not in kind.teachers:
         raise InputError(

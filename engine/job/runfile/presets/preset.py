@@ -13,6 +13,8 @@ from typing import Any
 
 CHOOSES = {"source": "name", "strategy": "name", "executor": "name", "space": "family"}  # a section, and what by
 
+KINDS: Mapping[str, str] = {"embedding": "embedding", "mlm": "masked-LM", "causal": "causal"}  # of teachers, in words
+
 Json = Mapping[str, Any]
 
 
@@ -26,6 +28,7 @@ class Preset:
         recipe: how a student trains: the name of a recipe.
         space: the `family` of students, and choices of its genes; both are the run file's to choose where empty.
         train: further keys of `[train]`.
+        kinds: the kinds of teacher that it serves: those its recipe and its quality can be asked of.
     """
 
     source: Json = field(default_factory=lambda: {"name": "distilled"})
@@ -33,6 +36,7 @@ class Preset:
     recipe: str = "default"
     space: Json = field(default_factory=dict)
     train: Json = field(default_factory=dict)
+    kinds: tuple[str, ...] = tuple(KINDS)
 
     def sections(self) -> dict[str, dict[str, Any]]:
         """The preset in the words of a run file."""
