@@ -286,7 +286,8 @@ class Archive:
         """
         from .distilled import distilled
 
-        course = Course(teacher, text, recipe, training.tokens, training.seed, training.precision)
+        own = (training.tokens, training.seed, training.precision, training.quality)
+        course = Course(teacher, text, recipe, *own)
         if course.training != training:
             raise InputError("the training is of another teacher, text or recipe than those that came with it")
         return distilled(self, course, architectures, progress, conditions)

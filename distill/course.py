@@ -10,6 +10,7 @@ from .data import Text
 from .job import Training
 from .precision import resolve_precision
 from .processes import accelerator_for, agreed
+from .quality import LOSS, check_quality
 from .recipes import Recipe
 from .targets import batch_rows
 from .teacher import Teacher
@@ -25,20 +26,34 @@ class Course:
     tokens: int
     seed: int
     precision: str
+    quality: str = LOSS
+
+    def __post_init__(self) -> None:
+        teacher, recipe = self.teacher, self.recipe
+        check_quality(self.quality, teacher.name, teacher.kind, recipe.name, dict(recipe.weights))
 
     @classmethod
     def resolved(
-        cls, teacher: Teacher, text: Text, recipe: Recipe, tokens: int, seed: int, precision: str, device: str
+        cls,
+        teacher: Teacher,
+        text: Text,
+        recipe: Recipe,
+        tokens: int,
+        seed: int,
+        precision: str,
+        device: str,
+        quality: str = LOSS,
     ) -> "Course":
         """A course whose precision, where it is "auto", is the faster one on a training device."""
         if tokens < 1:
             raise InputError(f"the budget must be at least one token, got {tokens}")
-        return cls(teacher, text, recipe, tokens, seed, agreed_precision(precision, accelerator_for(device)))
+        return cls(teacher, text, recipe, tokens, seed, agreed_precision(precision, accelerator_for(device)), quality)
 
     @property
     def training(self) -> Training:
         """The identity that students of this course share; with an architecture it gives a student's key."""
-        return Training.of(self.teacher, self.text, self.recipe, self.tokens, self.seed, self.precision)
+        own = (self.tokens, self.seed, self.precision, self.quality)
+        return Training.of(self.teacher, self.text, self.recipe, *own)
 
     @property
     def step_tokens(self) -> int:

@@ -17,12 +17,14 @@ from distilsearch.growth import filled, grown
 from .cache import outputs_key
 from .data import Text
 from .frame import stated_frame
+from .quality import LOSS
 from .recipes import Recipe
 from .teacher import Teacher
 
 ADDED: Mapping[str, Any] = {
     "prompt": "",
     "frame": "",
+    "quality": "loss",
 }  # fields of a training that came later, with the value of every key before; see `growth`
 
 
@@ -32,7 +34,8 @@ class Training:
 
     `precision` is the one that is trained in, "float32" or "bf16", never "auto". `teacher` covers weights, config and
     what surrounds them. `prompt` is the text that every block begins with; `frame` the ids that the tokenizer puts
-    around a text, where those are not the ones that blocks always had.
+    around a text, where those are not the ones that blocks always had. `quality`, of `quality.QUALITIES`, is what its
+    held-out loss is.
     """
 
     teacher: str
@@ -44,12 +47,22 @@ class Training:
     precision: str
     prompt: str = ""
     frame: str = ""
+    quality: str = LOSS
 
     @classmethod
-    def of(cls, teacher: Teacher, text: Text, recipe: Recipe, tokens: int, seed: int, precision: str) -> "Training":
+    def of(
+        cls,
+        teacher: Teacher,
+        text: Text,
+        recipe: Recipe,
+        tokens: int,
+        seed: int,
+        precision: str,
+        quality: str = LOSS,
+    ) -> "Training":
         """The training of loaded values; `precision` must be resolved."""
         content = (outputs_key(teacher), teacher.tokenizer_sha256, text.sha256, recipe.key)
-        shown = {"prompt": teacher.prompt, "frame": stated_frame(teacher)}
+        shown = {"prompt": teacher.prompt, "frame": stated_frame(teacher), "quality": quality}
         return cls(*content, tokens=tokens, seed=seed, precision=precision, **shown)
 
     def at(self, tokens: int) -> "Training":

@@ -69,6 +69,11 @@ def target_names(recipe: Recipe) -> tuple[str, ...]:
     return tuple(name for name in STATES if name in asked)
 
 
+def shows_pairs(recipe: Recipe) -> bool:
+    """Whether a recipe shows each block as two halves that may not follow each other."""
+    return any(LOSSES[name].pairs for name in recipe_losses(recipe))
+
+
 def batch_rows(text: Text, recipe: Recipe) -> int:
     """Blocks in a batch."""
     return max(1, min(len(text.train), recipe.batch_tokens // text.block))
@@ -89,7 +94,7 @@ class Targets:
         self.teacher, self.text, self.recipe, self.precision = teacher, text, recipe, precision
         self.seed = seed
         self.names = target_names(recipe)
-        self.pairs = any(LOSSES[name].pairs for name in recipe_losses(recipe))
+        self.pairs = shows_pairs(recipe)
         self.rows = batch_rows(text, recipe)
         self.batches = len(text.train) // self.rows
         self.cache_limit = cache_limit

@@ -182,7 +182,7 @@ def begin(
     keys = [course.training.way(architecture)]
     if not teacher.surroundings.identity:  # else what it learnt from then was another teacher
         keys.append(_former_key(course, architecture))
-    return Run(objective, targets, course.steps, course.step_tokens, keys, accelerator, accumulate)
+    return Run(objective, targets, course.steps, course.step_tokens, keys, accelerator, accumulate, course.quality)
 
 
 def _former_key(course: Course, architecture: Architecture) -> str:

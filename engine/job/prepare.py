@@ -10,10 +10,13 @@ from distilsearch.distill.archive import Archive
 from distilsearch.distill.data import Text, load_text
 from distilsearch.distill.job import Training
 from distilsearch.distill.named import check_names
+from distilsearch.distill.pairs import check_pairs
 from distilsearch.distill.precision import PRECISIONS
 from distilsearch.distill.processes import check_device
+from distilsearch.distill.quality import check_quality
 from distilsearch.distill.recipes import Recipe, default_recipe
 from distilsearch.distill.recipes import recipe as recipe_named
+from distilsearch.distill.targets import shows_pairs
 from distilsearch.distill.teacher import Teacher, load_teacher
 from distilsearch.errors import InputError, RunError
 from distilsearch.families import family
@@ -62,7 +65,8 @@ class Prepared:
 
     def training(self, tokens: int, precision: str) -> Training:
         """How this run's students are trained, at a length and a resolved precision."""
-        return Training.of(self.teacher, self.text, self.recipe, tokens, self.run.seed, precision)
+        own = (tokens, self.run.seed, precision, self.run.quality)
+        return Training.of(self.teacher, self.text, self.recipe, *own)
 
 
 def prepare(run: Run, folder: Path, given: bool = False, progress: Progress = silent) -> Prepared:
@@ -107,8 +111,11 @@ def _prepare(run: Run, folder: Path, given: bool, progress: Progress) -> Prepare
         kind.sites(machine.serving)
         check_length(served.students, machine.serving)
     recipe = default_recipe(teacher.kind) if run.train.recipe == "default" else recipe_named(run.train.recipe)
+    check_quality(run.quality, run.teacher, teacher.kind, recipe.name, dict(recipe.weights))
     progress(READING, 1, 2)
     text = load_text(teacher=teacher, progress=progress, **run.reading)
+    if shows_pairs(recipe):
+        check_pairs(text)
     progress(READING, 2, 2)
     _check_disk(run, folder, teacher, recipe, served.students)
     prepared = Prepared(run, folder, teacher, text, served, recipe, machines)
