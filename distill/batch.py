@@ -111,6 +111,28 @@ def _paired(
     return np.concatenate([inner[:, :half], second], axis=1), (~other).astype(np.int64), half
 
 
+def alternate_pairs(teacher: Teacher, blocks: BlockArray) -> Batch:
+    """Blocks (m, block) as pairs of halves in which no word is hidden: those at odd places do not follow.
+
+    A block at an odd place is shown with the second half of the one before it.
+    """
+    frame = framing(teacher)
+    before = len(frame[0])
+    inner = blocks[:, before : blocks.shape[1] - len(frame[1])]
+    half = (inner.shape[1] - 1) // 2
+    odd = np.arange(len(inner)) % 2 == 1
+    second = np.where(odd[:, None], np.roll(inner[:, half:-1], 1, axis=0), inner[:, half:-1])
+    separator = np.full((len(inner), 1), teacher.tokenizer.sep_token_id)
+    ids = add_frame(np.concatenate([inner[:, :half], separator, second], axis=1).astype(np.int32), frame)
+    segments = np.zeros(ids.shape, np.int64)
+    segments[:, before + half + 1 :] = 1
+    none = torch.zeros(0, dtype=torch.int64)
+    shown = torch.from_numpy(ids.astype(np.int64))
+    return Batch(
+        shown, none, none, segments=torch.from_numpy(segments), follows=torch.from_numpy((~odd).astype(np.int64))
+    )
+
+
 @functools.lru_cache(maxsize=4)  # by the identity of the teacher; the vocabulary has tens of thousands of words
 def whole_words(teacher: Teacher) -> npt.NDArray[np.int64]:
     """The ids of the vocabulary's whole alphabetic words (special tokens and word parts left out)."""

@@ -15,15 +15,12 @@ from yaml import YAMLError  # type: ignore[import-untyped]
 
 from distilsearch.architecture import Architecture
 
+from .quality import LOSS, PARTS, loss_words
+
 if TYPE_CHECKING:
     from .student import Student
     from .teacher import Teacher
 
-LOSS = {
-    "embedding": "1 - Spearman correlation of pairwise cosines with the teacher's, held-out text",
-    "mlm": "cross-entropy of masked words, held-out text",
-    "causal": "cross-entropy of next tokens, held-out text",
-}
 LIBRARY = {"embedding": "sentence-transformers"}
 WEIGHTS, TEXT, SEED, TOKENS = "teacher weights", "text", "seed, precision", "trained on"  # rows
 TASK = {"embedding": "sentence-similarity", "mlm": "fill-mask", "causal": "text-generation"}
@@ -49,9 +46,10 @@ def card(student: "Student") -> str:
         WEIGHTS: f"sha256 {teacher.weights_sha256}",
         "parameters": f"{student.parameters:,}",
         TOKENS: f"{student.tokens:,} tokens in {student.seconds:.0f} s",
+        **{f"accuracy, {PARTS.get(name, name)}": f"{value:.4f}" for name, value in student.parts.items()},
     }
     if math.isfinite(student.loss):  # not known of a sub-network that nobody has scored
-        rows["loss"] = f"{student.loss:.4f} ({LOSS[teacher.kind]})"
+        rows["loss"] = f"{student.loss:.4f} ({loss_words(teacher.kind, str(about.get('quality', LOSS)))})"
     if teacher.prompt:
         rows["prompt"] = json.dumps(teacher.prompt, ensure_ascii=False)
     if about:

@@ -10,6 +10,7 @@ from .data import Text
 from .job import Training
 from .precision import resolve_precision
 from .processes import accelerator_for, agreed
+from .quality import LOSS, check_quality
 from .recipes import Recipe
 from .targets import batch_rows
 from .teacher import Teacher
@@ -26,6 +27,11 @@ class Course:
     seed: int
     precision: str
     share: float = 1.0  # of the text's training blocks
+    quality: str = LOSS
+
+    def __post_init__(self) -> None:
+        teacher, recipe = self.teacher, self.recipe
+        check_quality(self.quality, teacher.name, teacher.kind, recipe.name, dict(recipe.weights))
 
     @classmethod
     def resolved(
@@ -38,16 +44,19 @@ class Course:
         precision: str,
         device: str,
         share: float = 1.0,
+        quality: str = LOSS,
     ) -> "Course":
         """A course whose precision, where it is "auto", is the faster one on a training device."""
         if tokens < 1:
             raise InputError(f"the budget must be at least one token, got {tokens}")
-        return cls(teacher, text, recipe, tokens, seed, agreed_precision(precision, accelerator_for(device)), share)
+        agreed = agreed_precision(precision, accelerator_for(device))
+        return cls(teacher, text, recipe, tokens, seed, agreed, share, quality)
 
     @classmethod
     def of(cls, teacher: Teacher, text: Text, recipe: Recipe, training: Training) -> "Course":
         """The course of a training whose material has been loaded; an `InputError` where it is of other material."""
-        course = cls(teacher, text, recipe, training.tokens, training.seed, training.precision, training.share)
+        own = (training.tokens, training.seed, training.precision, training.share, training.quality)
+        course = cls(teacher, text, recipe, *own)
         if course.training != training:
             raise InputError("the training is of another teacher, text or recipe than those that came with it")
         return course
@@ -55,7 +64,8 @@ class Course:
     @property
     def training(self) -> Training:
         """The identity that students of this course share; with an architecture it gives a student's key."""
-        return Training.of(self.teacher, self.text, self.recipe, self.tokens, self.seed, self.precision, self.share)
+        own = (self.tokens, self.seed, self.precision, self.share, self.quality)
+        return Training.of(self.teacher, self.text, self.recipe, *own)
 
     @property
     def step_tokens(self) -> int:

@@ -45,13 +45,15 @@ MOST_HELDOUT = 2_000  # two million pairs; time and memory of ranking them grow 
 class Text:
     """Packed blocks of token ids. `sha256` is of their content; `tokens` counts the training part.
 
-    `notes` say what was left out of it, a sentence each, for its user to read.
+    `notes` say what was left out of it, a sentence each, for its user to read. `whole` is the share of blocks whose
+    middle half is of one document, so that the second half goes on with the first; None where nobody counted.
     """
 
     train: BlockArray  # (m, block)
     heldout: BlockArray  # (h, block)
     sha256: str
     notes: tuple[str, ...] = ()
+    whole: float | None = None
 
     @property
     def block(self) -> int:
@@ -123,13 +125,16 @@ def _loaded(
     if cached is not None:
         return cached
     account = Account(column)
-    parts = [_tokenise(documents([source], column, account), teacher, most_tokens) for source in sources]
+    streams = [_tokenise(documents([source], column, account), teacher, most_tokens) for source in sources]
+    parts = [np.concatenate(documents) for documents in streams]
+    whole = [whole_blocks([len(one) for one in stream], _content(teacher, block)) for stream in streams]
     if temperature == 1:
         parts = [np.concatenate(parts)]
     for part in parts:
         _check(part, teacher)
     texts = [pack(part, teacher, block, heldout_fraction) for part in parts]
     text = texts[0] if temperature == 1 else mix(texts, temperature)
+    text = replace(text, whole=sum(many for many, _ in whole) / max(1, sum(all_ for _, all_ in whole)))
     text = replace(text, notes=(*account.notes(), *text.notes))
     if path:
         write_atomically(path, blocks_file(text))
@@ -139,7 +144,7 @@ def _loaded(
 def pack(tokens: npt.NDArray[np.int32], teacher: Teacher, block: int, heldout_fraction: float) -> Text:
     """Cut one stream of ids into framed blocks, shuffled once, the first of them held out."""
     frame = framing(teacher)
-    content = block - sum(len(part) for part in frame)
+    content = _content(teacher, block)
     if content < MIN_WORDS:
         raise TextError(
             f"a block of {block} tokens leaves {content} for the text, beside {block - content} that the tokenizer and "
@@ -158,6 +163,25 @@ def pack(tokens: npt.NDArray[np.int32], teacher: Teacher, block: int, heldout_fr
     order = np.random.default_rng(0).permutation(count)
     blocks = add_frame(tokens[: count * content].reshape(count, content)[order], frame)
     return _apart(blocks[:heldout], blocks[heldout:])
+
+
+def _content(teacher: Teacher, block: int) -> int:
+    """How many tokens of a block are the text's own."""
+    return block - sum(len(part) for part in framing(teacher))
+
+
+def whole_blocks(lengths: Sequence[int], content: int) -> tuple[int, int]:
+    """Of blocks cut from documents of so many tokens, joined: of how many one document covers the middle half, and all.
+
+    >>> whole_blocks([100], 10), whole_blocks([2] * 50, 10), whole_blocks([15, 3, 2], 10)
+    ((10, 10), (0, 10), (1, 2))
+    """
+    count = sum(lengths) // content if content > 0 else 0
+    first = np.arange(count) * content + content // 4
+    last = np.arange(count) * content + content - content // 4 - 1
+    ends = np.cumsum(np.asarray(lengths, np.int64))
+    same = np.searchsorted(ends, first, "right") == np.searchsorted(ends, last, "right")
+    return int(same.sum()), count
 
 
 def _apart(heldout: BlockArray, train: BlockArray) -> Text:
@@ -223,7 +247,8 @@ def pieces(blocks: BlockArray, length: int, frame: tuple[list[int], list[int]]) 
 
 def _tokenise(
     texts: Iterator[str], teacher: Teacher, most: int | None = None, batch: int = 512
-) -> npt.NDArray[np.int32]:
+) -> list[npt.NDArray[np.int32]]:
+    """The ids of each document, the first `most` of all; one without any where there are none."""
     parts: list[npt.NDArray[np.int32]] = []
     encode = teacher.reader.encode_batch_fast
     separator = [int(teacher.tokenizer.eos_token_id)] if teacher.kind == "causal" else []
@@ -234,7 +259,13 @@ def _tokenise(
             count += len(parts[-1])
         if most is not None and count >= most:
             break
-    return np.concatenate(parts)[:most] if parts else np.zeros(0, np.int32)
+    if most is not None and count > most:
+        before = count - len(parts[-1])
+        while before >= most:
+            parts.pop()
+            before -= len(parts[-1])
+        parts[-1] = parts[-1][: most - before]
+    return parts or [np.zeros(0, np.int32)]
 
 
 def _check(tokens: npt.NDArray[np.int32], teacher: Teacher) -> None:
@@ -264,7 +295,7 @@ def _cache_key(
     if None in stamps:
         return None
     version = sys.version if PYTHON_DOCS in sources else ""
-    content: list[Any] = [teacher.tokenizer_sha256, teacher.kind, block, heldout_fraction, stamps, version, 4]
+    content: list[Any] = [teacher.tokenizer_sha256, teacher.kind, block, heldout_fraction, stamps, version, 5]
     content += [temperature, most, column, [passed_over(source) for source in sources]]
     content += [teacher.prompt, stated_frame(teacher), teacher.reader is not teacher.tokenizer.backend_tokenizer]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]
@@ -273,6 +304,7 @@ def _cache_key(
 def blocks_file(text: Text) -> bytes:
     """A text as the content of a safetensors file, which carries its own hash."""
     notes = {"notes": json.dumps(text.notes)} if text.notes else {}
+    notes |= {} if text.whole is None else {"whole": json.dumps(text.whole)}
     return save({"train": text.train, "heldout": text.heldout}, {"sha256": text.sha256, **notes})
 
 
@@ -282,7 +314,8 @@ def read_blocks(path: Path) -> Text | None:
         with safe_open(str(path), framework="np") as file:
             metadata = file.metadata() or {}
             sha256, notes = metadata["sha256"], tuple(json.loads(metadata.get("notes", "[]")))
+            whole = float(metadata["whole"]) if "whole" in metadata else None
             train, heldout = file.get_tensor("train"), file.get_tensor("heldout")
     except (OSError, SafetensorError, KeyError, ValueError, TypeError):
         return None
-    return Text(train, heldout, sha256, notes) if _digest(heldout, train) == sha256 else None
+    return Text(train, heldout, sha256, notes, whole) if _digest(heldout, train) == sha256 else None

@@ -25,6 +25,7 @@ from .course import Course
 from .evaluate import Evaluation, open_evaluation
 from .material import Material
 from .processes import accelerator_for
+from .quality import LOSS
 from .training import USUAL, Conditions
 from .trial import STUDENT, TRUNK, Trial, hashes
 from .untrained import UNTRAINED, before_training
@@ -37,6 +38,7 @@ class Order:
     """Students that a user wants.
 
     `cards`: sections of the card of each architecture. `pairs`: csv files of sentence pairs for scores on the card.
+    `quality`: what the held-out loss is, of `quality.QUALITIES`.
     """
 
     material: Material
@@ -45,6 +47,7 @@ class Order:
     seed: int = 0
     precision: str = "auto"
     pairs: tuple[Path, ...] = ()
+    quality: str = LOSS
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,8 @@ def deliver(
     archive = archive or Archive()
     teacher, text, recipe = order.material.opened(progress)
     device = conditions.get("device", USUAL["device"])
-    course = Course.resolved(teacher, text, recipe, order.tokens, order.seed, order.precision, device)
+    way = (order.tokens, order.seed, order.precision, device)
+    course = Course.resolved(teacher, text, recipe, *way, quality=order.quality)
     for architecture, folder in outs.items():
         _check_same(folder, course, architecture)
     former = [folder.with_name(f".{folder.name}.checkpoint") / TRUNK for folder in outs.values()]  # of version 0.1.0

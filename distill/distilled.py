@@ -22,7 +22,7 @@ from .course import Course
 from .processes import accelerator_for, agreed
 from .student import Student
 from .training import USUAL, Conditions, in_groups, train
-from .trial import TRUNK, Trial
+from .trial import TRUNK, Trial, heldout_score
 
 if TYPE_CHECKING:
     from .archive import Archive
@@ -150,6 +150,7 @@ class _Work:
             seconds=student.seconds,
             curve=tuple(student.curve),
             facts=self._facts(),
+            scores=(heldout_score(self.training, student.loss, student.parts),),
         )
 
     def _facts(self) -> dict[str, Any]:

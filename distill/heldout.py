@@ -1,15 +1,16 @@
 """The loss of a student on held-out blocks: the one quality figure that is comparable across shapes.
 
 Embedding teachers: 1 - Spearman correlation of all pairwise cosines, student against teacher. Masked-LM
-and decoder teachers: the cross-entropy of the hidden or next words, the same words for every student.
+and decoder teachers: the cross-entropy of the hidden or next words, the same words for every student. Where the
+quality is "accuracy": 1 - the mean of the accuracies of hidden words and of next sentences, each also told by itself.
 """
 
 import hashlib
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from scipy.stats import spearmanr
@@ -20,17 +21,15 @@ from distilsearch.errors import TrialError
 from distilsearch.families import family
 from distilsearch.home import targets_folder, write_atomically
 
-from .batch import make_batch
 from .cache import outputs_key
 from .data import BlockArray, Text
 from .ending import Ending
+from .judge import Judge, judge_of
+from .pairs import fitted_judge, judged
 from .precision import autocast
-from .recipes import View
+from .quality import ACCURACY, LOSS, NEXT_SENTENCE, WORDS, Held, accuracy_loss
 from .teacher import Teacher
-
-ROWS = 32
-MASK = 0.15
-CHUNK = 1024  # rows of logits at a time
+from .words import ROWS, words_of
 
 
 def heldout_loss(
@@ -46,21 +45,62 @@ def heldout_loss(
     Args:
         ending: of an embedding student; the teacher's where none is given.
     """
+    return held_out(teacher, text, model, architecture, precision, ending).loss
+
+
+def held_out(
+    teacher: Teacher,
+    text: Text,
+    model: Any,
+    architecture: Architecture,
+    precision: str = "float32",
+    ending: Ending | None = None,
+    judge: Judge | None = None,
+) -> Held:
+    """The loss of a student's model on held-out blocks; with a judge of pairs, its accuracies make it.
+
+    Raises:
+        TrialError: it is not a number.
+    """
     training = model.training
     model.eval()
     try:
-        if teacher.kind == "embedding":
-            loss = 1.0 - agreement(
-                _embed(model, architecture, ending or teacher.ending, text.heldout, precision),
-                teacher_embeddings(teacher, text),
-            )
+        if judge is not None:
+            held = _accuracies(teacher, text, model, architecture, precision, judge)
+        elif teacher.kind == "embedding":
+            own = _embed(model, architecture, ending or teacher.ending, text.heldout, precision)
+            held = Held(1.0 - agreement(own, teacher_embeddings(teacher, text)))
         else:
-            loss = _word_loss(teacher, text, model, architecture, precision)
+            held = Held(words_of(teacher, text.heldout, model, architecture, precision).loss)
     finally:
         model.train(training)
-    if not np.isfinite(loss):
+    if not np.isfinite(held.loss):
         raise TrialError("the held-out loss is not a number: the student's outputs have diverged or collapsed")
-    return loss
+    return held
+
+
+def teacher_held_out(teacher: Teacher, text: Text, quality: str = LOSS) -> Held:
+    """The teacher's own loss; one without a head that judges pairs is lent one, which is said."""
+    own, judge, said = family(teacher.facts.family).architecture(teacher.facts), None, ""
+    if quality == ACCURACY:
+        judge = judge_of(teacher)
+        if judge is None:
+            judge, blocks = fitted_judge(teacher, text)
+            said = (
+                f"the teacher has no head that tells next sentences: its accuracy in that is of one fitted on its first"
+                f" token's state in {blocks:,} blocks of the training text, the model itself left as it is"
+            )
+    return replace(held_out(teacher, text, teacher.model(), own, judge=judge), said=said)
+
+
+def _accuracies(
+    teacher: Teacher, text: Text, model: Any, architecture: Architecture, precision: str, judge: Judge
+) -> Held:
+    """A model that says nothing but NaN knows some words by chance, so its cross-entropy is looked at as well."""
+    words = words_of(teacher, text.heldout, model, architecture, precision)
+    follows = judged(teacher, text.heldout, model, architecture, judge, precision)
+    parts = {WORDS: words.accuracy, NEXT_SENTENCE: follows.accuracy}
+    return Held(accuracy_loss(parts) if np.isfinite(words.loss) else float("nan"), parts)
 
 
 def agreement(student: Tensor, teacher: Tensor) -> float:
@@ -98,20 +138,3 @@ def _embed(model: Any, architecture: Architecture, ending: Ending, blocks: Block
             hidden = encode(model, {"input_ids": ids, "attention_mask": mask}).last_hidden_state
             parts.append(ending.units(hidden, mask).cpu())
     return torch.cat(parts).clone()
-
-
-def _word_loss(teacher: Teacher, text: Text, model: Any, architecture: Architecture, precision: str) -> float:
-    """Cross-entropy of the masked or next words."""
-    total, count = 0.0, 0
-    kind, device = family(architecture.family), next(model.parameters()).device
-    for start in range(0, len(text.heldout), ROWS):
-        batch = make_batch(teacher, text.heldout[start : start + ROWS], View(), MASK, (1 << 30, start)).to(device)
-        with torch.inference_mode(), autocast(precision, device.type):
-            hidden = kind.encode(model, {"input_ids": batch.input_ids}).last_hidden_state.flatten(0, 1)
-            for place in range(0, len(batch.labels), CHUNK):
-                chosen = hidden[batch.masked[place : place + CHUNK]]
-                logits = kind.decode(model, kind.transform(model, chosen)).float()
-                labels = batch.labels[place : place + CHUNK]
-                total += float(F.cross_entropy(logits, labels, reduction="sum"))
-        count += len(batch.labels)
-    return total / count

@@ -17,6 +17,7 @@ from distilsearch.growth import filled, grown
 from .cache import outputs_key
 from .data import Text
 from .frame import stated_frame
+from .quality import LOSS
 from .recipes import Recipe
 from .teacher import Teacher
 
@@ -24,6 +25,7 @@ ADDED: Mapping[str, Any] = {
     "prompt": "",
     "frame": "",
     "share": 1.0,
+    "quality": "loss",
 }  # fields of a training that came later, with the value of every key before; see `growth`
 
 
@@ -34,7 +36,8 @@ class Training:
     `precision` is the one that is trained in, "float32" or "bf16", never "auto". `teacher` covers weights, config and
     what surrounds them. `prompt` is the text that every block begins with; `frame` the ids that the tokenizer puts
     around a text, where those are not the ones that blocks always had. `share` of the text's training blocks is learnt
-    from, in as many epochs as the tokens are; whatever it is, the same blocks are held out.
+    from, in as many epochs as the tokens are; whatever it is, the same blocks are held out. `quality`, of
+    `quality.QUALITIES`, is what the held-out loss is.
     """
 
     teacher: str
@@ -47,14 +50,23 @@ class Training:
     prompt: str = ""
     frame: str = ""
     share: float = 1.0
+    quality: str = LOSS
 
     @classmethod
     def of(
-        cls, teacher: Teacher, text: Text, recipe: Recipe, tokens: int, seed: int, precision: str, share: float = 1.0
+        cls,
+        teacher: Teacher,
+        text: Text,
+        recipe: Recipe,
+        tokens: int,
+        seed: int,
+        precision: str,
+        share: float = 1.0,
+        quality: str = LOSS,
     ) -> "Training":
         """The training of loaded values; `precision` must be resolved."""
         content = (outputs_key(teacher), teacher.tokenizer_sha256, text.sha256, recipe.key)
-        shown = {"prompt": teacher.prompt, "frame": stated_frame(teacher)}
+        shown = {"prompt": teacher.prompt, "frame": stated_frame(teacher), "quality": quality}
         return cls(*content, tokens=tokens, seed=seed, precision=precision, share=share, **shown)
 
     def at(self, tokens: int) -> "Training":

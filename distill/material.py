@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from distilsearch.progress import Progress, silent
 
 from .data import Text, load_text
+from .pairs import check_pairs
 from .readers import TEXT
 from .recipes import Recipe, default_recipe, recipe
+from .targets import shows_pairs
 from .teacher import Teacher, load_teacher
 
 
@@ -39,5 +41,7 @@ class Material:
             column=self.text_column,
             progress=progress,
         )
+        if shows_pairs(chosen):
+            check_pairs(text)
         progress("reading teacher and text", 2, 2)
         return teacher, text, chosen

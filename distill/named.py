@@ -25,6 +25,14 @@ def check_teacher(name: str) -> None:
         raise TeacherError(f"{name!r} is not a model folder, a hub name ('owner/model') or 'quickstart'")
 
 
+def kind_of_teacher(name: str) -> str | None:
+    """The kind of a teacher, "embedding", "mlm" or "causal", where its files are here; else nobody knows it yet."""
+    path = Path(name).expanduser()
+    if name == QUICKSTART:
+        return "embedding"
+    return read_checkpoint(path).kind if path.exists() else None
+
+
 def check_sources(sources: Iterable[str]) -> None:
     """A `TextError` where no file matches a source that is no datasets name."""
     for source in sources:

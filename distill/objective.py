@@ -1,7 +1,8 @@
 """What a step minimises: the student, the heads of losses that stand beside it, and the losses a recipe weighs.
 
 One module, so that gradient synchronisation, device and precision see one thing. Heads (`projections`) are trained with
-the student and saved in the run's checkpoint, never in the student's folder. What a loss needs is read from its `Loss`.
+the student and saved in the run's checkpoint; of them the judge of pairs alone goes into the student's folder. What a
+loss needs is read from its `Loss`.
 """
 
 from collections.abc import Sequence
@@ -15,8 +16,10 @@ from distilsearch.errors import InputError
 from distilsearch.families import family
 
 from .batch import Batch
+from .judge import Judge, judge_of
 from .losses import LOSSES, Step, layer_map
 from .precision import autocast
+from .quality import NEXT_SENTENCE
 from .recipes import Recipe
 from .states import STATES
 from .teacher import Teacher
@@ -52,6 +55,8 @@ class Objective(nn.Module):
         self.projections = nn.ModuleDict(
             {name: loss.head(basis, many) for name, loss in LOSSES.items() if name in used and loss.head is not None}
         )
+        if self.judge is not None and self._inherits and (own := judge_of(teacher)) is not None:
+            self.projections[NEXT_SENTENCE] = own.cut(basis.cpu()).requires_grad_(True)
 
     def _check(self) -> None:
         for name in self.wanted:
@@ -61,6 +66,16 @@ class Objective(nn.Module):
                     f"the loss {name!r} needs a teacher of kind {' or '.join(loss.kinds)}; "
                     f"{self.teacher.name} is of kind {kind!r}: choose {loss.instead}"
                 )
+
+    @property
+    def judge(self) -> Judge | None:
+        """The head that tells pairs, where the recipe trains one."""
+        return next((head for head in self.projections.children() if isinstance(head, Judge)), None)
+
+    @property
+    def _inherits(self) -> bool:
+        """Whether what reads the student's states may begin as what reads the teacher's."""
+        return self.architecture.family == self.teacher.facts.family and self.architecture["inherit"] != "none"
 
     @property
     def kept(self) -> float:

@@ -22,9 +22,10 @@ from distilsearch.home import write_atomically
 from .adapt import fold, word_table
 from .batch import Batch
 from .drift import Drift
-from .heldout import heldout_loss
+from .heldout import held_out
 from .objective import TRANSFER, Objective
 from .precision import kernels
+from .quality import ACCURACY, LOSS
 from .recipes import Recipe
 from .schedule import Schedule
 from .student import Student
@@ -54,6 +55,7 @@ class Run:
     Args:
         keys: a checkpoint that carries one of these may belong to this training; its own carry the first.
         accumulate: parts that each batch is computed in.
+        quality: what the held-out loss is.
     """
 
     def __init__(
@@ -65,7 +67,9 @@ class Run:
         keys: Sequence[str],
         accelerator: Accelerator,
         accumulate: int = 1,
+        quality: str = LOSS,
     ) -> None:
+        self.quality = quality
         self.objective, self.targets = objective, targets
         self.model, self.recipe = objective.student, objective.recipe
         self.steps, self.step_tokens, self.accumulate = steps, step_tokens, accumulate
@@ -87,6 +91,7 @@ class Run:
 
         self.step, self.seconds = 0, 0.0
         self.curve: list[tuple[int, float]] = []
+        self.held: dict[str, float] = {}  # the parts of the last held-out loss
         self.drift = Drift()
 
     def _groups(self) -> list[dict[str, Any]]:
@@ -150,7 +155,10 @@ class Run:
     def heldout(self) -> float:
         """The student's loss on the held-out blocks, as it is now."""
         targets, own = self.targets, self.objective
-        return heldout_loss(targets.teacher, targets.text, self.model, own.architecture, ending=own.ending)
+        judge = own.judge if self.quality == ACCURACY else None
+        held = held_out(targets.teacher, targets.text, self.model, own.architecture, ending=own.ending, judge=judge)
+        self.held = dict(held.parts)
+        return held.loss
 
     def stage(self, step: int) -> int | None:
         """The layer that is transferred at a step while the others are frozen; none once all are."""
@@ -236,10 +244,11 @@ class Run:
             "seed": self.targets.seed,
             "precision": objective.precision,
             "share": self.targets.share,
+            "quality": self.quality,
         }
-        return Student(
-            objective.architecture, self.model, teacher, loss, curve, self.seconds, tokens, about, objective.ending
-        )
+        judge = None if objective.judge is None else objective.judge.requires_grad_(False).cpu()
+        made = (objective.architecture, self.model, teacher, loss, curve, self.seconds, tokens, about, objective.ending)
+        return Student(*made, judge=judge, parts=self.held)
 
     def save(self, path: Path) -> None:
         """Write all a step depends on, atomically; the first process does."""
@@ -250,7 +259,7 @@ class Run:
             state = self.optimizer.state.get(parameter, {})
             tensors |= {f"{moment}.{name}": state[moment] for moment in (*MOMENTS, "step") if moment in state}
         about = {"key": self.keys[0], "schedule": astuple(self.schedule), "step": self.step, "seconds": self.seconds}
-        about |= {"curve": self.curve, "drift": asdict(self.drift)}
+        about |= {"curve": self.curve, "drift": asdict(self.drift)} | ({"held": self.held} if self.held else {})
         write_atomically(path, save(tensors, {"run": json.dumps(about)}))
 
     def save_trunk(self, path: Path) -> None:
@@ -291,7 +300,10 @@ class Run:
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except (OSError, SafetensorError):
             return False
+        if any(f"model.{name}" not in tensors for name in self.names):
+            return False  # a version that had another head beside the student wrote it
         about = _about(path)
+        self.held = dict(about.get("held", {}))
         self.step, self.seconds, self.drift = about["step"], about["seconds"], Drift(**about["drift"])
         self.curve = [(tokens, loss) for tokens, loss in about["curve"]]
         with torch.no_grad():

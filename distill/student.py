@@ -24,6 +24,7 @@ from .card import card
 from .data import Text
 from .ending import Ending
 from .inherit import guide, statistics
+from .judge import Judge, whole
 from .surroundings import write_surroundings
 from .teacher import Teacher, quiet
 
@@ -41,6 +42,8 @@ class Student:
     tokens: int
     about: Mapping[str, Any] = field(default_factory=dict)  # recipe, text, seed and precision, for the card
     cut: Ending | None = None  # what follows the model, where it is cut from the teacher's
+    judge: Judge | None = None  # of pairs, trained beside the model
+    parts: Mapping[str, float] = field(default_factory=dict)  # that the loss was made of, where it was
 
     @property
     def parameters(self) -> int:
@@ -64,6 +67,11 @@ class Student:
         positions = int(self.architecture["positions"]) - self.teacher.facts.positions
         return min(self.teacher.surroundings.length, self.teacher.longest + positions)
 
+    @property
+    def whole(self) -> Any:
+        """The stock model that is saved: with the head that judges pairs, where one was trained and its type has it."""
+        return self.model if self.judge is None else whole(self.model, self.judge)
+
     def save(self, path: Path | str) -> Path:
         """Write a stock checkpoint; the folder appears whole or not at all, and replaces an older student.
 
@@ -75,7 +83,7 @@ class Student:
         temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
         try:
             with quiet():
-                self.model.save_pretrained(str(temporary))
+                self.whole.save_pretrained(str(temporary))
             self.teacher.tokenizer.save_pretrained(str(temporary))
             if self.teacher.kind == "embedding":
                 width = int(self.architecture["width"])

@@ -87,6 +87,11 @@ def learnt_blocks(text: Text, share: float) -> int:
     return blocks
 
 
+def shows_pairs(recipe: Recipe) -> bool:
+    """Whether a recipe shows each block as two halves that may not follow each other."""
+    return any(LOSSES[name].pairs for name in recipe_losses(recipe))
+
+
 def batch_rows(text: Text, recipe: Recipe, share: float = 1.0) -> int:
     """Blocks in a batch."""
     return max(1, min(learnt_blocks(text, share), recipe.batch_tokens // text.block))
@@ -111,7 +116,7 @@ class Targets:
         self.teacher, self.text, self.recipe, self.precision = teacher, text, recipe, precision
         self.seed, self.share = seed, share
         self.names = target_names(recipe)
-        self.pairs = any(LOSSES[name].pairs for name in recipe_losses(recipe))
+        self.pairs = shows_pairs(recipe)
         self.rows = batch_rows(text, recipe, share)
         self.batches = learnt_blocks(text, share) // self.rows
         self.cache_limit = cache_limit

@@ -187,7 +187,7 @@ def begin(
     keys = [course.training.way(architecture)]
     if not teacher.surroundings.identity and course.share == 1.0:  # else it learnt from another teacher, or other text
         keys.append(_former_key(course, architecture))
-    return Run(objective, targets, course.steps, course.step_tokens, keys, accelerator, accumulate)
+    return Run(objective, targets, course.steps, course.step_tokens, keys, accelerator, accumulate, course.quality)
 
 
 def _former_key(course: Course, architecture: Architecture) -> str:

@@ -97,8 +97,14 @@ class Trial:
 
     @property
     def heldout_loss(self) -> Score:
-        """The training's own loss on the held-out part of its text, as a score."""
-        return Score(HELDOUT_LOSS, self.training.text, STUDENT, {"loss": self.loss})
+        """The training's own loss on the held-out part of its text, as a score, with the parts that it was made of."""
+        plain = heldout_score(self.training, self.loss)
+        return next((score for score in self.scores if score.subject == plain.subject), plain)
+
+    @property
+    def parts(self) -> dict[str, float]:
+        """What its loss was made of, by name; nothing where it is a figure by itself."""
+        return {name: value for name, value in self.heldout_loss.values.items() if name != "loss"}
 
     def score(self, evaluation: str, heldout: str, artefact: str = STUDENT) -> Score | None:
         """The score of exactly this evaluation, held-out set and artefact."""
@@ -179,6 +185,11 @@ def read_trial(folder: Path) -> Trial:
     if trial.training.precision == FORMER_AUTO and (stated := _stated_precision(trial.student)):
         trial = replace(trial, training=replace(trial.training, precision=stated))
     return replace(trial, scores=tuple({s.subject: s for s in (*trial.scores, *_scores(folder))}.values()))
+
+
+def heldout_score(training: Training, loss: float, parts: Mapping[str, float] | None = None) -> Score:
+    """The loss on the held-out part of a training's text, as a score."""
+    return Score(HELDOUT_LOSS, training.text, STUDENT, {"loss": loss, **(parts or {})})
 
 
 def score_file(folder: Path, score: Score) -> Path:

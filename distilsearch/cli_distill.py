@@ -37,6 +37,7 @@ def distill(
     accumulate: Annotated[int, typer.Option(help="Parts each batch is computed in")] = 1,
     track: Annotated[list[str] | None, typer.Option(help="tensorboard, wandb; logs lie beside --out")] = None,
     pairs: Annotated[list[Path] | None, typer.Option(help="csv of sentence, sentence, score for the card")] = None,
+    quality: Annotated[str | None, typer.Option(help="What its loss is: loss or accuracy; default: the RUN's")] = None,
 ) -> None:
     """Distil winners of a run, or one architecture; called again, with more tokens or interrupted, it continues."""
     changes: dict[str, Any] = {
@@ -47,7 +48,7 @@ def distill(
         "seed": seed,
     }
     changes |= {"text_temperature": text_temperature, "text_tokens": text_tokens, "text_block": text_block}
-    changes |= {"text_column": text_column, "precision": precision}
+    changes |= {"text_column": text_column, "precision": precision, "quality": quality}
     from .engine.job.preflight import check_order
 
     check_order(what, out, teacher, text)
@@ -55,6 +56,7 @@ def distill(
     with shown_progress() as progress, stopped_by_interrupt() as between:
         with loading(progress):
             from .distill.deliver import deliver
+            from .distill.quality import parts_words
         deliveries = deliver(
             order,
             out,
@@ -68,13 +70,13 @@ def distill(
         trial = made.trial
         start = "" if trial.untrained_loss is None else f" ({trial.untrained_loss:.4f} untrained)"
         took = f"{trial.tokens:,} tokens in {trial.seconds:.0f} s"
-        print(f"{took}, held-out loss {trial.loss:.4f}{start}: {made.folder}")
+        print(f"{took}, held-out loss {trial.loss:.4f}{parts_words(trial.parts)}{start}: {made.folder}")
 
 
 @commands.command()
 def evaluate(
     model: Annotated[str, typer.Argument(help="Folder or hub name of a model, or quickstart")],
-    name: Annotated[str, typer.Option("--with", help="similarity, heldout, or a plugin's evaluation")] = "similarity",
+    name: Annotated[str, typer.Option("--with", help="similarity, heldout, words, next_sentence ...")] = "similarity",
     on: Annotated[
         list[Path] | None,
         typer.Option(
@@ -83,6 +85,7 @@ def evaluate(
     ] = None,
     teacher: Annotated[str, typer.Option(help="What heldout compares with: folder, hub name, or quickstart")] = "",
     text: Annotated[list[str] | None, typer.Option(help="Whose held-out blocks; as for distill")] = None,
+    text_block: Annotated[int | None, typer.Option(help="Tokens of a block; default: 128, or fewer by model")] = None,
     text_column: Annotated[str, typer.Option(help="Where rows of CSV, JSON or datasets hold text")] = "text",
     prompt: Annotated[str, typer.Option(help="Name of one of the model's prompts, put before every text")] = "",
     as_json: Json = False,
@@ -95,7 +98,7 @@ def evaluate(
         with loading(progress):
             from .distill.evaluate.scores import score
 
-        scores = score(model, name, on or (), teacher, text or (), text_column, prompt, progress)
+        scores = score(model, name, on or (), teacher, text or (), text_column, prompt, progress, text_block)
     if as_json:
         print_json({"model": model, "evaluation": name, "scores": scores})
         return

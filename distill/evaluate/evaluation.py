@@ -42,6 +42,7 @@ class Given:
     teacher: Teacher | None = None
     text: Text | None = None
     prompt: str = ""  # the name of one of the model's own
+    reader: Teacher | None = None  # whose tokens the text was cut into; the teacher where none is given
 
 
 Maker = Callable[[Given], Evaluation]

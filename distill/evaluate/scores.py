@@ -28,23 +28,27 @@ def evaluations(
     column: str = TEXT,
     prompt: str = "",
     progress: Progress = silent,
+    block: int | None = None,
+    model: str = "",
 ) -> list[tuple[str, Evaluation]]:
     """An evaluation on each file, or without any; each with what to call it.
 
     Args:
-        teacher, text, column: for evaluations that compare with a teacher on a text's held-out blocks.
+        teacher, text, column, block: for evaluations on a text's held-out blocks.
         prompt: the name of a prompt of the models, put before every text.
+        model: in whose tokens a text is read where no teacher is named.
 
     Raises:
         InputError: the name is not known, or the evaluation needs something else.
     """
-    if text and not teacher:
-        raise InputError("a text is read in a teacher's tokens; name the teacher too")
+    if text and not (teacher or model):
+        raise InputError("a text is read in a model's tokens; name the teacher too")
     against = load_teacher(teacher).shown(prompt) if teacher else None
-    read = load_text(list(text), against, column=column, progress=progress) if text and against is not None else None
+    reader = (against or load_teacher(model).shown(prompt)) if text else None
+    read = None if reader is None else load_text(list(text), reader, block, column=column, progress=progress)
     if not files:
-        return [(name, open_evaluation(name, None, against, read, prompt))]
-    return [(path.name, open_evaluation(name, path, against, read, prompt)) for path in files]
+        return [(name, open_evaluation(name, None, against, read, prompt, reader))]
+    return [(path.name, open_evaluation(name, path, against, read, prompt, reader)) for path in files]
 
 
 def score(
@@ -56,11 +60,12 @@ def score(
     column: str = TEXT,
     prompt: str = "",
     progress: Progress = silent,
+    block: int | None = None,
 ) -> dict[str, dict[str, float]]:
     """Scores of a model by each evaluation that is asked for; see `evaluations`, which also says what is refused."""
     progress(READING, 0, 1)
     load_teacher(model)  # a mistake in it is told first
-    asked = evaluations(name, files, teacher, text, column, prompt, progress)
+    asked = evaluations(name, files, teacher, text, column, prompt, progress, block, model)
     progress(READING, 1, 1)
     scores = {}
     for place, (what, evaluation) in enumerate(asked):

@@ -79,7 +79,7 @@ class Loss:
         pairs: whether each block is shown as two halves that may not follow each other.
         whole: whether it compares the sequences of a batch with each other, so that no batch can be shared.
         head: (basis (v, w), most teacher layers a student layer learns from) -> a module that is trained beside the
-            student and thrown away.
+            student and thrown away; a `judge.Judge` is saved with it.
     """
 
     about: str

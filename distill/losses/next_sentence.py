@@ -1,22 +1,20 @@
-"""Whether a block's second half follows its first: BERT's NSP, told by a head that is thrown away."""
+"""Whether a block's second half follows its first: BERT's NSP, told by the head that BERT's own checkpoints have."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..judge import Judge
 from .loss import Loss, Step, projected
 
 
 def next_sentence_loss(logits: Tensor, follows: Tensor) -> Tensor:
-    """Cross-entropy of (n, 2) logits with whether (n,) a second segment follows the first."""
-    return F.cross_entropy(logits.float(), follows)
+    """Cross-entropy of (n, 2) logits with whether (n,) a second segment follows the first; that it does comes first."""
+    return F.cross_entropy(logits.float(), 1 - follows)
 
 
 def judge(basis: Tensor, many: int) -> nn.Module:
     """Tells from the first token's state (n, w) whether two segments follow each other; it begins undecided."""
-    linear = nn.Linear(basis.shape[1], 2)
-    nn.init.zeros_(linear.weight)
-    nn.init.zeros_(linear.bias)
-    return linear
+    return Judge.undecided(basis.shape[1])
 
 
 def _value(step: Step) -> Tensor:
@@ -25,7 +23,7 @@ def _value(step: Step) -> Tensor:
 
 
 NEXT_SENTENCE = Loss(
-    "whether a block's second half follows its first, told by a head that is thrown away (masked LM)",
+    "whether a block's second half follows its first, told by a head that is saved with the student (masked LM)",
     _value,
     kinds=("mlm",),
     pairs=True,

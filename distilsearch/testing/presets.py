@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from ..distill.losses import KINDS, LOSSES
 from ..distill.recipes import recipe
 from ..engine.job.runfile.config import WHOLE_FILE, Run
 from ..engine.job.runfile.presets import Preset, preset
@@ -43,6 +44,12 @@ class PresetContract:
 
     def test_its_recipe_is_there(self, chosen: Preset) -> None:
         assert chosen.recipe == "default" or recipe(chosen.recipe).weights
+
+    def test_it_serves_kinds_of_teacher_that_its_recipe_can_be_asked_of(self, chosen: Preset) -> None:
+        assert chosen.kinds
+        assert set(chosen.kinds) <= set(KINDS)
+        weights = () if chosen.recipe == "default" else recipe(chosen.recipe).weights
+        assert all(set(chosen.kinds) <= set(LOSSES[loss].kinds) for loss, weight in weights if weight)
 
     def test_a_run_file_may_leave_all_of_it_open(self, chosen: Preset, shortest: dict[str, Any]) -> None:
         run = Run.parse(shortest)

@@ -16,10 +16,19 @@ def write_teacher(folder: Path, kind: str = "embedding", words: Sequence[str] = 
     """A random model of 3 layers, width 64, with its tokenizer: a BERT, or for the kind "causal" a Llama.
 
     Args:
+        kind: of teacher; "pretraining" is a masked-LM teacher that also judges next sentences.
         changes: of its transformers configuration.
     """
     import torch
-    from transformers import BertConfig, BertForMaskedLM, BertModel, BertTokenizer, LlamaConfig, LlamaForCausalLM
+    from transformers import (
+        BertConfig,
+        BertForMaskedLM,
+        BertForPreTraining,
+        BertModel,
+        BertTokenizer,
+        LlamaConfig,
+        LlamaForCausalLM,
+    )
 
     vocabulary = {token: i for i, token in enumerate([*SPECIAL, *words])}
     tokenizer = BertTokenizer(vocab=vocabulary, do_lower_case=True)
@@ -33,6 +42,7 @@ def write_teacher(folder: Path, kind: str = "embedding", words: Sequence[str] = 
         "initializer_range": 0.2,
     }
     models: dict[str, Any] = {"embedding": BertModel, "mlm": BertForMaskedLM, "causal": LlamaForCausalLM}
+    models["pretraining"] = BertForPreTraining
     if kind == "causal":
         tokenizer.eos_token, tokenizer.bos_token = "[SEP]", "[CLS]"
         values |= {"num_key_value_heads": 2, "bos_token_id": 2, "eos_token_id": 3, "pad_token_id": 0}

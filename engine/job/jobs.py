@@ -8,11 +8,12 @@ table of the machine that ran it, and from there to the depot.
 import time
 import traceback
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 from distilsearch import plugins
 from distilsearch.architecture import Architecture
+from distilsearch.distill.quality import LOSS, Held
 from distilsearch.errors import DistilSearchError, RunError, TrialError, unknown
 from distilsearch.operators import Serving
 from distilsearch.progress import Between, Progress, nothing, silent
@@ -207,7 +208,10 @@ class Profile:
 
 @dataclass(frozen=True)
 class TeacherLoss:
-    """The teacher's own loss on the held-out blocks of a text; both by key."""
+    """The teacher's own loss on the held-out blocks of a text, both by key; answers a `Held`.
+
+    `quality` is what the loss is. A teacher that has no head for it is lent one, and that is said.
+    """
 
     kind: ClassVar[str] = "teacher_loss"
     teacher: str
@@ -215,6 +219,7 @@ class TeacherLoss:
     depot: str = ""
     threads: int | None = None
     plugins: tuple[str, ...] = ()
+    quality: str = LOSS
 
     @property
     def needs(self) -> Needs:
@@ -230,15 +235,15 @@ class TeacherLoss:
         """The inverse of `to_json`."""
         return cls(**_given(data))
 
-    def run(self, progress: Progress, between: Between) -> float:
-        """The loss."""
+    def run(self, progress: Progress, between: Between) -> dict[str, Any]:
+        """The loss, the parts it was made of, and what is to be said of them."""
         from .work import teacher_loss
 
-        return teacher_loss(self)
+        return asdict(teacher_loss(self))
 
-    def read(self, data: Any) -> float:
-        """The loss."""
-        return float(data)
+    def read(self, data: Any) -> Held:
+        """The loss, with its parts."""
+        return Held(float(data["loss"]), dict(data["parts"]), str(data["said"]))
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from distilsearch import profiling
-from distilsearch.distill.named import check_names
+from distilsearch.distill.named import check_names, kind_of_teacher
 from distilsearch.errors import InputError, RunError
 from distilsearch.operators import TORCH
 from distilsearch.places import FIDELITY, own_folder, own_run, own_student, own_students
@@ -15,6 +15,7 @@ from distilsearch.profiling.devices import DEVICES
 
 from .runfile.config import Run
 from .runfile.continuing import continued, kept_run
+from .runfile.presets import check_serves
 from .runfile.sections import TargetSection
 
 LOCAL = "local"  # the executor of this machine
@@ -30,6 +31,8 @@ def check_run(run: Run, folder: Path | None) -> None:
     for section in run.target:
         check_target(section)
     check_names([run.teacher], run.text)
+    if kind := kind_of_teacher(run.teacher):
+        check_serves(run.preset, run.teacher, kind)
 
 
 def check_target(section: TargetSection) -> None:

@@ -10,11 +10,13 @@ from distilsearch.distill.archive import Archive
 from distilsearch.distill.data import Text, load_text
 from distilsearch.distill.job import Training
 from distilsearch.distill.named import check_names
+from distilsearch.distill.pairs import check_pairs
 from distilsearch.distill.precision import PRECISIONS
 from distilsearch.distill.processes import check_device
+from distilsearch.distill.quality import check_quality
 from distilsearch.distill.recipes import Recipe, default_recipe
 from distilsearch.distill.recipes import recipe as recipe_named
-from distilsearch.distill.targets import learnt_blocks
+from distilsearch.distill.targets import learnt_blocks, shows_pairs
 from distilsearch.distill.teacher import Teacher, load_teacher
 from distilsearch.errors import InputError, RunError
 from distilsearch.families import family
@@ -30,6 +32,7 @@ from .preflight import LOCAL
 from .recall import imported
 from .runfile.config import Run
 from .runfile.continuing import continued, kept_run, kept_text
+from .runfile.presets import check_serves
 from .served import ServedSpace
 from .strategy import check_strategy
 
@@ -62,8 +65,8 @@ class Prepared:
 
     def training(self, tokens: int, precision: str) -> Training:
         """How trials of this run train, at a length and a resolved precision; its finals are `whole`."""
-        material = (self.teacher, self.text, self.recipe)
-        return Training.of(*material, tokens, self.run.seed, precision, self.run.train.share)
+        own = (tokens, self.run.seed, precision, self.run.train.share, self.run.quality)
+        return Training.of(self.teacher, self.text, self.recipe, *own)
 
 
 def prepare(run: Run, folder: Path, given: bool = False, progress: Progress = silent) -> Prepared:
@@ -95,6 +98,7 @@ def _prepare(run: Run, folder: Path, given: bool, progress: Progress) -> Prepare
     check_names([run.teacher], run.text)
     progress(READING, 0, 2)
     teacher = load_teacher(run.teacher).shown(run.prompt)
+    check_serves(run.preset, run.teacher, teacher.kind)
     kind = family(run.space.family)
     if teacher.config.model_type not in kind.teachers:
         raise InputError(
@@ -107,9 +111,12 @@ def _prepare(run: Run, folder: Path, given: bool, progress: Progress) -> Prepare
         kind.sites(machine.serving)
         check_length(served.students, machine.serving)
     recipe = default_recipe(teacher.kind) if run.train.recipe == "default" else recipe_named(run.train.recipe)
+    check_quality(run.quality, run.teacher, teacher.kind, recipe.name, dict(recipe.weights))
     progress(READING, 1, 2)
     text = load_text(teacher=teacher, progress=progress, **run.reading)
     learnt_blocks(text, run.train.share)
+    if shows_pairs(recipe):
+        check_pairs(text)
     progress(READING, 2, 2)
     _check_disk(run, folder, teacher, recipe, served.students)
     prepared = Prepared(run, folder, teacher, text, served, recipe, machines)

@@ -8,6 +8,7 @@ from typing import Any, Unpack
 from distilsearch.distill.archive import Archive
 from distilsearch.distill.course import Course
 from distilsearch.distill.fidelity import fidelity, spread, summary
+from distilsearch.distill.quality import quality_name
 from distilsearch.distill.recipes import recipe as named_recipe
 from distilsearch.distill.training import USUAL, Conditions
 from distilsearch.families import family
@@ -56,10 +57,10 @@ def rank_fidelity(
     budgets = sorted({*(budgets or (run.train.flash_tokens, run.train.final_tokens))})
     members = spread(family(run.space.family).space(run.space.genes, teacher.facts), students, run.seed, fresh)
     device = conditions.get("device", USUAL["device"])
-    precision, share = precision_of(run, finished), run.train.share
-    course = Course.resolved(teacher, text, chosen, budgets[0], run.seed, precision, device, share)
+    own = (precision_of(run, finished), device, run.train.share, run.quality)
+    course = Course.resolved(teacher, text, chosen, budgets[0], run.seed, *own)
     rows, left_out = fidelity(course, members, budgets, Archive(), progress, others, **conditions)
-    facts = summary(rows, budgets[-1], left_out)
+    facts = summary(rows, budgets[-1], left_out) | {"quality": quality_name(teacher.kind, run.quality)}
     if place is not None:
         write_atomically(place / "fidelity.json", json.dumps(facts, indent=1))
     if finished:

@@ -16,6 +16,7 @@ from typing import Any
 from distilsearch.architecture import Architecture
 from distilsearch.distill.depot import Depot
 from distilsearch.distill.job import Training
+from distilsearch.distill.quality import Held
 from distilsearch.distill.trial import Trial
 from distilsearch.errors import InputError, TrialError
 from distilsearch.families import family
@@ -307,11 +308,11 @@ class MainJob:
 
     # What came out
 
-    def teacher_loss(self) -> float:
+    def teacher_loss(self) -> Held:
         """The teacher's own loss: nothing against itself for an embedding teacher; asked of a worker once else."""
         if self.prepared.teacher.kind == "embedding":
-            return 0.0
-        noted: float | None = self.ledger.noted("teacher_loss")
+            return Held(0.0)
+        noted: float | dict[str, Any] | None = self.ledger.noted("teacher_loss")
         if noted is None:
             making = self.making
             job = TeacherLoss(
@@ -320,30 +321,34 @@ class MainJob:
                 depot=self.depot,
                 threads=making.threads,
                 plugins=making.plugins,
+                quality=self.prepared.run.quality,
             )
-            noted = float(self.executor.submit(job, self.progress).result())
+            noted = asdict(self.executor.submit(job, self.progress).result())
             self.ledger.note("teacher_loss", noted)
-        return noted
+        return Held(**noted) if isinstance(noted, dict) else Held(noted)  # a mere number before there were parts
 
     def facts(
         self, engine: Engine, machines: Sequence[Profiled], finals: Mapping[str, Trial], phases: Phases
     ) -> RunFacts:
         """What the result is made of, but for the exported students."""
         run, entries = self.prepared.run, self.ledger.entries()
-        asked_for = list(dict.fromkeys(entry.architecture for entry in entries))
+        asked_for, teacher = list(dict.fromkeys(entry.architecture for entry in entries)), self.teacher_loss()
         return RunFacts(
             folder=self.prepared.folder,
             name=run.name,
             teacher=run.teacher,
             teacher_kind=self.prepared.teacher.kind,
             teacher_architecture=self.teacher,
-            teacher_loss=self.teacher_loss(),
+            quality=run.quality,
+            teacher_loss=teacher.loss,
+            teacher_parts=teacher.parts,
+            remarks=(teacher.said,) if teacher.said else (),
             entries=entries,
             machines=[machine.facts(self.teacher, asked_for) for machine in machines],
             reference=engine.reference,
             choose=run.choice,
             loss_at_most=run.loss_at_most,
-            finals={key: Final(trial.key, trial.tokens, trial.loss) for key, trial in finals.items()},
+            finals={key: Final(trial.key, trial.tokens, trial.loss, trial.parts) for key, trial in finals.items()},
             unfinished=self.ledger.noted("unfinished") or {},
             diagnostics=engine.diagnostics(),
             fidelity=measured_fidelity(self.prepared.folder),

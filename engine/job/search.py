@@ -330,4 +330,4 @@ def _facts(trial: Trial) -> dict[str, Any]:
         "seconds": trial.seconds,
         "parameters": trial.parameters,
         "curve": [list(point) for point in trial.curve],
-    }
+    } | ({"parts": trial.parts} if trial.parts else {})

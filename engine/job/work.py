@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from distilsearch.distill.archive import Archive
     from distilsearch.distill.data import Text
     from distilsearch.distill.job import Training
+    from distilsearch.distill.quality import Held
     from distilsearch.distill.rehearsal import Rehearsal
     from distilsearch.distill.teacher import Teacher
     from distilsearch.distill.trial import Trial
@@ -118,14 +119,11 @@ def profiled(job: "Profile", progress: Progress, between: Between) -> tuple[str,
     return folder.parent.name, folder.name
 
 
-def teacher_loss(job: "TeacherLoss") -> float:
+def teacher_loss(job: "TeacherLoss") -> "Held":
     """The held-out loss of the teacher itself."""
-    from distilsearch.distill.heldout import heldout_loss
-    from distilsearch.families import family
+    from distilsearch.distill.heldout import teacher_held_out
 
-    teacher, text = loaded(job.depot, job.teacher, job.text)
-    own = family(teacher.facts.family).architecture(teacher.facts)
-    return float(heldout_loss(teacher, text, teacher.model(), own))
+    return teacher_held_out(*loaded(job.depot, job.teacher, job.text), job.quality)
 
 
 def learnt_from(depot: str, training: "Training") -> tuple["Teacher", "Text"]:

@@ -26,7 +26,7 @@ from distilsearch.page.plots import (
     scatter,
 )
 
-from .readings import Reading, both_latencies, first_words, measured_words, ms_of
+from .readings import Reading, both_latencies, first_words, measured_words, ms_of, parts_words
 from .schema import Latency, Member, StudentEntry, SurrogatePoint, TeacherEntry, TrialEntry
 from .words import count, gene_word, milliseconds, score, sentence, served_words, short_name
 
@@ -157,7 +157,7 @@ def _finished(reading: Reading, objective: str) -> Figure | None:
 
 def _knee(reading: Reading, objective: str) -> Figure | None:
     knee = reading.knee
-    place = f"{'top' if reading.agreement else 'bottom'} center"  # the side where no student is
+    place = f"{'top' if reading.upwards else 'bottom'} center"  # the side where no student is
     trace = _landmark(reading, objective, knee, "chosen", reading.quality(knee.loss), KNEE) if knee else None
     return trace and _styled(trace, {"symbol": "star", "size": 18}, place)
 
@@ -189,7 +189,7 @@ def _steps(reading: Reading, objective: str) -> Figure | None:
     xs: list[float] = []
     ys: list[float] = []
     for latency, quality in sorted(_front_points(reading, objective), key=lambda point: point[0]):
-        if not ys or (quality > ys[-1] if reading.agreement else quality < ys[-1]):
+        if not ys or (quality > ys[-1] if reading.upwards else quality < ys[-1]):
             xs.append(latency)
             ys.append(quality)
     if len(xs) < 2:
@@ -215,7 +215,7 @@ def _mark_limits(layout: Figure, reading: Reading, objective: str, limit: float 
         style = {"color": colour, "dash": "dash", "width": 1.5}
         shape = {"type": "line", "x0": x, "x1": x, "y0": 0, "y1": 1, "yref": "paper", "layer": "below", "line": style}
         # plotly wants the logarithm of an annotation's place on a log axis, but not of a shape's
-        side = {"y": 0.02, "yanchor": "bottom"} if reading.agreement else {"y": 0.98, "yanchor": "top"}
+        side = {"y": 0.02, "yanchor": "bottom"} if reading.upwards else {"y": 0.98, "yanchor": "top"}
         place = side | {"x": math.log10(x), "yref": "paper", "xanchor": "right"}
         note = {"text": text, "showarrow": False, "textangle": -90, "font": {"color": colour, "size": 12}}
         layout.setdefault("shapes", []).append(shape)
@@ -253,6 +253,7 @@ def _hover(reading: Reading, entry: Shown, objective: str) -> str:
     quality = reading.quality(entry.loss) if student else reading.teacher_quality
     genes = " · ".join(f"{gene_word(gene)} {values[gene]}" for gene in reading.genes() if gene in values)
     lines = [f"<b>{safe(name)}</b>", safe(genes), safe(served), f"{safe(reading.quality_name)} {score(quality)}"]
+    lines.append(safe(parts_words(entry)))
     if latency.measured:
         first = first_words(latency)
         lines.append(f"measured {measured_words(latency)} ms" + (f" ({first})" if first else ""))
@@ -273,7 +274,7 @@ def _point_hover(point: SurrogatePoint, measured: float, predicted: float) -> st
 
 
 def _quality_title(reading: Reading) -> str:
-    better = "higher" if reading.agreement else "lower"
+    better = "higher" if reading.upwards else "lower"
     return safe(f"{sentence(reading.quality_name)} ({better} is better)")
 
 

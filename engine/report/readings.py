@@ -6,7 +6,7 @@ Notation
     entry      a front member, a trial or the teacher
     equals     front members are compared after equal training; what they are handed back with may be a longer one
     objective  the name of a latency in the result: "latency_ms", "latency_ms_2", ...
-    quality    1 - loss where the result's quality is "agreement" (more is better), else the loss (less is better)
+    quality    1 - loss where the result's quality is of `UPWARDS` (more is better), else the loss (less is better)
 """
 
 import math
@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from .schema import Entry, Latency, MachineEntry, Member, ResultFile, StudentEntry, TeacherEntry, TrialEntry
-from .words import milliseconds, roughly, sentence, short_name
+from .words import milliseconds, roughly, score, sentence, short_name
 
 CALM = 1.5  # times slower than when quiet, by the sentinel, up to which a machine's figures count
 AGREED = 1.1  # the factor up to which two sessions of the same measurement agree
@@ -25,6 +25,9 @@ CHOICE_WORDS = {  # by `choose` of the result
     "fastest": "the fastest",
     "loss_at_most": "the fastest that keeps loss_at_most",
 }
+AGREEMENT = "agreement"
+UPWARDS = (AGREEMENT, "accuracy of words and next sentences")  # qualities of which more is better
+PARTS = {"words": "words", "next_sentence": "next sentences"}  # what the second one is the mean of
 LEADING_GENES = ("layers", "width", "heads", "ffn", "inherit")
 
 
@@ -51,9 +54,9 @@ class Reading:
     result: ResultFile
 
     @property
-    def agreement(self) -> bool:
-        """Whether the quality is an agreement (1 - loss)."""
-        return self.result.quality == "agreement"
+    def upwards(self) -> bool:
+        """Whether more of the quality is better: it is 1 - loss."""
+        return self.result.quality in UPWARDS
 
     @property
     def quality_name(self) -> str:
@@ -115,14 +118,14 @@ class Reading:
         return Latency(**{name: ms for name, ms in figures.items() if ms is not None and ms > 0})
 
     def quality(self, loss: float | None) -> float | None:
-        """Agreement or loss, as the result's quality says; None where the loss is missing."""
-        return 1.0 - loss if loss is not None and self.agreement else loss
+        """1 - loss or the loss, as the result's quality says; None where the loss is missing."""
+        return 1.0 - loss if loss is not None and self.upwards else loss
 
     @property
     def teacher_quality(self) -> float | None:
         """The teacher's quality; it agrees with itself by definition."""
         quality = self.quality(self.teacher.loss)
-        return 1.0 if quality is None and self.agreement else quality
+        return 1.0 if quality is None and self.result.quality == AGREEMENT else quality
 
     def speedup(self, entry: Entry, objective: str | None = None) -> Speedup | None:
         """Teacher latency over the entry's; None unless both are known."""
@@ -152,6 +155,11 @@ class Reading:
         differing = {name for name in names if len({str(values.get(name)) for values in seen}) > 1}
         leading = tuple(name for name in LEADING_GENES if name in names)
         return leading + tuple(sorted(differing - set(leading)))
+
+
+def parts_words(entry: Entry) -> str:
+    """What a loss was made of, such as "words 0.412, next sentences 0.731"; nothing where it is one figure."""
+    return ", ".join(f"{PARTS.get(name, name)} {score(value)}" for name, value in entry.parts.items())
 
 
 def ms_of(latency: Latency) -> float | None:

@@ -105,11 +105,15 @@ class Latency(Part):
 
 
 class Entry(Part):
-    """What front members, trials and the teacher share; `latencies` by objective."""
+    """What front members, trials and the teacher share; `latencies` by objective.
+
+    `parts`: what the loss was made of, by name, where it was: the accuracies of masked words and of next sentences.
+    """
 
     architecture: Shape
     parameters: Whole | None = None
     loss: Real | None = None
+    parts: dict[Word, Real] = {}
     latencies: dict[Annotated[Word, Field(pattern=f"^{LATENCY.pattern}$")], Latency] = {}
 
     @model_validator(mode="before")

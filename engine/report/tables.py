@@ -7,7 +7,7 @@ from typing import Any
 from distilsearch.page.parts import bar, cell, code, head, row, row_head, table
 
 from .budgets import Answer
-from .readings import Reading, best_words, first_words, measured_words
+from .readings import Reading, best_words, first_words, measured_words, parts_words
 from .schema import Entry, Member, Phase, TrialEntry
 from .words import DASH, count, duration, gene_word, milliseconds, score, sentence, served_words, shape
 
@@ -22,7 +22,10 @@ def students_table(reading: Reading) -> str:
     rows = [_student_row(reading, member, genes, served, longer) for member in reading.front]
     empty = [cell(DASH) for _ in (*genes, *(["served"] if served else []))]
     cells = [cell(reading.teacher.name, "text"), *empty, *_numbers(reading, reading.teacher)]
-    cells += [cell(score(reading.teacher_quality)), *[cell(DASH)] * (2 if longer else 1)]
+    cells += [
+        cell(score(reading.teacher_quality), small=parts_words(reading.teacher)),
+        *[cell(DASH)] * (2 if longer else 1),
+    ]
     rows.append(row(cells, "teacher"))
     return table([head(word) for word in words], rows, "Chosen students")
 
@@ -105,7 +108,8 @@ def _student_row(reading: Reading, member: Member, genes: Sequence[str], served:
     cells += [cell(values.get(gene, DASH)) for gene in genes]
     cells += [cell(served_words(member.served) or DASH)] if served else []
     before = f"untrained {score(reading.quality(member.untrained_loss))}" if member.untrained_loss is not None else ""
-    cells += [*_numbers(reading, member), cell(score(reading.quality(member.loss)), small=before)]
+    small = "; ".join(filter(None, (parts_words(member), before)))
+    cells += [*_numbers(reading, member), cell(score(reading.quality(member.loss)), small=small)]
     cells.append(_trained(member))
     if longer:
         tokens = f"{count(member.flash_tokens)} tokens" if member.flash_tokens else ""
@@ -116,7 +120,7 @@ def _student_row(reading: Reading, member: Member, genes: Sequence[str], served:
 def _trial_row(reading: Reading, trial: TrialEntry, genes: Sequence[str], causes: bool) -> str:
     cells = [cell(trial.number), f'<td class="text">{code(trial.key)}</td>']
     cells += [cell(shape(trial, genes), small=served_words(trial.served)), cell(trial.state), cell(trial.source)]
-    cells.append(cell(score(reading.quality(trial.loss))))
+    cells.append(cell(score(reading.quality(trial.loss)), small=parts_words(trial)))
     for objective in reading.latencies:
         latency = reading.latency(trial, objective)
         cells += [cell(milliseconds(latency.predicted)), cell(measured_words(latency), small=first_words(latency))]

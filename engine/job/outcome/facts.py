@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distilsearch.architecture import Architecture
+from distilsearch.distill.quality import LOSS
 
 from ...report.schema import RankFidelity
 from ..ledger import Entry
@@ -48,11 +49,12 @@ class MachineFacts:
 
 @dataclass(frozen=True)
 class Final:
-    """The longest training of a student: key and length of its trial, and the loss it came to."""
+    """The longest training of a student: key and length of its trial, the loss it came to, and what that is made of."""
 
     trial: str
     tokens: int
     loss: float
+    parts: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,8 @@ class RunFacts:
     `entries` are the ledger's; `choose` names one of `choice.CHOICES`; `finals` are the trainings that finished
     students, by the key of the architecture; `unfinished` says why others were not, by the key of the pair; `students`
     the exported folders by the key of the pair, relative to `folder`; `diagnostics` the engine's; `fidelity` what
-    `distilsearch fidelity` has measured for this run.
+    `distilsearch fidelity` has measured for this run; `quality` what the losses are, of `distill.quality.QUALITIES`;
+    `teacher_parts` what the teacher's is made of; `remarks` what a reader must know of how the teacher was asked.
     """
 
     folder: Path
@@ -83,3 +86,6 @@ class RunFacts:
     fidelity: RankFidelity | None = None
     phases: Mapping[str, float] = field(default_factory=dict)
     environment: Mapping[str, Any] = field(default_factory=dict)
+    quality: str = LOSS
+    teacher_parts: Mapping[str, float] = field(default_factory=dict)
+    remarks: tuple[str, ...] = ()

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from distilsearch.architecture import Architecture
+from distilsearch.distill.quality import quality_name
 from distilsearch.lowering import parameter_count
 
 from ...objectives import hypervolume
@@ -22,7 +23,6 @@ from .facts import MachineFacts, RunFacts
 from .remarks import latency_warnings
 
 FEWEST_FOR_RANKS = 3
-QUALITY = {"embedding": "agreement", "mlm": "masked-LM loss", "causal": "next-token loss"}
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def conclude(facts: RunFacts) -> Result:
     handed_back = members(facts)
     file = ResultFile(
         name=facts.name,
-        quality=QUALITY[facts.teacher_kind],
+        quality=quality_name(facts.teacher_kind, facts.quality),
         objectives=tuple(facts.reference),
         reference=dict(facts.reference),
         teacher=_teacher(facts),
@@ -85,7 +85,7 @@ def warnings(facts: RunFacts, handed_back: Sequence[Entry]) -> tuple[str, ...]:
     """What a reader of the choice and the speedups must know."""
     teacher, students = _teacher(facts).latencies, [_latencies(facts, entry) for entry in handed_back]
     notes = [f"text: {note}" for note in facts.environment.get("text", ())]
-    texts = [*notes, *_choice_warnings(facts, handed_back), *_final_warnings(facts, handed_back)]
+    texts = [*notes, *facts.remarks, *_choice_warnings(facts, handed_back), *_final_warnings(facts, handed_back)]
     texts += _bought_nothing(handed_back)
     for name in teacher:
         texts += latency_warnings(name, teacher[name], [student[name] for student in students if name in student])
@@ -170,6 +170,7 @@ def _finished(facts: RunFacts, entry: Entry) -> Entry:
     if final is None or final.loss > entry.values[0] or final.tokens <= entry.facts["tokens"]:
         return entry
     changes = {"trial": final.trial, "tokens": final.tokens, "source": "trained"}
+    changes |= {"parts": dict(final.parts)} if final.parts else {}
     changes |= {"flash_loss": entry.values[0], "flash_tokens": entry.facts["tokens"]}
     return replace(entry, values=(final.loss, *entry.values[1:]), facts=entry.facts | changes)
 
@@ -182,6 +183,7 @@ def _teacher(facts: RunFacts) -> schema.TeacherEntry:
         architecture=architecture,
         parameters=parameter_count(architecture),
         loss=facts.teacher_loss,
+        parts=dict(facts.teacher_parts),
         latencies={
             name: schema.Latency(
                 predicted=ms.predicted, lower=ms.lower, upper=ms.upper, **_measured(machine, architecture)
@@ -198,6 +200,7 @@ def _member(facts: RunFacts, entry: Entry) -> schema.Member:
         architecture=student_of(entry.architecture),
         served=served_of(entry.architecture),
         loss=entry.values[0],
+        parts=entry.facts.get("parts", {}),
         untrained_loss=_untrained(entry),
         flash_loss=entry.facts.get("flash_loss", entry.values[0]),
         flash_tokens=entry.facts.get("flash_tokens", entry.facts["tokens"]),
@@ -226,6 +229,7 @@ def _trial(facts: RunFacts, entry: Entry) -> schema.TrialEntry:
             "state": entry.state,
             "source": entry.facts.get("source", "trained"),
             "loss": entry.values[0] if entry.values else None,
+            "parts": entry.facts.get("parts", {}),
             "cause": entry.cause,
             "latencies": _latencies(facts, entry),
         }

@@ -97,7 +97,7 @@ def winners_order(folder: Path, keys: Sequence[str], tokens: int, **changes: Any
     """
     run = run_of(folder)
     cards = {winner.architecture: latency_section(winner.latency) for winner in winners(folder, keys)}
-    order = Order(material(run), cards, tokens, run.seed, precision_of(run, folder))
+    order = Order(material(run), cards, tokens, run.seed, precision_of(run, folder), quality=run.quality)
     given = {name: value for name, value in changes.items() if value is not None}
     of_material = {name: given.pop(name) for name in [*given] if name in Material.__dataclass_fields__}
     return replace(order, material=replace(order.material, **of_material), **given)

@@ -54,6 +54,7 @@ class Run(Section):
     text_column: str = Field(default="text", min_length=1)
     prompt: str = ""
     preset: str = "default"
+    quality: Literal["loss", "accuracy"] = "loss"
     trials: Whole = Field(default=24, ge=0)
     minutes: float = Field(default=0.0, ge=0)
     seed: Whole = Field(default=0, ge=0)

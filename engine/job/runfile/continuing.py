@@ -59,6 +59,7 @@ ADDED: dict[str, dict[str, Any]] = {
         "executor": {},
         "storage": {},
         "choose": "knee",
+        "quality": "loss",
     },
     "space": {"family": "bert"},
     "train": {

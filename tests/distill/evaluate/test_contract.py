@@ -4,19 +4,35 @@ from pathlib import Path
 
 import pytest
 
-from distilsearch.distill.data import Text
-from distilsearch.distill.evaluate import EVALUATIONS, open_evaluation
-from distilsearch.distill.teacher import Teacher
+from distilsearch.distill.data import load_text
+from distilsearch.distill.evaluate import EVALUATIONS, Evaluation, open_evaluation
+from distilsearch.distill.teacher import Teacher, load_teacher
 from distilsearch.testing.evaluations import EvaluationContract
+from distilsearch.testing.teachers import write_teacher
+
+
+@pytest.fixture(scope="session")
+def pretrained(tmp_path_factory: pytest.TempPathFactory) -> Teacher:
+    """A tiny masked-LM teacher that also judges next sentences."""
+    return load_teacher(str(write_teacher(tmp_path_factory.mktemp("pretrained"), "pretraining")))
 
 
 class TestEvaluations(EvaluationContract):
     @pytest.fixture(params=sorted(EVALUATIONS))
-    def evaluation(self, request: pytest.FixtureRequest, teacher: Teacher, text: Text, tmp_path: Path):  # type: ignore[no-untyped-def]
-        pairs = tmp_path / "pairs.csv"
-        pairs.write_text('aaa bbb,aaa bbb,5\n"aaa ccc",aaa bbb,3\nfee fed,aaa bbb,0\n')
-        return open_evaluation(request.param, pairs, teacher, text)
+    def name(self, request: pytest.FixtureRequest) -> str:
+        return str(request.param)
 
     @pytest.fixture
-    def folder(self, teacher: Teacher) -> Path:
-        return teacher.folder
+    def subject(self, name: str, teacher: Teacher, pretrained: Teacher) -> Teacher:
+        return pretrained if name in ("words", "next_sentence") else teacher
+
+    @pytest.fixture
+    def evaluation(self, name: str, subject: Teacher, text_file: Path, tmp_path: Path) -> Evaluation:
+        pairs = tmp_path / "pairs.csv"
+        pairs.write_text('aaa bbb,aaa bbb,5\n"aaa ccc",aaa bbb,3\nfee fed,aaa bbb,0\n')
+        text = load_text([str(text_file)], subject, block=32, heldout_fraction=0.2)
+        return open_evaluation(name, pairs, subject, text)
+
+    @pytest.fixture
+    def folder(self, subject: Teacher) -> Path:
+        return subject.folder

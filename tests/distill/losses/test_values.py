@@ -171,7 +171,7 @@ def test_hard_loss() -> None:
 def test_next_sentence_loss() -> None:
     logits, follows = _random(6, 2), torch.tensor([0, 1, 1, 0, 1, 0])
     chances = _softmax(logits.numpy())
-    expected = -np.log(chances[np.arange(6), follows.numpy()]).mean()
+    expected = -np.log(chances[np.arange(6), 1 - follows.numpy()]).mean()
     assert next_sentence_loss(logits, follows).item() == pytest.approx(expected, rel=1e-5)
 
 

@@ -1,11 +1,11 @@
 """Presets by name, one short file each. A new one is one file of the same shape, and one line in `PRESETS`."""
 
-from distilsearch.errors import unknown
+from distilsearch.errors import InputError, unknown
 
 from .default import DEFAULT
-from .preset import CHOOSES, Preset, merged
+from .preset import CHOOSES, KINDS, Preset, merged
 
-__all__ = ["CHOOSES", "PRESETS", "Preset", "merged", "preset"]
+__all__ = ["CHOOSES", "KINDS", "PRESETS", "Preset", "check_serves", "merged", "preset"]
 
 PRESETS: dict[str, Preset] = {"default": DEFAULT}
 
@@ -15,3 +15,15 @@ def preset(name: str) -> Preset:
     if name not in PRESETS:
         raise unknown("preset", name, PRESETS)
     return PRESETS[name]
+
+
+def check_serves(name: str, teacher: str, kind: str) -> None:
+    """An `InputError` where a preset does not serve a kind of teacher; it names those that do."""
+    served = preset(name).kinds
+    if kind in served:
+        return
+    fitting = ", ".join(repr(other) for other, one in PRESETS.items() if kind in one.kinds)
+    raise InputError(
+        f"the preset {name!r} serves {' and '.join(KINDS[one] for one in served)} teachers, and {teacher} is "
+        f"{'an' if kind == 'embedding' else 'a'} {KINDS[kind]} model; presets that serve it: {fitting}"
+    )

@@ -13,6 +13,8 @@ from typing import Any
 
 CHOOSES = {"source": "name", "strategy": "name", "executor": "name", "space": "family"}  # a section, and what by
 
+KINDS: Mapping[str, str] = {"embedding": "embedding", "mlm": "masked-LM", "causal": "causal"}  # of teachers, in words
+
 Json = Mapping[str, Any]
 
 
@@ -26,6 +28,8 @@ class Preset:
         recipe: how a student trains: the name of a recipe.
         space: the `family` of students, and choices of its genes; both are the run file's to choose where empty.
         train: further keys of `[train]`.
+        quality: what the search minimises, of `distill.quality.QUALITIES`.
+        kinds: the kinds of teacher that it serves: those its recipe and its quality can be asked of.
     """
 
     source: Json = field(default_factory=lambda: {"name": "distilled"})
@@ -33,20 +37,25 @@ class Preset:
     recipe: str = "default"
     space: Json = field(default_factory=dict)
     train: Json = field(default_factory=dict)
+    quality: str = "loss"
+    kinds: tuple[str, ...] = tuple(KINDS)
 
-    def sections(self) -> dict[str, dict[str, Any]]:
+    def sections(self) -> dict[str, Any]:
         """The preset in the words of a run file."""
-        train = {"recipe": self.recipe, **self.train}
-        return {"source": {**self.source}, "strategy": {**self.strategy}, "space": {**self.space}, "train": train}
+        tables = {"source": {**self.source}, "strategy": {**self.strategy}, "space": {**self.space}}
+        return {"quality": self.quality, **tables, "train": {"recipe": self.recipe, **self.train}}
 
 
-def merged(under: Mapping[str, Json], over: Json) -> dict[str, Any]:
+def merged(under: Json, over: Json) -> dict[str, Any]:
     """A run file with a preset's sections under it; a section that is a mere name is one that chooses by it."""
     result = dict(over)
     for section, key in CHOOSES.items():
         if isinstance(over.get(section), str):
             result[section] = {key: over[section]}
     for section, values in under.items():
+        if not isinstance(values, Mapping):
+            result.setdefault(section, values)
+            continue
         given = result.get(section, {})
         if isinstance(given, Mapping):  # else validation says what is wrong with it
             result[section] = dict(given) if _another(section, values, given) else {**values, **given}

@@ -8,9 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from distilsearch.distill import losses
+from distilsearch.distill.named import kind_of_teacher
+from distilsearch.engine.job.preflight import check_run
 from distilsearch.engine.job.runfile.config import Run
 from distilsearch.engine.job.runfile.options import checked_options
-from distilsearch.engine.job.runfile.presets import PRESETS, Preset, merged, preset
+from distilsearch.engine.job.runfile.presets import KINDS, PRESETS, Preset, check_serves, merged, preset
 from distilsearch.engine.strategies import STRATEGIES, find_strategy
 from distilsearch.errors import InputError
 from distilsearch.testing.presets import PresetContract
@@ -21,6 +24,7 @@ SMALL = Preset(
     recipe="relation",
     space={"family": "bert", "layers": [1, 2], "width": [128]},
     train={"flash_tokens": 40_000, "finish": "front"},
+    kinds=("embedding",),
 )
 
 
@@ -107,6 +111,21 @@ def test_the_file_wins_key_by_key(under, over) -> None:
 def test_wrong_choices_are_refused_by_name(wrong, message) -> None:
     with pytest.raises(InputError, match=message):
         Run.parse(LEAST | wrong)
+
+
+def test_a_teacher_that_a_preset_does_not_serve_is_refused_with_those_that_do(small, tmp_path, monkeypatch) -> None:
+    monkeypatch.setitem(PRESETS, "words", Preset(recipe="mlm", kinds=("mlm",)))
+    said = (
+        "^the preset 'words' serves masked-LM teachers, and quickstart is an embedding model; "
+        "presets that serve it: 'default', .*'small'"
+    )
+    with pytest.raises(InputError, match=said):
+        check_run(Run.parse(small | {"preset": "words"}), tmp_path / "run")
+    with pytest.raises(InputError, match="and a folder is a causal model; presets that serve it: 'default'"):
+        check_serves("words", "a folder", "causal")
+    check_serves("words", "a folder", "mlm")
+    assert kind_of_teacher("owner/model") is None  # nobody asks the hub for it yet
+    assert tuple(KINDS) == losses.KINDS
 
 
 def test_a_strategy_can_be_named_alone_and_gets_its_defaults_written_out() -> None:

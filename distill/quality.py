@@ -1,0 +1,81 @@
+"""What the held-out loss of a student is: by the kind of its teacher, or by what a run asks its search to minimise.
+
+"loss" is what the kind of teacher has (see `heldout`). "accuracy" is 1 - the mean of two accuracies on held-out blocks,
+AutoDistill's quality (arXiv 2201.08539): of hidden words, and of whether a block's second half follows its first.
+Nothing here loads torch: run files are checked by it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from distilsearch.errors import InputError, unknown
+
+QUALITIES = ("loss", "accuracy")
+LOSS = "loss"  # what a search minimises where nothing else was asked for
+ACCURACY = "accuracy"
+WORDS, NEXT_SENTENCE = "words", "next_sentence"  # the parts of an accuracy; the second is also the loss it needs
+NAMES = {"embedding": "agreement", "mlm": "masked-LM loss", "causal": "next-token loss"}
+ACCURACY_NAME = "accuracy of words and next sentences"
+UPWARDS = (NAMES["embedding"], ACCURACY_NAME)  # those of which more is better: 1 - loss
+PARTS = {WORDS: "masked words", NEXT_SENTENCE: "next sentences"}  # in words
+LONG = {
+    "embedding": "1 - Spearman correlation of pairwise cosines with the teacher's, held-out text",
+    "mlm": "cross-entropy of masked words, held-out text",
+    "causal": "cross-entropy of next tokens, held-out text",
+}
+LONG_ACCURACY = "1 - accuracy of words and next sentences, held-out text"
+
+
+@dataclass(frozen=True)
+class Held:
+    """A loss on held-out blocks, to be minimised, and the parts that it was made of, where it was.
+
+    `said` is what a reader must know of how it was taken.
+    """
+
+    loss: float
+    parts: Mapping[str, float] = field(default_factory=dict)
+    said: str = ""
+
+
+def quality_name(kind: str, quality: str = LOSS) -> str:
+    """What `Held.loss` is, in a few words: by itself, or 1 - it for those in `UPWARDS`."""
+    return ACCURACY_NAME if quality == ACCURACY else NAMES[kind]
+
+
+def loss_words(kind: str, quality: str = LOSS) -> str:
+    """What `Held.loss` is, for a card."""
+    return LONG_ACCURACY if quality == ACCURACY else LONG[kind]
+
+
+def parts_words(parts: Mapping[str, float]) -> str:
+    """What a loss was made of, in brackets; nothing where it is a figure by itself.
+
+    >>> parts_words({"words": 0.5, "next_sentence": 0.75}), parts_words({})
+    (' (1 - accuracy of masked words 0.5000, next sentences 0.7500)', '')
+    """
+    listed = ", ".join(f"{PARTS.get(name, name)} {value:.4f}" for name, value in parts.items())
+    return f" (1 - accuracy of {listed})" if parts else ""
+
+
+def accuracy_loss(parts: Mapping[str, float]) -> float:
+    """1 - the mean of the two accuracies."""
+    return 1.0 - (parts[WORDS] + parts[NEXT_SENTENCE]) / 2
+
+
+def check_quality(quality: str, teacher: str, kind: str, recipe: str, weights: Mapping[str, float]) -> None:
+    """An `InputError` where students of a kind of teacher, trained by a recipe, have no such quality."""
+    if quality not in QUALITIES:
+        raise unknown("quality", quality, QUALITIES)
+    if quality == LOSS:
+        return
+    if kind != "mlm":
+        raise InputError(
+            f'quality = "{quality}" is that of hidden words and next sentences, and {teacher} is of kind {kind!r}, '
+            f'whose students fill in no words: take a masked-LM teacher, or quality = "{LOSS}"'
+        )
+    if not weights.get(NEXT_SENTENCE):
+        raise InputError(
+            f'quality = "{quality}" asks whether sentences follow each other, and nothing in the recipe {recipe!r} '
+            f'trains students to tell: choose the recipe "mobilebert", or add {NEXT_SENTENCE} to its weights'
+        )
