@@ -16,6 +16,7 @@ from ..objectives import Codes, Objective
 from ..view import View
 from .ehvi import EHVI
 from .enumerate import Enumerate
+from .random import Random
 from .reward import Reward
 
 
@@ -45,7 +46,12 @@ class Strategy(Protocol):
         ...
 
 
-STRATEGIES: dict[str, Callable[..., Strategy]] = {"ehvi": EHVI, "reward": Reward, "enumerate": Enumerate}
+STRATEGIES: dict[str, Callable[..., Strategy]] = {
+    "ehvi": EHVI,
+    "reward": Reward,
+    "enumerate": Enumerate,
+    "random": Random,
+}
 """How to make each known strategy from its options; a plugin may add its own."""
 
 

@@ -1,0 +1,200 @@
+"""How weak is a masked-LM teacher that one core trains in minutes? A small BERT with both heads, on books.
+
+    python -m systems.train_teacher --out FOLDER [--minutes 25] [--threads 1]
+
+No pretrained masked LM can be had offline, so this one is trained first, with plain transformers: a WordPiece
+vocabulary of the books' own, `BertForPreTraining`, 25 % of the words hidden, and half of the second segments taken
+from elsewhere. The last twentieth of every book is held out; its accuracy and perplexity (15 % hidden, as published
+models are judged) say how weak the teacher is and are kept in FOLDER/teacher.json. Minutes are those of the processor,
+so that other work on the machine costs time and no quality; the rate falls with the share of them that is gone. Killed,
+the same command goes on from its last checkpoint.
+"""
+
+import argparse
+import json
+import math
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from common import data, record, table
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from torch import Tensor
+from transformers import BertConfig, BertForPreTraining, PreTrainedTokenizerFast
+
+SPECIAL = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"}
+PAD, UNK, CLS, SEP, MASK = range(5)
+HELD, HIDDEN, SEGMENT = 0.05, 0.25, 62  # share of a book, share of words, words of one of two segments
+BATCH, RATE, WARM, SAVE = (
+    32,
+    1e-3,
+    0.03,
+    60.0,
+)  # pairs, peak rate, share of the minutes, processor seconds between checkpoints
+
+
+def main() -> None:
+    """Train what is missing, judge the teacher, print and record how weak it is."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--minutes", type=float, default=25.0)
+    parser.add_argument("--vocabulary", type=int, default=8192)
+    parser.add_argument("--layers", type=int, default=6)
+    parser.add_argument("--width", type=int, default=256)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--books", type=int, default=0, help="only so many, for a trial")
+    asked = parser.parse_args()
+    torch.set_num_threads(asked.threads)
+    asked.out.mkdir(parents=True, exist_ok=True)
+    if not (asked.out / "teacher.json").exists():
+        made = _teacher(asked)
+        (asked.out / "teacher.json").write_text(json.dumps(made))
+    row = json.loads((asked.out / "teacher.json").read_text())
+    print(table([row]))
+    record("systems_teacher", [row])
+
+
+def _teacher(asked: argparse.Namespace) -> dict[str, Any]:
+    files = sorted(data("text/books").glob("*.md"))[: asked.books or None]
+    tokenizer = _tokenizer(asked.out, files, asked.vocabulary)
+    train, held = _words(asked.out, files, tokenizer)
+    torch.manual_seed(0)
+    shape = {"hidden_size": asked.width, "num_hidden_layers": asked.layers, "intermediate_size": 4 * asked.width}
+    config = BertConfig(vocab_size=len(tokenizer), num_attention_heads=asked.width // 32, pad_token_id=PAD, **shape)
+    config.max_position_embeddings = 128
+    model = BertForPreTraining(config)
+    steps, seconds = _train(model, train, asked)
+    model.save_pretrained(asked.out)
+    tokenizer.save_pretrained(asked.out)
+    return {
+        "teacher": f"{asked.layers} x {asked.width}",
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "minutes": seconds / 60,
+        "tokens": steps * BATCH * (2 * SEGMENT + 3),
+        **_judged(model, held),
+    }
+
+
+def _tokenizer(out: Path, files: list[Path], size: int) -> PreTrainedTokenizerFast:
+    """WordPiece over the books, lower-cased, framed as BERT frames one text or two; made once."""
+    if (out / "tokenizer.json").exists():
+        return PreTrainedTokenizerFast.from_pretrained(out)
+    backend = Tokenizer(models.WordPiece(unk_token=SPECIAL["unk"]))
+    backend.normalizer = normalizers.BertNormalizer(lowercase=True)
+    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    backend.decoder = decoders.WordPiece()
+    special = list(SPECIAL.values())
+    trainer = trainers.WordPieceTrainer(vocab_size=size, special_tokens=special, show_progress=False)
+    backend.train([str(file) for file in files], trainer)
+    backend.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", CLS), ("[SEP]", SEP)]
+    )
+    names = {f"{name}_token": token for name, token in SPECIAL.items()}
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, model_max_length=128, **names)
+    tokenizer.save_pretrained(out)
+    return tokenizer
+
+
+def _words(out: Path, files: list[Path], tokenizer: Any) -> tuple[Tensor, Tensor]:
+    """Segments (n, 62) of every book's first nineteen twentieths, and of the rest; neighbours follow each other."""
+    file = out / "words.npz"
+    if not file.exists():
+        parts: dict[str, list[Any]] = {"train": [], "held": []}
+        for book in files:
+            text = " ".join(book.read_text(encoding="utf-8").split())
+            ids = tokenizer.backend_tokenizer.encode(text, add_special_tokens=False).ids
+            segments = np.array(ids[: len(ids) // SEGMENT * SEGMENT], np.int32).reshape(-1, SEGMENT)
+            last = round(len(segments) * HELD)
+            parts["train"].append(segments[: len(segments) - last])
+            parts["held"].append(segments[len(segments) - last :])
+        np.savez(file, **{name: np.concatenate(pieces) for name, pieces in parts.items()})
+    kept = np.load(file)
+    return torch.from_numpy(kept["train"]).long(), torch.from_numpy(kept["held"]).long()
+
+
+def _batches(segments: Tensor, hidden: float, seed: int, begin: int = 0) -> Iterator[dict[str, Tensor]]:
+    """Batches without end, the same for the same seed: step after step, so that a run may begin anywhere."""
+    step = begin
+    while True:
+        dice = torch.Generator().manual_seed(seed * 1_000_003 + step)
+        first = torch.randint(len(segments) - 1, (BATCH,), generator=dice)
+        other = torch.rand(BATCH, generator=dice) < 0.5
+        second = torch.where(other, torch.randint(len(segments), (BATCH,), generator=dice), first + 1)
+        yield _framed(segments[first], segments[second], other, hidden, dice)
+        step += 1
+
+
+def _framed(a: Tensor, b: Tensor, other: Tensor, hidden: float, dice: torch.Generator) -> dict[str, Tensor]:
+    """`[CLS] a [SEP] b [SEP]` with a share of the words hidden: 80 % masked, 10 % exchanged, 10 % as they are."""
+    end = torch.full((len(a), 1), SEP)
+    ids = torch.cat([torch.full_like(end, CLS), a, end, b, end], 1)  # (n, 127)
+    kinds = torch.zeros_like(ids)
+    kinds[:, a.shape[1] + 2 :] = 1
+    chosen = (torch.rand(ids.shape, generator=dice) < hidden) & (ids != CLS) & (ids != SEP)
+    how = torch.rand(ids.shape, generator=dice)
+    shown = ids.masked_fill(chosen & (how < 0.8), MASK)
+    exchanged = chosen & (how >= 0.9)
+    shown = torch.where(exchanged, torch.randint(5, int(ids.max()) + 1, ids.shape, generator=dice), shown)
+    return {"input_ids": shown, "token_type_ids": kinds, "chosen": chosen, "words": ids[chosen], "other": other.long()}
+
+
+def _losses(model: Any, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """Logits of the hidden words alone (k, v), since all of them would cost most of a step, and of the pairs (n, 2)."""
+    with torch.autocast("cpu", torch.bfloat16):
+        states = model.bert(batch["input_ids"], token_type_ids=batch["token_type_ids"])
+        words = model.cls.predictions(states.last_hidden_state[batch["chosen"]])
+        return words.float(), model.cls.seq_relationship(states.pooler_output).float()
+
+
+def _train(model: Any, segments: Tensor, asked: argparse.Namespace) -> tuple[int, float]:
+    """Train until the minutes are gone; (steps, processor seconds), those of earlier calls counted."""
+    optimiser = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=0.01)
+    file, step, before = asked.out / "training.pt", 0, 0.0
+    if file.exists():  # written here, by this script
+        state = torch.load(file, weights_only=True)
+        model.load_state_dict(state["model"])
+        optimiser.load_state_dict(state["optimiser"])
+        step, before = state["step"], state["seconds"]
+    model.train()
+    begun = saved = time.process_time()
+    for batch in _batches(segments, HIDDEN, 0, step):
+        seconds = before + time.process_time() - begun
+        gone = seconds / (60 * asked.minutes)
+        if gone >= 1:
+            break
+        optimiser.param_groups[0]["lr"] = RATE * min(gone / WARM + 1e-3, 1.0, (1 - gone) / (1 - WARM) + 1e-3)
+        words, pairs = _losses(model, batch)
+        loss = torch.nn.functional.cross_entropy(words, batch["words"])
+        (loss + torch.nn.functional.cross_entropy(pairs, batch["other"])).backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+        step += 1
+        if time.process_time() - saved > SAVE:
+            saved = time.process_time()
+            part = {"model": model.state_dict(), "optimiser": optimiser.state_dict(), "step": step, "seconds": seconds}
+            torch.save(part, file.with_suffix(".part"))
+            file.with_suffix(".part").replace(file)
+            print(f"{seconds / 60:.1f} min, step {step}, masked-LM loss {loss.item():.2f}", flush=True)
+    return step, before + time.process_time() - begun
+
+
+@torch.inference_mode()
+def _judged(model: Any, segments: Tensor, batches: int = 60) -> dict[str, float]:
+    """Held-out masked-LM accuracy, perplexity and next-sentence accuracy, 15 % of the words hidden."""
+    model.eval()
+    right, loss, count, follows = 0, 0.0, 0, 0.0
+    for _, batch in zip(range(batches), _batches(segments, 0.15, 1), strict=False):
+        words, pairs = _losses(model, batch)
+        right += int((words.argmax(1) == batch["words"]).sum())
+        loss += torch.nn.functional.cross_entropy(words, batch["words"], reduction="sum").item()
+        count += len(words)
+        follows += (pairs.argmax(1) == batch["other"]).float().mean().item() / batches
+    return {"word accuracy": right / count, "perplexity": math.exp(loss / count), "next-sentence accuracy": follows}
+
+
+if __name__ == "__main__":
+    main()
