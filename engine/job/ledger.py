@@ -20,15 +20,18 @@ from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
-from optuna.storages import BaseStorage, JournalStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages import BaseStorage, RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from distilsearch.architecture import Architecture
 from distilsearch.errors import RunError
+from distilsearch.progress import Progress, silent
 from distilsearch.space import SearchSpace
 
+from .journal import open_journal
+
+JOURNAL = "journal.log"
 BEAT_SECONDS = 30.0  # at most one beat of a lease in so long a time
 DEAD_SECONDS = 150.0  # a lease that has not been renewed for so long is open to others
 
@@ -249,11 +252,11 @@ def _study_of(storage: BaseStorage, name: str, objectives: Sequence[str]) -> int
     return study
 
 
-def open_storage(url: str, folder: Path) -> BaseStorage:
-    """The database of a URL, or the journal file of a run folder when the URL is empty."""
+def open_storage(url: str, folder: Path, progress: Progress = silent, mend: bool = True) -> BaseStorage:
+    """The database of a URL, or the journal file of a run folder when the URL is empty; see `open_journal`."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     if not url:
-        return JournalStorage(JournalFileBackend(str(folder / "journal.log")))
+        return open_journal(folder / JOURNAL, progress, mend)
     try:
         return RDBStorage(url)
     except Exception as error:  # the many errors of SQLAlchemy and its drivers, all of them the user's to mend

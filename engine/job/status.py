@@ -86,7 +86,7 @@ def status(folder: Path) -> Status:
     run = begun(folder)
     names = ["loss", *(machine.objective for machine in declared_by(run))]
     space = family(run.space.family).space(run.space.genes)
-    ledger = Ledger(open_storage(run.storage.url, folder), run.name, names, space)
+    ledger = Ledger(open_storage(run.storage.url, folder, mend=False), run.name, names, space)
     entries = [entry for entry in ledger.entries() if is_asked(entry)]
     plan, spent = ledger.noted(PLAN) or {}, ledger.noted(SPENT) or 0.0
     losses = [entry.values[0] for entry in entries if entry.state == "complete"]
