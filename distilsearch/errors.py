@@ -36,6 +36,10 @@ class RunError(InputError):
     """The run folder belongs to another run, or cannot be written."""
 
 
+class DiskFullError(RunError):
+    """A disk is full, or a quota used up: no failure of any trial. The same call goes on once there is room."""
+
+
 class TableError(DistilSearchError):
     """A latency table or predictor file is damaged, foreign or newer than this version."""
 

@@ -5,16 +5,20 @@ crosses: teachers and texts are named by content and come from a `Depot`, what a
 table of the machine that ran it, and from there to the depot.
 """
 
+import tempfile
 import time
 import traceback
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 from distilsearch import plugins
 from distilsearch.architecture import Architecture
+from distilsearch.disks import disk_full, is_full
 from distilsearch.distill.quality import LOSS, Held
 from distilsearch.errors import DistilSearchError, RunError, TrialError, unknown
+from distilsearch.home import home
 from distilsearch.operators import Serving
 from distilsearch.progress import Between, Progress, nothing, silent
 
@@ -342,9 +346,16 @@ def perform(text: str, progress: Progress = silent, between: Between = nothing) 
             took = {"seconds": time.monotonic() - started, "paused_seconds": hold.paused_seconds}
         return strict({"answer": result, **took})
     except Exception as error:  # a trial must not kill the run: the cause goes to the ledger, the trace to the log
-        if not isinstance(error, DistilSearchError):
-            traceback.print_exc()
-        return strict({"error": plain_error(error)})
+        return strict({"error": plain_error(_said(error))})
+
+
+def _said(error: Exception) -> Exception:
+    """What is answered of an error: a full disk is told from a trial's own failure."""
+    if is_full(error):
+        return disk_full(error, [home(), Path(tempfile.gettempdir())])
+    if not isinstance(error, DistilSearchError):
+        traceback.print_exc()
+    return error
 
 
 def answer(job: Job, text: str) -> Any:

@@ -2,9 +2,10 @@
 
 What Optuna leaves open is settled here: a multi-objective trial is created whole (`template_trial`), partial
 figures and causes are user attributes, and a running trial carries a lease of ours, because journal storage has no
-heartbeat: who holds it, and a counter that its holder raises now and then. A lease is dead when its process on this
-host is gone or, wherever it is held, when its counter has stood still for `DEAD_SECONDS` of the observer's own clock:
-clocks of two machines are never compared. A holder that comes back finds another's lease and drops its result.
+heartbeat: who holds it, and a counter that its holder raises now and then. A lease is dead when the mark of its holder
+in the run's folder is free (`Presence`) or, where there is none, when its process on this host is gone; and wherever it
+is held, when its counter has stood still for `DEAD_SECONDS` of the observer's own clock: clocks of two machines are
+never compared. A holder that comes back finds another's lease and drops its result.
 """
 
 import contextlib
@@ -20,15 +21,19 @@ from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
-from optuna.storages import BaseStorage, JournalStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages import BaseStorage, RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from distilsearch.architecture import Architecture
-from distilsearch.errors import RunError
+from distilsearch.errors import DistilSearchError, RunError
+from distilsearch.progress import Progress, silent
 from distilsearch.space import SearchSpace
 
+from .holding import Presence
+from .journal import open_journal
+
+JOURNAL = "journal.log"
 BEAT_SECONDS = 30.0  # at most one beat of a lease in so long a time
 DEAD_SECONDS = 150.0  # a lease that has not been renewed for so long is open to others
 
@@ -74,6 +79,7 @@ class Ledger:
         objectives: names of the objectives, all minimised.
         space: the search space; its genes become categorical parameters of the study.
         clock: monotonic seconds.
+        presence: of those who work in the run's folder; this ledger enters it with its first lease, until `close`.
 
     Raises:
         RunError: the study holds other objectives.
@@ -86,8 +92,10 @@ class Ledger:
         objectives: Sequence[str],
         space: SearchSpace,
         clock: Callable[[], float] = time.monotonic,
+        presence: Presence | None = None,
     ) -> None:
         self.holder = uuid.uuid4().hex[:12]
+        self._presence = presence
         self._clock = clock
         self._beaten = clock()
         self._beats: dict[int, tuple[Any, float]] = {}  # of others' leases: what was seen last, and since when
@@ -100,6 +108,20 @@ class Ledger:
         there = storage.get_study_system_attrs(self._study).get("study:metric_names")
         if there != list(objectives):
             raise RunError(f"the study {name!r} has the objectives {there}, not {list(objectives)}")
+
+    def close(self) -> None:
+        """Work on it no more: leases that are still held are open to others at once."""
+        released = False
+        try:
+            for trial in self._running():
+                if trial.user_attrs.get("lease", {}).get("holder") == self.holder:
+                    self._storage.set_trial_user_attr(trial._trial_id, "lease", {})
+            released = True
+        except DistilSearchError:  # a full disk, say: then its mark stays and says that it has gone
+            pass
+        finally:
+            if self._presence is not None:
+                self._presence.leave(remove=released)
 
     def entries(self) -> list[Entry]:
         """Every trial, in the order of their numbers."""
@@ -152,11 +174,16 @@ class Ledger:
 
     def abandoned(self) -> list[Entry]:
         """Running trials whose holder is gone; this ledger takes over their leases."""
-        left = []
+        left, holders = [], set()
         for trial in self._running():
-            if self._dead(trial._trial_id, trial.user_attrs.get("lease", {})):
+            lease = trial.user_attrs.get("lease", {})
+            if self._dead(trial._trial_id, lease):
                 self._storage.set_trial_user_attr(trial._trial_id, "lease", self._lease())
                 left.append(self._entry(trial))
+                holders.add(str(lease.get("holder", "")))
+        for holder in holders - {""}:
+            if self._presence is not None and self._presence.gone(holder):
+                self._presence.forget(holder)
         return left
 
     def foreign(self) -> list[Entry]:
@@ -168,6 +195,8 @@ class Ledger:
         return self._storage.get_all_trials(self._study, deepcopy=False, states=(TrialState.RUNNING,))
 
     def _lease(self) -> dict[str, Any]:
+        if self._presence is not None:
+            self._presence.enter(self.holder)
         process = {"host": socket.gethostname(), "pid": os.getpid(), "started": _started(os.getpid())}
         return process | {"holder": self.holder, "beat": uuid.uuid4().hex[:8]}
 
@@ -178,13 +207,18 @@ class Ledger:
     def _dead(self, trial_id: int, lease: dict[str, Any]) -> bool:
         if lease.get("holder") == self.holder:
             return False
-        if gone(lease):
+        if self.ended(lease):
             return True
         beat, since = self._beats.get(trial_id, (None, 0.0))
         if beat != lease:
             self._beats[trial_id] = lease, self._clock()
             return False
         return self._clock() - since > DEAD_SECONDS
+
+    def ended(self, lease: Mapping[str, Any]) -> bool:
+        """Whether a lease was given back, or its holder is known to have ended."""
+        there = self._presence.gone(str(lease["holder"])) if self._presence and lease.get("holder") else None
+        return not lease or (gone(lease) if there is None else there)
 
     def note(self, name: str, value: Any) -> None:
         """Keep a fact of the whole run; plain JSON."""
@@ -249,11 +283,11 @@ def _study_of(storage: BaseStorage, name: str, objectives: Sequence[str]) -> int
     return study
 
 
-def open_storage(url: str, folder: Path) -> BaseStorage:
-    """The database of a URL, or the journal file of a run folder when the URL is empty."""
+def open_storage(url: str, folder: Path, progress: Progress = silent, mend: bool = True) -> BaseStorage:
+    """The database of a URL, or the journal file of a run folder when the URL is empty; see `open_journal`."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     if not url:
-        return JournalStorage(JournalFileBackend(str(folder / "journal.log")))
+        return open_journal(folder / JOURNAL, progress, mend)
     try:
         return RDBStorage(url)
     except Exception as error:  # the many errors of SQLAlchemy and its drivers, all of them the user's to mend

@@ -18,9 +18,10 @@ from distilsearch.distill.depot import Depot
 from distilsearch.distill.job import Training
 from distilsearch.distill.quality import Held
 from distilsearch.distill.trial import Trial
+from distilsearch.disks import full_disks_named
 from distilsearch.errors import InputError, TrialError
 from distilsearch.families import family
-from distilsearch.home import register_run, write_atomically
+from distilsearch.home import home, register_run, write_atomically
 from distilsearch.profiling import LatencyTable, find_table
 from distilsearch.profiling.remarks import busy
 from distilsearch.progress import Progress, silent
@@ -31,6 +32,7 @@ from ..report.files import write_result
 from .environment import environment
 from .executors import Executor, Options, open_executor
 from .executors.interruption import interruptible
+from .holding import Presence, driving
 from .jobs import Measure, Profile, TeacherLoss
 from .ledger import Ledger, open_storage
 from .limits import check_kept, measured_within, room_within
@@ -76,18 +78,35 @@ def search(
     Raises:
         DistilSearchError: with the exit code of its leaf; see `prepare`.
         Interrupted: the work was asked to stop; called again, it goes on.
+
+    While another process is at work on the run of the folder, it waits.
     """
     started = time.monotonic()
     depot = getattr(executor, "depot", "")
     if depot:  # jobs say where their teacher and text are to be fetched
         run = run.model_copy(update={"executor": run.executor.model_copy(update={"depot": depot})})
     place = Path(folder) if folder is not None else Path("runs") / run.name
-    prepared = prepare(run, place, executor is not None, progress)
+    with full_disks_named(place, home()), driving(place, progress):
+        prepared = prepare(run, place, executor is not None, progress)
+        with (
+            _kept(prepared, progress) as ledger,
+            _opened(prepared, ledger, executor, progress) as (hands, resolved),
+            interruptible(hands, progress),
+        ):
+            return MainJob(prepared, resolved, ledger, hands, progress, started).run()
+
+
+@contextmanager
+def _kept(prepared: Prepared, progress: Progress) -> Iterator[Ledger]:
+    """The ledger of a run; what is under way when it is left may be taken up at once."""
+    run, folder = prepared.run, prepared.folder
     names = ["loss", *(machine.objective for machine in prepared.machines)]
-    run = prepared.run
-    ledger = Ledger(open_storage(run.storage.url, prepared.folder), run.name, names, prepared.space)
-    with _opened(prepared, ledger, executor, progress) as (hands, resolved), interruptible(hands, progress):
-        return MainJob(prepared, resolved, ledger, hands, progress, started).run()
+    storage = open_storage(run.storage.url, folder, progress)
+    ledger = Ledger(storage, run.name, names, prepared.space, presence=Presence(folder))
+    try:
+        yield ledger
+    finally:
+        ledger.close()
 
 
 @contextmanager

@@ -153,9 +153,9 @@ class Search:
     def _fill(self, stop_below: float) -> bool:
         """Plan and submit as many trials as there is room for; whether there is something to wait for."""
         self._hear()
+        self._launch(self.ledger.abandoned())
         foreign = self.ledger.foreign()
         self._expect(foreign)
-        self._launch(self.ledger.abandoned())
         planned: list[Entry] = []
         while len(self._flights) + len(planned) < self.executor.workers:
             more = len(planned) + len(foreign)

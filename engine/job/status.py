@@ -9,7 +9,8 @@ from typing import Any
 
 from distilsearch.families import family
 
-from .ledger import Entry, Ledger, gone, open_storage
+from .holding import Presence
+from .ledger import Entry, Ledger, open_storage
 from .machines import declared_by
 from .phases import PLAN, SPENT
 from .preflight import begun
@@ -30,6 +31,7 @@ class Status:
         resolved: what probes chose at the first start (precision, workers, threads); empty before.
         finished: whether there is a result.
         genes: those that the run leaves open.
+        interrupted: numbers of running trials whose holder has ended.
     """
 
     name: str
@@ -41,12 +43,14 @@ class Status:
     resolved: dict[str, Any]
     finished: bool
     genes: tuple[str, ...] = ()
+    interrupted: frozenset[int] = frozenset()
     minutes: tuple[float, float] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON."""
-        fields = {name: value for name, value in vars(self).items() if name not in ("running", "genes")}
-        return {"schema": 1, **fields, "running": [_plain(entry) for entry in self.running]}
+        fields = {name: value for name, value in vars(self).items() if name not in ("running", "genes", "interrupted")}
+        running = [_plain(entry, entry.number in self.interrupted) for entry in self.running]
+        return {"schema": 1, **fields, "running": running}
 
     def lines(self, now: datetime) -> list[str]:
         """In words."""
@@ -60,7 +64,7 @@ class Status:
         words = [f"{self.name}: {counts}, {trials}" + (", finished" if self.finished else "")]
         if self.best is not None:
             words.append(f"smallest loss so far: {self.best:.4f}")
-        words += [_words(entry, self.genes, now) for entry in self.running]
+        words += [_words(entry, self.genes, now, entry.number in self.interrupted) for entry in self.running]
         if self.resolved:
             chosen = self.resolved
             words.append(
@@ -70,10 +74,10 @@ class Status:
         return words
 
 
-def _plain(entry: Entry) -> dict[str, Any]:
+def _plain(entry: Entry, interrupted: bool) -> dict[str, Any]:
     """A running trial as plain JSON."""
     began = entry.began.isoformat(timespec="seconds") if entry.began else None
-    holder = {"host": entry.lease.get("host"), "pid": entry.lease.get("pid"), "interrupted": gone(entry.lease)}
+    holder = {"host": entry.lease.get("host"), "pid": entry.lease.get("pid"), "interrupted": interrupted}
     return {"number": entry.number, "architecture": entry.architecture.to_json(), "began": began, **holder}
 
 
@@ -86,8 +90,10 @@ def status(folder: Path) -> Status:
     run = begun(folder)
     names = ["loss", *(machine.objective for machine in declared_by(run))]
     space = family(run.space.family).space(run.space.genes)
-    ledger = Ledger(open_storage(run.storage.url, folder), run.name, names, space)
+    storage = open_storage(run.storage.url, folder, mend=False)
+    ledger = Ledger(storage, run.name, names, space, presence=Presence(folder))
     entries = [entry for entry in ledger.entries() if is_asked(entry)]
+    running = tuple(entry for entry in entries if entry.state == "running")
     plan, spent = ledger.noted(PLAN) or {}, ledger.noted(SPENT) or 0.0
     losses = [entry.values[0] for entry in entries if entry.state == "complete"]
     return Status(
@@ -95,7 +101,8 @@ def status(folder: Path) -> Status:
         asked=plan.get("trials", 0) if run.minutes else run.trials,
         minutes=(run.minutes, spent / 60) if run.minutes else None,
         states=dict(Counter(entry.state for entry in entries)),
-        running=tuple(entry for entry in entries if entry.state == "running"),
+        running=running,
+        interrupted=frozenset(entry.number for entry in running if ledger.ended(entry.lease)),
         best=min(losses, default=None),
         phases=ledger.noted("phases") or {},
         resolved=ledger.noted("resolved") or {},
@@ -104,9 +111,9 @@ def status(folder: Path) -> Status:
     )
 
 
-def _words(entry: Entry, genes: Sequence[str], now: datetime) -> str:
+def _words(entry: Entry, genes: Sequence[str], now: datetime, interrupted: bool) -> str:
     shape = ", ".join(f"{gene}={entry.architecture[gene]}" for gene in genes if gene in entry.architecture.values)
-    if gone(entry.lease):
+    if interrupted:
         return f"interrupted, goes on when the run is called again: {shape}"
     lasting = f" for {(now - entry.began).total_seconds():.0f} s" if entry.began else ""
     return f"running{lasting} on {entry.lease.get('host', '?')} (pid {entry.lease.get('pid', '?')}): {shape}"
