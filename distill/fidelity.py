@@ -113,6 +113,7 @@ def fidelity(
     runs = [replace(course, tokens=budget) for budget in budgets]
     runs += [replace(course, recipe=other, tokens=budgets[0]) for other in also]
     archive, results, left_out = archive or Archive(), {}, list[LeftOut]()
+    archive.name_problems(progress)
     for place, run in enumerate(runs):
         progress("trainings", place, len(runs))
         name = "" if run.recipe is course.recipe else run.recipe.name
