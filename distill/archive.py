@@ -18,6 +18,7 @@ from distilsearch.architecture import Architecture
 from distilsearch.errors import RunError, TrialError
 from distilsearch.home import ensure_folder, trials_folder, write_atomically
 from distilsearch.progress import Progress, silent
+from distilsearch.strict import SHA256
 
 from .circumstances import versions
 from .claims import Claim, Claims, Pace
@@ -139,7 +140,15 @@ class Archive:
         causes = {key: cause for key in self.all_keys() if (cause := self._cause(key, verify)) is not None}
         return [Problem(key, cause) for key, cause in causes.items()]
 
+    def name_problems(self, progress: Progress) -> None:
+        """Say which trials are left out because they cannot be read; whoever looks for trials says so once."""
+        for problem in self.problems():
+            if self._read(problem.key) is None:
+                progress(f"left out: the trial {self.folder / problem.key} ({problem.cause})", 0, 0)
+
     def _cause(self, key: str, verify: bool) -> str | None:
+        if not SHA256.fullmatch(key):
+            return "its folder is named by no key" if (self.folder / key / TRIAL).exists() else None
         try:
             trial = read_trial(self.path(key))
         except FileNotFoundError:
@@ -155,7 +164,7 @@ class Archive:
         return None
 
     def _read(self, key: str) -> Trial | None:
-        if key in self._damaged:
+        if key in self._damaged or not SHA256.fullmatch(key):  # nothing else is a name below the archive
             return None
         try:
             trial = read_trial(self.path(key))

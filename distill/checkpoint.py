@@ -8,13 +8,16 @@ import json
 import math
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 
+from distilsearch import strict
 from distilsearch.errors import TeacherError
+
+from .weights import Header as Header
+from .weights import read_header
 
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 PICKLED = (".bin", ".pt", ".pth", ".ckpt")
@@ -30,14 +33,6 @@ FORMATS: Mapping[str, tuple[str, str]] = {  # by a file's ending: what it is, an
     ".msgpack": ("Flax weights", "name a copy of the model that has safetensors"),
     ".engine": ("a TensorRT engine", "name the transformers model that it was built from"),
 }
-
-
-@dataclass(frozen=True)
-class Header:
-    """What a safetensors file says of one tensor before any of it is read. `dtype` is safetensors' name of it."""
-
-    dtype: str
-    shape: tuple[int, ...]
 
 
 def model_folder(path: Path) -> Path:
@@ -59,6 +54,10 @@ def weight_files(folder: Path) -> tuple[Path, ...]:
         content = read_json(index)
         shards = content.get("weight_map") if isinstance(content, dict) else None
         names = sorted({str(name) for name in shards.values()}) if isinstance(shards, dict) else []
+        if outside := [name for name in names if not strict.is_plain(name)]:
+            raise TeacherError(
+                f"{index} names {outside[0]!r:.80}, which is no plain name below {folder}; download the model again"
+            )
         missing = [name for name in names if not (folder / name).is_file()]
         if missing or not names:
             raise TeacherError(f"{folder} lacks the weight files its index names: {missing}; download it again")
@@ -71,11 +70,8 @@ def headers(weights: tuple[Path, ...]) -> dict[str, Header]:
     tensors: dict[str, Header] = {}
     for path in weights:
         try:
-            with safe_open(str(path), framework="np") as file:  # which needs no torch
-                for name in file.keys():  # noqa: SIM118
-                    part = file.get_slice(name)
-                    tensors[name] = Header(part.get_dtype(), tuple(part.get_shape()))
-        except (SafetensorError, OSError) as error:
+            tensors |= read_header(path)
+        except (ValueError, OSError) as error:
             raise TeacherError(f"{path} is not a safetensors file: {error}; download the model again") from error
     return tensors
 

@@ -23,11 +23,12 @@ from .archive import Archive
 from .card import CARD, Sections, identity, read_identity, with_sections
 from .course import Course
 from .evaluate import Evaluation, open_evaluation
+from .handing import copy_student, lies_there
 from .material import Material
 from .processes import accelerator_for
 from .quality import LOSS
 from .training import USUAL, Conditions
-from .trial import STUDENT, TRUNK, Trial, hashes
+from .trial import STUDENT, TRUNK, Trial
 from .untrained import UNTRAINED, before_training
 
 SIMILARITY = "similarity"  # the evaluation on sentence pairs
@@ -82,6 +83,7 @@ def deliver(
         raise RunError(f"logs go into {logs}, which is a file; name another folder for the students, or move it away")
     evaluations = {path.name: open_evaluation(SIMILARITY, path, prompt=order.material.prompt) for path in order.pairs}
     archive = archive or Archive()
+    archive.name_problems(progress)
     teacher, text, recipe = order.material.opened(progress)
     device = conditions.get("device", USUAL["device"])
     way = (order.tokens, order.seed, order.precision, device)
@@ -151,7 +153,7 @@ def _copy(trial: Trial, out: Path, sections: Sections) -> None:
         ensure_folder(out.parent)
         temporary = out.with_name(f".{out.name}.{uuid.uuid4().hex}")
         try:
-            shutil.copytree(trial.student, temporary)
+            copy_student(trial, temporary)
             (temporary / CARD).write_text(card, encoding="utf-8")
             replace_folder(temporary, out)
         finally:
@@ -167,8 +169,7 @@ def _lies_there(trial: Trial, out: Path, card: str) -> bool:
             return False
     except (OSError, UnicodeDecodeError):
         return False
-    there, due = hashes(out, out / TRUNK), {k: v for k, v in trial.files.items() if k.startswith(f"{STUDENT}/")}
-    return bool(due) and all(there.get(name) == sha256 for name, sha256 in due.items() if not name.endswith(CARD))
+    return lies_there(trial, out)
 
 
 def latency_section(latencies: Mapping[str, Any] | None) -> dict[str, Mapping[str, Any]]:

@@ -16,12 +16,13 @@ from typing import Any
 
 from distilsearch.errors import DistilSearchError, InputError, TeacherError, TextError, TrialError
 from distilsearch.home import ensure_folder, file_lock, home, write_atomically
+from distilsearch.strict import SHA256
 
 from .cache import outputs_key
 from .checkpoint import weight_files
 from .data import Text, blocks_file, read_blocks
 from .sentence_files import FORMER_TRANSFORMERS
-from .shelf import SHA256, Refusal, Shelf, checked
+from .shelf import Refusal, Shelf, checked
 from .teacher import Teacher, load_teacher
 from .trial import TRIAL, TRUNK
 

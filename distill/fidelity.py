@@ -115,6 +115,7 @@ def fidelity(
     runs.append(replace(course, tokens=budgets[-1], share=1.0))
     runs += [replace(course, recipe=other, tokens=budgets[0]) for other in also]
     archive, results, left_out = archive or Archive(), {}, list[LeftOut]()
+    archive.name_problems(progress)
     for place, run in enumerate(runs):
         progress("trainings", place, len(runs))
         name = "" if run.recipe is course.recipe else run.recipe.name

@@ -7,19 +7,18 @@ Files are named by their content, so several writers may write at once and never
 import contextlib
 import hashlib
 import json
-import re
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
+from distilsearch import strict
 from distilsearch.errors import DistilSearchError, InputError, RunError
 from distilsearch.home import ensure_folder
+from distilsearch.strict import SHA256
 
 CHUNK = 1 << 22  # bytes
 FILES = "files"
-PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_. +-]*")
-SHA256 = re.compile(r"[0-9a-f]{64}")
 
 Refusal = Callable[[str], DistilSearchError]
 """Makes the error of something that is damaged or missing, out of what is wrong with it."""
@@ -62,7 +61,7 @@ class Shelf:
         except FileNotFoundError:
             return None
         try:
-            note = json.loads(content)
+            note = strict.parsed(content)
         except ValueError as error:
             raise refuse(f"its {name} is no JSON ({error})") from error
         if not isinstance(note, dict):
@@ -130,7 +129,7 @@ def checked(files: object, refuse: Refusal) -> dict[str, str]:
     if not isinstance(files, Mapping) or not files:
         raise refuse("it has no files")
     for name, sha256 in files.items():
-        if not all(PART.fullmatch(part) for part in str(name).split("/")):
+        if not strict.is_plain(name):
             raise refuse(f"the file {name!r} has no plain name below a folder")
         if not SHA256.fullmatch(str(sha256)):
             raise refuse(f"{name} is said to have the sha256 {sha256!r}, which is none")

@@ -1,7 +1,8 @@
 """A trial: a trained student as the archive holds it, with what is known of it.
 
 `trial.json` is written last, with the sha256 of every file that the trial left, so a folder that has it is whole. What
-versions before the hashes wrote still opens; what a newer version wrote is refused by name.
+versions before the hashes wrote still opens; what a newer version wrote is refused by name. A trial may come from
+anywhere: every value is checked, its key must be its folder's name, and no link in it is followed.
 """
 
 import hashlib
@@ -12,10 +13,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from distilsearch import strict
 from distilsearch.architecture import Architecture
-from distilsearch.errors import DistilSearchError, RunError
+from distilsearch.errors import DistilSearchError, RunError, TeacherError
 from distilsearch.home import trials_folder
 
+from .checkpoint import CONFIG, check_finite, count_parameters, headers, weight_files
 from .job import Training
 
 SCHEMA = 2  # 1 had no hashes and no scores, and called the training its context
@@ -55,8 +58,12 @@ class Score:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Score":
         """The inverse of `to_json`."""
-        values = {str(name): float(value) for name, value in data["values"].items()}
-        return cls(str(data["evaluation"]), str(data["heldout"]), str(data["artefact"]), values)
+        said = strict.table(data, "a score")
+        evaluation, heldout, artefact = (
+            strict.text(said[name], name) for name in ("evaluation", "heldout", "artefact")
+        )
+        values = {name: strict.number(value, name) for name, value in strict.table(said["values"], "values").items()}
+        return cls(evaluation, heldout, artefact, values)
 
 
 @dataclass(frozen=True)
@@ -138,36 +145,57 @@ class Trial:
         """
         if not isinstance(data, Mapping):
             raise RunError(f"a trial is a JSON object, got {type(data).__name__}")
-        if isinstance(data.get("schema"), int) and data["schema"] > SCHEMA:
+        if type(data.get("schema")) is int and data["schema"] > SCHEMA:
             raise NewerTrialError(f"schema {data['schema']} was written by a newer version of distilsearch than this")
         try:
             return cls(**_parts(data), home=home)
         except DistilSearchError:
             raise
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (ArithmeticError, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
             raise RunError(f"not a trial: {type(error).__name__}: {error}") from error
 
 
 def _parts(data: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of a trial, checked, of schema 1 or 2."""
+    if type(data["schema"]) is not int or data["schema"] < 1:
+        raise ValueError(f"its schema is {data['schema']!r:.60}")
     training = "context" if data["schema"] == 1 else "training"
     fixed = {"schema", "key", "architecture", training, "loss", "parameters", "tokens", "seconds", "curve", "facts"}
     fixed |= set() if data["schema"] == 1 else {"files", "scores"}
     if set(data) != fixed:
         raise ValueError(f"the fields {sorted(set(data) ^ fixed)} are absent or unknown")
+    points = [(tokens, loss) for tokens, loss in data["curve"]]
     return {
-        "key": str(data["key"]),
+        "key": strict.text(data["key"], "key"),
         "architecture": Architecture.from_json(data["architecture"]),
-        "training": Training.from_json(data[training]),
-        "loss": float(data["loss"]),
-        "parameters": int(data["parameters"]),
-        "tokens": int(data["tokens"]),
-        "seconds": float(data["seconds"]),
-        "curve": tuple((int(tokens), float(loss)) for tokens, loss in data["curve"]),
-        "facts": dict(data["facts"]),
-        "files": {str(path): str(sha256) for path, sha256 in data.get("files", {}).items()},
+        "training": _training(data[training]),
+        "loss": strict.number(data["loss"], "loss"),
+        "parameters": strict.whole(data["parameters"], "parameters"),
+        "tokens": strict.whole(data["tokens"], "tokens"),
+        "seconds": strict.number(data["seconds"], "seconds", 0.0),
+        "curve": tuple((strict.whole(tokens, "tokens"), strict.number(loss, "loss")) for tokens, loss in points),
+        "facts": strict.table(data["facts"], "facts"),
+        "files": _files(data.get("files", {})),
         "scores": tuple(Score.from_json(score) for score in data.get("scores", [])),
     }
+
+
+def _training(data: Any) -> Training:
+    training = Training.from_json(strict.table(data, "training"))
+    for name, value in vars(training).items():
+        whole = name in ("tokens", "seed")
+        if type(value) is not (int if whole else str):
+            raise ValueError(f"{name} of its training should be {'a whole number' if whole else 'text'}")
+    return training
+
+
+def _files(data: Any) -> dict[str, str]:
+    """The sha256 of files by name; a name that could lead out of the trial's folder is refused."""
+    files = strict.table(data, "files")
+    for name, sha256 in files.items():
+        if not strict.is_plain(name) or not isinstance(sha256, str) or not strict.SHA256.fullmatch(sha256):
+            raise ValueError(f"the file {name!r:.80} has no plain name below the trial's folder, or no sha256")
+    return files
 
 
 def read_trial(folder: Path) -> Trial:
@@ -182,6 +210,9 @@ def read_trial(folder: Path) -> Trial:
     trial = Trial.from_json(_strict(folder / TRIAL), folder.parent)
     if not folder.name == trial.key == trial.training.key(trial.architecture):
         raise RunError("its content is of another key than its folder")
+    for place in (folder, folder / STUDENT, folder / TRUNK):
+        if place.is_symlink():
+            raise RunError(f"{place} is a symbolic link, and none is followed in a trial")
     if trial.training.precision == FORMER_AUTO and (stated := _stated_precision(trial.student)):
         trial = replace(trial, training=replace(trial.training, precision=stated))
     return replace(trial, scores=tuple({s.subject: s for s in (*trial.scores, *_scores(folder))}.values()))
@@ -198,14 +229,26 @@ def score_file(folder: Path, score: Score) -> Path:
 
 
 def hashes(student: Path, trunk: Path) -> dict[str, str]:
-    """The sha256 of a trial's files, wherever they lie now, by their path in its folder."""
-    files = {f"{STUDENT}/{path.relative_to(student)}": path for path in sorted(student.rglob("*")) if path.is_file()}
-    files |= {TRUNK: trunk} if trunk.exists() else {}
+    """The sha256 of a trial's files, wherever they lie now, by their path in its folder; links are none of them."""
+    files = {
+        f"{STUDENT}/{path.relative_to(student).as_posix()}": path
+        for path in sorted(student.rglob("*"))
+        if path.is_file() and not path.is_symlink()
+    }
+    files |= {TRUNK: trunk} if trunk.is_file() and not trunk.is_symlink() else {}
     return {name: _sha256(path) for name, path in files.items()}
 
 
 def mismatched(trial: Trial) -> list[str]:
-    """Files of a trial's student that are absent or changed since; schema 1 has no hashes, so none are found there."""
+    """Files of a trial's student that are absent, changed since, or links.
+
+    Of a trial of schema 1, which has no hashes, those that cannot be what was written: weights that are cut off, of
+    another number of parameters, or not finite. A changed digit is not noticed there.
+    """
+    if (link := strict.first_link(trial.student)) is not None:
+        return [link.relative_to(trial.folder).as_posix()]
+    if not trial.files:
+        return _broken(trial)
     student = [path for path in trial.files if path.startswith(f"{STUDENT}/")]
     return [path for path in student if not same(trial, path)]
 
@@ -214,9 +257,26 @@ def same(trial: Trial, path: str) -> bool:
     """Whether a file of a trial is what it was when the trial was written; of schema 1, whether it is there."""
     file = trial.folder / path
     try:
-        return file.is_file() and (path not in trial.files or _sha256(file) == trial.files[path])
+        if file.is_symlink() or not file.is_file():
+            return False
+        return path not in trial.files or _sha256(file) == trial.files[path]
     except OSError:
         return False
+
+
+def _broken(trial: Trial) -> list[str]:
+    """What of a student without hashes cannot be what was written."""
+    try:
+        strict.table(strict.read_json(trial.student / CONFIG), CONFIG)
+        weights = weight_files(trial.student)
+        if count_parameters(headers(weights)) != trial.parameters:
+            return [f"{STUDENT}/{path.name}" for path in weights]
+        check_finite(weights)
+    except (OSError, ValueError):
+        return [f"{STUDENT}/{CONFIG}"]
+    except TeacherError as error:
+        return [f"{STUDENT} ({error})"]
+    return []
 
 
 def _scores(folder: Path) -> list[Score]:
@@ -233,19 +293,11 @@ def _scores(folder: Path) -> list[Score]:
 
 
 def _strict(path: Path) -> Any:
-    """JSON from a file: no NaN, nothing but UTF-8."""
+    """JSON from a file, for strangers to have written."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"), parse_constant=_refused)
-    except UnicodeDecodeError as error:
-        raise RunError(f"not UTF-8 text: {error}") from error
+        return strict.read_json(path)
     except ValueError as error:
-        raise RunError(f"not JSON: {error}") from error
-    except RecursionError as error:
-        raise RunError("not JSON of a sane depth") from error
-
-
-def _refused(constant: str) -> Any:
-    raise ValueError(f"{constant} is not a number")
+        raise RunError(str(error)) from error
 
 
 def _stated_precision(student: Path) -> str | None:

@@ -28,6 +28,7 @@ from .intervals import Intervals
 from .liars import Distrusted
 from .roofline import Ceilings, Law
 from .source import Machine
+from .tree_file import load_trees
 from .utilisation import OperatorModel
 
 if TYPE_CHECKING:
@@ -210,8 +211,4 @@ def _trees(folder: Path, sha256: str | None) -> xgb.Booster | None:
         raise TableError(f"{folder / TREES} is missing or unreadable ({error}); fit the predictor again") from error
     if hashlib.sha256(raw).hexdigest() != sha256:
         raise TableError(f"{folder / TREES} is damaged: it is not the file that was saved; fit the predictor again")
-    booster = xgb.Booster({"nthread": 1})
-    booster.load_model(bytearray(raw))
-    if not set(booster.feature_names or [""]) <= set(features.names()):
-        raise ValueError("the trees see other features than the file says")
-    return booster
+    return load_trees(raw, features.names())

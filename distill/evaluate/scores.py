@@ -12,9 +12,10 @@ from distilsearch.progress import Progress, silent
 from ..archive import Archive
 from ..card import CARD
 from ..data import load_text
+from ..handing import changed
 from ..readers import TEXT
 from ..teacher import load_teacher
-from ..trial import STUDENT, TRUNK, Trial, hashes
+from ..trial import STUDENT, TRUNK, Trial, hashes, mismatched
 from . import Evaluation, open_evaluation
 
 READING = "reading the model and what it is held against"
@@ -64,6 +65,7 @@ def score(
 ) -> dict[str, dict[str, float]]:
     """Scores of a model by each evaluation that is asked for; see `evaluations`, which also says what is refused."""
     progress(READING, 0, 1)
+    Archive().name_problems(progress)
     load_teacher(model)  # a mistake in it is told first
     asked = evaluations(name, files, teacher, text, column, prompt, progress, block, model)
     progress(READING, 1, 1)
@@ -78,10 +80,20 @@ def score(
 def scores_of(model: str, evaluation: Evaluation, archive: Archive | None = None) -> dict[str, float]:
     """Scores of a model by name; where it is a student of the archive, those that are kept, and kept from now on."""
     archive = archive or Archive()
+    _check_own(Path(model), archive)
     trial = trial_in(Path(model), archive)
     if trial is None or not archive.intact(trial):
         return evaluation(model)
     return dict(archive.evaluated(trial, evaluation.name, evaluation.heldout, STUDENT, evaluation).values)
+
+
+def _check_own(folder: Path, archive: Archive) -> None:
+    """A `TrialError` where a student in the archive itself is not what was written."""
+    place = folder.resolve()
+    if place.name == STUDENT and place.parent.parent == archive.folder.resolve():
+        trial = archive.find(place.parent.name)
+        if trial is not None and (files := mismatched(trial)):
+            raise changed(trial, files)
 
 
 def trial_in(folder: Path, archive: Archive) -> Trial | None:

@@ -20,7 +20,10 @@ UNFINISHED_DAYS = 1.0  # a run that was killed today may go on tomorrow, and one
 NOTE = "unreadable note of a run"
 SHORT = 12  # digits of a key that are shown
 MATERIAL = {"teachers": "teacher for workers", "texts": "text for workers"}
-OUTPUTS = {"set-": "teacher outputs", "text-": "packed text", "heldout-": "held-out embeddings"}
+OUTPUTS = {
+    "set-": "teacher outputs", "text-": "packed text", "heldout-": "held-out embeddings",
+    "statistics-": "teacher statistics",
+}  # fmt: skip
 
 PARTS = ("targets", "trials")  # of the home, in which cleaning removes what has a name of ours
 RECENT = ("unfinished", *MATERIAL.values())

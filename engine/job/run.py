@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from distilsearch.architecture import Architecture
+from distilsearch.disks import full_disks_named
 from distilsearch.distill.depot import Depot
 from distilsearch.distill.job import Training
 from distilsearch.distill.quality import Held
 from distilsearch.distill.trial import Trial
-from distilsearch.disks import full_disks_named
 from distilsearch.errors import InputError, TrialError
 from distilsearch.families import family
 from distilsearch.home import home, register_run, write_atomically
@@ -29,6 +29,7 @@ from distilsearch.progress import Progress, silent
 from ..engine import Engine
 from ..objectives import limited
 from ..report.files import write_result
+from ..report.students import STUDENTS
 from .environment import environment
 from .executors import Executor, Options, open_executor
 from .executors.interruption import interruptible
@@ -41,6 +42,7 @@ from .outcome.choice import chosen, front, pair_key
 from .outcome.exports import export_students
 from .outcome.facts import Final, RunFacts
 from .outcome.finish import less_trained, to_finish, unfinished
+from .outcome.handed import handed_out, without
 from .outcome.remeasure import measured_fidelity
 from .outcome.result import Result, conclude, members
 from .outcome.sessions import measure_front
@@ -174,7 +176,8 @@ class MainJob:
         budget.settle(len(complete), finals.values())
         for machine in machines:
             machine.predictor.save(folder / "predictor" / machine.objective)
-        return self.concluded(self.facts(engine, machines, finals, phases))
+        lengths = (*run.train.lengths, *budget.final_lengths())
+        return self.concluded(self.facts(engine, machines, finals, phases), lengths)
 
     @cached_property
     def teacher(self) -> Architecture:
@@ -291,6 +294,7 @@ class MainJob:
         served = self.prepared.served
         search = Search(engine, self.ledger, machines, self.executor, source, served, lengths, shared, self.progress)
         archive = archive_of(self.depot)
+        archive.name_problems(self.progress)
         search.enter_known(trial for tokens in lengths for trial in archive.matching(making.training.at(tokens)))
         search.enter_imported(imported(self.prepared.folder), imported_failures(self.prepared.folder))
         if not (run.trials or run.minutes or self.ledger.entries()):
@@ -380,13 +384,22 @@ class MainJob:
         paused = getattr(self.executor, "paused_share", None)  # known where this machine trains
         return asdict(self.resolved) | ({} if paused is None else {"paused_share": round(paused, 4)})
 
-    def concluded(self, facts: RunFacts) -> Result:
+    def concluded(self, facts: RunFacts, lengths: Sequence[int]) -> Result:
         """Students, result and report, written into the run's folder."""
-        archive = archive_of(self.depot)
         trained = [entry for entry in members(facts) if "trial" in entry.facts]  # others are known by number alone
-        trials = {pair_key(entry): archive.find(entry.facts["trial"]) for entry in trained}
-        intact = {key: trial.student for key, trial in trials.items() if trial is not None and archive.intact(trial)}
         served = {pair_key(entry): served_of(entry.architecture) for entry in trained}
-        result = conclude(replace(facts, students=export_students(facts.folder, intact, served)))
+        copies, training = facts.folder / STUDENTS, self.making.training
+        handed = handed_out(trained, archive_of(self.depot), copies, training, lengths, self.trained_anew)
+        for remark in handed.remarks:
+            self.progress(remark, 0, 0)
+        students = without(export_students(facts.folder, handed.trials, served), handed.withheld)
+        result = conclude(replace(facts, students=students, handing=handed.remarks))
         write_result(result.file, facts.folder)
         return result
+
+    def trained_anew(self, student: Architecture, tokens: int) -> Trial | TrialError:
+        """A student whose files were damaged, trained again."""
+        answers: list[Trial | TrialError] = self.executor.submit(
+            self.making.distil([student], tokens), self.progress
+        ).result()
+        return answers[0]

@@ -66,7 +66,7 @@ def test_a_trial_is_what_was_written(archive: Archive) -> None:
         (b"{", "not JSON"),
         (b"[" * 100_000, "JSON"),
         (b'{"schema": 2}', "absent or unknown"),
-        (b'{"schema": true}', "absent or unknown"),
+        (b'{"schema": true}', "its schema is True"),
         (b'{"schema": NaN}', "NaN"),
         (b'{"schema": 3, "anything": []}', "newer version"),
     ],
@@ -86,6 +86,19 @@ def test_what_cannot_be_read_is_absent_and_listed(archive: Archive, content: byt
     [
         ({"extra": 1}, "extra"),
         ({"loss": None}, "not a trial"),
+        ({"loss": "0.5"}, "loss should be a number"),
+        ({"loss": True}, "loss should be a number"),
+        ({"loss": 10**400}, "64 bits"),
+        ({"tokens": 1e300}, "whole number"),
+        ({"tokens": -1}, "whole number"),
+        ({"curve": [[9, "nan"]]}, "loss should be a number"),
+        ({"facts": []}, "facts should be a JSON object"),
+        ({"files": {"../../outside": "0" * 64}}, "no plain name"),
+        ({"files": {"student/config.json": "odd"}}, "no sha256"),
+        ({"scores": [{"evaluation": 1}]}, "should be text"),
+        ({"key": "../elsewhere"}, "another key"),
+        ({"key": "0" * 64}, "another key"),
+        ({"schema": 1.5}, "schema"),
         ({"curve": [[1]]}, "not a trial"),
         ({"architecture": {"family": "bert", "values": {"layers": 2}}}, "another key"),
         ({"training": asdict(_training(seed=1)) | {"optimizer": "muon"}}, "newer version"),
@@ -99,12 +112,33 @@ def test_a_trial_with_a_field_that_is_off_is_listed(archive: Archive, change: di
     assert archive.find(bad.key) is None
 
 
+def test_a_trial_that_leads_elsewhere_is_listed_and_not_followed(archive: Archive, tmp_path: Path) -> None:
+    good, linked, inside = (
+        _put(archive, _training()),
+        _put(archive, _training(seed=1)),
+        _put(archive, _training(seed=2)),
+    )
+    linked.folder.rename(tmp_path / "elsewhere")
+    linked.folder.symlink_to(tmp_path / "elsewhere")
+    (inside.student / "more").symlink_to(tmp_path)
+    shutil.copytree(good.folder, archive.path("a copy of it"))
+    causes = {problem.key: problem.cause for problem in archive.problems(verify=True)}
+    assert "symbolic link" in causes[linked.key]
+    assert causes[inside.key] == "not what was written: student/more"
+    assert causes["a copy of it"] == "its folder is named by no key"
+    assert archive.find(f"../{archive.folder.name}/{good.key}") is None
+    said: list[str] = []
+    archive.name_problems(lambda what, done, total: said.append(what))
+    assert len(said) == 2  # once each; what can be read is named where it is handed out
+    assert {trial.key for trial in archive.trials()} == {good.key, inside.key}
+
+
 def test_a_trial_of_schema_1_still_opens(archive: Archive) -> None:
     trial = _put(archive, _training())
     _as_schema_1(archive, trial)
     old = archive.find(trial.key)
     assert old == replace(trial, files={}, scores=())
-    assert archive.intact(old)
+    assert not archive.intact(old)  # it has no weights, and no hashes that could vouch for it
     assert old.score(HELDOUT_LOSS, "x") == trial.score(HELDOUT_LOSS, "x")
 
 

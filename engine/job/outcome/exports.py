@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from distilsearch.distill.card import CARD, with_sections
-from distilsearch.errors import RunError
+from distilsearch.distill.handing import copy_student
+from distilsearch.distill.trial import Trial
+from distilsearch.errors import RunError, TrialError
 from distilsearch.home import replace_folder
 from distilsearch.places import STUDENT, own_folder
 
@@ -18,43 +20,45 @@ from ...report.students import STUDENTS, foreign
 
 
 def export_students(
-    folder: Path, checkpoints: Mapping[str, Path], served: Mapping[str, Mapping[str, Any]] | None = None
+    folder: Path, trials: Mapping[str, Trial], served: Mapping[str, Mapping[str, Any]] | None = None
 ) -> dict[str, str]:
     """Copy students into a run's folder, each whole or not at all.
 
     Args:
         folder: the run's.
-        checkpoints: the folders to copy, by the key of the pair (student, served).
+        trials: those whose students are copied, by the key of the pair (student, served).
         served: how the pairs are served, where that was chosen, by the same keys; their cards say so. Weights are as
             they were trained: whoever serves them converts them.
 
     Returns:
-        Their folders by key, relative to the run's; without those whose checkpoint is gone and was not copied before,
-        or in whose place something of the user's lies.
+        Their folders by key, relative to the run's; without those whose files are gone and were not copied before, or
+        in whose place something of the user's lies.
 
     Raises:
-        RunError: one cannot be copied.
+        RunError: one cannot be copied, or a file of it is not what was written.
     """
-    for key, checkpoint in checkpoints.items():
-        if checkpoint.is_dir() and not foreign(folder / STUDENTS / key):
-            _copy(checkpoint, folder / STUDENTS / key, (served or {}).get(key, {}))
-    places = {key: folder / STUDENTS / key for key in (*checkpoints, *(served or {}))}
+    for key, trial in trials.items():
+        if trial.student.is_dir() and not foreign(folder / STUDENTS / key):
+            _copy(trial, folder / STUDENTS / key, (served or {}).get(key, {}))
+    places = {key: folder / STUDENTS / key for key in (*trials, *(served or {}))}
     return {key: f"{STUDENTS}/{key}" for key, place in places.items() if place.is_dir() and not foreign(place)}
 
 
-def _copy(source: Path, target: Path, served: Mapping[str, Any]) -> None:
+def _copy(trial: Trial, target: Path, served: Mapping[str, Any]) -> None:
     """Copy one student; a `RunError` where that cannot be done. What was added to an older copy stays in it."""
     fresh = target.with_name(f".{target.name}.new")
     try:
         own_folder(target, STUDENT)
         shutil.rmtree(fresh, ignore_errors=True)
-        shutil.copytree(source, fresh)
+        copy_student(trial, fresh)
         if served:
             _say_how(fresh / CARD, served)
         replace_folder(fresh, target)
-    except (OSError, RunError) as error:
+    except (OSError, RunError, TrialError) as error:
         shutil.rmtree(fresh, ignore_errors=True)
-        raise RunError(f"cannot copy a student to {target}: {error}; free space and search again") from error
+        raise RunError(
+            f"cannot copy a student to {target}: {error}; mend that (space, perhaps), and search again"
+        ) from error
 
 
 def _say_how(card: Path, served: Mapping[str, Any]) -> None:

@@ -63,9 +63,10 @@ class RunFacts:
 
     `entries` are the ledger's; `choose` names one of `choice.CHOICES`; `finals` are the trainings that finished
     students, by the key of the architecture; `unfinished` says why others were not, by the key of the pair; `students`
-    the exported folders by the key of the pair, relative to `folder`; `diagnostics` the engine's; `fidelity` what
-    `distilsearch fidelity` has measured for this run; `quality` what the losses are, of `distill.quality.QUALITIES`;
-    `teacher_parts` what the teacher's is made of; `remarks` what a reader must know of how the teacher was asked.
+    the exported folders by the key of the pair, relative to `folder`, and `handing` what is to be said of those whose
+    files were damaged; `diagnostics` the engine's; `fidelity` what `distilsearch fidelity` has measured for this run;
+    `quality` what the losses are, of `distill.quality.QUALITIES`; `teacher_parts` what the teacher's is made of;
+    `remarks` what a reader must know of how the teacher was asked.
     """
 
     folder: Path
@@ -82,6 +83,7 @@ class RunFacts:
     finals: Mapping[str, Final] = field(default_factory=dict)
     unfinished: Mapping[str, str] = field(default_factory=dict)
     students: Mapping[str, str] = field(default_factory=dict)
+    handing: Sequence[str] = ()
     diagnostics: Mapping[str, Any] | None = None
     fidelity: RankFidelity | None = None
     phases: Mapping[str, float] = field(default_factory=dict)

@@ -85,8 +85,8 @@ def warnings(facts: RunFacts, handed_back: Sequence[Entry]) -> tuple[str, ...]:
     """What a reader of the choice and the speedups must know."""
     teacher, students = _teacher(facts).latencies, [_latencies(facts, entry) for entry in handed_back]
     notes = [f"text: {note}" for note in facts.environment.get("text", ())]
-    texts = [*notes, *facts.remarks, *_choice_warnings(facts, handed_back), *_final_warnings(facts, handed_back)]
-    texts += _bought_nothing(handed_back)
+    texts = [*notes, *facts.remarks, *facts.handing, *_choice_warnings(facts, handed_back)]
+    texts += [*_final_warnings(facts, handed_back), *_bought_nothing(handed_back)]
     for name in teacher:
         texts += latency_warnings(name, teacher[name], [student[name] for student in students if name in student])
     return tuple(texts)
