@@ -25,6 +25,8 @@ SCHEMA = 2  # 1 had no hashes and no scores, and called the training its context
 TRIAL, STUDENT, TRUNK, SCORES = "trial.json", "student", "trunk.safetensors", "scores"
 HELDOUT_LOSS = "heldout-loss"
 FORMER_AUTO = "auto"  # the precision that keys of schema 1 could hold, before it was resolved
+TRAINING: Mapping[str, type] = {"tokens": int, "seed": int, "share": float}  # its fields that are no text
+NAMED: Mapping[type, str] = {int: "a whole number", float: "a number with a point", str: "text"}
 CARD_ROW = re.compile(r"^\| seed, precision \| \d+, (float32|bf16) \|$", re.MULTILINE)
 
 
@@ -183,9 +185,9 @@ def _parts(data: Mapping[str, Any]) -> dict[str, Any]:
 def _training(data: Any) -> Training:
     training = Training.from_json(strict.table(data, "training"))
     for name, value in vars(training).items():
-        whole = name in ("tokens", "seed")
-        if type(value) is not (int if whole else str):
-            raise ValueError(f"{name} of its training should be {'a whole number' if whole else 'text'}")
+        kind = TRAINING.get(name, str)
+        if type(value) is not kind:
+            raise ValueError(f"{name} of its training should be {NAMED[kind]}")
     return training
 
 
