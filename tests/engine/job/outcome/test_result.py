@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from distilsearch.architecture import Architecture
+from distilsearch.distill.trial import read_trial
 from distilsearch.engine.job.ledger import Entry
 from distilsearch.engine.job.machines import Latency
 from distilsearch.engine.job.outcome.choice import CHOICES
@@ -205,16 +206,14 @@ def test_the_trace_grows_by_every_complete_trial(facts: RunFacts) -> None:
 
 
 def test_students_are_copied_whole_and_replaced(tmp_path: Path) -> None:
-    checkpoint = tmp_path / "kept"
-    checkpoint.mkdir()
-    (checkpoint / "config.json").write_text("{}")
-    (checkpoint / "README.md").write_text("---\n---\n\n# A student of x\n\n| teacher weights | sha256 1 |\n")
+    trial = read_trial(sorted((Path(__file__).parents[3] / "old" / "0.1.0" / "trials").iterdir())[0])
+    gone = replace(trial, home=tmp_path / "gone")
     old = tmp_path / "run" / "students" / "a"
-    shutil.copytree(checkpoint, old)
+    shutil.copytree(trial.student, old)
     (old / "config.json").write_text("old")
-    assert export_students(tmp_path / "run", {"a": checkpoint, "b": tmp_path / "gone"}) == {"a": "students/a"}
-    assert (old / "config.json").read_text() == "{}"
+    assert export_students(tmp_path / "run", {"a": trial, "b": gone}) == {"a": "students/a"}
+    assert (old / "config.json").read_bytes() == (trial.student / "config.json").read_bytes()
     assert [p.name for p in old.parent.iterdir()] == ["a"]
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match="cannot copy a student"):
-        export_students(tmp_path / "file", {"a": checkpoint})
+        export_students(tmp_path / "file", {"a": trial})
