@@ -105,6 +105,7 @@ def _prepare(run: Run, folder: Path, given: bool, progress: Progress) -> Prepare
             f"the teacher is a {teacher.facts.family} model; students of family {kind.name!r} are made of "
             f"{' or '.join(kind.teachers)} teachers"
         )
+    run = run.fitted(teacher.facts)  # what a folder keeps has been fitted, and says all of it
     served = run.space_for(teacher.facts)
     check_strategy(run, served.space)
     for machine in machines:

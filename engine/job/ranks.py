@@ -54,6 +54,7 @@ def rank_fidelity(
     others = [named_recipe(name) for name in also]
     teacher, text, chosen = material(run).opened(progress)
     chosen = named_recipe(recipe) if recipe else chosen
+    run = run.fitted(teacher.facts)
     budgets = sorted({*(budgets or (run.train.flash_tokens, run.train.final_tokens))})
     members = spread(family(run.space.family).space(run.space.genes, teacher.facts), students, run.seed, fresh)
     device = conditions.get("device", USUAL["device"])

@@ -20,7 +20,7 @@ from distilsearch.places import literal_folders
 
 from ..served import ServedSpace
 from .mistakes import collected, explained
-from .presets import PRESETS, merged, preset
+from .presets import PRESETS, preset
 from .reading import check_name, read_toml, run_name
 from .sections import (
     SECTIONS,
@@ -85,7 +85,7 @@ class Run(Section):
         load_plugins(data)
         name = data.get("preset", "default")
         under = name if isinstance(name, str) and name in PRESETS else "default"  # else validation says what is wrong
-        return _timed(merged(preset(under).sections(), data))
+        return _timed(preset(under).over(data))
 
     @field_validator("name")
     @classmethod
@@ -144,6 +144,16 @@ class Run(Section):
         """What whoever wrote the file should know of it, though it can be done: choices that constraints drop."""
         words = dropped(family(self.space.family).space(self.space.genes)) if self.space.genes else []
         return tuple(word for word in words if word.partition(" = ")[0] in self.space.genes)  # others nobody wrote
+
+    def fitted(self, facts: TeacherFacts) -> "Run":
+        """The run with the choices that its preset has for a teacher, where the file leaves them open.
+
+        Raises:
+            InputError: the preset has none for such a teacher.
+        """
+        given = self.space.model_fields_set if "space" in self.model_fields_set else set()
+        plain = preset(self.preset).fitted(self.space.model_dump(mode="json"), given, facts)
+        return self.model_copy(update={"space": SpaceSection.model_validate(plain)})
 
     def space_for(self, facts: TeacherFacts | None = None) -> ServedSpace:
         """What is searched: the family's space cut to a teacher's size, and the choices of how students are served.

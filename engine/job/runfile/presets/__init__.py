@@ -2,12 +2,13 @@
 
 from distilsearch.errors import InputError, unknown
 
+from .autodistill import AUTODISTILL
 from .default import DEFAULT
 from .preset import CHOOSES, KINDS, Preset, merged
 
 __all__ = ["CHOOSES", "KINDS", "PRESETS", "Preset", "check_serves", "merged", "preset"]
 
-PRESETS: dict[str, Preset] = {"default": DEFAULT}
+PRESETS: dict[str, Preset] = {"default": DEFAULT, "autodistill": AUTODISTILL}
 
 
 def preset(name: str) -> Preset:

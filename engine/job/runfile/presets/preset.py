@@ -7,9 +7,11 @@ other. What comes out is written into the run's own `run.toml`, so what a folder
 the preset.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+from distilsearch.families import TeacherFacts
 
 CHOOSES = {"source": "name", "strategy": "name", "executor": "name", "space": "family"}  # a section, and what by
 
@@ -29,6 +31,9 @@ class Preset:
         space: the `family` of students, and choices of its genes; both are the run file's to choose where empty.
         train: further keys of `[train]`.
         quality: what the search minimises, of `distill.quality.QUALITIES`.
+        flash_share: of `final_tokens`, how long trials are where the run file gives that length alone; 0 says nothing.
+        space_of: the choices of genes for a teacher, where they depend on it; they stand in for those of `space` that
+            the run file leaves open, once the teacher is known. An `InputError` where there are none.
         kinds: the kinds of teacher that it serves: those its recipe and its quality can be asked of.
     """
 
@@ -38,12 +43,30 @@ class Preset:
     space: Json = field(default_factory=dict)
     train: Json = field(default_factory=dict)
     quality: str = "loss"
+    flash_share: float = 0.0
+    space_of: Callable[[TeacherFacts], Json] | None = field(default=None, compare=False)
     kinds: tuple[str, ...] = tuple(KINDS)
 
     def sections(self) -> dict[str, Any]:
         """The preset in the words of a run file."""
         tables = {"source": {**self.source}, "strategy": {**self.strategy}, "space": {**self.space}}
         return {"quality": self.quality, **tables, "train": {"recipe": self.recipe, **self.train}}
+
+    def over(self, given: Json) -> dict[str, Any]:
+        """A run file with this preset under it."""
+        sections, train = self.sections(), given.get("train", {})
+        final = train.get("final_tokens") if isinstance(train, Mapping) else None
+        if self.flash_share and type(final) is int and final > 0:
+            sections["train"]["flash_tokens"] = max(1, round(self.flash_share * final))
+        return merged(sections, given)
+
+    def fitted(self, space: Json, given: Container[str], teacher: TeacherFacts) -> dict[str, Any]:
+        """A run's `[space]` for its teacher: what the run file has given of it stays."""
+        if self.space_of is None or space.get("family") != self.space.get("family"):
+            return dict(space)
+        own = {gene: list(choices) for gene, choices in self.space_of(teacher).items() if gene not in given}
+        open_ = {gene for gene in self.space if gene != "family" and gene not in given}
+        return {gene: value for gene, value in space.items() if gene not in open_} | own
 
 
 def merged(under: Json, over: Json) -> dict[str, Any]:
