@@ -47,9 +47,11 @@ def check_files(paths: Iterable[Path], what: str) -> None:
             raise InputError(f"there is no file {path}; expected {what}")
 
 
-def check_names(models: Iterable[str], text: Iterable[str] = (), files: Iterable[Path] = ()) -> None:
-    """Refuse models, texts and CSV files that are plainly not there; empty names are none."""
+def check_names(
+    models: Iterable[str], text: Iterable[str] = (), files: Iterable[Path] = (), what: str = "a CSV file"
+) -> None:
+    """Refuse models, texts and files that are plainly not there; empty names are none. `what` files should be."""
     for model in filter(None, models):
         check_teacher(model)
     check_sources(text)
-    check_files(files, "a CSV file")
+    check_files(files, what)

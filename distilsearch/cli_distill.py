@@ -1,5 +1,6 @@
 """The commands about students, and about the home that keeps them: parse, call, print."""
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -75,12 +76,16 @@ def distill(
 
 @commands.command()
 def evaluate(
-    model: Annotated[str, typer.Argument(help="Folder or hub name of a model, or quickstart")],
-    name: Annotated[str, typer.Option("--with", help="similarity, heldout, words, next_sentence ...")] = "similarity",
+    models: Annotated[list[str], typer.Argument(help="Folders or hub names of models, or quickstart")],
+    name: Annotated[
+        str, typer.Option("--with", help="similarity, glue, heldout, words, next_sentence ...")
+    ] = "similarity",
     on: Annotated[
         list[Path] | None,
         typer.Option(
-            "--on", "--pairs", help="Its data, such as a csv of sentence, sentence, score, with a header or without"
+            "--on",
+            "--pairs",
+            help="Its data: a csv of sentence, sentence, score, with a header or without; for glue a task's folder",
         ),
     ] = None,
     teacher: Annotated[str, typer.Option(help="What heldout compares with: folder, hub name, or quickstart")] = "",
@@ -88,22 +93,33 @@ def evaluate(
     text_block: Annotated[int | None, typer.Option(help="Tokens of a block; default: 128, or fewer by model")] = None,
     text_column: Annotated[str, typer.Option(help="Where rows of CSV, JSON or datasets hold text")] = "text",
     prompt: Annotated[str, typer.Option(help="Name of one of the model's prompts, put before every text")] = "",
+    option: Annotated[list[str] | None, typer.Option(help="Of the evaluation, such as seeds=1 or rows=500")] = None,
     as_json: Json = False,
 ) -> None:
-    """Score a model, student or teacher; what is known of a kept student is not computed again."""
+    """Score models, students or teachers; what is known of a kept student is not computed again."""
     from .distill.named import check_names
 
-    check_names([model, teacher], text or (), on or ())
+    given = pairs(option or [], "an option as name=value, such as seeds=1")
+    files = [path for path in on or () if not path.is_dir()]  # a folder is the evaluation's to judge
+    check_names([*models, teacher], text or (), files, "a CSV file, or for glue the folder of a task")
     with shown_progress() as progress:
         with loading(progress):
-            from .distill.evaluate.scores import score
+            from .distill.evaluate.scores import score_all
+            from .engine.job.runfile.evaluations import options_of
 
-        scores = score(model, name, on or (), teacher, text or (), text_column, prompt, progress, text_block)
+        options = options_of(name, {key: json_or_text(value) for key, value in given.items()})
+        options = {key: value for key, value in options.items() if key in given}
+        scores = score_all(
+            models, name, on or (), teacher, text or (), text_column, prompt, progress, text_block, options
+        )
     if as_json:
-        print_json({"model": model, "evaluation": name, "scores": scores})
+        one = {"model": models[0], "evaluation": name, "scores": scores[models[0]]}
+        print_json(one if len(scores) == 1 else {"evaluation": name, "models": scores})
         return
-    for what, values in scores.items():
-        print(f"{what}: {', '.join(f'{key} {value:.4f}' for key, value in values.items())}")
+    for model, each in scores.items():
+        for what, values in each.items():
+            words = ", ".join(f"{key} {value:.4f}" for key, value in values.items())
+            print(f"{f'{model}, ' if len(scores) > 1 else ''}{what}: {words}")
 
 
 @commands.command()
@@ -177,6 +193,14 @@ def pairs(texts: list[str], expected: str) -> dict[str, str]:
         if not (name and equals and value):
             raise InputError(f"expected {expected}; got {name + equals + value!r}")
     return {name: value for name, _, value in parts}
+
+
+def json_or_text(text: str) -> Any:
+    """A value as JSON, such as 3, true or [1e-4]; anything else is text."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 def _order(words: list[str], family_name: str, tokens: int, changes: dict[str, Any]) -> "Order":

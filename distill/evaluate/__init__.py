@@ -4,7 +4,9 @@ An evaluation takes a model's folder and answers with scores by name, so that an
 held-out data and artefact. A new one is one file with a class that fulfils `evaluation.Evaluation`, and one line here.
 """
 
+import inspect
 from pathlib import Path
+from typing import Any
 
 from distilsearch.errors import unknown
 
@@ -13,15 +15,17 @@ from ..teacher import Teacher
 from .agreement import Heldout
 from .embedding import Similarity
 from .evaluation import Evaluation, Given, Maker, Subject
+from .glue import Glue
 from .next_sentence import NextSentence
 from .words import WordsKnown
 
 __all__ = [
-    "EVALUATIONS", "Evaluation", "Given", "Heldout", "NextSentence", "Similarity", "WordsKnown", "evaluate_model",
-    "open_evaluation",
+    "EVALUATIONS", "Evaluation", "Given", "Glue", "Heldout", "NextSentence", "Similarity", "WordsKnown",
+    "evaluate_model", "open_evaluation",
 ]  # fmt: skip
 
 EVALUATIONS: dict[str, Maker] = {
+    "glue": Glue.of,
     "heldout": Heldout.of,
     "next_sentence": NextSentence.of,
     "similarity": Similarity.of,
@@ -37,11 +41,22 @@ def open_evaluation(
     text: Text | None = None,
     prompt: str = "",
     reader: Teacher | None = None,
+    **options: Any,
 ) -> Evaluation:
-    """The evaluation of that name; an `InputError` names the nearest known one, or what it needs to be given."""
+    """The evaluation of that name; an `InputError` names the nearest known one, or what it needs to be given.
+
+    Args:
+        file: what it is held against: a file, or a folder of some.
+        options: its own.
+    """
     if name not in EVALUATIONS:
         raise unknown("evaluation", name, EVALUATIONS)
-    return EVALUATIONS[name](Given(file, teacher, text, prompt, reader))
+    make = EVALUATIONS[name]
+    taken = [*inspect.signature(make).parameters][1:]  # the first one is given
+    for option in options:
+        if option not in taken:
+            raise unknown(f"option of the evaluation {name!r}", option, taken)
+    return make(Given(file, teacher, text, prompt, reader), **options)
 
 
 def evaluate_model(model: Subject, pairs: Path) -> float:

@@ -45,4 +45,5 @@ class Given:
     reader: Teacher | None = None  # whose tokens the text was cut into; the teacher where none is given
 
 
-Maker = Callable[[Given], Evaluation]
+Maker = Callable[..., Evaluation]
+"""Makes an evaluation of a `Given`; its further arguments, with defaults, are its options, as plain values."""

@@ -3,8 +3,10 @@
 Notable: a copy of a student, as `deliver` or a run leaves it, is known by its files; only its card may say more.
 """
 
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from distilsearch.errors import InputError
 from distilsearch.progress import Progress, silent
@@ -19,6 +21,7 @@ from ..trial import STUDENT, TRUNK, Trial, hashes, mismatched
 from . import Evaluation, open_evaluation
 
 READING = "reading the model and what it is held against"
+SLOW = 5.0  # seconds: what takes longer is said
 
 
 def evaluations(
@@ -31,6 +34,7 @@ def evaluations(
     progress: Progress = silent,
     block: int | None = None,
     model: str = "",
+    options: Mapping[str, Any] | None = None,
 ) -> list[tuple[str, Evaluation]]:
     """An evaluation on each file, or without any; each with what to call it.
 
@@ -38,6 +42,7 @@ def evaluations(
         teacher, text, column, block: for evaluations on a text's held-out blocks.
         prompt: the name of a prompt of the models, put before every text.
         model: in whose tokens a text is read where no teacher is named.
+        options: the evaluation's own; those that are given stand in what it is called.
 
     Raises:
         InputError: the name is not known, or the evaluation needs something else.
@@ -47,9 +52,21 @@ def evaluations(
     against = load_teacher(teacher).shown(prompt) if teacher else None
     reader = (against or load_teacher(model).shown(prompt)) if text else None
     read = None if reader is None else load_text(list(text), reader, block, column=column, progress=progress)
+    given = options or {}
     if not files:
-        return [(name, open_evaluation(name, None, against, read, prompt, reader))]
-    return [(path.name, open_evaluation(name, path, against, read, prompt, reader)) for path in files]
+        return [(called(name, options), open_evaluation(name, None, against, read, prompt, reader, **given))]
+    made = [open_evaluation(name, path, against, read, prompt, reader, **given) for path in files]
+    return [(called(path.resolve().name, options), one) for path, one in zip(files, made, strict=True)]
+
+
+def called(what: str, options: Mapping[str, Any] | None) -> str:
+    """What scores are called: by the data, and by the options that were given, so that no two are mixed up.
+
+    >>> called("MRPC", {"rows": 500, "seeds": 1})
+    'MRPC (rows 500, seeds 1)'
+    """
+    words = ", ".join(f"{name} {value}" for name, value in (options or {}).items())
+    return f"{what} ({words})" if words else what
 
 
 def score(
@@ -64,16 +81,38 @@ def score(
     block: int | None = None,
 ) -> dict[str, dict[str, float]]:
     """Scores of a model by each evaluation that is asked for; see `evaluations`, which also says what is refused."""
+    (scores,) = score_all([model], name, files, teacher, text, column, prompt, progress, block).values()
+    return scores
+
+
+def score_all(
+    models: Sequence[str],
+    name: str,
+    files: Sequence[Path] = (),
+    teacher: str = "",
+    text: Sequence[str] = (),
+    column: str = TEXT,
+    prompt: str = "",
+    progress: Progress = silent,
+    block: int | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> dict[str, dict[str, dict[str, float]]]:
+    """Scores of each model by each evaluation that is asked for; see `evaluations`. How long one took is told."""
     progress(READING, 0, 1)
     Archive().name_problems(progress)
-    load_teacher(model)  # a mistake in it is told first
-    asked = evaluations(name, files, teacher, text, column, prompt, progress, block, model)
+    for model in models:
+        load_teacher(model)  # a mistake in one is told first
+    asked = evaluations(name, files, teacher, text, column, prompt, progress, block, models[0], options)
     progress(READING, 1, 1)
-    scores = {}
-    for place, (what, evaluation) in enumerate(asked):
-        progress(f"scoring by {name}", place, len(asked))
-        scores[what] = scores_of(model, evaluation)
-    progress(f"scoring by {name}", len(asked), len(asked))
+    scores: dict[str, dict[str, dict[str, float]]] = {model: {} for model in models}
+    parts = [(model, what, evaluation) for model in scores for what, evaluation in asked]
+    for place, (model, what, evaluation) in enumerate(parts):
+        progress(f"scoring by {name}", place, len(parts))
+        started = time.monotonic()
+        scores[model][what] = scores_of(model, evaluation)
+        if (took := time.monotonic() - started) > SLOW:
+            progress(f"{model} on {what} took {took:.0f} s", 0, 0)
+    progress(f"scoring by {name}", len(parts), len(parts))
     return scores
 
 

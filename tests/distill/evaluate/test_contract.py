@@ -8,6 +8,7 @@ from distilsearch.distill.data import load_text
 from distilsearch.distill.evaluate import EVALUATIONS, Evaluation, open_evaluation
 from distilsearch.distill.teacher import Teacher, load_teacher
 from distilsearch.testing.evaluations import EvaluationContract
+from distilsearch.testing.glue_folders import write_task
 from distilsearch.testing.teachers import write_teacher
 
 
@@ -28,6 +29,9 @@ class TestEvaluations(EvaluationContract):
 
     @pytest.fixture
     def evaluation(self, name: str, subject: Teacher, text_file: Path, tmp_path: Path) -> Evaluation:
+        if name == "glue":
+            short = {"seeds": 1, "epochs": 1, "learning_rates": (1e-4,)}
+            return open_evaluation("glue", write_task(tmp_path / "RTE", "RTE"), **short)
         pairs = tmp_path / "pairs.csv"
         pairs.write_text('aaa bbb,aaa bbb,5\n"aaa ccc",aaa bbb,3\nfee fed,aaa bbb,0\n')
         text = load_text([str(text_file)], subject, block=32, heldout_fraction=0.2)

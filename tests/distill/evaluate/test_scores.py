@@ -1,5 +1,6 @@
 """Scores by the names of evaluations: a kept student's are kept beside it, whatever folder it is asked by."""
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from distilsearch.distill.recipes import recipe
 from distilsearch.distill.teacher import Teacher
 from distilsearch.distill.trial import Trial
 from distilsearch.errors import InputError
+from distilsearch.testing.glue_folders import write_task
 
 TINY = recipe("embedding", batch_tokens=256)
 
@@ -104,3 +106,21 @@ def test_the_command_names_evaluations_and_plugins(teacher: Teacher, tmp_path: P
         error = CliRunner().invoke(app, words).exception
         assert isinstance(error, InputError)
         assert message in str(error)
+
+
+def test_several_models_are_scored_by_an_evaluation_with_options(
+    teacher: Teacher, mlm_teacher: Teacher, tmp_path: Path
+) -> None:
+    folder = str(write_task(tmp_path / "RTE", "RTE"))
+    options = [part for one in ("seeds=1", "epochs=1", "learning_rates=[1e-4]") for part in ("--option", one)]
+    asked = ["evaluate", str(teacher.folder), str(mlm_teacher.folder), "--with", "glue", "--on", folder, *options]
+    done = CliRunner().invoke(app, asked, catch_exceptions=False)
+    named = "RTE (seeds 1, epochs 1, learning_rates [0.0001]): accuracy"
+    lines = [line for line in done.stdout.splitlines() if "accuracy" in line]
+    assert [line.partition(": accuracy")[0] for line in lines] == [
+        f"{model.folder}, {named}".removesuffix(": accuracy") for model in (teacher, mlm_teacher)
+    ]
+    plain = json.loads(CliRunner().invoke(app, [*asked, "--json"], catch_exceptions=False).stdout)
+    assert set(plain["models"]) == {str(teacher.folder), str(mlm_teacher.folder)}
+    with pytest.raises(InputError, match="options of evaluation 'glue': seeds: expected a whole number"):
+        CliRunner().invoke(app, [*asked, "--option", "seeds=few"], catch_exceptions=False)
