@@ -26,11 +26,12 @@ from distilsearch.home import write_atomically
 from distilsearch.progress import Progress, silent
 
 CRC, DIGITS = "crc", 8
-FIELDS = frozenset(  # of lines without a checksum, which earlier versions and Optuna's own tools wrote
-    "op_code worker_id study_id study_name directions user_attr system_attr trial_id datetime_start datetime_complete"
-    " state value values distributions params user_attrs system_attrs intermediate_values param_name"
-    " param_value_internal distribution step intermediate_value".split()
-)
+FIELDS = {  # of lines without a checksum, which earlier versions and Optuna's own tools wrote
+    "op_code", "worker_id", "study_id", "study_name", "directions", "user_attr", "system_attr", "trial_id",
+    "datetime_start", "datetime_complete", "state", "value", "values", "distributions", "params", "user_attrs",
+    "system_attrs", "intermediate_values", "param_name", "param_value_internal", "distribution", "step",
+    "intermediate_value",
+}  # fmt: skip
 LAST_OPERATION = 10
 STALE_SECONDS = 60.0  # of a lock link: nobody holds one for longer than a write takes
 
@@ -231,4 +232,3 @@ def _unlink_stale(link: Path, progress: Progress) -> None:
         if link.is_symlink() and time.time() - link.lstat().st_mtime > STALE_SECONDS:
             link.unlink()
             progress(f"{link} was left by a process that was killed, and is removed", 0, 0)
-

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from distilsearch.architecture import Architecture
+from distilsearch.disks import full_disks_named
 from distilsearch.distill.depot import Depot
 from distilsearch.distill.job import Training
 from distilsearch.distill.trial import Trial
-from distilsearch.disks import full_disks_named
 from distilsearch.errors import InputError, TrialError
 from distilsearch.families import family
 from distilsearch.home import home, register_run, write_atomically
@@ -31,6 +31,7 @@ from ..report.files import write_result
 from .environment import environment
 from .executors import Executor, Options, open_executor
 from .executors.interruption import interruptible
+from .executors.persistent import Persistent
 from .holding import Presence, driving
 from .jobs import Measure, Profile, TeacherLoss
 from .ledger import Ledger, open_storage
@@ -92,7 +93,8 @@ def search(
             _opened(prepared, ledger, executor, progress) as (hands, resolved),
             interruptible(hands, progress),
         ):
-            return MainJob(prepared, resolved, ledger, hands, progress, started).run()
+            stubborn = Persistent(hands, progress, [prepared.folder, home()])
+            return MainJob(prepared, resolved, ledger, stubborn, progress, started).run()
 
 
 @contextmanager

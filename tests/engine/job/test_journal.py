@@ -106,7 +106,7 @@ def test_no_flipped_bit_goes_unseen() -> None:
         for bit in range(8):
             flipped = bytearray(line)
             flipped[place] ^= 1 << bit
-            with pytest.raises(ValueError, match="JSON|object|checksum|operation"):
+            with pytest.raises(ValueError, match=r"JSON|object|checksum|operation"):
                 opened(bytes(flipped))
     assert opened(line)["values"] == [0.25, 1.5]
 
@@ -161,10 +161,8 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_full_disk_is_named_and_the_journal_goes_on_when_there_is_room(disk: Path) -> None:
     data = filled(disk)
     ledger = ledger_in(disk)
-    (disk / "filler").write_bytes(b"x" * 256)
-    with pytest.raises(OSError, match="No space"), (disk / "filler").open("ab", buffering=0) as file:
-        while True:
-            file.write(b"x" * 1024)
+    with pytest.raises(OSError, match="No space"):
+        (disk / "filler").write_bytes(b"x" * (1 << 20))
     with pytest.raises(DiskFullError, match=f"the disk of {disk} is full"):
         ledger.add(STUDENTS[4], [9.0, 1.0], {"text": "x" * 10_000})
     whole = (disk / "journal.log").read_bytes()
