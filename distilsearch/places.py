@@ -24,9 +24,7 @@ RUN_PARTS = (
     "run.toml", "journal.log", "environment.json", "imported.json", "result.json", "report.html", "predictor",
     "students", "fidelity",
 )  # fmt: skip
-TRIFLES = re.compile(
-    r"\.lock|\.driver|\.home\.json\..*"
-)  # left by whoever only looked, or is just about to mark a home
+TRIFLES = re.compile(r"\.lock|\.driver|\.home\.json\..*")  # left by whoever only looked, or is about to mark it
 HEAD_BYTES = 20_000
 INSTEAD = "name an empty folder, or one that is not there yet"
 
@@ -228,7 +226,7 @@ def of_home(part: str, name: str) -> bool:
     names = {
         "tables": r"[0-9a-f]{12}",
         "trials": r"[0-9a-f]{64}",
-        "targets": r"(set|text|heldout|statistics)-[0-9a-f]+(\.safetensors)?",
+        "targets": r"(set|text|heldout)-[0-9a-f]+(\.safetensors)?",
         "runs": r"[0-9a-f]{32}\.json",
         "precision": r"[0-9a-f]{32}\.json",
         "depot": r"teachers|texts",

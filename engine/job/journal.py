@@ -26,33 +26,12 @@ from distilsearch.home import write_atomically
 from distilsearch.progress import Progress, silent
 
 CRC, DIGITS = "crc", 8
-FIELDS = frozenset(  # of lines without a checksum, which earlier versions and Optuna's own tools wrote
-    [
-        "op_code",
-        "worker_id",
-        "study_id",
-        "study_name",
-        "directions",
-        "user_attr",
-        "system_attr",
-        "trial_id",
-        "datetime_start",
-        "datetime_complete",
-        "state",
-        "value",
-        "values",
-        "distributions",
-        "params",
-        "user_attrs",
-        "system_attrs",
-        "intermediate_values",
-        "param_name",
-        "param_value_internal",
-        "distribution",
-        "step",
-        "intermediate_value",
-    ]
-)
+FIELDS = {  # of lines without a checksum, which earlier versions and Optuna's own tools wrote
+    "op_code", "worker_id", "study_id", "study_name", "directions", "user_attr", "system_attr", "trial_id",
+    "datetime_start", "datetime_complete", "state", "value", "values", "distributions", "params", "user_attrs",
+    "system_attrs", "intermediate_values", "param_name", "param_value_internal", "distribution", "step",
+    "intermediate_value",
+}  # fmt: skip
 LAST_OPERATION = 10
 STALE_SECONDS = 60.0  # of a lock link: nobody holds one for longer than a write takes
 

@@ -85,13 +85,17 @@ def is_asked(entry: Entry) -> bool:
 
 
 def recall(
-    engine: Engine, ledger: Ledger, machines: Sequence[Profiled], served: ServedSpace, flash_tokens: int
+    engine: Engine, ledger: Ledger, machines: Sequence[Profiled], served: ServedSpace, flash_tokens: int, session: int
 ) -> list[int]:
-    """Tell an engine all that a ledger holds; the numbers of the trials that were told, in order."""
+    """Tell an engine all that a ledger holds; the numbers of the trials that were told, in order.
+
+    Args:
+        session: the present one: what failed by accident in it is not tried again, what did so before may be.
+    """
     entries = {entry.number: entry for entry in ledger.entries()}
     order = [number for number in _order(list(entries.values())) if number in entries]
     for number in order:
-        retell(engine, entries[number], machines, served, flash_tokens)
+        retell(engine, entries[number], machines, served, flash_tokens, session)
     plans = [plan for entry in entries.values() if (plan := Plan.of(entry)) is not None]
     engine.expect([], 1 + max((plan.counter for plan in plans), default=-1))
     for plan in plans[::-1]:
@@ -178,7 +182,7 @@ def replay(
         order += plan.told
         fresh = engine()
         for number in order:
-            retell(fresh, entries[number], machines, served, flash_tokens)
+            retell(fresh, entries[number], machines, served, flash_tokens, int(entry.facts.get("session", -1)))
         students = [student_of(entries[number].architecture) for number in plan.pending]
         fresh.expect([m for s in students for m in served.outcomes_of(s)], plan.counter, again=True)
         if plan.reference is not None:
@@ -186,15 +190,17 @@ def replay(
         yield entry, ask(fresh)
 
 
-def retell(engine: Engine, entry: Entry, machines: Sequence[Profiled], served: ServedSpace, flash_tokens: int) -> None:
-    """Tell an engine how a trial has ended, well or not."""
+def retell(
+    engine: Engine, entry: Entry, machines: Sequence[Profiled], served: ServedSpace, flash_tokens: int, session: int
+) -> None:
+    """Tell an engine how a trial has ended, well or not; an accident of the present session bans it until that ends."""
     if entry.state == "complete":
         if Plan.of(entry) is not None:
             engine.expect([entry.architecture])
         tell(engine, entry, machines, planned_tokens(entry, flash_tokens))
     elif entry.state == "failed":
         for member in served.outcomes_of(student_of(entry.architecture)):
-            engine.fail(member, entry.cause, entry.transient)
+            engine.fail(member, entry.cause, entry.transient and entry.facts.get("session") != session)
 
 
 def _order(entries: Sequence[Entry]) -> list[int]:

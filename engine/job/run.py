@@ -33,6 +33,7 @@ from ..report.students import STUDENTS
 from .environment import environment
 from .executors import Executor, Options, open_executor
 from .executors.interruption import interruptible
+from .executors.persistent import Persistent
 from .holding import Presence, driving
 from .jobs import Measure, Profile, TeacherLoss
 from .ledger import Ledger, open_storage
@@ -95,7 +96,8 @@ def search(
             _opened(prepared, ledger, executor, progress) as (hands, resolved),
             interruptible(hands, progress),
         ):
-            return MainJob(prepared, resolved, ledger, hands, progress, started).run()
+            stubborn = Persistent(hands, progress, [prepared.folder, home()])
+            return MainJob(prepared, resolved, ledger, stubborn, progress, started).run()
 
 
 @contextmanager

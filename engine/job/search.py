@@ -6,8 +6,9 @@ so all proposals in hand are measured in one go while they train. What a trial g
 it is known, and each ask is noted with what it rested on: see `replay`.
 """
 
+import re
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -23,30 +24,46 @@ from ..engine import Engine
 from ..record import Tell
 from .budget import Allowance, Trials, size
 from .executors import Executor
+from .executors.persistent import first_line
 from .ledger import BEAT_SECONDS, Entry, Ledger
 from .machines import Profiled
 from .recall import Plan, enter_failures, enter_imported, is_asked, planned_tokens, recall, retell, tell
 from .served import ServedSpace, student_of
 from .source import TrialSource
 
-MOST_FAILURES_IN_A_ROW = 3
-MOST_ATTEMPTS = 4  # at one trial, where what failed lies outside the student: a killed child, a broken pool
+MOST_FOR_ONE_CAUSE = 3  # failures in a row
+MOST_IN_A_ROW = 12  # failures, each for another cause than the one before
+FACTS = ("asked", "trial", "tokens", "seconds", "parameters", "curve")
+NUMBERS = re.compile(r"[0-9a-f]{12,}|[0-9]+(\.[0-9]+)?(e[-+]?[0-9]+)?")
+SESSION = "sessions"  # how often trials have come to an end: what failed by accident before is tried again after
+
+
+@dataclass(frozen=True)
+class Timing:
+    """A measurement of several members, or of one `alone`, and the place of one of them."""
+
+    future: "Future[list[Measured]]"
+    place: int
+    alone: bool
 
 
 @dataclass
 class Flight:
-    """A trial under way: its training, and its measurement on each machine (a future of several, and its place)."""
+    """A trial under way: its training, and its measurement on each machine.
+
+    `unmeasured`: why it could not be measured, by machine.
+    """
 
     entry: Entry
     training: "Future[list[Trial | TrialError]]"
-    measuring: "dict[str, tuple[Future[list[Measured]], int]]" = field(default_factory=dict)
-    attempt: int = 1
+    measuring: dict[str, Timing] = field(default_factory=dict)
+    unmeasured: dict[str, str] = field(default_factory=dict)
     began: float = field(default_factory=time.monotonic)
 
     @property
     def futures(self) -> "list[Future[Any]]":
         """All that must be done before it lands."""
-        return [self.training, *(future for future, _ in self.measuring.values())]
+        return [self.training, *(timing.future for timing in self.measuring.values())]
 
     @property
     def done(self) -> bool:
@@ -84,9 +101,10 @@ class Search:
         self.shared = shared
         self.progress = progress
         self._flights: list[Flight] = []
-        self._told = recall(engine, ledger, machines, served, lengths[0])
+        self._session = int(ledger.noted(SESSION) or 0)
+        self._told = recall(engine, ledger, machines, served, lengths[0], self._session)
         self._noted = 0  # how many of them an earlier ask has noted
-        self._failures = 0  # in a row
+        self._causes: list[str] = []  # of failures in a row
         self._allowance: Allowance = Trials(0)
 
     # What is known already
@@ -98,12 +116,23 @@ class Search:
             if self.served.students.contains(trial.architecture):
                 for member in self.served.outcomes_of(trial.architecture):
                     if (member, trial.training.tokens) not in present:
-                        self._add(member, trial, "known")
+                        self._add(member, trial.loss, _facts(trial), "known")
 
-    def _add(self, member: Architecture, trial: Trial, source: str) -> None:
+    def _add(self, member: Architecture, loss: float, facts: Mapping[str, Any], source: str) -> None:
         """Enter what is known of a member without a trial of its own."""
-        facts = _facts(trial) | {"source": source, "latencies": self._latencies(member)}
-        self._tell(self.ledger.add(member, self._values(trial.loss, facts), facts))
+        whole = {**facts, "source": source, "latencies": self._latencies(member)}
+        self._tell(self.ledger.add(member, self._values(loss, whole), whole))
+
+    def _enter_served(self) -> None:
+        """Enter students that were trained as they are served otherwise, where a call ended before it had."""
+        entries = self.ledger.entries()
+        present = {(entry.architecture, self.length(entry)) for entry in entries}
+        for entry in entries:
+            if entry.state == "complete" and entry.facts.get("source") == "trained":
+                for member in self.served.outcomes_of(student_of(entry.architecture)):
+                    if (member, self.length(entry)) not in present:
+                        facts = {name: entry.facts[name] for name in FACTS if name in entry.facts}
+                        self._add(member, entry.values[0], facts, "served")
 
     def enter_imported(self, results: Iterable[Tell], failures: Iterable[Failure] = ()) -> None:
         """Take over results of other tools, and what failed there."""
@@ -122,9 +151,11 @@ class Search:
         """Go on until as many trials have ended as are allowed, or little more is expected of the next one.
 
         Raises:
-            TrialError: three trials failed in a row, or all of them.
+            TrialError: three trials in a row failed for one cause, or all of them.
+            DiskFullError: a disk is full; no trial counts as failed for it.
         """
         self._allowance = Trials(trials) if isinstance(trials, int) else trials
+        self._enter_served()
         try:
             self._launch(self.ledger.abandoned())
             while self._fill(stop_below) or self._flights:
@@ -138,8 +169,17 @@ class Search:
             for flight in self._flights:
                 flight.training.cancel()
         self._hear()
+        self._end_session()
         if not any(e.state == "complete" for e in self.ledger.entries()):
             raise self._nothing()
+
+    def _end_session(self) -> None:
+        """From the next call on, what failed by accident in this one may be tried again."""
+        if any(self._lost_now(entry) for entry in self.ledger.entries()):
+            self.ledger.note(SESSION, self._session + 1)
+
+    def _lost_now(self, entry: Entry) -> bool:
+        return entry.state == "failed" and entry.transient and entry.facts.get("session") == self._session
 
     def _nothing(self) -> TrialError:
         """The error for a run without any student: it quotes what went wrong first."""
@@ -185,9 +225,10 @@ class Search:
         architecture, tokens = proposal
         plan = plan.with_reference(self.engine.frozen)
         facts = {"asked": tokens, "plan": plan.to_json(), "latencies": self._latencies(architecture)}
+        facts["session"] = self._session
         return self.ledger.open(architecture, facts)
 
-    def _launch(self, entries: Sequence[Entry], attempt: int = 1) -> None:
+    def _launch(self, entries: Sequence[Entry]) -> None:
         """Submit the trainings of some trials, and one measurement of all of them on each machine."""
         if not entries:
             return
@@ -195,15 +236,22 @@ class Search:
         flights = []
         for entry in entries:
             job = self.source.trial(student_of(entry.architecture), self.length(entry))
-            flights.append(Flight(entry, self.executor.submit(job, self._progress_of(entry)), attempt=attempt))
+            flights.append(Flight(entry, self.executor.submit(job, self._progress_of(entry))))
         members = dict.fromkeys(entry.architecture for entry in entries)
         for machine in self.machines:
-            for group, measure in machine.jobs([member for member in members if not machine.complete(member)]):
-                future = self.executor.submit(measure)
-                for flight in flights:
-                    if flight.entry.architecture in group:
-                        flight.measuring[machine.objective] = future, group.index(flight.entry.architecture)
+            timings = self._timings(machine, [member for member in members if not machine.complete(member)])
+            for flight in flights:
+                if (timing := timings.get(flight.entry.architecture)) is not None:
+                    flight.measuring[machine.objective] = timing
         self._flights += flights
+
+    def _timings(self, machine: Profiled, members: Sequence[Architecture]) -> dict[Architecture, Timing]:
+        """Measure members on a machine, those of a serving together."""
+        timings: dict[Architecture, Timing] = {}
+        for group, job in machine.jobs(members):
+            future = self.executor.submit(job)
+            timings |= {member: Timing(future, place, len(group) == 1) for place, member in enumerate(group)}
+        return timings
 
     def _expect(self, entries: Sequence[Entry]) -> None:
         """Count trials as pending, with all that will be known once their students are trained."""
@@ -228,51 +276,72 @@ class Search:
     # Landing
 
     def _land(self, flight: Flight) -> None:
-        """Tell what a trial gave; another's hold on it drops the result."""
+        """Tell what a trial gave; another's hold on it drops the result. A meter's death costs a measurement alone."""
         entry = flight.entry
         try:
-            for machine in self.machines:
-                if machine.objective in flight.measuring:
-                    future, place = flight.measuring[machine.objective]
-                    machine.take([entry.architecture], [future.result()[place]])
             (trial,) = flight.training.result()
             if isinstance(trial, TrialError):
                 raise trial
         except TrialError as error:
-            if error.transient and flight.attempt < MOST_ATTEMPTS:  # the same trial again, so that no proposal changes
-                self._launch([entry], flight.attempt + 1)
-            else:
-                self._failed(entry, error)
+            self._failed(entry, error)
+            return
+        if not self._measured(flight):
+            self._flights.append(flight)
             return
         facts = _facts(trial) | {"source": "trained", "latencies": self._with_measured(entry)}
+        facts |= {"unmeasured": flight.unmeasured} if flight.unmeasured else {}
         for machine in self.machines:
             machine.learn(entry.architecture)
         facts["intervals"] = {machine.objective: machine.learnt for machine in self.machines}
         landed = self.ledger.complete(entry, self._values(trial.loss, facts), facts)
         if landed is not None:
-            self._failures = 0
-            seconds = time.monotonic() - flight.began
-            if seconds >= 0.9 * trial.seconds:  # else it was in the archive, or has gone on from a shorter one
-                self._allowance.landed(size(trial.architecture), seconds)
-            self._tell(landed)
-            for member in self.served.outcomes_of(trial.architecture):
-                if member != entry.architecture:
-                    self._add(member, trial, "served")
+            self._landed(landed, trial, time.monotonic() - flight.began)
+        self._count(next(iter(flight.unmeasured.values()), ""))
+
+    def _landed(self, entry: Entry, trial: Trial, seconds: float) -> None:
+        """Tell a complete trial, and all that is known with it."""
+        if seconds >= 0.9 * trial.seconds:  # else it was in the archive, or has gone on from a shorter one
+            self._allowance.landed(size(trial.architecture), seconds)
+        self._tell(entry)
+        for member in self.served.outcomes_of(trial.architecture):
+            if member != entry.architecture:
+                self._add(member, trial.loss, _facts(trial), "served")
+
+    def _measured(self, flight: Flight) -> bool:
+        """Take what was measured of a trial, or note why nothing was; false where it is measured again first, alone."""
+        member, complete = flight.entry.architecture, True
+        for machine in self.machines:
+            if (timing := flight.measuring.get(machine.objective)) is None:
+                continue
+            try:
+                measurements = timing.future.result()
+            except TrialError as error:
+                if timing.alone:
+                    flight.unmeasured[machine.objective] = first_line(error)
+                else:  # another one of them may have killed the meter
+                    flight.measuring[machine.objective] = self._timings(machine, [member])[member]
+                    complete = False
+            else:
+                machine.take([member], [measurements[timing.place]])
+        return complete
 
     def _failed(self, entry: Entry, error: TrialError) -> None:
-        again = error.transient and not self._failed_before(entry)
-        if self.ledger.fail(entry, str(error), again) is None:
+        """Note a failure; what failed by accident is tried again by a later call, after this one has ended."""
+        if self.ledger.fail(entry, str(error), error.transient) is None:
             return
         for member in self.served.outcomes_of(student_of(entry.architecture)):
-            self.engine.fail(member, str(error), again)
+            self.engine.fail(member, str(error))
         self._told.append(entry.number)
-        self._failures += 1
-        if self._failures >= MOST_FAILURES_IN_A_ROW:
-            raise TrialError(f"{self._failures} trials in a row failed; the last one: {error}")
+        self._count(str(error))
 
-    def _failed_before(self, entry: Entry) -> bool:
-        """Whether it was given up once already: that no worker survives it is then no accident."""
-        return any(e.state == "failed" and e.architecture == entry.architecture for e in self.ledger.entries())
+    def _count(self, cause: str) -> None:
+        """Stop where trials keep failing; "" is one that did not."""
+        self._causes = [*self._causes, kind_of(cause)] if cause else []
+        same = self._causes[-MOST_FOR_ONE_CAUSE:] == [kind_of(cause)] * MOST_FOR_ONE_CAUSE
+        if same or len(self._causes) >= MOST_IN_A_ROW:
+            self._end_session()
+            many = f"{MOST_FOR_ONE_CAUSE} trials in a row failed for one cause" if same else "trial after trial failed"
+            raise TrialError(f"{many}; mend it and call again. The last one: {cause}")
 
     def _tell(self, entry: Entry) -> None:
         tell(self.engine, entry, self.machines, self.length(entry))
@@ -282,7 +351,7 @@ class Search:
         """Tell what others who work on this run have ended."""
         for entry in self.ledger.entries():
             if entry.state in ("complete", "failed") and entry.number not in self._told:
-                retell(self.engine, entry, self.machines, self.served, self.lengths[0])
+                retell(self.engine, entry, self.machines, self.served, self.lengths[0], self._session)
                 self._told.append(entry.number)
 
     # Latencies of a trial, as the ledger keeps them
@@ -321,8 +390,19 @@ def propose(
     return (training.architecture, int(training.fidelity)) if training else None
 
 
+def kind_of(cause: str) -> str:
+    """What failures of one kind have in common: the first line of their cause, without its numbers and keys.
+
+    >>> kind_of("the loss is 1.5e9 at step 12; the end of trainer-2.log") == kind_of("the loss is 7 at step 900; ...")
+    False
+    >>> kind_of("the loss is 1.5e9 at step 12\\nand so on") == kind_of("the loss is 7 at step 900")
+    True
+    """
+    return NUMBERS.sub("#", cause.partition("\n")[0])
+
+
 def _facts(trial: Trial) -> dict[str, Any]:
-    """What the ledger keeps of a trained student."""
+    """What the ledger keeps of a trained student: `FACTS`."""
     return {
         "asked": trial.training.tokens,
         "trial": trial.key,

@@ -13,16 +13,19 @@ from itertools import combinations
 from typing import Generic, TypeVar
 
 from distilsearch.architecture import Architecture
+from distilsearch.errors import TrialError
 from distilsearch.profiling.clock import Measured
 from distilsearch.progress import Progress
 
 from ...report.readings import AGREED, CALM
 from ..executors import Executor
+from ..executors.persistent import first_line
 from ..ledger import Ledger
 from ..machines import Profiled
 from .choice import front
 
 MOST_SESSIONS = 3
+UNMEASURED = "unmeasured"  # what the ledger calls the causes, by objective
 
 Time = Callable[[float], bool]
 """Whether there is time for so many seconds."""
@@ -53,17 +56,37 @@ def measure_front(
         for machine in machines:
             machine.repeats.update((ledger.noted("repeats") or {}).get(machine.objective, {}))
         return
+    causes: dict[str, str] = {}
     for machine in machines:
-        lacking = [teacher]
-        while lacking and machine.local:
-            members = [entry.architecture for entry in front(ledger.entries(), machines)]
-            models = list(dict.fromkeys([*lacking, *members]))
-            measure_together(machine, models, executor, progress, time_for)
-            members = [entry.architecture for entry in front(ledger.entries(), machines)]
-            lacking = [member for member in members if not machine.complete(member) and member not in models]
+        try:
+            _measure_on(machine, ledger, machines, teacher, executor, progress, time_for)
+        except TrialError as error:  # students that are trained are not lost for it
+            causes[machine.objective] = first_line(error)
+            progress(f"the front was not measured as {machine.objective} ({error}); another call tries again", 0, 0)
     for name in ("measured", "slowness", "repeats"):
         ledger.note(name, {machine.objective: getattr(machine, name) for machine in machines})
-    ledger.note("measured_after", complete)
+    ledger.note(UNMEASURED, causes)
+    if not causes:
+        ledger.note("measured_after", complete)
+
+
+def _measure_on(
+    machine: Profiled,
+    ledger: Ledger,
+    machines: Sequence[Profiled],
+    teacher: Architecture,
+    executor: Executor,
+    progress: Progress,
+    time_for: Time,
+) -> None:
+    """Measure teacher and front on one machine, and who comes into the front by that."""
+    lacking = [teacher]
+    while lacking and machine.local:
+        members = [entry.architecture for entry in front(ledger.entries(), machines)]
+        models = list(dict.fromkeys([*lacking, *members]))
+        measure_together(machine, models, executor, progress, time_for)
+        members = [entry.architecture for entry in front(ledger.entries(), machines)]
+        lacking = [member for member in members if not machine.complete(member) and member not in models]
 
 
 @dataclass(frozen=True)
