@@ -226,7 +226,7 @@ def of_home(part: str, name: str) -> bool:
     names = {
         "tables": r"[0-9a-f]{12}",
         "trials": r"[0-9a-f]{64}",
-        "targets": r"(set|text|heldout)-[0-9a-f]+(\.safetensors)?",
+        "targets": r"(set|text|heldout|statistics)-[0-9a-f]+(\.safetensors)?",
         "runs": r"[0-9a-f]{32}\.json",
         "precision": r"[0-9a-f]{32}\.json",
         "depot": r"teachers|texts",
