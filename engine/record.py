@@ -209,8 +209,12 @@ class Record:
     # What a strategy sees
 
     def view(self, extra: list[Architecture], features: Features | None) -> View:
-        """The arrays of this moment, with some more architectures pending; the order of tells does not matter."""
-        tells = sorted(self.tells, key=_place)
+        """The arrays of this moment, with some more architectures pending.
+
+        The order of tells moves nothing but `order`, for those that ask for it.
+        """
+        order = sorted(range(len(self.tells)), key=lambda i: _place(self.tells[i]))
+        tells = [self.tells[i] for i in order]
         architectures = list(dict.fromkeys(t.architecture for t in tells))
         index = {a: i for i, a in enumerate(architectures)}
         known_objectives = [o for o in self.objectives if isinstance(o, Known)]
@@ -236,6 +240,7 @@ class Record:
             limits=tuple(limit for limit in self.limits if not isinstance(limit, Expensive)),
             learnt_limits=self.learnt_limits,
             limit_values=_table(of_limits, len(self.learnt_limits)),
+            order=np.array(order, dtype=np.int64),
             told_keeps=np.array([a in keeping for a in architectures], dtype=bool),
         )
 

@@ -27,11 +27,11 @@ class View:
     """One moment of an engine.
 
     `codes` (u, d) told; `measured` (u, K) measured costs, NaN where predicted; `row` (N,) the architecture of
-    each tell; `values`, `noise` (N, E) told values and their standard deviations, NaN where missing;
-    `fidelity`, `area` (N,; of the first expensive objective), NaN where not given; `pending` (p, d), `failed` (f, d)
-    codes; `reference` (M,). `learnt_limits` are the C limits that are learnt and no objectives, `limit_values` (N, C)
-    what was told of them, in their own direction; `told_keeps` (u,) which told architectures were told to keep all
-    limits that are learnt, those of objectives included.
+    each tell, and `order` (N,) its place in the order they came; `values`, `noise` (N, E) told values and their
+    standard deviations, NaN where missing; `fidelity`, `area` (N,; of the first expensive objective), NaN where not
+    given; `pending` (p, d), `failed` (f, d) codes; `reference` (M,). `learnt_limits` are the C limits that are learnt
+    and no objectives, `limit_values` (N, C) what was told of them, in their own direction; `told_keeps` (u,) which told
+    architectures were told to keep all limits that are learnt, those of objectives included.
     """
 
     space: SearchSpace
@@ -51,6 +51,7 @@ class View:
     learnt_limits: tuple[Expensive, ...] = ()
     limit_values: FloatArray = field(default_factory=lambda: np.zeros((0, 0)))
     told_keeps: npt.NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, dtype=bool))
+    order: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
 
     @cached_property
     def held(self) -> tuple[Expensive, ...]:

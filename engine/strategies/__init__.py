@@ -16,6 +16,7 @@ from ..objectives import Codes, Objective
 from ..view import View
 from .ehvi import EHVI
 from .enumerate import Enumerate
+from .kdnas import KDNAS
 from .random import Random
 from .reward import Reward
 
@@ -51,6 +52,7 @@ STRATEGIES: dict[str, Callable[..., Strategy]] = {
     "reward": Reward,
     "enumerate": Enumerate,
     "random": Random,
+    "kdnas": KDNAS,
 }
 """How to make each known strategy from its options; a plugin may add its own."""
 
