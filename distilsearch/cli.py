@@ -4,6 +4,7 @@ Heavy libraries are imported inside the commands, so that `--help` answers at on
 """
 
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -43,11 +44,9 @@ def main() -> None:
     """Run the command line; errors raised on purpose are one line and an exit code."""
     try:
         app()
-    except Interrupted as error:
-        print(error, file=sys.stderr)
-        sys.exit(error.exit_code)
     except DistilSearchError as error:
-        print(error if isinstance(error, Interrupted) else f"error: {error}", file=sys.stderr)
+        with suppress(OSError):  # the terminal may be gone
+            print(error if isinstance(error, Interrupted) else f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
 
 

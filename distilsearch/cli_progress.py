@@ -2,12 +2,12 @@
 
 import math
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
+from . import signals
 from .errors import Interrupted
 
 if TYPE_CHECKING:
@@ -23,14 +23,28 @@ LINE_SECONDS = 15.0  # between two lines of one kind of work, where there is no 
 
 @contextmanager
 def shown_progress() -> Iterator["Progress"]:
-    """A bar for each kind of work, on a terminal; a line now and then elsewhere. An interruption says how to go on."""
+    """A bar for each kind of work, on a terminal; a line now and then elsewhere.
+
+    An interruption says how to go on, whether it was Ctrl-C or a signal from elsewhere. That nobody reads what is said,
+    because the terminal is gone, ends nothing.
+    """
     try:
-        with _shown() as progress:
-            yield progress
-    except KeyboardInterrupt:
-        raise Interrupted(
-            "interrupted; the same command goes on, and of training does at most a minute again"
-        ) from None
+        with signals.ending(signals.end_now), _shown() as progress:
+            yield _unheard(progress)
+    except KeyboardInterrupt as error:
+        interrupted = Interrupted(
+            f"{signals.name_of(error)}; the same command goes on, and of training does at most a minute again"
+        )
+        interrupted.exit_code = signals.exit_code(signals.number_of(error))
+        raise interrupted from None
+
+
+def _unheard(progress: "Progress") -> "Progress":
+    def report(what: str, done: float, total: float) -> None:
+        with suppress(OSError):
+            progress(what, done, total)
+
+    return report
 
 
 @contextmanager
@@ -81,33 +95,28 @@ class Spending:
 
 @contextmanager
 def stopped_by_interrupt() -> Iterator[Callable[[], None]]:
-    """The first Ctrl-C lets the step that is under way end and saves, at the second all ends now.
+    """The first Ctrl-C, SIGTERM or SIGHUP lets the step that is under way end and saves, at the second all ends now.
 
     Gives what is to be called between steps.
     """
-    import signal
+    asked = 0
 
-    asked = False
-
-    def ask(*_: object) -> None:
+    def ask(number: int, frame: object) -> None:
         nonlocal asked
-        asked = True
-        signal.signal(signal.SIGINT, former)
-        print("stopping after this step; press again to end now", file=sys.stderr)
+        if asked:
+            raise KeyboardInterrupt(number)
+        asked = number
+        with suppress(OSError):
+            print("stopping after this step; press again to end now", file=sys.stderr)
 
     def between() -> None:
         if asked:
-            raise Interrupted("stopped; the same command continues where it was")
+            interrupted = Interrupted("stopped; the same command continues where it was")
+            interrupted.exit_code = signals.exit_code(asked)
+            raise interrupted
 
-    former = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread():  # no place to ask for signals
+    with signals.ending(ask):
         yield between
-        return
-    signal.signal(signal.SIGINT, ask)
-    try:
-        yield between
-    finally:
-        signal.signal(signal.SIGINT, former)
 
 
 @contextmanager

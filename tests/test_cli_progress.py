@@ -1,5 +1,8 @@
 """Lines of progress where there is no terminal."""
 
+import errno
+import signal
+
 import pytest
 
 from distilsearch import cli_progress
@@ -53,3 +56,30 @@ def test_work_that_far_exceeds_its_budget_says_where_the_time_went() -> None:
     )
     assert len(told) == 7
     assert spending.over(None) == spending.over(90.0) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_every_signal_to_end_says_how_to_go_on(number: signal.Signals) -> None:
+    with pytest.raises(Interrupted, match="the same command goes on") as caught, cli_progress.shown_progress():
+        signal.raise_signal(number)
+    assert caught.value.exit_code == 128 + number
+    assert (number.name in str(caught.value)) == (number != signal.SIGINT)
+
+
+def test_what_a_parent_ignores_stays_ignored() -> None:
+    former = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with cli_progress.shown_progress():
+            signal.raise_signal(signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, former)
+
+
+def test_a_terminal_that_is_gone_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(*_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr("sys.stderr.write", gone)
+    with cli_progress.shown_progress() as progress:
+        progress("a remark", 0, 0)
+        progress("work", 1, 2)

@@ -43,10 +43,10 @@ def resolve(train: TrainSection, ledger: Ledger, probe: Callable[[TrainSection],
     return Resolved(**noted | {name: value for name, value in stated.items() if value is not None})
 
 
-def probed(folder: Path, progress: Progress, train: TrainSection) -> Resolved:
+def probed(folder: Path, patience_seconds: float, progress: Progress, train: TrainSection) -> Resolved:
     """What this machine answers: precision, workers and threads, where the run file leaves them open."""
     workers = None if train.workers == "auto" else train.workers
-    options = Options(folder, threads=train.threads, device=train.device)
+    options = Options(folder, threads=train.threads, device=train.device, patience_seconds=patience_seconds)
     choice = choose_workers(options, train.precision, workers, progress=progress)
     return Resolved(choice.precision, choice.workers, choice.threads, choice.reason)
 

@@ -123,10 +123,12 @@ def _opened(
         yield given, resolve(train, ledger, partial(asked, given))
         return
     here = section.name == LOCAL
-    resolved = resolve(train, ledger, partial(probed, folder, progress)) if here else None
+    patience = 60 * section.patience_minutes
+    resolved = resolve(train, ledger, partial(probed, folder, patience, progress)) if here else None
     workers, threads = (resolved.workers, resolved.threads) if resolved else (int(train.workers), train.threads)
     more = {"address": section.address, "depot": section.depot}
-    executor = open_executor(section.name, Options(folder, workers, threads, train.device, more=more))
+    options = Options(folder, workers, threads, train.device, patience, more)
+    executor = open_executor(section.name, options)
     try:
         yield executor, resolved or resolve(train, ledger, partial(asked, executor))
     finally:

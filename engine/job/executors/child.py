@@ -147,10 +147,9 @@ class Child:
             selector.register(process.stdout, selectors.EVENT_READ)
             while b"\n" not in self._buffer:
                 if not selector.select(self._patience):
-                    raise TrialError(
-                        f"the child said nothing for {self._patience:.0f} s and was stopped; see {self._log}",
-                        transient=True,
-                    )
+                    silence = f"the child said nothing for {self._patience:.0f} s and was stopped"
+                    hint = "[executor] patience_minutes may give it longer"
+                    raise TrialError(f"{silence}; {hint}. See {self._log}", transient=True)
                 chunk = os.read(process.stdout.fileno(), 1 << 16)
                 if not chunk:
                     raise self._died(process)

@@ -1,4 +1,4 @@
-"""Ctrl-C, twice: the first lets all that runs finish its step and save, the second ends everything now."""
+"""A signal to end, twice: the first lets all that runs finish its step and save, the second ends everything now."""
 
 import contextlib
 import signal
@@ -6,42 +6,43 @@ import threading
 from collections.abc import Iterator
 from types import FrameType
 
+from distilsearch.errors import Interrupted
 from distilsearch.progress import Progress, silent
+from distilsearch.signals import ending, exit_code
 
 from .executor import Executor
-
-SAID = "stopping: each training finishes its step and saves; Ctrl-C again ends now"
 
 
 @contextlib.contextmanager
 def interruptible(executor: Executor, progress: Progress = silent) -> Iterator[None]:
-    """Within it the first Ctrl-C stops an executor, so that its futures raise `Interrupted`; the second is the usual
-    `KeyboardInterrupt`, and closes the executor. In other threads than the main one, which signals never reach, it does
-    nothing.
+    """Within it the first Ctrl-C, SIGTERM or SIGHUP stops an executor, so that its futures raise `Interrupted`; the
+    second is a `KeyboardInterrupt`, and closes the executor. In other threads than the main one it does nothing.
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    asked = False
+    asked = 0
 
     def first_or_second(number: int, frame: FrameType | None) -> None:
         nonlocal asked
         if asked:
-            raise KeyboardInterrupt
-        asked = True
+            raise KeyboardInterrupt(number)
+        asked = number
         # the main thread may hold any lock at this moment, so another one does the work
-        threading.Thread(target=_stop, args=(executor, progress), daemon=True).start()
+        threading.Thread(target=_stop, args=(executor, progress, number), daemon=True).start()
 
-    before = signal.signal(signal.SIGINT, first_or_second)
     try:
-        yield
+        with ending(first_or_second):
+            yield
+    except Interrupted as error:
+        if asked:
+            error.exit_code = exit_code(asked)
+        raise
     except KeyboardInterrupt:
         executor.close()
         raise
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
-def _stop(executor: Executor, progress: Progress) -> None:
-    progress(SAID, 0, 1)
+def _stop(executor: Executor, progress: Progress, number: int) -> None:
+    """Say so and stop; the terminal that it would be said on may be gone."""
+    name = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
+    with contextlib.suppress(OSError):
+        progress(f"stopping: each training finishes its step and saves; {name} again ends now", 0, 1)
     executor.stop()

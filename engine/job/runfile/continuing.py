@@ -82,7 +82,7 @@ ADDED: dict[str, dict[str, Any]] = {
         "batch": 1, "sequence": 128, "dtype": "float32", "phase": "encode", "threads": None, "mode": "eager",
         "runtime": "torch",
     },
-    "executor": {"name": "local", "address": "", "depot": ""},
+    "executor": {"name": "local", "address": "", "depot": "", "patience_minutes": 15.0},
     "storage": {"url": "", "cache_limit_gb": 20.0},
 }  # fmt: skip
 

@@ -270,11 +270,15 @@ def _servings(value: Mapping[str, Any]) -> tuple[Serving, ...]:
 
 
 class ExecutorSection(Section):
-    """`[executor]`: who runs jobs; `address` and `depot` are of executors that reach other machines."""
+    """`[executor]`: who runs jobs; `address` and `depot` are of executors that reach other machines.
+
+    `patience_minutes`: silence after which a child of this machine counts as hung.
+    """
 
     name: str = "local"
     address: str = ""
     depot: str = ""
+    patience_minutes: float = Field(default=15.0, gt=0, allow_inf_nan=False)
 
     @field_validator("name")
     @classmethod

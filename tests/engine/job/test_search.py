@@ -19,6 +19,7 @@ from distilsearch.engine.adapters.results_csv import Failure
 from distilsearch.engine.engine import Engine
 from distilsearch.engine.job.executors.persistent import MOST_ATTEMPTS, Persistent
 from distilsearch.engine.job.jobs import Measure
+from distilsearch.engine.job.journal import sealed
 from distilsearch.engine.job.ledger import Ledger, open_storage
 from distilsearch.engine.job.machines import Latency
 from distilsearch.engine.job.recall import replay
@@ -286,24 +287,54 @@ def test_a_replicate_imported_later_counts_once(tmp_path) -> None:
 # Continuing is the same run
 
 
+def mortal(search: Search, writes: float, torn: bool) -> None:
+    """Let the process of a search die at its so-manieth write into the journal: before it, or in the midst of it."""
+    backend = search.ledger._storage._backend
+    write, left = backend.append_logs, writes
+
+    def append(logs) -> None:
+        nonlocal left
+        left -= 1
+        if left >= 0:
+            return write(logs)
+        if torn:
+            with backend.path.open("ab") as file:
+                file.write(sealed(logs[0])[:40])
+        raise KeyboardInterrupt
+
+    backend.append_logs = append
+
+
+def outcome(search: Search) -> list[tuple]:
+    """What a search has come to, trial by trial."""
+    latencies = [e.facts["latencies"]["latency_ms"] for e in search.ledger.entries()]
+    asks = [e.facts["plan"]["counter"] for e in search.ledger.entries()]
+    trials = [(e.architecture, e.facts["asked"], e.state, e.values) for e in search.ledger.entries()]
+    return list(zip(trials, latencies, asks, strict=True))
+
+
+KILLS = st.one_of(
+    st.builds(lambda after: (after, math.inf, False), st.integers(0, 4)),  # as the so-manieth training is submitted
+    st.builds(lambda writes, torn: (math.inf, writes, torn), st.integers(0, 14), st.booleans()),
+)
+
+
 @settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(kills=st.lists(st.integers(0, 5), min_size=1, max_size=3), longer=st.sampled_from([(), (200, 400)]))
+@given(kills=st.lists(KILLS, min_size=1, max_size=3), longer=st.sampled_from([(), (200, 400)]))
 def test_a_run_that_was_killed_proposes_what_it_would_have_proposed(tmp_path_factory, kills, longer) -> None:
-    whole = Source(0.5)
-    new_search(tmp_path_factory.mktemp("whole"), whole, longer=longer).explore(10)
+    whole = new_search(tmp_path_factory.mktemp("whole"), Source(0.5), longer=longer)
+    whole.explore(7)
     folder, asked = tmp_path_factory.mktemp("killed"), []
-    for after in [*kills, math.inf]:
-        source = Source(0.5)
-        search = new_search(folder, source, AtOnce(after), longer)
+    for after, writes, torn in [*kills, (math.inf, math.inf, False)]:
+        search = new_search(folder, Source(0.5), AtOnce(after), longer)
+        mortal(search, writes, torn)
         try:
-            search.explore(10)
+            search.explore(7)
         except KeyboardInterrupt:
-            die(search)
-            source.asked.pop()  # the one that was killed
-        asked += source.asked
-    assert asked == whole.asked
-    entries = search.ledger.entries()
-    assert len({(e.architecture, e.facts["asked"]) for e in entries}) == len(entries) == 10
+            die(new_search(folder, Source(), longer=longer))
+        asked += search.source.asked
+    assert list(dict.fromkeys(asked)) == whole.source.asked
+    assert outcome(search) == outcome(whole)
 
 
 def test_a_trial_whose_worker_is_killed_is_tried_again_and_changes_no_proposal(tmp_path_factory) -> None:

@@ -153,7 +153,7 @@ FIRST_DAYS = {  # never edited: a folder that lacks a key was written before tha
     "target.memory_mb": None, "target.parameters": None, "target.serving.batch": 1, "target.serving.sequence": 128,
     "target.serving.dtype": "float32", "target.serving.phase": "encode", "target.serving.threads": None,
     "target.serving.mode": "eager", "target.serving.runtime": "torch",
-    "executor.name": "local", "executor.address": "", "executor.depot": "",
+    "executor.name": "local", "executor.address": "", "executor.depot": "", "executor.patience_minutes": 15.0,
     "storage.url": "", "storage.cache_limit_gb": 20.0, "choose": "knee", "minutes": 0.0, "target.latency": None,
     "text_block": None, "prompt": "", "target.profile_minutes": None, "train.share": 1.0,
 }  # fmt: skip
