@@ -8,6 +8,7 @@ absent and is listed among the problems.
 import json
 import math
 import shutil
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -89,8 +90,26 @@ class Archive:
         """The finished trial of a key; also from the depot. One that cannot be read counts as absent."""
         trial = self._read(key)
         if trial is None and self._depot is not None and not (self.path(key) / TRIAL).exists():
-            trial = self._read(key) if self._depot.pull_trial(key, self.path(key)) else None
+            trial = self._pulled(key, self._depot)
         return trial
+
+    def _pulled(self, key: str, depot: TrialDepot) -> Trial | None:
+        """A trial of the depot, which comes into the archive once it has been read, and its files are what it says."""
+        aside = self.folder / f".pulled-{uuid.uuid4().hex}"
+        try:
+            if SHA256.fullmatch(key) and depot.pull_trial(key, aside / key) and _sound(aside / key):
+                self._take(aside / key)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+        return self._read(key)
+
+    def _take(self, fresh: Path) -> None:
+        """Put a pulled trial in its place, `trial.json` last: what is half there is none."""
+        folder = ensure_folder(self.path(fresh.name))
+        shutil.rmtree(folder / STUDENT, ignore_errors=True)
+        for name in (STUDENT, TRUNK, TRIAL):
+            if (fresh / name).exists():
+                (fresh / name).replace(folder / name)
 
     def refusal(self, key: str) -> str | None:
         """Why nothing is written under a key: a newer version wrote its trial. None where nothing forbids it."""
@@ -311,3 +330,11 @@ class Archive:
             shutil.rmtree(folder, ignore_errors=True)
         finally:
             claim.release()
+
+
+def _sound(folder: Path) -> bool:
+    """Whether a folder holds a trial that can be read, and its student's files are what it says."""
+    try:
+        return not mismatched(read_trial(folder))
+    except (RunError, OSError):
+        return False

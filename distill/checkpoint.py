@@ -39,10 +39,27 @@ def model_folder(path: Path) -> Path:
     """The folder itself, if it has a configuration; a `TeacherError` says what it is instead, and what to do."""
     if path.is_file():
         raise TeacherError(f"{path} is {_file_kind(path)}; a teacher is the folder of a transformers model")
+    _check_links(path)
     _refuse_adapter(path)
     if not (path / CONFIG).is_file():
         raise TeacherError(f"{path} is not a model: {_without_config(path)}")
     return path
+
+
+def _check_links(folder: Path) -> None:
+    """Refuse links that lead out of a model's folder, but for those of a hub cache into its own blobs.
+
+    A stranger's folder could name any file of this machine so. The folder itself may be a link.
+    """
+    root = folder.resolve()
+    within = [root] + ([root.parent.parent / "blobs"] if root.parent.name == "snapshots" else [])
+    for link in strict.links(root):
+        target = link.resolve()
+        needed = target.is_file() or (target / CONFIG).is_file()  # other folders, as a trainer's logs, are not read
+        if needed and not any(place in target.parents for place in within):
+            raise TeacherError(
+                f"{link} is a symbolic link to {target}, outside of the model's folder; put the file itself there"
+            )
 
 
 def weight_files(folder: Path) -> tuple[Path, ...]:

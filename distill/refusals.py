@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from distilsearch import strict
 from distilsearch.errors import TeacherError
 from distilsearch.families import FAMILIES
 
@@ -176,6 +177,9 @@ def _check_modules(path: Path) -> None:
         isinstance(one, dict) and all(isinstance(one.get(name), str) for name in fields) for one in modules
     ):
         raise TeacherError(f"{path} must list modules, each with a type and a path; download the model again")
+    for one in modules:
+        if one["path"] not in ("", ".") and not strict.is_plain(one["path"]):
+            raise TeacherError(f"{path} names {one['path']!r:.80}, which is no plain name below its own folder")
 
 
 def _of_another_task(folder: Path, what: str) -> TeacherError:

@@ -18,6 +18,7 @@ from distilsearch.home import ensure_folder
 
 from .checkpoint import read_json
 from .ending import ACTIVATIONS, Dense, Normalize
+from .weights import read_header
 
 MODULES, TRANSFORMER = "modules.json", "sentence_bert_config.json"
 FORMER_TRANSFORMERS = tuple(
@@ -116,9 +117,10 @@ def _dense(place: Path, config: Mapping[str, Any]) -> Dense:
         )
     file = place.with_name("model.safetensors")
     try:
+        read_header(file)
         weights = load_file(str(file))
         dense = Dense(weights["linear.weight"].float(), _float(weights.get("linear.bias")), name)
-    except (OSError, SafetensorError, KeyError) as error:
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise TeacherError(f"{file}: no weights of a Dense module ({error}); save it as safetensors") from error
     if not all(bool(x.isfinite().all()) for x in (dense.weight, dense.bias) if x is not None):
         raise TeacherError(f"{file} holds numbers that are infinite or none, so the teacher itself is broken")

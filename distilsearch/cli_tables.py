@@ -40,10 +40,17 @@ def list_(store: OldStore = None, as_json: Json = False) -> None:
         print("there is no latency table yet; make one with `distilsearch profile`")
     from .profiling.device import model_name
 
+    unreadable = []
     for folder in folders:
-        table = profiling.LatencyTable.read(folder)
+        try:
+            table = profiling.LatencyTable.read(folder)
+        except TableError as error:  # the others are listed all the same
+            unreadable.append(str(error))
+            continue
         rows = f"{len(table.operators)} operators, {len(table.models)} models"
         print(f"{folder.parent.name}/{folder.name}  {model_name(table.meta.device)}  {rows}")
+    if unreadable:
+        raise TableError("; ".join(unreadable))
 
 
 @tables.command()

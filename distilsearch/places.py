@@ -242,14 +242,14 @@ def _is_fidelity(file: Path) -> bool:
     return {"spearman", "kendall", "pairs", "note"} <= set(_object(file))
 
 
-def _student_links(folder: Path) -> Iterator[Path]:
+def _links(folder: Path) -> Iterator[Path]:
     return (path for path in sorted(folder.rglob("*")) if path.is_symlink())
 
 
-STUDENT = Kind("student of distilsearch", _is_student, replaced=True, links=_student_links)
+STUDENT = Kind("student of distilsearch", _is_student, replaced=True, links=_links)
 STUDENTS = Kind("students of distilsearch", _holds_students)
 RUN = Kind("run of distilsearch", _is_run, links=_run_links)
-STORE = Kind("latency tables of distilsearch", _is_store)
+STORE = Kind("latency tables of distilsearch", _is_store, links=_links)
 HOME = Kind("home of distilsearch", _is_home)
 FIDELITY = Kind(
     "rank fidelity of distilsearch", lambda folder: _is_run(folder) or _is_fidelity(folder / "fidelity.json")

@@ -12,7 +12,7 @@ from typing import Any
 
 from distilsearch.errors import TableError
 from distilsearch.operators import Serving
-from distilsearch.profiling.device import Regime
+from distilsearch.profiling.device import UNITS, Regime, check_facts
 from distilsearch.profiling.rows import ModelRow, Roof
 from distilsearch.profiling.table import LatencyTable
 
@@ -20,8 +20,6 @@ from . import checked
 from .effective import effective_roofs
 from .features import Sample, Setting
 from .roofline import Ceilings
-
-PARALLEL_UNITS = ("multiprocessors", "sm_count", "cores_per_chip")  # facts of a device that count its units
 
 
 @dataclass(frozen=True)
@@ -55,8 +53,8 @@ class Machine:
     def from_json(cls, data: Mapping[str, Any]) -> "Machine":
         """The inverse of `to_json`; `ValueError` where it makes no sense."""
         said = checked.fields("the machine", data, cls.__dataclass_fields__)
-        if not isinstance(said["device"], dict) or not isinstance(said["stack"], dict):
-            raise ValueError("the machine needs facts of its device and stack")
+        for facts in (said["device"], said["stack"]):
+            check_facts(facts)
         noise, units = checked.number(said["noise_floor"], 0.0), checked.whole(said["units"])
         return cls(said["device"], said["stack"], str(said["table_sha256"]), noise, units)
 
@@ -64,7 +62,7 @@ class Machine:
 def machine(table: LatencyTable) -> Machine:
     """The machine a table is of."""
     meta = table.meta
-    units = next((int(meta.device[name]) for name in PARALLEL_UNITS if name in meta.device), 0)
+    units = next((int(meta.device[name]) for name in UNITS if name in meta.device), 0)
     noise = meta.noise_floor if math.isfinite(meta.noise_floor) else 0.0
     return Machine(meta.device, meta.stack, fingerprint(table), noise, units)
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xgboost as xgb
 
+from distilsearch import strict
 from distilsearch.errors import InputError, TableError
 from distilsearch.growth import filled, grown
 from distilsearch.home import write_atomically
@@ -164,7 +165,7 @@ def distrusted_of(data: Any) -> tuple[Distrusted, ...]:
 def read_content(path: Path, kind: str, schema: int) -> Mapping[str, Any]:
     """The JSON of a predictor; `TableError` where it is missing, damaged, not a `kind`, or newer than `schema`."""
     try:
-        content = json.loads(path.read_text(), parse_constant=_refused)
+        content = strict.read_json(path)
     except FileNotFoundError:
         raise TableError(f"there is no predictor in {path.parent}: expected {path.name}") from None
     except (OSError, ValueError, RecursionError) as error:
@@ -188,10 +189,6 @@ def damaged(path: Path, error: Exception) -> TableError:
     return TableError(f"{path} is damaged ({error!r}); fit the predictor again")
 
 
-def _refused(constant: str) -> float:
-    raise ValueError(f"{constant} is no number")
-
-
 def _check_features(content: Mapping[str, Any], folder: Path) -> None:
     """Trees may lack columns that came after them; one that this version does not know makes them unreadable."""
     said = content.get("features")
@@ -206,8 +203,8 @@ def _trees(folder: Path, sha256: str | None) -> xgb.Booster | None:
     if sha256 is None:
         return None
     try:
-        raw = (folder / TREES).read_bytes()
-    except OSError as error:
+        raw = strict.read_bytes(folder / TREES)
+    except (OSError, ValueError) as error:
         raise TableError(f"{folder / TREES} is missing or unreadable ({error}); fit the predictor again") from error
     if hashlib.sha256(raw).hexdigest() != sha256:
         raise TableError(f"{folder / TREES} is damaged: it is not the file that was saved; fit the predictor again")

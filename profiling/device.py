@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
+from distilsearch import strict
 from distilsearch.architecture import Architecture
 from distilsearch.growth import grown
 from distilsearch.operators import TORCH, Operator, Serving
@@ -24,6 +25,8 @@ Facts = Mapping[str, Any]
 """Plain JSON values that identify a machine or its software; anything that varies from boot to boot stays out."""
 
 FINGERPRINT_DIGITS = 12
+MOST_FACTS = 100_000  # characters
+UNITS = ("multiprocessors", "sm_count", "cores_per_chip")  # facts of a device that count its parallel units
 
 
 class Unsupported(Exception):  # noqa: N818  (a finding about one case, kept in the table, not a user's error)
@@ -148,6 +151,32 @@ def model_name(facts: Facts) -> str:
     """
     model = facts.get("model", "unknown device")
     return str(model.get("model name", model) if isinstance(model, Mapping) else model)
+
+
+def check_facts(facts: Any) -> None:
+    """A `ValueError` where facts of a file can be none: what is printed, hashed and counted with must be plain."""
+    strict.table(facts, "what it was measured on")
+    if len(json.dumps(facts)) > MOST_FACTS:
+        raise ValueError(f"what it was measured on has more than {MOST_FACTS:,} characters")
+    _check_plain(facts, 0)
+    for name in UNITS:
+        if name in facts:
+            strict.whole(facts[name], name, 1)
+    named = facts["model"].get("model name", "") if isinstance(facts.get("model"), dict) else facts.get("model", "")
+    strict.text(named, "the name of its model")
+
+
+def _check_plain(value: Any, depth: int) -> None:
+    """Words, numbers, and tables and lists of them, three deep; no word that moves a terminal's cursor."""
+    if depth > 3:
+        raise ValueError("what it was measured on is nested too deeply")
+    if isinstance(value, str) and not value.isprintable():
+        raise ValueError(f"{value!r:.60} cannot be printed")
+    if isinstance(value, float):
+        strict.number(value, "a figure of what it was measured on")
+    members = [*value, *value.values()] if isinstance(value, dict) else value if isinstance(value, list) else ()
+    for member in members:
+        _check_plain(member, depth + 1)
 
 
 def fingerprint(facts: Facts) -> str:

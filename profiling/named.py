@@ -4,14 +4,14 @@ A device answers to DEVICE/STACK or DEVICE by fingerprint, to enough of its firs
 is what `tables import --device` was told, or what the machine says of itself.
 """
 
-import json
 import re
 from pathlib import Path
 
-from distilsearch.errors import InputError
+from distilsearch import strict
+from distilsearch.errors import InputError, TableError
 
 from . import rounds
-from .device import model_name
+from .device import check_facts, model_name
 from .restate import META
 from .table import LatencyTable
 
@@ -33,7 +33,7 @@ def table_named(name: str, store: Path, devices: tuple[str, ...]) -> LatencyTabl
     if called:
         return _newest(called, name)
     if not DIGITS.fullmatch(name):
-        known = ", ".join(sorted(set(names.values()))) or "none yet"
+        known = ", ".join(sorted(set(names.values()) - {""})) or "none yet"
         raise InputError(
             f"expected a device ({', '.join(devices)}), the name of a table's device ({known}) or at least 6 digits of"
             f" its fingerprint; got {name!r}"
@@ -56,6 +56,12 @@ def _last_profiled(folder: Path) -> float:
 def _name(folder: Path) -> str:
     """What a table's device is called: as its derived facts say, or where there are none, its rounds."""
     try:
-        return model_name(json.loads((folder / META).read_text(encoding="utf-8"))["device"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        device = strict.read_json(folder / META)["device"]
+        check_facts(device)
+        return model_name(device)
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    try:
         return model_name(rounds.read(folder / rounds.ROUNDS / rounds.names(folder)[0]).device)
+    except TableError:
+        return ""  # a damaged table has no name, and hides no other; `tables list` says what it is

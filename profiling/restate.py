@@ -11,6 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from distilsearch import strict
 from distilsearch.errors import RunError
 from distilsearch.home import file_lock, write_atomically
 
@@ -24,7 +25,7 @@ META, OPERATORS, MODELS, LOCK = "meta.json", "operators.parquet", "models.parque
 def check_meta(folder: Path) -> None:
     """A meta file of a newer version is refused before it is overwritten; an unreadable one is derived anew."""
     try:
-        schema = json.loads((folder / META).read_text())["schema"]
+        schema = strict.read_json(folder / META)["schema"]
     except (OSError, ValueError, KeyError, TypeError):
         return
     rounds.check_schema(schema, folder / META)
@@ -33,8 +34,8 @@ def check_meta(folder: Path) -> None:
 def stale(folder: Path, meta: TableMeta) -> bool:
     """Whether the derived files are missing, damaged, or not of these rounds."""
     try:
-        hashes = json.loads((folder / META).read_text())["hashes"]
-        files = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in (OPERATORS, MODELS)}
+        hashes = strict.read_json(folder / META)["hashes"]
+        files = {name: hashlib.sha256(strict.read_bytes(folder / name)).hexdigest() for name in (OPERATORS, MODELS)}
     except (OSError, ValueError, KeyError, TypeError):
         return True
     return bool(hashes != {**meta.hashes, **files})

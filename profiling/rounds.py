@@ -16,11 +16,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from distilsearch import strict
 from distilsearch.errors import TableError
 from distilsearch.home import write_atomically
 from distilsearch.operators import DTYPE_BYTES, MODES
 
-from .device import CACHES, REGIME_ADDED, Facts, Regime
+from .device import CACHES, REGIME_ADDED, Facts, Regime, check_facts
 from .signatures import KINDS, Newer, check_signature
 
 SCHEMA = 1
@@ -59,6 +60,10 @@ KNOWN: Mapping[str, Iterable[str]] = {
     "cache": CACHES,
 }
 LEAST_SECONDS, LONGEST_SECONDS = 1e-15, 1e6  # beyond what anybody times: times outside make no sense
+MOST_BYTES, MOST_ROWS, MOST_COLUMNS, LONGEST_SESSION = 1 << 30, 20_000_000, 100, 200
+MOST: Mapping[str, float] = {  # of columns that nothing is derived from but words
+    "prepare_seconds": 1e9, "steal_share": 1e9, "frequency_hertz": 1e15, "unix_seconds": 2e10,
+}  # fmt: skip
 COMPLETE = ("kind", "signature", "dtype", "mode", "threads", "cache", "session", "round", "unix_seconds", "status")
 
 
@@ -137,9 +142,11 @@ def read(path: Path) -> Rounds:
     """
     content = verified_bytes(path)
     try:
+        _check_size(content)
         table = pq.read_table(pa.BufferReader(content))
-        facts = dict(json.loads(table.schema.metadata[b"distilsearch"]))
-    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
+        table.validate(full=True)
+        facts = strict.table(strict.parsed((table.schema.metadata or {})[b"distilsearch"]), "what it says of itself")
+    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError, OverflowError, MemoryError) as error:
         raise _damaged(path, f"it is no file of rounds ({error})") from error
     check_schema(facts.get("schema"), path)
     try:
@@ -147,11 +154,22 @@ def read(path: Path) -> Rounds:
         _check_values(table)
     except Newer as error:
         raise _newer(path, str(error)) from error
+        for name in ("device", "stack"):
+            check_facts(facts.get(name))
     except ValueError as error:
         raise _damaged(path, str(error)) from error
-    if not all(isinstance(facts.get(name), dict) for name in ("device", "stack")):
-        raise _damaged(path, "it does not say what it was measured on")
     return Rounds(path.name, facts["device"], facts["stack"], table)
+
+
+def _check_size(content: bytes) -> None:
+    """Refuse what would fill the memory: a few bytes can say that they hold any number of rows."""
+    said = pq.read_metadata(pa.BufferReader(content))
+    groups = [said.row_group(place) for place in range(said.num_row_groups)]
+    size = sum(group.total_byte_size for group in groups)
+    if said.num_columns > MOST_COLUMNS or said.num_rows > MOST_ROWS or not 0 <= size <= MOST_BYTES:
+        raise ValueError(f"{said.num_rows:,} rows of {said.num_columns} columns in {size:,} bytes are no rounds")
+    if sum(group.num_rows for group in groups) != said.num_rows:
+        raise ValueError("its rows are counted otherwise than they stand")
 
 
 def _whole(table: pa.Table) -> pa.Table:
@@ -174,9 +192,11 @@ def _whole(table: pa.Table) -> pa.Table:
 def verified_bytes(path: Path) -> bytes:
     """The bytes of a round file, whose name must be their sha256."""
     try:
-        content = path.read_bytes()
+        content = strict.read_bytes(path)
     except OSError as error:
         raise _damaged(path, f"it cannot be read ({error.strerror or error})") from error
+    except ValueError as error:
+        raise _damaged(path, str(error)) from error
     digest = hashlib.sha256(content).hexdigest()
     if digest != path.stem:
         raise _damaged(path, f"its content has sha256 {digest[:12]}..., its name says {path.stem[:12]}...")
@@ -185,7 +205,7 @@ def verified_bytes(path: Path) -> bytes:
 
 def check_schema(found: object, path: Path) -> None:
     """Refuse what a newer version wrote, and what names no version."""
-    if not isinstance(found, int) or found < 1:
+    if type(found) is not int or found < 1:
         raise _damaged(path, f"expected a schema number; got {found!r}")
     if found > SCHEMA:
         raise TableError(
@@ -205,8 +225,16 @@ def _check_values(table: pa.Table) -> None:
     names = ("kind", "signature", *Regime.__dataclass_fields__)
     for row in table.select(names).group_by(names).aggregate([]).to_pylist():
         check_signature(row.pop("kind"), row.pop("signature"), Regime(**row))
-    if pc.any(pc.less(table["threads"], 0)).as_py():
-        raise ValueError("threads must not be negative")
+    for column in ("threads", "round"):
+        if pc.any(pc.less(table[column], 0)).as_py():
+            raise ValueError(f"{column} must not be negative")
+    for session in table["session"].unique().to_pylist():
+        if not session.isprintable() or len(session) > LONGEST_SESSION:
+            raise ValueError(f"{session!r:.60} is no name of a session")
+    for column, most in MOST.items():
+        values = table[column].drop_null()
+        if pc.all(pc.and_(pc.greater_equal(values, 0.0), pc.less_equal(values, most))).as_py() not in (True, None):
+            raise ValueError(f"{column} must be from 0 to {most:g}")
     timed = table.filter(pc.equal(table["status"], "ok"))
     for column in ("seconds", "sentinel_seconds"):
         values = timed[column]

@@ -3,8 +3,7 @@
 Whatever passes here can be derived: an operator's work, a probe's figures, a model lowered to its operators.
 """
 
-import json
-
+from distilsearch import strict
 from distilsearch.errors import InputError
 from distilsearch.families import FAMILIES
 from distilsearch.lowering import operators
@@ -26,7 +25,7 @@ def check_signature(kind: str, signature: str, regime: Regime) -> None:
     """`Newer` names what is not known of a signature, `ValueError` says why it can be none."""
     try:
         CHECKS[kind](signature, regime)
-    except (InputError, KeyError, TypeError, AttributeError, ZeroDivisionError, OverflowError, ValueError) as error:
+    except (InputError, KeyError, TypeError, AttributeError, ArithmeticError, ValueError) as error:
         raise ValueError(f"{signature!r} is no signature of {_article(kind)} ({error})") from error
 
 
@@ -57,14 +56,17 @@ def _probe(signature: str, regime: Regime) -> None:
 
 
 def _model(signature: str, regime: Regime) -> None:
-    data = json.loads(signature)
+    data = strict.parsed(signature)
     if unknown := sorted(set(data) - {"architecture", "serving"} | set(data["serving"]) - set(FED)):
         raise Newer(f"the condition {unknown[0]!r} of a model")
     if data["serving"]["phase"] not in PHASES:
         raise Newer(f"the phase {data['serving']['phase']!r}")
     if data["architecture"]["family"] not in FAMILIES:
         raise Newer(f"the family {data['architecture']['family']!r}")
-    operators(*parse_model(signature, regime))
+    parts = operators(*parse_model(signature, regime))
+    work = sum(max(operator.flops, operator.bytes(regime.dtype)) * count for operator, count in parts)
+    if not 0 < work <= MOST_WORK:
+        raise ValueError("it is no model that was ever run")
 
 
 CHECKS = {"operator": _operator, "probe": _probe, "model": _model}

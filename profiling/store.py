@@ -52,8 +52,13 @@ def find_table(device: str | Device, store: Path | str | None = None, runtime: s
 
 
 def all_tables(store: Path | str | None = None) -> list[Path]:
-    """Folders of all tables of a store, sorted."""
-    return sorted(path for path in store_folder(store).glob("*/*") if rounds.names(path))
+    """Folders of all tables of a store, sorted; the store itself may be a link, and nothing within it."""
+    folders = sorted(path for path in store_folder(store).glob("*/*") if rounds.names(path))
+    for folder in folders:
+        for place in (folder.parent, folder, folder / rounds.ROUNDS):
+            if place.is_symlink():
+                raise TableError(f"{place} is a symbolic link, and none is followed in a store; put the folder there")
+    return folders
 
 
 def tables_at(folder: Path) -> list[Path]:
@@ -73,8 +78,9 @@ def merge(sources: Sequence[Path | str], store: Path | str | None = None) -> lis
     touched: dict[Path, None] = {}
     for source in [table for named in sources for table in _tables_named(Path(named))]:
         parts = rounds.read_all(source)
-        derived(parts)  # refuses rounds of different machines before anything is copied
         target = folder_of(parts[0].device, parts[0].stack, store)
+        here = {part.name: part for part in [*rounds.read_all(target), *parts]}
+        derived(here.values())  # refuses rounds of different machines, and what no table can be made of, before copying
         for name in set(rounds.names(source)) - set(rounds.names(target)) - set(rounds.names(target, rounds.DROPPED)):
             write_atomically(target / rounds.ROUNDS / name, rounds.verified_bytes(source / rounds.ROUNDS / name))
         touched |= {target: None} if rounds.names(target) else {}

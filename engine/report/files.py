@@ -4,6 +4,7 @@ import json
 import math
 from pathlib import Path
 
+from distilsearch import strict
 from distilsearch.errors import RunError
 from distilsearch.home import write_atomically
 from distilsearch.places import PAGE, own_file
@@ -22,7 +23,8 @@ def read_result(folder: Path) -> ResultFile:
     """
     path = folder / RESULT
     try:
-        data = json.loads(path.read_text(encoding="utf-8"), parse_constant=lambda _: None, parse_float=_finite)
+        text = strict.read_bytes(path).decode("utf-8")
+        data = json.loads(text, parse_constant=lambda _: None, parse_float=_finite)
         json.dumps(data, ensure_ascii=False).encode()  # half a character cannot be shown
     except FileNotFoundError:
         raise RunError(f"there is no result in {folder}; finish it with `distilsearch search`") from None

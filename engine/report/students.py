@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from distilsearch.places import STUDENT
+from distilsearch.strict import is_plain
 
 from .schema import Member, ResultFile
 
@@ -24,14 +25,16 @@ def foreign(place: Path) -> bool:
 def absent(folder: Path, members: Iterable[Member]) -> list[Member]:
     """Members of the front that were trained here and whose student is not in the run's folder."""
     trained = (member for member in members if member.student or member.source != "imported")
-    return [member for member in trained if not STUDENT.ours(folder / STUDENTS / member.key)]
+    return [m for m in trained if not is_plain(m.key) or not STUDENT.ours(folder / STUDENTS / m.key)]
 
 
 def remarks(folder: Path, result: ResultFile) -> Iterator[str]:
     """What whoever looks for the front's students must know: which are not there, and which others are."""
     for member in absent(folder, result.front):
         place = folder / STUDENTS / member.key
-        if foreign(place):
+        if not is_plain(member.key):
+            yield f"the result names a student {member.key!r:.80}, which is no name below {place.parent}"
+        elif foreign(place):
             yield f"{place} holds something else than the student {member.key}; move it away and search again"
         else:
             yield (
@@ -40,7 +43,8 @@ def remarks(folder: Path, result: ResultFile) -> Iterator[str]:
                 " --out DIR` trains it again"
             )
     students, keys = folder / STUDENTS, {member.key for member in result.front}
-    others = [path for path in sorted(students.iterdir()) if path.is_dir()] if students.is_dir() else []
+    there = students.is_dir() and not students.is_symlink()
+    others = [path for path in sorted(students.iterdir()) if path.is_dir()] if there else []
     former = [path.name for path in others if path.name not in keys and STUDENT.ours(path)]
     if former:
         more = f" and {len(former) - MOST_NAMED} more" if len(former) > MOST_NAMED else ""
