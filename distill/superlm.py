@@ -10,7 +10,7 @@ training goes on from.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from .cache import outputs_key
 from .card import CARD, with_sections
 from .course import Course
 from .data import Text
+from .depths import scores
 from .heldout import heldout_loss
 from .job import Training
 from .nest import HEADS, Nest
@@ -79,22 +80,30 @@ class SuperLM:
         return self._shared.cut(architecture)
 
     def losses(
-        self, architectures: Sequence[Architecture], teacher: Teacher, text: Text, between: Between = nothing
+        self,
+        architectures: Sequence[Architecture],
+        teacher: Teacher,
+        text: Text,
+        between: Between = nothing,
+        progress: Progress = silent,
     ) -> list[float]:
-        """The loss of each sub-network on the held-out blocks of a text, as `heldout_loss` takes it."""
-        return list(self.scored(architectures, teacher, text, between))
+        """The loss of each sub-network on the held-out blocks of a text, as `heldout_loss` takes it.
 
-    def scored(
-        self, architectures: Sequence[Architecture], teacher: Teacher, text: Text, between: Between = nothing
-    ) -> Iterator[float]:
-        """The same one by one, for who shows how far it is."""
+        Of those that differ in depth alone, layers that are given the same run once: see `depths`.
+        """
         for architecture in architectures:
             self._check(architecture)
-        for architecture in architectures:
+
+        def score(model: Any, architecture: Architecture) -> float:
             between()
             ending = teacher.ending.cut(self._shared.basis_of(architecture))
-            model = self._shared.view(architecture).eval()
-            yield heldout_loss(teacher, text, model, architecture, ending=ending)
+            return heldout_loss(teacher, text, model, architecture, ending=ending)
+
+        losses = [0.0] * len(architectures)
+        for done, (place, loss) in enumerate(scores(self._shared, architectures, score), 1):
+            losses[place] = loss
+            progress("score", done, len(architectures))
+        return losses
 
     def student(self, architecture: Architecture, loss: float = float("nan")) -> Student:
         """A sub-network as a student; its `loss` is what the caller knows of it, for the card."""
