@@ -37,8 +37,8 @@ def in_turn(architectures: Sequence[Architecture]) -> list[list[int]]:
     return [list(group) for _, group in itertools.groupby(places, key=rest)]
 
 
-def scores(shared: Shared, architectures: Sequence[Architecture], score: Score) -> Iterator[tuple[int, float]]:
-    """The score of each architecture's model, with its place among them; models are views of the shared weights."""
+def scores(shared: Shared, architectures: Sequence[Architecture], score: Score) -> Iterator[tuple[Architecture, float]]:
+    """Each architecture with the score of its model, which is a view of the shared weights, as soon as it is known."""
     deepest, kind = int(shared.largest["layers"]), family(shared.largest.family)
     for group in in_turn(architectures):
         paths = [tuple(sliced_layers(int(architectures[place]["layers"]), deepest)) for place in group]
@@ -46,7 +46,7 @@ def scores(shared: Shared, architectures: Sequence[Architecture], score: Score) 
         for turn, place in enumerate(group):
             model, later = shared.view(architectures[place]).eval(), paths[turn + 1 :]
             given.take_part(blocks(kind, model), paths[turn], later)
-            yield place, score(model, architectures[place])
+            yield architectures[place], score(model, architectures[place])
             given.forget_all_but(later)
 
 

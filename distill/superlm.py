@@ -10,7 +10,7 @@ training goes on from.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,6 @@ from .course import Course
 from .data import Text
 from .depths import scores
 from .heldout import heldout_loss
-from .job import Training
 from .nest import HEADS, Nest
 from .objective import Objective
 from .processes import accelerator_for
@@ -80,35 +79,38 @@ class SuperLM:
         return self._shared.cut(architecture)
 
     def losses(
-        self,
-        architectures: Sequence[Architecture],
-        teacher: Teacher,
-        text: Text,
-        between: Between = nothing,
-        progress: Progress = silent,
+        self, architectures: Sequence[Architecture], teacher: Teacher, text: Text, between: Between = nothing
     ) -> list[float]:
-        """The loss of each sub-network on the held-out blocks of a text, as `heldout_loss` takes it.
+        """The loss of each sub-network on the held-out blocks of a text, as `heldout_loss` takes it."""
+        losses = dict(self.scored(architectures, teacher, text, between))
+        return [losses[architecture] for architecture in architectures]
 
-        Of those that differ in depth alone, layers that are given the same run once: see `depths`.
+    def scored(
+        self, architectures: Sequence[Architecture], teacher: Teacher, text: Text, between: Between = nothing
+    ) -> Iterator[tuple[Architecture, float]]:
+        """The same one by one as they are known, in the order that takes the least work.
+
+        Of sub-networks that differ in depth alone, layers that are given the same run once (see `depths`): ask for all
+        of them at once.
         """
         for architecture in architectures:
             self._check(architecture)
 
         def score(model: Any, architecture: Architecture) -> float:
             between()
-            ending = teacher.ending.cut(self._shared.basis_of(architecture))
+            ending = teacher.ending.cut(self.basis_of(architecture))
             return heldout_loss(teacher, text, model, architecture, ending=ending)
 
-        losses = [0.0] * len(architectures)
-        for done, (place, loss) in enumerate(scores(self._shared, architectures, score), 1):
-            losses[place] = loss
-            progress("score", done, len(architectures))
-        return losses
+        yield from scores(self._shared, list(dict.fromkeys(architectures)), score)
+
+    def basis_of(self, architecture: Architecture) -> Tensor:
+        """(v, w) the directions of the teacher's stream that a sub-network's states live in."""
+        return self._shared.basis_of(architecture)
 
     def student(self, architecture: Architecture, loss: float = float("nan")) -> Student:
         """A sub-network as a student; its `loss` is what the caller knows of it, for the card."""
         model, tokens = self.model(architecture), self.training.training.tokens
-        ending = self.teacher.ending.cut(self._shared.basis_of(architecture))
+        ending = self.teacher.ending.cut(self.basis_of(architecture))
         return Student(architecture, model, self.teacher, loss, (), self.seconds, tokens, cut=ending)
 
     def extract(self, architecture: Architecture, folder: Path | str, loss: float = float("nan")) -> Path:
@@ -206,20 +208,18 @@ def train_superlm(
         TrialError: the training diverges.
     """
     nest = check_superlm(teacher, space, recipe)
-    _check_training(teacher, text, recipe, nest, training)
+    course = _course(teacher, text, recipe, nest, training)
     if _there(folder, training):
         return SuperLM.load(folder, teacher)
-    job = training.training
-    course = Course(teacher, text, recipe, job.tokens, job.seed, job.precision)
-    if not job.tokens:
-        model, basis = build_student(teacher, nest.largest, text, job.seed, ordered=True)
+    if not course.tokens:
+        model, basis = build_student(teacher, nest.largest, text, course.seed, ordered=True)
         made = SuperLM(training, teacher, model, basis)
     else:
         run = _begin(course, nest, training, device, cache_limit)
         basis = run.shared.basis
         together = SideBySide([run], [folder], checkpoint_seconds)
         together.restore(())
-        together.to_end(job.tokens, between, progress)
+        together.to_end(course.tokens, between, progress)
         (whole,) = together.students()
         if isinstance(whole, TrialError):
             raise whole
@@ -235,18 +235,11 @@ def check_superlm(teacher: Teacher, space: SearchSpace, recipe: Recipe) -> Nest:
     return Nest.of(space, teacher.facts)
 
 
-def _check_training(teacher: Teacher, text: Text, recipe: Recipe, nest: Nest, training: SuperTraining) -> None:
-    """Refuse an identity of something else than what is given."""
-    job = training.training
-    own = Training.of(teacher, text, recipe, job.tokens, job.seed, job.precision)
-    for field in ("teacher", "tokenizer", "text", "recipe"):
-        if getattr(own, field) != getattr(job, field):
-            raise InputError(
-                f"the training is that of another {field} than the one given ({getattr(job, field)[:12]} is not "
-                f"{getattr(own, field)[:12]}); make it with SuperTraining.of from the same values"
-            )
+def _course(teacher: Teacher, text: Text, recipe: Recipe, nest: Nest, training: SuperTraining) -> Course:
+    """What it is trained on; an `InputError` where the identity is of something else than what is given."""
     if (nest.largest, nest.to_json()) != (training.largest, dict(training.space)):
         raise InputError("the training is that of another space; make it with SuperTraining.of from the space given")
+    return Course.of(teacher, text, recipe, training.training)
 
 
 def _begin(course: Course, nest: Nest, training: SuperTraining, device: str, cache_limit: int) -> SuperRun:
@@ -258,7 +251,7 @@ def _begin(course: Course, nest: Nest, training: SuperTraining, device: str, cac
             "without `accelerate launch`"
         )
     teacher, recipe = course.teacher, course.recipe
-    targets = Targets(teacher, course.text, recipe, course.precision, cache_limit, course.seed)
+    targets = Targets(teacher, course.text, recipe, course.precision, cache_limit, course.seed, course.share)
     model, basis = build_student(teacher, nest.largest, course.text, course.seed, ordered=True)
     if recipe.embeddings == "adapt" and family(nest.largest.family).words_mapped(nest.largest, teacher.facts):
         adapt(model, teacher.model("cpu"), basis)

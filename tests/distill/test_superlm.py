@@ -357,7 +357,7 @@ def test_sub_networks_that_it_does_not_have_are_refused(superlm: SuperLM, teache
 
 def test_an_identity_of_something_else_is_refused(teacher: Teacher, text: Text, tmp_path: Path) -> None:
     *job, training = super_of(teacher, text, TINY, 500)
-    with pytest.raises(InputError, match="that of another recipe"):
+    with pytest.raises(InputError, match="of another teacher, text or recipe"):
         train_superlm(*job[:3], RELATION, training, tmp_path)
     with pytest.raises(InputError, match="that of another space"):
         train_superlm(*job[:2], space_of(teacher, ffn=[64]), job[3], training, tmp_path)
