@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import tomllib
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
@@ -74,6 +75,15 @@ class Here:
     def stop(self) -> None: ...
 
     def close(self) -> None: ...
+
+
+class Killed(Here):
+    """is killed in its fourth training."""
+
+    def submit(self, job: Job, progress: Any = None) -> "Future[Any]":
+        if isinstance(job, Distil) and len(self.trained) == 3:
+            raise KeyboardInterrupt
+        return super().submit(job, progress)
 
 
 @pytest.fixture(autouse=True)
@@ -196,3 +206,29 @@ def test_trials_learn_from_a_share_of_the_text_and_finals_from_all_of_it(tmp_pat
     with pytest.raises(InputError, match=r"share of 1e-06 of the text's .* holds no block"):
         run(tmp_path / "other", train={"share": 1e-6})
     assert not (tmp_path / "other").exists()
+
+
+def test_kd_nas_runs_by_name_and_goes_on_after_it_was_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    example = tomllib.loads((Path(__file__).parents[3] / "examples" / "kdnas.toml").read_text())
+    small: dict[str, Any] = {"flash_tokens": FLASH, "final_tokens": FINAL, "threads": 1, "precision": "float32"}
+    given = {key: RUN[key] for key in ("name", "teacher", "text", "target")} | {"prompt": "", "trials": 5}
+    given |= {"train": example["train"] | small, "strategy": example["strategy"] | {"candidates": 2, "steps": 30, "decay": 0.5}}
+    whole = Run.parse(example | given)
+    executor = Here()
+    result = search(whole, tmp_path / "whole", executor=executor)
+    assert executor.trained[:5] == [(FLASH, 1)] * 5
+    assert {tokens for tokens, _ in executor.trained[5:]} == {FINAL}
+    trained = [json.loads(path.read_text())["training"] for path in (tmp_path / "home" / "trials").glob("*/trial.json")]
+    assert {(one["tokens"], one.get("share", 1.0)) for one in trained} == {(FLASH, 0.3), (FINAL, 1.0)}
+    text = (tmp_path / "whole" / "run.toml").read_text()
+    assert "ffn = [16, 32]" in text  # shares of this teacher
+    assert "share = 0.3" in text
+    assert speeds(result)
+    monkeypatch.setenv("DISTILSEARCH_HOME", str(tmp_path / "other"))  # where nothing is known
+    shutil.copytree(tmp_path / "home" / "tables", tmp_path / "other" / "tables")
+    with pytest.raises(KeyboardInterrupt):
+        search(whole, tmp_path / "killed", executor=Killed())
+    again = search(whole, tmp_path / "killed", executor=Here())
+    assert [m.key for m in again.front] == [m.key for m in result.front]
+    trials = [[(trial.key, trial.loss) for trial in one.file.trials] for one in (result, again)]
+    assert trials[0] == trials[1]

@@ -4,11 +4,12 @@ from distilsearch.errors import InputError, unknown
 
 from .autodistill import AUTODISTILL
 from .default import DEFAULT
+from .kdnas import KDNAS
 from .preset import CHOOSES, KINDS, Preset, merged
 
 __all__ = ["CHOOSES", "KINDS", "PRESETS", "Preset", "check_serves", "merged", "preset"]
 
-PRESETS: dict[str, Preset] = {"default": DEFAULT, "autodistill": AUTODISTILL}
+PRESETS: dict[str, Preset] = {"default": DEFAULT, "autodistill": AUTODISTILL, "kdnas": KDNAS}
 
 
 def preset(name: str) -> Preset:

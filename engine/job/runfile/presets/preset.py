@@ -35,6 +35,8 @@ class Preset:
         space_of: the choices of genes for a teacher, where they depend on it; they stand in for those of `space` that
             the run file leaves open, once the teacher is known. An `InputError` where there are none.
         kinds: the kinds of teacher that it serves: those its recipe and its quality can be asked of.
+        episodes: of a strategy that searches in episodes, how many the trials of a run make: where the run file says
+            how many trials there are, the strategy's `candidates` follow, unless they are given too; 0 says nothing.
     """
 
     source: Json = field(default_factory=lambda: {"name": "distilled"})
@@ -46,6 +48,7 @@ class Preset:
     flash_share: float = 0.0
     space_of: Callable[[TeacherFacts], Json] | None = field(default=None, compare=False)
     kinds: tuple[str, ...] = tuple(KINDS)
+    episodes: int = 0
 
     def sections(self) -> dict[str, Any]:
         """The preset in the words of a run file."""
@@ -58,11 +61,15 @@ class Preset:
         final = train.get("final_tokens") if isinstance(train, Mapping) else None
         if self.flash_share and type(final) is int and final > 0:
             sections["train"]["flash_tokens"] = max(1, round(self.flash_share * final))
+        trials = given.get("trials")
+        if self.episodes and type(trials) is int and trials > 0:
+            sections["strategy"]["candidates"] = max(1, round(trials / self.episodes))
         return merged(sections, given)
 
     def fitted(self, space: Json, given: Container[str], teacher: TeacherFacts) -> dict[str, Any]:
         """A run's `[space]` for its teacher: what the run file has given of it stays."""
-        if self.space_of is None or space.get("family") != self.space.get("family"):
+        family = self.space.get("family", space.get("family"))  # of one that names none, the run file's
+        if self.space_of is None or space.get("family") != family:
             return dict(space)
         own = {gene: list(choices) for gene, choices in self.space_of(teacher).items() if gene not in given}
         open_ = {gene for gene in self.space if gene != "family" and gene not in given}
