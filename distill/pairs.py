@@ -11,10 +11,14 @@ What a pair needs is a text that goes on: a document that ends before the second
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import scipy.optimize
+import scipy.special
 import torch
 from torch import Tensor
 
 from distilsearch.architecture import Architecture
+from distilsearch.arrays import FloatArray
 from distilsearch.errors import TextError
 from distilsearch.families import family
 
@@ -64,12 +68,12 @@ def fitted_judge(teacher: Teacher, text: Text) -> tuple[Judge, int]:
     own = family(teacher.facts.family).architecture(teacher.facts)
     states, follows = _states(teacher, blocks, teacher.model(), own)
     mean, scale = states.mean(0), states.std(0).clamp(min=1e-6)
-    weight, bias = _regression(((states - mean) / scale).double(), follows.double())
-    weight = weight.float() / scale
+    best, bias = _regression(((states - mean) / scale).double().numpy(), follows.double().numpy())
+    weight = torch.from_numpy(best).float() / scale
     relation = torch.nn.Linear(len(weight), 2)
     with torch.no_grad():
         relation.weight.copy_(torch.stack([weight, -weight]) / 2)
-        relation.bias.copy_(torch.stack([one := bias.float() - weight @ mean, -one]) / 2)
+        relation.bias.copy_(torch.stack([one := bias - weight @ mean, -one]) / 2)
     return Judge(None, relation).requires_grad_(False), len(blocks)
 
 
@@ -99,19 +103,14 @@ def _states(
     return torch.cat(states), torch.cat(follows)
 
 
-def _regression(states: Tensor, follows: Tensor) -> tuple[Tensor, Tensor]:
+def _regression(states: FloatArray, follows: FloatArray) -> tuple[FloatArray, float]:
     """Weights (w,) and bias of the penalised logistic regression of follows (n,) on states (n, w), in float64."""
-    with torch.enable_grad():
-        states, weight = states.clone(), torch.zeros(states.shape[1], dtype=torch.float64, requires_grad=True)
-        bias = torch.zeros((), dtype=torch.float64, requires_grad=True)
-        optimizer = torch.optim.LBFGS([weight, bias], max_iter=100, line_search_fn="strong_wolfe")
 
-        def closure() -> float:
-            optimizer.zero_grad()
-            loss = torch.nn.functional.binary_cross_entropy_with_logits(states @ weight + bias, follows)
-            loss = loss + PENALTY * weight.square().sum()
-            loss.backward()  # type: ignore[no-untyped-call]
-            return float(loss)
+    def loss(parameters: FloatArray) -> tuple[float, FloatArray]:
+        weight, logits = parameters[:-1], states @ parameters[:-1] + parameters[-1]
+        value = np.mean(np.logaddexp(0, logits) - follows * logits) + PENALTY * weight @ weight
+        off = (scipy.special.expit(logits) - follows) / len(follows)
+        return float(value), np.append(states.T @ off + 2 * PENALTY * weight, off.sum())
 
-        optimizer.step(closure)  # type: ignore[no-untyped-call]
-    return weight.detach(), bias.detach()
+    best = scipy.optimize.minimize(loss, np.zeros(states.shape[1] + 1), jac=True, method="L-BFGS-B").x
+    return best[:-1], float(best[-1])
