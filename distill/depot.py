@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from distilsearch.errors import DistilSearchError, InputError, TeacherError, TextError, TrialError
+from distilsearch.hiding import hidden
 from distilsearch.home import ensure_folder, file_lock, home, write_atomically
 from distilsearch.strict import SHA256
 
@@ -167,7 +168,7 @@ class Depot:
         """Errors about one thing in this depot, which name both; a trial's may be tried again."""
         if not SHA256.fullmatch(key):
             raise InputError(f"expected the sha256 of a {what}; got {key!r}")
-        where = f"the depot {self.url}" if self.url else f"the home {home()}"
+        where = f"the depot {hidden(self.url)}" if self.url else f"the home {home()}"
         hint = f"; if it is damaged, remove the folder {what}s/{key} there"
 
         def refuse(problem: str) -> DistilSearchError:

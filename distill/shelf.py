@@ -14,6 +14,7 @@ from typing import IO, Any
 
 from distilsearch import strict
 from distilsearch.errors import DistilSearchError, InputError, RunError
+from distilsearch.hiding import hidden, hidden_in
 from distilsearch.home import ensure_folder
 from distilsearch.strict import SHA256
 
@@ -33,8 +34,9 @@ class Shelf:
         try:
             self._system, root = url_to_fs(url)
         except (ValueError, ImportError) as error:
-            raise InputError(f"cannot open the depot {url!r}: {error}") from error
-        self.url = url
+            raise InputError(f"cannot open the depot {hidden(url)!r}: {hidden_in(error, url)}") from None
+        self.url = hidden(url)  # as it is said
+        self._url = url
         self._root = str(root).rstrip("/")
 
     def put(self, place: str, folder: Path, names: Iterable[str], refuse: Refusal) -> dict[str, str]:
@@ -119,9 +121,9 @@ class Shelf:
             raise
         except OSError as error:
             raise RunError(
-                f"cannot {what} the depot {self.url}: {error}; all machines of a run need a folder there that they "
-                "may read and write"
-            ) from error
+                f"cannot {what} the depot {self.url}: {hidden_in(error, self._url)}; all machines of a run need a"
+                " folder there that they may read and write"
+            ) from None
 
 
 def checked(files: object, refuse: Refusal) -> dict[str, str]:

@@ -10,6 +10,7 @@ import typer
 from .cli_progress import shown_progress
 from .cli_words import Json, print_json
 from .errors import InputError, TableError, unknown
+from .hiding import hidden
 
 if TYPE_CHECKING:
     from .profiling.check import Check
@@ -164,7 +165,7 @@ def push(url: Url, store: OldStore = None) -> None:
     from .profiling.transfer import push as send
 
     sent = send(url, store)
-    print(f"{sent} files of rounds sent to {url}" if sent else f"nothing new for {url}")
+    print(f"{sent} files of rounds sent to {hidden(url)}" if sent else f"nothing new for {hidden(url)}")
 
 
 @tables.command()

@@ -194,7 +194,8 @@ def _is_run(folder: Path) -> bool:
 
 
 def _run_links(folder: Path) -> Iterator[Path]:
-    for part in (folder / name for name in RUN_PARTS):
+    written = [path.name for path in folder.iterdir() if path.suffix == ".log" or path.name == ".lock"]
+    for part in (folder / name for name in dict.fromkeys((*RUN_PARTS, *sorted(written)))):
         yield from (place for place in (part, *_children(part)) if place.is_symlink())
 
 

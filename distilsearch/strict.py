@@ -37,10 +37,11 @@ def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
         if error.errno == errno.ELOOP and path.is_symlink():
             raise ValueError("it is a symbolic link, and none is followed here") from None
         raise
+    status = os.fstat(handle)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(handle)
+        raise ValueError("it is no file")
     with os.fdopen(handle, "rb") as file:
-        status = os.fstat(handle)
-        if not stat.S_ISREG(status.st_mode):
-            raise ValueError("it is no file")
         if status.st_size > most:
             raise ValueError(f"it has {status.st_size:,} bytes, of which at most {most:,} are read")
         return file.read()

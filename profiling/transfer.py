@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from distilsearch.errors import InputError, TableError
+from distilsearch.hiding import hidden, hidden_in
 from distilsearch.home import write_atomically
 
 from . import rounds
@@ -72,7 +73,7 @@ def pull(
     names = sorted(str(name) for name in system.glob(pattern))
     if not names and not absent_ok:
         raise TableError(
-            f"there is no latency table at {url}; expected DEVICE/STACK/{rounds.ROUNDS}/*.parquet below it"
+            f"there is no latency table at {hidden(url)}; expected DEVICE/STACK/{rounds.ROUNDS}/*.parquet below it"
         )
     here = store_folder(store)
     with tempfile.TemporaryDirectory() as temporary:
@@ -92,7 +93,7 @@ def _opened(url: str) -> tuple[Any, str]:
     try:
         system, root = url_to_fs(url)
     except (ValueError, ImportError) as error:
-        raise InputError(f"cannot open {url!r}: {error}") from error
+        raise InputError(f"cannot open {hidden(url)!r}: {hidden_in(error, url)}") from None
     return system, str(root).rstrip("/")
 
 

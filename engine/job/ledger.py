@@ -25,6 +25,7 @@ from optuna.storages import BaseStorage, RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from distilsearch import hiding
 from distilsearch.architecture import Architecture
 from distilsearch.errors import DistilSearchError, RunError
 from distilsearch.progress import Progress, silent
@@ -289,9 +290,12 @@ def open_storage(url: str, folder: Path, progress: Progress = silent, mend: bool
     if not url:
         return open_journal(folder / JOURNAL, progress, mend)
     try:
-        return RDBStorage(url)
+        return RDBStorage(hiding.opened(url))
     except Exception as error:  # the many errors of SQLAlchemy and its drivers, all of them the user's to mend
-        raise RunError(f"cannot open the storage {url!r}: {error}") from error
+        hint = f"; its password is not kept in run.toml: give it in {hiding.PASSWORD}" if hiding.MASK in url else ""
+        raise RunError(
+            f"cannot open the storage {hiding.hidden(url)!r}: {hiding.hidden_in(error, url)}{hint}"
+        ) from None  # the cause quotes the URL
 
 
 def _started(pid: int) -> str:

@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from distilsearch.errors import TrialError
+from distilsearch.hiding import hidden
 from distilsearch.profiling.clock import Measured
 from distilsearch.progress import Between, Progress
 
@@ -66,7 +67,7 @@ def fetched(trial: "Trial", depot: str) -> "Trial | TrialError":
     if not depot:
         return trial
     here = archive_of(depot).find(trial.key)
-    return here or TrialError(f"the trial {trial.key} is not in the depot {depot}", transient=True)
+    return here or TrialError(f"the trial {trial.key} is not in the depot {hidden(depot)}", transient=True)
 
 
 def visible(device: str) -> str:

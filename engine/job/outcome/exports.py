@@ -49,6 +49,8 @@ def _copy(trial: Trial, target: Path, served: Mapping[str, Any]) -> None:
     fresh = target.with_name(f".{target.name}.new")
     try:
         own_folder(target, STUDENT)
+        if fresh.is_symlink():
+            fresh.unlink()
         shutil.rmtree(fresh, ignore_errors=True)
         copy_student(trial, fresh)
         if served:

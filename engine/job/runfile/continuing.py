@@ -16,6 +16,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from distilsearch.errors import InputError, RunError
+from distilsearch.hiding import hidden
 from distilsearch.places import RUN_MARK
 
 from .config import WHOLE_FILE, Run, load_plugins
@@ -110,8 +111,15 @@ def kept_run(folder: Path, load: bool = True) -> Run | None:
 
 
 def kept_text(run: Run) -> str:
-    """What a run's folder keeps of its run file: with all defaults, and a last line by which a part of it is told."""
-    return f"{RUN_MARK}\n{run.to_toml()}\n{END}\n"
+    """What a run's folder keeps of its run file: with all defaults, and a last line by which a part of it is told.
+
+    Secrets are masked: the folder is passed on, and the file that the user has written is not.
+    """
+    storage = run.storage.model_copy(update={"url": hidden(run.storage.url)})
+    executor = run.executor.model_copy(
+        update={name: hidden(getattr(run.executor, name)) for name in ("address", "depot")}
+    )
+    return f"{RUN_MARK}\n{run.model_copy(update={'storage': storage, 'executor': executor}).to_toml()}\n{END}\n"
 
 
 def _whole(path: Path) -> dict[str, Any]:
@@ -157,13 +165,19 @@ def continued(now: Run, there: Run) -> Run:
         RunError: it asks for something else than the run that it is to continue; what differs is named.
     """
     run = Run.parse(_filled(now, there) | {"plugins": list(now.plugins)}, WHOLE_FILE)
-    mine, theirs = dict(flat(run.model_dump(mode="json"))), dict(flat(there.model_dump(mode="json")))
+    mine, theirs = _shown(run), _shown(there)
     differing = (name for name in mine.keys() | theirs.keys() if mine.get(name) != theirs.get(name))
     names = sorted(name for name in differing if not _may_change(name))
     if names:
         listed = "; ".join(f"{n}: {theirs.get(n)!r} there, {mine.get(n)!r} now" for n in names)
         raise RunError(f"the run {run.name!r} was started with another run file ({listed}); give it a new name")
     return run
+
+
+def _shown(run: Run) -> dict[str, Any]:
+    """What a run asks for by dotted names, secrets masked: a password may be another, and is never quoted."""
+    values = flat(run.model_dump(mode="json"))
+    return {name: hidden(value) if isinstance(value, str) else value for name, value in values}
 
 
 def _filled(now: BaseModel, there: BaseModel, chooser: str = "") -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import Any, ParamSpec, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from distilsearch.errors import InputError, unknown
+from distilsearch.hiding import hidden
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -97,4 +98,4 @@ def _said(problem: Mapping[str, Any]) -> str:
         said += f" (did you mean {near[0]!r}?)" if near else ""
     if kind.startswith(("int", "float")) and isinstance(value, str) and NUMBER.fullmatch(value.strip()):
         said += ", without quotes"
-    return said if isinstance(value, Mapping) else f"{said}; got {value!r}"
+    return hidden(said if isinstance(value, Mapping) else f"{said}; got {value!r}")
