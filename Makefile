@@ -14,8 +14,9 @@ XLA_INSTALLED := $(XLA_VENV)/.installed
 demo: $(INSTALLED)
 	$(VENV)/bin/distilsearch quickstart
 
+# A file of tests is one process's: two cores take little more than half the time of one.
 test: $(INSTALLED)
-	$(VENV)/bin/pytest
+	$(VENV)/bin/pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 # XLA's own processor back end, for real: an environment of its own, since torch_xla needs one version of torch.
 test-xla: $(XLA_INSTALLED)

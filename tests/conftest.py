@@ -1,4 +1,7 @@
-"""No test fails or waits because the machine is busy: Hypothesis times no examples, nobody waits for quiet."""
+"""No test fails or waits because the machine is busy: Hypothesis times no examples, nobody waits for quiet.
+
+Several processes of tests share the cores: each takes its part, and waits without spinning.
+"""
 
 import os
 
@@ -8,3 +11,8 @@ settings.register_profile("patient", deadline=None, suppress_health_check=[Healt
 settings.load_profile("patient")
 
 os.environ.setdefault("DISTILSEARCH_PATIENCE", "0")  # also of the processes that tests start
+
+processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+if processes > 1:
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // processes)))
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
