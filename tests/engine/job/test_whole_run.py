@@ -212,7 +212,10 @@ def test_kd_nas_runs_by_name_and_goes_on_after_it_was_killed(tmp_path: Path, mon
     example = tomllib.loads((Path(__file__).parents[3] / "examples" / "kdnas.toml").read_text())
     small: dict[str, Any] = {"flash_tokens": FLASH, "final_tokens": FINAL, "threads": 1, "precision": "float32"}
     given = {key: RUN[key] for key in ("name", "teacher", "text", "target")} | {"prompt": "", "trials": 5}
-    given |= {"train": example["train"] | small, "strategy": example["strategy"] | {"candidates": 2, "steps": 30, "decay": 0.5}}
+    given |= {
+        "train": example["train"] | small,
+        "strategy": example["strategy"] | {"candidates": 2, "steps": 30, "decay": 0.5},
+    }
     whole = Run.parse(example | given)
     executor = Here()
     result = search(whole, tmp_path / "whole", executor=executor)
