@@ -9,8 +9,8 @@ From benchmarks/:
     budgets     as the preset has it: targets of 0.6, 0.3 and 0.15, the exponent -1 beyond them
 
 A reward is told by its share: 0 is the median of the space, 1 its best, by true values. Episodes hold a fifteenth of
-the trials. What is in results/search/controller.jsonl, one line a run, is not run again. Nothing of the strategy was set
-on these problems: its numbers are those of the re-implementation, but for how long the predictor learns.
+the trials. What is in results/search/controller.jsonl, one line a run, is not run again. Nothing of the strategy was
+set on these problems: its numbers are those of the re-implementation, but for how long the predictor learns.
 """
 
 import argparse
@@ -26,8 +26,10 @@ from search.summary import quartiles
 from search.tuning import TUNING
 
 from distilsearch.engine.engine import Engine
-from distilsearch.engine.objectives import Expensive, Known
-from distilsearch.engine.strategies import KDNAS, Random, Strategy
+from distilsearch.engine.objectives import Expensive, Known, Objective
+from distilsearch.engine.strategies import Strategy
+from distilsearch.engine.strategies.kdnas import KDNAS
+from distilsearch.engine.strategies.random import Random
 from distilsearch.space import Codes
 
 PATH = RESULTS / "search" / "controller.jsonl"
@@ -51,7 +53,7 @@ def rewards(problem: Problem, codes: Codes) -> Floats:
 
 def run(problem: Problem, name: str, seed: int, trials: int) -> dict[str, object]:
     """One run as a line of results."""
-    objectives = [Expensive("loss"), Known("cost", problem.cost)]
+    objectives: list[Objective] = [Expensive("loss"), Known("cost", problem.cost)]
     reference = dict(zip(("loss", "cost"), map(float, problem.reference), strict=True))
     engine = Engine(problem.space, objectives, seed, reference=reference, strategy=strategies(trials)[name])
     rng, rows, started = np.random.default_rng([31, seed]), [], time.process_time()
@@ -103,15 +105,15 @@ def main() -> None:
                     with PATH.open("a") as file:
                         file.write(json.dumps(run(problem, name, seed, asked.trials)) + "\n")
     rows = []
-    for problem in sorted({str(line["problem"]) for line in kept()}):
+    for title in sorted({str(line["problem"]) for line in kept()}):
         for name in strategies(asked.trials):
-            runs = [line for line in kept() if (line["problem"], line["method"]) == (problem, name)]
+            runs = [line for line in kept() if (line["problem"], line["method"]) == (title, name)]
             if not runs:
                 continue
             late = [float(np.mean(np.array(line["rewards"])[-len(line["rewards"]) // LAST :])) for line in runs]
             rows.append(
                 {
-                    "problem": problem.removeprefix("controller "),
+                    "problem": title.removeprefix("controller "),
                     "method": name,
                     "seeds": len(runs),
                     "best reward": spread([line["best_reward"][-1] for line in runs]),
