@@ -103,7 +103,7 @@ class RewardPredictor:
         targets: tuple[float, ...],
         episodes: npt.NDArray[np.int64],
         *,
-        steps: int = 1_000,
+        steps: int = 500,
         rate: float = 1e-4,
         seed: int = 0,
     ) -> "RewardPredictor":

@@ -19,7 +19,7 @@ from distilsearch.distill.recipes import recipe as recipe_named
 from distilsearch.distill.targets import learnt_blocks, shows_pairs
 from distilsearch.distill.teacher import Teacher, load_teacher
 from distilsearch.errors import InputError, RunError
-from distilsearch.families import family
+from distilsearch.families import FAMILIES, family
 from distilsearch.home import ensure_folder, home, write_atomically
 from distilsearch.lowering import check_length
 from distilsearch.places import own_run
@@ -101,9 +101,10 @@ def _prepare(run: Run, folder: Path, given: bool, progress: Progress) -> Prepare
     check_serves(run.preset, run.teacher, teacher.kind)
     kind = family(run.space.family)
     if teacher.config.model_type not in kind.teachers:
+        fitting = [repr(name) for name, one in FAMILIES.items() if teacher.config.model_type in one.teachers]
         raise InputError(
             f"the teacher is a {teacher.facts.family} model; students of family {kind.name!r} are made of "
-            f"{' or '.join(kind.teachers)} teachers"
+            f"{' or '.join(kind.teachers)} teachers: choose [space] family = {' or '.join(fitting)}"
         )
     run = run.fitted(teacher.facts)  # what a folder keeps has been fitted, and says all of it
     served = run.space_for(teacher.facts)

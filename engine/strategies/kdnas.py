@@ -61,7 +61,7 @@ class KDNAS:
     exploration: float = 1.0
     least: float = 0.05
     decay: float = 0.05
-    steps: int = 1_000
+    steps: int = 500
     rate: float = 1e-4
     name = "kdnas"
     needs_design = False

@@ -205,6 +205,8 @@ def test_trials_learn_from_a_share_of_the_text_and_finals_from_all_of_it(tmp_pat
         run(tmp_path / "run", trials=3, train={"share": 1.0, "final_tokens": FLASH})
     with pytest.raises(InputError, match=r"share of 1e-06 of the text's .* holds no block"):
         run(tmp_path / "other", train={"share": 1e-6})
+    with pytest.raises(InputError, match=r"a bert model; .* choose \[space\] family = 'bert' or 'mobilebert'"):
+        run(tmp_path / "other", space={"family": "roberta"})
     assert not (tmp_path / "other").exists()
 
 

@@ -88,7 +88,7 @@ KDNAS = Preset(
         "exploration": 1.0,
         "least": 0.05,
         "decay": 0.05,
-        "steps": 1_000,
+        "steps": 500,
         "rate": 1e-4,
     },
     recipe="kdnas",
