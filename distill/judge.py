@@ -8,6 +8,7 @@ Notation
     logits     (n, 2): that the second text follows the first, that it does not (the order of transformers)
 """
 
+import copy
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -75,10 +76,15 @@ def whole(model: Any, judge: Judge) -> Any:
     """The stock model with the words' head and this one; the model itself where its type has no such model."""
     from transformers import AutoModelForPreTraining
 
+    config = copy.deepcopy(model.config)
+    if judge.dense is None and hasattr(
+        config, "classifier_activation"
+    ):  # as MobileBERT says that there is no such layer
+        config.classifier_activation = False
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         # a MobileBERT as wide as its embeddings has a table without columns of its own
         warnings.filterwarnings("ignore", "Initializing zero-element tensors", UserWarning)
-        stock: Any = AutoModelForPreTraining.from_config(model.config)  # type: ignore[no-untyped-call]
+        stock: Any = AutoModelForPreTraining.from_config(config)  # type: ignore[no-untyped-call]
     heads = {name: part for name in stock.state_dict() for part in (POOLER, RELATION) if part in name}
     if RELATION not in heads.values() or (POOLER in heads.values()) != (judge.dense is not None):
         return model

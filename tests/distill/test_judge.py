@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModelForMaskedLM, AutoModelForPreTraining
+from transformers import AutoModelForMaskedLM, AutoModelForPreTraining, MobileBertConfig, MobileBertForPreTraining
 
 from distilsearch.distill.archive import Archive
 from distilsearch.distill.batch import alternate_pairs
@@ -63,7 +63,7 @@ def test_pairs_depend_on_places_alone_and_half_of_them_follow(mlm_teacher: Teach
 def test_a_judge_is_saved_with_its_student_and_stock_classes_load_both(
     mlm_teacher: Teacher, words: Text, make_architecture: Make, tmp_path: Path
 ) -> None:
-    course = Course(mlm_teacher, words, PAIRS, 2_048, 0, "float32", "accuracy")
+    course = Course(mlm_teacher, words, PAIRS, 2_048, 0, "float32", quality="accuracy")
     (student,) = train(course, [make_architecture(mlm_teacher)], [None], lambda *_: None, {})
     assert not isinstance(student, Exception)
     assert student.judge is not None
@@ -90,7 +90,7 @@ def test_a_trial_keeps_both_accuracies_and_another_key(
     mlm_teacher: Teacher, words: Text, make_architecture: Make, archive: Archive
 ) -> None:
     architecture = make_architecture(mlm_teacher, layers=1)
-    training = Training.of(mlm_teacher, words, PAIRS, 1_024, 0, "float32", "accuracy")
+    training = Training.of(mlm_teacher, words, PAIRS, 1_024, 0, "float32", quality="accuracy")
     (trial,) = archive.distil(mlm_teacher, words, [architecture], PAIRS, training)
     assert isinstance(trial, Trial)
     again = archive.find(training.key(architecture))
@@ -109,7 +109,7 @@ def test_a_killed_training_ends_with_the_same_judge(
     from distilsearch.distill.processes import accelerator_for
     from distilsearch.distill.training import begin
 
-    course = Course(mlm_teacher, words, PAIRS, 4_096, 0, "float32", "accuracy")
+    course = Course(mlm_teacher, words, PAIRS, 4_096, 0, "float32", quality="accuracy")
     architecture = make_architecture(mlm_teacher, layers=1)
 
     def fresh() -> Any:
@@ -175,6 +175,24 @@ def test_a_type_of_model_without_such_a_head_is_saved_as_it_is() -> None:
     assert whole(model, Judge.undecided(16)) is model
 
 
+def test_a_mobilebert_without_a_layer_before_its_head_keeps_its_students_head(tmp_path: Path) -> None:
+    folder = write_teacher(tmp_path / "teacher", "pretraining")
+    sizes = {"embedding_size": 16, "hidden_size": 32, "intra_bottleneck_size": 16, "intermediate_size": 24}
+    sizes |= {"num_hidden_layers": 1, "num_attention_heads": 2, "num_feedforward_networks": 2, "vocab_size": 155}
+    config = MobileBertConfig(**sizes, max_position_embeddings=64, classifier_activation=False)
+    stock = MobileBertForPreTraining(config)
+    (folder / "model.safetensors").unlink()
+    stock.save_pretrained(str(folder))
+    teacher = load_teacher(str(folder))
+    own = judge_of(teacher)
+    assert own is not None
+    assert own.dense is None
+    again = whole(teacher.model(), own)
+    assert isinstance(again, MobileBertForPreTraining)
+    assert torch.equal(again.cls.seq_relationship.weight, stock.cls.seq_relationship.weight)
+    assert own.cut(torch.eye(32)[:, :24]).relation.weight.shape == (2, 24)
+
+
 @pytest.mark.parametrize(
     ("kind", "asked", "weights", "said"),
     [
@@ -188,7 +206,7 @@ def test_a_quality_that_cannot_be_had_is_refused(
 ) -> None:
     own = Recipe("own", tuple((weights or {"logits": 1.0}).items()))
     with pytest.raises(InputError, match=said):
-        Course(teacher if kind == "embedding" else mlm_teacher, text, own, 1_024, 0, "float32", asked)
+        Course(teacher if kind == "embedding" else mlm_teacher, text, own, 1_024, 0, "float32", quality=asked)
 
 
 def test_qualities_are_read_the_right_way_up() -> None:
