@@ -230,7 +230,7 @@ def of_home(part: str, name: str) -> bool:
         "targets": r"(set|text|heldout|statistics)-[0-9a-f]+(\.safetensors)?",
         "runs": r"[0-9a-f]{32}\.json",
         "precision": r"[0-9a-f]{32}\.json",
-        "depot": r"teachers|texts",
+        "depot": r"teachers|texts|data",
     }
     return name.startswith(".") or part not in names or re.fullmatch(names[part], name) is not None
 

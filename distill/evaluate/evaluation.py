@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from distilsearch.progress import Between, nothing
+
 from ..data import Text
 from ..teacher import Teacher
 
@@ -43,6 +45,7 @@ class Given:
     text: Text | None = None
     prompt: str = ""  # the name of one of the model's own
     reader: Teacher | None = None  # whose tokens the text was cut into; the teacher where none is given
+    between: Between = nothing  # to be called between steps of long work
 
 
 Maker = Callable[..., Evaluation]

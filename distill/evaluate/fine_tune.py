@@ -27,6 +27,7 @@ from transformers.utils import logging as transformers_logging
 
 from distilsearch.arrays import FloatArray
 from distilsearch.errors import TeacherError, TrialError
+from distilsearch.progress import Between, nothing
 
 from ..teacher import Teacher, quiet
 from .glue_files import Examples
@@ -90,8 +91,10 @@ def tokens(teacher: Teacher, examples: Examples, length: int) -> Rows:
     )
 
 
-def fine_tuned(teacher: Teacher, rows: Rows, outputs: int, schedule: Schedule, seed: int) -> Any:
-    """A model with a fresh head, trained on rows.
+def fine_tuned(
+    teacher: Teacher, rows: Rows, outputs: int, schedule: Schedule, seed: int, between: Between = nothing
+) -> Any:
+    """A model with a fresh head, trained on rows; `between` is called between steps.
 
     Raises:
         TeacherError: transformers has no such model for its checkpoint.
@@ -102,7 +105,7 @@ def fine_tuned(teacher: Teacher, rows: Rows, outputs: int, schedule: Schedule, s
         model = _classifier(teacher, outputs, rows.pad, schedule.dropout).train()
         order = np.random.default_rng(seed)
         epochs = [batches(rows.lengths, schedule.batch, order) for _ in range(schedule.epochs)]
-        _train(model, rows, [batch for epoch in epochs for batch in epoch], schedule.rate)
+        _train(model, rows, [batch for epoch in epochs for batch in epoch], schedule.rate, between)
     return model.eval()
 
 
@@ -167,7 +170,7 @@ def _classifier(teacher: Teacher, outputs: int, pad: int, dropout: float) -> Any
         transformers_logging.set_verbosity(verbosity)
 
 
-def _train(model: Any, rows: Rows, steps: Sequence[npt.NDArray[np.int64]], rate: float) -> None:
+def _train(model: Any, rows: Rows, steps: Sequence[npt.NDArray[np.int64]], rate: float, between: Between) -> None:
     groups: list[dict[str, Any]] = [
         {"params": [p for p in model.parameters() if p.dim() > 1], "weight_decay": DECAY},
         {"params": [p for p in model.parameters() if p.dim() < 2], "weight_decay": 0.0},
@@ -175,6 +178,7 @@ def _train(model: Any, rows: Rows, steps: Sequence[npt.NDArray[np.int64]], rate:
     optimiser = torch.optim.AdamW(groups, lr=rate)
     rise = max(1, round(WARM_UP * len(steps)))
     for step, batch in enumerate(steps):
+        between()
         share = min((step + 1) / rise, (len(steps) - step) / max(1, len(steps) - rise))
         for group in optimiser.param_groups:
             group["lr"] = rate * share

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from distilsearch.errors import InputError, TrialError
+from distilsearch.progress import Between, nothing
 
 from ..losses import KINDS
 from ..teacher import Teacher, load_teacher
@@ -61,6 +62,7 @@ class Glue:
     options: Options
     heldout: str
     threads: int | None = None
+    between: Between = nothing
     name = "glue"
     kinds = KINDS
 
@@ -91,9 +93,11 @@ class Glue:
         """
         if given.file is None:
             raise InputError("no folder was named; name that of a GLUE task, such as --on glue/MRPC")
+        folder = Path(given.file)
+        if not folder.is_dir():
+            raise InputError(f"there is no folder {folder}; name that of a GLUE task, such as --on glue/MRPC")
         options = Options(seeds, epochs, tuple(learning_rates), rows, batch, length, dropout)
         options.check()
-        folder = Path(given.file)
         chosen = task_named(task or folder.resolve().name)
         learnt, *scored = files_of(folder, chosen)
         check_installed()
@@ -107,6 +111,7 @@ class Glue:
             options=options,
             heldout=_key(chosen, [learnt, *scored], options),
             threads=threads,
+            between=given.between,
         )
 
     def __call__(self, model: Subject) -> dict[str, float]:
@@ -148,7 +153,7 @@ class Glue:
 
     def _tuned(self, subject: Teacher, rows: Rows, rate: float, seed: int) -> object:
         schedule = Schedule(rate, self.options.epochs, self.options.batch, self.options.dropout)
-        return fine_tuned(subject, rows, self.task.outputs, schedule, seed)
+        return fine_tuned(subject, rows, self.task.outputs, schedule, seed, self.between)
 
     def _scores(self, model: object, parts: Mapping[str, Rows]) -> dict[str, float]:
         scores: dict[str, float] = {}

@@ -40,10 +40,6 @@ class Examples:
 
 def files_of(folder: Path, task: GlueTask) -> list[Path]:
     """The files of a task's folder that are read, the one to learn from first; an `InputError` names a missing one."""
-    if not folder.is_dir():
-        raise InputError(
-            f"there is no folder {folder}; name the one of a task as GLUE ships it, such as --on glue/MRPC"
-        )
     paths = [folder / name for name in (TRAIN, *task.scored.values())]
     missing = [path.name for path in paths if not path.is_file()]
     if missing:

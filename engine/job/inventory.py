@@ -19,7 +19,7 @@ DAY_SECONDS = 86_400.0
 UNFINISHED_DAYS = 1.0  # a run that was killed today may go on tomorrow, and one that is at work asks for its material
 NOTE = "unreadable note of a run"
 SHORT = 12  # digits of a key that are shown
-MATERIAL = {"teachers": "teacher for workers", "texts": "text for workers"}
+MATERIAL = {"teachers": "teacher for workers", "texts": "text for workers", "data": "data of evaluations"}
 OUTPUTS = {
     "set-": "teacher outputs", "text-": "packed text", "heldout-": "held-out embeddings",
     "statistics-": "teacher statistics",

@@ -22,6 +22,7 @@ from distilsearch.home import home
 from distilsearch.operators import Serving
 from distilsearch.progress import Between, Progress, nothing, silent
 
+from .evaluating import Evaluate
 from .wire import failure, parsed, plain_error, plain_failure, rebuilt, strict
 
 if TYPE_CHECKING:  # a child answers for what it needs, and starts in no time
@@ -309,7 +310,8 @@ class Probe:
         return dict(data)
 
 
-JOBS: dict[str, type[Job]] = {job.kind: job for job in (Distil, Rehearse, Measure, Profile, TeacherLoss, Probe)}
+OURS: tuple[type[Job], ...] = (Distil, Rehearse, Measure, Profile, TeacherLoss, Probe, Evaluate)
+JOBS: dict[str, type[Job]] = {job.kind: job for job in OURS}
 
 
 def dumps(job: Job) -> str:

@@ -30,7 +30,8 @@ def check_run(run: Run, folder: Path | None) -> None:
         profiling.open_device("cuda")
     for section in run.target:
         check_target(section)
-    check_names([run.teacher], run.text)
+    files = [Path(section.on) for section in run.evaluate if section.on]
+    check_names([run.teacher], run.text, [path for path in files if not path.is_dir()], "what an [[evaluate]] is on")
     if kind := kind_of_teacher(run.teacher):
         check_serves(run.preset, run.teacher, kind)
 

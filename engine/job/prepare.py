@@ -28,6 +28,7 @@ from distilsearch.space import SearchSpace
 
 from .budget import usual_trials
 from .machines import Declared, declared_by
+from .outcome.scoring import Asked, opened
 from .preflight import LOCAL
 from .recall import imported
 from .runfile.config import Run
@@ -52,6 +53,7 @@ class Prepared:
     served: ServedSpace
     recipe: Recipe
     machines: list[Declared]
+    evaluations: tuple[Asked, ...] = ()
 
     @property
     def space(self) -> SearchSpace:
@@ -121,7 +123,7 @@ def _prepare(run: Run, folder: Path, given: bool, progress: Progress) -> Prepare
         check_pairs(text)
     progress(READING, 2, 2)
     _check_disk(run, folder, teacher, recipe, served.students)
-    prepared = Prepared(run, folder, teacher, text, served, recipe, machines)
+    prepared = Prepared(run, folder, teacher, text, served, recipe, machines, opened(run, teacher, text))
     _check_trials(prepared)
     write_atomically(folder / "run.toml", kept_text(run))  # only now: what was refused may be mended
     return prepared

@@ -46,6 +46,7 @@ from .outcome.finish import less_trained, to_finish, unfinished
 from .outcome.handed import handed_out, without
 from .outcome.remeasure import measured_fidelity
 from .outcome.result import Result, conclude, members
+from .outcome.scoring import Scoring
 from .outcome.sessions import measure_front
 from .phases import Phases, Stopwatch
 from .planning import plan_of, question, remembered, speed_of
@@ -97,7 +98,25 @@ def search(
             interruptible(hands, progress),
         ):
             stubborn = Persistent(hands, progress, [prepared.folder, home()])
-            return MainJob(prepared, resolved, ledger, stubborn, progress, started).run()
+            job = MainJob(prepared, resolved, ledger, stubborn, progress, started)
+            result = job.run()
+        return _scored(job, result, executor) if prepared.evaluations else result
+
+
+def _scored(job: "MainJob", result: Result, given: Executor | None) -> Result:
+    """The result with the scores of the run's evaluations; by a new executor, for time that is over stops one."""
+    prepared, progress = job.prepared, job.progress
+    with (
+        _kept(prepared, progress) as ledger,
+        _opened(prepared, ledger, given, progress) as (hands, resolved),
+        interruptible(hands, progress),
+    ):
+        stubborn = Persistent(hands, progress, [prepared.folder, home()])
+        archive, training = archive_of(job.depot), job.making.training
+        scoring = Scoring(prepared.run, training, ledger, archive, stubborn, resolved.threads, progress)
+        scored = scoring.scored(result, prepared.evaluations)
+    write_result(scored.file, scored.folder)
+    return scored
 
 
 @contextmanager

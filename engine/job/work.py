@@ -3,6 +3,7 @@
 A trial of half a minute must not pay for its teacher and text again.
 """
 
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from distilsearch.distill.teacher import Teacher
     from distilsearch.distill.trial import Trial
 
+    from .evaluating import Evaluate, Scored
     from .jobs import Distil, Measure, Profile, Rehearse, TeacherLoss
 
 
@@ -125,6 +127,28 @@ def teacher_loss(job: "TeacherLoss") -> "Held":
     from distilsearch.distill.heldout import teacher_held_out
 
     return teacher_held_out(*loaded(job.depot, job.teacher, job.text), job.quality)
+
+
+def evaluated(job: "Evaluate", between: Between) -> "Scored":
+    """The scores of an `Evaluate`; those of a student are kept beside it in this machine's archive."""
+    from distilsearch.distill.evaluate import open_evaluation
+    from distilsearch.distill.evaluate.sending import data_of
+    from distilsearch.distill.trial import STUDENT
+
+    from .evaluating import Scored
+
+    teacher, text = learnt_from(job.depot, job.training)
+    file = data_of(job.depot, job.data) if job.data else None
+    evaluation = open_evaluation(job.evaluation, file, teacher, text, job.prompt, between=between, **dict(job.options))
+    started = time.monotonic()
+    if not job.trial:
+        return Scored(evaluation(teacher), time.monotonic() - started)
+    archive = archive_of(job.depot)
+    trial = archive.find(job.trial)
+    if trial is None:
+        raise TrialError(f"the trial {job.trial} is not in the archive of this machine, nor in a depot", transient=True)
+    score = archive.evaluated(trial, evaluation.name, evaluation.heldout, STUDENT, evaluation)
+    return Scored(score.values, time.monotonic() - started)
 
 
 def learnt_from(depot: str, training: "Training") -> tuple["Teacher", "Text"]:

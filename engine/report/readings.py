@@ -14,7 +14,18 @@ import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from .schema import Entry, Latency, MachineEntry, Member, ResultFile, StudentEntry, TeacherEntry, TrialEntry
+from .schema import (
+    Entry,
+    EvaluationEntry,
+    Latency,
+    MachineEntry,
+    Member,
+    ResultFile,
+    Scores,
+    StudentEntry,
+    TeacherEntry,
+    TrialEntry,
+)
 from .words import milliseconds, roughly, score, sentence, short_name
 
 CALM = 1.5  # times slower than when quiet, by the sentinel, up to which a machine's figures count
@@ -28,6 +39,7 @@ CHOICE_WORDS = {  # by `choose` of the result
 AGREEMENT = "agreement"
 UPWARDS = (AGREEMENT, "accuracy of words and next sentences")  # qualities of which more is better
 PARTS = {"words": "words", "next_sentence": "next sentences"}  # what the second one is the mean of
+LESS_IS_BETTER = ("loss", "perplexity")  # in the names of scores
 LEADING_GENES = ("layers", "width", "heads", "ffn", "inherit")
 
 
@@ -186,6 +198,13 @@ def first_words(latency: Latency) -> str:
 def best_words(latency: Latency) -> str:
     """What is known best of a latency, in as many digits as are known."""
     return measured_words(latency) if latency.measured else milliseconds(latency.predicted)
+
+
+def teacher_share(entry: EvaluationEntry, scores: Scores, name: str) -> float | None:
+    """A score as a share of the teacher's; None where less is better, or the teacher's own is nothing."""
+    own, theirs = scores.values.get(name), entry.teacher.values.get(name)
+    falling = any(word in name for word in LESS_IS_BETTER)
+    return None if own is None or not theirs or theirs < 0 or falling else own / theirs
 
 
 def headline(reading: Reading) -> str:

@@ -160,6 +160,7 @@ class Member(StudentEntry):
     flash_loss: Real | None = None
     flash_tokens: Whole | None = None
     student: Word | None = None
+    trial: Word | None = None
 
 
 class TrialEntry(StudentEntry):
@@ -218,6 +219,32 @@ class MachineEntry(Part):
     local: Flag = True
 
 
+class Scores(Part):
+    """What an evaluation gave of one model: values by name, and the standard deviation of one by its name and `_sd`.
+
+    `cause`: why there are none.
+    """
+
+    values: dict[Word, Real] = {}
+    seconds: Real | None = None
+    cause: Word = ""
+
+
+class EvaluationEntry(Part):
+    """One evaluation that a run was asked for, on what, and its scores: of the teacher, and of students by their keys.
+
+    `title`: what its scores are called; `heldout`: the key of what it was held against, options included.
+    """
+
+    evaluation: Word
+    title: Word
+    heldout: Word
+    teacher: Scores
+    students: dict[Word, Scores] = {}
+    on: Word = ""
+    options: Facts = {}
+
+
 class Phase(Part):
     """Where time went."""
 
@@ -241,6 +268,7 @@ class ResultFile(Part):
     surrogate: Surrogate | None = None
     rank_fidelity: RankFidelity = RankFidelity()
     targets: tuple[MachineEntry, ...]
+    evaluations: tuple[EvaluationEntry, ...] = ()
     phases: tuple[Phase, ...] = ()
     environment: Facts = {}
     warnings: tuple[Word, ...] = ()

@@ -15,7 +15,7 @@ from .budgets import WINDOW, answers, front_gap
 from .figures import calibration_figure, curves_figure, front_figure, hypervolume_figure, latency_figure
 from .readings import Reading, best_words, both_latencies, disturbed, first_words, headline, prediction_error
 from .schema import Latency
-from .tables import answers_table, facts_table, flat, phases_table, students_table, trials_table
+from .tables import answers_table, evaluations_table, facts_table, flat, phases_table, students_table, trials_table
 from .words import DASH, count, counted, duration, machine_words, percent, roughly, score
 
 OPEN_TRIALS = 40  # more of them are folded
@@ -106,6 +106,17 @@ def students_section(reading: Reading) -> Section:
     return Section(card("The front", text, students_table(reading)))
 
 
+def evaluations_section(reading: Reading) -> Section | None:
+    """What students and teacher are worth on tasks."""
+    if not reading.result.evaluations:
+        return None
+    text = (
+        "Teacher and students, as they are handed back, on the run's evaluations. Behind a mean stands its standard"
+        " deviation over repeated fine-tunings, below it the share of the teacher's own score."
+    )
+    return Section(card("Evaluations", text, evaluations_table(reading)))
+
+
 def latency_section(reading: Reading) -> Section:
     """Predicted against measured latency, a chart for each machine."""
     label = "Chart: predicted against measured latency with intervals"
@@ -176,6 +187,7 @@ SECTIONS: list[Callable[[Reading], Section | None]] = [
     answers_section,
     front_section,
     students_section,
+    evaluations_section,
     latency_section,
     surrogate_section,
     progress_section,

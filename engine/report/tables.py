@@ -7,9 +7,22 @@ from typing import Any
 from distilsearch.page.parts import bar, cell, code, head, row, row_head, table
 
 from .budgets import Answer
-from .readings import Reading, best_words, first_words, measured_words, parts_words
-from .schema import Entry, Member, Phase, TrialEntry
-from .words import DASH, count, duration, gene_word, milliseconds, score, sentence, served_words, shape
+from .readings import Reading, best_words, first_words, measured_words, parts_words, teacher_share
+from .schema import Entry, EvaluationEntry, Member, Phase, Scores, TrialEntry
+from .words import (
+    DASH,
+    count,
+    duration,
+    gene_word,
+    metric_word,
+    milliseconds,
+    percent,
+    score,
+    score_words,
+    sentence,
+    served_words,
+    shape,
+)
 
 
 def students_table(reading: Reading) -> str:
@@ -55,6 +68,35 @@ def _trained(member: Member) -> str:
     if member.source == "imported":
         return cell("imported, no student")
     return cell(f"{count(member.tokens)} tokens" if member.tokens else DASH)
+
+
+def evaluations_table(reading: Reading) -> str:
+    """The scores of teacher and students: each with its spread, and its share of the teacher's."""
+    evaluations = reading.result.evaluations
+    columns = [(entry, name) for entry in evaluations for name in score_words(_any_values(entry))]
+    words = ["Student", "Latency ms", "Speedup", *(f"{metric_word(name)}, {entry.title}" for entry, name in columns)]
+    rows = []
+    for member in reading.front:
+        knee = reading.is_knee(member)
+        cells = [row_head(code(member.key, member.student, "chosen" if knee else ""))]
+        cells += [cell(best_words(reading.latency(member))), cell(speed_words(reading, member, reading.latencies[0]))]
+        cells += [_score_cell(entry, entry.students.get(member.key), name) for entry, name in columns]
+        rows.append(row(cells, "knee" if knee else ""))
+    cells = [cell(reading.teacher.name, "text"), cell(best_words(reading.latency(reading.teacher))), cell(DASH)]
+    rows.append(row([*cells, *(_score_cell(entry, entry.teacher, name) for entry, name in columns)], "teacher"))
+    return table([head(word) for word in words], rows, "Evaluations")
+
+
+def _any_values(entry: EvaluationEntry) -> Mapping[str, float]:
+    """Values of the first model that has some: the names of all."""
+    return next((scores.values for scores in (entry.teacher, *entry.students.values()) if scores.values), {})
+
+
+def _score_cell(entry: EvaluationEntry, scores: Scores | None, name: str) -> str:
+    if scores is None or name not in scores.values:
+        return cell(DASH)
+    share = teacher_share(entry, scores, name) if scores is not entry.teacher else None
+    return cell(score_words(scores.values)[name], small=f"{percent(share)} of the teacher's" if share else "")
 
 
 def trials_table(reading: Reading) -> str:

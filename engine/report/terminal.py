@@ -8,7 +8,7 @@ from .budgets import answer_words, answers
 from .readings import Reading, measured_words
 from .schema import Entry, ResultFile
 from .tables import speed_words
-from .words import DASH, count, gene_word, milliseconds, score, served_words, shape
+from .words import DASH, count, gene_word, milliseconds, score, score_words, served_words, shape
 
 CAPTION = "★ {chosen}; ~ rests on a predicted latency, ≈ on a disturbed one"
 
@@ -52,6 +52,20 @@ def answer_lines(result: ResultFile) -> list[str]:
     reading = Reading(result)
     lines = [f"  {answer_words(reading, answer)}" for answer in answers(reading)]
     return ["what you get at multiples of the teacher's speed:", *lines] if lines else []
+
+
+def evaluation_lines(result: ResultFile) -> list[str]:
+    """What the chosen student and the teacher came to on the run's evaluations, in words."""
+    lines = []
+    for entry in result.evaluations:
+        models = {result.knee or "": entry.students.get(result.knee or ""), "the teacher": entry.teacher}
+        said = [
+            f"{key}: {', '.join(f'{name} {words}' for name, words in score_words(scores.values).items())}"
+            for key, scores in models.items()
+            if scores and scores.values
+        ]
+        lines += [f"  {entry.title}, {'; '.join(said)}"] if said else []
+    return ["on the run's evaluations (the report has them all):", *lines] if lines else []
 
 
 def _folded(title: str, width: int = 16) -> Text:

@@ -9,7 +9,9 @@ from collections.abc import Iterable, Mapping
 from .schema import Entry, MachineEntry, Scalar, StudentEntry
 
 GENE_WORDS = {"ffn": "FFN", "kv_heads": "KV heads"}
+METRIC_WORDS = {"mcc": "MCC", "f1": "F1"}
 DASH = "–"
+SPREAD = "_sd"  # behind the name of a score: its standard deviation
 
 
 def milliseconds(value: float | None) -> str:
@@ -55,6 +57,20 @@ def score(value: float | None) -> str:
     return DASH if value is None else f"{value:.3f}"
 
 
+def score_words(values: Mapping[str, float]) -> dict[str, str]:
+    """Scores by name in words, each with its standard deviation where there is one.
+
+    >>> score_words({"f1": 0.8512, "f1_sd": 0.0123, "accuracy": 0.79})
+    {'f1': '0.851 ± 0.012', 'accuracy': '0.790'}
+    """
+    spreads = {f"{name}{SPREAD}": name for name in values}
+    return {
+        name: score(value) + (f" ± {score(values[name + SPREAD])}" if name + SPREAD in values else "")
+        for name, value in values.items()
+        if name not in spreads
+    }
+
+
 def counted(amount: int, noun: str) -> str:
     """Such as "1 trial", "3 trials"."""
     return f"{amount} {noun}{'' if amount == 1 else 's'}"
@@ -68,6 +84,11 @@ def sentence(words: str) -> str:
 def gene_word(gene: str) -> str:
     """A gene as people write it."""
     return GENE_WORDS.get(gene, gene.replace("_", " "))
+
+
+def metric_word(name: str) -> str:
+    """The name of a score as people write it."""
+    return METRIC_WORDS.get(name, name.replace("_", " "))
 
 
 def shape(entry: Entry, genes: Iterable[str]) -> str:

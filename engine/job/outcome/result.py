@@ -208,6 +208,7 @@ def _member(facts: RunFacts, entry: Entry) -> schema.Member:
         tokens=entry.facts["tokens"],
         source=entry.facts.get("source", "trained"),
         student=facts.students.get(key),
+        trial=entry.facts.get("trial"),
         latencies=_latencies(facts, entry),
     )
 

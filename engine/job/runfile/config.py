@@ -24,6 +24,7 @@ from .presets import PRESETS, preset
 from .reading import check_name, read_toml, run_name
 from .sections import (
     SECTIONS,
+    EvaluateSection,
     ExecutorSection,
     Section,
     SourceSection,
@@ -66,6 +67,7 @@ class Run(Section):
     space: SpaceSection = SpaceSection()
     train: TrainSection = TrainSection()
     target: tuple[TargetSection, ...] = Field(default=(TargetSection(),), min_length=1)
+    evaluate: tuple[EvaluateSection, ...] = ()
     executor: ExecutorSection = ExecutorSection()
     storage: StorageSection = StorageSection()
 
@@ -181,6 +183,10 @@ class Run(Section):
         run = cls.parse(data)
         teacher, recipe, *text = (_resolved(p, path.parent) for p in (run.teacher, run.train.recipe, *run.text))
         places: dict[str, Any] = {"teacher": teacher, "text": tuple(text)}
+        if run.evaluate:
+            ons = [_resolved(one.on, path.parent) if one.on else "" for one in run.evaluate]
+            pairs = zip(run.evaluate, ons, strict=True)
+            places["evaluate"] = tuple(one.model_copy(update={"on": on}) if on else one for one, on in pairs)
         if recipe != run.train.recipe:  # else nobody gave one, and that stays known
             places["train"] = run.train.model_copy(update={"recipe": recipe})
         return run.model_copy(update=places)

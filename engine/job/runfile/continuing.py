@@ -4,9 +4,9 @@ What a folder's own run.toml leaves out was not there when it was written, so it
 added (`ADDED`), whatever today's default is. A key that this version does not know comes from a newer one. What a file
 that is to continue it leaves out is as it is there (`continued`): a default may change, and every run goes on.
 
-What may change from call to call: how much is asked (`trials`, `minutes`, `stop_below`), and where and by how many
-hands it is done (`plugins`, `[executor]`, `workers`, `threads`, `device`, the cache's limit). Threads and device do
-change bits of a student, so every trial records its own; neither is part of what names it.
+What may change from call to call: how much is asked (`trials`, `minutes`, `stop_below`, `[[evaluate]]`), and where and
+by how many hands it is done (`plugins`, `[executor]`, `workers`, `threads`, `device`, the cache's limit). Threads and
+device do change bits of a student, so every trial records its own; neither is part of what names it.
 """
 
 from collections.abc import Mapping
@@ -27,8 +27,8 @@ from .toml import flat
 END = "# The end of it."
 
 GROWING = (
-    "trials", "minutes", "stop_below", "plugins", "executor", "train.device", "train.workers", "train.threads",
-    "storage.cache_limit_gb",
+    "trials", "minutes", "stop_below", "plugins", "executor", "evaluate", "train.device", "train.workers",
+    "train.threads", "storage.cache_limit_gb",
 )  # fmt: skip
 
 INSTEAD = (  # keys of which one is given: the others are then none of the folder's
@@ -60,6 +60,7 @@ ADDED: dict[str, dict[str, Any]] = {
         "executor": {},
         "storage": {},
         "choose": "knee",
+        "evaluate": [],
         "quality": "loss",
     },
     "space": {"family": "bert"},
@@ -83,6 +84,7 @@ ADDED: dict[str, dict[str, Any]] = {
         "batch": 1, "sequence": 128, "dtype": "float32", "phase": "encode", "threads": None, "mode": "eager",
         "runtime": "torch",
     },
+    "evaluate": {"on": "", "of": "front"},
     "executor": {"name": "local", "address": "", "depot": "", "patience_minutes": 15.0},
     "storage": {"url": "", "cache_limit_gb": 20.0},
 }  # fmt: skip
@@ -197,7 +199,7 @@ def _value(own: Any, other: Any, name: str, given: bool) -> Any:
     """A key's value as plain JSON: of the file where it gives one, and of the folder else, table by table."""
     if isinstance(own, BaseModel) and isinstance(other, BaseModel):
         return _filled(own, other, CHOOSES.get(name, ""))
-    if given and _tables(own) and _tables(other) and len(own) == len(other):
+    if given and name != "evaluate" and _tables(own) and _tables(other) and len(own) == len(other):
         return [_filled(one, another) for one, another in zip(own, other, strict=True)]
     value = own if given else other
     return [one.model_dump(mode="json") for one in value] if _tables(value) else value
@@ -210,4 +212,4 @@ def _tables(value: Any) -> bool:
 def _may_change(name: str) -> bool:
     if name.startswith("target[") and name.endswith("].profile_minutes"):  # of each target on its own
         return True
-    return any(name == growing or name.startswith(growing + ".") for growing in GROWING)
+    return any(name == growing or name.startswith((growing + ".", growing + "[")) for growing in GROWING)

@@ -52,7 +52,7 @@ jobs = st.one_of(
 class TestJobs(JobContract):
     """Every kind of ours; what fields they may have is drawn below."""
 
-    @pytest.fixture(params=sorted({"distil", "rehearse", "measure", "profile", "teacher_loss", "probe"}))
+    @pytest.fixture(params=sorted({"distil", "rehearse", "measure", "profile", "teacher_loss", "probe", "evaluate"}))
     def job(self, request: pytest.FixtureRequest) -> Job:
         few: dict[str, tuple[Any, ...]] = {
             "distil": (TRAINING, EMBEDDING, ()),
@@ -61,6 +61,7 @@ class TestJobs(JobContract):
             "profile": ("bert", {"layers": [1, 2]}, None, "cpu", Serving(threads=1)),
             "teacher_loss": ("t" * 64, "x" * 64),
             "probe": (),
+            "evaluate": (TRAINING, "similarity", "d" * 64, {"seeds": 1}, "query", "t" * 64),
         }
         kind: Any = JOBS[request.param]
         job: Job = kind(*few[request.param])
@@ -77,7 +78,7 @@ def test_jobs_come_back_from_their_text(job) -> None:
 
 
 def test_every_job_is_listed() -> None:
-    assert {"distil", "measure", "profile", "teacher_loss", "probe"} <= set(JOBS)
+    assert {"distil", "measure", "profile", "teacher_loss", "probe", "evaluate"} <= set(JOBS)
 
 
 @given(st.sampled_from(OURS), st.text(), st.booleans())
