@@ -5,6 +5,7 @@ along the whole chain of causes.
 """
 
 import errno
+import os
 import re
 import shutil
 from collections.abc import Iterable, Iterator
@@ -77,7 +78,7 @@ def _free(place: Path) -> int:
 def _named(error: BaseException | None) -> Path | None:
     """The folder of the file that an error names."""
     while error is not None:
-        if isinstance(error, OSError) and error.errno in FULL and isinstance(error.filename, str):
+        if isinstance(error, OSError) and error.errno in FULL and isinstance(error.filename, str | os.PathLike):
             return Path(error.filename).absolute().parent
         error = error.__cause__ or error.__context__
     return None

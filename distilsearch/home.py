@@ -89,6 +89,11 @@ def trials_folder() -> Path:
     return ensure_folder(home() / "trials")
 
 
+def written_folders() -> list[Path]:
+    """The folders that work writes into beside its own: each may lie on a disk of its own."""
+    return [home(), *(home() / name for name in ("trials", "targets", "tables")), Path(tempfile.gettempdir())]
+
+
 @dataclass(frozen=True)
 class KnownRun:
     """A run that was started with this home: its folder, and the trainings whose students it shows.

@@ -132,13 +132,14 @@ class Presence:
         with contextlib.suppress(OSError):
             self._folder.rmdir()
 
-    def gone(self, holder: str) -> bool | None:
-        """Whether the holder of a lease has ended; None where it has left no mark here."""
-        path = self._folder / holder
+    def gone(self, holder: str) -> bool:
+        """Whether one that had marked its presence has ended: its mark is free, or absent."""
         try:
-            file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+            file = os.open(self._folder / holder, os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return True
         except OSError:
-            return None
+            return False  # nobody can tell; the lease will
         if _locked(file):
             os.close(file)
             return True

@@ -5,12 +5,10 @@ crosses: teachers and texts are named by content and come from a `Depot`, what a
 table of the machine that ran it, and from there to the depot.
 """
 
-import tempfile
 import time
 import traceback
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 from distilsearch import plugins
@@ -18,7 +16,7 @@ from distilsearch.architecture import Architecture
 from distilsearch.disks import disk_full, is_full
 from distilsearch.distill.quality import LOSS, Held
 from distilsearch.errors import DistilSearchError, RunError, TrialError, unknown
-from distilsearch.home import home
+from distilsearch.home import written_folders
 from distilsearch.operators import Serving
 from distilsearch.progress import Between, Progress, nothing, silent
 
@@ -354,7 +352,7 @@ def perform(text: str, progress: Progress = silent, between: Between = nothing) 
 def _said(error: Exception) -> Exception:
     """What is answered of an error: a full disk is told from a trial's own failure."""
     if is_full(error):
-        return disk_full(error, [home(), Path(tempfile.gettempdir())])
+        return disk_full(error, written_folders())
     if not isinstance(error, DistilSearchError):
         traceback.print_exc()
     return error

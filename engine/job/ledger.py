@@ -80,7 +80,8 @@ class Ledger:
         objectives: names of the objectives, all minimised.
         space: the search space; its genes become categorical parameters of the study.
         clock: monotonic seconds.
-        presence: of those who work in the run's folder; this ledger enters it with its first lease, until `close`.
+        presence: of those who work on the journal of a folder; this ledger enters it with its first lease, until
+            `close`. None where the storage is a database, which others share from folders of their own.
 
     Raises:
         RunError: the study holds other objectives.
@@ -198,8 +199,9 @@ class Ledger:
     def _lease(self) -> dict[str, Any]:
         if self._presence is not None:
             self._presence.enter(self.holder)
+        marked = {"marked": True} if self._presence is not None else {}
         process = {"host": socket.gethostname(), "pid": os.getpid(), "started": _started(os.getpid())}
-        return process | {"holder": self.holder, "beat": uuid.uuid4().hex[:8]}
+        return process | marked | {"holder": self.holder, "beat": uuid.uuid4().hex[:8]}
 
     def _holds(self, entry: Entry) -> bool:
         lease = self._storage.get_trial(entry.id).user_attrs.get("lease", {})
@@ -218,8 +220,9 @@ class Ledger:
 
     def ended(self, lease: Mapping[str, Any]) -> bool:
         """Whether a lease was given back, or its holder is known to have ended."""
-        there = self._presence.gone(str(lease["holder"])) if self._presence and lease.get("holder") else None
-        return not lease or (gone(lease) if there is None else there)
+        if lease.get("marked") and self._presence is not None:
+            return self._presence.gone(str(lease["holder"]))
+        return not lease or gone(lease)
 
     def note(self, name: str, value: Any) -> None:
         """Keep a fact of the whole run; plain JSON."""

@@ -21,7 +21,7 @@ from distilsearch.distill.quality import Held
 from distilsearch.distill.trial import Trial
 from distilsearch.errors import InputError, TrialError
 from distilsearch.families import family
-from distilsearch.home import home, register_run, write_atomically
+from distilsearch.home import register_run, write_atomically, written_folders
 from distilsearch.profiling import LatencyTable, find_table
 from distilsearch.profiling.remarks import busy
 from distilsearch.progress import Progress, silent
@@ -90,14 +90,14 @@ def search(
     if depot:  # jobs say where their teacher and text are to be fetched
         run = run.model_copy(update={"executor": run.executor.model_copy(update={"depot": depot})})
     place = Path(folder) if folder is not None else Path("runs") / run.name
-    with full_disks_named(place, home()), driving(place, progress):
+    with full_disks_named(place, *written_folders()), driving(place, progress):
         prepared = prepare(run, place, executor is not None, progress)
         with (
             _kept(prepared, progress) as ledger,
             _opened(prepared, ledger, executor, progress) as (hands, resolved),
             interruptible(hands, progress),
         ):
-            stubborn = Persistent(hands, progress, [prepared.folder, home()])
+            stubborn = Persistent(hands, progress, [prepared.folder, *written_folders()])
             job = MainJob(prepared, resolved, ledger, stubborn, progress, started)
             result = job.run()
         return _scored(job, result, executor) if prepared.evaluations else result
@@ -111,7 +111,7 @@ def _scored(job: "MainJob", result: Result, given: Executor | None) -> Result:
         _opened(prepared, ledger, given, progress) as (hands, resolved),
         interruptible(hands, progress),
     ):
-        stubborn = Persistent(hands, progress, [prepared.folder, home()])
+        stubborn = Persistent(hands, progress, [prepared.folder, *written_folders()])
         archive, training = archive_of(job.depot), job.making.training
         scoring = Scoring(prepared.run, training, ledger, archive, stubborn, resolved.threads, progress)
         scored = scoring.scored(result, prepared.evaluations)
@@ -125,7 +125,8 @@ def _kept(prepared: Prepared, progress: Progress) -> Iterator[Ledger]:
     run, folder = prepared.run, prepared.folder
     names = ["loss", *(machine.objective for machine in prepared.machines)]
     storage = open_storage(run.storage.url, folder, progress)
-    ledger = Ledger(storage, run.name, names, prepared.space, presence=Presence(folder))
+    presence = None if run.storage.url else Presence(folder)
+    ledger = Ledger(storage, run.name, names, prepared.space, presence=presence)
     try:
         yield ledger
     finally:

@@ -91,7 +91,8 @@ def status(folder: Path) -> Status:
     names = ["loss", *(machine.objective for machine in declared_by(run))]
     space = family(run.space.family).space(run.space.genes)
     storage = open_storage(run.storage.url, folder, mend=False)
-    ledger = Ledger(storage, run.name, names, space, presence=Presence(folder))
+    presence = None if run.storage.url else Presence(folder)
+    ledger = Ledger(storage, run.name, names, space, presence=presence)
     entries = [entry for entry in ledger.entries() if is_asked(entry)]
     running = tuple(entry for entry in entries if entry.state == "running")
     plan, spent = ledger.noted(PLAN) or {}, ledger.noted(SPENT) or 0.0

@@ -23,6 +23,7 @@ from distilsearch.engine.job.journal import sealed
 from distilsearch.engine.job.ledger import Ledger, open_storage
 from distilsearch.engine.job.machines import Latency
 from distilsearch.engine.job.recall import replay
+from distilsearch.engine.job.runfile.sections import TargetSection
 from distilsearch.engine.job.search import Search, propose
 from distilsearch.engine.job.served import ServedSpace
 from distilsearch.engine.objectives import Expensive, Known
@@ -164,23 +165,24 @@ class Several:
         return self._pool.submit(run)
 
 
-def new_engine(machine, initial: int = 4) -> Engine:
-    cost = Known("latency_ms", lambda codes: [machine.latency(a).predicted for a in SPACE.decode(codes)])
-    return Engine(SPACE, [Expensive("loss"), cost], reference={"latency_ms": 5.0}, initial=initial)
+def new_engine(machine, initial: int = 4, served: ServedSpace = SERVED) -> Engine:
+    cost = Known("latency_ms", lambda codes: [machine.latency(a).predicted for a in served.space.decode(codes)])
+    loss = Expensive("loss", ignores=served.names)
+    return Engine(served.space, [loss, cost], reference={"latency_ms": 5.0}, initial=initial)
 
 
-def new_search(folder, source, executor=None, longer=(), initial: int = 4) -> Search:
+def new_search(folder, source, executor=None, longer=(), initial: int = 4, served: ServedSpace = SERVED) -> Search:
     machine = Machine()
     folder.mkdir(exist_ok=True)
-    ledger = Ledger(open_storage("", folder), "run", ["loss", "latency_ms"], SPACE)
+    ledger = Ledger(open_storage("", folder), "run", ["loss", "latency_ms"], served.space)
     shared = EMBEDDING.shared
     return Search(
-        new_engine(machine, initial),
+        new_engine(machine, initial, served),
         ledger,
         [machine],
         Persistent(executor or AtOnce()),
         source,
-        SERVED,
+        served,
         (100, *longer),
         shared,
         lambda *_: None,
@@ -189,7 +191,7 @@ def new_search(folder, source, executor=None, longer=(), initial: int = 4) -> Se
 
 def die(search: Search) -> None:
     """Leave the leases of a search behind as a killed process would."""
-    storage = search.ledger._storage
+    storage = open_storage("", search.ledger._storage._backend.path.parent)
     for entry in search.ledger.entries():
         if entry.state == "running":
             storage.set_trial_user_attr(entry.id, "lease", entry.lease | {"started": "0"})
@@ -308,7 +310,7 @@ def mortal(search: Search, writes: float, torn: bool) -> None:
 def outcome(search: Search) -> list[tuple]:
     """What a search has come to, trial by trial."""
     latencies = [e.facts["latencies"]["latency_ms"] for e in search.ledger.entries()]
-    asks = [e.facts["plan"]["counter"] for e in search.ledger.entries()]
+    asks = [e.facts.get("plan", {}).get("counter") for e in search.ledger.entries()]
     trials = [(e.architecture, e.facts["asked"], e.state, e.values) for e in search.ledger.entries()]
     return list(zip(trials, latencies, asks, strict=True))
 
@@ -331,10 +333,26 @@ def test_a_run_that_was_killed_proposes_what_it_would_have_proposed(tmp_path_fac
         try:
             search.explore(7)
         except KeyboardInterrupt:
-            die(new_search(folder, Source(), longer=longer))
+            die(search)
         asked += search.source.asked
     assert list(dict.fromkeys(asked)) == whole.source.asked
     assert outcome(search) == outcome(whole)
+
+
+def test_what_is_known_of_a_student_served_otherwise_is_entered_after_a_kill_too(tmp_path) -> None:
+    served = ServedSpace.extend(SPACE, [TargetSection(serving={"dtype": ["float32", "bfloat16"], "threads": 1})])
+    whole = new_search(tmp_path / "whole", Source(), served=served)
+    whole.explore(2)
+    for writes in range(8):  # four of each trial
+        folder = tmp_path / str(writes)
+        search = new_search(folder, Source(), served=served)
+        mortal(search, writes, torn=False)
+        with pytest.raises(KeyboardInterrupt):
+            search.explore(2)
+        die(search)
+        again = new_search(folder, Source(), served=served)
+        again.explore(2)
+        assert sorted(map(str, outcome(again))) == sorted(map(str, outcome(whole))), writes
 
 
 def test_a_trial_whose_worker_is_killed_is_tried_again_and_changes_no_proposal(tmp_path_factory) -> None:

@@ -13,13 +13,14 @@ from distilsearch.architecture import Architecture
 from distilsearch.distill.trial import read_trial
 from distilsearch.engine.job.ledger import Entry
 from distilsearch.engine.job.machines import Latency
-from distilsearch.engine.job.outcome.choice import CHOICES
+from distilsearch.engine.job.outcome.choice import CHOICES, pair_key
 from distilsearch.engine.job.outcome.exports import export_students
 from distilsearch.engine.job.outcome.facts import Final, MachineFacts, RunFacts
 from distilsearch.engine.job.outcome.result import conclude, members, rank_fidelity, trace, warnings
 from distilsearch.engine.report.readings import Reading, headline
 from distilsearch.engine.report.report import render
 from distilsearch.engine.report.schema import RankFidelity, ResultFile
+from distilsearch.engine.report.terminal import final_table
 from distilsearch.errors import RunError
 from distilsearch.families import family
 from distilsearch.lowering import parameter_count
@@ -217,3 +218,23 @@ def test_students_are_copied_whole_and_replaced(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match="cannot copy a student"):
         export_students(tmp_path / "file", {"a": trial})
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    losses=st.lists(st.floats(0.01, 2.0), min_size=5, max_size=5),
+    finals=st.dictionaries(st.integers(0, 4), st.floats(0.01, 4.0)),
+    rule=st.sampled_from([*CHOICES, 0.2, 1.0]),
+)
+def test_whoever_is_chosen_is_on_the_front_whatever_final_training_did_to_its_loss(facts, losses, finals, rule) -> None:
+    entries = [entry(i, loss, ms) for i, (loss, (_, ms)) in enumerate(zip(losses, POINTS, strict=True))]
+    trained = {STUDENTS[i].key: Final("k" * 64, 900, loss) for i, loss in finals.items()}
+    choice = {"loss_at_most": rule} if isinstance(rule, float) else {"choose": rule}
+    whole = replace(facts, entries=entries, finals=trained, **choice)
+    exported = {pair_key(one): f"students/{pair_key(one)}" for one in members(whole)}
+    result = conclude(replace(whole, students=exported))
+    (knee,) = (member for member in result.front if member.key == result.knee)
+    assert knee.student == f"students/{knee.key}"
+    assert knee.loss <= knee.flash_loss
+    (first, *_) = final_table(result.file).columns
+    assert [cell for cell in map(str, first.cells) if cell.startswith("★")] == [f"★ {knee.key}"]
