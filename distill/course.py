@@ -28,6 +28,7 @@ class Course:
     precision: str
     share: float = 1.0  # of the text's training blocks
     quality: str = LOSS
+    start: str = ""  # the super-network that students are cut from; the teacher where there is none
 
     def __post_init__(self) -> None:
         teacher, recipe = self.teacher, self.recipe
@@ -55,7 +56,7 @@ class Course:
     @classmethod
     def of(cls, teacher: Teacher, text: Text, recipe: Recipe, training: Training) -> "Course":
         """The course of a training whose material has been loaded; an `InputError` where it is of other material."""
-        own = (training.tokens, training.seed, training.precision, training.share, training.quality)
+        own = (training.tokens, training.seed, training.precision, training.share, training.quality, training.start)
         course = cls(teacher, text, recipe, *own)
         if course.training != training:
             raise InputError("the training is of another teacher, text or recipe than those that came with it")
@@ -65,7 +66,7 @@ class Course:
     def training(self) -> Training:
         """The identity that students of this course share; with an architecture it gives a student's key."""
         own = (self.tokens, self.seed, self.precision, self.share, self.quality)
-        return Training.of(self.teacher, self.text, self.recipe, *own)
+        return Training.of(self.teacher, self.text, self.recipe, *own).starting(self.start)
 
     @property
     def step_tokens(self) -> int:
@@ -74,8 +75,8 @@ class Course:
 
     @property
     def steps(self) -> int:
-        """Whole steps nearest to the tokens."""
-        return max(1, round(self.tokens / self.step_tokens))
+        """Whole steps nearest to the tokens; none where a student is to be as it is cut."""
+        return max(1, round(self.tokens / self.step_tokens)) if self.tokens else 0
 
 
 def agreed_precision(precision: str, accelerator: Accelerator) -> str:

@@ -30,6 +30,7 @@ from .trial import TRIAL, TRUNK
 SCHEMA = 1
 NOTE = "note.json"
 BLOCKS = "blocks.safetensors"
+SUPER = "superlm.safetensors"  # of a super-network's folder, all that others need
 
 TEACHER_FILES = (
     "config.json", "generation_config.json", "model.safetensors.index.json", "modules.json",
@@ -138,6 +139,22 @@ class Depot:
         self._shelf.fetch(f"trials/{key}", files, folder, refuse)
         self._shelf.fetch(f"trials/{key}", last, folder, refuse)
         return True
+
+    def push_super(self, key: str, folder: Path) -> None:
+        """Send a finished super-network; nothing to do where the depot is the home."""
+        if self._shelf is not None:
+            refuse = self._refusal(TrialError, "super-network", key)
+            files = self._shelf.put(f"super-networks/{key}", folder, [SUPER], refuse)
+            self._shelf.write_note(f"super-networks/{key}", NOTE, {"schema": SCHEMA, "files": files})
+
+    def pull_super(self, key: str, folder: Path) -> None:
+        """Fetch a finished super-network, where the depot has one and the folder does not."""
+        refuse = self._refusal(TrialError, "super-network", key)
+        if self._shelf is None or (folder / SUPER).exists():
+            return
+        if self._shelf.note(f"super-networks/{key}", NOTE, refuse) is not None:
+            files = checked(self._note(f"super-networks/{key}", refuse).get("files"), refuse)
+            self._shelf.fetch(f"super-networks/{key}", files, folder, refuse)
 
     def _fetch_teacher(self, note: Mapping[str, Any], folder: Path, key: str, refuse: Refusal) -> None:
         """Bring a teacher into a temporary folder, open it there, and only then give it its name."""

@@ -26,6 +26,7 @@ ADDED: Mapping[str, Any] = {
     "frame": "",
     "share": 1.0,
     "quality": "loss",
+    "start": "",
 }  # fields of a training that came later, with the value of every key before; see `growth`
 
 
@@ -37,7 +38,8 @@ class Training:
     what surrounds them. `prompt` is the text that every block begins with; `frame` the ids that the tokenizer puts
     around a text, where those are not the ones that blocks always had. `share` of the text's training blocks is learnt
     from, in as many epochs as the tokens are; whatever it is, the same blocks are held out. `quality`, of
-    `quality.QUALITIES`, is what the held-out loss is.
+    `quality.QUALITIES`, is what the held-out loss is. `start` is the key of the super-network that a student is cut
+    from; the teacher where there is none.
     """
 
     teacher: str
@@ -51,6 +53,7 @@ class Training:
     frame: str = ""
     share: float = 1.0
     quality: str = LOSS
+    start: str = ""
 
     @classmethod
     def of(
@@ -77,6 +80,10 @@ class Training:
     def whole(self) -> "Training":
         """The same training on the whole text."""
         return replace(self, share=1.0)
+
+    def starting(self, start: str) -> "Training":
+        """The same from a super-network, by its key; "" is from the teacher."""
+        return replace(self, start=start)
 
     def key(self, architecture: Architecture) -> str:
         """The content key of a trained student: a sha256."""

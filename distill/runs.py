@@ -85,7 +85,7 @@ class Run:
         self.rate = self.recipe.rate(objective.kept)
         self.schedule = Schedule.of(self.recipe, steps, step_tokens)
         self.optimizer = torch.optim.AdamW(self._groups(), lr=self.rate, betas=(0.9, 0.98), fused=True)
-        self.evaluations = {max(1, round(share * steps)) for share in EVALUATIONS}
+        self.evaluations = {max(1, round(share * steps)) for share in EVALUATIONS} if steps else {0}
         self.model.train()
         self.forward = accelerator.prepare_model(objective)
 
@@ -232,6 +232,8 @@ class Run:
 
     def finish(self) -> Student:
         """The student as it is now: a plain model, on the CPU."""
+        if not self.steps:
+            self.curve = [(0, self.heldout())]
         fold(self.model)
         self.model.eval().requires_grad_(True).cpu()
         objective, tokens = self.objective, self.steps * self.step_tokens

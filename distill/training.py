@@ -10,9 +10,10 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypedDict, Unpack
+from typing import Any, TypedDict, Unpack
 
 from accelerate import Accelerator
+from torch import Tensor
 
 from distilsearch.architecture import Architecture
 from distilsearch.errors import InputError, TrialError
@@ -30,6 +31,7 @@ from .recipes import Recipe
 from .runs import Run
 from .side_by_side import SideBySide
 from .student import Student, build_student
+from .supers import cut_from
 from .targets import CACHE_LIMIT, Targets
 from .teacher import Teacher
 
@@ -176,18 +178,30 @@ def begin(
     targets: Targets | None = None,
 ) -> Run:
     """A student cut from its teacher, with everything its first step needs, and both on the accelerator's device."""
-    teacher, text, recipe = course.teacher, course.text, course.recipe
+    teacher, recipe = course.teacher, course.recipe
     _check_whole(recipe, accelerator, accumulate)
     targets = targets or targets_of(course)
-    model, basis = build_student(teacher, architecture, text, course.seed)
-    if recipe.embeddings == "adapt" and _adaptable(teacher, architecture):
-        adapt(model, teacher.model("cpu"), basis)
+    model, basis = _cut(course, architecture)
     objective = Objective(teacher, architecture, recipe, model, basis, course.precision)
     teacher.model(accelerator.device)  # students are cut on the CPU; targets and logits are asked for beside them
     keys = [course.training.way(architecture)]
-    if not teacher.surroundings.identity and course.share == 1.0:  # else it learnt from another teacher, or other text
+    if not (teacher.surroundings.identity or course.start) and course.share == 1.0:  # else it learnt otherwise then
         keys.append(_former_key(course, architecture))
     return Run(objective, targets, course.steps, course.step_tokens, keys, accelerator, accumulate, course.quality)
+
+
+def _cut(course: Course, architecture: Architecture) -> tuple[Any, Tensor]:
+    """A student as its training begins, and the basis (v, w) of its states: of the teacher, or of a super-network.
+
+    What a super-network has learnt of words stays as it is, or is trained whole: no map over the teacher's table is it.
+    """
+    teacher, text, recipe = course.teacher, course.text, course.recipe
+    if course.start:
+        return cut_from(course.start, teacher, architecture)
+    model, basis = build_student(teacher, architecture, text, course.seed)
+    if recipe.embeddings == "adapt" and _adaptable(teacher, architecture):
+        adapt(model, teacher.model("cpu"), basis)
+    return model, basis
 
 
 def _former_key(course: Course, architecture: Architecture) -> str:

@@ -1,7 +1,8 @@
 """The folder shared by all runs, and the rules of writing: under a lock, never half a file, never over a user's own.
 
 `$DISTILSEARCH_HOME` (default: the user's cache folder) holds `tables/` (latency tables), `targets/` (the
-teacher's cached outputs), `trials/` (distilled students by content) and `runs/` (where the runs lie that show them).
+teacher's cached outputs), `trials/` (distilled students by content), `supers/` (super-networks) and `runs/` (where the
+runs lie that show them).
 `home.json` says in which format: a home that a newer version has written is refused as a whole, one without the file is
 of format 1.
 """
@@ -77,6 +78,11 @@ def tables_folder() -> Path:
 def targets_folder() -> Path:
     """Where teacher outputs are cached."""
     return ensure_folder(home() / "targets")
+
+
+def supers_folder() -> Path:
+    """Where super-networks are kept, one folder a content key."""
+    return ensure_folder(home() / "supers")
 
 
 def runs_folder() -> Path:

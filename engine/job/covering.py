@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import Any
 
 from distilsearch.errors import InputError
-from distilsearch.families import family
 from distilsearch.operators import TORCH, Serving
 from distilsearch.profiling.device import Device, fingerprint
 from distilsearch.space import SearchSpace
@@ -33,7 +32,7 @@ def covered(
     several = [[(name, value) for value in given[name]] for name in SEVERAL if name in given]
     single = {name: value for name, value in given.items() if name not in SEVERAL}
     for run in runs:
-        space = family(run.space.family).space(run.space.genes)
+        space = run.students()
         said = [Serving()] if plain else servings_here(run, device, complete=len(several) == len(SEVERAL))
         for serving, changes in itertools.product(said, itertools.product(*several)):
             parts.setdefault(replace(serving, **single, **dict(changes)), []).append(space)

@@ -21,25 +21,15 @@ from distilsearch.operators import Serving
 from distilsearch.progress import Between, Progress, nothing, silent
 
 from .evaluating import Evaluate
+from .of_students import Needs as Needs
+from .of_students import OfStudents, architectures_in, given
+from .super_jobs import Score, TrainSuper
 from .wire import failure, parsed, plain_error, plain_failure, rebuilt, strict
 
 if TYPE_CHECKING:  # a child answers for what it needs, and starts in no time
-    from distilsearch.distill.job import Training
-    from distilsearch.distill.recipes import Recipe
     from distilsearch.distill.rehearsal import Rehearsal
     from distilsearch.distill.trial import Trial
     from distilsearch.profiling.clock import Measured
-
-CACHE_LIMIT = 20_000_000_000  # bytes of teacher outputs kept on a machine
-
-
-@dataclass(frozen=True)
-class Needs:
-    """What a job asks of a machine; an exclusive one is alone with as many cores as it has threads (None: all)."""
-
-    device: str = "cpu"
-    threads: int | None = None
-    exclusive: bool = False
 
 
 class Job(Protocol):
@@ -70,40 +60,7 @@ class Job(Protocol):
 
 
 @dataclass(frozen=True)
-class _OfStudents:
-    """A job about students in training: what they learn from, and where."""
-
-    training: "Training"
-    recipe: "Recipe"
-    architectures: tuple[Architecture, ...]
-    depot: str = ""
-    device: str = "cpu"
-    threads: int | None = None
-    cache_limit: int = CACHE_LIMIT
-    plugins: tuple[str, ...] = ()
-
-    @property
-    def needs(self) -> Needs:
-        """The device and threads that it trains with."""
-        return Needs(self.device, self.threads)
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON, by field."""
-        parts = {"training": self.training.to_json(), "recipe": self.recipe.to_json()}
-        return vars(self) | parts | {"architectures": [a.to_json() for a in self.architectures]}
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Self:
-        """The inverse of `to_json`."""
-        from distilsearch.distill.job import Training
-        from distilsearch.distill.recipes import Recipe
-
-        training, recipe = Training.from_json(data["training"]), Recipe.from_json(data["recipe"])
-        return cls(**_given(data, training=training, recipe=recipe, architectures=_architectures(data)))
-
-
-@dataclass(frozen=True)
-class Distil(_OfStudents):
+class Distil(OfStudents):
     """Distil students side by side, or go on with them; answers a trial or a `TrialError` for each."""
 
     kind: ClassVar[str] = "distil"
@@ -149,7 +106,7 @@ class Measure:
     def from_json(cls, data: Mapping[str, Any]) -> "Measure":
         """The inverse of `to_json`."""
         serving = Serving.from_json(data["serving"])
-        return cls(**_given(data, architectures=_architectures(data), serving=serving))
+        return cls(**given(data, architectures=architectures_in(data), serving=serving))
 
     def run(self, progress: Progress, between: Between) -> list[dict[str, Any]]:
         """Time them; the table of this machine keeps the rounds."""
@@ -168,8 +125,9 @@ class Measure:
 class Profile:
     """Time what the table of a device lacks of a space; answers the fingerprints of device and stack.
 
-    `genes`, `facts`: choices and teacher facts that make the space of a family, as plain JSON. `budget_seconds`: that
-    it may take, the most valuable first; None is as long as it needs.
+    `genes`, `facts`: choices and teacher facts that make the space of a family, as plain JSON; `source`: the name and
+    options of a source that bounds it. `budget_seconds`: that it may take, the most valuable first; None is as long as
+    it needs.
     """
 
     kind: ClassVar[str] = "profile"
@@ -181,6 +139,7 @@ class Profile:
     depot: str = ""
     plugins: tuple[str, ...] = ()
     budget_seconds: float | None = None
+    source: Mapping[str, Any] | None = None
 
     @property
     def needs(self) -> Needs:
@@ -190,12 +149,16 @@ class Profile:
     def to_json(self) -> dict[str, Any]:
         """Plain JSON, by field."""
         facts = None if self.facts is None else dict(self.facts)
-        return vars(self) | {"genes": dict(self.genes), "facts": facts, "serving": self.serving.to_json()}
+        return (
+            vars(self)
+            | {"genes": dict(self.genes), "facts": facts, "serving": self.serving.to_json()}
+            | ({"source": dict(self.source)} if self.source else {})
+        )
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Profile":
         """The inverse of `to_json`."""
-        return cls(**_given(data, serving=Serving.from_json(data["serving"])))
+        return cls(**given(data, serving=Serving.from_json(data["serving"])))
 
     def run(self, progress: Progress, between: Between) -> list[str]:
         """Time what the table lacks; nothing where it covers the space."""
@@ -236,7 +199,7 @@ class TeacherLoss:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "TeacherLoss":
         """The inverse of `to_json`."""
-        return cls(**_given(data))
+        return cls(**given(data))
 
     def run(self, progress: Progress, between: Between) -> dict[str, Any]:
         """The loss, the parts it was made of, and what is to be said of them."""
@@ -250,7 +213,7 @@ class TeacherLoss:
 
 
 @dataclass(frozen=True)
-class Rehearse(_OfStudents):
+class Rehearse(OfStudents):
     """Take some steps of trainings, so that a plan can be made of how long they take; answers a `Rehearsal` each."""
 
     kind: ClassVar[str] = "rehearse"
@@ -294,7 +257,7 @@ class Probe:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Probe":
         """The inverse of `to_json`."""
-        return cls(**_given(data))
+        return cls(**given(data))
 
     def run(self, progress: Progress, between: Between) -> dict[str, Any]:
         """Train the stand-in; its speed and precision."""
@@ -308,7 +271,7 @@ class Probe:
         return dict(data)
 
 
-OURS: tuple[type[Job], ...] = (Distil, Rehearse, Measure, Profile, TeacherLoss, Probe, Evaluate)
+OURS: tuple[type[Job], ...] = (Distil, Rehearse, TrainSuper, Score, Measure, Profile, TeacherLoss, Probe, Evaluate)
 JOBS: dict[str, type[Job]] = {job.kind: job for job in OURS}
 
 
@@ -369,12 +332,3 @@ def answer(job: Job, text: str) -> Any:
     if "error" in data:
         raise rebuilt(data["error"])
     return job.read(data["answer"])
-
-
-def _architectures(data: Mapping[str, Any]) -> tuple[Architecture, ...]:
-    return tuple(Architecture.from_json(one) for one in data["architectures"])
-
-
-def _given(data: Mapping[str, Any], **parts: Any) -> dict[str, Any]:
-    """A job's fields out of plain JSON."""
-    return dict(data) | {"plugins": tuple(data.get("plugins", ()))} | parts

@@ -101,6 +101,7 @@ class Ledger:
         self._clock = clock
         self._beaten = clock()
         self._beats: dict[int, tuple[Any, float]] = {}  # of others' leases: what was seen last, and since when
+        self._ended: dict[int, Entry] = {}
         self._storage = storage
         self._distributions: dict[str, BaseDistribution] = {
             p.name: CategoricalDistribution(p.choices) for p in space.parameters
@@ -236,6 +237,15 @@ class Ledger:
         return self._entry(self._storage.get_trial(trial_id))
 
     def _entry(self, trial: FrozenTrial) -> Entry:
+        """A trial as an entry; those that have ended change no more, and are made once."""
+        entry = self._ended.get(trial._trial_id)
+        if entry is None:
+            entry = self._made(trial)
+            if trial.state.is_finished():
+                self._ended[trial._trial_id] = entry
+        return entry
+
+    def _made(self, trial: FrozenTrial) -> Entry:
         return Entry(
             number=trial.number,
             id=trial._trial_id,

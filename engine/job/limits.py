@@ -1,8 +1,10 @@
-"""Limits of serving machines that are exact: how many parameters a student has, and how much memory its weights take.
+"""Limits of serving machines that are exact: how many parameters a student has, how much memory its weights take, and
+how many floating-point operations a forward pass.
 
 Counted are the weights alone, tied ones once, as `transformers` counts them: memory is parameters times the bytes of
 one at the precision they are served in, in units of 10^6 bytes. What a runtime and its activations take on top is not
-known before it runs.
+known before it runs. Operations are those of a whole batch as it is served, in units of 10^9; a multiplication and an
+addition are two.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -11,9 +13,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from distilsearch.architecture import Architecture
 from distilsearch.arrays import FloatArray
 from distilsearch.errors import InputError
-from distilsearch.lowering import tabulate
+from distilsearch.lowering import flops, parameter_count, tabulate
 from distilsearch.operators import DTYPE_BYTES, Serving
 from distilsearch.space import Codes, SearchSpace
 
@@ -28,12 +31,13 @@ if TYPE_CHECKING:  # a wrong folder is refused before anything heavy is loaded
 
 Counts = Callable[[Codes], FloatArray]
 DRAWS = 20_000
+GIGA = 1e9
 
 
 def limits_of(sections: Sequence[TargetSection], served: ServedSpace) -> tuple[Limit, ...]:
     """The limits of a run's targets on codes of the engine's space; those of the second target end in `_2`."""
     limits: list[Limit] = []
-    if any(section.parameters or section.memory_mb for section in sections):
+    if any(section.limits_size for section in sections):
         counts = parameter_counts(served.students)
         for number, section in enumerate(sections, 1):
             limits += _limits(section, served, counts, "" if number == 1 else f"_{number}")
@@ -48,6 +52,20 @@ def parameter_counts(space: SearchSpace) -> Counts:
     return lambda codes: totals(codes)[:, 0]
 
 
+def operation_counts(space: SearchSpace, serving: Serving) -> Counts:
+    """A function from codes (n, d) to 10^9 floating-point operations (n,) of a forward pass, for millions."""
+    totals = tabulate(space, serving, lambda operators: np.array([[o.flops] for o in operators], dtype=np.float64))
+    return lambda codes: totals(codes)[:, 0] / GIGA
+
+
+def within(section: TargetSection, student: Architecture, serving: Serving) -> bool:
+    """Whether a student keeps the limits of a target on parameters, memory and operations."""
+    weights = parameter_count(student)
+    figures = ((weights, section.parameters), (weights * DTYPE_BYTES[serving.dtype] / 1e6, section.memory_mb))
+    operations = () if section.gflops is None else ((flops(student, serving) / GIGA, section.gflops),)
+    return all(limit is None or figure <= limit for figure, limit in (*figures, *operations))
+
+
 def _limits(section: TargetSection, served: ServedSpace, counts: Counts, suffix: str) -> Iterator[Limit]:
     def megabytes(serving: Serving, codes: Codes) -> FloatArray:
         return counts(codes) * DTYPE_BYTES[serving.dtype] / 1e6
@@ -57,6 +75,10 @@ def _limits(section: TargetSection, served: ServedSpace, counts: Counts, suffix:
     if section.memory_mb is not None:
         function = partial(served.by_serving, function=megabytes, servings=section.servings)
         yield Limit(f"memory_mb{suffix}", function, section.memory_mb)
+    if section.gflops is not None:
+        tables = {serving: operation_counts(served.students, serving) for serving in section.servings}
+        function = partial(served.by_serving, function=lambda s, codes: tables[s](codes), servings=section.servings)
+        yield Limit(f"gflops{suffix}", function, section.gflops)
 
 
 def measured_within(ledger: "Ledger", machines: "Sequence[Profiled]") -> int:

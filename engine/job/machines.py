@@ -13,8 +13,7 @@ from typing import Any
 from distilsearch import profiling
 from distilsearch.architecture import Architecture
 from distilsearch.arrays import FloatArray
-from distilsearch.lowering import parameter_count
-from distilsearch.operators import DTYPE_BYTES, Serving
+from distilsearch.operators import Serving
 from distilsearch.predictors.intervals import Intervals
 from distilsearch.predictors.latency import LatencyPredictor
 from distilsearch.predictors.liars import named
@@ -26,6 +25,7 @@ from distilsearch.space import Codes
 
 from ..objectives import Known
 from .jobs import Measure
+from .limits import within
 from .outcome.facts import MachineFacts
 from .preflight import check_target
 from .runfile.config import Run
@@ -88,6 +88,7 @@ class Profiled:
         self.served = served
         self.table = table
         self.predictor = LatencyPredictor.fit(table)
+        self._predicted: dict[Architecture, tuple[float, float, float]] = {}  # of members, by the predictor as it is
         self.measured: dict[str, float] = {}
         self.slowness: dict[str, float] = {}
         self.repeats: dict[str, float] = {}
@@ -140,15 +141,15 @@ class Profiled:
     def latency(self, member: Architecture) -> Latency:
         """What is predicted and measured of a member, or of the teacher."""
         student, serving = self.pair(member)
-        p = self.predictor.predict([student], serving)
-        return Latency(float(p.mean_ms[0]), float(p.lower_ms[0]), float(p.upper_ms[0]), self.measured.get(member.key))
+        known = self._predicted.get(member)
+        if known is None:
+            p = self.predictor.predict([student], serving)
+            known = self._predicted[member] = float(p.mean_ms[0]), float(p.lower_ms[0]), float(p.upper_ms[0])
+        return Latency(*known, self.measured.get(member.key))
 
     def keeps(self, member: Architecture) -> bool:
-        """Whether a member keeps the limits on parameters and memory, which are exact."""
-        student, serving = self.pair(member)
-        section, weights = self.declared.section, parameter_count(student)
-        megabytes = weights * DTYPE_BYTES[serving.dtype] / 1e6
-        return weights <= (section.parameters or math.inf) and megabytes <= (section.memory_mb or math.inf)
+        """Whether a member keeps the limits on parameters, memory and operations, which are exact."""
+        return within(self.declared.section, *self.pair(member))
 
     def complete(self, member: Architecture) -> bool:
         """Whether nothing is left to measure of a member from here."""
@@ -198,6 +199,7 @@ class Profiled:
         self.table = LatencyTable.read(folder)
         self.predictor = LatencyPredictor.fit(self.table)
         self.predictor.intervals.carry_over(adapted)
+        self._predicted.clear()
 
     def facts(self, teacher: Architecture, students: Sequence[Architecture]) -> MachineFacts:
         """What a result says of it, and what is known here of teacher and students."""
@@ -225,6 +227,7 @@ class Profiled:
     def relearn(self, learnt: Mapping[str, Any]) -> None:
         """Go on with the intervals of an earlier call of the same run."""
         self.predictor.intervals.carry_over(Intervals.from_json(learnt))
+        self._predicted.clear()
 
 
 def declared_by(run: Run) -> list[Declared]:

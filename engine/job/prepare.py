@@ -16,6 +16,7 @@ from distilsearch.distill.processes import check_device
 from distilsearch.distill.quality import check_quality
 from distilsearch.distill.recipes import Recipe, default_recipe
 from distilsearch.distill.recipes import recipe as recipe_named
+from distilsearch.distill.subspaces import said
 from distilsearch.distill.targets import learnt_blocks, shows_pairs
 from distilsearch.distill.teacher import Teacher, load_teacher
 from distilsearch.errors import InputError, RunError
@@ -26,20 +27,25 @@ from distilsearch.places import own_run
 from distilsearch.progress import Progress, silent
 from distilsearch.space import SearchSpace
 
+from ..objectives import limited
 from .budget import usual_trials
+from .limits import check_kept, limits_of
 from .machines import Declared, declared_by
+from .making import Making
 from .outcome.scoring import Asked, opened
 from .preflight import LOCAL
 from .recall import imported
 from .runfile.config import Run
 from .runfile.continuing import continued, kept_run, kept_text
-from .runfile.presets import check_serves
+from .runfile.presets import check_serves, preset
 from .served import ServedSpace
+from .source import equipped, scores
 from .strategy import check_strategy
 
 READING = "reading teacher and text"
 SPARE_BYTES = 500 << 20
 TRUNK_BYTES = 12  # a trained parameter: itself and two moments
+CUT, SUPERS = 60, 3  # about as many members a front has, and super-networks a run
 
 
 @dataclass(frozen=True)
@@ -111,9 +117,12 @@ def _prepare(run: Run, folder: Path, given: bool, progress: Progress) -> Prepare
     run = run.fitted(teacher.facts)  # what a folder keeps has been fitted, and says all of it
     served = run.space_for(teacher.facts)
     check_strategy(run, served.space)
+    if not (folder / "run.toml").exists():  # else what was measured within them may go on
+        check_kept(served.space, limited((), limits_of(run.target, served)), run.seed)
     for machine in machines:
         kind.sites(machine.serving)
         check_length(served.students, machine.serving)
+    run = _suited(run, teacher.kind)
     recipe = default_recipe(teacher.kind) if run.train.recipe == "default" else recipe_named(run.train.recipe)
     check_quality(run.quality, run.teacher, teacher.kind, recipe.name, dict(recipe.weights))
     progress(READING, 1, 2)
@@ -124,6 +133,7 @@ def _prepare(run: Run, folder: Path, given: bool, progress: Progress) -> Prepare
     progress(READING, 2, 2)
     _check_disk(run, folder, teacher, recipe, served.students)
     prepared = Prepared(run, folder, teacher, text, served, recipe, machines, opened(run, teacher, text))
+    _check_source(prepared, progress)
     _check_trials(prepared)
     write_atomically(folder / "run.toml", kept_text(run))  # only now: what was refused may be mended
     return prepared
@@ -134,6 +144,14 @@ def _continued(run: Run, folder: Path) -> Run:
     own_run(folder)
     there = kept_run(ensure_folder(folder), load=False)
     return run if there is None else continued(run, there)
+
+
+def _suited(run: Run, kind: str) -> Run:
+    """The run with the recipe that its preset has for a kind of teacher, where the file leaves that open."""
+    recipe = preset(run.preset).recipes.get(kind)
+    if recipe is None or "recipe" in run.train.model_fields_set:
+        return run
+    return run.model_copy(update={"train": run.train.model_copy(update={"recipe": recipe})})
 
 
 def _check_executor(run: Run, given: bool) -> None:
@@ -149,13 +167,22 @@ def _check_executor(run: Run, given: bool) -> None:
         )
 
 
+def _check_source(prepared: Prepared, progress: Progress) -> None:
+    """Refuse what the source cannot make trials of; of sub-spaces it is told what they came to."""
+    run, teacher, making = prepared.run, prepared.teacher, Making(prepared.training(1, PRECISIONS[0]), prepared.recipe)
+    kind, genes = run.space.family, run.space.genes
+    made = equipped(run.source.name, run.source.options, making, kind, genes, teacher)
+    for words in said([one.part for one in made.supers], kind, genes, teacher.facts):
+        progress(words, 0, 0)
+
+
 def _check_trials(prepared: Prepared) -> None:
     """Refuse a run of no trials where nothing is known yet, in whatever precision it may train."""
     run = prepared.run
     if run.trials > 0 or run.minutes > 0 or imported(prepared.folder):
         return
     asked = PRECISIONS if run.train.precision == "auto" else (run.train.precision,)
-    trainings = [prepared.training(tokens, precision) for tokens in run.train.lengths for precision in asked]
+    trainings = [prepared.training(tokens, precision) for tokens in run.lengths for precision in asked]
     trials = (trial for training in trainings for trial in Archive().matching(training))
     if not any(prepared.served.students.contains(trial.architecture) for trial in trials):
         raise InputError("no student of this teacher, text and recipe is known yet; ask for more than 0 trials")
@@ -170,6 +197,8 @@ def _check_disk(run: Run, folder: Path, teacher: Teacher, recipe: Recipe, space:
     longest = max(*train.lengths, train.final_tokens or (4 * flash if run.minutes else 0))
     trunk = TRUNK_BYTES * (teacher.parameters - table) if recipe.shared(flash, longest) else 0
     trials = usual_trials(run.minutes) if run.minutes else run.trials
+    if scores(run.source.name):  # nobody is written but super-networks, with moments and checkpoint, and the front
+        trials = min(trials, CUT) + 4 * SUPERS
     needed = SPARE_BYTES + (4 * teacher.parameters + trunk) * (trials + 4)
     for place in (folder, home()):
         free = shutil.disk_usage(place).free

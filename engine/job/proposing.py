@@ -18,16 +18,31 @@ from .served import ServedSpace
 from .strategy import strategy_of
 
 
-def new_engine(run: Run, served: ServedSpace, machines: Sequence[Profiled], teacher: Architecture) -> Engine:
-    """An engine that knows nothing yet: its loss must be learnt, the latency on each machine is predicted."""
+def new_engine(
+    run: Run,
+    served: ServedSpace,
+    machines: Sequence[Profiled],
+    teacher: Architecture,
+    further: Callable[[Codes], FloatArray] | None = None,
+) -> Engine:
+    """An engine that knows nothing yet: its loss must be learnt, the latency on each machine is predicted.
+
+    Args:
+        further: codes (n, d) of students -> columns (n, k) that the surrogate sees beside genes and sizes.
+    """
     sizes = size_features(served.students, machines[0].serving)
+
+    def features(codes: Codes) -> FloatArray:
+        students = served.student_codes(codes)
+        return sizes(students) if further is None else np.column_stack([sizes(students), further(students)])
+
     return Engine(
         served.space,
         [Expensive("loss", ignores=served.names), *(machine.known() for machine in machines)],
         seed=run.seed,
         reference={m.objective: m.limit_ms or m.latency(teacher).best for m in machines},
         strategy=strategy_of(run),
-        features=lambda codes: sizes(served.student_codes(codes)),
+        features=features,
         limits=limits_of(run.target, served),
     )
 

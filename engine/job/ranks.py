@@ -11,7 +11,6 @@ from distilsearch.distill.fidelity import fidelity, spread, summary
 from distilsearch.distill.quality import quality_name
 from distilsearch.distill.recipes import recipe as named_recipe
 from distilsearch.distill.training import USUAL, Conditions
-from distilsearch.families import family
 from distilsearch.home import ensure_folder, write_atomically
 from distilsearch.places import FIDELITY as MEASURED
 from distilsearch.places import RANKS, own_file, own_folder
@@ -56,7 +55,7 @@ def rank_fidelity(
     chosen = named_recipe(recipe) if recipe else chosen
     run = run.fitted(teacher.facts)
     budgets = sorted({*(budgets or (run.train.flash_tokens, run.train.final_tokens))})
-    members = spread(family(run.space.family).space(run.space.genes, teacher.facts), students, run.seed, fresh)
+    members = spread(run.students(teacher.facts), students, run.seed, fresh)
     device = conditions.get("device", USUAL["device"])
     own = (precision_of(run, finished), device, run.train.share, run.quality)
     course = Course.resolved(teacher, text, chosen, budgets[0], run.seed, *own)

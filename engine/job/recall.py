@@ -119,6 +119,9 @@ def tell(engine: Engine, entry: Entry, machines: Sequence[Profiled], tokens: int
         if (measured := machine.recall(entry.architecture, noted)) is not None:
             told[machine.objective] = measured
     curve = entry.facts.get("curve")
+    if not tokens:  # what was scored had no training of its own, so neither a length nor a way
+        engine.tell(entry.architecture, told, entry.facts.get("noise"))
+        return
     under = area(curve) if curve else None
     engine.tell(entry.architecture, told, entry.facts.get("noise"), float(tokens), under)
 

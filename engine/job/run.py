@@ -6,7 +6,7 @@ call continues a run that was killed, and loses at most the trials in flight.
 
 import json
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
@@ -15,13 +15,12 @@ from typing import Any
 
 from distilsearch.architecture import Architecture
 from distilsearch.disks import full_disks_named
-from distilsearch.distill.depot import Depot
 from distilsearch.distill.job import Training
 from distilsearch.distill.quality import Held
 from distilsearch.distill.trial import Trial
 from distilsearch.errors import InputError, TrialError
 from distilsearch.families import family
-from distilsearch.home import register_run, write_atomically, written_folders
+from distilsearch.home import write_atomically, written_folders
 from distilsearch.profiling import LatencyTable, find_table
 from distilsearch.profiling.remarks import busy
 from distilsearch.progress import Progress, silent
@@ -31,10 +30,12 @@ from ..objectives import limited
 from ..report.files import write_result
 from ..report.students import STUDENTS
 from .environment import environment
+from .equipping import making_of, register
 from .executors import Executor, Options, open_executor
 from .executors.interruption import interruptible
 from .executors.persistent import Persistent
 from .holding import Presence, driving
+from .informed import score_column
 from .jobs import Measure, Profile, TeacherLoss
 from .ledger import Ledger, open_storage
 from .limits import check_kept, measured_within, room_within
@@ -42,7 +43,7 @@ from .machines import Declared, Profiled
 from .outcome.choice import chosen, front, pair_key
 from .outcome.exports import export_students
 from .outcome.facts import Final, RunFacts
-from .outcome.finish import less_trained, to_finish, unfinished
+from .outcome.finish import cut, less_trained, to_finish, unfinished
 from .outcome.handed import handed_out, without
 from .outcome.remeasure import measured_fidelity
 from .outcome.result import Result, conclude, members
@@ -52,7 +53,7 @@ from .phases import Phases, Stopwatch
 from .planning import plan_of, question, remembered, speed_of
 from .preflight import LOCAL
 from .prepare import Prepared, prepare
-from .proposing import new_engine
+from .proposing import new_engine, size_features
 from .recall import imported, imported_failures, is_asked
 from .resolve import Resolved, asked, probed, resolve
 from .runfile.config import Run
@@ -60,12 +61,13 @@ from .runfile.continuing import kept_text
 from .search import Search
 from .served import served_of, student_of
 from .shares import set_shares
-from .source import Making, open_source
+from .source import Making, TrialSource, bounds_of, open_source, scores
 from .spending import Amount, Budget, Minutes
 from .tables import receive
 from .work import archive_of
 
 TRIALS = "distil and measure"  # the phase of the trials
+SUPERS = "train super-networks"  # of sources that have any
 PROFILE_SHARE = 0.25  # of a run's minutes, at most; what is timed first is worth most
 
 
@@ -187,7 +189,12 @@ class MainJob:
     def spend(self, budget: Budget, engine: Engine, machines: Sequence[Profiled], phases: Phases) -> Result:
         """What comes of a budget: trials, the front measured, its members trained further."""
         run, folder = self.prepared.run, self.prepared.folder
-        trials = self.recalled(engine, machines)
+        source = open_source(run.source.name, self.making, **run.source.options)
+        if self.making.supers:
+            with phases.phase(SUPERS):
+                source.prepare(partial(self.executor.submit, progress=self.progress))
+                engine = engine if scores(run.source.name) else self.informed(machines)
+        trials = self.recalled(engine, machines, source)
         with phases.phase(TRIALS):
             trials.source.prepare(self.executor.submit)
             trials.explore(budget.allowance(phases.seconds.get(TRIALS, 0.0)), run.stop_below)
@@ -196,11 +203,14 @@ class MainJob:
         self.teacher_loss()  # now: a finish whose time is over stops the executor
         with phases.phase("finish"):
             finals = self.finished(machines, budget)
+            if scores(run.source.name):
+                best = front(self.ledger.entries(), machines)
+                cut(best, finals, self.making, self.executor, self.progress)
         complete = [entry for entry in self.ledger.entries() if entry.state == "complete" and is_asked(entry)]
         budget.settle(len(complete), finals.values())
         for machine in machines:
             machine.predictor.save(folder / "predictor" / machine.objective)
-        lengths = (*run.train.lengths, *budget.final_lengths())
+        lengths = (*run.lengths, *budget.final_lengths())
         return self.concluded(self.facts(engine, machines, finals, phases), lengths)
 
     @cached_property
@@ -217,25 +227,9 @@ class MainJob:
     @cached_property
     def making(self) -> Making:
         """What all trainings share; teacher and text are left where workers find them."""
-        run, depot = self.prepared.run, Depot(self.depot)
-        depot.put_teacher(self.prepared.teacher)
-        depot.put_text(self.prepared.text)
-        self.register({*run.train.lengths, run.train.final_tokens})
-        return Making(
-            training=self.prepared.training(run.train.flash_tokens, self.resolved.precision),
-            recipe=self.prepared.recipe,
-            depot=self.depot,
-            device=run.train.device,
-            threads=self.resolved.threads,
-            cache_limit=int(run.storage.cache_limit_gb * 1e9),
-            plugins=run.plugins,
-        )
-
-    def register(self, lengths: Iterable[int]) -> None:
-        """Note in the home which trainings the run shows, so that their students are kept: trials and finals."""
-        trials = [self.prepared.training(tokens, self.resolved.precision) for tokens in sorted(lengths) if tokens]
-        trainings = dict.fromkeys(one for training in trials for one in (training, training.whole))
-        register_run(self.prepared.folder, [training.to_json() for training in trainings])
+        run, making = self.prepared.run, making_of(self.prepared, self.resolved)
+        register(self.prepared.folder, making, {*run.lengths, run.train.final_tokens})
+        return making
 
     # Phases
 
@@ -243,12 +237,13 @@ class MainJob:
         """Time what the table of a machine lacks (nothing, when all is there), and fit a predictor."""
         run, section = self.prepared.run, declared.section
         if declared.local:
-            genes, facts = run.space.genes, self.prepared.facts
+            genes, facts, source = run.space.genes, self.prepared.facts, bounds_of(run)
             share = PROFILE_SHARE * run.minutes / len(self.prepared.machines) or None
             minutes = min(filter(None, (share, section.profile_minutes)), default=None)
             seconds = None if minutes is None else 60 * minutes / len(section.servings)
             for serving in section.servings:
-                job = Profile(run.space.family, genes, facts, section.device, serving, self.depot, run.plugins, seconds)
+                where = (section.device, serving, self.depot, run.plugins, seconds)
+                job = Profile(run.space.family, genes, facts, *where, source)
                 device, stack = self.executor.submit(job, self.progress).result()
             folder = receive(self.depot, device, stack)
             return Profiled(declared, LatencyTable.read(folder), self.prepared.served)
@@ -310,16 +305,22 @@ class MainJob:
         write_atomically(self.prepared.folder / "run.toml", kept_text(run))
         return replace(self, prepared=replace(self.prepared, run=run))
 
-    def recalled(self, engine: Engine, machines: Sequence[Profiled]) -> Search:
+    def informed(self, machines: Sequence[Profiled]) -> Engine:
+        """An engine that sees what students score in their super-networks."""
+        run, served = self.prepared.run, self.prepared.served
+        sizes = size_features(served.students, machines[0].serving)
+        column = score_column(served.students, sizes, self.making, self.executor, run.seed, self.progress)
+        return new_engine(run, served, machines, self.teacher, column)
+
+    def recalled(self, engine: Engine, machines: Sequence[Profiled], source: TrialSource) -> Search:
         """The search, with all that is known already: this run's own trials, those of other runs, imported ones."""
         run, making = self.prepared.run, self.making
-        source = open_source(run.source.name, making, **run.source.options)
-        shared, lengths = self.prepared.recipe.shared, run.train.lengths
+        shared, lengths = self.prepared.recipe.shared, run.lengths
         served = self.prepared.served
         search = Search(engine, self.ledger, machines, self.executor, source, served, lengths, shared, self.progress)
-        archive = archive_of(self.depot)
+        archive, trainings = archive_of(self.depot), [t.at(tokens) for tokens in lengths for t in making.trainings]
         archive.name_problems(self.progress)
-        search.enter_known(trial for tokens in lengths for trial in archive.matching(making.training.at(tokens)))
+        search.enter_known(trial for training in trainings for trial in archive.matching(training))
         search.enter_imported(imported(self.prepared.folder), imported_failures(self.prepared.folder))
         if not (run.trials or run.minutes or self.ledger.entries()):
             raise InputError("no student of this teacher, text and recipe is known yet; ask for more than 0 trials")
@@ -338,18 +339,19 @@ class MainJob:
         longest = max(budget.final_lengths(), default=0)
         shorter = less_trained(wanted, budget.flash_tokens, longest, self.making)
         self.ledger.note("unfinished", unfinished(shorter, finals, partial(self.failure, budget=budget)))
-        self.register({*run.train.lengths, run.train.final_tokens, *(t.training.tokens for t in finals.values())})
+        lengths = {*run.lengths, run.train.final_tokens, *(trial.training.tokens for trial in finals.values())}
+        register(self.prepared.folder, self.making, lengths)
         return finals
 
     def final(self, student: Architecture, budget: Budget) -> Trial | None:
         """The longest training of a student that is of a length this run may finish with, and in the archive."""
-        archive, training = archive_of(self.depot), self.making.training.whole
+        archive, training = archive_of(self.depot), self.making.whole.training_of(student)
         trials = (archive.of(training.at(tokens), student) for tokens in budget.final_lengths())
         return next((trial for trial in trials if trial is not None and archive.intact(trial)), None)
 
     def failure(self, student: Architecture, budget: Budget) -> TrialError | None:
         """Why a longer training of a student failed, where this machine's archive knows."""
-        archive, training = archive_of(self.depot), self.making.training.whole
+        archive, training = archive_of(self.depot), self.making.whole.training_of(student)
         errors = (archive.failure(training.at(tokens).key(student)) for tokens in budget.final_lengths())
         return next((error for error in errors if error is not None), None)
 
@@ -412,8 +414,8 @@ class MainJob:
         """Students, result and report, written into the run's folder."""
         trained = [entry for entry in members(facts) if "trial" in entry.facts]  # others are known by number alone
         served = {pair_key(entry): served_of(entry.architecture) for entry in trained}
-        copies, training = facts.folder / STUDENTS, self.making.training
-        handed = handed_out(trained, archive_of(self.depot), copies, training, lengths, self.trained_anew)
+        copies, ways = facts.folder / STUDENTS, partial(self.making.ways, lengths=lengths)
+        handed = handed_out(trained, archive_of(self.depot), copies, ways, self.trained_anew)
         for remark in handed.remarks:
             self.progress(remark, 0, 0)
         students = without(export_students(facts.folder, handed.trials, served), handed.withheld)
@@ -421,9 +423,8 @@ class MainJob:
         write_result(result.file, facts.folder)
         return result
 
-    def trained_anew(self, student: Architecture, tokens: int) -> Trial | TrialError:
-        """A student whose files were damaged, trained again."""
-        answers: list[Trial | TrialError] = self.executor.submit(
-            self.making.distil([student], tokens), self.progress
-        ).result()
+    def trained_anew(self, student: Architecture, training: Training) -> Trial | TrialError:
+        """A student whose files were damaged, trained again, or cut again."""
+        job = replace(self.making.distil([student], training.tokens), training=training)
+        answers: list[Trial | TrialError] = self.executor.submit(job, self.progress).result()
         return answers[0]

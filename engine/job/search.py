@@ -100,6 +100,7 @@ class Search:
         self.lengths = lengths
         self.shared = shared
         self.progress = progress
+        self.measures = not getattr(source, "scores", False)  # of trials that cost nothing, the front alone is measured
         self._flights: list[Flight] = []
         self._session = int(ledger.noted(SESSION) or 0)
         self._told = recall(engine, ledger, machines, served, lengths[0], self._session)
@@ -238,7 +239,7 @@ class Search:
             job = self.source.trial(student_of(entry.architecture), self.length(entry))
             flights.append(Flight(entry, self.executor.submit(job, self._progress_of(entry))))
         members = dict.fromkeys(entry.architecture for entry in entries)
-        for machine in self.machines:
+        for machine in self.machines if self.measures else ():
             timings = self._timings(machine, [member for member in members if not machine.complete(member)])
             for flight in flights:
                 if (timing := timings.get(flight.entry.architecture)) is not None:

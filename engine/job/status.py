@@ -7,8 +7,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from distilsearch.families import family
-
 from .holding import Presence
 from .ledger import Entry, Ledger, open_storage
 from .machines import declared_by
@@ -89,9 +87,8 @@ def status(folder: Path) -> Status:
     """
     run = begun(folder)
     names = ["loss", *(machine.objective for machine in declared_by(run))]
-    space = family(run.space.family).space(run.space.genes)
     storage = open_storage(run.storage.url, folder, mend=False)
-    presence = None if run.storage.url else Presence(folder)
+    presence, space = None if run.storage.url else Presence(folder), run.students()
     ledger = Ledger(storage, run.name, names, space, presence=presence)
     entries = [entry for entry in ledger.entries() if is_asked(entry)]
     running = tuple(entry for entry in entries if entry.state == "running")

@@ -105,9 +105,10 @@ def measured(job: "Measure", progress: Progress) -> list[Measured]:
 def profiled(job: "Profile", progress: Progress, between: Between) -> tuple[str, str]:
     """The table that covers the space of a `Profile`; what has been timed when it is interrupted is kept."""
     from distilsearch import profiling
-    from distilsearch.families import TeacherFacts, family
+    from distilsearch.families import TeacherFacts
 
     from . import tables
+    from .source import DISTILLED, students_of
 
     def report(what: str, done: float, total: float) -> None:
         between()
@@ -116,7 +117,8 @@ def profiled(job: "Profile", progress: Progress, between: Between) -> tuple[str,
     folder = profiling.table_folder(profiling.open_device(job.device), runtime=job.serving.runtime)
     tables.receive(job.depot, folder.parent.name, folder.name)
     facts = TeacherFacts(**job.facts) if job.facts else None
-    space = family(job.family).space(job.genes, facts)
+    source, genes = dict(job.source or {"name": DISTILLED}), {gene: tuple(c) for gene, c in job.genes.items()}
+    space = students_of(source.pop("name"), source, job.family, genes, facts)
     profiling.profile(space, job.device, job.serving, budget_seconds=job.budget_seconds, progress=report)
     tables.send(job.depot, folder)
     return folder.parent.name, folder.name

@@ -1,6 +1,7 @@
 """After the trials: who of the front is trained further, and the training of them, side by side."""
 
-from collections.abc import Callable, Container, Sequence
+import math
+from collections.abc import Callable, Container, Mapping, Sequence
 from concurrent.futures import wait
 
 from distilsearch.architecture import Architecture
@@ -59,7 +60,7 @@ def finish(
     """
     students = list(dict.fromkeys(student_of(entry.architecture) for entry in entries))
     parts = shared_out(students, executor.workers, size)
-    groups = [group for part in parts for group in in_groups(part)]
+    groups = [group for part in parts for alike in making.alike(part) for group in in_groups(alike)]
     names = [""] if len(groups) == 1 else [f" (part {number} of {len(groups)})" for number in range(1, 1 + len(groups))]
     futures = [
         executor.submit(making.whole.distil(group, tokens), _named(name, progress))
@@ -87,6 +88,27 @@ def finish(
     for key, error in failures.items():
         progress(f"{key} could not be trained further: {error}", 0, 0)
     return trials
+
+
+def cut(
+    entries: Sequence[Entry], finals: Mapping[str, Trial], making: Making, executor: Executor, progress: Progress
+) -> None:
+    """Cut the members of a front that were scored, and are no better trained, out of their super-networks.
+
+    Args:
+        finals: the trainings that finished students, by the key of each.
+
+    Raises:
+        TrialError: one cannot be cut; what has been cut is kept.
+    """
+    losses = {student_of(entry.architecture): entry.values[0] for entry in entries}
+    better = {key for key, trial in finals.items() if trial.loss <= losses.get(trial.architecture, -math.inf)}
+    wanted = [student for student in losses if student.key not in better]
+    jobs = [making.whole.distil(group, 0) for group in making.alike(wanted)]
+    for future in [executor.submit(job, progress) for job in jobs]:
+        for answer in future.result():
+            if isinstance(answer, TrialError):
+                raise answer
 
 
 def unfinished(

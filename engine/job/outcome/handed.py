@@ -19,7 +19,8 @@ from ..ledger import Entry
 from ..served import student_of
 from .choice import pair_key
 
-Train = Callable[[Architecture, int], Trial | TrialError]
+Train = Callable[[Architecture, Training], Trial | TrialError]
+Ways = Callable[[Architecture], Sequence[Training]]
 
 
 @dataclass
@@ -35,17 +36,15 @@ def handed_out(
     entries: Iterable[Entry],
     archive: Archive,
     copies: Path,
-    training: Training,
-    lengths: Sequence[int],
+    ways: Ways,
     train: Train,
 ) -> Handed:
     """The sound trials of entries.
 
     Args:
         copies: the folder of students in the run's own.
-        training: the run's, of any length.
-        lengths: the lengths that its trials may have, in tokens.
-        train: trains a student for so many tokens.
+        ways: all trainings that a student may have had in this run.
+        train: trains a student so.
     """
     handed, again = Handed(), dict[str, Trial | TrialError]()  # by the key of the trial
     for entry in entries:
@@ -59,20 +58,18 @@ def handed_out(
             continue
         why = f"not what was written ({', '.join(files)})" if files else "gone or cannot be read"
         if wanted not in again:
-            again[wanted] = _again(student_of(entry.architecture), wanted, training, lengths, train)
+            again[wanted] = _again(student_of(entry.architecture), wanted, ways, train)
         _note(handed, key, f"the files of the student {key} in {archive.path(wanted)} are {why}", again[wanted], entry)
     return handed
 
 
-def _again(
-    student: Architecture, key: str, training: Training, lengths: Sequence[int], train: Train
-) -> Trial | TrialError:
+def _again(student: Architecture, key: str, ways: Ways, train: Train) -> Trial | TrialError:
     """The trial of a key, trained anew."""
-    tokens = next((n for n in lengths if n and training.at(n).key(student) == key), None)
-    if tokens is None:
+    training = next((one for one in ways(student) if one.key(student) == key), None)
+    if training is None:
         return TrialError("it was not trained in this run's own way, so this run cannot train it again")
     try:
-        return train(student, tokens)
+        return train(student, training)
     except Interrupted:
         return TrialError("this run's time is over; called again, it trains it anew")
     except TrialError as error:

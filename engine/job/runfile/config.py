@@ -17,6 +17,7 @@ from distilsearch.dropped import dropped
 from distilsearch.errors import InputError
 from distilsearch.families import TeacherFacts, family
 from distilsearch.places import literal_folders
+from distilsearch.space import SearchSpace
 
 from ..served import ServedSpace
 from .mistakes import collected, explained
@@ -39,6 +40,7 @@ from .sections import (
 from .toml import to_toml
 
 WHOLE_FILE = "the file holds all its defaults"  # in a validation's context: no preset lies under it
+UNBOUNDED = SourceSection.model_validate(PRESETS["default"].source)
 MOST_TARGETS = 2  # with the loss, as many objectives as an expected improvement is exact for
 
 
@@ -128,6 +130,17 @@ class Run(Section):
             raise ValueError("train.flash_tokens should be 1 or more; 0 leaves it to a run of some minutes")
         return self
 
+    @model_validator(mode="after")
+    def _scored(self) -> "Run":
+        if self.minutes and self.source.options.get("super_tokens"):
+            raise ValueError("minutes are shared out among trials, and say nothing of super-networks: give trials")
+        if self.lengths != (0,):
+            return self
+        what = f"trials of the source {self.source.name!r} train nothing"
+        if self.train.longer_tokens:
+            raise ValueError(f"{what}, so none of them can be trained for longer: leave longer_tokens out")
+        return self
+
     @property
     def choice(self) -> str:
         """What `choose` means: where it is left open, the knee, or the best within a limit on latency."""
@@ -144,7 +157,7 @@ class Run(Section):
     @property
     def remarks(self) -> tuple[str, ...]:
         """What whoever wrote the file should know of it, though it can be done: choices that constraints drop."""
-        words = dropped(family(self.space.family).space(self.space.genes)) if self.space.genes else []
+        words = dropped(self.students()) if self.space.genes else []
         return tuple(word for word in words if word.partition(" = ")[0] in self.space.genes)  # others nobody wrote
 
     def fitted(self, facts: TeacherFacts) -> "Run":
@@ -163,7 +176,28 @@ class Run(Section):
         Raises:
             InputError: genes ask for more than the teacher has.
         """
-        return ServedSpace.extend(family(self.space.family).space(self.space.genes, facts), self.target)
+        return ServedSpace.extend(self.students(facts), self.target)
+
+    def students(self, facts: TeacherFacts | None = None) -> SearchSpace:
+        """The students that trials are made of: the family's, within what the source makes; cut to a teacher's size.
+
+        Raises:
+            InputError: genes ask for more than the teacher has, or the source makes none of them.
+        """
+        if self.source == UNBOUNDED:  # which needs no import
+            return family(self.space.family).space(self.space.genes, facts)
+        from ..source import students_of
+
+        return students_of(self.source.name, self.source.options, self.space.family, self.space.genes, facts)
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """The lengths that trials may have, in tokens, rising; 0 where the source's trials train nothing."""
+        if self.source == UNBOUNDED:
+            return self.train.lengths
+        from ..source import scores
+
+        return (0,) if scores(self.source.name) else self.train.lengths
 
     @classmethod
     def parse(cls, data: Mapping[str, Any], context: str | None = None) -> "Run":

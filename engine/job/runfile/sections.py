@@ -69,7 +69,11 @@ class SourceSection(Chosen):
             return data  # the usual one needs no import
         from ..source import GIVEN, SOURCES
 
-        return _complete("source", SOURCES, data, GIVEN)
+        complete = _complete("source", SOURCES, data, GIVEN)
+        spelt_out = getattr(SOURCES[complete["name"]], "spelt_out", None)
+        if spelt_out is None:
+            return complete
+        return {"name": complete["name"], **spelt_out({k: v for k, v in complete.items() if k != "name"})}
 
 
 class StrategySection(Chosen):
@@ -175,6 +179,7 @@ class TargetSection(Section):
 
     `latency` is a limit like `latency_ms`, as a share of the teacher's latency there: "0.2x teacher".
     `memory_mb` is held against the weights alone, in units of 10^6 bytes at the precision they are served in.
+    `gflops` is held against 10^9 floating-point operations of one forward pass, as it is served.
     `profile_minutes`: that timing its operators may take at most, at each call; the most valuable come first.
     """
 
@@ -184,6 +189,7 @@ class TargetSection(Section):
     latency: str | None = None
     memory_mb: float | None = Field(default=None, gt=0)
     parameters: Whole | None = Field(default=None, ge=1)
+    gflops: float | None = Field(default=None, gt=0)
     profile_minutes: float | None = Field(default=None, gt=0)
 
     @field_validator("serving")
@@ -218,6 +224,11 @@ class TargetSection(Section):
     def limits_latency(self) -> bool:
         """Whether there is a limit on the latency here."""
         return self.latency_ms is not None or self.latency is not None
+
+    @property
+    def limits_size(self) -> bool:
+        """Whether there is a limit on what is known of a student at once."""
+        return any(limit is not None for limit in (self.parameters, self.memory_mb, self.gflops))
 
     @property
     def latency_share(self) -> float | None:

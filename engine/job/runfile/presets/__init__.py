@@ -2,6 +2,7 @@
 
 from distilsearch.errors import InputError, unknown
 
+from .autodistil import AUTODISTIL
 from .autodistill import AUTODISTILL
 from .default import DEFAULT
 from .kdnas import KDNAS
@@ -9,7 +10,12 @@ from .preset import CHOOSES, KINDS, Preset, merged
 
 __all__ = ["CHOOSES", "KINDS", "PRESETS", "Preset", "check_serves", "merged", "preset"]
 
-PRESETS: dict[str, Preset] = {"default": DEFAULT, "autodistill": AUTODISTILL, "kdnas": KDNAS}
+PRESETS: dict[str, Preset] = {
+    "default": DEFAULT,
+    "autodistill": AUTODISTILL,
+    "autodistil": AUTODISTIL,
+    "kdnas": KDNAS,
+}
 
 
 def preset(name: str) -> Preset:

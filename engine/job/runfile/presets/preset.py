@@ -37,6 +37,8 @@ class Preset:
         kinds: the kinds of teacher that it serves: those its recipe and its quality can be asked of.
         episodes: of a strategy that searches in episodes, how many the trials of a run make: where the run file says
             how many trials there are, the strategy's `candidates` follow, unless they are given too; 0 says nothing.
+        recipes: other recipes, by the kind of teacher that they are for.
+        trials: how many, where that is not the usual number.
     """
 
     source: Json = field(default_factory=lambda: {"name": "distilled"})
@@ -49,6 +51,8 @@ class Preset:
     space_of: Callable[[TeacherFacts], Json] | None = field(default=None, compare=False)
     kinds: tuple[str, ...] = tuple(KINDS)
     episodes: int = 0
+    recipes: Mapping[str, str] = field(default_factory=dict)
+    trials: int | None = None
 
     def sections(self) -> dict[str, Any]:
         """The preset in the words of a run file."""
@@ -64,7 +68,8 @@ class Preset:
         trials = given.get("trials")
         if self.episodes and type(trials) is int and trials > 0:
             sections["strategy"]["candidates"] = max(1, round(trials / self.episodes))
-        return merged(sections, given)
+        usual = {} if self.trials is None or given.get("minutes") else {"trials": self.trials}
+        return {**usual, **merged(sections, given)}
 
     def fitted(self, space: Json, given: Container[str], teacher: TeacherFacts) -> dict[str, Any]:
         """A run's `[space]` for its teacher: what the run file has given of it stays."""

@@ -157,7 +157,7 @@ FIRST_DAYS = {  # never edited: a folder that lacks a key was written before tha
     "executor.name": "local", "executor.address": "", "executor.depot": "", "executor.patience_minutes": 15.0,
     "storage.url": "", "storage.cache_limit_gb": 20.0, "choose": "knee", "minutes": 0.0, "target.latency": None,
     "text_block": None, "prompt": "", "target.profile_minutes": None, "train.share": 1.0,
-    "evaluate": [], "evaluate.on": "", "evaluate.of": "front",
+    "evaluate": [], "evaluate.on": "", "evaluate.of": "front", "target.gflops": None,
 }  # fmt: skip
 
 

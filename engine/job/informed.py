@@ -1,0 +1,99 @@
+"""What super-networks tell a search that trains its students one by one: what each scores as a slice of one.
+
+The score is known before a student is trained, and cheap. It is no result: a slice is another student than the one that
+is trained alone, and often a better one, so told as such it would hide what is trained. It is one more column of the
+surrogate, beside the genes and the sizes; how much it says of the loss, the told trials show.
+
+Of a space that is too large to be scored a sample is, and a surrogate of those scores foresees the others.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from distilsearch.architecture import Architecture
+from distilsearch.arrays import FloatArray
+from distilsearch.distill.trial import Trial
+from distilsearch.errors import TrialError
+from distilsearch.predictors.accuracy import fit_surrogate
+from distilsearch.predictors.encoding import Encoding
+from distilsearch.progress import Progress
+from distilsearch.space import Codes, SearchSpace
+
+from .executors import Executor
+from .making import Making
+
+MOST = 1_000  # students that are scored, all of a space
+SAMPLE = 300  # of a larger one
+TOGETHER = 32  # in one job
+SCORING = "scoring sub-networks"
+
+Column = Callable[[Codes], FloatArray]
+
+
+def score_column(
+    space: SearchSpace, sizes: Column, making: Making, executor: Executor, seed: int, progress: Progress
+) -> Column:
+    """A function from codes (n, d) to the logarithms (n, 1) of what students score in their super-networks.
+
+    Args:
+        sizes: further columns (n, k) that a surrogate of scores sees.
+
+    Raises:
+        TrialError: next to none can be scored.
+    """
+    codes = to_score(space, seed)
+    students = space.decode(codes)
+    groups = [part for alike in making.by_super(students) for part in _parts(alike)]
+    futures = [executor.submit(making.score(group)) for group in groups]
+    losses: dict[Architecture, float] = {}
+    for done, (group, future) in enumerate(zip(groups, futures, strict=True), 1):
+        answers: list[Trial | TrialError] = future.result()
+        losses |= {one: a.loss for one, a in zip(group, answers, strict=True) if isinstance(a, Trial)}
+        progress(SCORING, done, len(groups))
+    if len(losses) < 2:
+        raise TrialError(
+            f"of {len(students)} sub-networks {len(losses)} could be scored: {_reason(futures[0].result())}"
+        )
+    known = [place for place, student in enumerate(students) if student in losses]
+    values = np.log(np.maximum([losses[students[place]] for place in known], 1e-9))
+    return column_of(space, codes[known], values, sizes)
+
+
+def to_score(space: SearchSpace, seed: int) -> Codes:
+    """The students (n, d) whose scores are asked for: all, or a sample."""
+    if space.listed <= MOST:
+        return space.grid(MOST)
+    return np.unique(space.sample(SAMPLE, np.random.default_rng(seed)), axis=0)
+
+
+def column_of(space: SearchSpace, codes: Codes, values: FloatArray, sizes: Column) -> Column:
+    """A function to values (n, 1): those of codes (m, d) as they are given, of others as a surrogate foresees them."""
+    further = sizes(codes)
+    encoding = Encoding.of(space, further)
+    place = space.indices(codes, space.names)
+    order = np.argsort(place)
+    whole = len(codes) == space.size
+    fitted = (
+        None if whole else fit_surrogate(encoding(codes, further), values, encoding.groups, further=further.shape[1])
+    )
+
+    def column(asked: Codes) -> FloatArray:
+        index = space.indices(asked, space.names)
+        at = order[np.searchsorted(place, index, sorter=order).clip(max=len(order) - 1)]
+        result = np.where(place[at] == index, values[at], np.nan)
+        unknown = np.flatnonzero(np.isnan(result))
+        if len(unknown) and fitted is not None:
+            mean, _ = fitted.marginals(encoding(asked[unknown], sizes(asked[unknown])))
+            result[unknown] = fitted.warp.inverse(mean.double().numpy())
+        return result[:, None]
+
+    return column
+
+
+def _parts(students: Sequence[Architecture]) -> list[Sequence[Architecture]]:
+    return [students[first : first + TOGETHER] for first in range(0, len(students), TOGETHER)]
+
+
+def _reason(answers: Sequence[object]) -> str:
+    return next((str(one) for one in answers if isinstance(one, TrialError)), "no reason was given")

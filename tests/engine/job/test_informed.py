@@ -1,0 +1,64 @@
+"""What slices score is a column of the surrogate: exact for those that were scored, foreseen for others."""
+
+from typing import Any
+
+import numpy as np
+
+from distilsearch.arrays import FloatArray
+from distilsearch.engine.engine import Engine
+from distilsearch.engine.job.informed import MOST, SAMPLE, column_of, to_score
+from distilsearch.engine.objectives import Expensive, Known
+from distilsearch.space import Codes, Parameter, SearchSpace
+
+SPACE = SearchSpace("generic", [Parameter("depth", (1, 2, 3, 4)), Parameter("width", (8, 16, 32, 64, 128))])
+
+
+def sizes(codes: Codes) -> FloatArray:
+    return np.asarray(codes, dtype=np.float64).sum(axis=1, keepdims=True)
+
+
+def score(codes: Codes) -> FloatArray:
+    return -0.3 * codes[:, 0] - 0.1 * codes[:, 1].astype(np.float64)
+
+
+def test_scores_of_a_whole_space_are_given_back_in_any_order() -> None:
+    codes = to_score(SPACE, 0)
+    assert len(codes) == SPACE.size
+    column = column_of(SPACE, codes[::-1], score(codes[::-1]), sizes)
+    np.testing.assert_array_equal(column(codes)[:, 0], score(codes))
+
+
+def test_of_a_sample_the_others_are_foreseen() -> None:
+    codes = SPACE.grid(100)
+    known = codes[::2]
+    column = column_of(SPACE, known, score(known), sizes)
+    np.testing.assert_array_equal(column(known)[:, 0], score(known))
+    np.testing.assert_allclose(column(codes)[:, 0], score(codes), atol=0.05)
+
+
+def test_a_large_space_is_sampled_the_same_way_each_time() -> None:
+    large = SearchSpace("generic", [Parameter(name, tuple(range(9))) for name in "abcd"])
+    assert large.listed > MOST
+    codes = to_score(large, 3)
+    assert 0 < len(codes) <= SAMPLE
+    np.testing.assert_array_equal(codes, to_score(large, 3))
+
+
+def test_a_score_that_tells_the_loss_makes_it_foreseen_from_few_trials() -> None:
+    rng = np.random.default_rng(0)
+    codes = SPACE.grid(100)
+    losses = {row.tobytes(): loss for row, loss in zip(codes, rng.permutation(len(codes)) / len(codes), strict=True)}
+
+    def loss(rows: Codes) -> FloatArray:
+        return np.array([losses[row.tobytes()] for row in np.asarray(rows, dtype=np.int16)])
+
+    def coverage(further: Any) -> float:
+        objectives = [Expensive("loss"), Known("cost", lambda rows: 1.0 + rows.sum(axis=1))]
+        engine = Engine(SPACE, objectives, seed=0, features=further)
+        for one in SPACE.decode(codes[::3]):
+            engine.tell(one, {"loss": float(loss(SPACE.encode([one]))[0])})
+        facts = engine.diagnostics()
+        assert facts is not None
+        return float(facts["r2"])
+
+    assert coverage(column_of(SPACE, codes, loss(codes), sizes)) > 0.9 > coverage(None)  # no gene tells anything here

@@ -1,0 +1,356 @@
+"""Super-networks as a source of trials: a whole run of the preset on a tiny teacher, killed, continued, and refused."""
+
+import json
+import shutil
+import tomllib
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from distilsearch.architecture import Architecture
+from distilsearch.distill.archive import Archive
+from distilsearch.distill.supers import SCORES, opened, super_folder
+from distilsearch.distill.teacher import load_teacher
+from distilsearch.engine.job.jobs import Distil, Job, Measure, Profile, dumps, loads
+from distilsearch.engine.job.outcome.result import Result
+from distilsearch.engine.job.run import search
+from distilsearch.engine.job.runfile.config import Run
+from distilsearch.engine.job.source import TrialSource, equipped, open_source
+from distilsearch.engine.job.super_jobs import Score, TrainSuper
+from distilsearch.errors import InputError, Interrupted, RunError
+from distilsearch.home import supers_folder
+from distilsearch.profiling.clock import Measured
+from distilsearch.progress import Between, nothing, silent
+from distilsearch.testing.jobs import JobContract
+from distilsearch.testing.sources import TrialSourceContract, making
+from distilsearch.testing.teachers import write_teacher, write_text
+
+OLD = Path(__file__).parents[2] / "old" / "0.1.0"
+(TABLE,) = (OLD / "tables").glob("*/*")
+SUPER, FINAL = 2_048, 2_048
+PARTS = {"mine": {"layers": [1, 2], "width": [32, 48], "ratio": [1.0]}}
+
+
+@pytest.fixture(scope="module")
+def material(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("material")
+    return write_teacher(folder / "teacher"), write_text(folder / "words.txt")
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home that holds the table of a machine."""
+    monkeypatch.setenv("DISTILSEARCH_HOME", str(tmp_path / "home"))
+    shutil.copytree(TABLE, tmp_path / "home" / "tables" / TABLE.parent.name / TABLE.name)
+    return tmp_path / "home"
+
+
+class Here:
+    """Does jobs at once, in this process; models take as long as they have weights, or so. `between` may interrupt."""
+
+    workers = 1
+
+    def __init__(self, between: Between = nothing) -> None:
+        self.between = between
+        self.jobs: list[Job] = []
+
+    def submit(self, job: Job, progress: Any = None) -> "Future[Any]":
+        future: Future[Any] = Future()
+        self.jobs.append(job)
+        try:
+            future.set_result(self._answer(loads(dumps(job))))
+        except Interrupted as error:
+            future.set_exception(error)
+        return future
+
+    def _answer(self, job: Job) -> Any:
+        if isinstance(job, Profile):
+            return TABLE.parent.name, TABLE.name
+        if isinstance(job, Measure):
+            return [self._timed(model["layers"] * model["width"] * 1e-5) for model in job.architectures]
+        return job.read(json.loads(json.dumps(job.run(silent, self.between))))
+
+    def _timed(self, seconds: float) -> Measured:
+        return Measured(seconds, seconds, seconds, 8, 0.0, 1.0, "ok")
+
+    def of(self, kind: type[Job]) -> list[Any]:
+        return [job for job in self.jobs if isinstance(job, kind)]
+
+    def stop(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+@pytest.fixture
+def asked(material: tuple[Path, Path]) -> Callable[..., Run]:
+    teacher, text = material
+
+    def run(source: Any = None, train: Any = None, target: Any = None, **more: Any) -> Run:
+        train = {"device": "cpu", "precision": "float32", "final_tokens": FINAL, "threads": 1, **(train or {})}
+        target = [{"device": "cpu", "serving": {"sequence": 8, "threads": 1}, **(target or {})}]
+        source = {"subspaces": PARTS, "super_tokens": SUPER, **(source or {})}
+        given = {"name": "super", "teacher": str(teacher), "text": [str(text)], "preset": "autodistil"}
+        return Run.parse(given | {"source": source, "train": train, "target": target} | more)
+
+    return run
+
+
+def outputs(model: Any) -> torch.Tensor:
+    ids = torch.arange(5, 25).view(2, 10)
+    with torch.no_grad():
+        states: torch.Tensor = model(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state
+    return states
+
+
+def test_a_search_scores_all_sub_networks_and_hands_back_stock_students_that_are_theirs(
+    asked: Callable[..., Run], tmp_path: Path
+) -> None:
+    from transformers import AutoModel
+
+    executor = Here()
+    result = search(asked(train={"finish": "chosen"}), tmp_path / "run", executor=executor)
+    trials = {trial["key"]: trial for trial in result.data["trials"]}
+    assert len(trials) == 2 * (2 + 3)  # depths, heads of 32 and 48
+    assert len(executor.of(TrainSuper)) == 1
+    assert len(executor.of(Score)) == len(trials)
+    assert {trial["tokens"] for trial in trials.values()} == {0}
+    assert 1 < len(result.front) < len(trials)
+    students = {trial.architecture.key for trial in Archive().trials()}
+    assert students == {member.key for member in result.front}  # nobody else was written
+    (start,) = (path.name for path in supers_folder().iterdir() if not path.name.startswith("."))
+    whole = opened(start, load_teacher(result.data["teacher"]["name"]))
+    for member in result.front:
+        student = AutoModel.from_pretrained(str(result.student(member.key)))
+        if member.tokens:
+            assert (member.key, member.tokens) == (result.knee, FINAL)
+            assert member.loss <= member.flash_loss
+        else:
+            difference = outputs(student) - outputs(whole.model(member.architecture))
+            assert float(difference.abs().max()) <= 1e-5
+            assert member.loss == pytest.approx(trials[member.key]["loss"], abs=1e-6)
+
+
+def test_finals_go_on_from_the_slice_and_not_from_the_teacher(asked: Callable[..., Run], tmp_path: Path) -> None:
+    executor = Here()
+    result = search(asked(train={"finish": "front"}), tmp_path / "run", executor=executor)
+    finals = [job for job in executor.of(Distil) if job.training.tokens == FINAL]
+    assert sum(len(job.architectures) for job in finals) == len(result.front)
+    (start,) = {job.training.start for job in finals}
+    assert super_folder(start).is_dir()
+    assert Archive().find(finals[0].training.key(finals[0].architectures[0])).training.start == start  # type: ignore[union-attr]
+
+
+def test_what_another_run_has_trained_and_scored_is_found(asked: Callable[..., Run], tmp_path: Path) -> None:
+    first = search(asked(train={"finish": "none"}), tmp_path / "first", executor=Here())
+    weights = {path: path.stat().st_mtime_ns for path in supers_folder().rglob("*") if path.is_file()}
+    limit = sorted(trial["parameters"] for trial in first.data["trials"])[4]
+    again = asked(train={"finish": "none"}, target={"parameters": limit}, name="other")
+    second = search(again, tmp_path / "second", executor=Here())
+    losses = {trial["key"]: trial["loss"] for trial in first.data["trials"]}
+    assert {trial["key"]: trial["loss"] for trial in second.data["trials"]}.items() <= losses.items()
+    assert len(second.data["trials"]) < len(losses)
+    assert {path: path.stat().st_mtime_ns for path in weights} == weights
+    assert len(list((next(supers_folder().glob("[0-9a-f]*")) / SCORES).iterdir())) == len(losses)
+
+
+def counted(steps: int) -> Between:
+    """A `between` that asks to stop after some steps."""
+    left: Iterator[int] = iter(range(steps))
+
+    def between() -> None:
+        if next(left, None) is None:
+            raise Interrupted("asked to stop")
+
+    return between
+
+
+def test_an_interrupted_run_goes_on_to_the_same_end(asked: Callable[..., Run], tmp_path: Path) -> None:
+    run = asked(train={"finish": "none"})
+    for steps in (1, 5):  # in the super-network's training; among the scores
+        with pytest.raises(Interrupted):
+            search(run, tmp_path / "run", executor=Here(counted(steps)))
+    result = search(run, tmp_path / "run", executor=Here())
+    (folder,) = (path for path in supers_folder().iterdir() if not path.name.startswith("."))
+    kept = (folder / "superlm.safetensors").read_bytes()
+    shutil.rmtree(folder)
+    straight = search(asked(train={"finish": "none"}, name="straight"), tmp_path / "straight", executor=Here())
+    assert _losses(straight) == _losses(result)
+    assert [m.key for m in straight.front] == [m.key for m in result.front]
+    assert _tensors(folder / "superlm.safetensors") == _tensors_of(kept)
+
+
+def _losses(result: Result) -> dict[str, float]:
+    return {trial["key"]: trial["loss"] for trial in result.data["trials"]}
+
+
+def _tensors(path: Path) -> dict[str, list[float]]:
+    return _tensors_of(path.read_bytes())
+
+
+def _tensors_of(data: bytes) -> dict[str, list[float]]:
+    from safetensors.torch import load
+
+    return {name: tensor.flatten().tolist() for name, tensor in load(data).items()}
+
+
+def test_the_folder_keeps_what_sub_spaces_meant_and_the_recipe_that_was_taken(
+    asked: Callable[..., Run], tmp_path: Path
+) -> None:
+    search(asked(train={"finish": "none"}), tmp_path / "run", executor=Here())
+    kept = tomllib.loads((tmp_path / "run" / "run.toml").read_text())
+    assert kept["source"]["subspaces"] == PARTS
+    assert (kept["train"]["recipe"], kept["trials"], kept["strategy"]["name"]) == ("default", 2_000, "enumerate")
+    search(asked(train={"finish": "none"}), tmp_path / "run", executor=Here())  # the same file goes on
+    with pytest.raises(RunError, match=r"source\.super_tokens: 2048 there, 8192 now"):
+        search(asked(source={"super_tokens": 8_192}), tmp_path / "run", executor=Here())
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"target": {"parameters": 1_000}}, r"no student keeps parameters <= 1,000: the smallest one has 1\d,\d"),
+        ({"target": {"memory_mb": 0.001}}, "no student keeps memory_mb"),
+        ({"target": {"gflops": 1e-6}}, "no student keeps gflops"),
+        ({"source": {"subspaces": {"mine": {"layers": [1], "width": [8], "ratio": [1]}}}}, "no shape that stock"),
+        (
+            {"source": {"subspaces": {"mine": {"layers": [9], "width": [32], "ratio": [1]}}}},
+            "more than the teacher's 3",
+        ),
+        ({"source": {"super_tokens": 0}}, "super_tokens are what each super-network is trained on, 1 or more"),
+        ({"source": {"rule": "sandwhich"}}, "rule"),
+        ({"train": {"recipe": "kdnas"}}, "sub-networks of one super-network share all they train"),
+        ({"train": {"longer_tokens": [500_000]}}, "trials of the source 'supernetwork' train nothing"),
+        ({"minutes": 5.0}, "minutes are shared out among trials"),
+        ({"space": {"inherit": ["last"]}}, "leave the gene inherit out"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_any_work(
+    asked: Callable[..., Run], tmp_path: Path, changes: dict[str, Any], words: str
+) -> None:
+    executor = Here()
+    with pytest.raises(InputError, match=words):
+        search(asked(**changes), tmp_path / "run", executor=executor)
+    assert executor.jobs == []
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_limit_on_latency_that_nobody_keeps_is_refused_before_a_super_network_is_trained(
+    asked: Callable[..., Run], tmp_path: Path
+) -> None:
+    executor = Here()
+    with pytest.raises(InputError, match="no student is predicted to keep latency_ms"):
+        search(asked(target={"latency_ms": 1e-6}), tmp_path / "run", executor=executor)
+    assert {type(job) for job in executor.jobs} == {Profile}
+
+
+def test_a_space_that_is_too_large_to_enumerate_is_proposed_by_ehvi(asked: Callable[..., Run], tmp_path: Path) -> None:
+    run = asked(train={"finish": "none"}, strategy="ehvi", trials=6)
+    result = search(run, tmp_path / "run", executor=Here())
+    assert len(result.data["trials"]) == 6
+
+
+# The parts
+
+
+def equipped_making(material: tuple[Path, Path], name: str = "supernetwork", **options: Any) -> Any:
+    teacher = load_teacher(str(material[0]))
+    return equipped(
+        name, {"subspaces": PARTS, "rule": "nested", "super_tokens": 100, **options}, making(), "bert", {}, teacher
+    )
+
+
+class TestSuperNetwork(TrialSourceContract):
+    @pytest.fixture(autouse=True)
+    def _material(self, material: tuple[Path, Path]) -> None:
+        self.making = equipped_making(material)
+
+    def make(self) -> TrialSource:
+        return open_source("supernetwork", self.making)
+
+    def architectures(self) -> list[Architecture]:
+        (one,) = self.making.supers
+        largest = one.training.largest
+        return [largest, Architecture(largest.family, {**largest.values, "layers": 1})]
+
+    def test_a_trial_is_a_score_of_the_super_network_that_holds_the_student(self) -> None:
+        job = self.prepared().trial(self.architectures()[0], 1_000)
+        assert isinstance(job, Score)
+        assert (job.training.start, job.training.tokens) == (self.making.supers[0].key, 0)
+
+    def test_who_is_in_no_sub_space_has_no_trial(self) -> None:
+        largest = self.architectures()[0]
+        with pytest.raises(InputError, match="no sub-space holds layers=9"):
+            self.make().trial(Architecture(largest.family, {**largest.values, "layers": 9}), 1_000)
+
+
+class TestDistilledFromSlices(TestSuperNetwork):
+    @pytest.fixture(autouse=True)
+    def _material(self, material: tuple[Path, Path]) -> None:
+        self.making = equipped_making(material, "distilled", start=True)
+
+    def make(self) -> TrialSource:
+        return open_source("distilled", self.making)
+
+    def test_a_trial_is_a_score_of_the_super_network_that_holds_the_student(self) -> None:
+        job = self.prepared().trial(self.architectures()[0], 1_000)
+        assert isinstance(job, Distil)
+        assert (job.training.start, job.training.tokens) == (self.making.supers[0].key, 1_000)
+
+
+class TestTrainSuper(JobContract):
+    @pytest.fixture
+    def job(self, material: tuple[Path, Path]) -> Job:
+        return equipped_making(material).train_supers()[0]  # type: ignore[no-any-return]
+
+
+class TestScore(JobContract):
+    @pytest.fixture
+    def job(self, material: tuple[Path, Path]) -> Job:
+        whole = equipped_making(material)
+        return whole.score([whole.supers[0].training.largest])  # type: ignore[no-any-return]
+
+
+def test_the_key_of_a_training_is_what_it_was_where_nothing_starts_it() -> None:
+    training = making().training
+    assert "start" not in training.to_json()
+    assert training.starting("") == training
+    assert training.starting("a" * 64).to_json()["start"] == "a" * 64
+    assert asdict(replace(training, start="b"))["start"] == "b"
+
+
+def test_a_start_that_is_gone_is_named(asked: Callable[..., Run], tmp_path: Path) -> None:
+    executor = Here()
+    search(asked(train={"finish": "none"}), tmp_path / "run", executor=executor)
+    job = executor.of(Score)[0]
+    shutil.rmtree(super_folder(job.training.start))
+    (error,) = job.read(job.run(silent, nothing))
+    assert "is not in" in str(error)
+
+
+def test_separate_trainings_may_be_told_what_slices_score_and_start_from_them(
+    asked: Callable[..., Run], tmp_path: Path
+) -> None:
+    source = {"name": "distilled", "start": True}
+    executor = Here()
+    run = asked(source, {"flash_tokens": 1_024, "finish": "none"}, preset="default", trials=3)
+    result = search(run, tmp_path / "run", executor=executor)
+    assert sum(len(job.architectures) for job in executor.of(Score)) == 10  # all of them, before the first trial
+    starts = {job.training.start for job in executor.of(Distil)}
+    assert {trial["tokens"] for trial in result.data["trials"]} == {1_024}
+    assert starts == {path.name for path in supers_folder().glob("[0-9a-f]*")}
+    again = search(run.model_copy(update={"trials": 4}), tmp_path / "run", executor=Here())
+    assert [t["key"] for t in again.data["trials"]][:3] == [t["key"] for t in result.data["trials"]]
+
+
+def test_separate_trainings_know_no_super_network_unless_they_are_asked_to(asked: Callable[..., Run]) -> None:
+    plain = Run.parse({"teacher": "t", "text": ["x"], "source": {"name": "distilled", "super_tokens": 0}})
+    assert plain.source == Run.parse({"teacher": "t", "text": ["x"]}).source
+    with pytest.raises(InputError, match="start = true needs super-networks to start from"):
+        Run.parse({"teacher": "t", "text": ["x"], "source": {"name": "distilled", "start": True}})
+    with pytest.raises(InputError, match="minutes are shared out among trials"):
+        asked({"name": "distilled"}, preset="default", minutes=5.0)
