@@ -35,7 +35,7 @@ from distilsearch.space import Codes
 PATH = RESULTS / "search" / "controller.jsonl"
 ALPHA = -0.06
 EPISODES = 15
-LAST = 3  # of the thirds of a run: those trials that the controller has learnt for
+THIRD = 3  # of a run's trials, the last ones: those that the controller has learnt for
 
 
 def strategies(trials: int) -> dict[str, Strategy]:
@@ -89,6 +89,21 @@ def spread(values: list[float]) -> str:
     return f"{middle:.2f} ({low:.2f} to {high:.2f})"
 
 
+def summary(names: list[str]) -> list[dict[str, Any]]:
+    """A row for each problem and method: medians and quartiles over the seeds."""
+    lines, rows = kept(), []
+    for title in sorted({str(line["problem"]) for line in lines}):
+        for name in names:
+            if not (runs := [line for line in lines if (line["problem"], line["method"]) == (title, name)]):
+                continue
+            late = [float(np.mean(line["rewards"][-(len(line["rewards"]) // THIRD) :])) for line in runs]
+            row = {"problem": title.removeprefix("controller "), "method": name, "seeds": len(runs)}
+            row |= {"best reward": spread([line["best_reward"][-1] for line in runs])}
+            row |= {"mean reward of the last third": spread(late)}
+            rows.append(row | {"hypervolume": spread([line["shares"][-1] for line in runs])})
+    return rows
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     known = PROBLEMS | TUNING
@@ -96,32 +111,15 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--trials", type=int, default=60)
     asked = parser.parse_args()
-    problems = {name: known[name]() for name in asked.problems}
+    problems, names = {name: known[name]() for name in asked.problems}, list(strategies(asked.trials))
     for seed in range(asked.seeds):
         for problem in problems.values():
             done = {(line["problem"], line["method"], line["seed"]) for line in kept()}
-            for name in strategies(asked.trials):
+            for name in names:
                 if (f"controller {problem.name}, {asked.trials} trials", name, seed) not in done:
                     with PATH.open("a") as file:
                         file.write(json.dumps(run(problem, name, seed, asked.trials)) + "\n")
-    rows = []
-    for title in sorted({str(line["problem"]) for line in kept()}):
-        for name in strategies(asked.trials):
-            runs = [line for line in kept() if (line["problem"], line["method"]) == (title, name)]
-            if not runs:
-                continue
-            late = [float(np.mean(np.array(line["rewards"])[-len(line["rewards"]) // LAST :])) for line in runs]
-            rows.append(
-                {
-                    "problem": title.removeprefix("controller "),
-                    "method": name,
-                    "seeds": len(runs),
-                    "best reward": spread([line["best_reward"][-1] for line in runs]),
-                    "mean reward of the last third": spread(late),
-                    "hypervolume": spread([line["shares"][-1] for line in runs]),
-                }
-            )
-    print(table(rows))
+    print(table(summary(names)))
 
 
 if __name__ == "__main__":
