@@ -17,6 +17,7 @@ CHOOSES = {"source": "name", "strategy": "name", "executor": "name", "space": "f
 
 KINDS: Mapping[str, str] = {"embedding": "embedding", "mlm": "masked-LM", "causal": "causal"}  # of teachers, in words
 
+LENGTHS = ("flash_tokens", "longer_tokens", "final_tokens")  # of `[train]`
 Json = Mapping[str, Any]
 
 
@@ -60,8 +61,10 @@ class Preset:
         return {"quality": self.quality, **tables, "train": {"recipe": self.recipe, **self.train}}
 
     def over(self, given: Json) -> dict[str, Any]:
-        """A run file with this preset under it."""
+        """A run file with this preset under it; where it gives minutes, a plan says how long trainings are."""
         sections, train = self.sections(), given.get("train", {})
+        for length in LENGTHS if given.get("minutes") else ():
+            sections["train"].pop(length, None)
         final = train.get("final_tokens") if isinstance(train, Mapping) else None
         if self.flash_share and type(final) is int and final > 0:
             sections["train"]["flash_tokens"] = max(1, round(self.flash_share * final))

@@ -90,5 +90,7 @@ def test_what_the_file_says_of_the_space_stays() -> None:
 def test_trials_take_a_twentieth_of_the_regular_schedule() -> None:
     assert Run.parse(LEAST).train.flash_tokens == 100_000
     assert Run.parse(LEAST | {"train": {"final_tokens": 40_000_000}}).train.flash_tokens == 2_000_000
+    timed = Run.parse(LEAST | {"minutes": 30}).train
+    assert (timed.flash_tokens, timed.final_tokens, timed.finish) == (0, 0, "front")  # a plan says both
     own = Run.parse(LEAST | {"train": {"final_tokens": 40_000_000, "flash_tokens": 5}})
     assert (own.train.flash_tokens, own.train.recipe, own.quality) == (5, "mobilebert", "accuracy")

@@ -114,6 +114,7 @@ def test_wrong_choices_are_refused_by_name(wrong, message) -> None:
 
 
 def test_a_teacher_that_a_preset_does_not_serve_is_refused_with_those_that_do(small, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("DISTILSEARCH_HOME", str(tmp_path / "home"))
     monkeypatch.setitem(PRESETS, "words", Preset(recipe="mlm", kinds=("mlm",)))
     said = (
         "^the preset 'words' serves masked-LM teachers, and quickstart is an embedding model; "
