@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from distilsearch.errors import unknown
-from distilsearch.progress import Between, nothing
+from distilsearch.progress import Between, Progress, nothing, silent
 
 from ..data import Text
 from ..teacher import Teacher
@@ -43,13 +43,14 @@ def open_evaluation(
     prompt: str = "",
     reader: Teacher | None = None,
     between: Between = nothing,
+    progress: Progress = silent,
     **options: Any,
 ) -> Evaluation:
     """The evaluation of that name; an `InputError` names the nearest known one, or what it needs to be given.
 
     Args:
         file: what it is held against: a file, or a folder of some.
-        between: called between steps of long work; it may take its time, or raise `Interrupted`.
+        between, progress: called between steps of long work; it may take its time, or raise `Interrupted`.
         options: its own.
     """
     if name not in EVALUATIONS:
@@ -59,7 +60,7 @@ def open_evaluation(
     for option in options:
         if option not in taken:
             raise unknown(f"option of the evaluation {name!r}", option, taken)
-    return make(Given(file, teacher, text, prompt, reader, between), **options)
+    return make(Given(file, teacher, text, prompt, reader, between, progress), **options)
 
 
 def evaluate_model(model: Subject, pairs: Path) -> float:

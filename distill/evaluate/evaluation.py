@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from distilsearch.progress import Between, nothing
+from distilsearch.progress import Between, Progress, nothing, silent
 
 from ..data import Text
 from ..teacher import Teacher
@@ -46,6 +46,7 @@ class Given:
     prompt: str = ""  # the name of one of the model's own
     reader: Teacher | None = None  # whose tokens the text was cut into; the teacher where none is given
     between: Between = nothing  # to be called between steps of long work
+    progress: Progress = silent  # is told of long work: who says nothing for long counts as hung
 
 
 Maker = Callable[..., Evaluation]

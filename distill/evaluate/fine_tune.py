@@ -12,7 +12,7 @@ Notation
 """
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,13 +27,20 @@ from transformers.utils import logging as transformers_logging
 
 from distilsearch.arrays import FloatArray
 from distilsearch.errors import TeacherError, TrialError
-from distilsearch.progress import Between, nothing
 
 from ..teacher import Teacher, quiet
 from .glue_files import Examples
 
 WARM_UP, DECAY, CLIP = 0.1, 0.01, 1.0  # share of the steps; of weights; the largest norm of a gradient
 WINDOW = 16  # batches whose rows are sorted by length together
+
+
+Told = Callable[[float], None]
+"""Is told the share of a training that is done; it may take its time, or raise `Interrupted`."""
+
+
+def silent_of(share: float) -> None:
+    """Tell nobody."""
 
 
 @dataclass(frozen=True)
@@ -92,9 +99,9 @@ def tokens(teacher: Teacher, examples: Examples, length: int) -> Rows:
 
 
 def fine_tuned(
-    teacher: Teacher, rows: Rows, outputs: int, schedule: Schedule, seed: int, between: Between = nothing
+    teacher: Teacher, rows: Rows, outputs: int, schedule: Schedule, seed: int, told: Told = silent_of
 ) -> Any:
-    """A model with a fresh head, trained on rows; `between` is called between steps.
+    """A model with a fresh head, trained on rows; `told` is called before each step.
 
     Raises:
         TeacherError: transformers has no such model for its checkpoint.
@@ -105,15 +112,18 @@ def fine_tuned(
         model = _classifier(teacher, outputs, rows.pad, schedule.dropout).train()
         order = np.random.default_rng(seed)
         epochs = [batches(rows.lengths, schedule.batch, order) for _ in range(schedule.epochs)]
-        _train(model, rows, [batch for epoch in epochs for batch in epoch], schedule.rate, between)
+        _train(model, rows, [batch for epoch in epochs for batch in epoch], schedule.rate, told)
     return model.eval()
 
 
-def answers(model: Any, rows: Rows, batch: int = 64) -> Tensor:
-    """What a model gives for each row (n, o)."""
+def answers(model: Any, rows: Rows, batch: int = 64, told: Told = silent_of) -> Tensor:
+    """What a model gives for each row (n, o); `told` is called before each batch."""
     order = np.argsort(rows.lengths, kind="stable")
     with torch.inference_mode():
-        parts = [_given(model, rows.batch(order[i : i + batch])) for i in range(0, len(order), batch)]
+        parts: list[Tensor] = []
+        for start in range(0, len(order), batch):
+            told(1.0)
+            parts.append(_given(model, rows.batch(order[start : start + batch])))
     return torch.cat(parts)[torch.from_numpy(np.argsort(order))].clone()
 
 
@@ -170,7 +180,7 @@ def _classifier(teacher: Teacher, outputs: int, pad: int, dropout: float) -> Any
         transformers_logging.set_verbosity(verbosity)
 
 
-def _train(model: Any, rows: Rows, steps: Sequence[npt.NDArray[np.int64]], rate: float, between: Between) -> None:
+def _train(model: Any, rows: Rows, steps: Sequence[npt.NDArray[np.int64]], rate: float, told: Told) -> None:
     groups: list[dict[str, Any]] = [
         {"params": [p for p in model.parameters() if p.dim() > 1], "weight_decay": DECAY},
         {"params": [p for p in model.parameters() if p.dim() < 2], "weight_decay": 0.0},
@@ -178,7 +188,7 @@ def _train(model: Any, rows: Rows, steps: Sequence[npt.NDArray[np.int64]], rate:
     optimiser = torch.optim.AdamW(groups, lr=rate)
     rise = max(1, round(WARM_UP * len(steps)))
     for step, batch in enumerate(steps):
-        between()
+        told(step / len(steps))
         share = min((step + 1) / rise, (len(steps) - step) / max(1, len(steps) - rise))
         for group in optimiser.param_groups:
             group["lr"] = rate * share

@@ -8,19 +8,19 @@ once. What comes out is the mean of each metric and, of two seeds or more, its s
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from distilsearch.errors import InputError, TrialError
-from distilsearch.progress import Between, nothing
+from distilsearch.progress import Between, Progress, nothing, silent
 
 from ..losses import KINDS
 from ..teacher import Teacher, load_teacher
 from .evaluation import Given, Subject
-from .fine_tune import Rows, Schedule, answers, fine_tuned, loss_of, threads, tokens
+from .fine_tune import Rows, Schedule, Told, answers, fine_tuned, loss_of, threads, tokens
 from .glue_files import FEWEST_TO_LEARN, FEWEST_TO_SCORE, Examples, files_of, read_examples
 from .glue_tasks import GlueTask, check_installed, metric, task_named
 
@@ -63,6 +63,7 @@ class Glue:
     heldout: str
     threads: int | None = None
     between: Between = nothing
+    progress: Progress = silent
     name = "glue"
     kinds = KINDS
 
@@ -112,19 +113,23 @@ class Glue:
             heldout=_key(chosen, [learnt, *scored], options),
             threads=threads,
             between=given.between,
+            progress=given.progress,
         )
 
     def __call__(self, model: Subject) -> dict[str, float]:
         """The mean of each official metric and its standard deviation over the seeds; more is better of each."""
         subject = model if isinstance(model, Teacher) else load_teacher(str(model))
-        length = self.options.length
+        options, told = self.options, self._telling()
         with threads(self.threads):
-            rate, train = self.rate(subject), tokens(subject, self.train, length)
-            dev = {behind: tokens(subject, examples, length) for behind, examples in self.dev.items()}
-            runs = [self._scores(self._tuned(subject, train, rate, seed), dev) for seed in range(self.options.seeds)]
+            rate, train = self.rate(subject, told), tokens(subject, self.train, options.length)
+            dev = {behind: tokens(subject, examples, options.length) for behind, examples in self.dev.items()}
+            runs = []
+            for seed in range(options.seeds):
+                own = next(told)
+                runs.append(self._scores(self._tuned(subject, train, rate, seed, own), dev, own))
         return _summary(runs)
 
-    def rate(self, subject: Teacher) -> float:
+    def rate(self, subject: Teacher, told: Iterator[Told] | None = None) -> float:
         """The learning rate that is best on a part of the training rows, learnt from the others; the dev file has no
         part in it. A `TrialError` where all of them diverge.
         """
@@ -136,29 +141,42 @@ class Glue:
             tokens(subject, self.train.at(np.sort(chosen)), self.options.length)
             for chosen in (order[judged:], order[:judged])
         )
-        merits = {rate: self._merit(subject, rest, part, rate) for rate in self.options.learning_rates}
+        told = told or self._telling()
+        merits = {rate: self._merit(subject, rest, part, rate, next(told)) for rate in self.options.learning_rates}
         best = max(merits, key=lambda rate: merits[rate])
         if merits[best][0] == -math.inf:
             raise TrialError(f"fine-tuning diverged at each of the learning rates {list(merits)}; try smaller ones")
         return best
 
-    def _merit(self, subject: Teacher, rest: Rows, part: Rows, rate: float) -> tuple[float, float]:
+    def _telling(self) -> Iterator[Told]:
+        """For each fine-tuning, in their order, whom to tell of it."""
+        rates = len(self.options.learning_rates)
+        total = self.options.seeds + (rates if rates > 1 else 0)
+        for done in range(total):
+
+            def told(share: float, done: int = done) -> None:
+                self.between()
+                self.progress(f"fine-tuning on {self.task.name}", done + share, total)
+
+            yield told
+
+    def _merit(self, subject: Teacher, rest: Rows, part: Rows, rate: float, told: Told) -> tuple[float, float]:
         """How good a rate is: the mean of the metrics on the part, and between equals the smaller loss."""
         try:
-            model = self._tuned(subject, rest, rate, 0)
+            model = self._tuned(subject, rest, rate, 0, told)
         except TrialError:
             return -math.inf, -math.inf
-        scores = self._scores(model, {"": part})
+        scores = self._scores(model, {"": part}, told)
         return sum(scores.values()) / len(scores), -float(loss_of(answers(model, part), part.labels))
 
-    def _tuned(self, subject: Teacher, rows: Rows, rate: float, seed: int) -> object:
+    def _tuned(self, subject: Teacher, rows: Rows, rate: float, seed: int, told: Told) -> object:
         schedule = Schedule(rate, self.options.epochs, self.options.batch, self.options.dropout)
-        return fine_tuned(subject, rows, self.task.outputs, schedule, seed, self.between)
+        return fine_tuned(subject, rows, self.task.outputs, schedule, seed, told)
 
-    def _scores(self, model: object, parts: Mapping[str, Rows]) -> dict[str, float]:
+    def _scores(self, model: object, parts: Mapping[str, Rows], told: Told) -> dict[str, float]:
         scores: dict[str, float] = {}
         for behind, rows in parts.items():
-            outputs = answers(model, rows)
+            outputs = answers(model, rows, told=told)
             said = (outputs.argmax(1) if self.task.labels else outputs[:, 0]).double().numpy()
             scores |= {name + behind: metric(name, rows.labels, said) for name in self.task.metrics}
         return scores

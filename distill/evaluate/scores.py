@@ -52,7 +52,7 @@ def evaluations(
     against = load_teacher(teacher).shown(prompt) if teacher else None
     reader = (against or load_teacher(model).shown(prompt)) if text else None
     read = None if reader is None else load_text(list(text), reader, block, column=column, progress=progress)
-    given = options or {}
+    given: dict[str, Any] = {"progress": progress, **(options or {})}
     if not files:
         return [(called(name, options), open_evaluation(name, None, against, read, prompt, reader, **given))]
     made = [open_evaluation(name, path, against, read, prompt, reader, **given) for path in files]

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from distilsearch.errors import DistilSearchError, InputError
+from distilsearch.hiding import hidden
 from distilsearch.home import ensure_folder, home, write_atomically
 
 from ..shelf import Refusal, Shelf, sha256_of
@@ -94,6 +95,6 @@ def _here() -> Path:
 
 def _refusal(url: str, key: str) -> Refusal:
     def refuse(problem: str) -> DistilSearchError:
-        return InputError(f"{f'the depot {url}' if url else 'this machine'} has no sound data {key}: {problem}")
+        return InputError(f"{f'the depot {hidden(url)}' if url else 'this machine'} has no sound data {key}: {problem}")
 
     return refuse

@@ -62,7 +62,7 @@ class Evaluate:
         """Score it, or find the score that was kept."""
         from .work import evaluated
 
-        scored = evaluated(self, between)
+        scored = evaluated(self, progress, between)
         return {"values": dict(scored.values), "seconds": scored.seconds}
 
     def read(self, data: Any) -> Scored:

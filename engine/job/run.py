@@ -6,8 +6,7 @@ call continues a run that was killed, and loses at most the trials in flight.
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -31,15 +30,16 @@ from ..report.files import write_result
 from ..report.students import STUDENTS
 from .environment import environment
 from .equipping import making_of, register
-from .executors import Executor, Options, open_executor
+from .executors import Executor
 from .executors.interruption import interruptible
 from .executors.persistent import Persistent
-from .holding import Presence, driving
+from .holding import driving
 from .informed import score_column
 from .jobs import Measure, Profile, TeacherLoss
-from .ledger import Ledger, open_storage
+from .ledger import Ledger
 from .limits import check_kept, measured_within, room_within
 from .machines import Declared, Profiled
+from .opening import kept, opened
 from .outcome.choice import chosen, front, pair_key
 from .outcome.exports import export_students
 from .outcome.facts import Final, RunFacts
@@ -51,11 +51,10 @@ from .outcome.scoring import Scoring
 from .outcome.sessions import measure_front
 from .phases import Phases, Stopwatch
 from .planning import plan_of, question, remembered, speed_of
-from .preflight import LOCAL
 from .prepare import Prepared, prepare
 from .proposing import new_engine, size_features
 from .recall import imported, imported_failures, is_asked
-from .resolve import Resolved, asked, probed, resolve
+from .resolve import Resolved
 from .runfile.config import Run
 from .runfile.continuing import kept_text
 from .search import Search
@@ -95,8 +94,8 @@ def search(
     with full_disks_named(place, *written_folders()), driving(place, progress):
         prepared = prepare(run, place, executor is not None, progress)
         with (
-            _kept(prepared, progress) as ledger,
-            _opened(prepared, ledger, executor, progress) as (hands, resolved),
+            kept(prepared, progress) as ledger,
+            opened(prepared, ledger, executor, progress) as (hands, resolved),
             interruptible(hands, progress),
         ):
             stubborn = Persistent(hands, progress, [prepared.folder, *written_folders()])
@@ -109,8 +108,8 @@ def _scored(job: "MainJob", result: Result, given: Executor | None) -> Result:
     """The result with the scores of the run's evaluations; by a new executor, for time that is over stops one."""
     prepared, progress = job.prepared, job.progress
     with (
-        _kept(prepared, progress) as ledger,
-        _opened(prepared, ledger, given, progress) as (hands, resolved),
+        kept(prepared, progress) as ledger,
+        opened(prepared, ledger, given, progress) as (hands, resolved),
         interruptible(hands, progress),
     ):
         stubborn = Persistent(hands, progress, [prepared.folder, *written_folders()])
@@ -119,42 +118,6 @@ def _scored(job: "MainJob", result: Result, given: Executor | None) -> Result:
         scored = scoring.scored(result, prepared.evaluations)
     write_result(scored.file, scored.folder)
     return scored
-
-
-@contextmanager
-def _kept(prepared: Prepared, progress: Progress) -> Iterator[Ledger]:
-    """The ledger of a run; what is under way when it is left may be taken up at once."""
-    run, folder = prepared.run, prepared.folder
-    names = ["loss", *(machine.objective for machine in prepared.machines)]
-    storage = open_storage(run.storage.url, folder, progress)
-    presence = None if run.storage.url else Presence(folder)
-    ledger = Ledger(storage, run.name, names, prepared.space, presence=presence)
-    try:
-        yield ledger
-    finally:
-        ledger.close()
-
-
-@contextmanager
-def _opened(
-    prepared: Prepared, ledger: Ledger, given: Executor | None, progress: Progress
-) -> Iterator[tuple[Executor, Resolved]]:
-    """The executor of a run, and how it trains; closed at the end, unless it was given."""
-    section, train, folder = prepared.run.executor, prepared.run.train, prepared.folder
-    if given is not None:
-        yield given, resolve(train, ledger, partial(asked, given))
-        return
-    here = section.name == LOCAL
-    patience = 60 * section.patience_minutes
-    resolved = resolve(train, ledger, partial(probed, folder, patience, progress)) if here else None
-    workers, threads = (resolved.workers, resolved.threads) if resolved else (int(train.workers), train.threads)
-    more = {"address": section.address, "depot": section.depot}
-    options = Options(folder, workers, threads, train.device, patience, more)
-    executor = open_executor(section.name, options)
-    try:
-        yield executor, resolved or resolve(train, ledger, partial(asked, executor))
-    finally:
-        executor.close()
 
 
 @dataclass(frozen=True)

@@ -131,7 +131,7 @@ def teacher_loss(job: "TeacherLoss") -> "Held":
     return teacher_held_out(*loaded(job.depot, job.teacher, job.text), job.quality)
 
 
-def evaluated(job: "Evaluate", between: Between) -> "Scored":
+def evaluated(job: "Evaluate", progress: Progress, between: Between) -> "Scored":
     """The scores of an `Evaluate`; those of a student are kept beside it in this machine's archive."""
     from distilsearch.distill.evaluate import open_evaluation
     from distilsearch.distill.evaluate.sending import data_of
@@ -141,7 +141,9 @@ def evaluated(job: "Evaluate", between: Between) -> "Scored":
 
     teacher, text = learnt_from(job.depot, job.training)
     file = data_of(job.depot, job.data) if job.data else None
-    evaluation = open_evaluation(job.evaluation, file, teacher, text, job.prompt, between=between, **dict(job.options))
+    evaluation = open_evaluation(
+        job.evaluation, file, teacher, text, job.prompt, between=between, progress=progress, **dict(job.options)
+    )
     started = time.monotonic()
     if not job.trial:
         return Scored(evaluation(teacher), time.monotonic() - started)

@@ -82,7 +82,8 @@ def evaluations_table(reading: Reading) -> str:
         cells += [cell(best_words(reading.latency(member))), cell(speed_words(reading, member, reading.latencies[0]))]
         cells += [_score_cell(entry, entry.students.get(member.key), name) for entry, name in columns]
         rows.append(row(cells, "knee" if knee else ""))
-    cells = [cell(reading.teacher.name, "text"), cell(best_words(reading.latency(reading.teacher))), cell(DASH)]
+    cells = [cell(reading.teacher.name, "text"), cell(best_words(reading.latency(reading.teacher)))]
+    cells.append(cell(speed_words(reading, reading.teacher, reading.latencies[0])))
     rows.append(row([*cells, *(_score_cell(entry, entry.teacher, name) for entry, name in columns)], "teacher"))
     return table([head(word) for word in words], rows, "Evaluations")
 
@@ -96,7 +97,7 @@ def _score_cell(entry: EvaluationEntry, scores: Scores | None, name: str) -> str
     if scores is None or name not in scores.values:
         return cell(DASH)
     share = teacher_share(entry, scores, name) if scores is not entry.teacher else None
-    return cell(score_words(scores.values)[name], small=f"{percent(share)} of the teacher's" if share else "")
+    return cell(score_words(scores.values)[name], small="" if share is None else percent(share))
 
 
 def trials_table(reading: Reading) -> str:

@@ -161,7 +161,8 @@ class Scoring:
             threads=self.threads,
             plugins=self.run.plugins,
         )
-        return self.executor.submit(job)
+        name = trial[:12] or "the teacher"
+        return self.executor.submit(job, lambda what, done, total: self.progress(f"{what}: {name}", done, total))
 
     def _answered(self, one: Asked, trial: str, answer: "Future[Scored] | Scored | str") -> schema.Scores:
         try:

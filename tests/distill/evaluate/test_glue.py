@@ -17,7 +17,7 @@ from distilsearch.distill.evaluate.glue import Glue
 from distilsearch.distill.evaluate.glue_files import Examples, read_examples
 from distilsearch.distill.evaluate.glue_tasks import METRICS, TASKS, metric, task_named
 from distilsearch.distill.teacher import Teacher, load_teacher
-from distilsearch.errors import InputError, TrialError
+from distilsearch.errors import InputError, Interrupted, TrialError
 from distilsearch.testing.glue_folders import write_task
 from distilsearch.testing.teachers import write_teacher
 
@@ -190,6 +190,27 @@ def test_a_fine_tuning_that_diverges_says_so(teacher: Teacher, tmp_path: Path, m
     )
     with pytest.raises(TrialError, match="diverged at each of the learning rates"):
         opened(folder, learning_rates=[1e-4, 1e-3])(teacher)
+
+
+def test_whoever_waits_is_told_and_may_interrupt(teacher: Teacher, tmp_path: Path) -> None:
+    heard: list[tuple[float, float]] = []
+
+    def between() -> None:
+        if len(heard) > 1:
+            raise Interrupted("stopped")
+
+    def progress(what: str, done: float, total: float) -> None:
+        assert what == "fine-tuning on RTE"
+        heard.append((done, total))
+
+    folder = write_task(tmp_path / "RTE", "RTE")
+    open_evaluation("glue", folder, progress=progress, **SHORT | {"seeds": 2, "learning_rates": [1e-4, 1e-3]})(teacher)
+    assert heard == sorted(heard)
+    assert heard[-1] == (4.0, 4)
+    del heard[:]
+    with pytest.raises(Interrupted):
+        open_evaluation("glue", folder, progress=progress, between=between, **SHORT)(teacher)
+    assert len(heard) == 2
 
 
 @pytest.mark.skipif(not GLUE.is_dir(), reason="GLUE's own files are not here")
