@@ -84,7 +84,7 @@ CASES = {
             languages=tuple(LANGUAGES.values()),
             top={"prompt": "query"},
         ),
-        Case("mlm", "mlm", ("text/books",), worst=7.5, shape=(6, 256, 8, 1024), top={"text_tokens": 2_000_000}),
+        Case("mlm", "mlm", ("text/books",), worst=7.5, shape=(6, 384, 12, 1536), top={"text_tokens": 2_000_000}),
     )
 }
 

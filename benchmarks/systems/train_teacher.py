@@ -1,13 +1,15 @@
 """How weak is a masked-LM teacher that one core trains in minutes? A small BERT with both heads, on books.
 
-    python -m systems.train_teacher --out FOLDER [--minutes 25] [--threads 1]
+    python -m systems.train_teacher --out FOLDER [--minutes 15] [--threads 1] [--fresh]
 
 No pretrained masked LM can be had offline, so this one is trained first, with plain transformers: a WordPiece
 vocabulary of the books' own, `BertForPreTraining`, 25 % of the words hidden, and half of the second segments taken
-from elsewhere. The last twentieth of every book is held out; its accuracy and perplexity (15 % hidden, as published
-models are judged) say how weak the teacher is and are kept in FOLDER/teacher.json. Minutes are those of the processor,
-so that other work on the machine costs time and no quality; the rate falls with the share of them that is gone. Killed,
-the same command goes on from its last checkpoint.
+from elsewhere. Its encoder begins as that of the quickstart's embedding teacher (the vectors of its words, or the mean
+of a word's pieces): from random weights, `--fresh`, little more is learnt in these minutes than how often words occur.
+The last twentieth of every book is held out; its accuracy and perplexity (15 % hidden, as published models are judged)
+say how weak the teacher is and are kept in FOLDER/teacher.json. Minutes are those of the processor, so that other work
+on the machine costs time and no quality; the rate falls with the share of them that is gone. Killed, the same command
+goes on from its last checkpoint.
 """
 
 import argparse
@@ -25,10 +27,12 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from torch import Tensor
 from transformers import BertConfig, BertForPreTraining, PreTrainedTokenizerFast
 
+from distilsearch.distill.teacher import load_teacher
+
 SPECIAL = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"}
 PAD, UNK, CLS, SEP, MASK = range(5)
 HELD, HIDDEN, SEGMENT = 0.05, 0.25, 62  # share of a book, share of words, words of one of two segments
-BATCH, RATE, WARM = 16, 1e-3, 0.03  # pairs, peak rate, share of the minutes over which it rises
+BATCH, RATE, WARM = 16, 5e-4, 0.03  # pairs, peak rate, share of the minutes over which it rises
 SAVE = 30.0  # processor seconds between checkpoints
 QUICK = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0, "attn_implementation": "eager"}
 
@@ -37,7 +41,8 @@ def main() -> None:
     """Train what is missing, judge the teacher, print and record how weak it is."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--minutes", type=float, default=25.0)
+    parser.add_argument("--minutes", type=float, default=15.0)
+    parser.add_argument("--fresh", action="store_true", help="from random weights, of --layers and --width")
     parser.add_argument("--vocabulary", type=int, default=8192)
     parser.add_argument("--layers", type=int, default=6)
     parser.add_argument("--width", type=int, default=256)
@@ -58,23 +63,45 @@ def _teacher(asked: argparse.Namespace) -> dict[str, Any]:
     files = sorted(data("text/books").glob("*.md"))[: asked.books or None]
     tokenizer = _tokenizer(asked.out, files, asked.vocabulary)
     train, held = _words(asked.out, files, tokenizer)
-    torch.manual_seed(0)  # few tokens need no dropout; maps made whole take bfloat16 products, which is twice as fast
-    shape = {"hidden_size": asked.width, "num_hidden_layers": asked.layers, "intermediate_size": 4 * asked.width}
-    config = BertConfig(
-        vocab_size=len(tokenizer), num_attention_heads=asked.width // 32, pad_token_id=PAD, **shape, **QUICK
-    )
-    config.max_position_embeddings = 128
-    model = BertForPreTraining(config)
+    torch.manual_seed(0)
+    model = _fresh(len(tokenizer), asked.layers, asked.width) if asked.fresh else _begun(tokenizer)
     steps, seconds = _train(model, train, asked)
     model.save_pretrained(asked.out)
     tokenizer.save_pretrained(asked.out)
     return {
-        "teacher": f"{asked.layers} x {asked.width}",
+        "teacher": f"{model.config.num_hidden_layers} x {model.config.hidden_size}",
+        "begun": "at random" if asked.fresh else "as all-MiniLM-L6-v2",
         "parameters": sum(p.numel() for p in model.parameters()),
         "minutes": seconds / 60,
         "tokens": steps * BATCH * (2 * SEGMENT + 3),
         **_judged(model, held),
     }
+
+
+def _fresh(vocabulary: int, layers: int, width: int, ffn: int = 0, size: int = 32) -> Any:
+    """Random weights. Few tokens need no dropout; maps made whole take bfloat16 products, which is twice as fast."""
+    shape = {"hidden_size": width, "num_hidden_layers": layers, "intermediate_size": ffn or 4 * width}
+    config = BertConfig(vocab_size=vocabulary, num_attention_heads=width // size, pad_token_id=PAD, **shape, **QUICK)
+    config.max_position_embeddings = 128
+    return BertForPreTraining(config)
+
+
+def _begun(tokenizer: Any) -> Any:
+    """The quickstart's encoder under heads that are random, with vectors for this vocabulary."""
+    own = load_teacher("quickstart")
+    layers, width, ffn = (
+        getattr(own.config, name) for name in ("num_hidden_layers", "hidden_size", "intermediate_size")
+    )
+    model, weights = _fresh(len(tokenizer), layers, width, ffn), own.model().state_dict()
+    words, known = weights["embeddings.word_embeddings.weight"], own.tokenizer.get_vocab()
+    rows = torch.zeros(len(tokenizer), width)
+    for piece, place in tokenizer.get_vocab().items():
+        parts = own.tokenizer.encode(piece.removeprefix("##"), add_special_tokens=False)
+        rows[place] = words[known.get(piece, parts)].reshape(-1, width).mean(0)
+    weights["embeddings.word_embeddings.weight"] = rows
+    weights["embeddings.position_embeddings.weight"] = weights["embeddings.position_embeddings.weight"][:128]
+    model.bert.load_state_dict(weights, strict=False)
+    return model
 
 
 def _tokenizer(out: Path, files: list[Path], size: int) -> PreTrainedTokenizerFast:
