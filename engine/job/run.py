@@ -6,8 +6,7 @@ call continues a run that was killed, and loses at most the trials in flight.
 
 import json
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -31,14 +30,14 @@ from ..objectives import limited
 from ..report.files import write_result
 from ..report.students import STUDENTS
 from .environment import environment
-from .executors import Executor, Options, open_executor
+from .executors import Executor
 from .executors.interruption import interruptible
-from .executors.persistent import Persistent
-from .holding import Presence, driving
+from .holding import driving
 from .jobs import Measure, Profile, TeacherLoss
-from .ledger import Ledger, open_storage
+from .ledger import Ledger
 from .limits import check_kept, measured_within, room_within
 from .machines import Declared, Profiled
+from .opening import opened_executor, opened_ledger
 from .outcome.choice import chosen, front, pair_key
 from .outcome.exports import export_students
 from .outcome.facts import Final, RunFacts
@@ -49,11 +48,10 @@ from .outcome.result import Result, conclude, members
 from .outcome.sessions import measure_front
 from .phases import Phases, Stopwatch
 from .planning import plan_of, question, remembered, speed_of
-from .preflight import LOCAL
 from .prepare import Prepared, prepare
 from .proposing import new_engine
 from .recall import imported, imported_failures, is_asked
-from .resolve import Resolved, asked, probed, resolve
+from .resolve import Resolved
 from .runfile.config import Run
 from .runfile.continuing import kept_text
 from .search import Search
@@ -92,48 +90,11 @@ def search(
     with full_disks_named(place, *written_folders()), driving(place, progress):
         prepared = prepare(run, place, executor is not None, progress)
         with (
-            _kept(prepared, progress) as ledger,
-            _opened(prepared, ledger, executor, progress) as (hands, resolved),
+            opened_ledger(prepared, progress) as ledger,
+            opened_executor(prepared, ledger, executor, progress) as (hands, resolved),
             interruptible(hands, progress),
         ):
-            stubborn = Persistent(hands, progress, [prepared.folder, *written_folders()])
-            return MainJob(prepared, resolved, ledger, stubborn, progress, started).run()
-
-
-@contextmanager
-def _kept(prepared: Prepared, progress: Progress) -> Iterator[Ledger]:
-    """The ledger of a run; what is under way when it is left may be taken up at once."""
-    run, folder = prepared.run, prepared.folder
-    names = ["loss", *(machine.objective for machine in prepared.machines)]
-    storage = open_storage(run.storage.url, folder, progress)
-    presence = None if run.storage.url else Presence(folder)
-    ledger = Ledger(storage, run.name, names, prepared.space, presence=presence)
-    try:
-        yield ledger
-    finally:
-        ledger.close()
-
-
-@contextmanager
-def _opened(
-    prepared: Prepared, ledger: Ledger, given: Executor | None, progress: Progress
-) -> Iterator[tuple[Executor, Resolved]]:
-    """The executor of a run, and how it trains; closed at the end, unless it was given."""
-    section, train, folder = prepared.run.executor, prepared.run.train, prepared.folder
-    if given is not None:
-        yield given, resolve(train, ledger, partial(asked, given))
-        return
-    here = section.name == LOCAL
-    patience = 60 * section.patience_minutes
-    resolved = resolve(train, ledger, partial(probed, folder, patience, progress)) if here else None
-    workers, threads = (resolved.workers, resolved.threads) if resolved else (int(train.workers), train.threads)
-    more = {"address": section.address, "depot": section.depot}
-    options = Options(folder, workers, threads, train.device, patience, more)
-    executor = open_executor(section.name, options)
-    try:
-        yield executor, resolved or resolve(train, ledger, partial(asked, executor))
-    finally:
-        executor.close()
+            return MainJob(prepared, resolved, ledger, hands, progress, started).run()
 
 
 @dataclass(frozen=True)
