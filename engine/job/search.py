@@ -6,17 +6,15 @@ so all proposals in hand are measured in one go while they train. What a trial g
 it is known, and each ask is noted with what it rested on: see `replay`.
 """
 
-import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import asdict, dataclass, field
+from concurrent.futures import FIRST_COMPLETED, wait
+from dataclasses import asdict
 from typing import Any
 
 from distilsearch.architecture import Architecture
 from distilsearch.distill.trial import Trial
 from distilsearch.errors import TrialError
-from distilsearch.profiling.clock import Measured
 from distilsearch.progress import Progress
 
 from ..adapters.results_csv import Failure
@@ -25,6 +23,7 @@ from ..record import Tell
 from .budget import Allowance, Trials, size
 from .executors import Executor
 from .executors.persistent import first_line
+from .flights import FACTS, Flight, Timing, facts_of, kind_of
 from .ledger import BEAT_SECONDS, Entry, Ledger
 from .machines import Profiled
 from .recall import Plan, enter_failures, enter_imported, is_asked, planned_tokens, recall, retell, tell
@@ -33,42 +32,7 @@ from .source import TrialSource
 
 MOST_FOR_ONE_CAUSE = 3  # failures in a row
 MOST_IN_A_ROW = 12  # failures, each for another cause than the one before
-FACTS = ("asked", "trial", "tokens", "seconds", "parameters", "curve")
-NUMBERS = re.compile(r"[0-9a-f]{12,}|[0-9]+(\.[0-9]+)?(e[-+]?[0-9]+)?")
 SESSION = "sessions"  # how often trials have come to an end: what failed by accident before is tried again after
-
-
-@dataclass(frozen=True)
-class Timing:
-    """A measurement of several members, or of one `alone`, and the place of one of them."""
-
-    future: "Future[list[Measured]]"
-    place: int
-    alone: bool
-
-
-@dataclass
-class Flight:
-    """A trial under way: its training, and its measurement on each machine.
-
-    `unmeasured`: why it could not be measured, by machine.
-    """
-
-    entry: Entry
-    training: "Future[list[Trial | TrialError]]"
-    measuring: dict[str, Timing] = field(default_factory=dict)
-    unmeasured: dict[str, str] = field(default_factory=dict)
-    began: float = field(default_factory=time.monotonic)
-
-    @property
-    def futures(self) -> "list[Future[Any]]":
-        """All that must be done before it lands."""
-        return [self.training, *(timing.future for timing in self.measuring.values())]
-
-    @property
-    def done(self) -> bool:
-        """Whether it can land."""
-        return all(future.done() for future in self.futures)
 
 
 class Search:
@@ -117,7 +81,7 @@ class Search:
             if self.served.students.contains(trial.architecture):
                 for member in self.served.outcomes_of(trial.architecture):
                     if (member, trial.training.tokens) not in present:
-                        self._add(member, trial.loss, _facts(trial), "known")
+                        self._add(member, trial.loss, facts_of(trial), "known")
 
     def _add(self, member: Architecture, loss: float, facts: Mapping[str, Any], source: str) -> None:
         """Enter what is known of a member without a trial of its own."""
@@ -289,7 +253,7 @@ class Search:
         if not self._measured(flight):
             self._flights.append(flight)
             return
-        facts = _facts(trial) | {"source": "trained", "latencies": self._with_measured(entry)}
+        facts = facts_of(trial) | {"source": "trained", "latencies": self._with_measured(entry)}
         facts |= {"unmeasured": flight.unmeasured} if flight.unmeasured else {}
         for machine in self.machines:
             machine.learn(entry.architecture)
@@ -306,7 +270,7 @@ class Search:
         self._tell(entry)
         for member in self.served.outcomes_of(trial.architecture):
             if member != entry.architecture:
-                self._add(member, trial.loss, _facts(trial), "served")
+                self._add(member, trial.loss, facts_of(trial), "served")
 
     def _measured(self, flight: Flight) -> bool:
         """Take what was measured of a trial, or note why nothing was; false where it is measured again first, alone."""
@@ -389,26 +353,3 @@ def propose(
 
     training = engine.ask_training(lengths, effort)
     return (training.architecture, int(training.fidelity)) if training else None
-
-
-def kind_of(cause: str) -> str:
-    """What failures of one kind have in common: the first line of their cause, without its numbers and keys.
-
-    >>> kind_of("the loss is 1.5e9 at step 12; the end of trainer-2.log") == kind_of("the loss is 7 at step 900; ...")
-    False
-    >>> kind_of("the loss is 1.5e9 at step 12\\nand so on") == kind_of("the loss is 7 at step 900")
-    True
-    """
-    return NUMBERS.sub("#", cause.partition("\n")[0])
-
-
-def _facts(trial: Trial) -> dict[str, Any]:
-    """What the ledger keeps of a trained student: `FACTS`."""
-    return {
-        "asked": trial.training.tokens,
-        "trial": trial.key,
-        "tokens": trial.tokens,
-        "seconds": trial.seconds,
-        "parameters": trial.parameters,
-        "curve": [list(point) for point in trial.curve],
-    } | ({"parts": trial.parts} if trial.parts else {})
