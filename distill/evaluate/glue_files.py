@@ -27,7 +27,7 @@ MOST_SHORT = 0.001  # of a file's rows
 class Examples:
     """Rows of a task: their sentences, one or two each, and labels (n,): classes from 0 on, or scores from -1 to 1.
 
-    A fresh head answers about 0, the middle of them, so that no steps are spent on finding it; correlations are the same.
+    A fresh head answers about 0, the middle of them, so no steps are spent on finding it; correlations are the same.
     """
 
     texts: Sequence[tuple[str, ...]]
