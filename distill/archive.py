@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, Unpack
 
+from distilsearch import strict
 from distilsearch.architecture import Architecture
 from distilsearch.errors import RunError, TrialError
 from distilsearch.home import ensure_folder, trials_folder, write_atomically
@@ -258,7 +259,7 @@ class Archive:
     def failure(self, key: str) -> TrialError | None:
         """Why a training diverged, if it did so before with the same versions of all packages; else None."""
         try:
-            content = json.loads((self.path(key) / FAILURE).read_text(encoding="utf-8"))
+            content = strict.read_json(self.path(key) / FAILURE)
             return TrialError(str(content["cause"])) if content["versions"] == versions() else None
         except (OSError, ValueError, KeyError, TypeError):
             return None

@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from distilsearch import strict
 from distilsearch.errors import DistilSearchError, InputError, TeacherError, TextError, TrialError
 from distilsearch.hiding import hidden
 from distilsearch.home import ensure_folder, file_lock, home, write_atomically
@@ -114,7 +115,7 @@ class Depot:
         if self._shelf is None:
             return
         try:
-            stated = json.loads((folder / TRIAL).read_text()).get("files") or {}
+            stated = strict.table(strict.read_json(folder / TRIAL), TRIAL).get("files") or {}
             names = [name for name in stated or _left_in(folder) if name != TRUNK or (folder / TRUNK).exists()]
             files = self._shelf.put(f"trials/{key}", folder, [*names, TRIAL], refuse)
         except (OSError, ValueError) as error:
@@ -200,7 +201,7 @@ def teacher_files(folder: Path) -> list[str]:
     names = [name for name in TEACHER_FILES if (folder / name).is_file()]
     names += [path.relative_to(folder).as_posix() for path in weight_files(folder)]
     if (folder / "modules.json").is_file():
-        paths = [str(module.get("path", "")) for module in json.loads((folder / "modules.json").read_text())]
+        paths = [str(module.get("path", "")) for module in strict.read_json(folder / "modules.json")]
         inside = [f"{path}/{name}" for path in paths if path for name in ("config.json", "model.safetensors")]
         names += [name for name in inside if (folder / name).is_file()]
     return sorted(names)
@@ -219,7 +220,7 @@ def _public_name(name: str) -> str:
 
 def _pointed(path: Path, key: str, refuse: Refusal) -> Teacher:
     try:
-        pointer = json.loads(path.read_text())
+        pointer = strict.read_json(path)
         folder, name = Path(pointer["folder"]), str(pointer["name"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise refuse(f"{path} does not say where it is ({error})") from error

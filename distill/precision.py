@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
+from distilsearch import strict
 from distilsearch.errors import unknown
 from distilsearch.home import file_lock, home, write_atomically
 
@@ -96,7 +97,7 @@ def _settled(device: str) -> str:
     path = home() / "precision" / f"{hashlib.sha256(machine.encode()).hexdigest()[:32]}.json"
     with file_lock(path.with_suffix(".lock")):  # two probes at once would disturb each other
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            settled = json.loads(path.read_text(encoding="utf-8"))["precision"]
+            settled = strict.read_json(path)["precision"]
             if settled in PRECISIONS:
                 return str(settled)
         answer = _faster(device)

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from distilsearch import strict
 from distilsearch.errors import InputError, unknown
 from distilsearch.growth import grown
 
@@ -205,10 +206,10 @@ def read_recipe(path: Path) -> Recipe:
     """
     try:
         text = path.read_text(encoding="utf-8")
-        data = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+        data = strict.parsed(text) if path.suffix == ".json" else tomllib.loads(text)
     except OSError as error:
         raise InputError(f"cannot read the recipe {path}: {error.strerror or error}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is not valid {path.suffix[1:].upper()}: {error}") from error
     if not isinstance(data, dict):
         raise InputError(f"{path} must hold a table of a recipe's values")
@@ -217,5 +218,8 @@ def read_recipe(path: Path) -> Recipe:
 
 def recipe_of(name: str, data: Mapping[str, Any]) -> Recipe:
     """A recipe from the values of a file; those it leaves out are taken from the recipe that its `base` names."""
-    values = recipe(data["base"]).to_json() if data.get("base") is not None else {}
+    base = data.get("base")
+    if not isinstance(base, str | None):
+        raise InputError(f"the base of a recipe is the name of another; got {base!r:.60}")
+    values = recipe(base).to_json() if base is not None else {}
     return Recipe.from_json(values | {"name": name} | {key: value for key, value in data.items() if key != "base"})

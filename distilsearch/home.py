@@ -24,6 +24,7 @@ from typing import Any
 
 import platformdirs
 
+from . import strict
 from .errors import RunError
 from .places import HOME, own_folder
 
@@ -48,7 +49,7 @@ def _check_format(path: Path) -> None:
         raise RunError(f"DISTILSEARCH_HOME: {error}") from None
     ours = metadata.version("distilsearch")
     try:
-        mark = json.loads((path / MARK).read_text())
+        mark = strict.table(strict.read_json(path / MARK), "it")
         written = mark["format"]
     except FileNotFoundError:
         if not any(path.iterdir()):
@@ -135,10 +136,11 @@ def known_run(folder: Path) -> KnownRun | None:
 
 def _noted(path: Path) -> KnownRun | None:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = strict.table(strict.read_json(path), "it")
         if content["schema"] != 1:
             return KnownRun(path, unreadable="it was written by a newer version of distilsearch; use that one")
-        return KnownRun(Path(content["folder"]), tuple(dict(one) for one in content["trainings"]))
+        trainings = tuple(strict.table(one, "a training") for one in content["trainings"])
+        return KnownRun(Path(strict.text(content["folder"], "its folder")), trainings)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -124,6 +124,19 @@ def table(value: Any, what: str) -> dict[str, Any]:
     return value
 
 
+def printable(data: Any) -> Any:
+    """Plain JSON without characters that move a terminal's cursor or hide text; ends of lines and tabs stay.
+
+    >>> printable(["two\\nlines", "\\x1b[2J"])
+    ['two\\nlines', '\ufffd[2J']
+    """
+    if isinstance(data, str):
+        return data if data.isprintable() else "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in data)
+    if isinstance(data, list):
+        return [printable(member) for member in data]
+    return {printable(name): printable(member) for name, member in data.items()} if isinstance(data, dict) else data
+
+
 def is_plain(name: Any) -> bool:
     """Whether a name stays below the folder that it is joined to.
 

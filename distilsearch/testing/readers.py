@@ -352,6 +352,44 @@ def _read_home_note(folder: Path) -> None:
         target.unlink(missing_ok=True)
 
 
+def _read_recipe(folder: Path) -> None:
+    from ..distill.recipes import read_recipe
+
+    for path in sorted(folder.iterdir()):
+        read_recipe(path)
+
+
+def _made_recipe(samples: Path, folder: Path) -> None:
+    from ..distill.recipes import recipe
+
+    folder.mkdir()
+    plain = recipe("embedding").to_json()
+    (folder / "file.json").write_text(json.dumps({"base": "embedding"} | plain))
+    (folder / "file.toml").write_text('base = "embedding"\nbatch_tokens = 1024\nlearning_rate = 1e-3\n')
+
+
+def _made_students(samples: Path, folder: Path) -> None:
+    folder.mkdir()
+    students = json.loads((samples / "expected.json").read_bytes())["architectures"]
+    (folder / "file.json").write_text(json.dumps(students))
+
+
+def _read_imports(folder: Path) -> None:
+    from ..engine.job.recall import imported, imported_failures
+
+    for tell in imported(folder):
+        json.dumps(tell.to_json(), allow_nan=False)
+    imported_failures(folder)
+
+
+def _made_imports(samples: Path, folder: Path) -> None:
+    folder.mkdir()
+    student = json.loads((samples / "expected.json").read_bytes())["architectures"][0]
+    told = {"architecture": student, "values": {"loss": 0.5}, "noise": None, "fidelity": 2048.0, "area": None}
+    failed = {"architecture": student, "cause": "it diverged"}
+    (folder / "imported.json").write_text(json.dumps([told, failed]))
+
+
 def _made_note(samples: Path, folder: Path) -> None:
     folder.mkdir()
     note = {"schema": 1, "folder": str(folder), "trainings": [{"teacher": "t", "tokens": 3, "precision": "bf16"}]}
@@ -392,5 +430,8 @@ READERS: tuple[Reader, ...] = (
     Reader("results CSV", {"file.csv": "csv"}, _made_csv(RESULTS), _read_results_csv),
     Reader("pairs CSV", {"file.csv": "csv"}, _made_csv(PAIRS), _read_pairs_csv),
     Reader("architectures CSV", {"file.csv": "csv"}, _made_csv(STUDENTS), _read_architectures),
+    Reader("recipe", {"file.json": "json", "file.toml": "toml"}, _made_recipe, _read_recipe),
+    Reader("architectures JSON", {"file.json": "json"}, _made_students, _read_architectures),
+    Reader("imported results", {"imported.json": "json"}, _made_imports, _read_imports),
     Reader("note of a run", {"file.json": "json"}, _made_note, _read_home_note),
 )

@@ -51,7 +51,7 @@ def open_journal(path: Path, progress: Progress = silent, mend: bool = True) -> 
         RunError: it cannot be read or written.
     """
     if not mend:
-        return JournalStorage(JournalFile(path, lenient=True))
+        return _as_far_as_it_goes(path)
     _unlink_stale(path.with_name(f"{path.name}.lock"), progress)
     while True:
         file = JournalFile(path)
@@ -67,21 +67,41 @@ def open_journal(path: Path, progress: Progress = silent, mend: bool = True) -> 
             progress(file.set_aside(f"{type(error).__name__}: {error}"), 0, 0)
 
 
+def _as_far_as_it_goes(path: Path) -> JournalStorage:
+    """What stands before the first line that cannot be read, or that Optuna takes for none of its own."""
+    most: int | None = None
+    while True:
+        file = JournalFile(path, lenient=True, most=most)
+        try:
+            return JournalStorage(file)
+        except DistilSearchError:
+            raise
+        except Exception:  # as above; each time a line less is read
+            most = file.last - 1
+
+
 class JournalFile(BaseJournalBackend):
     """A journal's file, as an Optuna journal storage uses it.
 
     Args:
-        lenient: end where a line cannot be read, instead of raising `DamagedLineError`.
+        lenient: end where a line cannot be read, instead of raising `DamagedLineError`; nothing is written then.
+        most: how many lines are read; all of them where not given.
     """
 
-    def __init__(self, path: Path, lenient: bool = False) -> None:
+    def __init__(self, path: Path, lenient: bool = False, most: int | None = None) -> None:
         self.path = path
         self._lenient = lenient
+        self._most = most
         self._ends = {0: 0}  # how many lines -> where they end, in bytes
         self._last = 0  # the number of the line that was read last
         if not path.exists() and not lenient:
             with self._locked():
                 pass
+
+    @property
+    def last(self) -> int:
+        """The number of the line that was read last."""
+        return self._last
 
     # Optuna's side
 
@@ -92,7 +112,7 @@ class JournalFile(BaseJournalBackend):
             with self.path.open("rb") as file:
                 file.seek(self._ends[number])
                 for line in file:
-                    if not line.endswith(b"\n"):  # somebody is writing it, or died of it
+                    if not line.endswith(b"\n") or number == self._most:  # somebody is writing it, or died of it
                         return
                     self._last = number + 1
                     log = self._parsed(line)
@@ -107,6 +127,8 @@ class JournalFile(BaseJournalBackend):
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         """Write lines, all of them or none, to the disk itself."""
+        if self._lenient:
+            raise RunError(f"{self.path} does not say enough of its run; `distilsearch search`, called again, mends it")
         data = b"".join(sealed(log) for log in logs)
         with self._locked() as file:
             _cut_tail(file)

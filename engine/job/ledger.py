@@ -25,9 +25,9 @@ from optuna.storages import BaseStorage, RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from distilsearch import hiding
+from distilsearch import hiding, strict
 from distilsearch.architecture import Architecture
-from distilsearch.errors import DistilSearchError, RunError
+from distilsearch.errors import DistilSearchError, InputError, RunError
 from distilsearch.progress import Progress, silent
 from distilsearch.space import SearchSpace
 
@@ -107,6 +107,7 @@ class Ledger:
             p.name: CategoricalDistribution(p.choices) for p in space.parameters
         }
         self._family = space.family
+        self._objectives = len(objectives)
         self._study = _study_of(storage, name, objectives)
         there = storage.get_study_system_attrs(self._study).get("study:metric_names")
         if there != list(objectives):
@@ -246,18 +247,29 @@ class Ledger:
         return entry
 
     def _made(self, trial: FrozenTrial) -> Entry:
-        return Entry(
-            number=trial.number,
-            id=trial._trial_id,
-            architecture=Architecture(self._family, trial.params),
-            state=STATES[trial.state],
-            values=tuple(trial.values or ()),
-            facts=trial.user_attrs.get("facts", {}),
-            cause=trial.user_attrs.get("cause", ""),
-            transient=trial.user_attrs.get("transient", False),
-            lease=trial.user_attrs.get("lease", {}),
-            began=trial.datetime_start,
-        )
+        """A trial; a `RunError` where its attributes are not what this product writes."""
+        said = trial.user_attrs
+        try:
+            values = tuple(strict.number(value, "a value") for value in trial.values or ())
+            if trial.state == TrialState.COMPLETE and len(values) != self._objectives:
+                raise ValueError(f"a complete trial should have {self._objectives} values; got {len(values)}")
+            return Entry(
+                number=trial.number,
+                id=trial._trial_id,
+                architecture=Architecture(self._family, trial.params),
+                state=STATES[trial.state],
+                values=values,
+                facts=strict.table(said.get("facts", {}), "facts"),
+                cause=strict.text(said.get("cause", ""), "cause"),
+                transient=bool(said.get("transient", False)),
+                lease=strict.table(said.get("lease", {}), "lease"),
+                began=trial.datetime_start,
+            )
+        except (ValueError, InputError) as error:
+            raise RunError(
+                f"trial {trial.number} of the run is damaged ({error}); search into another folder, and its students"
+                " are taken from the archive"
+            ) from None
 
     def _template(
         self, state: TrialState, architecture: Architecture, attributes: dict[str, Any], values: list[float] | None
@@ -282,7 +294,8 @@ class Ledger:
 def gone(lease: Mapping[str, Any]) -> bool:
     """Whether the process that holds a lease is known to have ended: only those of this host can be."""
     here = lease.get("host") == socket.gethostname()
-    return here and lease.get("started") != _started(int(lease.get("pid", -1)))
+    pid = lease.get("pid")
+    return here and lease.get("started") != (_started(pid) if type(pid) is int else "")
 
 
 def _study_of(storage: BaseStorage, name: str, objectives: Sequence[str]) -> int:

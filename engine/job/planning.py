@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from distilsearch import strict
 from distilsearch.architecture import Architecture
 from distilsearch.home import home, write_atomically
 from distilsearch.progress import Progress
@@ -100,7 +101,7 @@ def question(run: Run, training: Mapping[str, Any], space: SearchSpace) -> Path:
 def remembered(path: Path) -> Settled | None:
     """What is kept there; none where nothing can be read."""
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = strict.read_json(path)
         return Settled(*(int(content[name]) for name in ("flash_tokens", "trials", "final_tokens")))
     return None
 

@@ -5,15 +5,16 @@ the intervals that winners have moved, and what failed are all as they were. `re
 again and gives the answers beside those that were noted.
 """
 
-import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from distilsearch import strict
 from distilsearch.architecture import Architecture
 from distilsearch.distill.flash import area
+from distilsearch.errors import InputError, RunError
 from distilsearch.lowering import parameter_count
 
 from ..adapters.results_csv import Failure
@@ -70,8 +71,29 @@ def failure_json(failure: Failure) -> dict[str, Any]:
 
 
 def _imported(folder: Path) -> list[dict[str, Any]]:
+    """Results of other tools, as they were kept; a `RunError` where the file is damaged."""
     path = folder / IMPORTED
-    return list(json.loads(path.read_text())) if path.exists() else []
+    try:
+        return [_checked(item) for item in strict.read_json(path)]
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, KeyError, TypeError, InputError) as error:
+        raise RunError(f"{path} is damaged ({error}); move it away, and import the results again") from None
+
+
+def _checked(item: Any) -> dict[str, Any]:
+    """A result or a failure, each value as it should be."""
+    data = strict.table(item, "a result")
+    Architecture.from_json(data["architecture"])
+    if "cause" in data:
+        strict.text(data["cause"], "cause")
+        return data
+    for name, value in strict.table(data["values"], "values").items():
+        strict.number(value, name)
+    for name in ("noise", "fidelity", "area"):
+        if data.get(name) is not None:
+            strict.number(data[name], name, 0.0)
+    return data | {name: data.get(name) for name in ("noise", "fidelity")}
 
 
 def is_imported(entry: Entry) -> bool:

@@ -7,6 +7,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from distilsearch import strict
+from distilsearch.errors import RunError
+
 from .holding import Presence
 from .ledger import Entry, Ledger, open_storage
 from .machines import declared_by
@@ -92,7 +95,8 @@ def status(folder: Path) -> Status:
     ledger = Ledger(storage, run.name, names, space, presence=presence)
     entries = [entry for entry in ledger.entries() if is_asked(entry)]
     running = tuple(entry for entry in entries if entry.state == "running")
-    plan, spent = ledger.noted(PLAN) or {}, ledger.noted(SPENT) or 0.0
+    noted = _noted(ledger)
+    plan, spent = noted["plan"], noted["spent"]
     losses = [entry.values[0] for entry in entries if entry.state == "complete"]
     return Status(
         name=run.name,
@@ -102,11 +106,29 @@ def status(folder: Path) -> Status:
         running=running,
         interrupted=frozenset(entry.number for entry in running if ledger.ended(entry.lease)),
         best=min(losses, default=None),
-        phases=ledger.noted("phases") or {},
-        resolved=ledger.noted("resolved") or {},
+        phases=noted["phases"],
+        resolved=noted["resolved"],
         finished=(folder / "result.json").exists(),
         genes=tuple(p.name for p in space.parameters if len(p.choices) > 1),
     )
+
+
+def _noted(ledger: Ledger) -> dict[str, Any]:
+    """What a run has noted of itself; a `RunError` where it is not what this product writes."""
+    try:
+        plan = strict.table(ledger.noted(PLAN) or {}, "its plan")
+        phases = strict.table(ledger.noted("phases") or {}, "its phases")
+        resolved = strict.table(ledger.noted("resolved") or {}, "what it resolved")
+        if resolved and not {"precision", "workers", "threads"} <= set(resolved):
+            raise ValueError(f"what it resolved lacks a value: {sorted(resolved)}")
+        return {
+            "plan": plan | ({"trials": strict.whole(plan["trials"], "its trials")} if "trials" in plan else {}),
+            "spent": strict.number(ledger.noted(SPENT) or 0.0, "what it spent"),
+            "phases": {name: strict.number(value, "a phase") for name, value in phases.items()},
+            "resolved": resolved,
+        }
+    except ValueError as error:
+        raise RunError(f"the ledger of the run is damaged ({error}); search into another folder") from None
 
 
 def _words(entry: Entry, genes: Sequence[str], now: datetime, interrupted: bool) -> str:

@@ -26,6 +26,7 @@ def read_result(folder: Path) -> ResultFile:
         text = strict.read_bytes(path).decode("utf-8")
         data = json.loads(text, parse_constant=lambda _: None, parse_float=_finite)
         json.dumps(data, ensure_ascii=False).encode()  # half a character cannot be shown
+        data = strict.printable(data)
     except FileNotFoundError:
         raise RunError(f"there is no result in {folder}; finish it with `distilsearch search`") from None
     except OSError as error:

@@ -16,9 +16,8 @@ from distilsearch.home import home
 from distilsearch.testing.readers import INSIDE, READERS, Reader, tried, watched, world
 
 SAMPLES = Path(__file__).parents[1] / "old" / "0.1.0"
-FEW, MORE = 6, 14  # inputs: of readers that load a model, and of others
-HEAVY = ("student", "student of 0.1.0", "teacher folder")
-OTHERS = [reader for reader in READERS if reader.name != "journal"]  # Optuna's file has tests of its own
+FEW, MORE = 5, 10  # inputs: of readers that load a model or a study, and of others
+HEAVY = ("student", "student of 0.1.0", "teacher folder", "journal")
 
 
 @pytest.fixture(autouse=True)
@@ -38,7 +37,7 @@ def test_the_good_file_is_read(reader: Reader, place: Path) -> None:
     reader.read(place / INSIDE)
 
 
-@pytest.mark.parametrize("reader", OTHERS, ids=lambda reader: reader.name)
+@pytest.mark.parametrize("reader", READERS, ids=lambda reader: reader.name)
 def test_mutations_are_read_or_refused(reader: Reader, place: Path) -> None:
     @settings(
         max_examples=FEW if reader.name in HEAVY else MORE,
