@@ -193,6 +193,11 @@ def _read(place: Path) -> Score | None:
     return score if math.isfinite(score.loss) else None
 
 
+def super_holder(key: str) -> str | None:
+    """Who trains a super-network now, in words."""
+    return Claims(supers_folder() / CLAIMS).holder(key)
+
+
 def remove_super(key: str, pace: Pace | None = None) -> None:
     """Remove a super-network with its scores; never one that is being trained."""
     claim = Claims(supers_folder() / CLAIMS, pace or Pace()).claim(key)

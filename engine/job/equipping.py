@@ -36,5 +36,6 @@ def register(folder: Path, making: Making, lengths: Iterable[int]) -> None:
     With them are kept the super-networks that they start from, and those that were trained for their scores.
     """
     trials = [t.at(tokens) for tokens in sorted(lengths) if tokens or making.started for t in making.trainings]
+    trials += [making.training.starting(one.key).at(0) for one in making.supers]
     trainings = dict.fromkeys(one for training in trials for one in (training, training.whole))
     register_run(folder, [training.to_json() for training in trainings])

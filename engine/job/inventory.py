@@ -10,9 +10,10 @@ from typing import Any
 from distilsearch.distill.archive import Archive
 from distilsearch.distill.card import read_teacher
 from distilsearch.distill.job import Training
+from distilsearch.distill.supers import remove_super, super_holder
 from distilsearch.distill.trial import TRIAL, TRUNK, Trial
 from distilsearch.errors import RunError
-from distilsearch.home import home, known_runs, tables_folder, targets_folder
+from distilsearch.home import home, known_runs, supers_folder, tables_folder, targets_folder
 from distilsearch.places import HOME_PARTS, of_home
 
 DAY_SECONDS = 86_400.0
@@ -25,15 +26,16 @@ OUTPUTS = {
     "statistics-": "teacher statistics",
 }  # fmt: skip
 
-PARTS = ("targets", "trials")  # of the home, in which cleaning removes what has a name of ours
-RECENT = ("unfinished", *MATERIAL.values())
+PARTS = ("targets", "trials", "supers")  # of the home, in which cleaning removes what has a name of ours
+SUPER = "super-network"
+RECENT = ("unfinished", SUPER, *MATERIAL.values())
 
 
 @dataclass(frozen=True)
 class Item:
     """An entry of the home. `days`: since it was last written or, of teacher outputs, read."""
 
-    kind: str  # "table", "trial", "trunk", "unfinished", "damaged", "other", or one of OUTPUTS and MATERIAL
+    kind: str  # "table", "trial", "trunk", SUPER, "unfinished", "damaged", "other", or one of OUTPUTS and MATERIAL
     name: str
     path: Path
     bytes: int
@@ -77,7 +79,17 @@ def inventory(verify: bool = False) -> list[Item]:
     foreign = [path for path in sorted(home().iterdir()) if path.name not in HOME_PARTS]
     foreign += [path for part in PARTS for path in sorted((home() / part).glob("*")) if not of_home(part, path.name)]
     other = [_item("other", path.name, path) for path in foreign]
-    return [*tables, *outputs, *material, *_trials(verify), *other]
+    return [*tables, *outputs, *material, *_supers(), *_trials(verify), *other]
+
+
+def _supers() -> Iterator[Item]:
+    """Super-networks, finished or not, with the runs whose students start from them or were told their scores."""
+    starts = {run.folder: {training.get("start") for training in run.trainings} for run in known_runs()}
+    for path in sorted(supers_folder().glob("[!.]*")):
+        if of_home("supers", path.name):
+            shown = tuple(folder for folder, keys in starts.items() if path.name in keys)
+            note = f"in training by {holder}" if (holder := super_holder(path.name)) else ""
+            yield _item(SUPER, path.name[:SHORT], path, note=note, shown_by=shown)
 
 
 def _trials(verify: bool) -> Iterator[Item]:
@@ -107,8 +119,8 @@ def removable(
 ) -> list[Item]:
     """What may go of what has not been written for so many days.
 
-    Trials that no run shows, what is damaged or was left unfinished, what can be made again of teachers and texts, and
-    trunks, from which longer trainings would go on. Never a table, nor what is not ours.
+    Trials and super-networks that no run shows, what is damaged or was left unfinished, what can be made again of
+    teachers and texts, and trunks, from which longer trainings would go on. Never a table, nor what is not ours.
 
     Args:
         former: also trials of version 0.1.0, whose runs left no notes of what they show until they are called again.
@@ -119,7 +131,7 @@ def removable(
     for item in items:
         if item.kind == NOTE:
             raise RunError(f"cannot tell what a run shows by its note {item.path}: {item.note}")
-    kinds = {"trial", "unfinished", "damaged", *OUTPUTS.values(), *MATERIAL.values()} | (
+    kinds = {"trial", SUPER, "unfinished", "damaged", *OUTPUTS.values(), *MATERIAL.values()} | (
         set() if keep_trunks else {"trunk"}
     )
     return [
@@ -127,6 +139,7 @@ def removable(
         for item in items
         if item.kind in kinds
         and item.days >= (max(older_than, UNFINISHED_DAYS) if item.kind in RECENT else older_than)
+        and not (item.kind == SUPER and item.shown_by)
         and not (item.kind == "trial" and (item.shown_by or (item.of_former and not former)))
         and not item.note.startswith("in training")
         and "newer version" not in item.note
@@ -141,6 +154,8 @@ def remove(items: Sequence[Item]) -> None:
             archive.remove(item.path.parent.name, trunk_alone=True)
         elif item.kind in ("trial", "unfinished", "damaged"):
             archive.remove(item.path.name)
+        elif item.kind == SUPER:
+            remove_super(item.path.name)
         elif item.path.is_dir():
             shutil.rmtree(item.path, ignore_errors=True)
         else:

@@ -16,6 +16,7 @@ from distilsearch.architecture import Architecture
 from distilsearch.distill.archive import Archive
 from distilsearch.distill.supers import SCORES, opened, super_folder
 from distilsearch.distill.teacher import load_teacher
+from distilsearch.engine.job.inventory import inventory, removable, remove
 from distilsearch.engine.job.jobs import Distil, Job, Measure, Profile, dumps, loads
 from distilsearch.engine.job.outcome.result import Result
 from distilsearch.engine.job.run import search
@@ -354,3 +355,17 @@ def test_separate_trainings_know_no_super_network_unless_they_are_asked_to(asked
         Run.parse({"teacher": "t", "text": ["x"], "source": {"name": "distilled", "start": True}})
     with pytest.raises(InputError, match="minutes are shared out among trials"):
         asked({"name": "distilled"}, preset="default", minutes=5.0)
+
+
+def test_a_super_network_stays_in_the_home_while_a_run_shows_it(asked: Callable[..., Run], tmp_path: Path) -> None:
+    search(asked(train={"finish": "none"}), tmp_path / "run", executor=Here())
+    (one,) = (item for item in inventory() if item.kind == "super-network")
+    old = replace(one, days=9.0)
+    assert one.shown_by == ((tmp_path / "run").resolve(),)
+    assert not removable([old])
+    shutil.rmtree(tmp_path / "run")
+    (one,) = (item for item in inventory() if item.kind == "super-network")
+    assert removable([replace(one, days=9.0)])
+    assert not removable([replace(one, days=0.5)])  # a run that is at work may have made it
+    remove([one])
+    assert not one.path.exists()
