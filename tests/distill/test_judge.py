@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 from transformers import AutoModelForMaskedLM, AutoModelForPreTraining, MobileBertConfig, MobileBertForPreTraining
 
 from distilsearch.distill.archive import Archive
@@ -125,6 +127,17 @@ def test_a_killed_training_ends_with_the_same_judge(
     one, other = first.finish(), second.finish()
     assert one.parts == other.parts
     assert torch.equal(one.judge.relation.weight, other.judge.relation.weight)
+    _without_a_pooler(tmp_path / "checkpoint.safetensors")
+    anew = fresh()
+    anew.restore([tmp_path / "checkpoint.safetensors"])  # of a version whose head had one layer: begun again
+    assert anew.step == 0
+
+
+def _without_a_pooler(path: Path) -> None:
+    with safe_open(str(path), framework="pt") as file:
+        about = file.metadata()
+        tensors = {name: file.get_tensor(name) for name in file.keys() if ".dense" not in name}  # noqa: SIM118
+    save_file(tensors, str(path), about)
 
 
 def test_the_teachers_own_head_is_read_and_cut_to_its_student(
