@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from distilsearch.architecture import Architecture
 from distilsearch.errors import InputError
@@ -69,18 +70,17 @@ class Nest:
 
     def sizes(self, count: int) -> list[Architecture]:
         """At most `count` members from the smallest to the largest, each within the next, about evenly apart."""
-        members, sliced = self.space.decode(self.codes), family(self.space.family).sliced
-        sizes = np.array([[float(member[gene]) for gene in sliced] for member in members])  # (n, genes)
-        low, high = sizes.min(0), sizes.max(0)
-        scaled = (sizes - low) / np.where(high > low, high - low, 1.0)
-        off = np.abs(np.array([int(m["width"]) / int(m.values.get(HEADS, 1)) - self.head_size for m in members]))
-        made, before = [self.smallest], low
+        sizes = np.stack([_values(self.space, self.codes, gene) for gene in family(self.space.family).sliced], axis=1)
+        low, high = sizes.min(0), sizes.max(0)  # (genes,)
+        scaled = (sizes - low) / np.where(high > low, high - low, 1.0)  # (n, genes)
+        off = np.abs(_values(self.space, self.codes, "width") / _values(self.space, self.codes, HEADS) - self.head_size)
+        chosen, before = [self.smallest], low
         for share in np.linspace(0, 1, count)[1:-1]:
             distance = np.square(scaled - share).sum(1) + np.where((sizes >= before).all(1), 0.0, np.inf)
             place = int(np.lexsort((off, distance.round(12)))[0])
-            made.append(members[place])
+            chosen += self.space.decode(self.codes[place : place + 1])
             before = sizes[place]
-        return list(dict.fromkeys([*made, self.largest]))
+        return list(dict.fromkeys([*chosen, self.largest]))
 
 
 def _check_family(space: SearchSpace, facts: TeacherFacts) -> tuple[str, ...]:
@@ -113,8 +113,7 @@ def _end(space: SearchSpace, codes: Codes, sliced: tuple[str, ...], which: Calla
     chosen = np.ones(len(codes), dtype=bool)
     wanted = {}
     for gene in sliced:
-        column = space.column(gene)
-        values = np.array([float(value) for value in space.parameters[column].choices])[codes[:, column]]
+        values = _values(space, codes, gene)
         wanted[gene] = int(which(values))
         chosen &= values == which(values)
     if not chosen.any():
@@ -129,8 +128,16 @@ def _end(space: SearchSpace, codes: Codes, sliced: tuple[str, ...], which: Calla
 
 def _nearest(space: SearchSpace, rows: Codes, head_size: float) -> Architecture:
     """The member whose heads are nearest in size to the teacher's; of two equally near, the one with more of them."""
-    members = space.decode(rows)
-    return min(members, key=lambda m: (abs(int(m["width"]) / int(m.values.get(HEADS, 1)) - head_size), -int(m[HEADS])))
+    heads = _values(space, rows, HEADS)
+    off = np.abs(_values(space, rows, "width") / heads - head_size)
+    place = int(np.lexsort((-heads, off))[0])
+    return space.decode(rows[place : place + 1])[0]
+
+
+def _values(space: SearchSpace, codes: Codes, gene: str) -> npt.NDArray[np.float64]:
+    """The values (n,) of a gene of numbers."""
+    column = space.column(gene)
+    return np.array([float(value) for value in space.parameters[column].choices])[codes[:, column]]
 
 
 Rule = Callable[[Nest, int, int], list[Architecture]]

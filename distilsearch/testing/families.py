@@ -11,6 +11,7 @@ Teacher and choices must be tiny: every test builds models. `pytest.register_ass
 a conftest gives failures their values.
 """
 
+import operator
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,16 @@ def _calls(kind: Family, model: Any, projections: Sequence[Projection]) -> list[
     for hook in hooks:
         hook.remove()
     return [(one, given.detach(), made.detach()) for one, given, made in calls]
+
+
+def _placed(kind: Family, model: Any) -> dict[tuple[int | None, Any], Any]:
+    """Parameters by their name, those of a layer by their place in it."""
+    made: dict[tuple[int | None, Any], Any] = {}
+    for name, parameter in model.named_parameters():
+        layer = kind.layer_of(name)
+        place = name if layer is None else sum(one == layer for one, _ in made)
+        made[layer, place] = parameter
+    return made
 
 
 class FamilyContract:
@@ -226,6 +237,32 @@ class FamilyContract:
             assert all(p.isfinite().all() for p in student.parameters())
             moved = not torch.equal(student.get_input_embeddings().weight, before)
             assert moved == kind.words_inherited(architecture, teacher)
+
+    def test_slices_of_the_teacher_are_its_smaller_models_where_a_family_says_so(
+        self, kind: Family, teacher: TeacherFacts, students: list[Architecture]
+    ) -> None:
+        assert set(kind.sliced) <= set(kind.space(teacher=teacher).names)
+        places = _placed(kind, kind.build(kind.architecture(teacher)))
+        for architecture in students if kind.sliced else []:
+            for place, parameter in _placed(kind, kind.build(architecture)).items():
+                if architecture["head"] == teacher.head:
+                    assert parameter.dim() == places[place].dim()
+                    assert all(map(operator.le, parameter.shape, places[place].shape))
+
+    def test_heads_and_units_stand_in_the_order_of_a_guide_that_asks_for_it(
+        self, kind: Family, teacher: TeacherFacts
+    ) -> None:
+        if not kind.sliced:
+            return
+        own, size = kind.architecture(teacher), teacher.width // teacher.heads
+        whole, ordered = kind.build(own), kind.build(own)
+        importances = {name: torch.arange(teacher[name]).expand(teacher.layers, -1) for name in ("heads", "ffn")}
+        guide = {"basis": torch.eye(teacher.width), "gain": torch.tensor(1.0), "ordered": torch.tensor(True)}
+        kind.inherit(ordered, whole, own, guide | importances)
+        for mine, theirs in zip(kind.layers(ordered), kind.layers(whole), strict=True):
+            assert torch.equal(mine.down.weight, theirs.down.weight.flip(1))
+            rows = theirs.query.weight.view(teacher.heads, size, -1).flip(0)
+            assert torch.equal(mine.query.weight, rows.reshape(teacher.width, -1))
 
     def test_a_space_with_a_teacher_takes_its_constants_and_its_limits(
         self, kind: Family, teacher: TeacherFacts

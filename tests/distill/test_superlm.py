@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModel, AutoModelForMaskedLM
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import AutoModel, AutoModelForMaskedLM, PreTrainedTokenizerFast, RobertaConfig, RobertaModel
 
 from distilsearch.architecture import Architecture
 from distilsearch.distill.course import Course
@@ -395,3 +396,30 @@ def test_another_teacher_is_refused(superlm: SuperLM, tmp_path: Path) -> None:
     other = load_teacher(str(write_teacher(tmp_path / "other", layer_norm_eps=1e-3)))
     with pytest.raises(RunError, match="was cut from another teacher"):
         SuperLM.load(tmp_path / "super", other)
+
+
+def test_roberta_teachers_have_super_networks_too(text_file: Path, tmp_path: Path) -> None:
+    teacher = load_teacher(str(_roberta(tmp_path / "roberta", text_file)))
+    text = load_text([str(text_file)], teacher, block=32, heldout_fraction=0.2)
+    superlm = train_superlm(*super_of(teacher, text, TINY, 512), tmp_path / "super")
+    members = some(superlm, teacher)
+    for one, loss in zip(members, superlm.losses(members, teacher, text), strict=True):
+        stock = AutoModel.from_pretrained(str(superlm.extract(one, tmp_path / one.key))).eval()
+        assert (stock.config.model_type, stock.config.hidden_size) == ("roberta", one["width"])
+        assert heldout_loss(teacher, text, stock, one) == pytest.approx(loss, abs=1e-6)
+
+
+def _roberta(folder: Path, text_file: Path) -> Path:
+    """A tiny RoBERTa with a vocabulary of its own."""
+    words = ["<s>", "<pad>", "</s>", "<unk>", "<mask>", *sorted(set(text_file.read_text().split()))]
+    backend = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
+    backend.pre_tokenizer = pre_tokenizers.Whitespace()
+    named = {"bos": 0, "cls": 0, "pad": 1, "eos": 2, "sep": 2, "unk": 3, "mask": 4}
+    special = {f"{name}_token": words[place] for name, place in named.items()}
+    PreTrainedTokenizerFast(tokenizer_object=backend, **special).save_pretrained(str(folder))
+    sizes = {"hidden_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 96}
+    config = RobertaConfig(vocab_size=len(words), max_position_embeddings=34, type_vocab_size=1, **sizes)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        RobertaModel(config).save_pretrained(str(folder))
+    return folder
