@@ -58,16 +58,20 @@ def basis(shown: Statistics, width: int, rotates: bool = True, ordered: bool = F
     """(v, width): the directions that hold most of the hidden states, those of the last layer counted twice.
 
     Without rotation: the coordinates that hold most of them. At the teacher's own width all coordinates stay, so that
-    the student computes what the teacher does; `ordered` puts those first that hold most.
+    the student computes what the teacher does.
+
+    `ordered`: coordinates, those that hold most first. A norm is no norm of turned states, and what that costs is met
+    by all slices: untrained, the first 320 of 384 coordinates of all-MiniLM-L6-v2 lose 0.26 with all its layers, the
+    first 320 of 384 turned directions 0.63, of 320 ones 0.55; the first 224 lose 0.68, 0.77 and 0.68.
     """
     v = shown.moments.shape[-1]
     scaled = shown.moments / shown.moments.diagonal(dim1=1, dim2=2).sum(-1)[:, None, None]
     total = scaled.mean(0) + scaled[-1]
-    if width >= v:  # a student of another family may be wider; what is beyond the teacher's directions stays free
-        whole = torch.eye(v, width)
-        return whole[:, torch.cat([best(total.diagonal(), v, ordered), torch.arange(v, width)])] if ordered else whole
-    if not rotates:
-        return torch.eye(v)[:, best(total.diagonal(), width)]
+    if width >= v and not ordered:  # a student of another family may be wider; what is beyond the teacher's stays free
+        return torch.eye(v, width)
+    if ordered or not rotates:
+        places = torch.cat([best(total.diagonal(), min(v, width), ordered), torch.arange(v, max(v, width))])
+        return torch.eye(v, max(v, width))[:, places]
     values, vectors = torch.linalg.eigh(total.double())
     chosen: Tensor = vectors[:, values.argsort(descending=True)[:width]]
     signs = torch.where(chosen.sum(0) < 0, -1.0, 1.0)  # eigenvectors have no sign of their own

@@ -11,6 +11,7 @@ training goes on from.
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -164,7 +165,7 @@ class SuperLM:
         """
         about, tensors = _read(folder / FILE)
         training = SuperTraining.from_json(about["training"])
-        opened = teacher or load_teacher(str(about["teacher"]))
+        opened = teacher or replace(load_teacher(str(about["teacher"])), prompt=str(about["prompt"]))
         if outputs_key(opened) != training.training.teacher:
             raise RunError(
                 f"the super-network in {folder} was cut from another teacher than {opened.name}, or from another "

@@ -297,17 +297,28 @@ def test_weights_of_a_sub_network_are_its_own(superlm: SuperLM, teacher: Teacher
     assert superlm.losses([superlm.training.largest], teacher, text) == [before]
 
 
-def test_untrained_slices_are_scored_too_and_training_betters_them(
-    teacher: Teacher, text: Text, tmp_path: Path
-) -> None:
-    recipe = replace(RELATION, batch_tokens=512, warmup_tokens=1_000)
-    nest = Nest.of(space_of(teacher), teacher.facts)
-    sizes = nest.sizes(4)
-    losses = {}
-    for tokens in (0, 8_000):
-        made = train_superlm(*super_of(teacher, text, recipe, tokens, "nested"), tmp_path / str(tokens))
-        losses[tokens] = made.losses(sizes, teacher, text)
-    assert sum(losses[8_000]) < sum(losses[0])
+@pytest.mark.parametrize("rule", ["sandwich", "nested"])
+def test_training_lowers_what_a_recipe_weighs_of_all_sizes(teacher: Teacher, text: Text, rule: str) -> None:
+    run = run_of(teacher, text, TINY, 4_096, rule)
+    batch, sizes = run.targets.batch(0), run.nest.sizes(4)
+
+    def weighed() -> list[float]:
+        parts = [run._objective(one)(batch) for one in sizes]
+        return [float(run._weighed(one, None).detach()) for one in parts]
+
+    before = weighed()
+    while run.step < run.steps:
+        run.advance()
+    assert all(after < 0.9 * first for after, first in zip(weighed(), before, strict=True))
+
+
+def test_slices_are_scored_untrained_too(teacher: Teacher, text: Text, tmp_path: Path) -> None:
+    superlm = train_superlm(*super_of(teacher, text, TINY, 0), tmp_path / "super")
+    model, basis = build_student(teacher, superlm.training.largest, text, ordered=True)
+    cut = Shared(superlm.training.largest, model, basis)
+    members = some(superlm, teacher)
+    alone = [heldout_loss(teacher, text, cut.cut(one), one) for one in members]
+    assert SuperLM.load(tmp_path / "super").losses(members, teacher, text) == alone
 
 
 def test_masked_lm_teachers_have_super_networks_too(mlm_teacher: Teacher, text_file: Path, tmp_path: Path) -> None:
