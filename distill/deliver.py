@@ -9,7 +9,7 @@ import json
 import shutil
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -49,6 +49,7 @@ class Order:
     precision: str = "auto"
     pairs: tuple[Path, ...] = ()
     quality: str = LOSS
+    start: str = ""  # the super-network that all of them start from; the teacher where there is none
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def deliver(
     teacher, text, recipe = order.material.opened(progress)
     device = conditions.get("device", USUAL["device"])
     way = (order.tokens, order.seed, order.precision, device)
-    course = Course.resolved(teacher, text, recipe, *way, quality=order.quality)
+    course = replace(Course.resolved(teacher, text, recipe, *way, quality=order.quality), start=order.start)
     for architecture, folder in outs.items():
         _check_same(folder, course, architecture)
     former = [folder.with_name(f".{folder.name}.checkpoint") / TRUNK for folder in outs.values()]  # of version 0.1.0

@@ -8,6 +8,7 @@ from typing import Any, Unpack
 from distilsearch.architecture import Architecture
 from distilsearch.distill.archive import Archive
 from distilsearch.distill.deliver import Delivery, Order, deliver, latency_section
+from distilsearch.distill.job import Training
 from distilsearch.distill.material import Material
 from distilsearch.distill.training import Conditions
 from distilsearch.errors import RunError
@@ -89,6 +90,30 @@ def precision_of(run: Run, folder: Path | None = None) -> str:
     return str(noted.trainings[0]["precision"]) if noted and noted.trainings else run.train.precision
 
 
+def start_of(folder: Path, students: Sequence[Architecture]) -> str:
+    """The key of the super-network that students of a run start from; "" where its students start from the teacher.
+
+    Raises:
+        RunError: they are of several, or one was scored and never cut.
+    """
+    noted = known_run(folder)
+    trainings = [Training.from_json(training) for training in noted.trainings] if noted else []
+    if not any(training.start and training.tokens for training in trainings):
+        return ""
+    archive, starts = Archive(), set[str]()
+    for student in students:
+        found = {one.start for one in trainings if one.start and archive.find(one.key(student)) is not None}
+        if not found:
+            raise RunError(
+                f"{student.key} was scored as a slice of a super-network and is not on the front, so it was not cut;"
+                " give keys of members of the front"
+            )
+        starts |= found
+    if len(starts) > 1:
+        raise RunError("these students start from several super-networks; distil those of each with one call")
+    return next(iter(starts))
+
+
 def winners_order(folder: Path, keys: Sequence[str], tokens: int, **changes: Any) -> Order:
     """Students of a run for `deliver`, on their way in the run: its material, seed and precision.
 
@@ -97,7 +122,8 @@ def winners_order(folder: Path, keys: Sequence[str], tokens: int, **changes: Any
     """
     run = run_of(folder)
     cards = {winner.architecture: latency_section(winner.latency) for winner in winners(folder, keys)}
-    order = Order(material(run), cards, tokens, run.seed, precision_of(run, folder), quality=run.quality)
+    way = (run.seed, precision_of(run, folder))
+    order = Order(material(run), cards, tokens, *way, quality=run.quality, start=start_of(folder, [*cards]))
     given = {name: value for name, value in changes.items() if value is not None}
     of_material = {name: given.pop(name) for name in [*given] if name in Material.__dataclass_fields__}
     return replace(order, material=replace(order.material, **of_material), **given)

@@ -19,6 +19,7 @@ from distilsearch.distill.teacher import load_teacher
 from distilsearch.engine.job.inventory import inventory, removable, remove
 from distilsearch.engine.job.jobs import Distil, Job, Measure, Profile, dumps, loads
 from distilsearch.engine.job.outcome.result import Result
+from distilsearch.engine.job.outcome.winners import winners_order
 from distilsearch.engine.job.run import search
 from distilsearch.engine.job.runfile.config import Run
 from distilsearch.engine.job.source import TrialSource, equipped, open_source
@@ -369,3 +370,13 @@ def test_a_super_network_stays_in_the_home_while_a_run_shows_it(asked: Callable[
     assert not removable([replace(one, days=0.5)])  # a run that is at work may have made it
     remove([one])
     assert not one.path.exists()
+
+
+def test_winners_are_distilled_on_from_their_slices(asked: Callable[..., Run], tmp_path: Path) -> None:
+    result = search(asked(train={"finish": "none"}), tmp_path / "run", executor=Here())
+    front = {member.key for member in result.front}
+    (super_network,) = (path.name for path in supers_folder().glob("[0-9a-f]*"))
+    assert winners_order(tmp_path / "run", [result.front[0].key], FINAL).start == super_network
+    scored = next(trial["key"] for trial in result.data["trials"] if trial["key"] not in front)
+    with pytest.raises(RunError, match=f"{scored} was scored as a slice of a super-network and is not on the front"):
+        winners_order(tmp_path / "run", [scored], FINAL)
