@@ -22,8 +22,8 @@ WIDE = 120  # columns where there is no terminal
 
 def fidelity_lines(measured: Mapping[str, Any]) -> Iterator[str]:
     """A measured rank fidelity, a line a predictor."""
-    of = f" of {measured['quality']}" if measured.get("quality") else ""
-    yield f"{measured['note']}{of}, {measured['pairs']} students; 90 % intervals over students"
+    ranked = f"; ranked by {measured['quality']}" if measured.get("quality") else ""
+    yield f"{measured['note']}, {measured['pairs']} students{ranked}; 90 % intervals over students"
     for row in measured["rows"]:
         named = row["predictor"] + (f" at {row['tokens']:,} tokens" if row["tokens"] else "")
         named += f" of {row['recipe']}" if row["recipe"] else ""

@@ -183,7 +183,7 @@ def test_a_run_carries_its_measured_rank_fidelity(run_folder: Path) -> None:
     for budget in (512, 1_536):
         words += ["--budgets", str(budget)]
     done = CliRunner().invoke(app, [*words, "--also", "kdnas"], catch_exceptions=False)
-    assert done.stdout.startswith("measured: 512 against 1,536 tokens, 3 students")
+    assert done.stdout.startswith("measured: 512 against 1,536 tokens, 3 students; ranked by agreement; ")
     assert "loss at 512 tokens of kdnas: spearman" in done.stdout
     found = json.loads((run_folder / "result.json").read_text())["rank_fidelity"]
     assert -1 <= found["spearman"] <= 1
