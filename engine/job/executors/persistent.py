@@ -4,6 +4,7 @@ So trainings, measurements, profiles and rehearsals are all as stubborn, over wh
 accident: where a worker has died on one, that is what is said, and nothing is tried again.
 """
 
+import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from distilsearch.disks import full_at, without_room
-from distilsearch.errors import DistilSearchError, TrialError
+from distilsearch.errors import TrialError
 from distilsearch.progress import Progress, silent
 
 from ..jobs import Job
@@ -62,6 +63,8 @@ class Persistent:
     def _try(self, task: "_Task") -> None:
         task.attempt += 1
         task.inner = self._executor.submit(task.job, task.progress)
+        if task.future.cancelled():
+            task.inner.cancel()
         task.inner.add_done_callback(lambda done: self._done(task, done))
 
     def _done(self, task: "_Task", done: "Future[Any]") -> None:
@@ -78,10 +81,14 @@ class Persistent:
             settle(task.future, outcome)
         else:
             self._progress(f"{first_line(lost)}; trying again ({task.attempt + 1} of {MOST_ATTEMPTS})", 0, 0)
-            try:
-                self._try(task)
-            except (DistilSearchError, OSError) as error:
-                settle(task.future, error)
+            # never from here: a pool that has just broken may hold its own lock while it tells
+            threading.Thread(target=self._again, args=(task,), name="tries again", daemon=True).start()
+
+    def _again(self, task: "_Task") -> None:
+        try:
+            self._try(task)
+        except Exception as error:  # whatever it is, it belongs to whoever waits for the job
+            settle(task.future, error)
 
 
 @dataclass(eq=False)

@@ -1,5 +1,6 @@
 """What is lost by accident is done again, whatever the job; what is a student's own failure is not."""
 
+import threading
 from concurrent.futures import Future, wait
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ class Scripted:
 
     def __init__(self, *outcomes: Any) -> None:
         self.outcomes, self.futures = list(outcomes), list[Future[Any]]()
+        self.idle = threading.Event()  # a job has come that does not end
 
     def submit(self, job: Any, progress: Any = None) -> "Future[Any]":
         future: Future[Any] = Future()
@@ -27,6 +29,8 @@ class Scripted:
         if self.outcomes:
             outcome = self.outcomes.pop(0)
             future.set_exception(outcome) if isinstance(outcome, Exception) else future.set_result(outcome)
+        else:
+            self.idle.set()
         return future
 
     def stop(self) -> None: ...
@@ -70,6 +74,7 @@ def test_what_dies_on_a_full_disk_is_not_tried_again(tmp_path: Path, monkeypatch
 def test_whoever_cancels_calls_off_the_attempt_that_runs() -> None:
     inner = Scripted(KILLED)
     future = Persistent(inner).submit("job")
+    assert inner.idle.wait(600)
     assert not future.done()
     assert future.cancel()
     assert wait([future], timeout=600).done
