@@ -142,7 +142,7 @@ class Recipe:
             values["weights"] = tuple((str(k), float(v)) for k, v in data["weights"].items())
             values["views"] = tuple(View(**view) for view in data.get("views", [{}]))
             return cls(**values)
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
             raise InputError(f"a recipe needs a name, weights of losses and views; got {dict(data)}") from error
 
 

@@ -6,6 +6,7 @@ with only the width changed. What cannot be carried is refused when the teacher 
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -84,7 +85,7 @@ def read_surroundings(folder: Path, kind: str, tokenizer: Any, config: Any, long
     if after:
         _check_widths(folder, int(config.hidden_size), after)
     stated = int(own.get("max_seq_length") or 0)
-    limit = min(int(tokenizer.model_max_length), int(getattr(config, "max_position_embeddings", longest)))
+    limit = min(_reads(folder, tokenizer), int(getattr(config, "max_position_embeddings", longest)))
     similarity = (settings or {}).get("similarity_fn_name")
     whole = Surroundings(
         ending=Ending(pooling, after, _truncate(folder, settings or {})),
@@ -161,6 +162,16 @@ def _prompts(folder: Path, settings: Mapping[str, Any]) -> tuple[dict[str, str],
     if default is not None and default not in named:
         raise TeacherError(f"{folder / MODEL}: the default prompt {default!r} is none of {', '.join(named)}")
     return named, default
+
+
+def _reads(folder: Path, tokenizer: Any) -> int:
+    """The most tokens that a tokenizer says it reads; transformers says a very large number for none."""
+    most = tokenizer.model_max_length
+    if type(most) not in (int, float) or not 1 <= most < math.inf:
+        raise TeacherError(
+            f"{folder / 'tokenizer_config.json'}: model_max_length should be a positive whole number; got {most!r:.60}"
+        )
+    return int(most)
 
 
 def _truncate(folder: Path, settings: Mapping[str, Any]) -> int | None:

@@ -152,10 +152,10 @@ def read(path: Path) -> Rounds:
     try:
         table = _whole(table)
         _check_values(table)
-    except Newer as error:
-        raise _newer(path, str(error)) from error
         for name in ("device", "stack"):
             check_facts(facts.get(name))
+    except Newer as error:
+        raise _newer(path, str(error)) from error
     except ValueError as error:
         raise _damaged(path, str(error)) from error
     return Rounds(path.name, facts["device"], facts["stack"], table)

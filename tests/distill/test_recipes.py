@@ -41,6 +41,8 @@ def test_recipes_come_from_files(tmp_path: Path) -> None:
         ("weights = { tokns = 1.0 }", "did you mean 'tokens'"),
         ("weigths = { tokens = 1.0 }", "did you mean 'weights'"),
         ('base = "embeding"', "did you mean 'embedding'"),
+        ("base = 3", "name of another"),
+        ('weights = { tokens = "much" }', "needs a name, weights"),
         ("learning_rate = 1.0", "needs a name, weights"),
         ("not toml", "not valid TOML"),
         ('base = "mlm"\nmapping = "evenly"', "mapping of layers"),

@@ -1,6 +1,7 @@
 """Tables that a newer version wrote, or somebody tampered with: refused as a `TableError`, or read whole."""
 
 import hashlib
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -11,11 +12,14 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
+from distilsearch.cli import app
 from distilsearch.errors import TableError
 from distilsearch.profiling import LatencyTable
 from distilsearch.profiling import rounds as files
 from distilsearch.profiling.device import Regime
+from distilsearch.profiling.transfer import pull
 
 (KEPT,) = (Path(__file__).parents[1] / "old" / "0.1.0" / "tables").glob("*/*")
 ODD = [None, "", "odd", "odd(", "peak()", "norm(batch=1)", "{}", '{"architecture": 3, "serving": {}}', -1, 0, 7, 1e308]
@@ -119,3 +123,66 @@ def test_a_changed_value_is_refused_or_read_whole(tmp_path: Path, column: str, o
         assert files.read(path).rows.num_rows == rows
         return
     assert "Delete the file" in said or "Upgrade distilsearch" in said
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"device": []},
+        {"device": None},
+        {"device": {"model": ["x"]}},
+        {"device": {"model": {"model name": 3}}},
+        {"device": {"model": "\x1b[2J"}},
+        {"device": {"model": "x", "sm_count": "many"}},
+        {"device": {"model": "x", "multiprocessors": 0}},
+        {"device": {"model": "x", "deep": [[[[[1]]]]]}},
+        {"stack": {"torch": "x" * 200_000}},
+        {"stack": "torch"},
+    ],
+)
+def test_facts_of_a_machine_that_cannot_be_used_are_refused_before_anything_is_stored(
+    folder: Path, tmp_path: Path, facts: dict[str, Any]
+) -> None:
+    def change(table: pa.Table) -> pa.Table:
+        said = json.loads(table.schema.metadata[b"distilsearch"]) | facts
+        return table.replace_schema_metadata({"distilsearch": json.dumps(said)})
+
+    rewrite(folder, change)
+    place = tmp_path / "from" / "0123456789ab" / "0123456789ab"
+    place.mkdir(parents=True)
+    shutil.copytree(folder / files.ROUNDS, place / files.ROUNDS)
+    with pytest.raises(TableError, match="is damaged"):
+        pull(str(tmp_path / "from"), tmp_path / "store")
+    assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("seconds", 1e-320), ("seconds", 1e308), ("seconds", None), ("round", None), ("round", -1),
+        ("unix_seconds", 1e300), ("unix_seconds", float("nan")), ("prepare_seconds", float("inf")),
+        ("frequency_hertz", -1.0), ("session", "\x1b[2J"), ("session", "x" * 1000),
+    ],
+)  # fmt: skip
+def test_figures_that_make_no_sense_are_refused_before_anything_is_stored(
+    folder: Path, tmp_path: Path, column: str, value: Any
+) -> None:
+    rewrite(folder, lambda table: put(table, column, [value]))
+    place = tmp_path / "from" / "0123456789ab" / "0123456789ab"
+    place.mkdir(parents=True)
+    shutil.copytree(folder / files.ROUNDS, place / files.ROUNDS)
+    with pytest.raises(TableError, match="is damaged"):
+        pull(str(tmp_path / "from"), tmp_path / "store")
+    assert not (tmp_path / "store").exists()
+
+
+def test_one_damaged_table_hides_no_other(folder: Path, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    for device in ("0123456789ab", "ba9876543210"):
+        shutil.copytree(folder / files.ROUNDS, store / device / "0123456789ab" / files.ROUNDS)
+    (damaged,) = (store / "0123456789ab" / "0123456789ab" / files.ROUNDS).iterdir()
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    done = CliRunner().invoke(app, ["tables", "list", "--store", str(store)])
+    assert "ba9876543210/0123456789ab" in done.stdout
+    assert isinstance(done.exception, TableError)
+    assert damaged.name in str(done.exception)
