@@ -1,10 +1,12 @@
 """No test fails or waits because the machine is busy: Hypothesis times no examples, nobody waits for quiet.
 
-Several processes of tests share the cores: each takes its part, and waits without spinning.
+Several processes of tests share the cores: each takes its part, and waits without spinning. No test sees the home of
+whoever runs it.
 """
 
 import os
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -16,3 +18,9 @@ processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 if processes > 1:
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // processes)))
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def home_of_tests(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A home for tests that take none of their own, and for the processes that they start."""
+    os.environ["DISTILSEARCH_HOME"] = str(tmp_path_factory.mktemp("home"))
