@@ -12,7 +12,7 @@ from distilsearch.engine.job.runfile.presets import PRESETS
 
 SOURCE = "supernetwork"
 FOUR = 4  # sub-networks of a step
-REHEARSED = {"super_tokens": 32_000, "trials": 8}
+REHEARSED = {"super_tokens": 16_000, "trials": 8}
 TRAINING, SCORING, FINISH = 0.55, 0.25, 0.2  # shares of the time that is left
 FINALS = 6  # students that a finish trains at most
 LEAST = 8  # sub-networks scored
