@@ -60,9 +60,10 @@ def basis(shown: Statistics, width: int, rotates: bool = True, ordered: bool = F
     Without rotation: the coordinates that hold most of them. At the teacher's own width all coordinates stay, so that
     the student computes what the teacher does.
 
-    `ordered`: coordinates, those that hold most first. A norm is no norm of turned states, and what that costs is met
-    by all slices: untrained, the first 320 of 384 coordinates of all-MiniLM-L6-v2 lose 0.26 with all its layers, the
-    first 320 of 384 turned directions 0.63, of 320 ones 0.55; the first 224 lose 0.68, 0.77 and 0.68.
+    `ordered`: coordinates, those that hold most first, though turned directions hold more: a norm of turned states is
+    another one. Of all-MiniLM-L6-v2, a super-network of 3 to 6 layers and width 224 to 320 after 40,000 tokens of
+    `sandwich`: the largest loses 0.259 (0.288 with turned directions), 5 layers of 288 0.383 (0.408), 4 of 256 0.444
+    (0.451), the smallest 0.470 (0.447). Before: 0.293 (0.511), 0.703 (0.630), 0.790 (0.713), 0.790 (0.767).
     """
     v = shown.moments.shape[-1]
     scaled = shown.moments / shown.moments.diagonal(dim1=1, dim2=2).sum(-1)[:, None, None]

@@ -1,9 +1,9 @@
 """A super-network: the weights of one student that hold those of all smaller ones of a space as slices.
 
-It is cut from the teacher with its directions, heads and feed-forward units in descending importance, trained by a rule
-of `nest.RULES`, and asked for sub-networks ever after without any more training: their held-out losses, or each as a
-stock checkpoint. After AutoDistil (arXiv 2201.12507), with one difference: a sub-network's heads divide its width, so
-that stock transformers load it; where their size is the largest one's they are its first heads.
+It is cut from the teacher with its coordinates, heads and feed-forward units in descending importance, trained by a
+rule of `nest.RULES`, and asked for sub-networks ever after without any more training: their held-out losses, or each
+as a stock checkpoint. After AutoDistil (arXiv 2201.12507), with one difference: a sub-network's heads divide its width,
+so that stock transformers load it; where their size is the largest one's they are its first heads.
 
 One folder holds a super-network: `superlm.safetensors`, with all that is known of it in its head, and what a longer
 training goes on from.
