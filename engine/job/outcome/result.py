@@ -102,8 +102,9 @@ def _choice_warnings(facts: RunFacts, handed_back: Sequence[Entry]) -> Iterator[
 
 
 def _bought_nothing(handed_back: Sequence[Entry]) -> Iterator[str]:
-    """Students that training has made no better than what was cut from the teacher."""
-    worse = [(entry, loss) for entry in handed_back if (loss := _untrained(entry)) is not None]
+    """Students that training has made no better than what they were cut from; slices had no training of their own."""
+    trained = [entry for entry in handed_back if entry.facts.get("tokens")]
+    worse = [(entry, loss) for entry in trained if (loss := _untrained(entry)) is not None]
     worse = [(entry, loss) for entry, loss in worse if entry.values[0] >= loss]
     if worse:
         listed = ", ".join(f"{pair_key(entry)} ({loss:.4f}, then {entry.values[0]:.4f})" for entry, loss in worse)

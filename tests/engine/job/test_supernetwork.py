@@ -374,6 +374,7 @@ def test_a_super_network_stays_in_the_home_while_a_run_shows_it(asked: Callable[
 
 def test_winners_are_distilled_on_from_their_slices(asked: Callable[..., Run], tmp_path: Path) -> None:
     result = search(asked(train={"finish": "none"}), tmp_path / "run", executor=Here())
+    assert not any("bought nothing" in warning for warning in result.data["warnings"])  # there was none
     front = {member.key for member in result.front}
     (super_network,) = (path.name for path in supers_folder().glob("[0-9a-f]*"))
     assert winners_order(tmp_path / "run", [result.front[0].key], FINAL).start == super_network
