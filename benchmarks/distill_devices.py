@@ -18,13 +18,13 @@ from transformers import BertConfig, BertModel, BertTokenizer
 
 from distilsearch.architecture import Architecture
 from distilsearch.distill import precision as precisions
-from distilsearch.distill.data import load_text
 from distilsearch.distill.processes import accelerator_for
 from distilsearch.distill.recipes import EMBEDDING
 from distilsearch.distill.runs import Run
-from distilsearch.distill.sources import documents
 from distilsearch.distill.targets import CACHE_LIMIT, Targets
-from distilsearch.distill.teacher import load_teacher
+from distilsearch.distill.teachers.teacher import load_teacher
+from distilsearch.distill.texts.data import load_text
+from distilsearch.distill.texts.sources import documents
 from distilsearch.distill.training import start
 from distilsearch.families import family
 

@@ -11,12 +11,12 @@ from pathlib import Path
 import torch
 from common import record, table
 
-from distilsearch.distill.archive import Archive
 from distilsearch.distill.course import Course
-from distilsearch.distill.data import load_text
 from distilsearch.distill.fidelity import fidelity, spread
 from distilsearch.distill.recipes import default_recipe, recipe
-from distilsearch.distill.teacher import load_teacher
+from distilsearch.distill.store.archive import Archive
+from distilsearch.distill.teachers.teacher import load_teacher
+from distilsearch.distill.texts.data import load_text
 from distilsearch.engine.job.quickstart import quickstart_run
 from distilsearch.families import family
 

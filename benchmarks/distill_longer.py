@@ -19,7 +19,7 @@ from scipy.stats import spearmanr
 
 from distilsearch.architecture import Architecture
 from distilsearch.arrays import FloatArray
-from distilsearch.distill.teacher import load_teacher
+from distilsearch.distill.teachers.teacher import load_teacher
 from distilsearch.engine.beliefs import Beliefs
 from distilsearch.engine.engine import Engine
 from distilsearch.engine.job.proposing import size_features

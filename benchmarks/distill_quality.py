@@ -18,10 +18,10 @@ import torch
 from common import record, table
 
 from distilsearch.architecture import Architecture
-from distilsearch.distill.data import Text, load_text
 from distilsearch.distill.evaluate.embedding import sts_spearman
 from distilsearch.distill.recipes import default_recipe, recipe
-from distilsearch.distill.teacher import Teacher, load_teacher
+from distilsearch.distill.teachers.teacher import Teacher, load_teacher
+from distilsearch.distill.texts.data import Text, load_text
 from distilsearch.distill.training import distill_student
 from distilsearch.families import family
 

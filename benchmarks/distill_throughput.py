@@ -19,7 +19,6 @@ from transformers import Trainer, TrainingArguments
 
 from distilsearch.architecture import Architecture
 from distilsearch.distill.adapt import adapt
-from distilsearch.distill.data import Text, load_text
 from distilsearch.distill.fidelity import spread
 from distilsearch.distill.objective import Objective
 from distilsearch.distill.precision import resolve_precision
@@ -27,7 +26,8 @@ from distilsearch.distill.recipes import EMBEDDING, Recipe
 from distilsearch.distill.runs import Run
 from distilsearch.distill.student import build_student
 from distilsearch.distill.targets import Targets
-from distilsearch.distill.teacher import Teacher, load_teacher
+from distilsearch.distill.teachers.teacher import Teacher, load_teacher
+from distilsearch.distill.texts.data import Text, load_text
 from distilsearch.distill.training import start
 from distilsearch.engine.job.quickstart import quickstart_run
 from distilsearch.families import family

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from distilsearch.errors import InputError
 
-from .data import BlockArray, add_frame, framing, pieces
 from .recipes import View
 from .states import STATES
-from .teacher import Teacher
+from .teachers.teacher import Teacher
+from .texts.data import BlockArray, add_frame, framing, pieces
 
 
 @dataclass(frozen=True, eq=False)

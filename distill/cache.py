@@ -19,7 +19,7 @@ from torch import Tensor
 
 from distilsearch.home import ensure_folder, file_lock, targets_folder
 
-from .teacher import Teacher
+from .teachers.teacher import Teacher
 
 UNSAID = ("_name_or_path", "transformers_version")  # of a config: where it lies and who wrote it
 USED = "used"

@@ -19,7 +19,7 @@ from .quality import LOSS, PARTS, loss_words
 
 if TYPE_CHECKING:
     from .student import Student
-    from .teacher import Teacher
+    from .teachers.teacher import Teacher
 
 LIBRARY = {"embedding": "sentence-transformers"}
 WEIGHTS, TEXT, SEED, TOKENS = "teacher weights", "text", "seed, precision", "trained on"  # rows

@@ -6,14 +6,14 @@ from accelerate import Accelerator
 
 from distilsearch.errors import InputError
 
-from .data import Text
 from .job import Training
 from .precision import resolve_precision
 from .processes import accelerator_for, agreed
 from .quality import LOSS, check_quality
 from .recipes import Recipe
 from .targets import batch_rows
-from .teacher import Teacher
+from .teachers.teacher import Teacher
+from .texts.data import Text
 
 
 @dataclass(frozen=True, eq=False)

@@ -21,12 +21,12 @@ from distilsearch.operators import Serving
 from distilsearch.progress import Progress, silent
 from distilsearch.space import SearchSpace
 
-from .archive import Archive
 from .course import Course
 from .flash import area
 from .recipes import Recipe
+from .store.archive import Archive
+from .store.trial import Trial
 from .training import Conditions
-from .trial import Trial
 
 Rows = Sequence[Mapping[str, Any]]  # one a student
 TREND = 2.0  # between 1 and 3 little changes: 12 students at 160,000 tokens against 640,000

@@ -12,10 +12,10 @@ from distilsearch.architecture import Architecture
 from distilsearch.progress import Progress, silent
 
 from . import FLASH_TOKENS
-from .data import Text
 from .recipes import Recipe, default_recipe
 from .student import Student
-from .teacher import Teacher
+from .teachers.teacher import Teacher
+from .texts.data import Text
 from .training import distill_student
 
 

@@ -22,13 +22,13 @@ from distilsearch.families import family
 from distilsearch.home import targets_folder, write_atomically
 
 from .cache import outputs_key
-from .data import BlockArray, Text
-from .ending import Ending
 from .judge import Judge, judge_of
 from .pairs import fitted_judge, judged
 from .precision import autocast
 from .quality import ACCURACY, LOSS, NEXT_SENTENCE, WORDS, Held, accuracy_loss
-from .teacher import Teacher
+from .teachers.ending import Ending
+from .teachers.teacher import Teacher
+from .texts.data import BlockArray, Text
 from .words import ROWS, words_of
 
 

@@ -19,8 +19,8 @@ from distilsearch.families import Layer, Projection, family
 from distilsearch.families.shared import best
 from distilsearch.home import targets_folder, write_atomically
 
-from .data import Text
-from .teacher import Teacher
+from .teachers.teacher import Teacher
+from .texts.data import Text
 
 BLOCKS = 16
 SCHEMA = 2

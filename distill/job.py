@@ -15,11 +15,11 @@ from distilsearch.errors import RunError
 from distilsearch.growth import filled, grown
 
 from .cache import outputs_key
-from .data import Text
-from .frame import stated_frame
 from .quality import LOSS
 from .recipes import Recipe
-from .teacher import Teacher
+from .teachers.frame import stated_frame
+from .teachers.teacher import Teacher
+from .texts.data import Text
 
 ADDED: Mapping[str, Any] = {
     "prompt": "",

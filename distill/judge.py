@@ -16,10 +16,10 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
-from .checkpoint import headers, weight_files
+from .teachers.checkpoint import headers, weight_files
 
 if TYPE_CHECKING:
-    from .teacher import Teacher
+    from .teachers.teacher import Teacher
 
 INITIAL = 0.02  # standard deviation of BERT's initial weights
 POOLER, RELATION = "pooler.dense.", "cls.seq_relationship."  # in the names of parameters

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 from distilsearch.progress import Progress, silent
 
-from .data import Text, load_text
 from .pairs import check_pairs
-from .readers import TEXT
 from .recipes import Recipe, default_recipe, recipe
 from .targets import shows_pairs
-from .teacher import Teacher, load_teacher
+from .teachers.teacher import Teacher, load_teacher
+from .texts.data import Text, load_text
+from .texts.readers import TEXT
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from .precision import autocast
 from .quality import NEXT_SENTENCE
 from .recipes import Recipe
 from .states import STATES
-from .teacher import Teacher
+from .teachers.teacher import Teacher
 from .watch import look
 
 TRANSFER = {"attention": 0.5, "features": 0.5}  # what a layer learns while the others are frozen

@@ -23,10 +23,10 @@ from distilsearch.errors import TextError
 from distilsearch.families import family
 
 from .batch import alternate_pairs
-from .data import BlockArray, Text
 from .judge import Judge
 from .precision import autocast
-from .teacher import Teacher
+from .teachers.teacher import Teacher
+from .texts.data import BlockArray, Text
 from .words import ROWS
 
 FEWEST_WHOLE = 0.1  # share of blocks whose second half goes on with the first's document

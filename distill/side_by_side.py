@@ -8,8 +8,8 @@ from distilsearch.errors import Interrupted, TrialError
 from distilsearch.progress import Between, Progress
 
 from .runs import Run
+from .store.trial import TRUNK
 from .student import Student
-from .trial import TRUNK
 
 CHECKPOINT = "checkpoint.safetensors"  # the last one, replaced as the run goes on
 

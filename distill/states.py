@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from .ending import Ending
+from .teachers.ending import Ending
 
 
 @dataclass(frozen=True)

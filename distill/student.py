@@ -21,12 +21,12 @@ from distilsearch.home import ensure_folder, replace_folder
 from distilsearch.places import STUDENT, own_folder
 
 from .card import card
-from .data import Text
-from .ending import Ending
 from .inherit import guide, statistics
 from .judge import Judge, whole
-from .surroundings import write_surroundings
-from .teacher import Teacher, quiet
+from .teachers.ending import Ending
+from .teachers.surroundings import write_surroundings
+from .teachers.teacher import Teacher, quiet
+from .texts.data import Text
 
 
 @dataclass(frozen=True, eq=False)

@@ -24,12 +24,12 @@ from distilsearch.families import family
 
 from .batch import Batch, make_batch
 from .cache import open_set, outputs_key, read_targets, write_targets
-from .data import Text, framing
 from .losses import LOSSES
 from .objective import TRANSFER
 from .recipes import Recipe, View
 from .states import STATES
-from .teacher import Teacher
+from .teachers.teacher import Teacher
+from .texts.data import Text, framing
 from .watch import look
 
 CACHE_LIMIT = 8 << 30  # bytes

@@ -23,7 +23,6 @@ from distilsearch.progress import Between, Progress, nothing, silent
 
 from .adapt import adapt
 from .course import Course, agreed_precision
-from .data import Text
 from .losses import LOSSES
 from .objective import Objective
 from .processes import accelerator_for
@@ -31,9 +30,10 @@ from .recipes import Recipe
 from .runs import Run
 from .side_by_side import SideBySide
 from .student import Student, build_student
-from .supers import cut_from
+from .supernets.supers import cut_from
 from .targets import CACHE_LIMIT, Targets
-from .teacher import Teacher
+from .teachers.teacher import Teacher
+from .texts.data import Text
 
 CHECKPOINT_SECONDS = 60.0
 SIDE_BY_SIDE_BYTES = 4 << 30  # of weights, gradients and moments of students that are trained together

@@ -7,8 +7,8 @@ from pathlib import Path
 from .course import Course
 from .evaluate import Evaluation
 from .heldout import heldout_loss
+from .store.trial import Trial
 from .student import Student, build_student
-from .trial import Trial
 
 UNTRAINED = "untrained"  # the artefact that its scores are kept under
 

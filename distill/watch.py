@@ -9,9 +9,9 @@ from torch import Tensor
 from distilsearch.families import Family, Layer, Projection
 
 from .batch import Batch
-from .ending import Ending
 from .precision import autocast
 from .states import pooled
+from .teachers.ending import Ending
 
 OF_ONE_LAYER = ("queries", "keys", "values")
 

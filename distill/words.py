@@ -15,10 +15,10 @@ from distilsearch.architecture import Architecture
 from distilsearch.families import family
 
 from .batch import make_batch
-from .data import BlockArray
 from .precision import autocast
 from .recipes import View
-from .teacher import Teacher
+from .teachers.teacher import Teacher
+from .texts.data import BlockArray
 
 ROWS = 32
 MASK = 0.15

@@ -8,14 +8,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from distilsearch.distill.store.archive import Archive as Archive
+    from distilsearch.distill.teachers.teacher import Teacher as Teacher
+    from distilsearch.distill.teachers.teacher import load_teacher as load_teacher
+    from distilsearch.distill.texts.data import load_text as load_text
+
     from .architecture import Architecture as Architecture
-    from .distill.archive import Archive as Archive
-    from .distill.data import load_text as load_text
     from .distill.job import Training as Training
     from .distill.recipes import Recipe as Recipe
     from .distill.student import Student as Student
-    from .distill.teacher import Teacher as Teacher
-    from .distill.teacher import load_teacher as load_teacher
     from .distill.training import distill_student as distill_student
     from .engine.engine import Engine as Engine
     from .engine.job.outcome.result import Result as Result

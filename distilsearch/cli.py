@@ -184,7 +184,8 @@ def import_(
     folder: Folder = None,
 ) -> None:
     """Keep results of another tool, from a CSV file, for the run that RUN_FILE describes to start from."""
-    from .distill.named import check_names
+    from distilsearch.distill.teachers.named import check_names
+
     from .engine.job.preflight import check_run
     from .engine.job.runfile.config import Run
 

@@ -11,8 +11,9 @@ from .cli_words import Json, print_json
 from .errors import InputError
 
 if TYPE_CHECKING:
+    from distilsearch.distill.store.deliver import Order
+
     from .architecture import Architecture
-    from .distill.deliver import Order
     from .families import Family, TeacherFacts
 
 commands = typer.Typer()
@@ -56,7 +57,8 @@ def distill(
     order = _order(what, family, tokens, changes | {"pairs": tuple(pairs or ())})
     with shown_progress() as progress, stopped_by_interrupt() as between:
         with loading(progress):
-            from .distill.deliver import deliver
+            from distilsearch.distill.store.deliver import deliver
+
             from .distill.quality import parts_words
         deliveries = deliver(
             order,
@@ -97,7 +99,7 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Score models, students or teachers; what is known of a kept student is not computed again."""
-    from .distill.named import check_names
+    from distilsearch.distill.teachers.named import check_names
 
     given = pairs(option or [], "an option as name=value, such as seeds=1")
     files = [path for path in on or () if not path.is_dir()]  # a folder is the evaluation's to judge
@@ -212,9 +214,10 @@ def _order(words: list[str], family_name: str, tokens: int, changes: dict[str, A
     given = {name: value for name, value in changes.items() if value is not None}
     if "teacher" not in given or "text" not in given:
         raise InputError("an architecture needs --teacher and --text; a RUN brings its own")
-    from .distill.deliver import Order
+    from distilsearch.distill.store.deliver import Order
+    from distilsearch.distill.teachers.teacher import load_teacher
+
     from .distill.material import Material
-    from .distill.teacher import load_teacher
     from .families import family
 
     material = Material(**{name: given.pop(name) for name in [*given] if name in Material.__dataclass_fields__})

@@ -9,7 +9,7 @@ from transformers import AutoModelForMaskedLM, AutoModelForPreTraining
 from typer.testing import CliRunner
 
 from distilsearch.cli import app
-from distilsearch.distill.archive import Archive
+from distilsearch.distill.store.archive import Archive
 from distilsearch.engine.job.run import search
 from distilsearch.engine.job.runfile.config import Run
 from distilsearch.testing.teachers import write_teacher, write_text

@@ -17,9 +17,9 @@ from common import RESULTS
 
 from distilsearch import profiling
 from distilsearch.distill import FLASH_TOKENS
-from distilsearch.distill.data import load_text
 from distilsearch.distill.flash import flash_distill
-from distilsearch.distill.teacher import load_teacher
+from distilsearch.distill.teachers.teacher import load_teacher
+from distilsearch.distill.texts.data import load_text
 from distilsearch.families import family
 from distilsearch.operators import Serving
 from distilsearch.predictors.latency import LatencyPredictor

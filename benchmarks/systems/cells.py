@@ -24,7 +24,7 @@ from systems.shapes import Shape, choices, hand_made, mobile
 from systems.teachers import Case
 
 from distilsearch import profiling as device
-from distilsearch.distill.teacher import load_teacher
+from distilsearch.distill.teachers.teacher import load_teacher
 from distilsearch.engine.job.runfile.config import Run
 from distilsearch.engine.job.runfile.presets import PRESETS
 from distilsearch.engine.job.runfile.toml import to_toml

@@ -17,10 +17,10 @@ from systems.teachers import Case
 
 from distilsearch import profiling
 from distilsearch.architecture import Architecture
-from distilsearch.distill.data import Text, load_text
 from distilsearch.distill.evaluate import Heldout
 from distilsearch.distill.evaluate.embedding import sts_spearman
-from distilsearch.distill.teacher import Teacher, load_teacher
+from distilsearch.distill.teachers.teacher import Teacher, load_teacher
+from distilsearch.distill.texts.data import Text, load_text
 from distilsearch.engine.job.outcome.sessions import Session, agreed
 from distilsearch.families import family
 

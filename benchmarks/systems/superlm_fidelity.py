@@ -27,14 +27,14 @@ from scipy.stats import spearmanr
 from systems.teachers import CASES, Case, tiny
 
 from distilsearch.architecture import Architecture
-from distilsearch.distill.data import Text, load_text
 from distilsearch.distill.job import Training
 from distilsearch.distill.precision import resolve_precision
 from distilsearch.distill.recipes import Recipe, default_recipe
-from distilsearch.distill.subspaces import space_of, subspaces
-from distilsearch.distill.superlm import SuperLM, train_superlm
-from distilsearch.distill.superlm_training import SuperTraining
-from distilsearch.distill.teacher import Teacher, load_teacher
+from distilsearch.distill.supernets.subspaces import space_of, subspaces
+from distilsearch.distill.supernets.superlm import SuperLM, train_superlm
+from distilsearch.distill.supernets.training import SuperTraining
+from distilsearch.distill.teachers.teacher import Teacher, load_teacher
+from distilsearch.distill.texts.data import Text, load_text
 from distilsearch.distill.training import distill_student
 from distilsearch.lowering import parameter_count
 from distilsearch.space import SearchSpace

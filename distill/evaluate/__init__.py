@@ -11,8 +11,8 @@ from typing import Any
 from distilsearch.errors import unknown
 from distilsearch.progress import Between, Progress, nothing, silent
 
-from ..data import Text
-from ..teacher import Teacher
+from ..teachers.teacher import Teacher
+from ..texts.data import Text
 from .agreement import Heldout
 from .embedding import Similarity
 from .evaluation import Evaluation, Given, Maker, Subject

@@ -11,10 +11,10 @@ from distilsearch.errors import InputError
 from distilsearch.families import family
 
 from ..cache import outputs_key
-from ..data import Text
 from ..heldout import heldout_loss
 from ..losses import KINDS
-from ..teacher import Teacher, load_teacher
+from ..teachers.teacher import Teacher, load_teacher
+from ..texts.data import Text
 from .evaluation import Given, Subject
 
 

@@ -21,7 +21,7 @@ from distilsearch.families import family
 from distilsearch.sheet import other_separator, read_sheet
 
 from ..student import Student
-from ..teacher import Teacher, load_teacher
+from ..teachers.teacher import Teacher, load_teacher
 from .evaluation import Given, Subject
 
 PAIRS = ("sentence1", "sentence2", "score")

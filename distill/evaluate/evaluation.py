@@ -7,8 +7,8 @@ from typing import Protocol
 
 from distilsearch.progress import Between, Progress, nothing, silent
 
-from ..data import Text
-from ..teacher import Teacher
+from ..teachers.teacher import Teacher
+from ..texts.data import Text
 
 Subject = str | Path | Teacher  # a folder or name of a model, or one that is loaded already
 

@@ -28,7 +28,7 @@ from transformers.utils import logging as transformers_logging
 from distilsearch.arrays import FloatArray
 from distilsearch.errors import TeacherError, TrialError
 
-from ..teacher import Teacher, quiet
+from ..teachers.teacher import Teacher, quiet
 from .glue_files import Examples
 
 WARM_UP, DECAY, CLIP = 0.1, 0.01, 1.0  # share of the steps; of weights; the largest norm of a gradient

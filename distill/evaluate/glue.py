@@ -18,7 +18,7 @@ from distilsearch.errors import InputError, TrialError
 from distilsearch.progress import Between, Progress, nothing, silent
 
 from ..losses import KINDS
-from ..teacher import Teacher, load_teacher
+from ..teachers.teacher import Teacher, load_teacher
 from .evaluation import Given, Subject
 from .fine_tune import Rows, Schedule, Told, answers, fine_tuned, loss_of, threads, tokens
 from .glue_files import FEWEST_TO_LEARN, FEWEST_TO_SCORE, Examples, files_of, read_examples

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from distilsearch.errors import InputError
 from distilsearch.families import family
 
-from ..data import Text
 from ..judge import judge_of
 from ..pairs import check_pairs, judged
-from ..teacher import Teacher
+from ..teachers.teacher import Teacher
+from ..texts.data import Text
 from .evaluation import Given, Subject
 from .reading import read_by, reader_of
 

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from distilsearch.errors import InputError
 
-from ..data import Text
-from ..teacher import Teacher, load_teacher
+from ..teachers.teacher import Teacher, load_teacher
+from ..texts.data import Text
 from .evaluation import Given, Subject
 
 

@@ -11,13 +11,13 @@ from typing import Any
 from distilsearch.errors import InputError
 from distilsearch.progress import Progress, silent
 
-from ..archive import Archive
 from ..card import CARD
-from ..data import load_text
-from ..handing import changed
-from ..readers import TEXT
-from ..teacher import load_teacher
-from ..trial import STUDENT, TRUNK, Trial, hashes, mismatched
+from ..store.archive import Archive
+from ..store.handing import changed
+from ..store.trial import STUDENT, TRUNK, Trial, hashes, mismatched
+from ..teachers.teacher import load_teacher
+from ..texts.data import load_text
+from ..texts.readers import TEXT
 from . import Evaluation, open_evaluation
 
 READING = "reading the model and what it is held against"

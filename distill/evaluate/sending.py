@@ -15,7 +15,7 @@ from distilsearch.errors import DistilSearchError, InputError
 from distilsearch.hiding import hidden
 from distilsearch.home import ensure_folder, home, write_atomically
 
-from ..shelf import Refusal, Shelf, sha256_of
+from ..store.shelf import Refusal, Shelf, sha256_of
 
 SCHEMA = 1
 NOTE = "note.json"

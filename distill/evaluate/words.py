@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from distilsearch.families import family
 
-from ..data import Text
-from ..teacher import Teacher
+from ..teachers.teacher import Teacher
+from ..texts.data import Text
 from ..words import MASK, words_of
 from .evaluation import Given, Subject
 from .reading import read_by, reader_of

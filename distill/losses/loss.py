@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from distilsearch.errors import unknown
 
-from ..ending import PLAIN, Ending, unturned
 from ..states import STATES
+from ..teachers.ending import PLAIN, Ending, unturned
 
 KINDS = ("embedding", "mlm", "causal")
 Decode = Callable[[Tensor], Tensor]

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from distilsearch.distill.teachers.teacher import load_teacher
+
 from ..distill.evaluate import Evaluation
 from ..distill.losses import KINDS
-from ..distill.teacher import load_teacher
 from ..errors import InputError
 from .teachers import write_teacher
 

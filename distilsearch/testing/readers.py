@@ -115,7 +115,7 @@ def _made_trial(samples: Path, folder: Path, hashed: bool) -> None:
     source = sorted((samples / "trials").iterdir())[0]
     shutil.copytree(source, folder / source.name)
     if hashed:
-        from ..distill.trial import hashes
+        from distilsearch.distill.store.trial import hashes
 
         files = hashes(folder / source.name / "student", folder / source.name / "none")
         content = json.loads((source / "trial.json").read_bytes())
@@ -168,7 +168,7 @@ def _hashed_trees(folder: Path) -> None:
 
 def _hashed_student(folder: Path) -> None:
     """The trial's hashes are those of the files as they are now: whoever made it, made it so."""
-    from ..distill.trial import hashes
+    from distilsearch.distill.store.trial import hashes
 
     (place,) = folder.iterdir()
     content = json.loads((place / "trial.json").read_bytes())
@@ -200,7 +200,7 @@ def _read_journal(folder: Path) -> None:
 
 
 def _read_trial(folder: Path) -> None:
-    from ..distill.archive import Archive
+    from distilsearch.distill.store.archive import Archive
 
     archive = Archive(folder)
     archive.name_problems(lambda what, done, total: print(what, file=_Nowhere()))
@@ -210,9 +210,9 @@ def _read_trial(folder: Path) -> None:
 
 
 def _read_student(folder: Path) -> None:
-    from ..distill.handing import copy_student
-    from ..distill.teacher import load_teacher
-    from ..distill.trial import read_trial
+    from distilsearch.distill.store.handing import copy_student
+    from distilsearch.distill.store.trial import read_trial
+    from distilsearch.distill.teachers.teacher import load_teacher
 
     (place,) = folder.iterdir()
     trial = read_trial(place)
@@ -221,7 +221,7 @@ def _read_student(folder: Path) -> None:
 
 
 def _read_teacher(folder: Path) -> None:
-    from ..distill.teacher import load_teacher
+    from distilsearch.distill.teachers.teacher import load_teacher
 
     load_teacher(str(folder)).model()
 

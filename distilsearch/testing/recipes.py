@@ -16,11 +16,12 @@ import numpy as np
 import pytest
 import torch
 
-from ..distill.data import load_text
+from distilsearch.distill.teachers.teacher import load_teacher
+from distilsearch.distill.texts.data import load_text
+
 from ..distill.losses import KINDS, LOSSES
 from ..distill.recipes import Recipe, View
 from ..distill.targets import recipe_losses
-from ..distill.teacher import load_teacher
 from ..distill.training import distill_student
 from ..families import family
 from .teachers import write_teacher, write_text

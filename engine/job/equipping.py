@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from distilsearch.distill.depot import Depot
+from distilsearch.distill.store.depot import Depot
 from distilsearch.home import register_run
 
 from .making import Making

@@ -6,7 +6,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
-from distilsearch.distill.trial import Trial
+from distilsearch.distill.store.trial import Trial
 from distilsearch.errors import TrialError
 from distilsearch.profiling.clock import Measured
 

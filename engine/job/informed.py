@@ -13,7 +13,7 @@ import numpy as np
 
 from distilsearch.architecture import Architecture
 from distilsearch.arrays import FloatArray
-from distilsearch.distill.trial import Trial
+from distilsearch.distill.store.trial import Trial
 from distilsearch.errors import TrialError
 from distilsearch.predictors.accuracy import fit_surrogate
 from distilsearch.predictors.encoding import Encoding

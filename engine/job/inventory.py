@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from distilsearch.distill.archive import Archive
 from distilsearch.distill.card import read_teacher
 from distilsearch.distill.job import Training
-from distilsearch.distill.supers import remove_super, super_holder
-from distilsearch.distill.trial import TRIAL, TRUNK, Trial
+from distilsearch.distill.store.archive import Archive
+from distilsearch.distill.store.trial import TRIAL, TRUNK, Trial
+from distilsearch.distill.supernets.supers import remove_super, super_holder
 from distilsearch.errors import RunError
 from distilsearch.home import home, known_runs, supers_folder, tables_folder, targets_folder
 from distilsearch.places import HOME_PARTS, of_home

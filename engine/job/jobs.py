@@ -28,7 +28,7 @@ from .wire import failure, parsed, plain_error, plain_failure, rebuilt, strict
 
 if TYPE_CHECKING:  # a child answers for what it needs, and starts in no time
     from distilsearch.distill.rehearsal import Rehearsal
-    from distilsearch.distill.trial import Trial
+    from distilsearch.distill.store.trial import Trial
     from distilsearch.profiling.clock import Measured
 
 
@@ -74,7 +74,7 @@ class Distil(OfStudents):
 
     def read(self, data: Any) -> "list[Trial | TrialError]":
         """The trials, brought into this machine's archive, or the errors that they failed with."""
-        from distilsearch.distill.trial import Trial
+        from distilsearch.distill.store.trial import Trial
 
         from .work import fetched
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from distilsearch import profiling
 from distilsearch.distill.evaluate.scores import score
-from distilsearch.distill.teacher import load_teacher
+from distilsearch.distill.teachers.teacher import load_teacher
 from distilsearch.errors import TrialError
 from distilsearch.families import family
 from distilsearch.operators import Serving

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from distilsearch import profiling
-from distilsearch.distill.named import check_names, kind_of_teacher
+from distilsearch.distill.teachers.named import check_names, kind_of_teacher
 from distilsearch.errors import InputError, RunError
 from distilsearch.operators import TORCH
 from distilsearch.places import FIDELITY, own_folder, own_run, own_student, own_students

@@ -6,19 +6,19 @@ from pathlib import Path
 from typing import Any
 
 from distilsearch.distill import FLASH_TOKENS
-from distilsearch.distill.archive import Archive
-from distilsearch.distill.data import Text, load_text
 from distilsearch.distill.job import Training
-from distilsearch.distill.named import check_names
 from distilsearch.distill.pairs import check_pairs
 from distilsearch.distill.precision import PRECISIONS
 from distilsearch.distill.processes import check_device
 from distilsearch.distill.quality import check_quality
 from distilsearch.distill.recipes import Recipe, default_recipe
 from distilsearch.distill.recipes import recipe as recipe_named
-from distilsearch.distill.subspaces import said
+from distilsearch.distill.store.archive import Archive
+from distilsearch.distill.supernets.subspaces import said
 from distilsearch.distill.targets import learnt_blocks, shows_pairs
-from distilsearch.distill.teacher import Teacher, load_teacher
+from distilsearch.distill.teachers.named import check_names
+from distilsearch.distill.teachers.teacher import Teacher, load_teacher
+from distilsearch.distill.texts.data import Text, load_text
 from distilsearch.errors import InputError, RunError
 from distilsearch.families import FAMILIES, family
 from distilsearch.home import ensure_folder, home, write_atomically

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Unpack
 
-from distilsearch.distill.archive import Archive
 from distilsearch.distill.course import Course
 from distilsearch.distill.fidelity import fidelity, spread, summary
 from distilsearch.distill.quality import quality_name
 from distilsearch.distill.recipes import recipe as named_recipe
+from distilsearch.distill.store.archive import Archive
 from distilsearch.distill.training import USUAL, Conditions
 from distilsearch.home import ensure_folder, write_atomically
 from distilsearch.places import FIDELITY as MEASURED

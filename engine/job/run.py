@@ -16,7 +16,7 @@ from distilsearch.architecture import Architecture
 from distilsearch.disks import full_disks_named
 from distilsearch.distill.job import Training
 from distilsearch.distill.quality import Held
-from distilsearch.distill.trial import Trial
+from distilsearch.distill.store.trial import Trial
 from distilsearch.errors import InputError, TrialError
 from distilsearch.families import family
 from distilsearch.home import write_atomically, written_folders

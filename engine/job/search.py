@@ -13,7 +13,7 @@ from dataclasses import asdict
 from typing import Any
 
 from distilsearch.architecture import Architecture
-from distilsearch.distill.trial import Trial
+from distilsearch.distill.store.trial import Trial
 from distilsearch.errors import TrialError
 from distilsearch.progress import Progress
 

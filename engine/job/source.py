@@ -22,7 +22,7 @@ from .supernetwork import SuperNetwork
 from .supers import PUBLISHED, Genes, Parts, Rule, bounded, checked, with_supers
 
 if TYPE_CHECKING:
-    from distilsearch.distill.teacher import Teacher
+    from distilsearch.distill.teachers.teacher import Teacher
 
     from .runfile.config import Run
 

@@ -11,9 +11,9 @@ from .wire import failure, plain_failure
 
 if TYPE_CHECKING:  # a child answers for what it needs, and starts in no time
     from distilsearch.distill.recipes import Recipe
-    from distilsearch.distill.subspaces import SubSpace
-    from distilsearch.distill.superlm_training import SuperTraining
-    from distilsearch.distill.trial import Trial
+    from distilsearch.distill.store.trial import Trial
+    from distilsearch.distill.supernets.subspaces import SubSpace
+    from distilsearch.distill.supernets.training import SuperTraining
     from distilsearch.errors import TrialError
 
 
@@ -46,8 +46,8 @@ class TrainSuper:
     def from_json(cls, data: Mapping[str, Any]) -> "TrainSuper":
         """The inverse of `to_json`."""
         from distilsearch.distill.recipes import Recipe
-        from distilsearch.distill.subspaces import SubSpace
-        from distilsearch.distill.superlm_training import SuperTraining
+        from distilsearch.distill.supernets.subspaces import SubSpace
+        from distilsearch.distill.supernets.training import SuperTraining
 
         genes = {gene: tuple(choices) for gene, choices in data["genes"].items()}
         made = {"training": SuperTraining.from_json(data["training"]), "recipe": Recipe.from_json(data["recipe"])}
@@ -84,6 +84,6 @@ class Score(OfStudents):
 
     def read(self, data: Any) -> "list[Trial | TrialError]":
         """The trials, or the errors."""
-        from distilsearch.distill.trial import Trial
+        from distilsearch.distill.store.trial import Trial
 
         return [failure(one) if "cause" in one else Trial.from_json(one) for one in data]

@@ -8,16 +8,16 @@ from distilsearch.progress import Between, Progress
 from .work import learnt_from, visible
 
 if TYPE_CHECKING:
-    from distilsearch.distill.trial import Trial
+    from distilsearch.distill.store.trial import Trial
 
     from .super_jobs import Score, TrainSuper
 
 
 def trained(job: "TrainSuper", progress: Progress, between: Between) -> str:
     """The key of a super-network, found here or trained, and left in the depot."""
-    from distilsearch.distill.depot import Depot
-    from distilsearch.distill.subspaces import space_of
-    from distilsearch.distill.supers import super_folder, train_once
+    from distilsearch.distill.store.depot import Depot
+    from distilsearch.distill.supernets.subspaces import space_of
+    from distilsearch.distill.supernets.supers import super_folder, train_once
 
     training, depot = job.training, Depot(job.depot)
     depot.pull_super(training.key, super_folder(training.key))
@@ -40,7 +40,7 @@ def trained(job: "TrainSuper", progress: Progress, between: Between) -> str:
 
 def scored(job: "Score", between: Between) -> list["Trial | TrialError"]:
     """Sub-networks evaluated; the super-network is fetched once where another machine has trained it."""
-    from distilsearch.distill.supers import scores
+    from distilsearch.distill.supernets.supers import scores
 
     fetch_start(job.depot, job.training.start)
     return scores(*learnt_from(job.depot, job.training), job.training, job.architectures, between)
@@ -48,8 +48,8 @@ def scored(job: "Score", between: Between) -> list["Trial | TrialError"]:
 
 def fetch_start(depot: str, key: str) -> None:
     """Bring the super-network that trainings start from to this machine, where there is one and it is not here."""
-    from distilsearch.distill.depot import Depot
-    from distilsearch.distill.supers import super_folder
+    from distilsearch.distill.store.depot import Depot
+    from distilsearch.distill.supernets.supers import super_folder
 
     if key:
         Depot(depot).pull_super(key, super_folder(key))

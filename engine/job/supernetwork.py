@@ -18,7 +18,7 @@ from .making import Making
 from .supers import PUBLISHED, SUPER_TOKENS, Genes, Parts, Rule, bounded, checked, with_supers
 
 if TYPE_CHECKING:
-    from distilsearch.distill.teacher import Teacher
+    from distilsearch.distill.teachers.teacher import Teacher
 
 
 @dataclass

@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from distilsearch.architecture import Architecture, Value
 from distilsearch.distill.quality import LOSS
-from distilsearch.distill.subspaces import SubSpace, part_of, space_of, spelt_out
-from distilsearch.distill.subspaces import subspaces as parts_of
+from distilsearch.distill.supernets.subspaces import SubSpace, part_of, space_of, spelt_out
+from distilsearch.distill.supernets.subspaces import subspaces as parts_of
 from distilsearch.errors import InputError
 from distilsearch.families import TeacherFacts
 from distilsearch.space import SearchSpace
 
 if TYPE_CHECKING:
-    from distilsearch.distill.superlm_training import SuperTraining
-    from distilsearch.distill.teacher import Teacher
+    from distilsearch.distill.supernets.training import SuperTraining
+    from distilsearch.distill.teachers.teacher import Teacher
 
     from .making import Making
 
@@ -59,8 +59,8 @@ def with_supers(
     Raises:
         InputError: the recipe has losses that sub-networks cannot share, or a sub-space has no largest member.
     """
-    from distilsearch.distill.superlm import check_superlm
-    from distilsearch.distill.superlm_training import SuperTraining
+    from distilsearch.distill.supernets.superlm import check_superlm
+    from distilsearch.distill.supernets.training import SuperTraining
 
     if making.training.quality != LOSS:
         raise InputError(

@@ -15,13 +15,13 @@ from distilsearch.profiling.clock import Measured
 from distilsearch.progress import Between, Progress
 
 if TYPE_CHECKING:
-    from distilsearch.distill.archive import Archive
-    from distilsearch.distill.data import Text
     from distilsearch.distill.job import Training
     from distilsearch.distill.quality import Held
     from distilsearch.distill.rehearsal import Rehearsal
-    from distilsearch.distill.teacher import Teacher
-    from distilsearch.distill.trial import Trial
+    from distilsearch.distill.store.archive import Archive
+    from distilsearch.distill.store.trial import Trial
+    from distilsearch.distill.teachers.teacher import Teacher
+    from distilsearch.distill.texts.data import Text
 
     from .evaluating import Evaluate, Scored
     from .jobs import Distil, Measure, Profile, Rehearse, TeacherLoss
@@ -56,7 +56,7 @@ def rehearsed(job: "Rehearse", between: Between) -> list["Rehearsal"]:
 
 def left(trials: Sequence["Trial | TrialError"], depot: str) -> None:
     """Send trials to the depot that are not there yet: also those that this machine had before there was one."""
-    from distilsearch.distill.depot import Depot
+    from distilsearch.distill.store.depot import Depot
 
     shared = Depot(depot)
     for trial in trials:
@@ -83,8 +83,8 @@ def visible(device: str) -> str:
 
 def archive_of(depot: str) -> "Archive":
     """The archive of this machine, with a depot behind it where one is named."""
-    from distilsearch.distill.archive import Archive
-    from distilsearch.distill.depot import Depot
+    from distilsearch.distill.store.archive import Archive
+    from distilsearch.distill.store.depot import Depot
 
     return Archive(depot=Depot(depot) if depot else None)
 
@@ -135,7 +135,7 @@ def evaluated(job: "Evaluate", progress: Progress, between: Between) -> "Scored"
     """The scores of an `Evaluate`; those of a student are kept beside it in this machine's archive."""
     from distilsearch.distill.evaluate import open_evaluation
     from distilsearch.distill.evaluate.sending import data_of
-    from distilsearch.distill.trial import STUDENT
+    from distilsearch.distill.store.trial import STUDENT
 
     from .evaluating import Scored
 
@@ -164,7 +164,7 @@ def learnt_from(depot: str, training: "Training") -> tuple["Teacher", "Text"]:
 @lru_cache(maxsize=1)
 def loaded(depot: str, teacher: str, text: str) -> tuple["Teacher", "Text"]:
     """Teacher and text by key; the last pair stays loaded."""
-    from distilsearch.distill.depot import Depot
+    from distilsearch.distill.store.depot import Depot
 
     source = Depot(depot)
     return source.teacher(teacher), source.text(text)

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from distilsearch.architecture import Architecture
-from distilsearch.distill.archive import Archive
-from distilsearch.distill.data import Text, load_text
-from distilsearch.distill.teacher import Teacher, load_teacher
+from distilsearch.distill.store.archive import Archive
+from distilsearch.distill.teachers.teacher import Teacher, load_teacher
+from distilsearch.distill.texts.data import Text, load_text
 from distilsearch.testing.teachers import write_teacher, write_text
 
 

@@ -7,11 +7,11 @@ from typing import Any
 import torch
 
 from distilsearch.distill.adapt import AdaptedEmbedding, adapt, fold
-from distilsearch.distill.data import Text
 from distilsearch.distill.recipes import EMBEDDING
 from distilsearch.distill.student import build_student
 from distilsearch.distill.targets import Targets
-from distilsearch.distill.teacher import Teacher
+from distilsearch.distill.teachers.teacher import Teacher
+from distilsearch.distill.texts.data import Text
 from distilsearch.distill.training import distill_student
 
 

@@ -8,9 +8,9 @@ import pytest
 from huggingface_hub import metadata_load
 
 from distilsearch.distill.card import read_identity, read_teacher
-from distilsearch.distill.data import Text
 from distilsearch.distill.student import Student, build_student
-from distilsearch.distill.teacher import Teacher, load_teacher
+from distilsearch.distill.teachers.teacher import Teacher, load_teacher
+from distilsearch.distill.texts.data import Text
 
 OTHER = "license: other\nlicense_name: ours\nlicense_link: https://example.org/licence\n"
 HEADS: dict[str, tuple[str | None, str, dict[str, Any]]] = {  # the teacher's card, its name, the student's head

@@ -15,13 +15,13 @@ from typer.testing import CliRunner
 from distilsearch import cli
 from distilsearch.cli import app
 from distilsearch.cli_progress import stopped_by_interrupt
-from distilsearch.distill import distilled
-from distilsearch.distill.archive import Archive
 from distilsearch.distill.course import Course
-from distilsearch.distill.deliver import Order, deliver
 from distilsearch.distill.material import Material
-from distilsearch.distill.teacher import Teacher, load_teacher
-from distilsearch.distill.trial import TRUNK
+from distilsearch.distill.store import distilled
+from distilsearch.distill.store.archive import Archive
+from distilsearch.distill.store.deliver import Order, deliver
+from distilsearch.distill.store.trial import TRUNK
+from distilsearch.distill.teachers.teacher import Teacher, load_teacher
 from distilsearch.engine.job.outcome.remeasure import measured_fidelity
 from distilsearch.engine.job.outcome.winners import material, run_of, winners
 from distilsearch.errors import InputError, Interrupted

@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from distilsearch.distill import objective, watch
-from distilsearch.distill.data import load_text
 from distilsearch.distill.processes import SHARDED, accelerator_for, check_device
 from distilsearch.distill.recipes import MLM
 from distilsearch.distill.targets import Targets
-from distilsearch.distill.teacher import Teacher, load_teacher
+from distilsearch.distill.teachers.teacher import Teacher, load_teacher
+from distilsearch.distill.texts.data import load_text
 from distilsearch.distill.training import start
 from distilsearch.errors import DeviceError, InputError
 

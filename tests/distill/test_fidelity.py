@@ -11,14 +11,14 @@ import pytest
 import torch
 
 from distilsearch.cli_words import correlation, fidelity_lines
-from distilsearch.distill import distilled as module
-from distilsearch.distill.archive import Archive
 from distilsearch.distill.course import Course
-from distilsearch.distill.data import Text
 from distilsearch.distill.fidelity import compare, fidelity, spread, summary
 from distilsearch.distill.recipes import EMBEDDING, RELATION
+from distilsearch.distill.store import distilled as module
+from distilsearch.distill.store.archive import Archive
 from distilsearch.distill.student import Student, build_student
-from distilsearch.distill.teacher import Teacher
+from distilsearch.distill.teachers.teacher import Teacher
+from distilsearch.distill.texts.data import Text
 from distilsearch.distill.training import distill_student, train
 from distilsearch.errors import InputError, TrialError
 from distilsearch.families import family

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from distilsearch.architecture import Architecture
 from distilsearch.distill.course import Course
-from distilsearch.distill.data import Text
 from distilsearch.distill.job import Training
 from distilsearch.distill.recipes import EMBEDDING
-from distilsearch.distill.teacher import Teacher
+from distilsearch.distill.teachers.teacher import Teacher
+from distilsearch.distill.texts.data import Text
 from distilsearch.errors import InputError, RunError
 
 OLD = Path(__file__).parents[1] / "old" / "0.1.0" / "trials"

@@ -13,10 +13,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from transformers import AutoModelForMaskedLM, AutoModelForPreTraining, MobileBertConfig, MobileBertForPreTraining
 
-from distilsearch.distill.archive import Archive
 from distilsearch.distill.batch import alternate_pairs
 from distilsearch.distill.course import Course
-from distilsearch.distill.data import Text, load_text
 from distilsearch.distill.evaluate import open_evaluation
 from distilsearch.distill.heldout import held_out, teacher_held_out
 from distilsearch.distill.job import Training
@@ -25,10 +23,12 @@ from distilsearch.distill.material import Material
 from distilsearch.distill.pairs import check_pairs, fitted_judge, judged
 from distilsearch.distill.quality import quality_name
 from distilsearch.distill.recipes import Recipe, recipe
+from distilsearch.distill.store.archive import Archive
+from distilsearch.distill.store.trial import Trial
 from distilsearch.distill.student import build_student
-from distilsearch.distill.teacher import Teacher, load_teacher
+from distilsearch.distill.teachers.teacher import Teacher, load_teacher
+from distilsearch.distill.texts.data import Text, load_text
 from distilsearch.distill.training import distill_student, train
-from distilsearch.distill.trial import Trial
 from distilsearch.engine.report.readings import UPWARDS
 from distilsearch.errors import InputError, TextError
 from distilsearch.families import family

@@ -21,11 +21,11 @@ from transformers import (
 )
 
 from distilsearch.architecture import Architecture
-from distilsearch.distill.data import Text, load_text
 from distilsearch.distill.heldout import heldout_loss
 from distilsearch.distill.losses import LOSSES
 from distilsearch.distill.recipes import CAUSAL, EMBEDDING, KDNAS, MLM, MOBILEBERT, Recipe, View
-from distilsearch.distill.teacher import Teacher, load_teacher
+from distilsearch.distill.teachers.teacher import Teacher, load_teacher
+from distilsearch.distill.texts.data import Text, load_text
 from distilsearch.distill.training import distill_student, start
 from distilsearch.errors import InputError
 from distilsearch.families import family

@@ -20,11 +20,11 @@ from safetensors.torch import load_file
 
 from distilsearch.architecture import Architecture
 from distilsearch.distill import targets as module
-from distilsearch.distill.data import Text
 from distilsearch.distill.recipes import EMBEDDING, RELATION, View
 from distilsearch.distill.student import Student
 from distilsearch.distill.targets import Targets
-from distilsearch.distill.teacher import Teacher
+from distilsearch.distill.teachers.teacher import Teacher
+from distilsearch.distill.texts.data import Text
 from distilsearch.distill.training import distill_student, distill_students, in_groups, memory_bytes, start
 from distilsearch.errors import InputError, TrialError
 
@@ -155,9 +155,9 @@ SCRIPT = """
 import json, sys, torch
 from dataclasses import replace
 from distilsearch.architecture import Architecture
-from distilsearch.distill.data import load_text
+from distilsearch.distill.texts.data import load_text
 from distilsearch.distill.recipes import EMBEDDING, View
-from distilsearch.distill.teacher import load_teacher
+from distilsearch.distill.teachers.teacher import load_teacher
 from distilsearch.distill.training import distill_student
 from distilsearch.distill.processes import accelerator_for
 
@@ -226,10 +226,10 @@ import json, sys, torch
 from dataclasses import replace
 from distilsearch.architecture import Architecture
 from distilsearch.distill import runs
-from distilsearch.distill.data import load_text
+from distilsearch.distill.texts.data import load_text
 from distilsearch.distill.processes import accelerator_for
 from distilsearch.distill.recipes import EMBEDDING, View
-from distilsearch.distill.teacher import load_teacher
+from distilsearch.distill.teachers.teacher import load_teacher
 from distilsearch.distill.training import distill_students
 
 torch.set_num_threads(1)

@@ -10,11 +10,11 @@ import pytest
 import torch
 from transformers import AutoModel, ElectraConfig, ElectraModel
 
-from distilsearch.distill.data import Text, load_text
 from distilsearch.distill.losses import LOSSES
 from distilsearch.distill.recipes import RECIPES, recipe
 from distilsearch.distill.targets import target_names
-from distilsearch.distill.teacher import Teacher, load_teacher
+from distilsearch.distill.teachers.teacher import Teacher, load_teacher
+from distilsearch.distill.texts.data import Text, load_text
 from distilsearch.distill.training import distill_student, start
 from distilsearch.errors import InputError, TeacherError
 from distilsearch.families import FAMILIES, family

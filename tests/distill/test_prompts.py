@@ -13,16 +13,16 @@ import torch
 
 from distilsearch.distill.batch import make_batch
 from distilsearch.distill.cache import outputs_key
-from distilsearch.distill.data import Text, load_text
-from distilsearch.distill.depot import Depot
 from distilsearch.distill.evaluate.agreement import Heldout
 from distilsearch.distill.evaluate.embedding import encode, sts_spearman
 from distilsearch.distill.heldout import teacher_embeddings
 from distilsearch.distill.job import Training
 from distilsearch.distill.material import Material
 from distilsearch.distill.recipes import View, default_recipe, recipe
+from distilsearch.distill.store.depot import Depot
 from distilsearch.distill.targets import ask_teacher
-from distilsearch.distill.teacher import Teacher, load_teacher
+from distilsearch.distill.teachers.teacher import Teacher, load_teacher
+from distilsearch.distill.texts.data import Text, load_text
 from distilsearch.distill.training import start
 from distilsearch.errors import InputError, TextError
 from distilsearch.testing.teachers import dress, write_teacher

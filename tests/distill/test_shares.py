@@ -9,14 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distilsearch.distill import targets as module
-from distilsearch.distill.archive import Archive
 from distilsearch.distill.course import Course
-from distilsearch.distill.data import Text
 from distilsearch.distill.job import Training
 from distilsearch.distill.recipes import EMBEDDING, View
+from distilsearch.distill.store.archive import Archive
+from distilsearch.distill.store.trial import Trial
 from distilsearch.distill.targets import Targets, learnt_blocks
-from distilsearch.distill.teacher import Teacher
-from distilsearch.distill.trial import Trial
+from distilsearch.distill.teachers.teacher import Teacher
+from distilsearch.distill.texts.data import Text
 from distilsearch.errors import InputError
 
 RECIPE = replace(EMBEDDING, batch_tokens=256, views=(View(),), warmup_tokens=512)

@@ -8,10 +8,10 @@ import pytest
 import torch
 from transformers import AutoModel, AutoModelForMaskedLM
 
-from distilsearch.distill.data import Text, load_text
 from distilsearch.distill.evaluate.embedding import encode, sts_spearman
 from distilsearch.distill.student import Student, build_student
-from distilsearch.distill.teacher import Teacher, load_teacher
+from distilsearch.distill.teachers.teacher import Teacher, load_teacher
+from distilsearch.distill.texts.data import Text, load_text
 from distilsearch.errors import InputError, TrialError
 
 SENTENCES = ["aaa bbc cde", "fee", "abc abd abe bcd bce dde fed fad", "cab"]

@@ -16,11 +16,11 @@ from distilsearch.distill import cache
 from distilsearch.distill import targets as module
 from distilsearch.distill.batch import Batch, make_batch, whole_words
 from distilsearch.distill.cache import open_set, outputs_key, read_targets, write_targets
-from distilsearch.distill.data import Text
 from distilsearch.distill.heldout import teacher_embeddings
 from distilsearch.distill.recipes import EMBEDDING, MOBILEBERT, RELATION, View
 from distilsearch.distill.targets import Targets, target_names
-from distilsearch.distill.teacher import Teacher, load_teacher
+from distilsearch.distill.teachers.teacher import Teacher, load_teacher
+from distilsearch.distill.texts.data import Text
 from distilsearch.errors import InputError
 
 RECIPE = replace(EMBEDDING, batch_tokens=256, views=(View(),))

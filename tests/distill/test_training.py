@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distilsearch.distill.course import Course
-from distilsearch.distill.data import Text, load_text
 from distilsearch.distill.drift import LONGEST, SHORTEST, Drift
 from distilsearch.distill.flash import area, flash_distill
 from distilsearch.distill.heldout import heldout_loss
@@ -22,11 +21,12 @@ from distilsearch.distill.recipes import EMBEDDING, MLM, RELATION, Recipe, View
 from distilsearch.distill.runs import EVALUATIONS
 from distilsearch.distill.schedule import Schedule
 from distilsearch.distill.side_by_side import CHECKPOINT
+from distilsearch.distill.store.trial import TRUNK
 from distilsearch.distill.student import Student, build_student
 from distilsearch.distill.targets import Targets
-from distilsearch.distill.teacher import Teacher
+from distilsearch.distill.teachers.teacher import Teacher
+from distilsearch.distill.texts.data import Text, load_text
 from distilsearch.distill.training import _former_key, distill_student, start
-from distilsearch.distill.trial import TRUNK
 from distilsearch.errors import InputError, TrialError
 
 TINY = replace(EMBEDDING, batch_tokens=256, views=(View(), View(16, 0.2)), warmup_tokens=1_000)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from distilsearch.distill.batch import Batch
-from distilsearch.distill.ending import Ending
+from distilsearch.distill.teachers.ending import Ending
 from distilsearch.distill.watch import look
 from distilsearch.families import Layer, Projection
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distilsearch.distill.depot import Depot
+from distilsearch.distill.store.depot import Depot
 from distilsearch.engine.job.ledger import open_storage
 from distilsearch.engine.job.runfile.config import Run
 from distilsearch.engine.job.runfile.continuing import continued, kept_run, kept_text

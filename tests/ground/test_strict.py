@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distilsearch import strict
-from distilsearch.distill.checkpoint import model_folder, weight_files
-from distilsearch.distill.refusals import read_checkpoint
-from distilsearch.distill.weights import read_header
+from distilsearch.distill.teachers.checkpoint import model_folder, weight_files
+from distilsearch.distill.teachers.refusals import read_checkpoint
+from distilsearch.distill.teachers.weights import read_header
 from distilsearch.errors import RunError, TableError, TeacherError
 from distilsearch.places import own_run
 from distilsearch.profiling import LatencyTable

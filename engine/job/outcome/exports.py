@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from distilsearch.distill.card import CARD, with_sections
-from distilsearch.distill.handing import copy_student
-from distilsearch.distill.trial import Trial
+from distilsearch.distill.store.handing import copy_student
+from distilsearch.distill.store.trial import Trial
 from distilsearch.errors import RunError, TrialError
 from distilsearch.home import replace_folder
 from distilsearch.places import STUDENT, own_folder

@@ -5,8 +5,8 @@ from collections.abc import Callable, Container, Mapping, Sequence
 from concurrent.futures import wait
 
 from distilsearch.architecture import Architecture
+from distilsearch.distill.store.trial import Trial
 from distilsearch.distill.training import in_groups
-from distilsearch.distill.trial import Trial
 from distilsearch.errors import Interrupted, TrialError
 from distilsearch.progress import Progress
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from distilsearch.architecture import Architecture
-from distilsearch.distill.archive import Archive
-from distilsearch.distill.handing import lies_there
 from distilsearch.distill.job import Training
-from distilsearch.distill.trial import Trial, mismatched
+from distilsearch.distill.store.archive import Archive
+from distilsearch.distill.store.handing import lies_there
+from distilsearch.distill.store.trial import Trial, mismatched
 from distilsearch.errors import Interrupted, TrialError
 
 from ..ledger import Entry

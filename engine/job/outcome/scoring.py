@@ -13,15 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from distilsearch.distill.archive import Archive
 from distilsearch.distill.card import CARD, with_sections
-from distilsearch.distill.data import Text
 from distilsearch.distill.evaluate import EVALUATIONS, Evaluation, open_evaluation
 from distilsearch.distill.evaluate.scores import called
 from distilsearch.distill.evaluate.sending import put_data
 from distilsearch.distill.job import Training
-from distilsearch.distill.teacher import Teacher
-from distilsearch.distill.trial import STUDENT
+from distilsearch.distill.store.archive import Archive
+from distilsearch.distill.store.trial import STUDENT
+from distilsearch.distill.teachers.teacher import Teacher
+from distilsearch.distill.texts.data import Text
 from distilsearch.errors import DistilSearchError, InputError, Interrupted
 from distilsearch.home import write_atomically
 from distilsearch.progress import Progress

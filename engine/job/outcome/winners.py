@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any, Unpack
 
 from distilsearch.architecture import Architecture
-from distilsearch.distill.archive import Archive
-from distilsearch.distill.deliver import Delivery, Order, deliver, latency_section
 from distilsearch.distill.job import Training
 from distilsearch.distill.material import Material
+from distilsearch.distill.store.archive import Archive
+from distilsearch.distill.store.deliver import Delivery, Order, deliver, latency_section
 from distilsearch.distill.training import Conditions
 from distilsearch.errors import RunError
 from distilsearch.home import known_run

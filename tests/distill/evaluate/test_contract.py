@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from distilsearch.distill.data import load_text
 from distilsearch.distill.evaluate import EVALUATIONS, Evaluation, open_evaluation
-from distilsearch.distill.teacher import Teacher, load_teacher
+from distilsearch.distill.teachers.teacher import Teacher, load_teacher
+from distilsearch.distill.texts.data import load_text
 from distilsearch.testing.evaluations import EvaluationContract
 from distilsearch.testing.glue_folders import write_task
 from distilsearch.testing.teachers import write_teacher

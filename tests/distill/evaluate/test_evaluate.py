@@ -8,11 +8,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
-from distilsearch.distill.data import Text
 from distilsearch.distill.evaluate import evaluate_model, open_evaluation
 from distilsearch.distill.evaluate.embedding import encode, read_pairs
 from distilsearch.distill.heldout import heldout_loss
-from distilsearch.distill.teacher import Teacher
+from distilsearch.distill.teachers.teacher import Teacher
+from distilsearch.distill.texts.data import Text
 from distilsearch.distill.training import distill_student
 from distilsearch.errors import InputError, TrialError
 

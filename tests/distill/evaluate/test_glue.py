@@ -16,7 +16,7 @@ from distilsearch.distill.evaluate.fine_tune import answers, batches, loss_of, t
 from distilsearch.distill.evaluate.glue import Glue
 from distilsearch.distill.evaluate.glue_files import Examples, read_examples
 from distilsearch.distill.evaluate.glue_tasks import METRICS, TASKS, metric, task_named
-from distilsearch.distill.teacher import Teacher, load_teacher
+from distilsearch.distill.teachers.teacher import Teacher, load_teacher
 from distilsearch.errors import InputError, Interrupted, TrialError
 from distilsearch.testing.glue_folders import write_task
 from distilsearch.testing.teachers import write_teacher

@@ -9,14 +9,14 @@ import pytest
 from typer.testing import CliRunner
 
 from distilsearch.cli import app
-from distilsearch.distill.archive import Archive
 from distilsearch.distill.course import Course
-from distilsearch.distill.data import Text
 from distilsearch.distill.evaluate.scores import evaluations, scores_of, trial_in
 from distilsearch.distill.losses import KINDS
 from distilsearch.distill.recipes import recipe
-from distilsearch.distill.teacher import Teacher
-from distilsearch.distill.trial import Trial
+from distilsearch.distill.store.archive import Archive
+from distilsearch.distill.store.trial import Trial
+from distilsearch.distill.teachers.teacher import Teacher
+from distilsearch.distill.texts.data import Text
 from distilsearch.errors import InputError
 from distilsearch.testing.glue_folders import write_task
 

@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from distilsearch.distill.ending import Ending
 from distilsearch.distill.losses import layer_map
 from distilsearch.distill.losses.attention import attention_loss
 from distilsearch.distill.losses.embedding import embedding_loss
@@ -25,6 +24,7 @@ from distilsearch.distill.losses.tokens import token_loss
 from distilsearch.distill.losses.variance import variance_loss
 from distilsearch.distill.losses.words import chunked
 from distilsearch.distill.states import pooled
+from distilsearch.distill.teachers.ending import Ending
 
 Array = npt.NDArray[np.float64]
 

@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 
 from distilsearch.cli import app
 from distilsearch.cli_words import age, size
-from distilsearch.distill.archive import Archive
-from distilsearch.distill.trial import TRIAL, TRUNK
+from distilsearch.distill.store.archive import Archive
+from distilsearch.distill.store.trial import TRIAL, TRUNK
 from distilsearch.engine.job.inventory import inventory, removable, remove
 from distilsearch.errors import RunError
 from distilsearch.home import home, known_runs, register_run, tables_folder, targets_folder

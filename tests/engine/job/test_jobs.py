@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from distilsearch import errors
 from distilsearch.distill.job import Training
 from distilsearch.distill.recipes import EMBEDDING
-from distilsearch.distill.trial import Trial
+from distilsearch.distill.store.trial import Trial
 from distilsearch.engine.job.jobs import (
     JOBS,
     Distil,

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from distilsearch.architecture import Architecture
 from distilsearch.distill.job import Training
 from distilsearch.distill.recipes import EMBEDDING
-from distilsearch.distill.trial import Trial
+from distilsearch.distill.store.trial import Trial
 from distilsearch.engine.adapters.results_csv import Failure
 from distilsearch.engine.engine import Engine
 from distilsearch.engine.job.executors.persistent import MOST_ATTEMPTS, Persistent

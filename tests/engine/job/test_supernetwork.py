@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from distilsearch.architecture import Architecture
-from distilsearch.distill.archive import Archive
-from distilsearch.distill.supers import SCORES, opened, super_folder
-from distilsearch.distill.teacher import load_teacher
+from distilsearch.distill.store.archive import Archive
+from distilsearch.distill.supernets.supers import SCORES, opened, super_folder
+from distilsearch.distill.teachers.teacher import load_teacher
 from distilsearch.engine.job.inventory import inventory, removable, remove
 from distilsearch.engine.job.jobs import Distil, Job, Measure, Profile, dumps, loads
 from distilsearch.engine.job.outcome.result import Result

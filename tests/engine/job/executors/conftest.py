@@ -15,11 +15,11 @@ import torch
 from transformers import BertConfig, BertModel, BertTokenizer
 
 from distilsearch.architecture import Architecture
-from distilsearch.distill.data import Text, load_text
-from distilsearch.distill.depot import Depot
 from distilsearch.distill.job import Training
 from distilsearch.distill.recipes import default_recipe
-from distilsearch.distill.teacher import Teacher, load_teacher
+from distilsearch.distill.store.depot import Depot
+from distilsearch.distill.teachers.teacher import Teacher, load_teacher
+from distilsearch.distill.texts.data import Text, load_text
 from distilsearch.engine.job.jobs import Distil
 
 WORDS = [a + b + c for a in "abcdef" for b in "abcde" for c in "abcde"]

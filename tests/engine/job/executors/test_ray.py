@@ -211,7 +211,7 @@ class TestElsewhere:
 
 def _here(job, work):
     """The trial of a job, done in this process by the same words."""
-    from distilsearch.distill.depot import Depot
+    from distilsearch.distill.store.depot import Depot
 
     source = Depot(work.depot)
     Depot().put_teacher(source.teacher(job.training.teacher))

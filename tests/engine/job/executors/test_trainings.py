@@ -6,10 +6,10 @@ import signal
 import pytest
 
 from distilsearch.architecture import Architecture
-from distilsearch.distill.archive import Archive
-from distilsearch.distill.depot import Depot
 from distilsearch.distill.job import Training
 from distilsearch.distill.recipes import EMBEDDING
+from distilsearch.distill.store.archive import Archive
+from distilsearch.distill.store.depot import Depot
 from distilsearch.engine.job.executors import Options
 from distilsearch.engine.job.executors.local import Local
 from distilsearch.engine.job.jobs import Distil, TeacherLoss

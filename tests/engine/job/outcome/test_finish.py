@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from distilsearch.architecture import Architecture
 from distilsearch.distill.job import Training
 from distilsearch.distill.recipes import EMBEDDING
-from distilsearch.distill.trial import Trial
+from distilsearch.distill.store.trial import Trial
 from distilsearch.engine.job.jobs import Distil
 from distilsearch.engine.job.ledger import Entry
 from distilsearch.engine.job.outcome.choice import chosen, front

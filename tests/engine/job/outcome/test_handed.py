@@ -11,11 +11,11 @@ import pytest
 from typer.testing import CliRunner
 
 from distilsearch.cli import app
-from distilsearch.distill.archive import Archive
-from distilsearch.distill.depot import Depot
 from distilsearch.distill.evaluate.scores import scores_of
-from distilsearch.distill.handing import copy_student
-from distilsearch.distill.trial import TRIAL, mismatched
+from distilsearch.distill.store.archive import Archive
+from distilsearch.distill.store.depot import Depot
+from distilsearch.distill.store.handing import copy_student
+from distilsearch.distill.store.trial import TRIAL, mismatched
 from distilsearch.engine.job.jobs import Distil, Job, Measure, Profile, dumps, loads
 from distilsearch.engine.job.outcome.result import Result
 from distilsearch.engine.job.run import search

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from distilsearch.architecture import Architecture
-from distilsearch.distill.trial import read_trial
+from distilsearch.distill.store.trial import read_trial
 from distilsearch.engine.job.ledger import Entry
 from distilsearch.engine.job.machines import Latency
 from distilsearch.engine.job.outcome.choice import CHOICES, pair_key

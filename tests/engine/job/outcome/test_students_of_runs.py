@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from distilsearch.cli import app
-from distilsearch.distill.trial import read_trial
+from distilsearch.distill.store.trial import read_trial
 from distilsearch.engine.job.outcome.exports import export_students
 from distilsearch.engine.report.files import read_result
 from distilsearch.engine.report.students import remarks

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distilsearch.distill import losses
-from distilsearch.distill.named import kind_of_teacher
+from distilsearch.distill.teachers.named import kind_of_teacher
 from distilsearch.engine.job.preflight import check_run
 from distilsearch.engine.job.runfile.config import Run
 from distilsearch.engine.job.runfile.options import checked_options

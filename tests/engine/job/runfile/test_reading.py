@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distilsearch.distill.precision import resolve_precision
-from distilsearch.distill.sources import documents
+from distilsearch.distill.texts.sources import documents
 from distilsearch.engine.job.runfile.config import Run
 from distilsearch.engine.job.runfile.continuing import kept_run
 from distilsearch.engine.job.runfile.reading import read_toml, run_name

@@ -1,0 +1,1 @@
+"""Trained students by content: found, claimed, kept, shared between machines, handed out."""

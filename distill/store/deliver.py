@@ -1,0 +1,178 @@
+"""Students into a user's folder: trained in the archive, or found there, and copied, each with its card.
+
+Nothing of the user's is overwritten: a folder is written only where it is absent, empty, or holds this very student,
+trained no longer than asked; what was added to it stays. That is checked before anything is trained; for folders
+without a student, before teacher and text are read.
+"""
+
+import json
+import shutil
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Unpack
+
+from distilsearch.architecture import Architecture
+from distilsearch.errors import InputError, RunError, TrialError
+from distilsearch.home import ensure_folder, replace_folder
+from distilsearch.places import own_student, own_students
+from distilsearch.progress import Progress, silent
+
+from ..card import CARD, Sections, identity, read_identity, with_sections
+from ..course import Course
+from ..evaluate import Evaluation, open_evaluation
+from ..material import Material
+from ..processes import accelerator_for
+from ..quality import LOSS
+from ..training import USUAL, Conditions
+from ..untrained import UNTRAINED, before_training
+from .archive import Archive
+from .handing import copy_student, lies_there
+from .trial import STUDENT, TRUNK, Trial
+
+SIMILARITY = "similarity"  # the evaluation on sentence pairs
+
+
+@dataclass(frozen=True)
+class Order:
+    """Students that a user wants.
+
+    `cards`: sections of the card of each architecture. `pairs`: csv files of sentence pairs for scores on the card.
+    `quality`: what the held-out loss is, of `quality.QUALITIES`.
+    """
+
+    material: Material
+    cards: Mapping[Architecture, Sections]
+    tokens: int
+    seed: int = 0
+    precision: str = "auto"
+    pairs: tuple[Path, ...] = ()
+    quality: str = LOSS
+    start: str = ""  # the super-network that all of them start from; the teacher where there is none
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """A student in a user's folder."""
+
+    folder: Path
+    trial: Trial
+
+
+def deliver(
+    order: Order,
+    out: Path,
+    archive: Archive | None = None,
+    progress: Progress = silent,
+    **conditions: Unpack[Conditions],
+) -> list[Delivery]:
+    """Distil, copy and describe students, side by side where there are several.
+
+    One goes to `out`, several to folders in it named by their keys. Called again it costs nothing; after an
+    interruption, or with more tokens, training goes on.
+
+    Raises:
+        InputError: a folder holds something else, or this student, trained for longer.
+        TrialError: a training diverges; all others are delivered.
+    """
+    several = len(order.cards) > 1
+    out = own_students(out) if several else own_student(out, order.material.teacher)
+    outs = {a: own_student(out / a.key, order.material.teacher) if several else out for a in order.cards}
+    logs = out.with_name(f"{out.name}.logs")
+    if conditions.get("trackers") and logs.exists() and not logs.is_dir():
+        raise RunError(f"logs go into {logs}, which is a file; name another folder for the students, or move it away")
+    evaluations = {path.name: open_evaluation(SIMILARITY, path, prompt=order.material.prompt) for path in order.pairs}
+    archive = archive or Archive()
+    archive.name_problems(progress)
+    teacher, text, recipe = order.material.opened(progress)
+    device = conditions.get("device", USUAL["device"])
+    way = (order.tokens, order.seed, order.precision, device)
+    course = replace(Course.resolved(teacher, text, recipe, *way, quality=order.quality), start=order.start)
+    for architecture, folder in outs.items():
+        _check_same(folder, course, architecture)
+    former = [folder.with_name(f".{folder.name}.checkpoint") / TRUNK for folder in outs.values()]  # of version 0.1.0
+    conditions["since"] = [*conditions.get("since", ()), *(path for path in former if path.exists())]
+    if conditions.get("trackers"):
+        conditions["logs"] = logs
+    trials = archive.distil(teacher, text, list(outs), recipe, course.training, progress=progress, **conditions)
+    good = [trial for trial in trials if isinstance(trial, Trial)]
+    if accelerator_for(device).is_main_process:
+        for trial in good:
+            _copy(trial, outs[trial.architecture], _sections(archive, trial, order, course, evaluations))
+    for failure in trials:
+        if isinstance(failure, TrialError):
+            raise failure
+    return [Delivery(outs[trial.architecture], trial) for trial in good]
+
+
+def _check_same(out: Path, course: Course, architecture: Architecture) -> None:
+    """Refuse to write over another student, or over this one where it was trained for longer."""
+    if (card := read_identity(out)) is None:
+        if out.is_dir() and any(out.iterdir()):
+            raise InputError(f"{out} holds a student whose card cannot be read; name another folder, or move it away")
+        return
+    same, tokens = card
+    teacher, text = course.teacher, course.text
+    if same != identity(
+        teacher.weights_sha256, text.sha256, course.recipe.to_json(), course.seed, course.precision, architecture
+    ):
+        raise InputError(
+            f"{out} holds a student of another architecture, teacher, text, recipe, seed or precision; name another "
+            "folder, or remove it"
+        )
+    if tokens > course.steps * course.step_tokens:
+        raise InputError(
+            f"{out} holds this student, trained on {tokens:,} tokens already; ask for more, or name another folder"
+        )
+
+
+def _sections(
+    archive: Archive, trial: Trial, order: Order, course: Course, evaluations: Mapping[str, Evaluation]
+) -> dict[str, Mapping[str, Any]]:
+    """What the card says beside what the training left."""
+    sections: dict[str, Mapping[str, Any]] = {
+        "Text": {"sources": ", ".join(order.material.text), "tokens": f"{course.text.tokens:,}"}
+    }
+    sections |= order.cards[trial.architecture]
+    scores = {}
+    for name, evaluation in evaluations.items():
+        start = before_training(course, trial, evaluation)
+        before = archive.evaluated(trial, SIMILARITY, evaluation.heldout, UNTRAINED, start)
+        after = archive.evaluated(trial, SIMILARITY, evaluation.heldout, STUDENT, evaluation)
+        words = [f"{score.values['spearman']:.4f}" for score in (after, before)]
+        scores[f"{name}, Spearman"] = f"{words[0]} ({words[1]} before training)"
+    return sections | ({"Scores": scores} if scores else {})
+
+
+def _copy(trial: Trial, out: Path, sections: Sections) -> None:
+    """Copy a student, whole or not at all; one that lies there already, card included, is left as it is."""
+    card = with_sections((trial.student / CARD).read_text(encoding="utf-8"), sections)
+    try:
+        if _lies_there(trial, out, card):
+            return
+        ensure_folder(out.parent)
+        temporary = out.with_name(f".{out.name}.{uuid.uuid4().hex}")
+        try:
+            copy_student(trial, temporary)
+            (temporary / CARD).write_text(card, encoding="utf-8")
+            replace_folder(temporary, out)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    except OSError as error:
+        raise RunError(f"cannot save the student to {out}: {error}; free space or name another") from error
+
+
+def _lies_there(trial: Trial, out: Path, card: str) -> bool:
+    """Whether a folder holds a trial's student, file by file, with this very card; also beside other files."""
+    try:
+        if (out / CARD).read_text(encoding="utf-8") != card:
+            return False
+    except (OSError, UnicodeDecodeError):
+        return False
+    return lies_there(trial, out)
+
+
+def latency_section(latencies: Mapping[str, Any] | None) -> dict[str, Mapping[str, Any]]:
+    """What a run knows of a student's latency, for its card."""
+    return {"Latency, ms": {name: json.dumps(value) for name, value in latencies.items()}} if latencies else {}

@@ -1,0 +1,1 @@
+"""Teachers: read from their folders, or refused by name, with all that surrounds them."""

@@ -1,0 +1,1 @@
+"""Texts: read from whatever holds them, and cut into blocks of tokens."""
