@@ -8,15 +8,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from distilsearch.distill.store.archive import Archive as Archive
-    from distilsearch.distill.teachers.teacher import Teacher as Teacher
-    from distilsearch.distill.teachers.teacher import load_teacher as load_teacher
-    from distilsearch.distill.texts.data import load_text as load_text
-
     from .architecture import Architecture as Architecture
     from .distill.job import Training as Training
     from .distill.recipes import Recipe as Recipe
+    from .distill.store.archive import Archive as Archive
     from .distill.student import Student as Student
+    from .distill.teachers.teacher import Teacher as Teacher
+    from .distill.teachers.teacher import load_teacher as load_teacher
+    from .distill.texts.data import load_text as load_text
     from .distill.training import distill_student as distill_student
     from .engine.engine import Engine as Engine
     from .engine.job.outcome.result import Result as Result
@@ -46,7 +45,7 @@ __version__ = "0.2.0"
 
 _HOMES = {
     "Architecture": "architecture",
-    "Archive": "distill.archive",
+    "Archive": "distill.store.archive",
     "Constraint": "space",
     "distill_student": "distill.training",
     "distill_winners": "engine.job.outcome.winners",
@@ -58,8 +57,8 @@ _HOMES = {
     "Limit": "engine.objectives",
     "LatencyPredictor": "predictors.latency",
     "LatencyTable": "profiling.table",
-    "load_teacher": "distill.teacher",
-    "load_text": "distill.data",
+    "load_teacher": "distill.teachers.teacher",
+    "load_text": "distill.texts.data",
     "measure": "profiling.collect",
     "Operator": "operators",
     "Outcome": "engine.objectives",
@@ -75,7 +74,7 @@ _HOMES = {
     "SearchSpace": "space",
     "Serving": "operators",
     "Student": "distill.student",
-    "Teacher": "distill.teacher",
+    "Teacher": "distill.teachers.teacher",
     "Training": "distill.job",
 }
 
