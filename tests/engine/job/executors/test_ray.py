@@ -35,6 +35,14 @@ PRIVATE = ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--map-root-use
 HIDE = 'for place in $HIDDEN; do mount -t tmpfs none "$place" || exit 9; done; cd "$0" && exec "$@"'
 
 
+def _title(process: psutil.Process) -> list[str]:
+    """How a process is called now; nothing, where it has just ended."""
+    try:
+        return process.cmdline()[:1]
+    except psutil.Error:
+        return []
+
+
 @dataclass(frozen=True)
 class Cluster:
     """A cluster that runs, with the homes of its nodes by name."""
@@ -46,7 +54,7 @@ class Cluster:
     def workers(self) -> list[int]:
         """Processes that run a job now."""
         below = [child for node in self.processes for child in psutil.Process(node.pid).children(recursive=True)]
-        return [child.pid for child in below if child.is_running() and child.cmdline()[:1] == ["ray::remotely"]]
+        return [child.pid for child in below if _title(child) == ["ray::remotely"]]
 
     def end(self) -> None:
         """End all nodes, with whatever they have started."""
