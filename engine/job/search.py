@@ -147,8 +147,9 @@ class Search:
                 for flight in [flight for flight in self._flights if flight.done]:
                     self._flights.remove(flight)
                     self._land(flight)
-                total = self._allowed()
-                self.progress("trials", min(self._ended(), total), total)
+                ended = self._ended(self.ledger.entries())
+                total = self._allowed(ended)
+                self.progress("trials", min(ended, total), total)
         finally:
             for flight in self._flights:
                 flight.training.cancel()
@@ -176,7 +177,7 @@ class Search:
 
     def _fill(self, stop_below: float) -> bool:
         """Plan and submit as many trials as there is room for; whether there is something to wait for."""
-        self._hear()
+        ended = self._hear()
         self._launch(self.ledger.abandoned())
         foreign = self.ledger.foreign()
         self._expect(foreign)
@@ -184,7 +185,7 @@ class Search:
         refused = 0
         while len(self._flights) + len(planned) < self.executor.workers and refused < MOST_REFUSED:
             more = len(planned) + len(foreign)
-            if self._ended() + len(self._flights) + more >= self._allowed(more):
+            if ended + len(self._flights) + more >= self._allowed(ended, more):
                 break
             if stop_below > 0 and self.engine.converged(stop_below, self.lengths):
                 break
@@ -198,15 +199,15 @@ class Search:
                 planned.append(entry)
                 continue
             refused += 1
-            self._hear()
+            ended = self._hear()
             foreign = self.ledger.foreign()
             self._expect(foreign)
         self._launch(planned)
-        return bool(foreign) and self._ended() < self._allowed(len(foreign))
+        return bool(foreign) and ended < self._allowed(ended, len(foreign))
 
-    def _allowed(self, more: int = 0) -> int:
-        """How many trials there may be, with `more` under way beside those in hand."""
-        return self._allowance.total(self._ended(), len(self._flights) + more)
+    def _allowed(self, ended: int, more: int = 0) -> int:
+        """How many trials there may be, where so many have ended, with `more` under way beside those in hand."""
+        return self._allowance.total(ended, len(self._flights) + more)
 
     def _plan(self, pending: Sequence[int]) -> Plan:
         """What the next ask rests on."""
@@ -222,7 +223,7 @@ class Search:
         def free(entries: Sequence[Entry]) -> bool:
             same = (e for e in entries if student_of(e.architecture) == student and self.length(e) == tokens)
             running = sum(e.state == "running" and is_asked(e) for e in entries)
-            ended = sum(e.ended and is_asked(e) for e in entries)
+            ended = self._ended(entries)
             return not any(self._stands(e) for e in same) and ended + running < self._allowance.total(ended, running)
 
         entry = self.ledger.open(architecture, facts, free)
@@ -354,12 +355,14 @@ class Search:
         tell(self.engine, entry, self.machines, self.length(entry))
         self._told.append(entry.number)
 
-    def _hear(self) -> None:
-        """Tell what others who work on this run have ended."""
-        for entry in self.ledger.entries():
+    def _hear(self) -> int:
+        """Tell what others who work on this run have ended; how many trials have, by whomever."""
+        entries = self.ledger.entries()
+        for entry in entries:
             if entry.state in ("complete", "failed") and entry.number not in self._told:
                 retell(self.engine, entry, self.machines, self.served, self.lengths[0], self._session)
                 self._told.append(entry.number)
+        return self._ended(entries)
 
     # Latencies of a trial, as the ledger keeps them
 
@@ -378,8 +381,8 @@ class Search:
         latencies = [facts["latencies"][machine.objective] for machine in self.machines]
         return [loss, *(one["predicted"] if one["measured"] is None else one["measured"] for one in latencies)]
 
-    def _ended(self) -> int:
-        return sum(e.ended and is_asked(e) for e in self.ledger.entries())
+    def _ended(self, entries: Iterable[Entry]) -> int:
+        return sum(e.ended and is_asked(e) for e in entries)
 
 
 def propose(
