@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from distilsearch.distill.job import Training
-from distilsearch.distill.trial import Trial
+from distilsearch.distill.store.trial import Trial
 from distilsearch.engine.engine import Engine
 from distilsearch.engine.job.database import Database, UnansweredError, open_database, with_driver
 from distilsearch.engine.job.executors.persistent import Persistent
