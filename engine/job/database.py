@@ -8,6 +8,7 @@ confirmation of a commit was lost, nobody knows whether it came through: what is
 
 import contextlib
 import importlib.util
+import logging
 import random
 import threading
 import time
@@ -34,6 +35,7 @@ OPENING_GROWTH, MOST_OPENING_WAIT_SECONDS = 1.3, 5.0  # 15 tries in about 15 sec
 IDLE, LOCK = "60s", "30s"  # what a client that has vanished may hold a study for, and what others wait for it at a time
 DRIVERS = ("psycopg", "psycopg2")  # of PostgreSQL, as they are looked for where the URL names none
 POSTGRESQL = ("postgresql", "postgres")
+POOL = "distilsearch"  # whose own log is silenced: it prints a traceback where a broken connection is put back
 PASSING = ("locked", "already exists", "the database system is", "terminating connection", "closed the connection")
 FULL = ("53100", "database or disk is full")
 
@@ -255,7 +257,8 @@ def _engine_options(url: str) -> dict[str, Any]:
         connect = {name: value for name, value in connect.items() if name not in parsed.query}
         if parsed.get_driver_name() == "psycopg":
             connect["prepare_threshold"] = None
-    return {"pool_pre_ping": True, "connect_args": connect}
+    logging.getLogger(f"sqlalchemy.pool.impl.QueuePool.{POOL}").setLevel(logging.CRITICAL)  # what breaks is said here
+    return {"pool_pre_ping": True, "pool_logging_name": POOL, "connect_args": connect}
 
 
 def _lock(connection: Connection, study: int) -> None:
