@@ -9,30 +9,30 @@ never compared. A holder that comes back finds another's lease and drops its res
 """
 
 import contextlib
-import os
-import socket
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
-from optuna.storages import BaseStorage, RDBStorage
+from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from distilsearch import hiding, strict
+from distilsearch import strict
 from distilsearch.architecture import Architecture
 from distilsearch.errors import DistilSearchError, InputError, RunError
 from distilsearch.progress import Progress, silent
 from distilsearch.space import SearchSpace
 
+from .database import Database, alone, open_database
 from .holding import Presence
 from .journal import open_journal
+from .leases import gone, lease_of, this_process
 
 JOURNAL = "journal.log"
 BEAT_SECONDS = 30.0  # at most one beat of a lease in so long a time
@@ -45,6 +45,9 @@ STATES = {
     TrialState.WAITING: "waiting",
     TrialState.PRUNED: "failed",
 }
+
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,14 @@ class Entry:
     def ended(self) -> bool:
         """Whether it counts among the trials asked for: it gave a result, or never will."""
         return self.state == "complete" or (self.state == "failed" and not self.transient)
+
+
+Allowed = Callable[[Sequence[Entry]], bool]
+
+
+def always(entries: Sequence[Entry]) -> bool:
+    """Whatever is there."""
+    return True
 
 
 class Ledger:
@@ -101,6 +112,7 @@ class Ledger:
         self._clock = clock
         self._beaten = clock()
         self._beats: dict[int, tuple[Any, float]] = {}  # of others' leases: what was seen last, and since when
+        self._outages = 0
         self._ended: dict[int, Entry] = {}
         self._storage = storage
         self._distributions: dict[str, BaseDistribution] = {
@@ -113,57 +125,111 @@ class Ledger:
         if there != list(objectives):
             raise RunError(f"the study {name!r} has the objectives {there}, not {list(objectives)}")
 
+    @property
+    def shared(self) -> bool:
+        """Whether others may write to it meanwhile: those who drive the same study of a database."""
+        return isinstance(self._storage, Database)
+
     def close(self) -> None:
         """Work on it no more: leases that are still held are open to others at once."""
         released = False
         try:
-            for trial in self._running():
-                if trial.user_attrs.get("lease", {}).get("holder") == self.holder:
-                    self._storage.set_trial_user_attr(trial._trial_id, "lease", {})
+            self._write(self._release)
             released = True
         except DistilSearchError:  # a full disk, say: then its mark stays and says that it has gone
             pass
         finally:
             if self._presence is not None:
                 self._presence.leave(remove=released)
+            if isinstance(self._storage, Database):
+                self._storage.close()
+
+    def _release(self) -> None:
+        for trial in self._running():
+            if lease_of(trial).get("holder") == self.holder:
+                self._storage.set_trial_user_attr(trial._trial_id, "lease", {})
 
     def entries(self) -> list[Entry]:
         """Every trial, in the order of their numbers."""
         return [self._entry(t) for t in self._storage.get_all_trials(self._study, deepcopy=False)]
 
-    def open(self, architecture: Architecture, facts: dict[str, Any] | None = None) -> Entry:
-        """Begin a trial: it is running, and this ledger holds its lease. `facts` say what was planned."""
+    def open(
+        self, architecture: Architecture, facts: dict[str, Any] | None = None, allowed: Allowed = always
+    ) -> Entry | None:
+        """Begin a trial: it is running, and this ledger holds its lease. `facts` say what was planned.
+
+        Args:
+            allowed: whether there may be such a trial beside the entries that are there at the moment; asked where
+                others write to the ledger too, and while they cannot. None, and nothing is written, where it says no.
+        """
         attributes = {"lease": self._lease(), "facts": facts or {}}
-        template = self._template(TrialState.RUNNING, architecture, attributes, None)
-        return self._fetch(self._storage.create_new_trial(self._study, template_trial=template))
+        return self._create(self._template(TrialState.RUNNING, architecture, attributes, None), allowed)
 
-    def add(self, architecture: Architecture, values: Sequence[float], facts: dict[str, Any]) -> Entry:
-        """Enter a result that was known before."""
+    def add(
+        self, architecture: Architecture, values: Sequence[float], facts: dict[str, Any], allowed: Allowed = always
+    ) -> Entry | None:
+        """Enter a result that was known before; `allowed` as above."""
         template = self._template(TrialState.COMPLETE, architecture, {"facts": facts}, list(values))
-        return self._fetch(self._storage.create_new_trial(self._study, template_trial=template))
+        return self._create(template, allowed)
 
-    def add_failed(self, architecture: Architecture, cause: str, facts: dict[str, Any]) -> Entry:
-        """Enter a trial that is known to give no result."""
+    def add_failed(
+        self, architecture: Architecture, cause: str, facts: dict[str, Any], allowed: Allowed = always
+    ) -> Entry | None:
+        """Enter a trial that is known to give no result; `allowed` as above."""
         attributes = {"facts": facts, "cause": cause, "transient": False}
-        template = self._template(TrialState.FAIL, architecture, attributes, None)
-        return self._fetch(self._storage.create_new_trial(self._study, template_trial=template))
+        return self._create(self._template(TrialState.FAIL, architecture, attributes, None), allowed)
 
     def complete(self, entry: Entry, values: Sequence[float], facts: dict[str, Any]) -> Entry | None:
         """End a trial with its objectives; None, and nothing is written, where another has taken it over."""
-        if not self._holds(entry):
-            return None
-        self._storage.set_trial_user_attr(entry.id, "facts", entry.facts | facts)
-        self._storage.set_trial_state_values(entry.id, TrialState.COMPLETE, list(values))
-        return self._fetch(entry.id)
+        return self._end(entry, TrialState.COMPLETE, {"facts": entry.facts | facts}, list(values))
 
     def fail(self, entry: Entry, cause: str, transient: bool = False) -> Entry | None:
         """End a trial that gave no result; the cause is kept, and whether it may be tried again. None as above."""
-        if not self._holds(entry):
-            return None
-        self._storage.set_trial_user_attr(entry.id, "cause", cause)
-        self._storage.set_trial_user_attr(entry.id, "transient", transient)
-        self._storage.set_trial_state_values(entry.id, TrialState.FAIL)
-        return self._fetch(entry.id)
+        return self._end(entry, TrialState.FAIL, {"cause": cause, "transient": transient}, None)
+
+    # Writing: all of it or nothing, and once, though a connection may break at any moment
+
+    def _write(self, work: Callable[[], T]) -> T:
+        return alone(self._storage, self._study, work)
+
+    def _create(self, template: FrozenTrial, allowed: Allowed) -> Entry | None:
+        """Enter a trial. It has a mark, by which it is found where its confirmation was lost."""
+        if not self.shared:
+            return self._fetch(self._storage.create_new_trial(self._study, template_trial=template))
+        mark, again = uuid.uuid4().hex, False
+        template.set_user_attr("mark", mark)
+
+        def write() -> int | None:
+            nonlocal again
+            trials = self._storage.get_all_trials(self._study, deepcopy=False)
+            there = [trial._trial_id for trial in trials if trial.user_attrs.get("mark") == mark] if again else []
+            again = True
+            if there:
+                return there[0]
+            if not allowed([self._entry(trial) for trial in trials]):
+                return None
+            return self._storage.create_new_trial(self._study, template_trial=template)
+
+        trial = self._write(write)
+        return None if trial is None else self._fetch(trial)
+
+    def _end(
+        self, entry: Entry, state: TrialState, attributes: dict[str, Any], values: list[float] | None
+    ) -> Entry | None:
+        """End a trial that this ledger holds. One that it has ended so already was: the confirmation was lost."""
+
+        def write() -> bool:
+            trial = self._storage.get_trial(entry.id)
+            if lease_of(trial).get("holder") != self.holder:
+                return False
+            if self.shared and trial.state == state:
+                return True
+            for name, value in attributes.items():
+                self._storage.set_trial_user_attr(entry.id, name, value)
+            self._storage.set_trial_state_values(entry.id, state, values)
+            return True
+
+        return self._fetch(entry.id) if self._write(write) else None
 
     # Leases
 
@@ -171,18 +237,21 @@ class Ledger:
         """Say that trials of this ledger are still at work; written at most once in `BEAT_SECONDS`."""
         if self._clock() - self._beaten < BEAT_SECONDS:
             return
-        self._beaten = self._clock()
+        self._beaten, held = self._clock(), list(entries)
+        if held:
+            self._write(lambda: self._beat(held))
+
+    def _beat(self, entries: Iterable[Entry]) -> None:
         for entry in entries:
-            if self._holds(entry):
+            if lease_of(self._storage.get_trial(entry.id)).get("holder") == self.holder:
                 self._storage.set_trial_user_attr(entry.id, "lease", self._lease())
 
     def abandoned(self) -> list[Entry]:
         """Running trials whose holder is gone; this ledger takes over their leases."""
         left, holders = [], set()
         for trial in self._running():
-            lease = trial.user_attrs.get("lease", {})
-            if self._dead(trial._trial_id, lease):
-                self._storage.set_trial_user_attr(trial._trial_id, "lease", self._lease())
+            lease = lease_of(trial)
+            if self._dead(trial._trial_id, lease) and self._take_over(trial._trial_id, lease):
                 left.append(self._entry(trial))
                 holders.add(str(lease.get("holder", "")))
         for holder in holders - {""}:
@@ -190,9 +259,22 @@ class Ledger:
                 self._presence.forget(holder)
         return left
 
+    def _take_over(self, trial_id: int, seen: dict[str, Any]) -> bool:
+        """Take a lease that was seen to be dead; false where another was quicker, or its holder has come back."""
+        own = self._lease()
+
+        def write() -> bool:
+            trial = self._storage.get_trial(trial_id)
+            if trial.state.is_finished() or lease_of(trial) not in (seen, own):
+                return False
+            self._storage.set_trial_user_attr(trial_id, "lease", own)
+            return True
+
+        return self._write(write)
+
     def foreign(self) -> list[Entry]:
         """Running trials that somebody else holds."""
-        others = [t for t in self._running() if t.user_attrs.get("lease", {}).get("holder") != self.holder]
+        others = [t for t in self._running() if lease_of(t).get("holder") != self.holder]
         return [self._entry(trial) for trial in others]
 
     def _running(self) -> list[FrozenTrial]:
@@ -202,18 +284,17 @@ class Ledger:
         if self._presence is not None:
             self._presence.enter(self.holder)
         marked = {"marked": True} if self._presence is not None else {}
-        process = {"host": socket.gethostname(), "pid": os.getpid(), "started": _started(os.getpid())}
-        return process | marked | {"holder": self.holder, "beat": uuid.uuid4().hex[:8]}
-
-    def _holds(self, entry: Entry) -> bool:
-        lease = self._storage.get_trial(entry.id).user_attrs.get("lease", {})
-        return bool(lease.get("holder") == self.holder)
+        return this_process() | marked | {"holder": self.holder, "beat": uuid.uuid4().hex[:8]}
 
     def _dead(self, trial_id: int, lease: dict[str, Any]) -> bool:
         if lease.get("holder") == self.holder:
             return False
         if self.ended(lease):
             return True
+        outages = self._storage.outages if isinstance(self._storage, Database) else 0
+        if outages != self._outages:  # nobody could renew a lease meanwhile
+            self._outages = outages
+            self._beats.clear()
         beat, since = self._beats.get(trial_id, (None, 0.0))
         if beat != lease:
             self._beats[trial_id] = lease, self._clock()
@@ -228,7 +309,7 @@ class Ledger:
 
     def note(self, name: str, value: Any) -> None:
         """Keep a fact of the whole run; plain JSON."""
-        self._storage.set_study_user_attr(self._study, name, value)
+        self._write(lambda: self._storage.set_study_user_attr(self._study, name, value))
 
     def noted(self, name: str) -> Any:
         """A fact that was kept, or None."""
@@ -291,42 +372,23 @@ class Ledger:
         )
 
 
-def gone(lease: Mapping[str, Any]) -> bool:
-    """Whether the process that holds a lease is known to have ended: only those of this host can be."""
-    here = lease.get("host") == socket.gethostname()
-    pid = lease.get("pid")
-    return here and lease.get("started") != (_started(pid) if type(pid) is int else "")
-
-
 def _study_of(storage: BaseStorage, name: str, objectives: Sequence[str]) -> int:
     """The id of a study, which is begun where there is none; looking for one that is there writes nothing."""
     with contextlib.suppress(KeyError):
         return storage.get_study_id_from_name(name)
-    try:
+
+    def begin() -> int:
         study = storage.create_new_study([StudyDirection.MINIMIZE] * len(objectives), name)
+        storage.set_study_system_attr(study, "study:metric_names", list(objectives))
+        return study
+
+    try:
+        return alone(storage, None, begin)
     except optuna.exceptions.DuplicatedStudyError:  # another process was quicker
         return storage.get_study_id_from_name(name)
-    storage.set_study_system_attr(study, "study:metric_names", list(objectives))
-    return study
 
 
 def open_storage(url: str, folder: Path, progress: Progress = silent, mend: bool = True) -> BaseStorage:
     """The database of a URL, or the journal file of a run folder when the URL is empty; see `open_journal`."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    if not url:
-        return open_journal(folder / JOURNAL, progress, mend)
-    try:
-        return RDBStorage(hiding.opened(url))
-    except Exception as error:  # the many errors of SQLAlchemy and its drivers, all of them the user's to mend
-        hint = f"; its password is not kept in run.toml: give it in {hiding.PASSWORD}" if hiding.MASK in url else ""
-        raise RunError(
-            f"cannot open the storage {hiding.hidden(url)!r}: {hiding.hidden_in(error, url)}{hint}"
-        ) from None  # the cause quotes the URL
-
-
-def _started(pid: int) -> str:
-    """When a process started, in clock ticks, so that a reused process number is told apart; "" when gone."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except (OSError, IndexError):
-        return ""
+    return open_database(url, progress) if url else open_journal(folder / JOURNAL, progress, mend)

@@ -8,6 +8,7 @@ again and gives the answers beside those that were noted.
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -159,9 +160,11 @@ def enter_imported(
     entries = ledger.entries()
     own = {(e.architecture, planned_tokens(e, flash_tokens)) for e in entries if not is_imported(e)}
     entered = Counter((e.architecture, planned_tokens(e, flash_tokens)) for e in entries if is_imported(e))
+    seen = Counter[tuple[Architecture, int]]()
     for result in (replace(r, architecture=m) for r in results for m in served.outcomes_of(r.architecture)):
         tokens = int(result.fidelity or flash_tokens)
         key = result.architecture, tokens
+        seen[key] += 1
         if key in own or entered[key] > 0:  # ours is of this text and machine; what was entered stays so
             entered[key] -= 1
             continue
@@ -172,16 +175,28 @@ def enter_imported(
         facts = {"source": "imported", "asked": tokens, "tokens": tokens, "noise": result.noise}
         facts |= {"parameters": parameter_count(result.architecture), "latencies": latencies}
         best = [machine.latency(result.architecture).best for machine in machines]
-        yield ledger.add(result.architecture, [result.values["loss"], *best], facts)
+        fewer = partial(_fewer, flash_tokens, key, seen[key])
+        if (entry := ledger.add(result.architecture, [result.values["loss"], *best], facts, fewer)) is not None:
+            yield entry
+
+
+def _fewer(flash_tokens: int, key: tuple[Architecture, int], count: int, entries: Sequence[Entry]) -> bool:
+    """Whether fewer results of other tools than so many were entered of one student, by whomever."""
+    there = (e for e in entries if is_imported(e) and e.state == "complete")
+    return sum((e.architecture, planned_tokens(e, flash_tokens)) == key for e in there) < count
 
 
 def enter_failures(failures: Iterable[Failure], ledger: Ledger, served: ServedSpace) -> None:
     """Put failed trials of other tools into a ledger, unless it knows the student."""
-    there = {student_of(entry.architecture) for entry in ledger.entries()}
     for failure in failures:
+        absent = partial(_absent, failure.architecture)
         members = served.outcomes_of(failure.architecture)
-        if members and failure.architecture not in there:
-            ledger.add_failed(members[0], failure.cause, {"source": "imported"})
+        if members and absent(ledger.entries()):
+            ledger.add_failed(members[0], failure.cause, {"source": "imported"}, absent)
+
+
+def _absent(student: Architecture, entries: Sequence[Entry]) -> bool:
+    return all(student_of(entry.architecture) != student for entry in entries)
 
 
 def planned_tokens(entry: Entry, flash_tokens: int) -> int:

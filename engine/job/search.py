@@ -26,11 +26,22 @@ from .executors.persistent import first_line
 from .flights import FACTS, Flight, Timing, facts_of, kind_of
 from .ledger import BEAT_SECONDS, Entry, Ledger
 from .machines import Profiled
-from .recall import Plan, enter_failures, enter_imported, is_asked, planned_tokens, recall, retell, tell
+from .recall import (
+    Plan,
+    enter_failures,
+    enter_imported,
+    is_asked,
+    is_imported,
+    planned_tokens,
+    recall,
+    retell,
+    tell,
+)
 from .served import ServedSpace, student_of
 from .source import TrialSource
 
 MOST_FOR_ONE_CAUSE = 3  # failures in a row
+MOST_REFUSED = 64  # proposals in a row that others, who drive the same study, had begun a moment before
 MOST_IN_A_ROW = 12  # failures, each for another cause than the one before
 SESSION = "sessions"  # how often trials have come to an end: what failed by accident before is tried again after
 
@@ -86,7 +97,15 @@ class Search:
     def _add(self, member: Architecture, loss: float, facts: Mapping[str, Any], source: str) -> None:
         """Enter what is known of a member without a trial of its own."""
         whole = {**facts, "source": source, "latencies": self._latencies(member)}
-        self._tell(self.ledger.add(member, self._values(loss, whole), whole))
+        tokens = int(whole.get("asked", self.lengths[0]))
+
+        def absent(entries: Sequence[Entry]) -> bool:
+            there = (e for e in entries if e.architecture == member and self.length(e) == tokens)
+            return all(e.state == "failed" or is_imported(e) for e in there)
+
+        entry = self.ledger.add(member, self._values(loss, whole), whole, absent)
+        if entry is not None:  # else another has entered it, and it is heard of him
+            self._tell(entry)
 
     def _enter_served(self) -> None:
         """Enter students that were trained as they are served otherwise, where a call ended before it had."""
@@ -128,8 +147,9 @@ class Search:
                 for flight in [flight for flight in self._flights if flight.done]:
                     self._flights.remove(flight)
                     self._land(flight)
-                total = self._allowed()
-                self.progress("trials", min(self._ended(), total), total)
+                ended = self._ended(self.ledger.entries())
+                total = self._allowed(ended)
+                self.progress("trials", min(ended, total), total)
         finally:
             for flight in self._flights:
                 flight.training.cancel()
@@ -157,41 +177,64 @@ class Search:
 
     def _fill(self, stop_below: float) -> bool:
         """Plan and submit as many trials as there is room for; whether there is something to wait for."""
-        self._hear()
+        ended = self._hear()
         self._launch(self.ledger.abandoned())
         foreign = self.ledger.foreign()
         self._expect(foreign)
         planned: list[Entry] = []
-        while len(self._flights) + len(planned) < self.executor.workers:
+        refused = 0
+        while len(self._flights) + len(planned) < self.executor.workers and refused < MOST_REFUSED:
             more = len(planned) + len(foreign)
-            if self._ended() + len(self._flights) + more >= self._allowed(more):
+            if ended + len(self._flights) + more >= self._allowed(ended, more):
                 break
             if stop_below > 0 and self.engine.converged(stop_below, self.lengths):
                 break
             pending = [*(flight.entry for flight in self._flights), *planned, *foreign]
-            entry = self._planned([entry.number for entry in pending])
-            if entry is None:
+            plan = self._plan([entry.number for entry in pending])
+            proposal = propose(self.engine, self.lengths, self.shared)
+            if proposal is None:
                 break
-            planned.append(entry)
+            entry = self._claimed(plan, *proposal)
+            if entry is not None:
+                planned.append(entry)
+                continue
+            refused += 1
+            ended = self._hear()
+            foreign = self.ledger.foreign()
+            self._expect(foreign)
         self._launch(planned)
-        return bool(foreign) and self._ended() < self._allowed(len(foreign))
+        return bool(foreign) and ended < self._allowed(ended, len(foreign))
 
-    def _allowed(self, more: int = 0) -> int:
-        """How many trials there may be, with `more` under way beside those in hand."""
-        return self._allowance.total(self._ended(), len(self._flights) + more)
+    def _allowed(self, ended: int, more: int = 0) -> int:
+        """How many trials there may be, where so many have ended, with `more` under way beside those in hand."""
+        return self._allowance.total(ended, len(self._flights) + more)
 
-    def _planned(self, pending: Sequence[int]) -> Entry | None:
-        """What to train next, noted with what the ask rested on; None where nothing is left."""
-        plan = Plan(self.ledger.holder, self.engine.counter, tuple(self._told[self._noted :]), tuple(pending), None)
-        proposal = propose(self.engine, self.lengths, self.shared)
-        if proposal is None:
-            return None
-        self._noted = len(self._told)
-        architecture, tokens = proposal
-        plan = plan.with_reference(self.engine.frozen)
+    def _plan(self, pending: Sequence[int]) -> Plan:
+        """What the next ask rests on."""
+        return Plan(self.ledger.holder, self.engine.counter, tuple(self._told[self._noted :]), tuple(pending), None)
+
+    def _claimed(self, plan: Plan, architecture: Architecture, tokens: int) -> Entry | None:
+        """The trial that was proposed, begun, with what the ask rested on; None where others were quicker."""
+        told, plan = len(self._told), plan.with_reference(self.engine.frozen)
         facts = {"asked": tokens, "plan": plan.to_json(), "latencies": self._latencies(architecture)}
         facts["session"] = self._session
-        return self.ledger.open(architecture, facts)
+        student = student_of(architecture)
+
+        def free(entries: Sequence[Entry]) -> bool:
+            same = (e for e in entries if student_of(e.architecture) == student and self.length(e) == tokens)
+            running = sum(e.state == "running" and is_asked(e) for e in entries)
+            ended = self._ended(entries)
+            return not any(self._stands(e) for e in same) and ended + running < self._allowance.total(ended, running)
+
+        entry = self.ledger.open(architecture, facts, free)
+        if entry is not None:
+            self._noted = told
+        return entry
+
+    def _stands(self, entry: Entry) -> bool:
+        """Whether a trial speaks against another of its student: not what failed by accident, but for in this call."""
+        passed = entry.state == "failed" and entry.transient and not self._lost_now(entry)
+        return not passed and not is_imported(entry)
 
     def _launch(self, entries: Sequence[Entry]) -> None:
         """Submit the trainings of some trials, and one measurement of all of them on each machine."""
@@ -312,12 +355,14 @@ class Search:
         tell(self.engine, entry, self.machines, self.length(entry))
         self._told.append(entry.number)
 
-    def _hear(self) -> None:
-        """Tell what others who work on this run have ended."""
-        for entry in self.ledger.entries():
+    def _hear(self) -> int:
+        """Tell what others who work on this run have ended; how many trials have, by whomever."""
+        entries = self.ledger.entries()
+        for entry in entries:
             if entry.state in ("complete", "failed") and entry.number not in self._told:
                 retell(self.engine, entry, self.machines, self.served, self.lengths[0], self._session)
                 self._told.append(entry.number)
+        return self._ended(entries)
 
     # Latencies of a trial, as the ledger keeps them
 
@@ -336,8 +381,8 @@ class Search:
         latencies = [facts["latencies"][machine.objective] for machine in self.machines]
         return [loss, *(one["predicted"] if one["measured"] is None else one["measured"] for one in latencies)]
 
-    def _ended(self) -> int:
-        return sum(e.ended and is_asked(e) for e in self.ledger.entries())
+    def _ended(self, entries: Iterable[Entry]) -> int:
+        return sum(e.ended and is_asked(e) for e in entries)
 
 
 def propose(
