@@ -59,9 +59,15 @@ def lose_meter() -> None:
 def lose_trainer(world: World) -> Action:
     """The device that trains is there no longer, for this process and those that come after it."""
 
-    def lose() -> None:
-        (world.root / "gone").touch()
+    def train(*_: object) -> None:
         raise RuntimeError("CUDA error: device-side failure: the device is lost")
+
+    def lose() -> None:
+        from distilsearch.engine.job import work
+
+        (world.root / "gone").touch()
+        work.distilled = train  # type: ignore[assignment]
+        train()
 
     return lose
 

@@ -26,7 +26,9 @@ PROCESSES: tuple[Fault, ...] = (
         "trainer hangs", lambda world, draw: plain(actions.kill(signal.SIGSTOP)), f"said nothing for.*{AGAIN}", True,
         "trainer", True, patience=15.0,
     ),
-    Fault("out of memory", lambda world, draw: plain(actions.no_memory), f"MemoryError.*{AGAIN}", True, "trainer", True),
+    Fault(
+        "out of memory", lambda world, draw: plain(actions.no_memory), f"MemoryError.*{AGAIN}", True, "trainer", True
+    ),
     Fault(
         "loss diverges", lambda world, draw: plain(actions.diverge), failed=1, cause="the training diverged at step"
     ),
@@ -42,7 +44,7 @@ PROCESSES: tuple[Fault, ...] = (
     Fault("disk of the run full", lambda world, draw: small_disk(world.run), FULL),
     Fault("disk of the trials full", lambda world, draw: small_disk(world.home / "trials"), FULL),
     Fault("disk of the cache full", lambda world, draw: small_disk(world.home / "targets"), FULL),
-    Fault("home read-only", lambda world, draw: writable(world.home), r"[Rr]ead-only|cannot (write|lock)"),
+    Fault("home read-only", lambda world, draw: writable(world.home), r"[Rr]ead-only|cannot (be written|write|lock)"),
     Fault("clock jumps", lambda world, draw: plain(partial(actions.jump, draw.uniform(-48, 48)))),
     Fault(
         "database locked",

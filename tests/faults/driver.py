@@ -1,6 +1,7 @@
 """One call of a search, in a process that is forked from this one, which must not have computed anything."""
 
 import contextlib
+import importlib
 import json
 import os
 import sys
@@ -25,6 +26,7 @@ from .moments import Moment
 from .world import World
 
 Action = Callable[[], object]
+MODULES = "modules"  # that a call had imported when it ended well
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,13 @@ def call(world: World, plan: Plan | None = None) -> Call:
     return Running(world, plan or Plan()).wait()
 
 
+def import_what_was(world: World) -> None:
+    """Import what a call has imported, so that those that are forked from now on need not."""
+    for name in (world.root / MODULES).read_text().split():
+        with contextlib.suppress(ImportError, AttributeError):  # what is no module of its own
+            importlib.import_module(name)
+
+
 def _drive(world: World, plan: Plan, log: Path) -> None:
     """The forked side; it does not return."""
     code = 1
@@ -144,6 +153,7 @@ def _called(world: World, plan: Plan, log: Path) -> int:
                 executor.close()
     except BaseException as error:
         return _ended(error, write)
+    (world.root / MODULES).write_text("\n".join(sys.modules))
     return 0
 
 
@@ -175,7 +185,8 @@ def prepared(world: World, plan: Plan) -> Callable[[str], Tick]:
         moment = Moment(world.root / f"events-{role}", plan.number if hit else 0, plan.action)
         moment.arm()
         if role == "trainer" and (world.root / "gone").exists():
-            plan.action()
+            with contextlib.suppress(RuntimeError):
+                plan.action()
         return moment.tick
 
     return prepare_

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .actions import Action, Undo, kill
-from .driver import Call, Plan, Running, call
+from .driver import Call, Plan, Running, call, import_what_was
 from .moments import counted, strokes
 from .world import Facts, World, compared
 
@@ -72,6 +72,7 @@ class References:
             first = call(world, Plan(children=children))
             if first.code:
                 raise RuntimeError(f"the undisturbed run failed: {first.words}; see {world.root}")
+            import_what_was(world)
             events = {role: counted(world.root / f"events-{role}") for role in ("driver", "trainer", "meter")}
             self._made[children, database] = Reference(world, world.facts(), events)
         return self._made[children, database]
@@ -168,7 +169,7 @@ def judged(
     difference = compared(facts, whole, fault.failed if struck else 0, made)
     words = "\n".join(one.words for one in calls)
     if struck and fault.words and (fault.always or calls[0].code > 0) and not re.search(fault.words, words):
-        notes.append(f"not said: {fault.words}")
+        notes.append(f"not said: {fault.words}; but: {calls[0].words[-300:]}")
     if struck and fault.cause and facts.causes and not any(re.search(fault.cause, cause) for cause in facts.causes):
         notes.append(f"the cause in the ledger is {facts.causes}")
     said = not notes
@@ -183,5 +184,6 @@ def continued(calls: list[Call], struck: list[float]) -> float:
     """Seconds until a run was at work again."""
     after = calls[1:] or calls
     began = after[0].began if calls[1:] else (struck or [after[0].began])[0]
+    began = max(began, calls[0].ended) if calls[1:] else began  # whoever waited for it, waited until then
     times = [at for one in after for at in one.trainings if at > began]
     return min([*times, after[-1].ended]) - began
