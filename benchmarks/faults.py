@@ -39,7 +39,7 @@ def main() -> None:
     from faults.catalog import FAULTS, possible
     from faults.harness import References
 
-    import distilsearch.distill.distilled  # noqa: F401 - what calls need, before they are forked from this process
+    import distilsearch.distill.store.distilled  # noqa: F401 - what calls need, before they are forked from this process
 
     names = [name for name in asked.fault or FAULTS if possible(name)]
     seeds = [asked.seed] if asked.seed is not None else range(asked.moments)

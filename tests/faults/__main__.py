@@ -11,7 +11,7 @@ os.environ |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "TOKENIZERS
 import transformers  # noqa: F401 - what calls need, before they are forked from this process
 import xgboost  # noqa: F401
 
-import distilsearch.distill.distilled  # noqa: F401
+import distilsearch.distill.store.distilled  # noqa: F401
 
 from .catalog import FAULTS
 from .harness import References

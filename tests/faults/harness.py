@@ -14,7 +14,7 @@ from .driver import Call, Plan, Running, call, import_what_was
 from .moments import counted, strokes
 from .world import Facts, World, compared
 
-STOPS = 5  # moments at which runs are killed whose files are then hurt
+STOPS = 8  # moments at which runs are killed whose files are then hurt
 MOST_CALLS = 4  # of a run, until it has ended
 Around = Callable[[World, random.Random], AbstractContextManager[tuple[Action, Undo]]]
 
@@ -78,19 +78,22 @@ class References:
         return self._made[children, database]
 
     def stopped(self, draw: random.Random, pattern: str) -> tuple[World, str]:
-        """A run that was killed at one of some moments, else one that has ended, where files of a pattern lie."""
-        whole, number = self.of(), draw.randrange(STOPS)
-        event = (2 * number + 1) * whole.events["driver"] // (2 * STOPS)
-        if number not in self._stops:
-            self._stops[number] = self.world(f"stopped-{number}")
-            call(self._stops[number], Plan(number=event, action=kill()))
-        for world, moment in ((self._stops[number], f"killed at event {event}"), (whole.world, "ended")):
-            if any(world.root.glob(pattern)):
-                shutil.rmtree(self.base / "hurt", ignore_errors=True)
-                copy = world.copy(self.base / "hurt")
-                (copy.root / "struck").unlink(missing_ok=True)
-                return copy, moment
-        raise ValueError(f"no file {pattern} in a run that has ended")
+        """A copy of a run where files of a pattern lie: one that was killed at one of some moments, or has ended."""
+        whole, first = self.of(), draw.randrange(STOPS)
+        for number in (*range(first, STOPS), *range(first)):
+            event = (2 * number + 1) * whole.events["driver"] // (2 * STOPS)
+            if number not in self._stops:
+                self._stops[number] = self.world(f"stopped-{number}")
+                call(self._stops[number], Plan(number=event, action=kill()))
+            if any(self._stops[number].root.glob(pattern)):
+                return self._copied(self._stops[number]), f"killed at event {event}"
+        return self._copied(whole.world), "ended"
+
+    def _copied(self, world: World) -> World:
+        shutil.rmtree(self.base / "hurt", ignore_errors=True)
+        copy = world.copy(self.base / "hurt")
+        (copy.root / "struck").unlink(missing_ok=True)
+        return copy
 
     def world(self, name: str, database: bool = False) -> World:
         """A fresh one; an older one of that name is removed."""

@@ -68,6 +68,8 @@ class World:
     def make(self) -> "World":
         """Begin it: a home that holds a table of the machine."""
         (self.root / "tmp").mkdir(parents=True)
+        self.home.mkdir()
+        (self.home / "home.json").write_text(json.dumps({"format": 1, "version": "tests"}))
         shutil.copytree(TABLE, self.home / "tables" / TABLE.parent.name / TABLE.name)
         return self
 
