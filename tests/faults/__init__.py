@@ -1,0 +1,1 @@
+"""Faults at random moments of short runs, for the tests and `benchmarks/faults.py`."""
