@@ -54,8 +54,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     "name", [pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow]) for name in FAULTS]
 )
 def test_nothing_is_lost_doubled_or_corrupted_and_what_happened_is_said(name: str, server: Server) -> None:
-    if name.startswith("database"):
-        pytest.xfail("what a database raises in the middle of a run is not one of our errors")
     if not possible(name):
         pytest.skip("mounting is not allowed here")
     tried = server.tried(name, SEED)
