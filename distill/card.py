@@ -32,6 +32,7 @@ CARD = "README.md"  # its file in a student's folder
 Sections = Mapping[str, Mapping[str, Any]]  # of a card: rows by title
 TITLE = "# A student of "
 CURVE = "\n## Curve\n"
+ORIGIN = "Cut from a super-network"  # a section
 ROW = re.compile(r"^\| (.+?) \| (.*) \|$", re.MULTILINE)
 RECIPE = re.compile(r"^## Recipe\n\n```json\n(.*?)\n```$", re.MULTILINE | re.DOTALL)
 
@@ -62,6 +63,8 @@ def card(student: "Student") -> str:
             rows["share of the text"] = f"{share:g}"
     body = [*head, "---", "", f"{TITLE}{Path(teacher.name).name}", "", *_table(rows)]
     body += ["", "## Architecture", "", *_table({k: str(v) for k, v in sorted(student.architecture.values.items())})]
+    if origin := about.get("origin"):
+        body += ["", f"## {ORIGIN}", "", *_table(origin)]
     body += ["", "## Curve", "", *_table({f"{tokens:,} tokens": f"{loss:.4f}" for tokens, loss in student.curve})]
     if about:
         body += ["", "## Recipe", "", "```json", json.dumps(about["recipe"], indent=1), "```"]

@@ -4,7 +4,7 @@ import contextlib
 import json
 import math
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, astuple, replace
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,7 @@ class Run:
         keys: a checkpoint that carries one of these may belong to this training; its own carry the first.
         accumulate: parts that each batch is computed in.
         quality: what the held-out loss is.
+        origin: what the student's card says of the super-network that it was cut from, where it was.
     """
 
     def __init__(
@@ -68,8 +69,9 @@ class Run:
         accelerator: Accelerator,
         accumulate: int = 1,
         quality: str = LOSS,
+        origin: Mapping[str, str] | None = None,
     ) -> None:
-        self.quality = quality
+        self.quality, self.origin = quality, origin or {}
         self.objective, self.targets = objective, targets
         self.model, self.recipe = objective.student, objective.recipe
         self.steps, self.step_tokens, self.accumulate = steps, step_tokens, accumulate
@@ -247,6 +249,7 @@ class Run:
             "precision": objective.precision,
             "share": self.targets.share,
             "quality": self.quality,
+            "origin": self.origin,
         }
         judge = None if objective.judge is None else objective.judge.requires_grad_(False).cpu()
         made = (objective.architecture, self.model, teacher, loss, curve, self.seconds, tokens, about, objective.ending)

@@ -30,7 +30,7 @@ from .recipes import Recipe
 from .runs import Run
 from .side_by_side import SideBySide
 from .student import Student, build_student
-from .supernets.supers import cut_from
+from .supernets.supers import cut_from, opened
 from .targets import CACHE_LIMIT, Targets
 from .teachers.teacher import Teacher
 from .texts.data import Text
@@ -187,7 +187,8 @@ def begin(
     keys = [course.training.way(architecture)]
     if not (teacher.surroundings.identity or course.start) and course.share == 1.0:  # else it learnt otherwise then
         keys.append(_former_key(course, architecture))
-    return Run(objective, targets, course.steps, course.step_tokens, keys, accelerator, accumulate, course.quality)
+    told = (course.quality, opened(course.start, teacher).origin if course.start else None)
+    return Run(objective, targets, course.steps, course.step_tokens, keys, accelerator, accumulate, *told)
 
 
 def _cut(course: Course, architecture: Architecture) -> tuple[Any, Tensor]:

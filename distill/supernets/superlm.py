@@ -29,7 +29,7 @@ from distilsearch.space import SearchSpace
 
 from ..adapt import adapt
 from ..cache import outputs_key
-from ..card import CARD, with_sections
+from ..card import CARD, ORIGIN, with_sections
 from ..course import Course
 from ..heldout import heldout_loss
 from ..objective import Objective
@@ -114,6 +114,14 @@ class SuperLM:
         ending = self.teacher.ending.cut(self.basis_of(architecture))
         return Student(architecture, model, self.teacher, loss, (), self.seconds, tokens, cut=ending)
 
+    @property
+    def origin(self) -> dict[str, str]:
+        """What the card of a student says of the super-network that it was cut from."""
+        training = self.training
+        tokens = f"{training.training.tokens:,} tokens"
+        count = f"{training.space['count']:,}"
+        return {"key": training.key, "rule": training.rule, "trained on": tokens, "sub-networks": count}
+
     def extract(self, architecture: Architecture, folder: Path | str, loss: float = float("nan")) -> Path:
         """Write a sub-network as a stock checkpoint, which gives the sub-network's own outputs; its folder.
 
@@ -121,13 +129,8 @@ class SuperLM:
             RunError: the folder holds something else, or cannot be written.
         """
         path = self.student(architecture, loss).save(folder)
-        rows = {
-            "key": self.training.key,
-            "rule": self.training.rule,
-            "sub-networks": f"{self.training.space['count']:,}",
-        }
         card = (path / CARD).read_text(encoding="utf-8")
-        write_atomically(path / CARD, with_sections(card, {"Cut from a super-network": rows}))
+        write_atomically(path / CARD, with_sections(card, {ORIGIN: self.origin}))
         return path
 
     def _check(self, architecture: Architecture) -> None:

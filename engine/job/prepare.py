@@ -32,7 +32,7 @@ from .budget import usual_trials
 from .limits import check_kept, limits_of
 from .machines import Declared, declared_by
 from .making import Making
-from .outcome.scoring import Asked, opened
+from .outcome.scoring import Asked, opened, opened_one
 from .preflight import LOCAL
 from .recall import imported
 from .runfile.config import Run
@@ -60,6 +60,7 @@ class Prepared:
     recipe: Recipe
     machines: list[Declared]
     evaluations: tuple[Asked, ...] = ()
+    proxy: Asked | None = None
 
     @property
     def space(self) -> SearchSpace:
@@ -132,7 +133,8 @@ def _prepare(run: Run, folder: Path, given: bool, progress: Progress) -> Prepare
         check_pairs(text)
     progress(READING, 2, 2)
     _check_disk(run, folder, teacher, recipe, served.students)
-    prepared = Prepared(run, folder, teacher, text, served, recipe, machines, opened(run, teacher, text))
+    proxy = opened_one(run.proxy, "proxy", run, teacher, text) if run.proxy else None
+    prepared = Prepared(run, folder, teacher, text, served, recipe, machines, opened(run, teacher, text), proxy)
     _check_source(prepared, progress)
     _check_trials(prepared)
     write_atomically(folder / "run.toml", kept_text(run))  # only now: what was refused may be mended

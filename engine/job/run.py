@@ -27,6 +27,7 @@ from distilsearch.progress import Progress, silent
 from ..engine import Engine
 from ..objectives import limited
 from ..report.files import write_result
+from ..report.schema import ProxyEntry
 from ..report.students import STUDENTS
 from .environment import environment
 from .equipping import making_of, register
@@ -42,8 +43,10 @@ from .opening import opened_executor, opened_ledger
 from .outcome.choice import chosen, front, pair_key
 from .outcome.exports import export_students
 from .outcome.facts import Final, RunFacts
-from .outcome.finish import cut, less_trained, to_finish, unfinished
+from .outcome.finish import Ended, cut, less_trained, to_finish, unfinished
 from .outcome.handed import handed_out, without
+from .outcome.proxy import PHASE as PROXY
+from .outcome.proxy import on_proxy
 from .outcome.remeasure import measured_fidelity
 from .outcome.result import Result, conclude, members
 from .outcome.scoring import Scoring
@@ -110,8 +113,7 @@ def _scored(job: "MainJob", result: Result, given: Executor | None) -> Result:
         opened_executor(prepared, ledger, given, progress) as (hands, resolved),
         interruptible(hands, progress),
     ):
-        archive, training = archive_of(job.depot), job.making.training
-        scoring = Scoring(prepared.run, training, ledger, archive, hands, resolved.threads, progress)
+        scoring = replace(job.scoring, ledger=ledger, executor=hands, threads=resolved.threads)
         scored = scoring.scored(result, prepared.evaluations)
     write_result(scored.file, scored.folder)
     return scored
@@ -161,8 +163,9 @@ class MainJob:
         with phases.phase("measure the front"):
             measure_front(self.ledger, machines, self.teacher, self.executor, self.progress, budget.measuring())
         self.teacher_loss()  # now: a finish whose time is over stops the executor
+        proxy = self.proxied(machines, phases)
         with phases.phase("finish"):
-            finals = self.finished(machines, budget)
+            finals = self.finished(machines, budget, proxy.merits if proxy else {})
             if scores(run.source.name):
                 best = front(self.ledger.entries(), machines)
                 cut(best, finals, self.making, self.executor, self.progress)
@@ -171,7 +174,7 @@ class MainJob:
         for machine in machines:
             machine.predictor.save(folder / "predictor" / machine.objective)
         lengths = (*run.lengths, *budget.final_lengths())
-        return self.concluded(self.facts(engine, machines, finals, phases), lengths)
+        return self.concluded(replace(self.facts(engine, machines, finals, phases), proxy=proxy), lengths)
 
     @cached_property
     def teacher(self) -> Architecture:
@@ -190,6 +193,12 @@ class MainJob:
         run, making = self.prepared.run, making_of(self.prepared, self.resolved)
         register(self.prepared.folder, making, {*run.lengths, run.train.final_tokens})
         return making
+
+    @property
+    def scoring(self) -> Scoring:
+        """Models scored by evaluations, by this job's hands."""
+        own = (self.prepared.run, self.making.training, self.ledger, archive_of(self.depot))
+        return Scoring(*own, self.executor, self.resolved.threads, self.progress)
 
     # Phases
 
@@ -286,34 +295,30 @@ class MainJob:
             raise InputError("no student of this teacher, text and recipe is known yet; ask for more than 0 trials")
         return search
 
-    def finished(self, machines: Sequence[Profiled], budget: Budget) -> dict[str, Trial]:
+    def proxied(self, machines: Sequence[Profiled], phases: Phases) -> ProxyEntry | None:
+        """What candidates of the front come to on the run's proxy task, where it has one."""
+        if (asked := self.prepared.proxy) is None:
+            return None
+        with phases.phase(PROXY):
+            return on_proxy(asked, self.scoring, self.making, machines)
+
+    def finished(self, machines: Sequence[Profiled], budget: Budget, merits: Mapping[str, float]) -> dict[str, Trial]:
         """Train the chosen students further; what another run has finished costs nothing."""
         run = self.prepared.run
         best = front(self.ledger.entries(), machines)
         students = {student_of(entry.architecture) for entry in best}
-        finals = {student.key: trial for student in students if (trial := self.final(student, budget)) is not None}
-        wanted = to_finish(best, machines, run, self.teacher)
-        first = chosen(best, machines, run.choice, run.loss_at_most)
+        ended = Ended(archive_of(self.depot), self.making.whole, budget.final_lengths())
+        finals = {student.key: trial for student in students if (trial := ended.longest(student)) is not None}
+        wanted = to_finish(best, machines, run, self.teacher, merits)
+        first = chosen(best, machines, run.choice, run.loss_at_most, merits)
         by_weight = sorted(wanted, key=lambda entry: entry is not first)  # the chosen one matters most
         finals |= budget.finish(by_weight, self.making, self.executor)
         longest = max(budget.final_lengths(), default=0)
         shorter = less_trained(wanted, budget.flash_tokens, longest, self.making)
-        self.ledger.note("unfinished", unfinished(shorter, finals, partial(self.failure, budget=budget)))
+        self.ledger.note("unfinished", unfinished(shorter, finals, ended.failure))
         lengths = {*run.lengths, run.train.final_tokens, *(trial.training.tokens for trial in finals.values())}
         register(self.prepared.folder, self.making, lengths)
         return finals
-
-    def final(self, student: Architecture, budget: Budget) -> Trial | None:
-        """The longest training of a student that is of a length this run may finish with, and in the archive."""
-        archive, training = archive_of(self.depot), self.making.whole.training_of(student)
-        trials = (archive.of(training.at(tokens), student) for tokens in budget.final_lengths())
-        return next((trial for trial in trials if trial is not None and archive.intact(trial)), None)
-
-    def failure(self, student: Architecture, budget: Budget) -> TrialError | None:
-        """Why a longer training of a student failed, where this machine's archive knows."""
-        archive, training = archive_of(self.depot), self.making.whole.training_of(student)
-        errors = (archive.failure(training.at(tokens).key(student)) for tokens in budget.final_lengths())
-        return next((error for error in errors if error is not None), None)
 
     # What came out
 

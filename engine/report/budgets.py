@@ -4,7 +4,7 @@ Notation
     speed      teacher latency / student latency on the leading machine, like with like (see `Reading.speedup`)
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -25,12 +25,22 @@ class Answer:
 
 
 def answers(reading: Reading, speeds: Iterable[float] = SPEEDS) -> list[Answer]:
-    """For each speed the member of the front with the least loss that reaches it; nothing where no speed is known."""
+    """For each speed the member of the front with the least loss that reaches it; nothing where no speed is known.
+
+    Where some of those that reach it have a score on a proxy task, the one with the best score.
+    """
     ratios = [(speedup.ratio, member) for member in reading.front if (speedup := reading.speedup(member))]
     if not ratios:
         return []
     fast = {speed: [member for ratio, member in ratios if ratio >= speed] for speed in speeds}
-    return [Answer(speed, min(members, key=lambda m: m.loss, default=None)) for speed, members in fast.items()]
+    return [Answer(speed, _best(members, reading.merits)) for speed, members in fast.items()]
+
+
+def _best(members: Sequence[Member], merits: Mapping[str, float]) -> Member | None:
+    scored = [member for member in members if member.key in merits]
+    if scored:
+        return max(scored, key=lambda member: merits[member.key])
+    return min(members, key=lambda member: member.loss, default=None)
 
 
 def answer_words(reading: Reading, answer: Answer) -> str:
@@ -42,6 +52,7 @@ def answer_words(reading: Reading, answer: Answer) -> str:
     trained = f"trained on {count(member.tokens)} tokens" if member.tokens else "imported, not trained here"
     served = f" ({served_words(member.served)})" if member.served else ""
     quality = f"{reading.quality_name} {score(reading.quality(member.loss))}"
+    quality += f", {score(merit)} on the proxy task" if (merit := reading.merits.get(member.key)) is not None else ""
     return f"{asked}: {speedup.words}x as fast, {quality}, {trained}: {member.key}{served}"
 
 

@@ -11,7 +11,7 @@ Notation
 
 import math
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from .schema import (
@@ -121,7 +121,13 @@ class Reading:
     def choice_words(self) -> str:
         """What the chosen one is, such as "the best quality within the limit"."""
         rule = CHOICE_WORDS.get(self.result.choose or "", "the chosen one")
-        return rule + (" within the limit" if any(map(self.limit_ms, self.latencies)) else "")
+        rule += " within the limit" if any(map(self.limit_ms, self.latencies)) else ""
+        return f"{rule}, by the proxy task {self.result.proxy.task}" if self.merits and self.result.proxy else rule
+
+    @property
+    def merits(self) -> Mapping[str, float]:
+        """Scores on the proxy task by key, of those who have one: what the choice then follows."""
+        return self.result.proxy.merits if self.result.proxy else {}
 
     def latency(self, entry: Entry, objective: str | None = None) -> Latency:
         """The entry's latency for `objective` (the leading one by default); only positive figures can be drawn."""

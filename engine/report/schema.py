@@ -14,6 +14,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import PurePath
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
@@ -34,6 +35,7 @@ from distilsearch.errors import InputError, RunError
 
 SCHEMA = 1
 LATENCY = re.compile(r"latency_ms(_\d+)?")
+SPREAD = "_sd"  # behind the name of a score: its standard deviation
 SHOWN = 3  # problems that a message names
 
 Word = Annotated[str, Strict()]
@@ -229,6 +231,12 @@ class Scores(Part):
     seconds: Real | None = None
     cause: Word = ""
 
+    @property
+    def merit(self) -> float | None:
+        """The mean of the values, without standard deviations; None where there are none."""
+        means = [value for name, value in self.values.items() if not name.endswith(SPREAD)]
+        return sum(means) / len(means) if means else None
+
 
 class EvaluationEntry(Part):
     """One evaluation that a run was asked for, on what, and its scores: of the teacher, and of students by their keys.
@@ -243,6 +251,30 @@ class EvaluationEntry(Part):
     students: dict[Word, Scores] = {}
     on: Word = ""
     options: Facts = {}
+
+
+class ProxyEntry(Part):
+    """The task that candidates were fine-tuned on, as they were after equal training, before one was chosen.
+
+    `students`: their scores by key, fastest first; the others of the front were not asked.
+    """
+
+    evaluation: Word
+    title: Word
+    heldout: Word
+    students: dict[Word, Scores] = {}
+    on: Word = ""
+    options: Facts = {}
+
+    @property
+    def task(self) -> str:
+        """What it is called in short: by its data."""
+        return PurePath(self.on).name or self.evaluation
+
+    @property
+    def merits(self) -> dict[str, float]:
+        """What ranks them: the mean of each one's scores, without standard deviations; more is better."""
+        return {key: merit for key, scores in self.students.items() if (merit := scores.merit) is not None}
 
 
 class Phase(Part):
@@ -268,6 +300,7 @@ class ResultFile(Part):
     surrogate: Surrogate | None = None
     rank_fidelity: RankFidelity = RankFidelity()
     targets: tuple[MachineEntry, ...]
+    proxy: ProxyEntry | None = None
     evaluations: tuple[EvaluationEntry, ...] = ()
     phases: tuple[Phase, ...] = ()
     environment: Facts = {}

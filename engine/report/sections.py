@@ -15,7 +15,16 @@ from .budgets import WINDOW, answers, front_gap
 from .figures import calibration_figure, curves_figure, front_figure, hypervolume_figure, latency_figure
 from .readings import Reading, best_words, both_latencies, disturbed, first_words, headline, prediction_error
 from .schema import Latency
-from .tables import answers_table, evaluations_table, facts_table, flat, phases_table, students_table, trials_table
+from .tables import (
+    answers_table,
+    evaluations_table,
+    facts_table,
+    flat,
+    phases_table,
+    proxy_table,
+    students_table,
+    trials_table,
+)
 from .words import DASH, count, counted, duration, machine_words, percent, roughly, score
 
 OPEN_TRIALS = 40  # more of them are folded
@@ -106,6 +115,19 @@ def students_section(reading: Reading) -> Section:
     return Section(card("The front", text, students_table(reading)))
 
 
+def proxy_section(reading: Reading) -> Section | None:
+    """What candidates of the front came to on the proxy task."""
+    proxy = reading.result.proxy
+    if proxy is None or not proxy.students:
+        return None
+    text = (
+        f"{counted(len(proxy.students), 'student')} of the front, as they were after equal training, on {proxy.title};"
+        " one of them was chosen by this score and its latency. Fine-tuning is a matter of luck as well: differences"
+        " of a few points say little where there is one seed."
+    )
+    return Section(card("The proxy task", text, proxy_table(reading, proxy)))
+
+
 def evaluations_section(reading: Reading) -> Section | None:
     """What students and teacher are worth on tasks."""
     if not reading.result.evaluations:
@@ -187,6 +209,7 @@ SECTIONS: list[Callable[[Reading], Section | None]] = [
     answers_section,
     front_section,
     students_section,
+    proxy_section,
     evaluations_section,
     latency_section,
     surrogate_section,

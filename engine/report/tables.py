@@ -8,7 +8,7 @@ from distilsearch.page.parts import bar, cell, code, head, row, row_head, table
 
 from .budgets import Answer
 from .readings import Reading, best_words, first_words, measured_words, parts_words, teacher_share
-from .schema import Entry, EvaluationEntry, Member, Phase, Scores, TrialEntry
+from .schema import Entry, EvaluationEntry, Member, Phase, ProxyEntry, Scores, TrialEntry
 from .words import (
     DASH,
     count,
@@ -68,6 +68,23 @@ def _trained(member: Member) -> str:
     if member.source == "imported":
         return cell("imported, no student")
     return cell(f"{count(member.tokens)} tokens" if member.tokens else DASH)
+
+
+def proxy_table(reading: Reading, proxy: ProxyEntry) -> str:
+    """What candidates came to on the proxy task, beside the loss that they were candidates for."""
+    members = [member for member in reading.front if member.key in proxy.students]
+    values: dict[str, float] = next((s.values for s in proxy.students.values() if s.values), {})
+    names = [*score_words(values)]
+    words = ["Student", "Latency ms", "Speedup", f"{sentence(reading.quality_name)} before", *map(metric_word, names)]
+    rows = []
+    for member in members:
+        knee, scores = reading.is_knee(member), proxy.students[member.key]
+        cells = [row_head(code(member.key, member.student, "chosen" if knee else ""))]
+        cells += [cell(best_words(reading.latency(member))), cell(speed_words(reading, member, reading.latencies[0]))]
+        cells.append(cell(score(reading.quality(member.loss if member.flash_loss is None else member.flash_loss))))
+        cells += [cell(score_words(scores.values).get(name, DASH)) for name in names]
+        rows.append(row(cells, "knee" if knee else ""))
+    return table([head(word) for word in words], rows, "Proxy task")
 
 
 def evaluations_table(reading: Reading) -> str:

@@ -8,7 +8,7 @@ from .budgets import answer_words, answers
 from .readings import Reading, measured_words
 from .schema import Entry, ResultFile
 from .tables import speed_words
-from .words import DASH, count, gene_word, milliseconds, score, score_words, served_words, shape
+from .words import DASH, count, gene_word, metric_word, milliseconds, score, score_words, served_words, shape
 
 CAPTION = "★ {chosen}; ~ rests on a predicted latency, ≈ on a disturbed one"
 
@@ -52,6 +52,22 @@ def answer_lines(result: ResultFile) -> list[str]:
     reading = Reading(result)
     lines = [f"  {answer_words(reading, answer)}" for answer in answers(reading)]
     return ["what you get at multiples of the teacher's speed:", *lines] if lines else []
+
+
+def proxy_lines(result: ResultFile) -> list[str]:
+    """What candidates came to on the proxy task, by which one was chosen, in words: fastest first."""
+    proxy, losses = result.proxy, {member.key: member for member in result.front}
+    if proxy is None or not proxy.merits:
+        return []
+    reading, lines = Reading(result), []
+    for key, scores in proxy.students.items():
+        if key in losses and scores.values:
+            member = losses[key]
+            before = reading.quality(member.loss if member.flash_loss is None else member.flash_loss)
+            said = ", ".join(f"{metric_word(name)} {words}" for name, words in score_words(scores.values).items())
+            mark = "★" if key == result.knee else " "
+            lines.append(f"{mark} {key}: {said} ({reading.quality_name} {score(before)} before)")
+    return [f"on the proxy task {proxy.title}, by which one was chosen:", *lines]
 
 
 def evaluation_lines(result: ResultFile) -> list[str]:

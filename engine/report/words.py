@@ -6,12 +6,11 @@ Notable: what is not there is a dash, never a zero or an empty cell.
 import math
 from collections.abc import Iterable, Mapping
 
-from .schema import Entry, MachineEntry, Scalar, StudentEntry
+from .schema import SPREAD, Entry, MachineEntry, Scalar, StudentEntry
 
 GENE_WORDS = {"ffn": "FFN", "kv_heads": "KV heads"}
 METRIC_WORDS = {"mcc": "MCC", "f1": "F1"}
 DASH = "–"
-SPREAD = "_sd"  # behind the name of a score: its standard deviation
 
 
 def milliseconds(value: float | None) -> str:

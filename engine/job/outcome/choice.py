@@ -128,10 +128,27 @@ def _last(mask: Bools) -> npt.NDArray[np.int64]:
 
 
 def chosen(
-    front: Sequence[Entry], machines: Sequence[Machine], choose: str = "knee", loss_at_most: float | None = None
+    front: Sequence[Entry],
+    machines: Sequence[Machine],
+    choose: str = "knee",
+    loss_at_most: float | None = None,
+    merits: Mapping[str, float] | None = None,
 ) -> Entry | None:
-    """The chosen member of a front (fastest first), as `pick` says; None where it is empty."""
-    return front[pick(points(front, machines), choose, loss_at_most)] if front else None
+    """The chosen member of a front (fastest first), as `pick` says; None where it is empty.
+
+    Args:
+        merits: scores on a proxy task by the key of the pair, more is better. Of those who have one, and whom none of
+            them hides, one is chosen, by score and latency; nobody's score is the same as no proxy.
+    """
+    if not front:
+        return None
+    scored = [entry for entry in front if pair_key(entry) in (merits or {})]
+    if not merits or not scored:
+        return front[pick(points(front, machines), choose, loss_at_most)]
+    values = points(scored, machines)
+    values[:, 0] = [-merits[pair_key(entry)] for entry in scored]
+    seen = np.flatnonzero(objectives.nondominated(values))
+    return scored[int(seen[pick(values[seen], choose)])]
 
 
 def pick(values: FloatArray, choose: str = "knee", loss_at_most: float | None = None) -> int:
@@ -174,13 +191,26 @@ CHOICES: dict[str, Callable[[FloatArray], int]] = {"knee": knee, "quality": qual
 
 
 def at_speeds(
-    front: Sequence[Entry], machines: Sequence[Machine], teacher: Architecture, speeds: Iterable[float] = SPEEDS
+    front: Sequence[Entry],
+    machines: Sequence[Machine],
+    teacher: Architecture,
+    speeds: Iterable[float] = SPEEDS,
+    merits: Mapping[str, float] | None = None,
 ) -> dict[float, Entry]:
     """The best member at each multiple of the teacher's speed on the first machine; without those that none reaches.
 
-    The best one has the least loss of those that are at least so fast.
+    The best one has the best score on a proxy task (`merits`) of those that are at least so fast and have one; where
+    none of them has, the least loss.
     """
     values = points(front, machines)
     ratios = machines[0].latency(teacher).best / values[:, 1]
-    reached = {speed: np.flatnonzero(ratios >= speed) for speed in speeds}
-    return {speed: front[int(some[values[some, 0].argmin()])] for speed, some in reached.items() if len(some)}
+    reached = {speed: [entry for entry, fast in zip(front, ratios >= speed, strict=True) if fast] for speed in speeds}
+    return {speed: _best(some, merits or {}) for speed, some in reached.items() if some}
+
+
+def _best(members: Sequence[Entry], merits: Mapping[str, float]) -> Entry:
+    """The member of the best score, else of the least loss; the fastest of equals, where they stand fastest first."""
+    scored = [entry for entry in members if pair_key(entry) in merits]
+    if scored:
+        return max(scored, key=lambda entry: merits[pair_key(entry)])
+    return min(members, key=lambda entry: entry.values[0])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from distilsearch.architecture import Architecture
 from distilsearch.distill.quality import LOSS
 
-from ...report.schema import RankFidelity
+from ...report.schema import ProxyEntry, RankFidelity
 from ..ledger import Entry
 
 if TYPE_CHECKING:
@@ -64,8 +64,9 @@ class RunFacts:
     `entries` are the ledger's; `choose` names one of `choice.CHOICES`; `finals` are the trainings that finished
     students, by the key of the architecture; `unfinished` says why others were not, by the key of the pair; `students`
     the exported folders by the key of the pair, relative to `folder`, and `handing` what is to be said of those whose
-    files were damaged; `diagnostics` the engine's; `fidelity` what `distilsearch fidelity` has measured for this run;
-    `quality` what the losses are, of `distill.quality.QUALITIES`; `teacher_parts` what the teacher's is made of;
+    files were damaged; `proxy` what candidates came to on the proxy task; `diagnostics` the engine's;
+    `fidelity` what `distilsearch fidelity` has measured for this run; `quality` what the losses are, of
+    `distill.quality.QUALITIES`; `teacher_parts` what the teacher's is made of;
     `remarks` what a reader must know of how the teacher was asked.
     """
 
@@ -84,6 +85,7 @@ class RunFacts:
     unfinished: Mapping[str, str] = field(default_factory=dict)
     students: Mapping[str, str] = field(default_factory=dict)
     handing: Sequence[str] = ()
+    proxy: ProxyEntry | None = None
     diagnostics: Mapping[str, Any] | None = None
     fidelity: RankFidelity | None = None
     phases: Mapping[str, float] = field(default_factory=dict)

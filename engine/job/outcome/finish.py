@@ -1,10 +1,12 @@
 """After the trials: who of the front is trained further, and the training of them, side by side."""
 
 import math
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Mapping, Sequence
 from concurrent.futures import wait
+from dataclasses import dataclass
 
 from distilsearch.architecture import Architecture
+from distilsearch.distill.store.archive import Archive
 from distilsearch.distill.store.trial import Trial
 from distilsearch.distill.training import in_groups
 from distilsearch.errors import Interrupted, TrialError
@@ -21,17 +23,26 @@ from ..source import Making
 from .choice import at_speeds, chosen, pair_key
 
 
-def to_finish(members: Sequence[Entry], machines: Sequence[Profiled], run: Run, teacher: Architecture) -> list[Entry]:
-    """The members of the front that are trained further, fastest first: as `finish` says, and always the chosen one."""
+def to_finish(
+    members: Sequence[Entry],
+    machines: Sequence[Profiled],
+    run: Run,
+    teacher: Architecture,
+    merits: Mapping[str, float] | None = None,
+) -> list[Entry]:
+    """The members of the front that are trained further, fastest first: as `finish` says, and always the chosen one.
+
+    `merits`: scores on a proxy task, by the key of the pair, which the choice then follows.
+    """
     wanted = run.train.finish
     if wanted == "none":
         return []
     if wanted == "front":
         return list(members)
-    best = chosen(members, machines, run.choice, run.loss_at_most)
+    best = chosen(members, machines, run.choice, run.loss_at_most, merits)
     numbers = {best.number} if best else set()
     if wanted == "budgets":
-        numbers |= {entry.number for entry in at_speeds(members, machines, teacher).values()}
+        numbers |= {entry.number for entry in at_speeds(members, machines, teacher, merits=merits).values()}
     return [entry for entry in members if entry.number in numbers]
 
 
@@ -109,6 +120,27 @@ def cut(
         for answer in future.result():
             if isinstance(answer, TrialError):
                 raise answer
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What became of the longer trainings of students, of some lengths in tokens; `making` is of the whole text."""
+
+    archive: Archive
+    making: Making
+    lengths: Collection[int]
+
+    def longest(self, student: Architecture) -> Trial | None:
+        """The first of the lengths that a student was trained for, if its files are what was written."""
+        training = self.making.training_of(student)
+        trials = (self.archive.of(training.at(tokens), student) for tokens in self.lengths)
+        return next((trial for trial in trials if trial is not None and self.archive.intact(trial)), None)
+
+    def failure(self, student: Architecture) -> TrialError | None:
+        """Why a longer training of a student failed, where this machine's archive knows."""
+        training = self.making.training_of(student)
+        errors = (self.archive.failure(training.at(tokens).key(student)) for tokens in self.lengths)
+        return next((error for error in errors if error is not None), None)
 
 
 def unfinished(

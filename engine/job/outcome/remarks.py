@@ -50,7 +50,8 @@ def all_latency_warnings(result: ResultFile) -> list[str]:
 def kept_choice(result: ResultFile, choose: str, loss_at_most: float | None) -> tuple[str | None, str]:
     """Who is chosen once latencies have been measured anew, and what is to be said of it.
 
-    The chosen member stays unless it breaks a limit; then the rule chooses among the members that keep them.
+    The chosen member stays unless it breaks a limit; then the rule chooses among the members that keep them: of those,
+    among those with a score on the proxy task, where there are such.
     """
     reading = Reading(result)
     knee, limit = reading.knee, _broken(reading, reading.knee) if reading.knee else ""
@@ -59,6 +60,7 @@ def kept_choice(result: ResultFile, choose: str, loss_at_most: float | None) -> 
     keeping = [member for member in reading.front if not _broken(reading, member)]
     if not keeping:
         return result.knee, f"{knee.key} was chosen and breaks its limit, and so does all of the front: {limit}"
+    keeping = [member for member in keeping if member.key in reading.merits] or keeping
     values = np.array([_point(reading, member) for member in keeping])
     front = np.flatnonzero(nondominated(values))
     best = keeping[front[pick(values[front], choose, loss_at_most)]]
@@ -76,6 +78,8 @@ def _broken(reading: Reading, member: Member) -> str:
 
 
 def _point(reading: Reading, member: Member) -> FloatArray:
-    """Objectives (M,) of a member, after equal training."""
+    """Objectives (M,) of a member, after equal training; a score on the proxy task stands for its loss."""
     latencies = (ms_of(reading.latency(member, name)) for name in reading.latencies)
-    return np.array([reading.equal_loss(member), *(np.inf if ms is None else ms for ms in latencies)])
+    merit = reading.merits.get(member.key)
+    quality = reading.equal_loss(member) if merit is None else -merit
+    return np.array([quality, *(np.inf if ms is None else ms for ms in latencies)])

@@ -63,6 +63,7 @@ def conclude(facts: RunFacts) -> Result:
         teacher=_teacher(facts),
         front=tuple(_member(facts, entry) for entry in handed_back),
         knee=_chosen(facts),
+        proxy=facts.proxy,
         choose=facts.choose if facts.loss_at_most is None else "loss_at_most",
         trials=tuple(_trial(facts, entry) for entry in facts.entries),
         hypervolume_trace=trace(facts),
@@ -86,6 +87,7 @@ def warnings(facts: RunFacts, handed_back: Sequence[Entry]) -> tuple[str, ...]:
     teacher, students = _teacher(facts).latencies, [_latencies(facts, entry) for entry in handed_back]
     notes = [f"text: {note}" for note in facts.environment.get("text", ())]
     texts = [*notes, *facts.remarks, *facts.handing, *_choice_warnings(facts, handed_back)]
+    texts += [*_proxy_warnings(facts)]
     texts += [*_final_warnings(facts, handed_back), *_bought_nothing(handed_back)]
     for name in teacher:
         texts += latency_warnings(name, teacher[name], [student[name] for student in students if name in student])
@@ -99,6 +101,16 @@ def _choice_warnings(facts: RunFacts, handed_back: Sequence[Entry]) -> Iterator[
     (now,) = (entry for entry in handed_back if entry.number == best.number)
     text = f"no student keeps loss_at_most = {wanted:g} after equal training; the most accurate one was chosen instead"
     yield text + (f" and keeps it after {now.facts['tokens']:,} tokens" if now.values[0] <= wanted else "")
+
+
+def _proxy_warnings(facts: RunFacts) -> Iterator[str]:
+    if facts.proxy is None or not facts.proxy.students:
+        return
+    for key, scores in facts.proxy.students.items():
+        if scores.cause:
+            yield f"the proxy task {facts.proxy.title}: {key} was not scored ({scores.cause})"
+    if not facts.proxy.merits:
+        yield f"nobody was scored on the proxy task {facts.proxy.title}, so one was chosen as without it, by the loss"
 
 
 def _bought_nothing(handed_back: Sequence[Entry]) -> Iterator[str]:
@@ -162,7 +174,8 @@ def _chosen(facts: RunFacts) -> str | None:
 
 def _best(facts: RunFacts) -> Entry | None:
     """Who was chosen, at equal length: the same member that was finished, whatever that did to its loss."""
-    return chosen(front(facts.entries, facts.machines), facts.machines, facts.choose, facts.loss_at_most)
+    merits = facts.proxy.merits if facts.proxy else {}
+    return chosen(front(facts.entries, facts.machines), facts.machines, facts.choose, facts.loss_at_most, merits)
 
 
 def _finished(facts: RunFacts, entry: Entry) -> Entry:

@@ -32,8 +32,8 @@ from ..evaluating import Evaluate, Scored
 from ..executors import Executor
 from ..ledger import Ledger
 from ..runfile.config import Run
+from ..runfile.evaluated import EvaluatedSection, EvaluateSection
 from ..runfile.evaluations import options_of
-from ..runfile.sections import EvaluateSection
 from .result import Result
 
 NOTE, SECONDS = "scores", "evaluate_seconds"  # of the ledger
@@ -44,9 +44,9 @@ SCORES = "Scores"  # a section of a student's card
 
 @dataclass(frozen=True)
 class Asked:
-    """One `[[evaluate]]` of a run, opened: its files have been read and checked."""
+    """One `[[evaluate]]` of a run, or its `[proxy]`, opened: its files have been read and checked."""
 
-    section: EvaluateSection
+    section: EvaluatedSection
     evaluation: Evaluation
 
     @property
@@ -69,18 +69,23 @@ def opened(run: Run, teacher: Teacher, text: Text) -> tuple[Asked, ...]:
             for twice.
     """
     asked: list[Asked] = []
-    for place, section in enumerate(run.evaluate):
-        try:
-            file = Path(section.on) if section.on else None
-            evaluation = open_evaluation(section.evaluation, file, teacher, text, run.prompt, **section.options)
-            _check_kind(evaluation, teacher)
-        except InputError as error:
-            raise type(error)(f"evaluate.{place}: {error}") from None
-        one = Asked(section, evaluation)
+    for number, section in enumerate(run.evaluate):
+        one = opened_one(section, f"evaluate.{number}", run, teacher, text)
         if any(other.subject(TEACHER) == one.subject(TEACHER) for other in asked):
-            raise InputError(f"evaluate.{place}: {one.title} is asked for twice; leave one of them out")
+            raise InputError(f"evaluate.{number}: {one.title} is asked for twice; leave one of them out")
         asked.append(one)
     return tuple(asked)
+
+
+def opened_one(section: EvaluatedSection, place: str, run: Run, teacher: Teacher, text: Text) -> Asked:
+    """The evaluation of one table of a run; an `InputError` says in which place of the file it is wrong."""
+    try:
+        file = Path(section.on) if section.on else None
+        evaluation = open_evaluation(section.evaluation, file, teacher, text, run.prompt, **section.options)
+        _check_kind(evaluation, teacher)
+    except InputError as error:
+        raise type(error)(f"{place}: {error}") from None
+    return Asked(section, evaluation)
 
 
 def _check_kind(evaluation: Evaluation, teacher: Teacher) -> None:
@@ -111,33 +116,37 @@ class Scoring:
         """
         started = time.monotonic()
         members = {member.key: member.trial or "" for member in result.front if member.student and member.trial}
-        waiting = [self._submitted(one, result, members) for one in asked]
-        total, done = sum(map(len, waiting)), 0
-        entries: list[schema.EvaluationEntry] = []
-        for one, models in zip(asked, waiting, strict=True):
-            scores: dict[str, schema.Scores] = {}
-            for trial, answer in models.items():
-                self.progress(f"scoring by {one.title}", done, total)
-                scores[trial] = self._answered(one, trial, answer)
-                done += 1
-            entries.append(_entry(one, members, scores))
-        self.progress("scoring", total, total)
+        wanted = [(one, [TEACHER, *_wanted(one, result, members).values()]) for one in asked]
+        models = self.models(wanted)
+        entries = [_entry(one, members, scores) for one, scores in zip(asked, models, strict=True)]
         seconds = float(self.ledger.noted(SECONDS) or 0.0) + time.monotonic() - started
         self.ledger.note(SECONDS, seconds)
         file = _with(result.file, entries, seconds)
         _say_on_cards(result.folder, file)
         return Result(result.folder, file)
 
-    def _submitted(
-        self, one: Asked, result: Result, members: Mapping[str, str]
-    ) -> "dict[str, Future[Scored] | Scored | str]":
-        """By the trial of each model its scores, where they are known, or what will bring them."""
-        wanted = members if one.section.of == "front" else {k: v for k, v in members.items() if k == result.knee}
-        data = put_data(self.run.executor.depot, Path(one.section.on)) if one.section.on else ""
-        answers: dict[str, Future[Scored] | Scored | str] = {}
-        for trial in dict.fromkeys([TEACHER, *wanted.values()]):
-            answers[trial] = self._known(one, trial) or self._begun(one, trial, data)
+    def models(self, wanted: Sequence[tuple[Asked, Sequence[str]]]) -> list[dict[str, schema.Scores]]:
+        """For each evaluation the scores of some models, by the keys of their trials; all are waited for together.
+
+        Raises:
+            Interrupted: the executor was stopped; what was scored is kept.
+        """
+        waiting = [(one, self._submitted(one, trials)) for one, trials in wanted]
+        total, done = sum(len(models) for _, models in waiting), 0
+        answers: list[dict[str, schema.Scores]] = []
+        for one, models in waiting:
+            answers.append({})
+            for trial, answer in models.items():
+                self.progress(f"scoring by {one.title}", done, total)
+                answers[-1][trial] = self._answered(one, trial, answer)
+                done += 1
+        self.progress("scoring", total, total)
         return answers
+
+    def _submitted(self, one: Asked, trials: Sequence[str]) -> "dict[str, Future[Scored] | Scored | str]":
+        """By the trial of each model its scores, where they are known, or what will bring them."""
+        data = put_data(self.run.executor.depot, Path(one.section.on)) if one.section.on else ""
+        return {trial: self._known(one, trial) or self._begun(one, trial, data) for trial in dict.fromkeys(trials)}
 
     def _known(self, one: Asked, trial: str) -> Scored | None:
         noted = (self.ledger.noted(NOTE) or {}).get(one.subject(trial))
@@ -185,6 +194,12 @@ class Scoring:
         if trial and (found := self.archive.find(trial)) is not None:  # another machine may have scored it
             evaluation = one.evaluation
             self.archive.evaluated(found, evaluation.name, evaluation.heldout, STUDENT, lambda _: scored.values)
+
+
+def _wanted(one: Asked, result: Result, members: Mapping[str, str]) -> Mapping[str, str]:
+    """The members that an evaluation is asked of."""
+    chosen = isinstance(one.section, EvaluateSection) and one.section.of == "chosen"
+    return {key: trial for key, trial in members.items() if key == result.knee} if chosen else members
 
 
 def _entry(one: Asked, members: Mapping[str, str], scores: Mapping[str, schema.Scores]) -> schema.EvaluationEntry:

@@ -8,7 +8,7 @@ a different one is refused, see `continuing`.
 import glob
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import Field, ModelWrapValidatorHandler, ValidationError, ValidationInfo, field_validator, model_validator
 
@@ -20,12 +20,12 @@ from distilsearch.places import literal_folders
 from distilsearch.space import SearchSpace
 
 from ..served import ServedSpace
+from .evaluated import EvaluateSection, ProxySection
 from .mistakes import collected, explained
 from .presets import PRESETS, preset
 from .reading import check_name, read_toml, run_name
 from .sections import (
     SECTIONS,
-    EvaluateSection,
     ExecutorSection,
     Section,
     SourceSection,
@@ -41,6 +41,7 @@ from .toml import to_toml
 
 WHOLE_FILE = "the file holds all its defaults"  # in a validation's context: no preset lies under it
 UNBOUNDED = SourceSection.model_validate(PRESETS["default"].source)
+E = TypeVar("E", EvaluateSection, ProxySection)
 MOST_TARGETS = 2  # with the loss, as many objectives as an expected improvement is exact for
 
 
@@ -69,6 +70,7 @@ class Run(Section):
     space: SpaceSection = SpaceSection()
     train: TrainSection = TrainSection()
     target: tuple[TargetSection, ...] = Field(default=(TargetSection(),), min_length=1)
+    proxy: ProxySection | None = None
     evaluate: tuple[EvaluateSection, ...] = ()
     executor: ExecutorSection = ExecutorSection()
     storage: StorageSection = StorageSection()
@@ -139,6 +141,20 @@ class Run(Section):
         what = f"trials of the source {self.source.name!r} train nothing"
         if self.train.longer_tokens:
             raise ValueError(f"{what}, so none of them can be trained for longer: leave longer_tokens out")
+        return self
+
+    @model_validator(mode="after")
+    def _rankable(self) -> "Run":
+        if self.proxy is None:
+            return self
+        if self.minutes:
+            raise ValueError("minutes are shared out among trials, and say nothing of a [proxy]: give trials")
+        if self.loss_at_most is not None:
+            raise ValueError("loss_at_most chooses by the loss and [proxy] by a score; leave one of them out")
+        if self.choice == "fastest":
+            raise ValueError(
+                'choose = "fastest" looks at no score, so a [proxy] has no say in it; leave one of them out'
+            )
         return self
 
     @property
@@ -218,9 +234,9 @@ class Run(Section):
         teacher, recipe, *text = (_resolved(p, path.parent) for p in (run.teacher, run.train.recipe, *run.text))
         places: dict[str, Any] = {"teacher": teacher, "text": tuple(text)}
         if run.evaluate:
-            ons = [_resolved(one.on, path.parent) if one.on else "" for one in run.evaluate]
-            pairs = zip(run.evaluate, ons, strict=True)
-            places["evaluate"] = tuple(one.model_copy(update={"on": on}) if on else one for one, on in pairs)
+            places["evaluate"] = tuple(_placed(one, path.parent) for one in run.evaluate)
+        if run.proxy:
+            places["proxy"] = _placed(run.proxy, path.parent)
         if recipe != run.train.recipe:  # else nobody gave one, and that stays known
             places["train"] = run.train.model_copy(update={"recipe": recipe})
         return run.model_copy(update=places)
@@ -244,6 +260,11 @@ def load_plugins(data: Mapping[str, Any]) -> None:
     modules = [modules] if isinstance(modules, str) else modules
     if isinstance(modules, list | tuple) and all(isinstance(one, str) for one in modules):
         plugins.load(modules)  # what else it may be, validation refuses
+
+
+def _placed(section: E, base: Path) -> E:
+    """A table with what it is on resolved."""
+    return section.model_copy(update={"on": _resolved(section.on, base)}) if section.on else section
 
 
 def _resolved(place: str, base: Path) -> str:

@@ -20,6 +20,7 @@ from distilsearch.hiding import hidden
 from distilsearch.places import RUN_MARK
 
 from .config import WHOLE_FILE, Run, load_plugins
+from .evaluated import WITH
 from .presets import CHOOSES
 from .reading import UnreadableError, parsed
 from .toml import flat
@@ -62,6 +63,7 @@ ADDED: dict[str, dict[str, Any]] = {
         "choose": "knee",
         "evaluate": [],
         "quality": "loss",
+        "proxy": None,
     },
     "space": {"family": "bert"},
     "train": {
@@ -85,6 +87,7 @@ ADDED: dict[str, dict[str, Any]] = {
         "runtime": "torch",
     },
     "evaluate": {"on": "", "of": "front"},
+    "proxy": {"on": "", "students": 8, "with": "glue"},
     "executor": {"name": "local", "address": "", "depot": "", "patience_minutes": 15.0},
     "storage": {"url": "", "cache_limit_gb": 20.0},
 }  # fmt: skip
@@ -198,10 +201,12 @@ def _filled(now: BaseModel, there: BaseModel, chooser: str = "") -> dict[str, An
 def _value(own: Any, other: Any, name: str, given: bool) -> Any:
     """A key's value as plain JSON: of the file where it gives one, and of the folder else, table by table."""
     if isinstance(own, BaseModel) and isinstance(other, BaseModel):
-        return _filled(own, other, CHOOSES.get(name, ""))
+        return _filled(own, other, {**CHOOSES, "proxy": WITH}.get(name, ""))
     if given and name != "evaluate" and _tables(own) and _tables(other) and len(own) == len(other):
         return [_filled(one, another) for one, another in zip(own, other, strict=True)]
     value = own if given else other
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
     return [one.model_dump(mode="json") for one in value] if _tables(value) else value
 
 

@@ -21,7 +21,6 @@ from .presets import CHOOSES, PRESETS
 CHOICES = ("dtype", "mode")  # of a serving: what may be a list of choices, since training does not know it
 SHARE = re.compile(r"\s*(\d+\.?\d*|\.\d+)\s*x(\s+(the\s+)?teacher)?\s*", re.IGNORECASE)  # of the teacher's latency
 TRAIN_DEVICES = re.compile(r"auto|cpu|cuda(:\d+)?")
-WITH = "with"  # the key of an evaluation's name
 Whole = Annotated[int, Strict()]  # true is no number of trials
 
 
@@ -279,42 +278,6 @@ def _named_dtypes(value: Any) -> Any:
 def _servings(value: Mapping[str, Any]) -> tuple[Serving, ...]:
     listed = {k: v for k, v in value.items() if isinstance(v, list)}
     return tuple(Serving.from_json({**value, **dict(zip(listed, c, strict=True))}) for c in product(*listed.values()))
-
-
-class EvaluateSection(BaseModel):
-    """`[[evaluate]]`: what students and teacher are scored by after the finish.
-
-    `with` names the evaluation (`evaluation` here, since it is a word of Python's), `on` the file or folder that it is
-    held against; all keys but `of` are its options.
-    """
-
-    model_config = ConfigDict(extra="allow", frozen=True)
-    on: str = ""
-    of: Literal["front", "chosen"] = "front"
-
-    @model_validator(mode="before")
-    @classmethod
-    @collected
-    def _possible(cls, data: Any) -> Any:
-        if not isinstance(data, Mapping):
-            return data
-        name, own = data.get(WITH), {key: data[key] for key in ("on", "of") if key in data}
-        if not isinstance(name, str):
-            raise InputError(f'expected the name of an evaluation, such as {WITH} = "glue"; got {name!r}')
-        from .evaluations import options_of
-
-        given = {key: value for key, value in data.items() if key not in (WITH, *own)}
-        return {WITH: name, **own, **options_of(name, given)}
-
-    @property
-    def evaluation(self) -> str:
-        """Its name."""
-        return str((self.__pydantic_extra__ or {})[WITH])
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """Its options, all of them."""
-        return {key: value for key, value in (self.__pydantic_extra__ or {}).items() if key != WITH}
 
 
 class ExecutorSection(Section):

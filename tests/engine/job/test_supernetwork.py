@@ -1,40 +1,44 @@
-"""Super-networks as a source of trials: a whole run of the preset on a tiny teacher, killed, continued, and refused."""
+"""Super-networks as a source of trials: examples/autodistil.toml on a tiny teacher, killed, continued, and refused.
+
+One run is made once for all tests that ask what a finished one gave, or find its super-network: each has its own copy.
+"""
 
 import json
 import shutil
 import tomllib
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from dataclasses import asdict, replace
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from distilsearch.architecture import Architecture
 from distilsearch.distill.store.archive import Archive
+from distilsearch.distill.supernets.superlm import FILE
 from distilsearch.distill.supernets.supers import SCORES, opened, super_folder
 from distilsearch.distill.teachers.teacher import load_teacher
+from distilsearch.engine.job.evaluating import Evaluate
 from distilsearch.engine.job.inventory import inventory, removable, remove
 from distilsearch.engine.job.jobs import Distil, Job, Measure, Profile, dumps, loads
 from distilsearch.engine.job.outcome.result import Result
 from distilsearch.engine.job.outcome.winners import winners_order
 from distilsearch.engine.job.run import search
 from distilsearch.engine.job.runfile.config import Run
-from distilsearch.engine.job.source import TrialSource, equipped, open_source
 from distilsearch.engine.job.super_jobs import Score, TrainSuper
 from distilsearch.errors import InputError, Interrupted, RunError
-from distilsearch.home import supers_folder
+from distilsearch.home import known_runs, register_run, supers_folder
 from distilsearch.profiling.clock import Measured
 from distilsearch.progress import Between, nothing, silent
-from distilsearch.testing.jobs import JobContract
-from distilsearch.testing.sources import TrialSourceContract, making
+from distilsearch.testing.glue_folders import write_task
 from distilsearch.testing.teachers import write_teacher, write_text
 
 OLD = Path(__file__).parents[2] / "old" / "0.1.0"
 (TABLE,) = (OLD / "tables").glob("*/*")
 SUPER, FINAL = 2_048, 2_048
+EXAMPLE = tomllib.loads((Path(__file__).parents[3] / "examples" / "autodistil.toml").read_text())
 PARTS = {"mine": {"layers": [1, 2], "width": [32, 48], "ratio": [1.0]}}
 
 
@@ -47,9 +51,13 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A home that holds the table of a machine."""
-    monkeypatch.setenv("DISTILSEARCH_HOME", str(tmp_path / "home"))
-    shutil.copytree(TABLE, tmp_path / "home" / "tables" / TABLE.parent.name / TABLE.name)
-    return tmp_path / "home"
+    return settled(tmp_path / "home", monkeypatch)
+
+
+def settled(place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("DISTILSEARCH_HOME", str(place))
+    shutil.copytree(TABLE, place / "tables" / TABLE.parent.name / TABLE.name)
+    return place
 
 
 class Here:
@@ -88,18 +96,59 @@ class Here:
     def close(self) -> None: ...
 
 
+def run_of(material: tuple[Path, Path], source: Any = None, train: Any = None, target: Any = None, **more: Any) -> Run:
+    """What the example asks for, of a small teacher and text; it embeds, so the preset takes another recipe."""
+    teacher, text = material
+    small = {"device": "cpu", "precision": "float32", "final_tokens": FINAL, "threads": 1, **(train or {})}
+    own = [{"device": "cpu", "serving": {"sequence": 8, "threads": 1}, **(target or {})}]
+    given = {"name": "super", "teacher": str(teacher), "text": [str(text)], "target": own}
+    given |= {"source": EXAMPLE["source"] | {"subspaces": PARTS, "super_tokens": SUPER, **(source or {})}}
+    usual = {key: value for key, value in EXAMPLE.items() if key != "trials" or "minutes" not in more}
+    return Run.parse(usual | given | {"train": {"finish": EXAMPLE["train"]["finish"]} | small} | more)
+
+
 @pytest.fixture
 def asked(material: tuple[Path, Path]) -> Callable[..., Run]:
-    teacher, text = material
+    return partial(run_of, material)
 
-    def run(source: Any = None, train: Any = None, target: Any = None, **more: Any) -> Run:
-        train = {"device": "cpu", "precision": "float32", "final_tokens": FINAL, "threads": 1, **(train or {})}
-        target = [{"device": "cpu", "serving": {"sequence": 8, "threads": 1}, **(target or {})}]
-        source = {"subspaces": PARTS, "super_tokens": SUPER, **(source or {})}
-        given = {"name": "super", "teacher": str(teacher), "text": [str(text)], "preset": "autodistil"}
-        return Run.parse(given | {"source": source, "train": train, "target": target} | more)
 
-    return run
+@dataclass(frozen=True)
+class Finished:
+    """A run that trained its super-network, scored everybody and finished one."""
+
+    folder: Path
+    executor: "Here"
+    result: Result
+
+
+@pytest.fixture(scope="module")
+def once(material: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    folder = tmp_path_factory.mktemp("once")
+    with pytest.MonkeyPatch.context() as patch:
+        settled(folder / "home", patch)
+        executor = Here()
+        result = search(run_of(material, train={"finish": "chosen"}), folder / "run", executor=executor)
+    return Finished(folder, executor, result)
+
+
+@pytest.fixture
+def finished(once: Finished, home: Path, tmp_path: Path) -> Finished:
+    """A copy of it, in this test's own home."""
+    shutil.rmtree(home)
+    shutil.copytree(once.folder / "home", home)
+    shutil.copytree(once.folder / "run", tmp_path / "run")
+    (known,) = known_runs()
+    shutil.rmtree(home / "runs")
+    register_run(tmp_path / "run", known.trainings)
+    return Finished(tmp_path, once.executor, Result(tmp_path / "run", once.result.file))
+
+
+@pytest.fixture
+def trained(finished: Finished, home: Path, tmp_path: Path) -> Finished:
+    """The same, where nobody was cut and no run is left: only the super-network, with its scores."""
+    shutil.rmtree(home / "trials")
+    shutil.rmtree(tmp_path / "run")
+    return finished
 
 
 def outputs(model: Any) -> torch.Tensor:
@@ -109,13 +158,10 @@ def outputs(model: Any) -> torch.Tensor:
     return states
 
 
-def test_a_search_scores_all_sub_networks_and_hands_back_stock_students_that_are_theirs(
-    asked: Callable[..., Run], tmp_path: Path
-) -> None:
+def test_a_search_scores_all_sub_networks_and_hands_back_stock_students_that_are_theirs(finished: Finished) -> None:
     from transformers import AutoModel
 
-    executor = Here()
-    result = search(asked(train={"finish": "chosen"}), tmp_path / "run", executor=executor)
+    executor, result = finished.executor, finished.result
     trials = {trial["key"]: trial for trial in result.data["trials"]}
     assert len(trials) == 2 * (2 + 3)  # depths, heads of 32 and 48
     assert len(executor.of(TrainSuper)) == 1
@@ -124,9 +170,12 @@ def test_a_search_scores_all_sub_networks_and_hands_back_stock_students_that_are
     assert 1 < len(result.front) < len(trials)
     students = {trial.architecture.key for trial in Archive().trials()}
     assert students == {member.key for member in result.front}  # nobody else was written
-    (start,) = (path.name for path in supers_folder().iterdir() if not path.name.startswith("."))
+    start = start_of_all()
     whole = opened(start, load_teacher(result.data["teacher"]["name"]))
     for member in result.front:
+        card = (result.student(member.key) / "README.md").read_text()
+        assert f"## Cut from a super-network\n\n| | |\n| --- | --- |\n| key | {start} |\n| rule | sandwich |" in card
+        assert "| sub-networks | 10 |" in card
         student = AutoModel.from_pretrained(str(result.student(member.key)))
         if member.tokens:
             assert (member.key, member.tokens) == (result.knee, FINAL)
@@ -137,19 +186,24 @@ def test_a_search_scores_all_sub_networks_and_hands_back_stock_students_that_are
             assert member.loss == pytest.approx(trials[member.key]["loss"], abs=1e-6)
 
 
-def test_finals_go_on_from_the_slice_and_not_from_the_teacher(asked: Callable[..., Run], tmp_path: Path) -> None:
-    executor = Here()
-    result = search(asked(train={"finish": "front"}), tmp_path / "run", executor=executor)
-    finals = [job for job in executor.of(Distil) if job.training.tokens == FINAL]
-    assert sum(len(job.architectures) for job in finals) == len(result.front)
-    (start,) = {job.training.start for job in finals}
-    assert super_folder(start).is_dir()
-    assert Archive().find(finals[0].training.key(finals[0].architectures[0])).training.start == start  # type: ignore[union-attr]
+def start_of_all() -> str:
+    """The key of the only super-network of the home."""
+    (start,) = (path.name for path in supers_folder().glob("[0-9a-f]*"))
+    return start
 
 
-def test_what_another_run_has_trained_and_scored_is_found(asked: Callable[..., Run], tmp_path: Path) -> None:
-    first = search(asked(train={"finish": "none"}), tmp_path / "first", executor=Here())
-    weights = {path: path.stat().st_mtime_ns for path in supers_folder().rglob("*") if path.is_file()}
+def test_finals_go_on_from_the_slice_and_not_from_the_teacher(finished: Finished) -> None:
+    (final,) = (job for job in finished.executor.of(Distil) if job.training.tokens == FINAL)
+    assert [student.key for student in final.architectures] == [finished.result.knee]
+    assert final.training.start == start_of_all()
+    assert Archive().find(final.training.key(final.architectures[0])).training.start == start_of_all()  # type: ignore[union-attr]
+
+
+def test_what_another_run_has_trained_and_scored_is_found(
+    asked: Callable[..., Run], finished: Finished, tmp_path: Path
+) -> None:
+    first, whole = finished.result, super_folder(start_of_all())
+    weights = {path: path.stat().st_mtime_ns for path in whole.rglob("*") if path.is_file()}
     limit = sorted(trial["parameters"] for trial in first.data["trials"])[4]
     again = asked(train={"finish": "none"}, target={"parameters": limit}, name="other")
     second = search(again, tmp_path / "second", executor=Here())
@@ -157,7 +211,29 @@ def test_what_another_run_has_trained_and_scored_is_found(asked: Callable[..., R
     assert {trial["key"]: trial["loss"] for trial in second.data["trials"]}.items() <= losses.items()
     assert len(second.data["trials"]) < len(losses)
     assert {path: path.stat().st_mtime_ns for path in weights} == weights
-    assert len(list((next(supers_folder().glob("[0-9a-f]*")) / SCORES).iterdir())) == len(losses)
+    assert len(list((whole / SCORES).iterdir())) == len(losses)
+
+
+def test_slices_of_least_loss_are_fine_tuned_on_a_proxy_task_and_the_best_of_them_is_finished(
+    asked: Callable[..., Run], trained: Finished, tmp_path: Path
+) -> None:
+    task = {"on": str(write_task(tmp_path / "RTE", "RTE", train=16, dev=8)), "students": 2, "epochs": 1}
+    executor = Here()
+    run = asked(train={"finish": "chosen"}, choose="quality", proxy=task)
+    result = search(run, tmp_path / "run", executor=executor)
+    proxy, losses = result.file.proxy, sorted(member.flash_loss for member in result.front)
+    assert proxy is not None
+    assert sorted(m.flash_loss for m in result.front if m.key in proxy.students) == losses[:2]
+    assert proxy.title == "RTE (seeds 1, epochs 1, learning_rates [0.0001], rows 2000)"
+    assert proxy.merits[result.knee or ""] == max(proxy.merits.values())
+    assert [job.trial != "" for job in executor.of(Evaluate)] == [True] * 2  # the teacher is not asked
+    (final,) = (job for job in executor.of(Distil) if job.training.tokens == FINAL)
+    assert [student.key for student in final.architectures] == [result.knee]
+    again = Here()
+    other = search(run.model_copy(update={"name": "other"}), tmp_path / "other", executor=again)
+    assert not again.of(Evaluate)  # what a slice came to is kept beside it
+    assert other.file.proxy is not None
+    assert (other.file.proxy.merits, other.knee) == (proxy.merits, result.knee)
 
 
 def counted(steps: int) -> Between:
@@ -171,19 +247,16 @@ def counted(steps: int) -> Between:
     return between
 
 
-def test_an_interrupted_run_goes_on_to_the_same_end(asked: Callable[..., Run], tmp_path: Path) -> None:
+def test_an_interrupted_run_goes_on_to_the_same_end(asked: Callable[..., Run], once: Finished, tmp_path: Path) -> None:
     run = asked(train={"finish": "none"})
     for steps in (1, 5):  # in the super-network's training; among the scores
         with pytest.raises(Interrupted):
             search(run, tmp_path / "run", executor=Here(counted(steps)))
     result = search(run, tmp_path / "run", executor=Here())
-    (folder,) = (path for path in supers_folder().iterdir() if not path.name.startswith("."))
-    kept = (folder / "superlm.safetensors").read_bytes()
-    shutil.rmtree(folder)
-    straight = search(asked(train={"finish": "none"}, name="straight"), tmp_path / "straight", executor=Here())
-    assert _losses(straight) == _losses(result)
-    assert [m.key for m in straight.front] == [m.key for m in result.front]
-    assert _tensors(folder / "superlm.safetensors") == _tensors_of(kept)
+    assert _losses(result) == _losses(once.result)
+    assert [m.key for m in result.front] == [m.key for m in once.result.front]
+    (theirs,) = (once.folder / "home" / "supers").glob(f"*/{FILE}")
+    assert _tensors(super_folder(start_of_all()) / FILE) == _tensors(theirs)
 
 
 def _losses(result: Result) -> dict[str, float]:
@@ -191,23 +264,20 @@ def _losses(result: Result) -> dict[str, float]:
 
 
 def _tensors(path: Path) -> dict[str, list[float]]:
-    return _tensors_of(path.read_bytes())
+    from safetensors.torch import load_file
 
-
-def _tensors_of(data: bytes) -> dict[str, list[float]]:
-    from safetensors.torch import load
-
-    return {name: tensor.flatten().tolist() for name, tensor in load(data).items()}
+    return {name: tensor.flatten().tolist() for name, tensor in load_file(path).items()}
 
 
 def test_the_folder_keeps_what_sub_spaces_meant_and_the_recipe_that_was_taken(
-    asked: Callable[..., Run], tmp_path: Path
+    asked: Callable[..., Run], finished: Finished, tmp_path: Path
 ) -> None:
-    search(asked(train={"finish": "none"}), tmp_path / "run", executor=Here())
     kept = tomllib.loads((tmp_path / "run" / "run.toml").read_text())
     assert kept["source"]["subspaces"] == PARTS
     assert (kept["train"]["recipe"], kept["trials"], kept["strategy"]["name"]) == ("default", 2_000, "enumerate")
-    search(asked(train={"finish": "none"}), tmp_path / "run", executor=Here())  # the same file goes on
+    executor = Here()
+    search(asked(train={"finish": "chosen"}), tmp_path / "run", executor=executor)  # the same file goes on
+    assert not executor.of(Score)
     with pytest.raises(RunError, match=r"source\.super_tokens: 2048 there, 8192 now"):
         search(asked(source={"super_tokens": 8_192}), tmp_path / "run", executor=Here())
 
@@ -250,101 +320,32 @@ def test_a_limit_on_latency_that_nobody_keeps_is_refused_before_a_super_network_
     assert {type(job) for job in executor.jobs} == {Profile}
 
 
-def test_a_space_that_is_too_large_to_enumerate_is_proposed_by_ehvi(asked: Callable[..., Run], tmp_path: Path) -> None:
+def test_a_space_that_is_too_large_to_enumerate_is_proposed_by_ehvi(
+    asked: Callable[..., Run], trained: Finished, tmp_path: Path
+) -> None:
     run = asked(train={"finish": "none"}, strategy="ehvi", trials=6)
     result = search(run, tmp_path / "run", executor=Here())
     assert len(result.data["trials"]) == 6
 
 
-# The parts
-
-
-def equipped_making(material: tuple[Path, Path], name: str = "supernetwork", **options: Any) -> Any:
-    teacher = load_teacher(str(material[0]))
-    return equipped(
-        name, {"subspaces": PARTS, "rule": "nested", "super_tokens": 100, **options}, making(), "bert", {}, teacher
-    )
-
-
-class TestSuperNetwork(TrialSourceContract):
-    @pytest.fixture(autouse=True)
-    def _material(self, material: tuple[Path, Path]) -> None:
-        self.making = equipped_making(material)
-
-    def make(self) -> TrialSource:
-        return open_source("supernetwork", self.making)
-
-    def architectures(self) -> list[Architecture]:
-        (one,) = self.making.supers
-        largest = one.training.largest
-        return [largest, Architecture(largest.family, {**largest.values, "layers": 1})]
-
-    def test_a_trial_is_a_score_of_the_super_network_that_holds_the_student(self) -> None:
-        job = self.prepared().trial(self.architectures()[0], 1_000)
-        assert isinstance(job, Score)
-        assert (job.training.start, job.training.tokens) == (self.making.supers[0].key, 0)
-
-    def test_who_is_in_no_sub_space_has_no_trial(self) -> None:
-        largest = self.architectures()[0]
-        with pytest.raises(InputError, match="no sub-space holds layers=9"):
-            self.make().trial(Architecture(largest.family, {**largest.values, "layers": 9}), 1_000)
-
-
-class TestDistilledFromSlices(TestSuperNetwork):
-    @pytest.fixture(autouse=True)
-    def _material(self, material: tuple[Path, Path]) -> None:
-        self.making = equipped_making(material, "distilled", start=True)
-
-    def make(self) -> TrialSource:
-        return open_source("distilled", self.making)
-
-    def test_a_trial_is_a_score_of_the_super_network_that_holds_the_student(self) -> None:
-        job = self.prepared().trial(self.architectures()[0], 1_000)
-        assert isinstance(job, Distil)
-        assert (job.training.start, job.training.tokens) == (self.making.supers[0].key, 1_000)
-
-
-class TestTrainSuper(JobContract):
-    @pytest.fixture
-    def job(self, material: tuple[Path, Path]) -> Job:
-        return equipped_making(material).train_supers()[0]  # type: ignore[no-any-return]
-
-
-class TestScore(JobContract):
-    @pytest.fixture
-    def job(self, material: tuple[Path, Path]) -> Job:
-        whole = equipped_making(material)
-        return whole.score([whole.supers[0].training.largest])  # type: ignore[no-any-return]
-
-
-def test_the_key_of_a_training_is_what_it_was_where_nothing_starts_it() -> None:
-    training = making().training
-    assert "start" not in training.to_json()
-    assert training.starting("") == training
-    assert training.starting("a" * 64).to_json()["start"] == "a" * 64
-    assert asdict(replace(training, start="b"))["start"] == "b"
-
-
-def test_a_start_that_is_gone_is_named(asked: Callable[..., Run], tmp_path: Path) -> None:
-    executor = Here()
-    search(asked(train={"finish": "none"}), tmp_path / "run", executor=executor)
-    job = executor.of(Score)[0]
+def test_a_start_that_is_gone_is_named(finished: Finished) -> None:
+    job = finished.executor.of(Score)[0]
     shutil.rmtree(super_folder(job.training.start))
     (error,) = job.read(job.run(silent, nothing))
     assert "is not in" in str(error)
 
 
 def test_separate_trainings_may_be_told_what_slices_score_and_start_from_them(
-    asked: Callable[..., Run], tmp_path: Path
+    asked: Callable[..., Run], trained: Finished, tmp_path: Path
 ) -> None:
     source = {"name": "distilled", "start": True}
     executor = Here()
-    run = asked(source, {"flash_tokens": 1_024, "finish": "none"}, preset="default", trials=3)
+    run = asked(source, {"flash_tokens": 1_024, "finish": "none"}, preset="default", strategy="ehvi", trials=3)
     result = search(run, tmp_path / "run", executor=executor)
     assert sum(len(job.architectures) for job in executor.of(Score)) == 10  # all of them, before the first trial
     starts = {job.training.start for job in executor.of(Distil)}
     assert {trial["tokens"] for trial in result.data["trials"]} == {1_024}
-    assert starts == {path.name for path in supers_folder().glob("[0-9a-f]*")}
+    assert starts == {start_of_all()}
     again = search(run.model_copy(update={"trials": 4}), tmp_path / "run", executor=Here())
     assert [t["key"] for t in again.data["trials"]][:3] == [t["key"] for t in result.data["trials"]]
 
@@ -358,8 +359,7 @@ def test_separate_trainings_know_no_super_network_unless_they_are_asked_to(asked
         asked({"name": "distilled"}, preset="default", minutes=5.0)
 
 
-def test_a_super_network_stays_in_the_home_while_a_run_shows_it(asked: Callable[..., Run], tmp_path: Path) -> None:
-    search(asked(train={"finish": "none"}), tmp_path / "run", executor=Here())
+def test_a_super_network_stays_in_the_home_while_a_run_shows_it(finished: Finished, tmp_path: Path) -> None:
     (one,) = (item for item in inventory() if item.kind == "super-network")
     old = replace(one, days=9.0)
     assert one.shown_by == ((tmp_path / "run").resolve(),)
@@ -372,12 +372,12 @@ def test_a_super_network_stays_in_the_home_while_a_run_shows_it(asked: Callable[
     assert not one.path.exists()
 
 
-def test_winners_are_distilled_on_from_their_slices(asked: Callable[..., Run], tmp_path: Path) -> None:
-    result = search(asked(train={"finish": "none"}), tmp_path / "run", executor=Here())
-    assert not any("bought nothing" in warning for warning in result.data["warnings"])  # there was none
-    front = {member.key for member in result.front}
-    (super_network,) = (path.name for path in supers_folder().glob("[0-9a-f]*"))
-    assert winners_order(tmp_path / "run", [result.front[0].key], FINAL).start == super_network
+def test_winners_are_distilled_on_from_their_slices(finished: Finished, tmp_path: Path) -> None:
+    result, front = finished.result, {member.key for member in finished.result.front}
+    slices = {member.key for member in result.front if not member.tokens}
+    said = [warning for warning in result.data["warnings"] if "bought nothing" in warning]
+    assert not [warning for warning in said if any(key in warning for key in slices)]  # they had no training
+    assert winners_order(tmp_path / "run", [result.front[0].key], FINAL).start == start_of_all()
     scored = next(trial["key"] for trial in result.data["trials"] if trial["key"] not in front)
     with pytest.raises(RunError, match=f"{scored} was scored as a slice of a super-network and is not on the front"):
         winners_order(tmp_path / "run", [scored], FINAL)

@@ -7,7 +7,8 @@ import pytest
 from distilsearch.engine.job.runfile import continuing
 from distilsearch.engine.job.runfile.config import Run
 from distilsearch.engine.job.runfile.continuing import ADDED, continued, kept_run, kept_text
-from distilsearch.engine.job.runfile.sections import SECTIONS, EvaluateSection, SpaceSection
+from distilsearch.engine.job.runfile.evaluated import EvaluateSection, ProxySection
+from distilsearch.engine.job.runfile.sections import SECTIONS, SpaceSection
 from distilsearch.errors import InputError, RunError
 from distilsearch.operators import Serving
 
@@ -134,6 +135,7 @@ def test_every_key_has_the_value_of_its_first_day() -> None:
     for name, section in SECTIONS.items():
         assert set(ADDED[name]) == set(section.model_fields), name
     assert set(ADDED["evaluate"]) == set(EvaluateSection.model_fields)
+    assert set(ADDED["proxy"]) == {"with", *ProxySection.model_fields}
     assert set(ADDED["space"]) == set(SpaceSection.model_fields)
     assert set(ADDED["target.serving"]) == set(Serving.__dataclass_fields__)
     assert kept_values(ADDED) == FIRST_DAYS
@@ -158,6 +160,7 @@ FIRST_DAYS = {  # never edited: a folder that lacks a key was written before tha
     "storage.url": "", "storage.cache_limit_gb": 20.0, "choose": "knee", "minutes": 0.0, "target.latency": None,
     "text_block": None, "prompt": "", "target.profile_minutes": None, "train.share": 1.0,
     "evaluate": [], "evaluate.on": "", "evaluate.of": "front", "target.gflops": None,
+    "proxy": None, "proxy.on": "", "proxy.students": 8, "proxy.with": "glue",
 }  # fmt: skip
 
 

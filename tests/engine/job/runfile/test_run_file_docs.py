@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from distilsearch.engine.job.runfile.config import Run
-from distilsearch.engine.job.runfile.sections import SECTIONS, EvaluateSection
+from distilsearch.engine.job.runfile.evaluated import EvaluateSection, ProxySection
+from distilsearch.engine.job.runfile.sections import SECTIONS
 from distilsearch.engine.job.source import SOURCES
 from distilsearch.engine.strategies import STRATEGIES
 
@@ -27,11 +28,12 @@ def _section(name: str) -> dict[str, list[str]]:
 
 
 def test_every_key_is_documented() -> None:
-    sections = {"space", "strategy", "source", "evaluate", *SECTIONS}
+    sections = {"space", "strategy", "source", "evaluate", "proxy", *SECTIONS}
     assert set(_section("")) == set(Run.model_fields) - sections
     for name, section in SECTIONS.items():
         assert set(_section(name)) == set(section.model_fields), name
     assert set(_section("evaluate")) == {"with", *EvaluateSection.model_fields}
+    assert set(_section("proxy")) == {"with", *ProxySection.model_fields}
     assert set(_section("strategy")) == set(_section("source")) == {"name"}
 
 
