@@ -112,6 +112,8 @@ def students_section(reading: Reading) -> Section:
     if not reading.front:
         return Section(card("The front", "", nothing("The front is empty so far.")))
     text = "The front, fastest first. Behind a predicted latency stands its interval; each trained student is a folder."
+    if any(member.untrained_loss is not None for member in reading.front):
+        text += f" Under {reading.quality_name} stands that of the student before training, as it was cut."
     return Section(card("The front", text, students_table(reading)))
 
 

@@ -167,7 +167,7 @@ def _student_row(reading: Reading, member: Member, genes: Sequence[str], served:
     cells = [row_head(code(member.key, member.student, "chosen" if knee else ""))]
     cells += [cell(values.get(gene, DASH)) for gene in genes]
     cells += [cell(served_words(member.served) or DASH)] if served else []
-    before = f"untrained {score(reading.quality(member.untrained_loss))}" if member.untrained_loss is not None else ""
+    before = f"from {score(reading.quality(member.untrained_loss))}" if member.untrained_loss is not None else ""
     small = "; ".join(filter(None, (parts_words(member), before)))
     cells += [*_numbers(reading, member), cell(score(reading.quality(member.loss)), small=small)]
     cells.append(_trained(member))

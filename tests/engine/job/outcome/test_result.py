@@ -123,7 +123,7 @@ def test_what_training_bought_is_told_and_where_it_bought_nothing(facts: RunFact
     (warning,) = result.file.warnings
     assert "training bought nothing for 2 of 4 students" in warning
     assert f"{STUDENTS[1].key} (0.2500, then 0.3000), {STUDENTS[3].key} (0.2000, then 0.2000)" in warning
-    assert "untrained 0.050" in render(result.file)
+    assert "from 0.050" in render(result.file)
 
 
 def test_limits_hold_in_the_result(facts: RunFacts) -> None:
