@@ -56,9 +56,7 @@ def test_the_example_says_what_the_preset_does() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings(
-    "ignore:Initializing zero-element tensors"
-)  # of tables as wide as the stream
+@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")  # of tables as wide as the stream
 def test_from_a_run_file_to_exported_students_with_both_accuracies(run_file: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     result = search(Run.read(run_file), folder)
