@@ -237,10 +237,16 @@ def _gpus() -> list[str]:
 
 
 def _drained(tasks: Tasks) -> Iterator[_Task]:
+    """The tasks that wait. What tells drivers to end stays: a signal may close the executor while another stops it."""
+    ends = 0
     with contextlib.suppress(queue.Empty):
         while True:
             if (task := tasks.get_nowait()) is not None:
                 yield task
+            else:
+                ends += 1
+    for _ in range(ends):
+        tasks.put(None)
 
 
 def _fail(task: _Task, error: Exception) -> None:

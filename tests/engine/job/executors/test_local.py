@@ -1,6 +1,7 @@
 """Children of this machine, held to what all executors promise; killed at random, and with their driver."""
 
 import os
+import queue
 import random
 import signal
 import subprocess
@@ -14,7 +15,7 @@ import pytest
 
 from distilsearch.engine.job.executors import Executor, Options, open_executor
 from distilsearch.engine.job.executors.interruption import interruptible
-from distilsearch.engine.job.executors.local import Allotment, Local
+from distilsearch.engine.job.executors.local import Allotment, Local, _drained
 from distilsearch.errors import DeviceError, InputError, Interrupted, TrialError
 from distilsearch.testing.executors import Chore, ExecutorContract, Seen, gone
 
@@ -140,3 +141,18 @@ def test_what_is_not_there_is_refused_in_words(tmp_path) -> None:
         open_executor("locals", Options(tmp_path))
     with pytest.raises(DeviceError, match=r"'cuda:9', and this machine has (no|\d) GPU"):
         Local(Options(tmp_path, device="cuda:9"))
+
+
+def test_an_executor_that_is_stopped_while_it_is_closed_still_ends(tmp_path: Path) -> None:
+    for _ in range(20):
+        executor = Local(Options(tmp_path, workers=2))
+        stopping = [threading.Thread(target=executor.stop) for _ in range(3)]
+        for thread in stopping:
+            thread.start()
+        executor.close()
+        for thread in stopping:
+            thread.join()
+    tasks: queue.SimpleQueue[None] = queue.SimpleQueue()
+    tasks.put(None)
+    assert not [*_drained(tasks)]
+    assert tasks.get_nowait() is None
