@@ -80,6 +80,24 @@ def _as_far_as_it_goes(path: Path) -> JournalStorage:
             most = file.last - 1
 
 
+def unread(path: Path) -> str:
+    """Which line of a journal is the first that cannot be read, and what to do; "" where all can, or there is none."""
+    try:
+        with path.open("rb") as file:
+            lines = [line for line in file if line.endswith(b"\n")]  # the last one may still be written
+    except OSError:
+        return ""
+    for number, line in enumerate(lines, 1):
+        try:
+            opened(line)
+        except ValueError as error:
+            return (
+                f"line {number} of {path} cannot be read ({error}): what stands before it is shown, and"
+                " `distilsearch search`, called again, sets it aside and goes on"
+            )
+    return ""
+
+
 class JournalFile(BaseJournalBackend):
     """A journal's file, as an Optuna journal storage uses it.
 

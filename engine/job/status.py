@@ -11,7 +11,8 @@ from distilsearch import strict
 from distilsearch.errors import RunError
 
 from .holding import Presence
-from .ledger import Entry, Ledger, open_storage
+from .journal import unread
+from .ledger import JOURNAL, Entry, Ledger, open_storage
 from .machines import declared_by
 from .phases import PLAN, SPENT
 from .preflight import begun
@@ -25,7 +26,7 @@ class Status:
     Attributes:
         asked: how many trials the run file asks for, or its plan expects; 0 before there is one.
         minutes: that the run may take, and has taken so far; None where trials are asked for.
-        states: how many trials are complete, failed, running; imported ones left out.
+        states: how many trials are complete, failed, running, interrupted; imported ones left out.
         running: the trials under way, with their holders.
         best: the smallest loss so far, None before the first.
         phases: seconds spent so far, by phase.
@@ -33,6 +34,7 @@ class Status:
         finished: whether there is a result.
         genes: those that the run leaves open.
         interrupted: numbers of running trials whose holder has ended.
+        damage: what of its journal cannot be read, in words; "" where all can.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Status:
     genes: tuple[str, ...] = ()
     interrupted: frozenset[int] = frozenset()
     minutes: tuple[float, float] | None = None
+    damage: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON."""
@@ -63,6 +66,8 @@ class Status:
             planned = f"of about {self.asked} trials" if self.asked else "no plan yet"
             trials = f"{planned}, {self.minutes[1]:.1f} of {self.minutes[0]:g} minutes"
         words = [f"{self.name}: {counts}, {trials}" + (", finished" if self.finished else "")]
+        if self.damage:
+            words.append(f"warning: {self.damage}")
         if self.best is not None:
             words.append(f"smallest loss so far: {self.best:.4f}")
         words += [_words(entry, self.genes, now, entry.number in self.interrupted) for entry in self.running]
@@ -97,14 +102,16 @@ def status(folder: Path) -> Status:
     running = tuple(entry for entry in entries if entry.state == "running")
     noted = _noted(ledger)
     plan, spent = noted["plan"], noted["spent"]
+    interrupted = frozenset(entry.number for entry in running if ledger.ended(entry.lease))
     losses = [entry.values[0] for entry in entries if entry.state == "complete"]
     return Status(
         name=run.name,
         asked=plan.get("trials", 0) if run.minutes else run.trials,
         minutes=(run.minutes, spent / 60) if run.minutes else None,
-        states=dict(Counter(entry.state for entry in entries)),
+        states=dict(Counter("interrupted" if e.number in interrupted else e.state for e in entries)),
         running=running,
-        interrupted=frozenset(entry.number for entry in running if ledger.ended(entry.lease)),
+        interrupted=interrupted,
+        damage="" if run.storage.url else unread(folder / JOURNAL),
         best=min(losses, default=None),
         phases=noted["phases"],
         resolved=noted["resolved"],

@@ -97,3 +97,15 @@ def test_what_is_no_run_or_has_not_begun_is_refused(folder: Path, tmp_path: Path
         status(folder)
     with pytest.raises(RunError, match="there is no run in"):
         status(tmp_path / "elsewhere")
+
+
+def test_a_journal_that_is_damaged_is_said_to_be(folder: Path) -> None:
+    ledger = opened(folder)
+    ledger.complete(ledger.open(ONE), [0.25, 3.0], {})
+    assert status(folder).damage == ""
+    journal = folder / "journal.log"
+    *whole, last = journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(b"".join(whole) + last.replace(b"0.25", b"0.35"))
+    damage = status(folder).damage
+    assert damage.startswith(f"line {len(whole) + 1} of {journal} cannot be read")
+    assert f"warning: {damage}" in status(folder).lines(datetime.now())
