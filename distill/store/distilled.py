@@ -8,6 +8,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from accelerate import Accelerator
@@ -22,11 +23,12 @@ from ..student import Student
 from ..training import USUAL, Conditions, in_groups, train
 from .circumstances import circumstances
 from .claims import POLL_SECONDS, Claim
-from .trial import TRUNK, Trial, heldout_score
+from .trial import TRIAL, TRUNK, Trial, heldout_score
 
 if TYPE_CHECKING:
     from .archive import Archive
 
+FRAGMENTS = (".new-*", "..new-*", f".{TRIAL}.*")  # a student, one that is still being written, and its facts
 Answers = dict[Architecture, Trial | TrialError]
 
 
@@ -130,8 +132,7 @@ class _Work:
             return {"cause": str(student)}
         if not claim.held:
             return None
-        for fragment in folder.glob(".new-*"):  # of processes that were killed in mid-writing
-            shutil.rmtree(fragment, ignore_errors=True)
+        _sweep(folder)
         fresh = student.save(folder / f".new-{uuid.uuid4().hex}")
         trial = self.archive.keep(self._trial(student), fresh, folder / "checkpoint" / TRUNK, claim)
         if trial is None:
@@ -158,3 +159,12 @@ class _Work:
 
     def _key(self, architecture: Architecture) -> str:
         return self.training.key(architecture)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what processes that were killed in mid-writing have left in a trial's folder, which is claimed."""
+    for fragment in [path for pattern in FRAGMENTS for path in folder.glob(pattern)]:
+        if fragment.is_dir() and not fragment.is_symlink():
+            shutil.rmtree(fragment, ignore_errors=True)
+        else:
+            fragment.unlink(missing_ok=True)

@@ -11,7 +11,7 @@ import json
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -131,6 +131,13 @@ class Presence:
             self._own = None
         with contextlib.suppress(OSError):
             self._folder.rmdir()
+
+    def sweep(self, needed: Container[str]) -> None:
+        """Remove the marks of all that have ended, but of those that a lease still names."""
+        with contextlib.suppress(OSError):
+            for path in list(self._folder.iterdir()):
+                if path.name not in needed and self.gone(path.name):
+                    self.forget(path.name)
 
     def gone(self, holder: str) -> bool:
         """Whether one that had marked its presence has ended: its mark is free, or absent."""

@@ -135,6 +135,8 @@ class Ledger:
         released = False
         try:
             self._write(self._release)
+            if self._presence is not None:
+                self._presence.sweep({str(lease_of(trial).get("holder", "")) for trial in self._running()})
             released = True
         except DistilSearchError:  # a full disk, say: then its mark stays and says that it has gone
             pass

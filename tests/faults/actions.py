@@ -72,8 +72,8 @@ def lose_trainer(world: World) -> Action:
     return lose
 
 
-def lock_database(path: Path) -> Action:
-    """Another process holds the database for itself as soon as it gets it, until `release`."""
+def lock_database(path: Path, seconds: float) -> Action:
+    """Another process holds the database for itself, from when it gets it, for so long or until `release`."""
 
     def lock() -> None:
         if os.fork() == 0:
@@ -83,7 +83,7 @@ def lock_database(path: Path) -> Action:
                 with contextlib.suppress(sqlite3.Error):
                     connection = sqlite3.connect(path, timeout=60.0, isolation_level=None)
                     connection.execute("BEGIN EXCLUSIVE")
-                    time.sleep(600)
+                    time.sleep(seconds)
                     os._exit(0)
 
     return lock

@@ -49,7 +49,8 @@ PROCESSES: tuple[Fault, ...] = (
     Fault(
         "database locked",
         lambda world, draw: plain(
-            actions.lock_database(world.root / DATABASE), lambda: actions.release(world.root / DATABASE)
+            actions.lock_database(world.root / DATABASE, draw.uniform(1.0, 6.0)),
+            lambda: actions.release(world.root / DATABASE),
         ),
         "locked", database=True,
     ),

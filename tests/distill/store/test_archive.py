@@ -155,6 +155,19 @@ def test_who_lost_his_claim_drops_his_result(
     assert not list(archive.path(theirs.key).glob(".new-*"))
 
 
+def test_what_killed_processes_left_of_a_trial_goes_when_it_is_made(
+    archive: Archive, distil: Callable[..., Any], teacher: Teacher, make_architecture: Callable[..., Any]
+) -> None:
+    (trial,) = distil(Archive(archive.folder.parent / "elsewhere"), [make_architecture(teacher)])
+    folder = archive.path(trial.key)
+    for name in (".new-1", "..new-2.3"):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "config.json").touch()
+    (folder / ".trial.json.abc").touch()
+    distil(archive, [trial.architecture])
+    assert not [path.name for path in folder.iterdir() if path.name.startswith(".")]
+
+
 def test_a_newer_trial_is_left_alone_and_stops_no_other(
     archive: Archive, distil: Callable[..., Any], teacher: Teacher, text: Text, make_architecture: Callable[..., Any]
 ) -> None:

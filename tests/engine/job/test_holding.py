@@ -151,6 +151,17 @@ def test_where_it_cannot_be_given_back_for_want_of_room_it_is_open_all_the_same(
     assert [entry.number for entry in second.abandoned()] == [0]
 
 
+def test_the_mark_of_one_that_has_ended_without_a_lease_goes_with_the_next_call(tmp_path: Path) -> None:
+    left, needed, living = (tmp_path / HANDS / name for name in ("left", "needed", "living"))
+    held = marked(living)
+    for path in (left, needed):
+        path.touch()
+    Presence(tmp_path).sweep({"needed"})
+    assert held is not None
+    assert sorted(path.name for path in (tmp_path / HANDS).iterdir()) == ["living", "needed"]
+    held.release()
+
+
 def test_looking_leaves_no_mark(tmp_path: Path) -> None:
     ledger = ledger_in(tmp_path)
     assert ledger.entries() == []
