@@ -228,7 +228,9 @@ def _member(facts: RunFacts, entry: Entry) -> schema.Member:
 
 
 def _untrained(entry: Entry) -> float | None:
-    """The loss of a student before its first step."""
+    """The loss of a student before its first step; none of one that was cut from a super-network and not trained."""
+    if not entry.facts["tokens"]:
+        return None
     return {int(tokens): float(loss) for tokens, loss in entry.facts.get("curve", ())}.get(0)
 
 

@@ -124,6 +124,10 @@ def test_what_training_bought_is_told_and_where_it_bought_nothing(facts: RunFact
     assert "training bought nothing for 2 of 4 students" in warning
     assert f"{STUDENTS[1].key} (0.2500, then 0.3000), {STUDENTS[3].key} (0.2000, then 0.2000)" in warning
     assert "from 0.050" in render(result.file)
+    scored = [entry(i, *POINTS[i], curve=[[0, POINTS[i][0]]], tokens=0) for i in range(4)]
+    slices = conclude(replace(facts, entries=scored))
+    assert [member.untrained_loss for member in slices.front] == [None] * 4
+    assert not slices.file.warnings
 
 
 def test_limits_hold_in_the_result(facts: RunFacts) -> None:
