@@ -63,7 +63,12 @@ class FileFault:
             file.write_bytes(good)
             calls.append(call(world))
         where = f"{moment}; {file.relative_to(world.root)}: {done}"
-        return judged(self, seed, where, world, calls, references.of().facts, made)
+        return judged(self, seed, where, world, calls, references.of().facts, made, _training(file))
+
+
+def _training(file: Path) -> str:
+    """The key of the training that a file of the home's trials belongs to; "" where it belongs to none."""
+    return next((place.name for place in file.parents if place.parent.name == "trials"), "")
 
 
 def _hurt(file: Path, draw: random.Random) -> str:

@@ -161,6 +161,7 @@ def judged(
     calls: list[Call],
     whole: Facts,
     made: frozenset[str] | None = None,
+    beside: str = "",
 ) -> Tried:
     """What the calls of a run came to."""
     struck = strokes(world.root)
@@ -169,7 +170,7 @@ def judged(
         notes.append(f"still fails: {calls[-1].words[-300:]}")
         return Tried(fault.name, seed, moment, bool(struck), len(whole.trials), 0, 0, True, False, 0.0, tuple(notes))
     facts = world.facts()
-    difference = compared(facts, whole, fault.failed if struck else 0, made)
+    difference = compared(facts, whole, fault.failed if struck else 0, made, beside)
     words = "\n".join(one.words for one in calls)
     if struck and fault.words and (fault.always or calls[0].code > 0) and not re.search(fault.words, words):
         notes.append(f"not said: {fault.words}; but: {calls[0].words[-300:]}")

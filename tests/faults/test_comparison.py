@@ -27,7 +27,10 @@ def test_what_is_lost_doubled_or_corrupted_is_counted() -> None:
     assert compared(replace(WHOLE, trials=(first, second, second)), WHOLE).doubled == 1
     assert compared(replace(WHOLE, trials=(first, ("b", "complete", 0.26))), WHOLE).corrupted == 1
     assert compared(replace(WHOLE, students={"a": "others"}), WHOLE).corrupted == 1
-    assert compared(replace(WHOLE, kept={"training of a": "others"}), WHOLE).corrupted == 1
+    spoilt = replace(WHOLE, kept={"training of a": "others"})
+    assert compared(spoilt, WHOLE).corrupted == 1
+    assert compared(spoilt, WHOLE, beside="training of a").corrupted == 0
+    assert compared(replace(spoilt, students={"a": "others"}), WHOLE, beside="training of a").corrupted == 1
 
 
 def test_another_order_and_files_left_over_are_told() -> None:

@@ -132,13 +132,17 @@ def facts_of(world: World) -> Facts:
     )
 
 
-def compared(hurt: Facts, whole: Facts, failed: int = 0, made: frozenset[str] | None = None) -> Difference:
+def compared(
+    hurt: Facts, whole: Facts, failed: int = 0, made: frozenset[str] | None = None, beside: str = ""
+) -> Difference:
     """What a fault has done.
 
     Args:
         failed: trials that the fault makes fail for good, so that nobody counts them as lost.
         made: keys of the students that had been trained before a file was hurt: without the run's own notes it may
             propose others after them. All are due where it is None.
+        beside: the key of a training whose files in the home were hurt on purpose: nobody looks at those before its
+            student is handed out, and what is handed out is held against the undisturbed run all the same.
     """
     complete = [trial[0] for trial in hurt.trials if trial[1] == "complete"]
     due = {trial[0] for trial in whole.trials if trial[1] == "complete"}
@@ -148,7 +152,7 @@ def compared(hurt: Facts, whole: Facts, failed: int = 0, made: frozenset[str] | 
     losses = {trial[0]: trial[2] for trial in whole.trials}
     wrong = [key for key, state, loss in hurt.trials if state == "complete" and losses.get(key, loss) != loss]
     wrong += [key for key, digest in hurt.students.items() if key in whole.students and digest not in _made(whole)]
-    wrong += [key for key, digest in hurt.kept.items() if whole.kept.get(key, digest) != digest]
+    wrong += [key for key, digest in hurt.kept.items() if whole.kept.get(key, digest) != digest and key != beside]
     return Difference(
         lost=max(len(missing), short),
         doubled=len(complete) - len(set(complete)),
