@@ -8,7 +8,6 @@ is held, when its counter has stood still for `DEAD_SECONDS` of the observer's o
 never compared. A holder that comes back finds another's lease and drops its result.
 """
 
-import contextlib
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -20,7 +19,6 @@ from typing import Any, TypeVar
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.storages import BaseStorage
-from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from distilsearch import strict
@@ -33,6 +31,7 @@ from .database import Database, alone, open_database
 from .holding import Presence
 from .journal import open_journal
 from .leases import gone, lease_of, this_process
+from .studies import give_names, study_of, unnamed
 
 JOURNAL = "journal.log"
 BEAT_SECONDS = 30.0  # at most one beat of a lease in so long a time
@@ -120,10 +119,8 @@ class Ledger:
         }
         self._family = space.family
         self._objectives = len(objectives)
-        self._study = _study_of(storage, name, objectives)
-        there = storage.get_study_system_attrs(self._study).get("study:metric_names")
-        if there != list(objectives):
-            raise RunError(f"the study {name!r} has the objectives {there}, not {list(objectives)}")
+        self._study = study_of(storage, name, objectives)
+        self._unnamed = unnamed(storage, self._study, name, objectives)
 
     @property
     def shared(self) -> bool:
@@ -196,6 +193,9 @@ class Ledger:
 
     def _create(self, template: FrozenTrial, allowed: Allowed) -> Entry | None:
         """Enter a trial. It has a mark, by which it is found where its confirmation was lost."""
+        if self._unnamed:
+            give_names(self._storage, self._study, self._unnamed)
+            self._unnamed = ()
         if not self.shared:
             return self._fetch(self._storage.create_new_trial(self._study, template_trial=template))
         mark, again = uuid.uuid4().hex, False
@@ -372,22 +372,6 @@ class Ledger:
             intermediate_values={},
             trial_id=-1,
         )
-
-
-def _study_of(storage: BaseStorage, name: str, objectives: Sequence[str]) -> int:
-    """The id of a study, which is begun where there is none; looking for one that is there writes nothing."""
-    with contextlib.suppress(KeyError):
-        return storage.get_study_id_from_name(name)
-
-    def begin() -> int:
-        study = storage.create_new_study([StudyDirection.MINIMIZE] * len(objectives), name)
-        storage.set_study_system_attr(study, "study:metric_names", list(objectives))
-        return study
-
-    try:
-        return alone(storage, None, begin)
-    except optuna.exceptions.DuplicatedStudyError:  # another process was quicker
-        return storage.get_study_id_from_name(name)
 
 
 def open_storage(url: str, folder: Path, progress: Progress = silent, mend: bool = True) -> BaseStorage:

@@ -123,6 +123,19 @@ def test_what_others_hold_is_told_apart(reopen) -> None:
     assert [e.architecture for e in second.foreign()] == [STUDENTS[0]]
 
 
+def test_a_study_whose_beginner_was_killed_before_he_had_named_its_objectives_goes_on(tmp_path) -> None:
+    def reopen(objectives=OBJECTIVES):
+        return Ledger(open_storage("", tmp_path), "run", objectives, SPACE)
+
+    directions = [optuna.study.StudyDirection.MINIMIZE] * len(OBJECTIVES)
+    open_storage("", tmp_path).create_new_study(directions, "run")
+    assert reopen().entries() == []
+    reopen().add(STUDENTS[0], [0.2, 2.0], {})
+    assert [entry.values for entry in reopen().entries()] == [(0.2, 2.0)]
+    with pytest.raises(RunError, match=r"has the objectives \['loss', 'latency_ms'\]"):
+        reopen(["loss"])
+
+
 def test_a_study_of_other_objectives_is_refused(reopen) -> None:
     reopen()
     with pytest.raises(RunError, match="has the objectives"):
