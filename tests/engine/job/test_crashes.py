@@ -104,7 +104,7 @@ def test_a_disk_that_fills_stops_the_run_and_fails_no_trial(small, tmp_path, mon
     with pytest.raises(DiskFullError, match=f"the disk of {small}.* is full"):
         run(tmp_path / "run", Hurt(1, fill))
     stand = status(tmp_path / "run")
-    assert (stand.states, len(stand.interrupted)) == ({"complete": 1, "running": 1}, 1)
+    assert (stand.states, len(stand.interrupted)) == ({"complete": 1, "interrupted": 1}, 1)
     filler.unlink()
     hurt = run(tmp_path / "run")
     assert not fragments(small.parent)
