@@ -23,11 +23,14 @@ from typing import Any
 import numpy as np
 import torch
 from common import data, record, table
+from safetensors import safe_open
+from safetensors.torch import save
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from torch import Tensor
 from transformers import BertConfig, BertForPreTraining, PreTrainedTokenizerFast
 
 from distilsearch.distill.teachers.teacher import load_teacher
+from distilsearch.home import write_atomically
 
 SPECIAL = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"}
 PAD, UNK, CLS, SEP, MASK = range(5)
@@ -178,12 +181,9 @@ def _losses(model: Any, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
 def _train(model: Any, segments: Tensor, asked: argparse.Namespace) -> tuple[int, float]:
     """Train until the minutes are gone; (steps, processor seconds), those of earlier calls counted."""
     optimiser = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=0.01)
-    file, step, before = asked.out / "training.pt", 0, 0.0
-    if file.exists():  # written here, by this script
-        state = torch.load(file, weights_only=True)
-        model.load_state_dict(state["model"])
-        optimiser.load_state_dict(state["optimiser"])
-        step, before = state["step"], state["seconds"]
+    file, step, before = asked.out / "training.safetensors", 0, 0.0
+    if file.exists():
+        step, before = _restored(file, model, optimiser)
     model.train()
     begun = saved = time.process_time()
     for batch in _batches(segments, HIDDEN, 0, step):
@@ -201,11 +201,32 @@ def _train(model: Any, segments: Tensor, asked: argparse.Namespace) -> tuple[int
         step += 1
         if time.process_time() - saved > SAVE:
             saved = time.process_time()
-            part = {"model": model.state_dict(), "optimiser": optimiser.state_dict(), "step": step, "seconds": seconds}
-            torch.save(part, file.with_suffix(".part"))
-            file.with_suffix(".part").replace(file)
+            _kept(file, model, optimiser, step, seconds)
             print(f"{seconds / 60:.1f} min, step {step}, masked-LM loss {loss.item():.2f}", flush=True)
     return step, before + time.process_time() - begun
+
+
+def _kept(file: Path, model: Any, optimiser: torch.optim.Optimizer, step: int, seconds: float) -> None:
+    """Weights and moments by name, and how far the training is."""
+    tensors: dict[str, Tensor] = {}
+    for name, parameter in model.named_parameters():
+        moments = {f"{moment}/{name}": value for moment, value in optimiser.state[parameter].items()}
+        tensors |= {f"model/{name}": parameter.detach(), **moments}
+    write_atomically(file, save(tensors, {"step": str(step), "seconds": str(seconds)}))
+
+
+def _restored(file: Path, model: Any, optimiser: torch.optim.Optimizer) -> tuple[int, float]:
+    """Take up what `_kept` has written; (steps, processor seconds) so far."""
+    with safe_open(str(file), framework="pt") as kept:
+        names, about = set(kept.keys()), kept.metadata()
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                parameter.copy_(kept.get_tensor(f"model/{name}"))
+                moments = {m: f"{m}/{name}" for m in ("step", "exp_avg", "exp_avg_sq")}
+                state = {m: kept.get_tensor(key) for m, key in moments.items() if key in names}
+                if state:
+                    optimiser.state[parameter] = state
+    return int(about["step"]), float(about["seconds"])
 
 
 @torch.inference_mode()
