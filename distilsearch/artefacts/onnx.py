@@ -59,15 +59,11 @@ def to_onnx(
             raise artefact_error(file, "ONNX cannot express this model", _deepest(error)) from error
 
 
-def _shapes(inputs: "Mapping[str, Tensor]", dynamic: Mapping[str, Mapping[int, str]]) -> dict[str, Any]:
-    """The dynamic axes of each input as torch wants them."""
-    from torch.export import Dim
-
+def _shapes(inputs: "Mapping[str, Tensor]", dynamic: Mapping[str, Mapping[int, str]]) -> dict[str, dict[int, str]]:
+    """The dynamic axes of each input as torch wants them; how long they may be is seen from the module."""
     if strange := set(dynamic) - set(inputs):
         raise InputError(f"dynamic axes are named of {', '.join(sorted(strange))}, and the inputs are {list(inputs)}")
-    names = sorted({name for axes in dynamic.values() for name in axes.values()})
-    axes = {name: Dim(name) for name in names}
-    return {name: {axis: axes[called] for axis, called in dynamic.get(name, {}).items()} for name in inputs}
+    return {name: dict(dynamic.get(name, {})) for name in inputs}
 
 
 def _clear_names(graph: Any, taken: set[str]) -> None:
