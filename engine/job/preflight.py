@@ -33,6 +33,7 @@ def check_run(run: Run, folder: Path | None) -> None:
         check_target(section)
     files = [Path(section.on) for section in run.evaluate if section.on]
     check_names([run.teacher], run.text, [path for path in files if not path.is_dir()], "what an [[evaluate]] is on")
+    check_probe(run.probe_text)
     if run.proxy and not Path(run.proxy.on).is_dir():
         check_names([], (), [Path(run.proxy.on)], "what [proxy] is on")
     if kind := kind_of_teacher(run.teacher):
