@@ -8,6 +8,7 @@ from pathlib import Path
 
 from distilsearch import profiling
 from distilsearch.distill.teachers.named import check_names, kind_of_teacher
+from distilsearch.distill.texts.sources import AUTO, NONE
 from distilsearch.errors import InputError, RunError
 from distilsearch.operators import TORCH
 from distilsearch.places import FIDELITY, own_folder, own_run, own_student, own_students
@@ -32,6 +33,7 @@ def check_run(run: Run, folder: Path | None) -> None:
         check_target(section)
     files = [Path(section.on) for section in run.evaluate if section.on]
     check_names([run.teacher], run.text, [path for path in files if not path.is_dir()], "what an [[evaluate]] is on")
+    check_probe(run.probe_text)
     if run.proxy and not Path(run.proxy.on).is_dir():
         check_names([], (), [Path(run.proxy.on)], "what [proxy] is on")
     if kind := kind_of_teacher(run.teacher):
@@ -90,7 +92,13 @@ def check_measurable(what: str, files: Sequence[Path], options: Sequence[str]) -
     return True
 
 
-def check_order(words: Sequence[str], out: Path, teacher: str | None, text: Iterable[str] | None) -> None:
+def check_order(
+    words: Sequence[str],
+    out: Path,
+    teacher: str | None,
+    text: Iterable[str] | None,
+    probe_text: Sequence[str] | None = None,
+) -> None:
     """Refuse an order of students (RUN and keys, or genes) whose folders, teacher or text are plainly wrong."""
     run = None if "=" in words[0] else run_in(Path(words[0]))
     if run is not None and len(set(words[1:])) > 1:
@@ -98,6 +106,13 @@ def check_order(words: Sequence[str], out: Path, teacher: str | None, text: Iter
     else:
         own_student(out, teacher or (run.teacher if run else ""))
     check_names([teacher or (run.teacher if run else "")], text or (run.text if run else ()))
+    check_probe(probe_text or ())
+
+
+def check_probe(sources: Sequence[str]) -> None:
+    """Refuse a `probe_text` whose files are plainly not there."""
+    if tuple(sources) not in ((AUTO,), (NONE,)):
+        check_names((), sources)
 
 
 def check_fidelity(what: Path | None, folder: Path | None) -> None:

@@ -29,6 +29,7 @@ from ..objectives import limited
 from ..report.files import write_result
 from ..report.schema import ProxyEntry
 from ..report.students import STUDENTS
+from .after import scored
 from .environment import environment
 from .equipping import making_of, register
 from .executors import Executor
@@ -102,21 +103,7 @@ def search(
         ):
             job = MainJob(prepared, resolved, ledger, hands, progress, started)
             result = job.run()
-        return _scored(job, result, executor) if prepared.evaluations else result
-
-
-def _scored(job: "MainJob", result: Result, given: Executor | None) -> Result:
-    """The result with the scores of the run's evaluations; by a new executor, for time that is over stops one."""
-    prepared, progress = job.prepared, job.progress
-    with (
-        opened_ledger(prepared, progress) as ledger,
-        opened_executor(prepared, ledger, given, progress) as (hands, resolved),
-        interruptible(hands, progress),
-    ):
-        scoring = replace(job.scoring, ledger=ledger, executor=hands, threads=resolved.threads)
-        scored = scoring.scored(result, prepared.evaluations)
-    write_result(scored.file, scored.folder)
-    return scored
+        return scored(prepared, job.scoring, result, executor, progress)
 
 
 @dataclass(frozen=True)
