@@ -14,6 +14,7 @@ from distilsearch.operators import TORCH
 from distilsearch.places import FIDELITY, own_folder, own_run, own_student, own_students
 from distilsearch.profiling.devices import DEVICES
 
+from .holding import driver_of
 from .runfile.config import Run
 from .runfile.continuing import continued, kept_run
 from .runfile.presets import check_serves
@@ -71,6 +72,16 @@ def begun(folder: Path) -> Run:
     if not run.storage.url and not (folder / "journal.log").exists():
         raise RunError(f"the run in {folder} has not begun; start it with `distilsearch search`")
     return run
+
+
+def joinable(folder: Path) -> None:
+    """Refuse to join a run that nobody drives."""
+    own_run(folder, finished=True)
+    if driver_of(folder) is None:
+        raise RunError(
+            f"nobody is at work on the run in {folder}, so there is nothing to join; `distilsearch search` begins it,"
+            " or goes on with it"
+        )
 
 
 def check_measurable(what: str, files: Sequence[Path], options: Sequence[str]) -> bool:

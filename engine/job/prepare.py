@@ -93,15 +93,17 @@ def prepare(run: Run, folder: Path, given: bool = False, progress: Progress = si
     """
     fresh = not folder.exists()
     try:
-        return _prepare(run, folder, given, progress)
+        prepared = checked(_continued(run, folder), folder, given, progress)
+        write_atomically(folder / "run.toml", kept_text(prepared.run))  # only now: what was refused may be mended
+        return prepared
     except BaseException:
         if fresh and folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()  # what was refused leaves nothing behind
         raise
 
 
-def _prepare(run: Run, folder: Path, given: bool, progress: Progress) -> Prepared:
-    run = _continued(run, folder)
+def checked(run: Run, folder: Path, given: bool = False, progress: Progress = silent) -> Prepared:
+    """A run as its folder is to keep it; see `prepare`. Nothing is written."""
     _check_executor(run, given)
     machines = declared_by(run)
     for machine in machines:
@@ -140,7 +142,6 @@ def _prepare(run: Run, folder: Path, given: bool, progress: Progress) -> Prepare
     prepared = Prepared(run, folder, teacher, text, served, recipe, machines, probe, opened(run, teacher, text), proxy)
     _check_source(prepared, progress)
     _check_trials(prepared)
-    write_atomically(folder / "run.toml", kept_text(run))  # only now: what was refused may be mended
     return prepared
 
 
