@@ -16,9 +16,11 @@ from distilsearch.architecture import Architecture
 from distilsearch.disks import full_disks_named
 from distilsearch.distill.job import Training
 from distilsearch.distill.quality import Held
+from distilsearch.distill.store.respelt import known
 from distilsearch.distill.store.trial import Trial
 from distilsearch.errors import InputError, TrialError
 from distilsearch.families import family
+from distilsearch.families.cuts import within
 from distilsearch.home import write_atomically, written_folders
 from distilsearch.profiling import LatencyTable, find_table
 from distilsearch.profiling.remarks import busy
@@ -69,6 +71,7 @@ from .spending import Amount, Budget, Minutes
 from .tables import receive
 from .work import archive_of
 
+CUTS = "judge cuts"  # before the others: what is searched depends on it
 TRIALS = "distil and measure"  # the phase of the trials
 SUPERS = "train super-networks"  # of sources that have any
 PROFILE_SHARE = 0.25  # of a run's minutes, at most; what is timed first is worth most
@@ -122,6 +125,7 @@ class MainJob:
         """All phases, in order."""
         run, folder = self.prepared.run, self.prepared.folder
         phases, watch = Phases(self.ledger, self.progress), Stopwatch(self.ledger, self.started)
+        phases.took(CUTS, self.prepared.judging_seconds)
         write_atomically(folder / "environment.json", json.dumps(environment(run), indent=1))
         with phases.phase("profile and predict"):
             machines = [self.profiled(machine) for machine in self.prepared.machines]
@@ -257,8 +261,9 @@ class MainJob:
 
     def trained(self, training: Training) -> int:
         """How many students of the space have been trained so, by any run."""
-        students = self.prepared.served.students
-        return sum(students.contains(trial.architecture) for trial in archive_of(self.depot).matching(training))
+        students, facts = self.prepared.served.students, self.prepared.teacher.facts
+        trials = archive_of(self.depot).matching(training)
+        return len({student for trial in trials if (student := within(students, trial.architecture, facts))})
 
     def lasting(self, flash_tokens: int) -> "MainJob":
         """The same job, with the length of its trials settled: from now on the run's folder says so."""
@@ -284,7 +289,7 @@ class MainJob:
         search = Search(engine, self.ledger, machines, self.executor, source, served, lengths, shared, self.progress)
         archive, trainings = archive_of(self.depot), [t.at(tokens) for tokens in lengths for t in making.trainings]
         archive.name_problems(self.progress)
-        search.enter_known(trial for training in trainings for trial in archive.matching(training))
+        search.enter_known(known(archive, trainings, served.students, self.prepared.teacher.facts))
         search.enter_imported(imported(self.prepared.folder), imported_failures(self.prepared.folder))
         if not (run.trials or run.minutes or self.ledger.entries()):
             raise InputError("no student of this teacher, text and recipe is known yet; ask for more than 0 trials")

@@ -67,7 +67,7 @@ ADDED: dict[str, dict[str, Any]] = {
         "quality": "loss",
         "proxy": None,
     },
-    "space": {"family": "bert"},
+    "space": {"family": "bert", "cuts": None},
     "train": {
         "device": "auto",
         "precision": "auto",
