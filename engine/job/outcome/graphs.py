@@ -35,7 +35,7 @@ def as_files(prepared: "Prepared", archive: Archive, result: Result, progress: P
     run = prepared.run
     if not run.export.ways:
         return result
-    made = exported(result, run.export, archive, prepared.teacher.shown(run.prompt), prepared.text, progress)
+    made = exported(result, run.export, archive, prepared.teacher, prepared.text, progress)
     write_result(made.file, made.folder)
     return made
 
