@@ -48,6 +48,7 @@ from .outcome.choice import chosen, front, pair_key
 from .outcome.exports import export_students
 from .outcome.facts import Final, RunFacts
 from .outcome.finish import Ended, cut, less_trained, to_finish, unfinished
+from .outcome.graphs import as_files
 from .outcome.handed import handed_out, without
 from .outcome.proxy import PHASE as PROXY
 from .outcome.proxy import on_proxy
@@ -106,7 +107,7 @@ def search(
             interruptible(hands, progress),
         ):
             job = MainJob(prepared, resolved, ledger, hands, progress, started)
-            result = job.run()
+            result = as_files(prepared, archive_of(job.depot), job.run(), progress)
         return scored(prepared, job.scoring, result, executor, progress)
 
 
