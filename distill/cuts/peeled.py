@@ -66,7 +66,7 @@ class Peeled:
         for name, module in self._model.named_modules():  # from the outside in
             listed = isinstance(module, nn.ModuleList) and len(module) == depth
             if listed and self._kind.layer_of(f"{name}.0.weight") == 0:
-                return name
+                return str(name)
         raise TeacherError(
             f"the layers of {self._teacher.facts.name} are not in one list, so its cuts cannot be judged: name the"
             ' choices of inherit yourself, such as ["even", "last"]'
