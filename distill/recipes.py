@@ -19,9 +19,9 @@ from distilsearch.growth import grown
 from .losses import LOSSES, MAPPINGS
 
 # Fields of a recipe that came later, with the value of every key before; see `growth`.
-ADDED: Mapping[str, Any] = {"anchor": 0.0, "nearness": "layers"}
+ADDED: Mapping[str, Any] = {"anchor": 0.0}
 VIEW_ADDED: Mapping[str, Any] = {}
-NEARNESS = ("layers", "units")
+NEAR = 1 / 3  # of a teacher: students that start as so much of it, or more, keep all of a recipe's `anchor`
 EMBEDDING_MODES = ("none", "adapt", "all")
 RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {  # of a recipe's numbers: in words, and whether one is in it
     "batch_tokens": ("1 or more", lambda x: x >= 1),
@@ -73,8 +73,9 @@ class Recipe:
     progressive: float = 0.0  # share of the steps spent transferring layer by layer, the others frozen
     near: float = 1.0  # share of the learning rate for a student that keeps all layers at the teacher's width
     word_rate: float = 1.0  # times the learning rate, for a word table that starts at random
-    nearness: str = "layers"  # what `near` goes by: the "layers" a student keeps, or these times its "units" (FFN)
-    anchor: float = 0.0  # share of the start in the weights handed back, for a student that starts as the teacher
+    anchor: float = (
+        0.0  # share of the start in the weights that are handed back, for students that start near the teacher
+    )
 
     def __post_init__(self) -> None:
         for loss, weight in self.weights:
@@ -84,8 +85,6 @@ class Recipe:
                 raise InputError(f"the weight of loss {loss!r} must not be negative, got {weight}")
         if self.embeddings not in EMBEDDING_MODES:
             raise unknown("way to train embeddings", self.embeddings, EMBEDDING_MODES)
-        if self.nearness not in NEARNESS:
-            raise unknown("measure of nearness", self.nearness, NEARNESS)
         if self.mapping not in MAPPINGS:
             raise unknown("mapping of layers", self.mapping, MAPPINGS)
         if not self.views or not any(weight for _, weight in self.weights):
@@ -102,29 +101,27 @@ class Recipe:
                 f"choose the mapping {', '.join(one for one in MAPPINGS if one != 'final')}, or progressive = 0"
             )
 
-    def rate(self, kept: float, units: float = 1.0) -> float:
+    def rate(self, kept: float) -> float:
         """The learning rate of a student that starts with a share of the teacher's layers at its full width.
-
-        Args:
-            units: the share of the teacher's feed-forward units that each of them keeps.
 
         A student that is nearly the teacher is thrown far from it by rates that others need: of all-MiniLM-L6-v2,
         six layers of full width end at a loss of 0.111, 0.067 and 0.045 with the whole, half and quarter rate, four
         layers at 0.173 and 0.150 with the whole and half, three at 0.230 and 0.229.
         """
-        if self.nearness == "units":
-            rate: float = self.learning_rate * self.near ** (kept * units)
-            return rate
         return self.learning_rate * (1 - (1 - self.near) * kept)
 
     def start_share(self, kept: float, units: float) -> float:
-        """The share that a student's start keeps in its weights; see `rate` for the arguments.
+        """The share that a student's start keeps in its weights.
 
         What a text teaches beyond what all texts do is undone by going some of the way back, at no cost: the held-out
-        loss hardly moves, and texts of other kinds gain (WiSE-FT, arXiv 2109.01903). `docs/recipes.md` has figures. A
-        student that starts far from its teacher needs all of the way that its training went.
+        loss moves little, and texts of other kinds gain (WiSE-FT, arXiv 2109.01903). `docs/recipes.md` has figures. A
+        student that starts far from its teacher needs more of the way that its training went.
+
+        Args:
+            kept: the share of the teacher's layers that it starts with, at full width; 0 where it starts otherwise.
+            units: the share of the teacher's feed-forward units that each of them keeps.
         """
-        return self.anchor * kept * units
+        return self.anchor * min(1.0, kept * units / NEAR)
 
     def fall(self, steps: int) -> int:
         """The step of a run at which its rate begins to fall."""
@@ -175,7 +172,7 @@ EMBEDDING = Recipe(
     near=0.25,
     word_rate=30.0,
 )
-ANCHORED = replace(EMBEDDING, name="anchored", near=0.05, nearness="units", anchor=0.75)
+ANCHORED = replace(EMBEDDING, name="anchored", anchor=0.5)
 RELATION = Recipe(name="relation", weights=(("relation", 1.0), ("similarity", 10.0)), near=0.25)
 MLM = Recipe(name="mlm", weights=(("relation", 1.0), ("logits", 1.0)), learning_rate=5e-4, embeddings="all")
 

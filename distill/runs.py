@@ -85,7 +85,7 @@ class Run:
         named += [(f"projections.{name}", p) for name, p in objective.projections.named_parameters()]
         self.names = [name for name, _ in named]
         self.parameters = [parameter for _, parameter in named]
-        self.rate = self.recipe.rate(objective.kept, objective.units)
+        self.rate = self.recipe.rate(objective.kept)
         self.schedule = Schedule.of(self.recipe, steps, step_tokens)
         self.optimizer = torch.optim.AdamW(self._groups(), lr=self.rate, betas=(0.9, 0.98), fused=True)
         self.evaluations = {max(1, round(share * steps)) for share in EVALUATIONS} if steps else {0}

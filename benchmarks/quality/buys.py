@@ -1,11 +1,12 @@
 """What does training buy on tasks that nobody trained for?
 
     python -m quality.buys --folder /tmp/buys [--case books] [--layers 1 2 3] [--ways untrained ours ...]
-        [--recipes embedding ...] [--tokens 160000] [--seeds 0] [--genes ffn=768] [--teachers FOLDER]
+        [--recipes anchored ...] [--tokens 160000] [--seeds 0] [--genes ffn=768] [--teachers FOLDER] [--chosen-on]
 
 Every student is scored on STS-B, SST-2 and the rest of unseen paragraphs, and held against its own untrained cut;
 errors are of the difference, by resampling the same pairs, rows and queries for both. A cell that stands in
-`FOLDER/cells.jsonl` is not made again; what its student answered lies beside it.
+`FOLDER/cells.jsonl` is not made again; what its student answered lies beside it. `--chosen-on` asks what recipes are
+chosen on instead: STS-B dev, paraphrases, authors and questions; such cells belong in a folder of their own.
 """
 
 import argparse
@@ -20,7 +21,7 @@ import numpy as np
 import torch
 from common import record, table
 from quality.cases import UNSEEN, Case, books, cases
-from quality.tasks import Task, key_of, like_teacher, paired, reported
+from quality.tasks import Task, chosen_on, key_of, like_teacher, paired, reported
 from quality.ways import WAYS, Made, Setting
 
 from distilsearch.arrays import FloatArray
@@ -62,8 +63,8 @@ class Cells:
 class Bench:
     """One case: its teacher, text and tasks, opened when they are needed."""
 
-    def __init__(self, name: str, case: Case, teachers: Path, cells: Cells) -> None:
-        self.name, self.case, self.teachers, self.cells = name, case, teachers, cells
+    def __init__(self, name: str, case: Case, teachers: Path, cells: Cells, choosing: bool) -> None:
+        self.name, self.case, self.teachers, self.cells, self.choosing = name, case, teachers, cells, choosing
 
     @cached_property
     def teacher(self) -> Teacher:
@@ -77,7 +78,9 @@ class Bench:
 
     @cached_property
     def tasks(self) -> list[Task]:
-        """What is reported."""
+        """What is reported, or what recipes are chosen on."""
+        if self.choosing:
+            return chosen_on(self.case.languages)
         return reported([Path(one) for one in books(UNSEEN)], self.case.languages)
 
     @cached_property
@@ -119,18 +122,19 @@ def main() -> None:
     parser.add_argument("--case", nargs="+", default=["books"])
     parser.add_argument("--layers", nargs="+", type=int, default=[3])
     parser.add_argument("--ways", nargs="+", default=[UNTRAINED, "ours"], help=", ".join(WAYS))
-    parser.add_argument("--recipes", nargs="+", default=["embedding"])
+    parser.add_argument("--recipes", nargs="+", default=["anchored"])
     parser.add_argument("--tokens", nargs="+", type=int, default=[160_000])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--genes", nargs="*", default=[], help="of the student, such as ffn=768")
     parser.add_argument("--teachers", type=Path, default=Path("teachers"))
+    parser.add_argument("--chosen-on", action="store_true", help="ask what recipes are chosen on")
     parser.add_argument("--record", action="store_true", help="write the cells to results/")
     options = parser.parse_args()
     torch.set_num_threads(1)
     cells = Cells(options.folder)
     rows = []
     for name in options.case:
-        bench = Bench(name, cases()[name], options.teachers, cells)
+        bench = Bench(name, cases()[name], options.teachers, cells, options.chosen_on)
         whole = f"{name}/{TEACHER}"
         if whole not in cells.rows:
             bench.score(whole, Made(lambda texts, own=bench.teacher: encode(own, texts)), {"way": TEACHER})
@@ -139,7 +143,9 @@ def main() -> None:
     names = list(dict.fromkeys(name for row in rows for name in row))
     print(table([{name: row.get(name, "") for name in names} for row in rows]))
     if options.record:
-        record("quality_buys", [{**row, "isa": torch.backends.cpu.get_cpu_capability()} for row in cells.rows.values()])
+        isa = torch.backends.cpu.get_cpu_capability()
+        kept = [{**row, "isa": isa} for row in cells.rows.values()]
+        record("quality_chosen" if options.chosen_on else "quality_buys", kept)
 
 
 def asked(bench: Bench, layers: int, options: argparse.Namespace) -> Iterator[dict[str, Any]]:

@@ -1,6 +1,6 @@
 """Teachers, texts and shapes of the questions about quality: those reported, and those that recipes are chosen on.
 
-The two share no book, no shape, and no row of a task (`tasks.SETS`).
+The two share no book, no shape, and no row of a task (`tasks.reported`, `tasks.chosen_on`).
 """
 
 from collections.abc import Mapping

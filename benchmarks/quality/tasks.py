@@ -10,6 +10,7 @@ Notation
 
 import csv
 import hashlib
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -157,8 +158,6 @@ def reported(unseen: Sequence[Path], languages: Sequence[str] = ("en",)) -> list
 
 def chosen_on(languages: Sequence[str] = ("en",)) -> list[Task]:
     """What recipes are chosen on: none of the texts and rows that are reported."""
-    import json
-
     pairs = [similarity(f"dev-{language}", drawn(sts(language, "dev"), PAIRS)) for language in languages]
     articles = json.loads(data("squad/squad-v1.1-dev-rebuilt.json").read_text())["data"]
     asked = drawn([(p["qas"][0]["question"], p["context"][:300]) for a in articles for p in a["paragraphs"]], 400)
@@ -174,14 +173,6 @@ def chosen_on(languages: Sequence[str] = ("en",)) -> list[Task]:
     ]
 
 
-SETS: dict[str, Callable[..., list[Task]]] = {"chosen_on": chosen_on, "reported": reported}
-
-
 def key_of(task: Task) -> str:
     """Twelve hexadecimal digits of a task's texts: what vectors of them are kept by."""
     return hashlib.sha256("\0".join([task.name, *task.texts]).encode()).hexdigest()[:12]
-
-
-def answers(tasks: Sequence[Task], encode: Encode) -> dict[str, Tensor]:
-    """The vectors of each task's texts, by its name."""
-    return {task.name: encode(task.texts) for task in tasks}

@@ -17,7 +17,7 @@ TOKENS = 6_000
 @pytest.fixture
 def recipe():
     views = (View(), View(16, 0.15))
-    return replace(ANCHORED, views=views, batch_tokens=256, warmup_tokens=512, anchor=0.5, near=1.0)
+    return replace(ANCHORED, views=views, batch_tokens=256, warmup_tokens=512, near=1.0)
 
 
 @pytest.fixture
@@ -79,14 +79,8 @@ def test_a_killed_run_ends_as_one_that_was_not(teacher, text, whole, recipe, tmp
         assert torch.equal(value, again.model.state_dict()[name]), name
 
 
-def test_students_far_from_the_teacher_are_left_where_training_ends() -> None:
-    assert ANCHORED.start_share(0.0, 1.0) == 0.0
-    assert 0 < ANCHORED.start_share(1 / 6, 0.5) < ANCHORED.start_share(1.0, 1.0) == ANCHORED.anchor
-    assert EMBEDDING.start_share(1.0, 1.0) == 0.0
-
-
-def test_the_rate_falls_with_layers_and_units() -> None:
-    assert ANCHORED.rate(0.0) == ANCHORED.learning_rate
-    assert ANCHORED.rate(1.0, 1.0) == pytest.approx(ANCHORED.near * ANCHORED.learning_rate)
-    assert ANCHORED.rate(0.5, 0.5) == pytest.approx(ANCHORED.rate(0.25, 1.0))
-    assert EMBEDDING.rate(0.5, 0.5) == EMBEDDING.rate(0.5)  # former recipes go by layers alone
+def test_students_far_from_the_teacher_go_less_of_the_way_back() -> None:
+    assert ANCHORED.start_share(0.0, 1.0) == EMBEDDING.start_share(1.0, 1.0) == 0.0
+    assert ANCHORED.start_share(1.0, 1.0) == ANCHORED.start_share(0.5, 0.75) == ANCHORED.anchor
+    assert ANCHORED.start_share(1 / 6, 1.0) == pytest.approx(ANCHORED.anchor / 2)
+    assert ANCHORED.start_share(1 / 6, 0.5) == pytest.approx(ANCHORED.anchor / 4)
