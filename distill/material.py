@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from distilsearch.progress import Progress, silent
 
 from .pairs import check_pairs
-from .recipes import Recipe, default_recipe, recipe
+from .recipes import AUTO, Recipe, recipe_for
 from .targets import shows_pairs
 from .teachers.teacher import Teacher, load_teacher
 from .texts.data import Text, load_text
@@ -21,7 +21,7 @@ class Material:
 
     teacher: str
     text: Sequence[str]
-    recipe: str = "default"  # or a name, or a file
+    recipe: str = AUTO  # or a name, or a file
     text_temperature: float = 1.0  # above 1 it evens out the texts, one a language
     text_tokens: int | None = None  # of each text
     text_block: int | None = None  # tokens of a block; by default the teacher decides
@@ -33,7 +33,7 @@ class Material:
         """Teacher, text and recipe, loaded; an `InputError` says what is wrong with one."""
         progress("reading teacher and text", 0, 2)
         teacher = load_teacher(self.teacher).shown(self.prompt)
-        chosen = default_recipe(teacher.kind) if self.recipe in ("", "default") else recipe(self.recipe)
+        chosen = recipe_for(teacher.kind, self.recipe)
         progress("reading teacher and text", 1, 2)
         text = load_text(
             self.text,

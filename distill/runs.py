@@ -20,6 +20,7 @@ from distilsearch.families import Family
 from distilsearch.home import write_atomically
 
 from .adapt import fold, word_table
+from .anchor import Anchor
 from .batch import Batch
 from .drift import Drift
 from .heldout import held_out
@@ -90,6 +91,8 @@ class Run:
         self.evaluations = {max(1, round(share * steps)) for share in EVALUATIONS} if steps else {0}
         self.model.train()
         self.forward = accelerator.prepare_model(objective)
+        own = [p for name, p in named if not name.startswith("projections.")]
+        self.anchor = Anchor(own, self.recipe.start_share(objective.kept, objective.units))
 
         self.step, self.seconds = 0, 0.0
         self.curve: list[tuple[int, float]] = []
@@ -137,8 +140,11 @@ class Run:
         self.accelerator.clip_grad_norm_(self.parameters, self.recipe.clip)
         self.optimizer.step()
         self.step += 1
+        if self.step == self.steps:
+            self.anchor.pull()
         if self.step in self.evaluations:
-            loss = self.heldout()
+            with self.anchor.pulled() if self.step < self.steps else contextlib.nullcontext():
+                loss = self.heldout()
             self.curve.append((self.step * self.step_tokens, loss))
             self._track({"heldout": loss})
 

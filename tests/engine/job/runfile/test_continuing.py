@@ -56,7 +56,9 @@ def test_a_folder_of_an_older_version_is_the_same_run(tmp_path) -> None:
     assert there is not None
     continued(Run.parse(tomllib.loads(OLD)), there)
     least = {"name": "quickstart", **LEAST, "space": {"layers": [1, 2, 3, 4, 6]}}
-    continued(Run.parse(least | {"train": {"final_tokens": 800_000}, "target": [{"device": "cpu"}]}), there)
+    again = continued(Run.parse(least | {"train": {"final_tokens": 800_000}, "target": [{"device": "cpu"}]}), there)
+    assert again.train.recipe == "default"  # what it was started with, whatever new runs have
+    assert Run.parse(least).train.recipe == "auto"
     with pytest.raises(RunError, match=r"strategy.name: 'ehvi' there, 'enumerate' now"):
         continued(Run.parse(tomllib.loads(OLD) | {"strategy": "enumerate"}), there)
 
