@@ -150,6 +150,10 @@ def train(
     before = [_on_probe(run, asked["probe"]) for run in runs]  # all are as they were cut, whatever is gone on from
     together = SideBySide(runs, folders, asked["checkpoint_seconds"])
     together.restore(asked["since"])
+    for run in runs:
+        if run.since is not None:
+            done = f"{run.step * run.step_tokens:,} of {run.steps * run.step_tokens:,} tokens"
+            progress(f"{run.objective.architecture.key} goes on after {done}, from {run.since}", 0, 0)
     together.to_end(course.tokens, asked["between"], progress)
     for tracker in accelerator.trackers:  # `end_training` would end the process group too, and with it later runs
         tracker.finish()
