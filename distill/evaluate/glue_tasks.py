@@ -80,8 +80,8 @@ def task_of(folder: Path) -> GlueTask:
     except InputError:
         raise InputError(
             f"{folder} does not bear the name of a GLUE task ({', '.join(TASKS)}), each of which is a folder with"
-            " train.tsv and dev.tsv; name that folder, or say which task it is, such as --option task=MRPC (in a run file: task ="
-            ' "MRPC")'
+            " train.tsv and dev.tsv; name that folder, or say which task it is, such as --option task=MRPC"
+            ' (in a run file: task = "MRPC")'
         ) from None
 
 
