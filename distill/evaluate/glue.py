@@ -22,7 +22,7 @@ from ..teachers.teacher import Teacher, load_teacher
 from .evaluation import Given, Subject
 from .fine_tune import Rows, Schedule, Told, answers, fine_tuned, loss_of, threads, tokens
 from .glue_files import FEWEST_TO_LEARN, FEWEST_TO_SCORE, Examples, files_of, read_examples
-from .glue_tasks import GlueTask, check_installed, metric, task_named
+from .glue_tasks import GlueTask, check_installed, metric, task_named, task_of
 
 METHOD = "glue 1"  # grows when equal options come to mean another training
 JUDGED = 0.1  # share of train.tsv that learning rates are judged on
@@ -100,7 +100,7 @@ class Glue:
             raise InputError(f"there is no folder {folder}; name that of a GLUE task, such as --on glue/MRPC")
         options = Options(seeds, epochs, tuple(learning_rates), rows, batch, length, dropout)
         options.check()
-        chosen = task_named(task or folder.resolve().name)
+        chosen = task_named(task) if task else task_of(folder)
         learnt, *scored = files_of(folder, chosen)
         check_installed()
         return cls(

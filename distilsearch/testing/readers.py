@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DistilSearchError
+from . import learnt
 from .mutations import mutated
 
 INSIDE, HOME = "named", "home"  # folders of a trial of a reader; whatever lies beside them is none of its business
@@ -434,4 +435,26 @@ READERS: tuple[Reader, ...] = (
     Reader("architectures JSON", {"file.json": "json"}, _made_students, _read_architectures),
     Reader("imported results", {"imported.json": "json"}, _made_imports, _read_imports),
     Reader("note of a run", {"file.json": "json"}, _made_note, _read_home_note),
+    Reader("super-network", {"superlm.safetensors": "safetensors"}, learnt.made_super, learnt.read_super),
+    Reader("score", {"file.json": "json"}, learnt.written(learnt.SCORE, "file.json"), learnt.read_score),
+    Reader("rewards", {"rewards.json": "json"}, learnt.made_rewards, learnt.read_rewards, learnt.sealed_rewards),
+    Reader(
+        "net of rewards",
+        {"rewards.safetensors": "safetensors"},
+        learnt.made_rewards,
+        learnt.read_rewards,
+        learnt.sealed_rewards,
+    ),
+    Reader("plan", {"file.json": "json"}, learnt.written(learnt.PLAN, "file.json"), learnt.read_plan),
+    Reader(
+        "rank fidelity",
+        {"fidelity/fidelity.json": "json"},
+        learnt.written(learnt.FIDELITY, "fidelity", "fidelity.json"),
+        learnt.read_fidelity,
+    ),
+    Reader("mark of a driver", {"file.json": "json"}, learnt.written(learnt.HOLDER, "file.json"), learnt.read_mark),
+    Reader("invitation", {"file.json": "json"}, learnt.written(learnt.INVITATION, "file.json"), learnt.read_invitation),
+    Reader("mark of a home", {"home.json": "json"}, learnt.written(learnt.MARK, "home.json"), learnt.read_home),
+    Reader("packed text", {"blocks.safetensors": "safetensors"}, learnt.made_blocks, learnt.read_packed),
+    Reader("cached targets", {"batch.safetensors": "safetensors"}, learnt.made_targets, learnt.read_targets),
 )

@@ -38,7 +38,7 @@ from .executors import Executor
 from .executors.interruption import interruptible
 from .holding import driving
 from .informed import score_column
-from .inviting import disinvite, invite
+from .inviting import explored
 from .jobs import Measure, Profile, TeacherLoss
 from .ledger import Ledger
 from .limits import check_kept, measured_within, room_within
@@ -52,6 +52,7 @@ from .outcome.graphs import as_files
 from .outcome.handed import handed_out, without
 from .outcome.proxy import PHASE as PROXY
 from .outcome.proxy import on_proxy
+from .outcome.remarks import taken_over
 from .outcome.remeasure import measured_fidelity
 from .outcome.result import Result, conclude, members
 from .outcome.scoring import Scoring
@@ -155,11 +156,7 @@ class MainJob:
         with phases.phase(TRIALS):
             trials.source.prepare(self.executor.submit)
             allowance = budget.allowance(phases.seconds.get(TRIALS, 0.0))
-            invitation = invite(self.ledger, self.prepared, machines, allowance, watch.seconds)
-            trials.explore(allowance, run.stop_below)
-            disinvite(self.ledger, invitation)
-            if trials.behind:  # what others have under way ends, or is taken over
-                trials.explore(allowance, run.stop_below)
+            explored(trials, self.prepared, allowance, watch.seconds)
         with phases.phase("measure the front"):
             measure_front(self.ledger, machines, self.teacher, self.executor, self.progress, budget.measuring())
         self.teacher_loss()  # now: a finish whose time is over stops the executor
@@ -357,7 +354,7 @@ class MainJob:
             quality=run.quality,
             teacher_loss=teacher.loss,
             teacher_parts=teacher.parts,
-            remarks=(teacher.said,) if teacher.said else (),
+            remarks=(*((teacher.said,) if teacher.said else ()), *taken_over(run, finals)),
             entries=entries,
             machines=[machine.facts(self.teacher, asked_for) for machine in machines],
             reference=engine.reference,
