@@ -37,7 +37,7 @@ from .equipping import making_of, register
 from .executors import Executor
 from .executors.interruption import interruptible
 from .holding import driving
-from .informed import score_column
+from .informed import cut_column, score_column
 from .inviting import disinvite, invite
 from .jobs import Measure, Profile, TeacherLoss
 from .ledger import Ledger
@@ -73,6 +73,7 @@ from .tables import receive
 from .work import archive_of
 
 CUTS = "judge cuts"  # before the others: what is searched depends on it
+UNTRAINED = "judge untrained students"
 TRIALS = "distil and measure"  # the phase of the trials
 SUPERS = "train super-networks"  # of sources that have any
 PROFILE_SHARE = 0.25  # of a run's minutes, at most; what is timed first is worth most
@@ -135,6 +136,9 @@ class MainJob:
             set_shares(self.ledger, machines, self.teacher, self.executor, self.progress)
             engine = new_engine(run, self.prepared.served, machines, self.teacher)
             self.check_limits(engine, machines)
+        if run.foresees:
+            with phases.phase(UNTRAINED):
+                engine = self.foreseeing(machines) or engine
         with phases.phase("plan"):
             budget = self.budget(watch, machines)
         result = self.lasting(budget.flash_tokens).spend(budget, engine, machines, phases, watch)
@@ -281,6 +285,13 @@ class MainJob:
         sizes = size_features(served.students, machines[0].serving)
         column = score_column(served.students, sizes, self.making, self.executor, run.seed, self.progress)
         return new_engine(run, served, machines, self.teacher, column)
+
+    def foreseeing(self, machines: Sequence[Profiled]) -> Engine | None:
+        """An engine that sees what students lose as they are cut; None where that says nothing."""
+        run, served = self.prepared.run, self.prepared.served
+        sizes = size_features(served.students, machines[0].serving)
+        column = cut_column(served.students, sizes, self.making, self.executor, run.seed, self.progress)
+        return None if column is None else new_engine(run, served, machines, self.teacher, column)
 
     def recalled(self, engine: Engine, machines: Sequence[Profiled], source: TrialSource) -> Search:
         """The search, with all that is known already: this run's own trials, those of other runs, imported ones."""
