@@ -233,6 +233,7 @@ def show(folder: Path) -> None:
         alone = [foretold([o for o in chosen if o is not one], [one], names)[0] for one in chosen]
         made.append(_row("chosen, each from the others", "all", " + ".join(names), alone, chosen))
         made.append(_row("test", "all", " + ".join(names), foretold(chosen, test, names), test))
+    made += [_of_few(chosen, test, few) for few in (1, 2, 4)]
     print(table(made))
     record("quality_judges", made)
 
@@ -252,6 +253,19 @@ def _row(
 def _spearman(x: FloatArray, y: FloatArray) -> float:
     with np.errstate(invalid="ignore"):  # of a constant sample there is no order
         return float(np.corrcoef(rankdata(x), rankdata(y))[0, 1])
+
+
+def _of_few(chosen: Sequence[dict[str, Any]], test: Sequence[dict[str, Any]], few: int) -> dict[str, Any]:
+    """The short loss with an offset for each kind, where few of each kind have had a long training: 100 draws."""
+    rng, truth, values = np.random.default_rng(0), np.array([one["truth"] for one in test]), []
+    for _ in range(100):
+        kinds = [[one for one in chosen if one["kind"] == kind] for kind in ("inherited", "random", OTHER)]
+        told = [kind[place] for kind in kinds for place in rng.permutation(len(kind))[:few]]
+        values.append(_spearman(foretold(told, test, (f"{SHORT:,} tokens", "kind")), truth))
+    judge = f"{SHORT:,} tokens + kind, told {few} long trainings of each"
+    interval = "{:.2f} to {:.2f}".format(*np.quantile(values, [0.05, 0.95]))
+    facts = {"students": "test", "start": "all", "judge": judge, "n": len(test)}
+    return {**facts, "spearman": round(float(np.mean(values)), 3), "90 %": f"{interval} over draws"}
 
 
 def _within_sizes(students: Sequence[dict[str, Any]], judges: Sequence[str]) -> list[dict[str, Any]]:
