@@ -31,6 +31,8 @@ CUTS, FEW = 64, 8  # students that are judged untrained, and of them in one job
 SCORING, CUTTING = "scoring sub-networks", "judging untrained students"
 
 Column = Callable[[Codes], FloatArray]
+Known = Callable[[SearchSpace, Column, Making, Executor, int, Progress], Column | None]
+"""What makes a column of what is known of students: see `score_column`; None where there is nothing to see."""
 
 
 def score_column(

@@ -37,7 +37,7 @@ from .equipping import making_of, register
 from .executors import Executor
 from .executors.interruption import interruptible
 from .holding import driving
-from .informed import cut_column, score_column
+from .informed import Known, cut_column, score_column
 from .inviting import disinvite, invite
 from .jobs import Measure, Profile, TeacherLoss
 from .ledger import Ledger
@@ -138,7 +138,7 @@ class MainJob:
             self.check_limits(engine, machines)
         if run.foresees:
             with phases.phase(UNTRAINED):
-                engine = self.foreseeing(machines) or engine
+                engine = self.informed(machines, cut_column)
         with phases.phase("plan"):
             budget = self.budget(watch, machines)
         result = self.lasting(budget.flash_tokens).spend(budget, engine, machines, phases, watch)
@@ -279,19 +279,12 @@ class MainJob:
         write_atomically(self.prepared.folder / "run.toml", kept_text(run))
         return replace(self, prepared=replace(self.prepared, run=run))
 
-    def informed(self, machines: Sequence[Profiled]) -> Engine:
-        """An engine that sees what students score in their super-networks."""
+    def informed(self, machines: Sequence[Profiled], column_of: Known = score_column) -> Engine:
+        """An engine that sees what is known of students untrained: scores in super-networks, or losses of cuts."""
         run, served = self.prepared.run, self.prepared.served
         sizes = size_features(served.students, machines[0].serving)
-        column = score_column(served.students, sizes, self.making, self.executor, run.seed, self.progress)
+        column = column_of(served.students, sizes, self.making, self.executor, run.seed, self.progress)
         return new_engine(run, served, machines, self.teacher, column)
-
-    def foreseeing(self, machines: Sequence[Profiled]) -> Engine | None:
-        """An engine that sees what students lose as they are cut; None where that says nothing."""
-        run, served = self.prepared.run, self.prepared.served
-        sizes = size_features(served.students, machines[0].serving)
-        column = cut_column(served.students, sizes, self.making, self.executor, run.seed, self.progress)
-        return None if column is None else new_engine(run, served, machines, self.teacher, column)
 
     def recalled(self, engine: Engine, machines: Sequence[Profiled], source: TrialSource) -> Search:
         """The search, with all that is known already: this run's own trials, those of other runs, imported ones."""
