@@ -12,7 +12,7 @@ from .teachers.teacher import Teacher, load_teacher
 from .texts.data import Text, load_text
 from .texts.probe import Probe, load_probe
 from .texts.readers import TEXT
-from .texts.sources import AUTO
+from .texts.sources import AUTO as BY_RULE
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Material:
     text_block: int | None = None  # tokens of a block; by default the teacher decides
     text_column: str = TEXT  # where rows of tables and of JSON hold it
     prompt: str = ""  # the name of one that an embedding teacher has, which every text is shown with
-    probe_text: Sequence[str] = (AUTO,)  # what `load_probe` is asked for; never learnt
+    probe_text: Sequence[str] = (BY_RULE,)  # what `load_probe` is asked for; never learnt
 
     def opened(self, progress: Progress = silent) -> tuple[Teacher, Text, Recipe]:
         """Teacher, text and recipe, loaded; an `InputError` says what is wrong with one."""

@@ -136,7 +136,7 @@ def _cut_best(
     former = (there[0]["architecture"].get(GENE) if there else None) or ""
     layers = int(asked["layers"])
     if former not in (*RULES, FRESH) and not is_subset(former):
-        (former,) = judged_cuts(teacher, text, progress).best(layers)
+        (former,) = judged_cuts(teacher, text, [layers], progress).best(layers)
         progress(f"{layers} layers start from the teacher's {former}: of all its cuts that lose least untrained", 0, 0)
     student = spelt(Architecture(asked.family, {**asked.values, GENE: former}), teacher.facts)
     return replace(order, cards={student: card}), {student: out}

@@ -172,7 +172,7 @@ def _cut(run: Run, teacher: Teacher, text: Text, progress: Progress) -> tuple[Ru
         int(student) for p in run.students(teacher.facts).parameters if p.name == "layers" for student in p.choices
     }
     try:
-        judged = judged_cuts(teacher, text, progress)
+        judged = judged_cuts(teacher, text, layers, progress)
     except TeacherError as error:
         progress(f"students start from layers by rule alone: {error}", 0, 0)
         return run, 0.0

@@ -37,7 +37,7 @@ from .equipping import making_of, register
 from .executors import Executor
 from .executors.interruption import interruptible
 from .holding import driving
-from .informed import score_column
+from .informed import Known, cut_column, score_column
 from .inviting import explored
 from .jobs import Measure, Profile, TeacherLoss
 from .ledger import Ledger
@@ -74,6 +74,7 @@ from .tables import receive
 from .work import archive_of
 
 CUTS = "judge cuts"  # before the others: what is searched depends on it
+UNTRAINED = "judge untrained students"
 TRIALS = "distil and measure"  # the phase of the trials
 SUPERS = "train super-networks"  # of sources that have any
 PROFILE_SHARE = 0.25  # of a run's minutes, at most; what is timed first is worth most
@@ -136,6 +137,9 @@ class MainJob:
             set_shares(self.ledger, machines, self.teacher, self.executor, self.progress)
             engine = new_engine(run, self.prepared.served, machines, self.teacher)
             self.check_limits(engine, machines)
+        if run.foresees:
+            with phases.phase(UNTRAINED):
+                engine = self.informed(machines, cut_column)
         with phases.phase("plan"):
             budget = self.budget(watch, machines)
         result = self.lasting(budget.flash_tokens).spend(budget, engine, machines, phases, watch)
@@ -272,11 +276,11 @@ class MainJob:
         write_atomically(self.prepared.folder / "run.toml", kept_text(run))
         return replace(self, prepared=replace(self.prepared, run=run))
 
-    def informed(self, machines: Sequence[Profiled]) -> Engine:
-        """An engine that sees what students score in their super-networks."""
+    def informed(self, machines: Sequence[Profiled], column_of: Known = score_column) -> Engine:
+        """An engine that sees what is known of students untrained: scores in super-networks, or losses of cuts."""
         run, served = self.prepared.run, self.prepared.served
         sizes = size_features(served.students, machines[0].serving)
-        column = score_column(served.students, sizes, self.making, self.executor, run.seed, self.progress)
+        column = column_of(served.students, sizes, self.making, self.executor, run.seed, self.progress)
         return new_engine(run, served, machines, self.teacher, column)
 
     def recalled(self, engine: Engine, machines: Sequence[Profiled], source: TrialSource) -> Search:

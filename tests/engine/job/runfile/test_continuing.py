@@ -151,7 +151,7 @@ FIRST_DAYS = {  # never edited: a folder that lacks a key was written before tha
     "text_temperature": 1.0, "text_tokens": None, "preset": "default", "trials": 24, "seed": 0, "loss_at_most": None,
     "text_column": "text", "probe_text": ["auto"], "quality": "loss",
     "stop_below": 0.0, "plugins": [], "source": {"name": "distilled"}, "strategy": {"name": "ehvi", "draws": 32},
-    "space": {}, "train": {}, "target": [{}], "executor": {}, "storage": {}, "space.family": "bert",
+    "space": {}, "train": {}, "target": [{}], "executor": {}, "storage": {}, "space.family": "bert", "space.cuts": None,
     "train.device": "auto", "train.precision": "auto", "train.recipe": "default", "train.flash_tokens": 160_000,
     "train.longer_tokens": [], "train.final_tokens": 2_000_000, "train.finish": "knee", "train.workers": "auto",
     "train.threads": None, "target.device": "auto", "target.serving": {}, "target.latency_ms": None,
