@@ -149,6 +149,25 @@ def _made_json(*parts: str) -> Callable[[Path, Path], object]:
     return make
 
 
+def _made_export(samples: Path, folder: Path) -> None:
+    """A list of two graphs, which are no graphs: whoever reads the list does not open them."""
+    from distilsearch.distill.served.artefact import FILES, INPUTS, Artefact, sha256_of, write_artefacts
+
+    checks: list[dict[str, Any]] = [
+        {"differences": {"sentence_embedding": 1e-6}},
+        {"lost": 0.01, "tried": {"dynamic": {"lost": 0.01, "seconds": 0.1}}},
+    ]
+    listed = []
+    for (runtime, dtype), check in zip([("onnxruntime", "float32"), ("onnxruntime", "int8")], checks, strict=True):
+        file = folder / FILES[runtime, dtype]
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(b"a graph")
+        files, how = {FILES[runtime, dtype]: sha256_of(file)}, "dynamic" if dtype == "int8" else ""
+        own = (files, "0" * 64, "embedding", INPUTS, ("last_hidden_state", "sentence_embedding"), 64, "query: ", how)
+        listed.append(Artefact(folder, runtime, dtype, *own, check, {"torch": "2.13.0"}))
+    write_artefacts(folder, listed)
+
+
 # Sealing
 
 
@@ -188,6 +207,15 @@ def _read_run_file(folder: Path) -> None:
         Run.read(folder / "run.toml")
     finally:
         kept_run(folder)
+
+
+def _read_export(folder: Path) -> None:
+    from distilsearch.distill.served.artefact import read_artefacts
+    from distilsearch.distill.served.beside import section
+
+    for artefact in read_artefacts(folder).values():
+        artefact.check()
+        section(artefact)
 
 
 def _read_journal(folder: Path) -> None:
@@ -421,6 +449,7 @@ READERS: tuple[Reader, ...] = (
     Reader("student", STUDENT_FILES, lambda s, f: _made_trial(s, f, True), _read_student, _hashed_student),
     Reader("student of 0.1.0", STUDENT_FILES, lambda s, f: _made_trial(s, f, False), _read_student),
     Reader("teacher folder", TEACHER_FILES, _copied("teacher"), _read_teacher),
+    Reader("export", {"served.json": "json"}, _made_export, _read_export),
     Reader("table", {"*/*/rounds/*": "parquet"}, _made_table, _read_table, _named_rounds),
     Reader("rounds", {"*/*/rounds/*": "bytes"}, _made_table, _read_table, _named_rounds),
     Reader("predictor", {"predictor.json": "json"}, _with_expected(_copied("predictor")), _read_predictor),
