@@ -37,7 +37,7 @@ layers: $(INSTALLED)
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install --quiet --constraint constraints.txt $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
-	$(PIP) install --quiet --constraint constraints.txt --editable '.[quickstart,dev]'
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[quickstart,onnx,openvino,dev]'
 	touch $@
 
 $(XLA_INSTALLED): pyproject.toml constraints-xla.txt

@@ -51,6 +51,8 @@ def card(student: "Student") -> str:
     }
     if math.isfinite(student.loss):  # not known of a sub-network that nobody has scored
         rows["loss"] = f"{student.loss:.4f} ({loss_words(teacher.kind, str(about.get('quality', LOSS)))})"
+    if student.probe is not None:
+        rows["loss on the probe"] = f"{student.probe.words}; a text that it was not trained on"
     if teacher.prompt:
         rows["prompt"] = json.dumps(teacher.prompt, ensure_ascii=False)
     if about:

@@ -103,6 +103,11 @@ def _accuracies(
     return Held(accuracy_loss(parts) if np.isfinite(words.loss) else float("nan"), parts)
 
 
+def heldout_key(teacher: Teacher, text: Text) -> str:
+    """A sha256 of what a loss is held against: what the teacher says, and the text."""
+    return hashlib.sha256(f"{outputs_key(teacher)} {text.sha256}".encode()).hexdigest()
+
+
 def agreement(student: Tensor, teacher: Tensor) -> float:
     """Spearman correlation of the pairwise cosines of unit embeddings (h, w) against (h, v)."""
     upper = np.triu_indices(len(student), 1)

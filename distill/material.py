@@ -10,7 +10,9 @@ from .recipes import Recipe, default_recipe, recipe
 from .targets import shows_pairs
 from .teachers.teacher import Teacher, load_teacher
 from .texts.data import Text, load_text
+from .texts.probe import Probe, load_probe
 from .texts.readers import TEXT
+from .texts.sources import AUTO
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,7 @@ class Material:
     text_block: int | None = None  # tokens of a block; by default the teacher decides
     text_column: str = TEXT  # where rows of tables and of JSON hold it
     prompt: str = ""  # the name of one that an embedding teacher has, which every text is shown with
+    probe_text: Sequence[str] = (AUTO,)  # what `load_probe` is asked for; never learnt
 
     def opened(self, progress: Progress = silent) -> tuple[Teacher, Text, Recipe]:
         """Teacher, text and recipe, loaded; an `InputError` says what is wrong with one."""
@@ -45,3 +48,7 @@ class Material:
             check_pairs(text)
         progress("reading teacher and text", 2, 2)
         return teacher, text, chosen
+
+    def probe(self, teacher: Teacher, text: Text, progress: Progress = silent) -> Probe:
+        """The probe of students that learn the text; a `TextError` says what is wrong with one that was asked for."""
+        return load_probe(self.probe_text, self.text, teacher, text, self.text_column, progress)

@@ -38,6 +38,31 @@ class Held:
     said: str = ""
 
 
+@dataclass(frozen=True)
+class Bought:
+    """A loss or score before the first step of a training and after the last, on what has the key `heldout`.
+
+    `before` is None where nobody took it, or it was no number; `rising`: more is better.
+    """
+
+    heldout: str
+    before: float | None
+    after: float
+    rising: bool = False
+
+    @property
+    def gain(self) -> float | None:
+        """By how much it has become better; negative where it has become worse."""
+        if self.before is None:
+            return None
+        return self.after - self.before if self.rising else self.before - self.after
+
+    @property
+    def words(self) -> str:
+        """Such as "0.2100 (0.2345 before training)"."""
+        return f"{self.after:.4f}" + ("" if self.before is None else f" ({self.before:.4f} before training)")
+
+
 def quality_name(kind: str, quality: str = LOSS) -> str:
     """What `Held.loss` is, in a few words: by itself, or 1 - it for those in `UPWARDS`."""
     return ACCURACY_NAME if quality == ACCURACY else NAMES[kind]

@@ -23,6 +23,7 @@ from distilsearch.places import STUDENT, own_folder
 from .card import card
 from .inherit import guide, statistics
 from .judge import Judge, whole
+from .quality import Bought
 from .teachers.ending import Ending
 from .teachers.surroundings import write_surroundings
 from .teachers.teacher import Teacher, quiet
@@ -44,6 +45,7 @@ class Student:
     cut: Ending | None = None  # what follows the model, where it is cut from the teacher's
     judge: Judge | None = None  # of pairs, trained beside the model
     parts: Mapping[str, float] = field(default_factory=dict)  # that the loss was made of, where it was
+    probe: Bought | None = None  # its loss on a second text, where one was given
 
     @property
     def parameters(self) -> int:

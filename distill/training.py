@@ -6,9 +6,11 @@ was killed ends with the very weights of one that was not. accelerate places it 
 batch between processes; checkpoints are this package's own, never `Accelerator.load_state`, which unpickles.
 """
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
@@ -23,9 +25,11 @@ from distilsearch.progress import Between, Progress, nothing, silent
 
 from .adapt import adapt
 from .course import Course, agreed_precision
+from .heldout import heldout_key, heldout_loss
 from .losses import LOSSES
 from .objective import Objective
 from .processes import accelerator_for
+from .quality import Bought
 from .recipes import Recipe
 from .runs import Run
 from .side_by_side import SideBySide
@@ -46,8 +50,9 @@ class Conditions(TypedDict, total=False):
     "tensorboard", "wandb" ...: where accelerate logs the losses, beside the folder. `device`: "cpu", or "auto" for the
     best one that is there. `logs`: where trackers write; beside the first checkpoint if not given. `since`: checkpoints
     of other runs; of those on the way of this one, such as the trunk of a shorter run, the farthest is continued, and
-    the student is the same as without it. `between`: called before every step; it may take its time, and where it
-    raises `Interrupted` the checkpoints are saved first.
+    the student is the same as without it. `probe`: a text whose held-out blocks students are scored on before the first
+    step and after the last; none of it is learnt, and nothing depends on it. `between`: called before every step; it
+    may take its time, and where it raises `Interrupted` the checkpoints are saved first.
     """
 
     cache_limit: int
@@ -57,6 +62,7 @@ class Conditions(TypedDict, total=False):
     logs: Path | None
     device: str
     since: Sequence[Path]
+    probe: Text | None
     between: Between
 
 
@@ -68,6 +74,7 @@ USUAL: Conditions = {
     "logs": None,
     "device": "cpu",
     "since": (),
+    "probe": None,
     "between": nothing,
 }
 
@@ -139,12 +146,34 @@ def train(
     accelerator = accelerator_for(asked["device"], asked["trackers"], asked["logs"] or folders[0])
     targets = targets_of(course, asked["cache_limit"])
     runs = [begin(course, a, accelerator, asked["accumulate"], targets) for a in architectures]
+    before = [_on_probe(run, asked["probe"]) for run in runs]  # all are as they were cut, whatever is gone on from
     together = SideBySide(runs, folders, asked["checkpoint_seconds"])
     together.restore(asked["since"])
     together.to_end(course.tokens, asked["between"], progress)
     for tracker in accelerator.trackers:  # `end_training` would end the process group too, and with it later runs
         tracker.finish()
-    return together.students()
+    ended = zip(together.students(), before, strict=True)
+    return [_probed(student, course.teacher, asked["probe"], loss) for student, loss in ended]
+
+
+def _on_probe(run: Run, probe: Text | None) -> float | None:
+    """The loss of a student in training on a probe; none where there is none, or it is no number yet."""
+    if probe is None:
+        return None
+    own = run.objective
+    with contextlib.suppress(TrialError):
+        return heldout_loss(run.targets.teacher, probe, run.model, own.architecture, ending=own.ending)
+    return None
+
+
+def _probed(
+    student: Student | TrialError, teacher: Teacher, probe: Text | None, before: float | None
+) -> Student | TrialError:
+    """A trained student with what training bought it on a probe."""
+    if probe is None or isinstance(student, TrialError):
+        return student
+    after = heldout_loss(teacher, probe, student.model, student.architecture, ending=student.cut)
+    return replace(student, probe=Bought(heldout_key(teacher, probe), before, after))
 
 
 def targets_of(course: Course, cache_limit: int = CACHE_LIMIT) -> Targets:

@@ -7,16 +7,18 @@ from pathlib import Path
 from .course import Course
 from .evaluate import Evaluation
 from .heldout import heldout_loss
-from .store.trial import Trial
+from .store.trial import UNTRAINED, Trial
 from .student import Student, build_student
-
-UNTRAINED = "untrained"  # the artefact that its scores are kept under
+from .supernets.supers import cut_from
 
 
 def untrained(course: Course, trial: Trial) -> Student:
     """The student of a trial before its first step, in memory."""
     teacher, text, architecture = course.teacher, course.text, trial.architecture
-    model, basis = build_student(teacher, architecture, text, course.seed)
+    if course.start:
+        model, basis = cut_from(course.start, teacher, architecture)
+    else:
+        model, basis = build_student(teacher, architecture, text, course.seed)
     ending = teacher.ending.cut(basis)
     loss = trial.untrained_loss
     if loss is None:

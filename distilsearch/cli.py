@@ -90,10 +90,23 @@ def quickstart(
 
 
 @app.command()
-def search(run_file: RunFile, folder: Folder = None) -> None:
+def search(
+    run_file: Annotated[Path, typer.Argument(help="The run file, TOML; with --join also the folder of a run")],
+    folder: Folder = None,
+    join: Annotated[bool, typer.Option("--join", help="Make trials beside the process that is at work on it")] = False,
+    workers: Annotated[int | None, typer.Option(min=1, help="With --join: students trained at once here")] = None,
+    device: Annotated[str | None, typer.Option(help="With --join: where they are trained here")] = None,
+) -> None:
     """Search as RUN_FILE says; called again, it continues."""
     from .engine.job.runfile.config import Run
 
+    if join:
+        _join(run_file, folder, workers, device)
+        return
+    if workers is not None or device is not None:
+        raise InputError("--workers and --device are of --join; a run has [train] workers and device in its run file")
+    if run_file.is_dir():
+        raise InputError(f"{run_file} is a folder: a search takes its run file (and --join takes the folder of a run)")
     run = Run.read(run_file)  # before the heavy imports: a mistake in the file is told at once
     remark(run.remarks)
     _search(run, folder)
@@ -253,6 +266,24 @@ def _search(run: "Run", folder: Path | None) -> None:
             from .engine.job.run import search as run_search
         result = run_search(run, folder, progress)
     _show(result)
+
+
+def _join(what: Path, folder: Path | None, workers: int | None, device: str | None) -> None:
+    """Join a run, by its run file or its folder, and print what was done."""
+    from .engine.job.preflight import joinable
+    from .engine.job.runfile.config import Run
+
+    if what.is_dir() and folder is not None:
+        raise InputError(f"--folder is for a run file; {what} is the folder of a run already")
+    run = None if what.is_dir() else Run.read(what)
+    place = what if run is None else folder or Path("runs") / run.name
+    joinable(place)
+    with shown_progress() as progress:
+        with loading(progress):
+            from .engine.job.join import Hands
+            from .engine.job.join import join as join_run
+        joined = join_run(run, place, Hands(workers, device), progress)
+    print(joined.words)
 
 
 def _show(result: "Result") -> None:

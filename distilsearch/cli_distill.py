@@ -30,6 +30,9 @@ def distill(
     text_block: Annotated[int | None, typer.Option(help="Tokens of a block; default: 128, or fewer by teacher")] = None,
     text_column: Annotated[str | None, typer.Option(help="Where rows of CSV, JSON or datasets hold text")] = None,
     prompt: Annotated[str | None, typer.Option(help="Name of a teacher's prompt, put before every text")] = None,
+    probe_text: Annotated[
+        list[str] | None, typer.Option(help="A second text, never trained on, to score students on; or none")
+    ] = None,
     recipe: Annotated[str | None, typer.Option(help="Name of a recipe, or a TOML or JSON file")] = None,
     family: Annotated[str, typer.Option(help="Family of the student; default: the teacher's")] = "",
     tokens: Annotated[int, typer.Option(help="Tokens to train on")] = 2_000_000,
@@ -51,12 +54,14 @@ def distill(
     }
     changes |= {"text_temperature": text_temperature, "text_tokens": text_tokens, "text_block": text_block}
     changes |= {"text_column": text_column, "precision": precision, "quality": quality}
+    changes |= {"probe_text": tuple(probe_text) if probe_text else None}
     from .engine.job.preflight import check_order
 
-    check_order(what, out, teacher, text)
+    check_order(what, out, teacher, text, probe_text)
     order = _order(what, family, tokens, changes | {"pairs": tuple(pairs or ())})
     with shown_progress() as progress, stopped_by_interrupt() as between:
         with loading(progress):
+            from distilsearch.distill.store.bought import NOTHING
             from distilsearch.distill.store.deliver import deliver
 
             from .distill.quality import parts_words
@@ -73,7 +78,10 @@ def distill(
         trial = made.trial
         start = "" if trial.untrained_loss is None else f" ({trial.untrained_loss:.4f} untrained)"
         took = f"{trial.tokens:,} tokens in {trial.seconds:.0f} s"
-        print(f"{took}, held-out loss {trial.loss:.4f}{parts_words(trial.parts)}{start}: {made.folder}")
+        more = "".join(f", {name} {gain.words}" for name, gain in [*made.gains.items()][1:])
+        print(f"{took}, held-out loss {trial.loss:.4f}{parts_words(trial.parts)}{start}{more}: {made.folder}")
+        if made.bought_nothing:
+            typer.echo(f"{made.folder}: {NOTHING}", err=True)
 
 
 @commands.command()

@@ -29,7 +29,7 @@ from .errors import RunError
 from .places import HOME, own_folder
 
 FORMAT = 1
-MARK = "home.json"
+MARK, IDENTITY = "home.json", ".identity"
 
 
 def home() -> Path:
@@ -69,6 +69,28 @@ def _check_format(path: Path) -> None:
             f"the home {path} has format {written}, written by distilsearch {by}; this is {ours}, which reads up"
             f" to format {FORMAT}: upgrade distilsearch, or name another folder in DISTILSEARCH_HOME"
         )
+
+
+def identity() -> str:
+    """What tells this home from all others, whatever path leads to it; "" where it can be neither read nor written."""
+    path = home() / IDENTITY
+    try:
+        if not path.exists():
+            _identify(path)
+        return strict.read_bytes(path).decode("ascii", errors="replace").strip()
+    except (OSError, ValueError, RunError):
+        return ""
+
+
+def _identify(path: Path) -> None:
+    """Make the file that says it, once, whoever asks at the same time."""
+    fresh = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
+    write_atomically(fresh, uuid.uuid4().hex)
+    try:
+        with contextlib.suppress(FileExistsError):
+            os.link(fresh, path)
+    finally:
+        fresh.unlink(missing_ok=True)
 
 
 def tables_folder() -> Path:

@@ -41,12 +41,13 @@ def rehearsal(system: str) -> dict[str, Any]:
     return keys(system, REHEARSED["super_tokens"], REHEARSED["trials"])
 
 
-def fitted(system: str, minutes: float, seconds: float, phases: Mapping[str, float]) -> dict[str, Any]:
-    """What fits into the minutes, of which a rehearsal has taken `seconds`, its phases among them."""
+def fitted(system: str, minutes: float, seconds: float, phases: Mapping[str, float]) -> dict[str, Any] | None:
+    """What fits into the minutes, of which a rehearsal has taken `seconds`, its phases among them; None: nothing."""
     training, scoring = phases[SUPERS], phases[TRIALS] / REHEARSED["trials"]
     left = 60 * minutes - seconds - (seconds - training - phases[TRIALS])
     if left <= 0:
-        raise SystemExit(f"{minutes:g} minutes are too few for {system}: its rehearsal took {seconds / 60:.1f}")
+        print(f"{minutes:g} minutes are too few for {system}: its rehearsal took {seconds / 60:.1f}", flush=True)
+        return None
     rate = REHEARSED["super_tokens"] / training
     tokens, finals = int(TRAINING * left * rate), int(FINISH * left * rate * FOUR / FINALS)
     return keys(system, tokens, max(LEAST, int(SCORING * left / scoring)), max(finals, 1))

@@ -4,14 +4,12 @@ Embedding teachers: 1 - agreement with the teacher on held-out blocks; others: t
 words. What it is held against are the held-out blocks of one text, and the teacher.
 """
 
-import hashlib
 from dataclasses import dataclass, replace
 
 from distilsearch.errors import InputError
 from distilsearch.families import family
 
-from ..cache import outputs_key
-from ..heldout import heldout_loss
+from ..heldout import heldout_key, heldout_loss
 from ..losses import KINDS
 from ..teachers.teacher import Teacher, load_teacher
 from ..texts.data import Text
@@ -37,7 +35,7 @@ class Heldout:
     @property
     def heldout(self) -> str:
         """A sha256 of what the teacher says and the text."""
-        return hashlib.sha256(f"{outputs_key(self.teacher)} {self.text.sha256}".encode()).hexdigest()
+        return heldout_key(self.teacher, self.text)
 
     def __call__(self, model: Subject) -> dict[str, float]:
         """The loss; lower is better."""

@@ -234,7 +234,8 @@ class Archive:
             student: a folder within the trial's, under another name.
         """
         folder = self.path(trial.key)
-        whole = replace(trial, files=hashes(student, trunk), scores=(trial.heldout_loss,), home=self.folder)
+        others = [score for score in trial.scores if score.subject != trial.heldout_loss.subject]
+        whole = replace(trial, files=hashes(student, trunk), scores=(trial.heldout_loss, *others), home=self.folder)
         content = json.dumps(whole.to_json(), indent=1, allow_nan=False)
         if not claim.held:
             shutil.rmtree(student, ignore_errors=True)

@@ -9,7 +9,7 @@ import json
 import shutil
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -21,15 +21,15 @@ from distilsearch.progress import Progress, silent
 
 from ..card import CARD, Sections, identity, read_identity, with_sections
 from ..course import Course
-from ..evaluate import Evaluation, open_evaluation
+from ..evaluate import open_evaluation
 from ..material import Material
 from ..processes import accelerator_for
-from ..quality import LOSS
+from ..quality import LOSS, Bought
 from ..training import USUAL, Conditions
-from ..untrained import UNTRAINED, before_training
 from .archive import Archive
+from .bought import bought, nothing, section
 from .handing import copy_student, lies_there
-from .trial import STUDENT, TRUNK, Trial
+from .trial import TRUNK, Trial
 
 SIMILARITY = "similarity"  # the evaluation on sentence pairs
 
@@ -54,10 +54,16 @@ class Order:
 
 @dataclass(frozen=True)
 class Delivery:
-    """A student in a user's folder."""
+    """A student in a user's folder, and what training bought it, by name; only the main process knows of several."""
 
     folder: Path
     trial: Trial
+    gains: Mapping[str, Bought] = field(default_factory=dict)
+
+    @property
+    def bought_nothing(self) -> bool:
+        """Whether training has made it better by nothing that was taken before and after."""
+        return nothing(self.gains)
 
 
 def deliver(
@@ -87,6 +93,8 @@ def deliver(
     archive.name_problems(progress)
     teacher, text, recipe = order.material.opened(progress)
     device = conditions.get("device", USUAL["device"])
+    probe = order.material.probe(teacher, text, progress)
+    conditions["probe"] = probe.text
     way = (order.tokens, order.seed, order.precision, device)
     course = replace(Course.resolved(teacher, text, recipe, *way, quality=order.quality), start=order.start)
     for architecture, folder in outs.items():
@@ -96,14 +104,16 @@ def deliver(
     if conditions.get("trackers"):
         conditions["logs"] = logs
     trials = archive.distil(teacher, text, list(outs), recipe, course.training, progress=progress, **conditions)
-    good = [trial for trial in trials if isinstance(trial, Trial)]
+    good, gains = [trial for trial in trials if isinstance(trial, Trial)], dict[str, dict[str, Bought]]()
     if accelerator_for(device).is_main_process:
         for trial in good:
-            _copy(trial, outs[trial.architecture], _sections(archive, trial, order, course, evaluations))
+            gains[trial.key] = bought(archive, trial, course, probe, evaluations)
+            sections = {**_text_section(order, course), **order.cards[trial.architecture]}
+            _copy(trial, outs[trial.architecture], {**sections, **section(gains[trial.key], probe)})
     for failure in trials:
         if isinstance(failure, TrialError):
             raise failure
-    return [Delivery(outs[trial.architecture], trial) for trial in good]
+    return [Delivery(outs[trial.architecture], trial, gains.get(trial.key, {})) for trial in good]
 
 
 def _check_same(out: Path, course: Course, architecture: Architecture) -> None:
@@ -127,22 +137,8 @@ def _check_same(out: Path, course: Course, architecture: Architecture) -> None:
         )
 
 
-def _sections(
-    archive: Archive, trial: Trial, order: Order, course: Course, evaluations: Mapping[str, Evaluation]
-) -> dict[str, Mapping[str, Any]]:
-    """What the card says beside what the training left."""
-    sections: dict[str, Mapping[str, Any]] = {
-        "Text": {"sources": ", ".join(order.material.text), "tokens": f"{course.text.tokens:,}"}
-    }
-    sections |= order.cards[trial.architecture]
-    scores = {}
-    for name, evaluation in evaluations.items():
-        start = before_training(course, trial, evaluation)
-        before = archive.evaluated(trial, SIMILARITY, evaluation.heldout, UNTRAINED, start)
-        after = archive.evaluated(trial, SIMILARITY, evaluation.heldout, STUDENT, evaluation)
-        words = [f"{score.values['spearman']:.4f}" for score in (after, before)]
-        scores[f"{name}, Spearman"] = f"{words[0]} ({words[1]} before training)"
-    return sections | ({"Scores": scores} if scores else {})
+def _text_section(order: Order, course: Course) -> dict[str, Mapping[str, Any]]:
+    return {"Text": {"sources": ", ".join(order.material.text), "tokens": f"{course.text.tokens:,}"}}
 
 
 def _copy(trial: Trial, out: Path, sections: Sections) -> None:

@@ -23,7 +23,7 @@ from ..student import Student
 from ..training import USUAL, Conditions, in_groups, train
 from .circumstances import circumstances
 from .claims import POLL_SECONDS, Claim
-from .trial import TRIAL, TRUNK, Trial, heldout_score
+from .trial import TRIAL, TRUNK, Trial, heldout_score, probe_scores
 
 if TYPE_CHECKING:
     from .archive import Archive
@@ -151,7 +151,7 @@ class _Work:
             seconds=student.seconds,
             curve=tuple(student.curve),
             facts=self._facts(),
-            scores=(heldout_score(self.training, student.loss, student.parts),),
+            scores=(heldout_score(self.training, student.loss, student.parts), *probe_scores(student.probe)),
         )
 
     def _facts(self) -> dict[str, Any]:

@@ -19,11 +19,14 @@ from distilsearch.errors import DistilSearchError, RunError, TeacherError
 from distilsearch.home import trials_folder
 
 from ..job import Training
+from ..quality import Bought
 from ..teachers.checkpoint import CONFIG, check_finite, count_parameters, headers, weight_files
 
 SCHEMA = 2  # 1 had no hashes and no scores, and called the training its context
 TRIAL, STUDENT, TRUNK, SCORES = "trial.json", "student", "trunk.safetensors", "scores"
 HELDOUT_LOSS = "heldout-loss"
+PROBE = "heldout"  # the evaluation by that name, on another text than the training's own
+UNTRAINED = "untrained"  # the artefact that scores of a student before its first step are kept under
 FORMER_AUTO = "auto"  # the precision that keys of schema 1 could hold, before it was resolved
 TRAINING: Mapping[str, type] = {"tokens": int, "seed": int, "share": float}  # its fields that are no text
 NAMED: Mapping[type, str] = {int: "a whole number", float: "a number with a point", str: "text"}
@@ -223,6 +226,14 @@ def read_trial(folder: Path) -> Trial:
 def heldout_score(training: Training, loss: float, parts: Mapping[str, float] | None = None) -> Score:
     """The loss on the held-out part of a training's text, as a score."""
     return Score(HELDOUT_LOSS, training.text, STUDENT, {"loss": loss, **(parts or {})})
+
+
+def probe_scores(probe: Bought | None) -> tuple[Score, ...]:
+    """What training bought on a probe, as scores: before the first step, where that is known, and after the last."""
+    if probe is None:
+        return ()
+    losses = {UNTRAINED: probe.before, STUDENT: probe.after}
+    return tuple(Score(PROBE, probe.heldout, of, {"loss": loss}) for of, loss in losses.items() if loss is not None)
 
 
 def score_file(folder: Path, score: Score) -> Path:

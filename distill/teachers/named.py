@@ -8,7 +8,7 @@ from pathlib import Path
 
 from distilsearch.errors import InputError, TeacherError
 
-from ..texts.sources import PYTHON_DOCS, stamp
+from ..texts.sources import BUILT_IN, stamp
 from .refusals import read_checkpoint
 
 QUICKSTART = "quickstart"
@@ -36,7 +36,7 @@ def kind_of_teacher(name: str) -> str | None:
 def check_sources(sources: Iterable[str]) -> None:
     """A `TextError` where no file matches a source that is no datasets name."""
     for source in sources:
-        if source != PYTHON_DOCS:
+        if source not in BUILT_IN:
             stamp(source)
 
 

@@ -30,7 +30,7 @@ from ..teachers.teacher import Teacher
 from .account import Account
 from .distinct import check_varied, different, separated
 from .readers import TEXT
-from .sources import PYTHON_DOCS, documents, passed_over, stamp
+from .sources import BUILT_IN, documents, passed_over, stamp
 
 BlockArray = npt.NDArray[np.int32]
 
@@ -217,6 +217,12 @@ def mix(texts: Sequence[Text], temperature: float) -> Text:
     return replace(mixed, notes=(*(note for text in texts for note in text.notes), *mixed.notes))
 
 
+def blocks_alone(heldout: BlockArray) -> Text:
+    """A text of held-out blocks (h, block) that nobody trains on."""
+    none = heldout[:0]
+    return Text(none, heldout, _digest(heldout, none))
+
+
 def _digest(heldout: BlockArray, train: BlockArray) -> str:
     shape = (len(heldout) + len(train), heldout.shape[1])
     digest = hashlib.sha256(heldout.tobytes())
@@ -245,14 +251,12 @@ def pieces(blocks: BlockArray, length: int, frame: tuple[list[int], list[int]]) 
     return add_frame(inner.reshape(-1, content), frame)
 
 
-def _tokenise(
-    texts: Iterator[str], teacher: Teacher, most: int | None = None, batch: int = 512
-) -> list[npt.NDArray[np.int32]]:
+def _tokenise(texts: Iterator[str], teacher: Teacher, most: int | None = None) -> list[npt.NDArray[np.int32]]:
     """The ids of each document, the first `most` of all; one without any where there are none."""
     parts: list[npt.NDArray[np.int32]] = []
     encode = teacher.reader.encode_batch_fast
     separator = [int(teacher.tokenizer.eos_token_id)] if teacher.kind == "causal" else []
-    count = 0
+    count, batch = 0, 512 if most is None else 32  # little more is read than is asked for
     while waiting := list(itertools.islice(texts, batch)):
         for encoding in encode(waiting, add_special_tokens=False):
             parts.append(np.asarray(encoding.ids + separator, np.int32))
@@ -294,7 +298,7 @@ def _cache_key(
     stamps = [stamp(source) for source in sources]  # what a folder holds is one source, the same files by name several
     if None in stamps:
         return None
-    version = sys.version if PYTHON_DOCS in sources else ""
+    version = sys.version if any(source in BUILT_IN for source in sources) else ""
     content: list[Any] = [teacher.tokenizer_sha256, teacher.kind, block, heldout_fraction, stamps, version, 5]
     content += [temperature, most, column, [passed_over(source) for source in sources]]
     content += [teacher.prompt, stated_frame(teacher), teacher.reader is not teacher.tokenizer.backend_tokenizer]

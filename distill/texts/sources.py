@@ -1,15 +1,17 @@
-"""Where text comes from: files, globs, folders, a datasets name, or the documentation Python ships with.
+"""Where text comes from: files, globs, folders, a datasets name, or documentation that is on every machine.
 
 Of a folder, files that hold no text are passed over and accounted for; what a user names himself must hold some. Every
-source yields documents in an order that depends on their content and names only. The Python documentation is read with
-`ast`, never imported, so that no module of the standard library runs.
+source yields documents in an order that depends on their content and names only. The documentation of Python, and that
+of packages which this one needs, is read with `ast`, never imported, so that no module of theirs runs.
 """
 
 import ast
 import glob
+import importlib.util
 import sysconfig
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import zip_longest
 from pathlib import Path
 
 from distilsearch.errors import TextError
@@ -20,6 +22,9 @@ from .account import Account, NoColumnError, listed, named_columns
 from .readers import SUFFIXES, SURE, TEXT, file_rows, text_column, value_text
 
 PYTHON_DOCS = "python-docs"
+PACKAGE_DOCS = "package-docs"
+AUTO, NONE = "auto", "none"  # of a `probe_text`: documentation by the rule of `probe`, or nothing at all
+PACKAGES = ("datasets", "optuna", "pydantic")  # of which the docstrings are: all are needed, and always there
 
 _SKIPPED = {"site-packages", "dist-packages", "test", "tests", "idle_test", "__pycache__", "lib2to3", "pydoc_data"}
 _DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
@@ -34,8 +39,8 @@ def documents(sources: Sequence[str], column: str = TEXT, account: Account | Non
     """
     account = account or Account(column)
     for source in sources:
-        if source == PYTHON_DOCS:
-            yield from python_docs()
+        if source in BUILT_IN:
+            yield from BUILT_IN[source]()
             continue
         paths = _files(source)
         if paths is None:
@@ -50,7 +55,7 @@ def documents(sources: Sequence[str], column: str = TEXT, account: Account | Non
 def passed_over(source: str) -> list[str]:
     """Of a folder, which kinds of files are not read, and how many of each; of other sources nothing."""
     folder = _place(source)
-    if source == PYTHON_DOCS or not folder.is_dir():
+    if source in BUILT_IN or not folder.is_dir():
         return []
     others = (file for file in folder.rglob("*") if suffix_of(file) not in SUFFIXES and file.is_file())
     counts = Counter(suffix_of(file) or "without suffix" for file in others)
@@ -90,7 +95,10 @@ def _nothing_in(folder: Path, passed: Sequence[str]) -> TextError:
 
 def stamp(source: str) -> list[list[object]] | None:
     """Name, size and time of every file behind a source; none for a datasets name."""
-    paths = _documentation_files() if source == PYTHON_DOCS else _files(source)
+    if source == PACKAGE_DOCS:
+        paths: list[Path] | None = [path for package in PACKAGES for path in _package_files(package)]
+    else:
+        paths = _documentation_files() if source == PYTHON_DOCS else _files(source)
     if paths is None:
         return None
     states = [(str(path.resolve()), path.stat()) for path in paths]
@@ -109,6 +117,25 @@ def python_docs() -> Iterator[str]:
         docstrings = _docstrings(path)
         if docstrings:
             yield "\n\n".join(docstrings)
+
+
+def package_docs() -> Iterator[str]:
+    """The docstrings of a few packages that this one needs, a module of each in turn (about 1.2 MB)."""
+    for modules in zip_longest(*map(_package_files, PACKAGES)):
+        for path in filter(None, modules):
+            if docstrings := _docstrings(path):
+                yield "\n\n".join(docstrings)
+
+
+BUILT_IN: dict[str, Callable[[], Iterator[str]]] = {PYTHON_DOCS: python_docs, PACKAGE_DOCS: package_docs}
+
+
+def _package_files(package: str) -> list[Path]:
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.origin:
+        raise TextError(f"the package {package} is not installed; install it, or name files")
+    folder = Path(spec.origin).parent
+    return sorted(path for path in folder.rglob("*.py") if not _SKIPPED & set(path.relative_to(folder).parts))
 
 
 def _documentation_files() -> list[Path]:

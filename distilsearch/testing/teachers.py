@@ -57,9 +57,9 @@ def write_teacher(folder: Path, kind: str = "embedding", words: Sequence[str] = 
     return folder
 
 
-def write_text(path: Path, words: Sequence[str] = WORDS, count: int = 6000) -> Path:
+def write_text(path: Path, words: Sequence[str] = WORDS, count: int = 6000, seed: int = 0) -> Path:
     """Words of a Zipf-like draw, twenty a line."""
-    generator = np.random.default_rng(0)
+    generator = np.random.default_rng(seed)
     chances = 1 / np.arange(1, len(words) + 1)
     drawn = generator.choice(words, count, p=chances / chances.sum())
     path.write_text("\n".join(" ".join(drawn[i : i + 20]) for i in range(0, count, 20)))

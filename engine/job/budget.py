@@ -199,11 +199,11 @@ class Trials:
     """A number of trials."""
 
     def __init__(self, trials: int) -> None:
-        self._trials = trials
+        self.trials = trials
 
     def total(self, ended: int, flying: int) -> int:
         """That number."""
-        return self._trials
+        return self.trials
 
     def landed(self, flops: float, seconds: float) -> None:
         """Nothing depends on it."""
@@ -228,7 +228,7 @@ class Time:
     """
 
     def __init__(self, plan: Plan, clock: Clock, until: float) -> None:
-        self._plan, self._clock, self._until = plan, clock, until
+        self._plan, self._clock, self.until = plan, clock, until
         self._last: deque[tuple[float, float]] = deque(maxlen=LAST)
         self._landed = 0
 
@@ -242,7 +242,7 @@ class Time:
     def total(self, ended: int, flying: int) -> int:
         """As many more as end in time."""
         plan = self._plan
-        left = self._until - self._clock.seconds
+        left = self.until - self._clock.seconds
         each = plan.speed.trial_seconds(plan.flops, plan.flash_tokens) * self.slowness
         begun = ended + flying
         if left < CLOSE * each:

@@ -27,6 +27,8 @@ from distilsearch import hiding
 from distilsearch.errors import DiskFullError, RunError
 from distilsearch.progress import Progress, silent
 
+from .journal import Journal
+
 T = TypeVar("T")
 
 PATIENCE_SECONDS = 120.0  # for a database that does not answer
@@ -184,8 +186,10 @@ class Database(RDBStorage):
 
 
 def alone(storage: BaseStorage, study: int | None, work: Callable[[], T]) -> T:
-    """See `Database.alone`. Whoever writes the journal of a folder is alone already: see `holding`."""
-    return storage.alone(study, work) if isinstance(storage, Database) else work()
+    """See `Database.alone`; of a journal what was written before an error stays."""
+    if isinstance(storage, Database):
+        return storage.alone(study, work)
+    return storage.alone(work) if isinstance(storage, Journal) else work()
 
 
 def open_database(url: str, progress: Progress = silent) -> Database:

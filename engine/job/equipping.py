@@ -17,7 +17,8 @@ def making_of(prepared: Prepared, resolved: Resolved) -> Making:
     run, teacher = prepared.run, prepared.teacher
     depot = Depot(run.executor.depot)
     depot.put_teacher(teacher)
-    depot.put_text(prepared.text)
+    for text in filter(None, (prepared.text, prepared.probe.text)):
+        depot.put_text(text)
     making = Making(
         training=prepared.training(run.train.flash_tokens, resolved.precision),
         recipe=prepared.recipe,

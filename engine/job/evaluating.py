@@ -8,6 +8,7 @@ from distilsearch.progress import Between, Progress
 
 if TYPE_CHECKING:
     from distilsearch.distill.job import Training
+    from distilsearch.distill.recipes import Recipe
 
     from .jobs import Needs
 
@@ -26,6 +27,8 @@ class Evaluate:
 
     `training` says teacher and text, `data` is the key of what the evaluation is held against ("" where it needs
     nothing but those), `prompt` the name of a prompt, `trial` the key of the student's trial ("" for the teacher).
+    `text` is the key of another text that the evaluation is on. With a `recipe`, that of its training, the student is
+    scored as it was before its first step.
     """
 
     kind: ClassVar[str] = "evaluate"
@@ -38,6 +41,8 @@ class Evaluate:
     depot: str = ""
     threads: int | None = None
     plugins: tuple[str, ...] = ()
+    text: str = ""
+    recipe: "Recipe | None" = None
 
     @property
     def needs(self) -> "Needs":
@@ -48,14 +53,21 @@ class Evaluate:
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON, by field."""
-        return vars(self) | {"training": self.training.to_json(), "options": dict(self.options)}
+        plain = vars(self) | {"training": self.training.to_json(), "options": dict(self.options)}
+        plain |= {"recipe": self.recipe.to_json()} if self.recipe else {}
+        return {name: value for name, value in plain.items() if value or name not in ("text", "recipe")}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Evaluate":
         """The inverse of `to_json`."""
         from distilsearch.distill.job import Training
+        from distilsearch.distill.recipes import Recipe
 
-        parts = {"training": Training.from_json(data["training"]), "plugins": tuple(data.get("plugins", ()))}
+        parts: dict[str, Any] = {
+            "training": Training.from_json(data["training"]),
+            "plugins": tuple(data.get("plugins", ())),
+        }
+        parts |= {"recipe": Recipe.from_json(data["recipe"])} if data.get("recipe") else {}
         return cls(**dict(data) | parts)
 
     def run(self, progress: Progress, between: Between) -> dict[str, Any]:

@@ -11,10 +11,11 @@ import json
 import os
 import socket
 import time
-from collections.abc import Callable, Container, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Container, Iterator, Mapping
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from distilsearch.disks import disk_full, is_full
 from distilsearch.errors import RunError
@@ -33,6 +34,15 @@ class Holder:
     host: str = ""
     pid: int = 0
     since: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> "Holder":
+        """The inverse of `to_json`."""
+        return cls(str(content["host"]), int(content["pid"]), str(content["since"]))
 
     def __str__(self) -> str:
         if not self.pid:
@@ -79,8 +89,7 @@ def marked(path: Path) -> Mark | None:
 def holder_of(path: Path) -> Holder:
     """Who has signed a mark."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        return Holder(str(content["host"]), int(content["pid"]), str(content["since"]))
+        return Holder.from_json(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, KeyError, TypeError):
         return Holder()
 
@@ -107,6 +116,25 @@ def driving(folder: Path, progress: Progress = silent, sleep: Callable[[float], 
         if fresh:
             with contextlib.suppress(OSError):  # what was refused leaves nothing behind
                 folder.rmdir()
+
+
+def driver_of(folder: Path) -> Holder | None:
+    """Who drives the run of a folder at this moment; None where nobody does.
+
+    Raises:
+        RunError: that cannot be looked at.
+    """
+    path = folder / DRIVER
+    try:
+        file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        free = _locked(file, fcntl.LOCK_SH)  # so that two who look are not in each other's way
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise RunError(f"cannot look at {path}: {error.strerror or error}") from error
+    if free:
+        os.close(file)
+    return None if free else holder_of(path)
 
 
 class Presence:
@@ -152,16 +180,24 @@ class Presence:
             return True
         return False
 
+    def living(self) -> str:
+        """Some other one that is at work, in words; "" where none is."""
+        with contextlib.suppress(OSError):
+            for path in sorted(self._folder.iterdir()):
+                if (self._own is None or path != self._own.path) and not self.gone(path.name):
+                    return str(holder_of(path))
+        return ""
+
     def forget(self, holder: str) -> None:
         """Remove the mark of one that has ended and has no lease any more."""
         with contextlib.suppress(OSError):
             (self._folder / holder).unlink()
 
 
-def _locked(file: int) -> bool:
+def _locked(file: int, how: int = fcntl.LOCK_EX) -> bool:
     """Lock an open file, or close it where somebody else has locked it."""
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, how | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(file)
         return False

@@ -4,18 +4,20 @@ Each line ends with a checksum (`crc`, which Optuna passes over), so that a flip
 off in mid-writing is cut away by whoever writes next. Where a whole line cannot be read, it and all after it are set
 aside, for trials are known by their place among the lines: what stands before it counts, and students that stood after
 it are found in the archive. Writers exclude each other by a lock of the system, which dies with its holder; the
-link that Optuna locks with, and a killed process leaves behind, is not looked at.
+link that Optuna locks with, and a killed process leaves behind, is not looked at. Whoever reads, decides and writes
+holds that lock from the first to the last, so that several may work on one run.
 """
 
 import contextlib
 import fcntl
 import json
 import os
+import threading
 import time
 import zlib
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from optuna.storages import JournalStorage
 from optuna.storages.journal import BaseJournalBackend
@@ -35,20 +37,43 @@ FIELDS = {  # of lines without a checksum, which earlier versions and Optuna's o
 LAST_OPERATION = 10
 STALE_SECONDS = 60.0  # of a lock link: nobody holds one for longer than a write takes
 
+T = TypeVar("T")
+
 
 class DamagedLineError(RunError):
     """A line of a journal that cannot be read."""
 
 
-def open_journal(path: Path, progress: Progress = silent, mend: bool = True) -> JournalStorage:
+class Journal(JournalStorage):
+    """Optuna's storage in a journal's file, on which several processes may work."""
+
+    def __init__(self, file: "JournalFile") -> None:
+        super().__init__(file)
+        self._file = file
+
+    def alone(self, work: Callable[[], T]) -> T:
+        """What `work` gives, done while nobody else writes to the journal."""
+        with self._file.held():
+            return work()
+
+
+def nobody() -> str:
+    """That nobody else is at work."""
+    return ""
+
+
+def open_journal(
+    path: Path, progress: Progress = silent, mend: bool = True, others: Callable[[], str] = nobody
+) -> JournalStorage:
     """The journal in a file, which is begun where there is none.
 
     Args:
         progress: is told what was cut off or set aside.
         mend: take out what cannot be read; else what stands before it is all that is seen.
+        others: who else is at work on it, in words; lines are not taken out beneath them.
 
     Raises:
-        RunError: it cannot be read or written.
+        RunError: it cannot be read or written, or has to be mended while others are at work on it.
     """
     if not mend:
         return _as_far_as_it_goes(path)
@@ -58,13 +83,19 @@ def open_journal(path: Path, progress: Progress = silent, mend: bool = True) -> 
         if cut := file.cut_tail():
             progress(f"the last line of {path} was cut off in mid-writing: its {cut} bytes are taken out", 0, 0)
         try:
-            return JournalStorage(file)
+            return Journal(file)
         except DamagedLineError as error:
-            progress(file.set_aside(str(error)), 0, 0)
+            why = str(error)
         except DistilSearchError:
             raise
         except Exception as error:  # whatever Optuna makes of a line that only looks like one of its own
-            progress(file.set_aside(f"{type(error).__name__}: {error}"), 0, 0)
+            why = f"{type(error).__name__}: {error}"
+        if who := others():
+            raise RunError(
+                f"line {file.last} of {path} cannot be read ({why}), and is not set aside while {who} is at work on the"
+                " run: end that process, then call `distilsearch search` again"
+            )
+        progress(file.set_aside(why), 0, 0)
 
 
 def _as_far_as_it_goes(path: Path) -> JournalStorage:
@@ -110,6 +141,8 @@ class JournalFile(BaseJournalBackend):
         self.path = path
         self._lenient = lenient
         self._most = most
+        self._thread = threading.RLock()
+        self._held: int | None = None  # the open file, while this process has locked it
         self._ends = {0: 0}  # how many lines -> where they end, in bytes
         self._last = 0  # the number of the line that was read last
         if not path.exists() and not lenient:
@@ -158,6 +191,12 @@ class JournalFile(BaseJournalBackend):
                     os.ftruncate(file, end)
                 raise
 
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Nobody else writes meanwhile; what is appended within is written under the same lock."""
+        with self._locked():
+            yield
+
     # Mending
 
     def cut_tail(self) -> int:
@@ -200,6 +239,18 @@ class JournalFile(BaseJournalBackend):
     @contextlib.contextmanager
     def _locked(self) -> Iterator[int]:
         """The open file, which nobody else writes meanwhile; a `RunError` where it cannot be had."""
+        with self._thread:
+            if self._held is not None:
+                yield self._held
+                return
+            with self._opened() as self._held:
+                try:
+                    yield self._held
+                finally:
+                    self._held = None
+
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[int]:
         try:
             file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
             try:

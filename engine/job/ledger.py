@@ -29,7 +29,7 @@ from distilsearch.space import SearchSpace
 
 from .database import Database, alone, open_database
 from .holding import Presence
-from .journal import open_journal
+from .journal import nobody, open_journal
 from .leases import gone, lease_of, this_process
 from .studies import give_names, study_of, unnamed
 
@@ -123,9 +123,14 @@ class Ledger:
         self._unnamed = unnamed(storage, self._study, name, objectives)
 
     @property
-    def shared(self) -> bool:
-        """Whether others may write to it meanwhile: those who drive the same study of a database."""
+    def confirms(self) -> bool:
+        """Whether what is written is confirmed over a connection that may break before it is."""
         return isinstance(self._storage, Database)
+
+    def enter(self) -> None:
+        """Mark this ledger as present now, before it holds any lease: the journal is not mended beneath it."""
+        if self._presence is not None:
+            self._presence.enter(self.holder)
 
     def close(self) -> None:
         """Work on it no more: leases that are still held are open to others at once."""
@@ -158,8 +163,8 @@ class Ledger:
         """Begin a trial: it is running, and this ledger holds its lease. `facts` say what was planned.
 
         Args:
-            allowed: whether there may be such a trial beside the entries that are there at the moment; asked where
-                others write to the ledger too, and while they cannot. None, and nothing is written, where it says no.
+            allowed: whether there may be such a trial beside the entries that are there at the moment; asked while
+                nobody else can write. None, and nothing is written, where it says no.
         """
         attributes = {"lease": self._lease(), "facts": facts or {}}
         return self._create(self._template(TrialState.RUNNING, architecture, attributes, None), allowed)
@@ -203,10 +208,9 @@ class Ledger:
         if self._unnamed:
             give_names(self._storage, self._study, self._unnamed)
             self._unnamed = ()
-        if not self.shared:
-            return self._fetch(self._storage.create_new_trial(self._study, template_trial=template))
         mark, again = uuid.uuid4().hex, False
-        template.set_user_attr("mark", mark)
+        if self.confirms:
+            template.set_user_attr("mark", mark)
 
         def write() -> int | None:
             nonlocal again
@@ -231,7 +235,7 @@ class Ledger:
             trial = self._storage.get_trial(entry.id)
             if lease_of(trial).get("holder") != self.holder:
                 return False
-            if self.shared and trial.state == state:
+            if self.confirms and trial.state == state:
                 return True
             for name, value in attributes.items():
                 self._storage.set_trial_user_attr(entry.id, name, value)
@@ -381,7 +385,9 @@ class Ledger:
         )
 
 
-def open_storage(url: str, folder: Path, progress: Progress = silent, mend: bool = True) -> BaseStorage:
+def open_storage(
+    url: str, folder: Path, progress: Progress = silent, mend: bool = True, others: Callable[[], str] = nobody
+) -> BaseStorage:
     """The database of a URL, or the journal file of a run folder when the URL is empty; see `open_journal`."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    return open_database(url, progress) if url else open_journal(folder / JOURNAL, progress, mend)
+    return open_database(url, progress) if url else open_journal(folder / JOURNAL, progress, mend, others)

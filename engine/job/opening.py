@@ -1,8 +1,9 @@
 """What a run that has been checked works with, opened for as long as it works: its ledger and its executor."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 
 from distilsearch.home import written_folders
 from distilsearch.progress import Progress
@@ -17,12 +18,16 @@ from .resolve import Resolved, asked, probed, resolve
 
 
 @contextmanager
-def opened_ledger(prepared: Prepared, progress: Progress) -> Iterator[Ledger]:
-    """The ledger of a run; what is under way when it is left may be taken up at once."""
+def opened_ledger(prepared: Prepared, progress: Progress, others: Callable[[], str] | None = None) -> Iterator[Ledger]:
+    """The ledger of a run; what is under way when it is left may be taken up at once.
+
+    Args:
+        others: who else is at work on the run, in words; whoever has joined it where not given.
+    """
     run, folder = prepared.run, prepared.folder
     names = ["loss", *(machine.objective for machine in prepared.machines)]
-    storage = open_storage(run.storage.url, folder, progress)
     presence = None if run.storage.url else Presence(folder)
+    storage = open_storage(run.storage.url, folder, progress, others=others or Presence(folder).living)
     ledger = Ledger(storage, run.name, names, prepared.space, presence=presence)
     try:
         yield ledger
@@ -32,9 +37,13 @@ def opened_ledger(prepared: Prepared, progress: Progress) -> Iterator[Ledger]:
 
 @contextmanager
 def opened_executor(
-    prepared: Prepared, ledger: Ledger, given: Executor | None, progress: Progress
+    prepared: Prepared, ledger: Ledger, given: Executor | None, progress: Progress, logs: Path | None = None
 ) -> Iterator[tuple[Executor, Resolved]]:
-    """The executor of a run, stubborn, and how it trains; closed at the end, unless it was given."""
+    """The executor of a run, stubborn, and how it trains; closed at the end, unless it was given.
+
+    Args:
+        logs: the folder of its logs; that of the run where not given.
+    """
     section, train, folder = prepared.run.executor, prepared.run.train, prepared.folder
     places = [folder, *written_folders()]
     if given is not None:
@@ -46,7 +55,7 @@ def opened_executor(
     resolved = resolve(train, ledger, partial(probed, folder, patience, progress)) if here else None
     workers, threads = (resolved.workers, resolved.threads) if resolved else (int(train.workers), train.threads)
     more = {"address": section.address, "depot": section.depot}
-    executor = open_executor(section.name, Options(folder, workers, threads, train.device, patience, more))
+    executor = open_executor(section.name, Options(logs or folder, workers, threads, train.device, patience, more))
     stubborn = Persistent(executor, progress, places)
     try:
         yield stubborn, resolved or resolve(train, ledger, partial(asked, stubborn))

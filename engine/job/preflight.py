@@ -8,11 +8,13 @@ from pathlib import Path
 
 from distilsearch import profiling
 from distilsearch.distill.teachers.named import check_names, kind_of_teacher
+from distilsearch.distill.texts.sources import AUTO, NONE
 from distilsearch.errors import InputError, RunError
 from distilsearch.operators import TORCH
 from distilsearch.places import FIDELITY, own_folder, own_run, own_student, own_students
 from distilsearch.profiling.devices import DEVICES
 
+from .holding import driver_of
 from .runfile.config import Run
 from .runfile.continuing import continued, kept_run
 from .runfile.presets import check_serves
@@ -32,6 +34,7 @@ def check_run(run: Run, folder: Path | None) -> None:
         check_target(section)
     files = [Path(section.on) for section in run.evaluate if section.on]
     check_names([run.teacher], run.text, [path for path in files if not path.is_dir()], "what an [[evaluate]] is on")
+    check_probe(run.probe_text)
     if run.proxy and not Path(run.proxy.on).is_dir():
         check_names([], (), [Path(run.proxy.on)], "what [proxy] is on")
     if kind := kind_of_teacher(run.teacher):
@@ -72,6 +75,16 @@ def begun(folder: Path) -> Run:
     return run
 
 
+def joinable(folder: Path) -> None:
+    """Refuse to join a run that nobody drives."""
+    own_run(folder, finished=True)
+    if driver_of(folder) is None:
+        raise RunError(
+            f"nobody is at work on the run in {folder}, so there is nothing to join; `distilsearch search` begins it,"
+            " or goes on with it"
+        )
+
+
 def check_measurable(what: str, files: Sequence[Path], options: Sequence[str]) -> bool:
     """Whether a model is to be measured, rather than the front of a run; refused where it is plainly neither.
 
@@ -91,7 +104,13 @@ def check_measurable(what: str, files: Sequence[Path], options: Sequence[str]) -
     return True
 
 
-def check_order(words: Sequence[str], out: Path, teacher: str | None, text: Iterable[str] | None) -> None:
+def check_order(
+    words: Sequence[str],
+    out: Path,
+    teacher: str | None,
+    text: Iterable[str] | None,
+    probe_text: Sequence[str] | None = None,
+) -> None:
     """Refuse an order of students (RUN and keys, or genes) whose folders, teacher or text are plainly wrong."""
     run = None if "=" in words[0] else run_in(Path(words[0]))
     if run is not None and len(set(words[1:])) > 1:
@@ -99,6 +118,13 @@ def check_order(words: Sequence[str], out: Path, teacher: str | None, text: Iter
     else:
         own_student(out, teacher or (run.teacher if run else ""))
     check_names([teacher or (run.teacher if run else "")], text or (run.text if run else ()))
+    check_probe(probe_text or ())
+
+
+def check_probe(sources: Sequence[str]) -> None:
+    """Refuse a `probe_text` whose files are plainly not there."""
+    if tuple(sources) not in ((AUTO,), (NONE,)):
+        check_names((), sources)
 
 
 def check_fidelity(what: Path | None, folder: Path | None) -> None:

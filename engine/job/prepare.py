@@ -19,6 +19,7 @@ from distilsearch.distill.targets import learnt_blocks, shows_pairs
 from distilsearch.distill.teachers.named import check_names
 from distilsearch.distill.teachers.teacher import Teacher, load_teacher
 from distilsearch.distill.texts.data import Text, load_text
+from distilsearch.distill.texts.probe import Probe, load_probe
 from distilsearch.errors import InputError, RunError
 from distilsearch.families import FAMILIES, family
 from distilsearch.home import ensure_folder, home, write_atomically
@@ -59,6 +60,7 @@ class Prepared:
     served: ServedSpace
     recipe: Recipe
     machines: list[Declared]
+    probe: Probe
     evaluations: tuple[Asked, ...] = ()
     proxy: Asked | None = None
 
@@ -91,15 +93,17 @@ def prepare(run: Run, folder: Path, given: bool = False, progress: Progress = si
     """
     fresh = not folder.exists()
     try:
-        return _prepare(run, folder, given, progress)
+        prepared = checked(_continued(run, folder), folder, given, progress)
+        write_atomically(folder / "run.toml", kept_text(prepared.run))  # only now: what was refused may be mended
+        return prepared
     except BaseException:
         if fresh and folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()  # what was refused leaves nothing behind
         raise
 
 
-def _prepare(run: Run, folder: Path, given: bool, progress: Progress) -> Prepared:
-    run = _continued(run, folder)
+def checked(run: Run, folder: Path, given: bool = False, progress: Progress = silent) -> Prepared:
+    """A run as its folder is to keep it; see `prepare`. Nothing is written."""
     _check_executor(run, given)
     machines = declared_by(run)
     for machine in machines:
@@ -131,13 +135,13 @@ def _prepare(run: Run, folder: Path, given: bool, progress: Progress) -> Prepare
     learnt_blocks(text, run.train.share)
     if shows_pairs(recipe):
         check_pairs(text)
+    probe = load_probe(run.probe_text, run.text, teacher, text, run.text_column, progress)
     progress(READING, 2, 2)
     _check_disk(run, folder, teacher, recipe, served.students)
     proxy = opened_one(run.proxy, "proxy", run, teacher, text) if run.proxy else None
-    prepared = Prepared(run, folder, teacher, text, served, recipe, machines, opened(run, teacher, text), proxy)
+    prepared = Prepared(run, folder, teacher, text, served, recipe, machines, probe, opened(run, teacher, text), proxy)
     _check_source(prepared, progress)
     _check_trials(prepared)
-    write_atomically(folder / "run.toml", kept_text(run))  # only now: what was refused may be mended
     return prepared
 
 

@@ -1,4 +1,4 @@
-"""The engine of a run: its objectives, its reference, its limits, and what its surrogate sees beside the genes."""
+"""The engine of a run: its objectives, its reference, its limits, what its surrogate sees, and what it is asked."""
 
 from collections.abc import Callable, Sequence
 
@@ -11,6 +11,7 @@ from distilsearch.space import Codes, SearchSpace
 
 from ..engine import Engine
 from ..objectives import Expensive
+from .budget import size
 from .limits import limits_of
 from .machines import Profiled
 from .runfile.config import Run
@@ -54,3 +55,18 @@ def size_features(space: SearchSpace, serving: Serving) -> Callable[[Codes], Flo
     """Surrogate features (n, 2) of codes: the logarithms of parameters and FLOPs."""
     figures = tabulate(space, serving, lambda operators: np.array([[o.parameters, o.flops] for o in operators]))
     return lambda codes: np.log(figures(codes))
+
+
+def propose(
+    engine: Engine, lengths: Sequence[int], shared: Callable[[int, int], int]
+) -> tuple[Architecture, int] | None:
+    """What to train next and on how many tokens; None where nothing is left."""
+    if len(lengths) == 1:
+        proposals = engine.ask(1)
+        return (proposals[0], lengths[0]) if proposals else None
+
+    def effort(architecture: Architecture, since: float, tokens: float) -> float:
+        return (tokens - shared(int(since), int(tokens))) * size(architecture)
+
+    training = engine.ask_training(lengths, effort)
+    return (training.architecture, int(training.fidelity)) if training else None

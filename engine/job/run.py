@@ -28,12 +28,14 @@ from ..objectives import limited
 from ..report.files import write_result
 from ..report.schema import ProxyEntry
 from ..report.students import STUDENTS
+from .after import scored
 from .environment import environment
 from .equipping import making_of, register
 from .executors import Executor
 from .executors.interruption import interruptible
 from .holding import driving
 from .informed import score_column
+from .inviting import disinvite, invite
 from .jobs import Measure, TeacherLoss
 from .ledger import Ledger
 from .limits import check_kept, measured_within, room_within
@@ -101,21 +103,7 @@ def search(
         ):
             job = MainJob(prepared, resolved, ledger, hands, progress, started)
             result = job.run()
-        return _scored(job, result, executor) if prepared.evaluations else result
-
-
-def _scored(job: "MainJob", result: Result, given: Executor | None) -> Result:
-    """The result with the scores of the run's evaluations; by a new executor, for time that is over stops one."""
-    prepared, progress = job.prepared, job.progress
-    with (
-        opened_ledger(prepared, progress) as ledger,
-        opened_executor(prepared, ledger, given, progress) as (hands, resolved),
-        interruptible(hands, progress),
-    ):
-        scoring = replace(job.scoring, ledger=ledger, executor=hands, threads=resolved.threads)
-        scored = scoring.scored(result, prepared.evaluations)
-    write_result(scored.file, scored.folder)
-    return scored
+        return scored(prepared, job.scoring, result, executor, progress)
 
 
 @dataclass(frozen=True)
@@ -143,11 +131,13 @@ class MainJob:
             self.check_limits(engine, machines)
         with phases.phase("plan"):
             budget = self.budget(watch, machines)
-        result = self.lasting(budget.flash_tokens).spend(budget, engine, machines, phases)
+        result = self.lasting(budget.flash_tokens).spend(budget, engine, machines, phases, watch)
         watch.note()
         return result
 
-    def spend(self, budget: Budget, engine: Engine, machines: Sequence[Profiled], phases: Phases) -> Result:
+    def spend(
+        self, budget: Budget, engine: Engine, machines: Sequence[Profiled], phases: Phases, watch: Stopwatch
+    ) -> Result:
         """What comes of a budget: trials, the front measured, its members trained further."""
         run, folder = self.prepared.run, self.prepared.folder
         source = open_source(run.source.name, self.making, **run.source.options)
@@ -158,7 +148,12 @@ class MainJob:
         trials = self.recalled(engine, machines, source)
         with phases.phase(TRIALS):
             trials.source.prepare(self.executor.submit)
-            trials.explore(budget.allowance(phases.seconds.get(TRIALS, 0.0)), run.stop_below)
+            allowance = budget.allowance(phases.seconds.get(TRIALS, 0.0))
+            invitation = invite(self.ledger, self.prepared, machines, allowance, watch.seconds)
+            trials.explore(allowance, run.stop_below)
+            disinvite(self.ledger, invitation)
+            if trials.behind:  # what others have under way ends, or is taken over
+                trials.explore(allowance, run.stop_below)
         with phases.phase("measure the front"):
             measure_front(self.ledger, machines, self.teacher, self.executor, self.progress, budget.measuring())
         self.teacher_loss()  # now: a finish whose time is over stops the executor

@@ -26,6 +26,7 @@ from .executors.persistent import first_line
 from .flights import Flight, Timing, facts_of, kind_of
 from .ledger import BEAT_SECONDS, Entry, Ledger
 from .machines import Profiled
+from .proposing import propose
 from .recall import (
     Plan,
     enter_failures,
@@ -116,12 +117,21 @@ class Search:
             TrialError: three trials in a row failed for one cause, or all of them.
             DiskFullError: a disk is full; no trial counts as failed for it.
         """
-        self._allowance = Trials(trials) if isinstance(trials, int) else trials
+        self._work(Trials(trials) if isinstance(trials, int) else trials, stop_below, lambda: False)
+        if not any(e.state == "complete" for e in self.ledger.entries()):
+            raise self._nothing()
+
+    def assist(self, allowance: Allowance, stop_below: float, going: Callable[[], bool]) -> None:
+        """Make trials beside whoever drives the run: while it is `going`, and then until nothing is left of them."""
+        self._work(allowance, stop_below, going)
+
+    def _work(self, allowance: Allowance, stop_below: float, going: Callable[[], bool]) -> None:
+        self._allowance = allowance
         for entry in self._entering.unfinished():
             self._tell(entry)
         try:
             self._launch(self.ledger.abandoned())
-            while self._fill(stop_below) or self._flights:
+            while self._fill(stop_below) or self._flights or going():
                 self._wait()
                 for flight in [flight for flight in self._flights if flight.done]:
                     self._flights.remove(flight)
@@ -134,13 +144,17 @@ class Search:
                 flight.training.cancel()
         self._hear()
         self._end_session()
-        if not any(e.state == "complete" for e in self.ledger.entries()):
-            raise self._nothing()
+
+    @property
+    def behind(self) -> bool:
+        """Whether others have a trial under way, or have ended one that was not heard of yet."""
+        ended = (entry.number for entry in self.ledger.entries() if entry.state in ("complete", "failed"))
+        return bool(self.ledger.foreign()) or not set(self._told).issuperset(ended)
 
     def _end_session(self) -> None:
         """From the next call on, what failed by accident in this one may be tried again."""
         if any(self._lost_now(entry) for entry in self.ledger.entries()):
-            self.ledger.note(SESSION, self._session + 1)
+            self.ledger.note(SESSION, max(self._session + 1, int(self.ledger.noted(SESSION) or 0)))
 
     def _lost_now(self, entry: Entry) -> bool:
         return entry.state == "failed" and entry.transient and entry.facts.get("session") == self._session
@@ -366,18 +380,3 @@ class Search:
 
     def _ended(self, entries: Iterable[Entry]) -> int:
         return sum(e.ended and is_asked(e) for e in entries)
-
-
-def propose(
-    engine: Engine, lengths: Sequence[int], shared: Callable[[int, int], int]
-) -> tuple[Architecture, int] | None:
-    """What to train next and on how many tokens; None where nothing is left."""
-    if len(lengths) == 1:
-        proposals = engine.ask(1)
-        return (proposals[0], lengths[0]) if proposals else None
-
-    def effort(architecture: Architecture, since: float, tokens: float) -> float:
-        return (tokens - shared(int(since), int(tokens))) * size(architecture)
-
-    training = engine.ask_training(lengths, effort)
-    return (training.architecture, int(training.fidelity)) if training else None

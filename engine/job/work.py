@@ -157,16 +157,20 @@ def served_losses(job: "ServedLoss", progress: Progress, between: Between) -> "L
 
 def evaluated(job: "Evaluate", progress: Progress, between: Between) -> "Scored":
     """The scores of an `Evaluate`; those of a student are kept beside it in this machine's archive."""
+    from distilsearch.distill.course import Course
     from distilsearch.distill.evaluate import open_evaluation
     from distilsearch.distill.evaluate.sending import data_of
-    from distilsearch.distill.store.trial import STUDENT
+    from distilsearch.distill.store.depot import Depot
+    from distilsearch.distill.store.trial import STUDENT, UNTRAINED
+    from distilsearch.distill.untrained import before_training
 
     from .evaluating import Scored
 
     teacher, text = learnt_from(job.depot, job.training)
     file = data_of(job.depot, job.data) if job.data else None
+    on = Depot(job.depot).text(job.text) if job.text else text
     evaluation = open_evaluation(
-        job.evaluation, file, teacher, text, job.prompt, between=between, progress=progress, **dict(job.options)
+        job.evaluation, file, teacher, on, job.prompt, between=between, progress=progress, **dict(job.options)
     )
     started = time.monotonic()
     if not job.trial:
@@ -175,7 +179,11 @@ def evaluated(job: "Evaluate", progress: Progress, between: Between) -> "Scored"
     trial = archive.find(job.trial)
     if trial is None:
         raise TrialError(f"the trial {job.trial} is not in the archive of this machine, nor in a depot", transient=True)
-    score = archive.evaluated(trial, evaluation.name, evaluation.heldout, STUDENT, evaluation)
+    artefact, asked = STUDENT, evaluation
+    if job.recipe is not None:
+        course = Course.of(teacher, text, job.recipe, trial.training)
+        artefact, asked = UNTRAINED, before_training(course, trial, evaluation)
+    score = archive.evaluated(trial, evaluation.name, evaluation.heldout, artefact, asked)
     return Scored(score.values, time.monotonic() - started)
 
 

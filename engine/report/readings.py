@@ -40,6 +40,7 @@ AGREEMENT = "agreement"
 UPWARDS = (AGREEMENT, "accuracy of words and next sentences")  # qualities of which more is better
 PARTS = {"words": "words", "next_sentence": "next sentences"}  # what the second one is the mean of
 LESS_IS_BETTER = ("loss", "perplexity")  # in the names of scores
+SPEARMAN = "spearman"  # of an evaluation on pairs
 LEADING_GENES = ("layers", "width", "heads", "ffn", "inherit")
 
 
@@ -165,6 +166,20 @@ class Reading:
         machine = self.machine(objective)
         limit = machine.limit_ms if machine else None
         return limit if limit is not None and limit > 0 else None
+
+    def on_probe(self, member: Member) -> tuple[float | None, float] | None:
+        """A member's losses on the probe, before its training and after it; None where the second is not known."""
+        taken = self.result.probe.students.get(member.key) if self.result.probe else None
+        return None if taken is None or taken.after is None else (taken.before, taken.after)
+
+    def on_pairs(self, member: Member) -> dict[str, tuple[float | None, float]]:
+        """By the title of each evaluation on pairs, a member's Spearman before its training and after it."""
+        pairs = {}
+        for entry in self.result.evaluations:
+            before, after = entry.untrained.get(member.key), entry.students.get(member.key)
+            if before and after and SPEARMAN in after.values:
+                pairs[entry.title] = (before.values.get(SPEARMAN), after.values[SPEARMAN])
+        return pairs
 
     def genes(self) -> tuple[str, ...]:
         """The genes worth a column: the leading ones that occur, and those that differ between architectures."""

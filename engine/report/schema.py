@@ -248,7 +248,8 @@ class Scores(Part):
 class EvaluationEntry(Part):
     """One evaluation that a run was asked for, on what, and its scores: of the teacher, and of students by their keys.
 
-    `title`: what its scores are called; `heldout`: the key of what it was held against, options included.
+    `title`: what its scores are called; `heldout`: the key of what it was held against, options included. `untrained`:
+    scores of students before their first step, where they were taken.
     """
 
     evaluation: Word
@@ -256,8 +257,32 @@ class EvaluationEntry(Part):
     heldout: Word
     teacher: Scores
     students: dict[Word, Scores] = {}
+    untrained: dict[Word, Scores] = {}
     on: Word = ""
     options: Facts = {}
+
+
+class Bought(Part):
+    """A loss before the first step of a training and after its last; None where it is not known, `cause` why."""
+
+    before: Real | None = None
+    after: Real | None = None
+    cause: Word = ""
+
+
+class ProbeEntry(Part):
+    """A second text that nobody trained on, and what students came to on it, by key; nobody is chosen by it.
+
+    `name`: its sources in short; `why`: why there is none; `heldout`: the key of what was held against; `quality`: what
+    the losses are, or 1 - them.
+    """
+
+    name: Word = ""
+    why: Word = ""
+    heldout: Word = ""
+    blocks: Whole = 0
+    quality: Word = ""
+    students: dict[Word, Bought] = {}
 
 
 class ProxyEntry(Part):
@@ -309,6 +334,7 @@ class ResultFile(Part):
     targets: tuple[MachineEntry, ...]
     proxy: ProxyEntry | None = None
     evaluations: tuple[EvaluationEntry, ...] = ()
+    probe: ProbeEntry | None = None
     phases: tuple[Phase, ...] = ()
     environment: Facts = {}
     warnings: tuple[Word, ...] = ()

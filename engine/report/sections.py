@@ -13,6 +13,7 @@ from distilsearch.page.plots import Figure
 
 from .budgets import WINDOW, answers, front_gap
 from .figures import calibration_figure, curves_figure, front_figure, hypervolume_figure, latency_figure
+from .gains import figures, gains_table
 from .readings import Reading, best_words, both_latencies, disturbed, first_words, headline, prediction_error
 from .schema import Latency
 from .tables import (
@@ -117,6 +118,23 @@ def students_section(reading: Reading) -> Section:
     return Section(card("The front", text, students_table(reading)))
 
 
+def gains_section(reading: Reading) -> Section | None:
+    """What training bought the students that are handed back; or why it is not known beyond their text."""
+    taken = {member.key: named for member in reading.front if (named := figures(reading, member))}
+    probe = reading.result.probe
+    if not taken:
+        return None
+    text = "Of each student what it came to, and below that what it was when it was cut from the teacher, untrained."
+    if probe is not None and probe.students:
+        text += (
+            f" {probe.name} is the probe: {probe.blocks} blocks of a text that nobody trained on and that chose nobody;"
+            " what falls there was lost of what the teacher knew."
+        )
+    elif probe is not None and probe.why:
+        text += f" There is no probe of what it brings beyond the text: {probe.why}."
+    return Section(card("What training bought", text, gains_table(reading, taken)))
+
+
 def proxy_section(reading: Reading) -> Section | None:
     """What candidates of the front came to on the proxy task."""
     proxy = reading.result.proxy
@@ -211,6 +229,7 @@ SECTIONS: list[Callable[[Reading], Section | None]] = [
     answers_section,
     front_section,
     students_section,
+    gains_section,
     proxy_section,
     evaluations_section,
     latency_section,

@@ -5,6 +5,7 @@ from rich.table import Table
 from rich.text import Text
 
 from .budgets import answer_words, answers
+from .gains import gain_words
 from .readings import Reading, measured_words
 from .schema import Entry, ResultFile
 from .tables import speed_words
@@ -52,6 +53,15 @@ def answer_lines(result: ResultFile) -> list[str]:
     reading = Reading(result)
     lines = [f"  {answer_words(reading, answer)}" for answer in answers(reading)]
     return ["what you get at multiples of the teacher's speed:", *lines] if lines else []
+
+
+def gain_lines(result: ResultFile) -> list[str]:
+    """What training bought the chosen student, in words; where there is no probe, why."""
+    reading, probe = Reading(result), result.probe
+    if reading.knee is None or not (words := gain_words(reading, reading.knee)):
+        return []
+    why = [f"  no probe of what it brings beyond the text: {probe.why}"] if probe is not None and probe.why else []
+    return [f"what training bought {reading.knee.key}:", f"  {words}", *why]
 
 
 def proxy_lines(result: ResultFile) -> list[str]:

@@ -8,6 +8,7 @@ from . import actions
 from .actions import plain, small_disk, writable
 from .files import KINDS, FileFault
 from .harness import Fault
+from .pairs import GONE, PairFault
 
 STOPPED = r"stopped|ended by SIGTERM"
 FULL = r"the disk of .* is full"
@@ -64,7 +65,8 @@ PROCESSES: tuple[Fault, ...] = (
 )  # fmt: skip
 NEED_ROOT = {"disk of the run full", "disk of the trials full", "disk of the cache full", "home read-only"}
 FILES: tuple[FileFault, ...] = tuple(FileFault(f"file: {kind}", kind) for kind in KINDS)
-FAULTS = {fault.name: fault for fault in (*PROCESSES, *FILES)}
+PAIRS = (PairFault("joined process killed", "joined"), PairFault("driver of a joined run killed", "driver", GONE))
+FAULTS: dict[str, Fault | FileFault | PairFault] = {fault.name: fault for fault in (*PROCESSES, *PAIRS, *FILES)}
 
 
 def possible(name: str) -> bool:

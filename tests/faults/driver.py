@@ -16,25 +16,28 @@ from typing import Any
 from distilsearch.distill import training
 from distilsearch.engine.job import prepare
 from distilsearch.engine.job.executors.executor import Options
+from distilsearch.engine.job.join import join
 from distilsearch.engine.job.run import search
 from distilsearch.engine.job.runfile.config import Run
 from distilsearch.errors import DistilSearchError
 from distilsearch.signals import end_now, ending, exit_code, name_of, number_of
 
 from .hands import TRAINING, Children, Here, Tick
-from .moments import Moment
+from .moments import Moment, strokes
 from .world import World
 
 Action = Callable[[], object]
 MODULES = "modules"  # that a call had imported when it ended well
+JOINED = "joined"  # is there as soon as somebody has joined the run
 
 
 @dataclass(frozen=True)
 class Plan:
     """What befalls a call: an action at an event of a role. None does nothing.
 
-    `where`: "driver", in which trainings are, or "trainer" and "meter", which are `children` then; `patience`: with
-    those, in seconds.
+    `where`: "driver", in which trainings are, or "trainer" and "meter", which are `children` then, or "joined", who
+    `joins` a run that is driven already; `awaits`: the first training waits until somebody has; `patience`: of
+    children, in seconds.
     """
 
     where: str = "driver"
@@ -42,6 +45,8 @@ class Plan:
     action: Action = lambda: None
     children: bool = False
     patience: float = 600.0
+    joins: bool = False
+    awaits: bool = False
 
 
 @dataclass(frozen=True)
@@ -142,13 +147,20 @@ def _called(world: World, plan: Plan, log: Path) -> int:
 
     def told(what: str, *_: float) -> None:
         write(said=what)
+        if what.startswith("joined the run"):
+            (world.root / JOINED).touch()
+        while plan.awaits and what == TRAINING and not ((world.root / JOINED).exists() or strokes(world.root)):
+            time.sleep(0.002)
 
-    tick = prepared(world, plan)("driver")
+    tick = prepared(world, plan)("joined" if plan.joins else "driver")
     try:
         with ending(end_now):
             executor = _executor(world, plan, told, tick)
             try:
-                search(Run.parse(world.asked), world.run, told, executor)
+                if plan.joins:
+                    join(None, world.run, progress=told, executor=executor, sleep=lambda _: time.sleep(0.01))
+                else:
+                    search(Run.parse(world.asked), world.run, told, executor)
             finally:
                 executor.close()
     except BaseException as error:

@@ -95,12 +95,12 @@ class References:
         (copy.root / "struck").unlink(missing_ok=True)
         return copy
 
-    def world(self, name: str, database: bool = False) -> World:
-        """A fresh one; an older one of that name is removed."""
+    def world(self, name: str, database: bool = False, changes: Mapping[str, Any] | None = None) -> World:
+        """A fresh one; an older one of that name is removed. `changes`: of the run file."""
         root = self.base / name
         shutil.rmtree(root, ignore_errors=True)
-        changes = {"storage": {"url": f"sqlite:///{root / 'study.db'}"}} if database else {}
-        return World(root, changes).make()
+        storage = {"storage": {"url": f"sqlite:///{root / 'study.db'}"}} if database else {}
+        return World(root, {**(changes or {}), **storage}).make()
 
 
 @dataclass(frozen=True)

@@ -116,13 +116,13 @@ class Scoring:
         """
         started = time.monotonic()
         members = {member.key: member.trial or "" for member in result.front if member.student and member.trial}
-        wanted = [(one, [TEACHER, *_wanted(one, result, members).values()]) for one in asked]
+        wanted = [(one, [TEACHER, *asked_of(one, result, members).values()]) for one in asked]
         models = self.models(wanted)
         entries = [_entry(one, members, scores) for one, scores in zip(asked, models, strict=True)]
         seconds = float(self.ledger.noted(SECONDS) or 0.0) + time.monotonic() - started
         self.ledger.note(SECONDS, seconds)
         file = _with(result.file, entries, seconds)
-        _say_on_cards(result.folder, file)
+        say_on_cards(result.folder, file, SCORES, _card_rows(file))
         return Result(result.folder, file)
 
     def models(self, wanted: Sequence[tuple[Asked, Sequence[str]]]) -> list[dict[str, schema.Scores]]:
@@ -145,8 +145,12 @@ class Scoring:
 
     def _submitted(self, one: Asked, trials: Sequence[str]) -> "dict[str, Future[Scored] | Scored | str]":
         """By the trial of each model its scores, where they are known, or what will bring them."""
-        data = put_data(self.run.executor.depot, Path(one.section.on)) if one.section.on else ""
+        data = self.data_of(one)
         return {trial: self._known(one, trial) or self._begun(one, trial, data) for trial in dict.fromkeys(trials)}
+
+    def data_of(self, one: Asked) -> str:
+        """The key of what an evaluation is on, left where workers find it; "" where it needs nothing."""
+        return put_data(self.run.executor.depot, Path(one.section.on)) if one.section.on else ""
 
     def _known(self, one: Asked, trial: str) -> Scored | None:
         noted = (self.ledger.noted(NOTE) or {}).get(one.subject(trial))
@@ -196,7 +200,7 @@ class Scoring:
             self.archive.evaluated(found, evaluation.name, evaluation.heldout, STUDENT, lambda _: scored.values)
 
 
-def _wanted(one: Asked, result: Result, members: Mapping[str, str]) -> Mapping[str, str]:
+def asked_of(one: Asked, result: Result, members: Mapping[str, str]) -> Mapping[str, str]:
     """The members that an evaluation is asked of."""
     chosen = isinstance(one.section, EvaluateSection) and one.section.of == "chosen"
     return {key: trial for key, trial in members.items() if key == result.knee} if chosen else members
@@ -232,16 +236,23 @@ def _failures(entries: Sequence[schema.EvaluationEntry]) -> Iterator[str]:
                 yield f"{entry.title}: {name} was not scored ({scores.cause})"
 
 
-def _say_on_cards(folder: Path, file: schema.ResultFile) -> None:
-    """Write the scores of every student on the card in the run's folder, in place of those of an earlier call."""
-    for member in file.front:
-        rows = {
+def _card_rows(file: schema.ResultFile) -> dict[str, dict[str, str]]:
+    """The scores of every member, in words, by its key."""
+    return {
+        member.key: {
             f"{entry.title}, {name}": words
             for entry in file.evaluations
             if member.key in entry.students
             for name, words in score_words(entry.students[member.key].values).items()
         }
+        for member in file.front
+    }
+
+
+def say_on_cards(folder: Path, file: schema.ResultFile, title: str, rows: Mapping[str, Mapping[str, str]]) -> None:
+    """Write a section on the cards in the run's folder, of each student its own, in place of an earlier call's."""
+    for member in file.front:
         card = folder / member.student / CARD if member.student else None
-        if rows and card and card.is_file():
-            text = re.sub(rf"\n## {SCORES}\n.*?(?=\n## |\Z)", "", card.read_text(encoding="utf-8"), flags=re.DOTALL)
-            write_atomically(card, with_sections(text, {SCORES: rows}))
+        if rows.get(member.key) and card and card.is_file():
+            text = re.sub(rf"\n## {title}\n.*?(?=\n## |\Z)", "", card.read_text(encoding="utf-8"), flags=re.DOTALL)
+            write_atomically(card, with_sections(text, {title: rows[member.key]}))

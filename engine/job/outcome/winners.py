@@ -81,6 +81,7 @@ def material(run: Run) -> Material:
         text_block=run.text_block,
         text_column=run.text_column,
         prompt=run.prompt,
+        probe_text=run.probe_text,
     )
 
 

@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import Field, ModelWrapValidatorHandler, ValidationError, ValidationInfo, field_validator, model_validator
 
 from distilsearch import plugins
+from distilsearch.distill.texts.sources import AUTO, NONE
 from distilsearch.dropped import dropped
 from distilsearch.errors import InputError
 from distilsearch.families import TeacherFacts, family
@@ -57,6 +58,7 @@ class Run(Section):
     text_block: Whole | None = Field(default=None, ge=16)
     text_column: str = Field(default="text", min_length=1)
     prompt: str = ""
+    probe_text: tuple[str, ...] = Field(default=(AUTO,), min_length=1)
     preset: str = "default"
     quality: Literal["loss", "accuracy"] = "loss"
     trials: Whole = Field(default=24, ge=0)
@@ -105,7 +107,7 @@ class Run(Section):
         preset(value)
         return value
 
-    @field_validator("text", "plugins", mode="before")
+    @field_validator("text", "probe_text", "plugins", mode="before")
     @classmethod
     def _listed(cls, value: Any) -> Any:
         return [value] if isinstance(value, str) else value
@@ -233,6 +235,8 @@ class Run(Section):
         run = cls.parse(data)
         teacher, recipe, *text = (_resolved(p, path.parent) for p in (run.teacher, run.train.recipe, *run.text))
         places: dict[str, Any] = {"teacher": teacher, "text": tuple(text)}
+        if run.probe_text not in ((AUTO,), (NONE,)):
+            places["probe_text"] = tuple(_resolved(place, path.parent) for place in run.probe_text)
         if run.evaluate:
             places["evaluate"] = tuple(_placed(one, path.parent) for one in run.evaluate)
         if run.proxy:

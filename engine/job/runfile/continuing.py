@@ -4,9 +4,10 @@ What a folder's own run.toml leaves out was not there when it was written, so it
 added (`ADDED`), whatever today's default is. A key that this version does not know comes from a newer one. What a file
 that is to continue it leaves out is as it is there (`continued`): a default may change, and every run goes on.
 
-What may change from call to call: how much is asked (`trials`, `minutes`, `stop_below`, `[[evaluate]]`), and where and
-by how many hands it is done (`plugins`, `[executor]`, `workers`, `threads`, `device`, the cache's limit). Threads and
-device do change bits of a student, so every trial records its own; neither is part of what names it.
+What may change from call to call: how much is asked (`trials`, `minutes`, `stop_below`, `[[evaluate]]`, `probe_text`,
+which chooses nothing), and where and by how many hands it is done (`plugins`, `[executor]`, `workers`, `threads`,
+`device`, the cache's limit). Threads and device do change bits of a student, so every trial records its own; neither is
+part of what names it.
 """
 
 from collections.abc import Mapping
@@ -28,7 +29,7 @@ from .toml import flat
 END = "# The end of it."
 
 GROWING = (
-    "trials", "minutes", "stop_below", "plugins", "executor", "evaluate", "train.device", "train.workers",
+    "trials", "minutes", "stop_below", "plugins", "executor", "evaluate", "probe_text", "train.device", "train.workers",
     "train.threads", "storage.cache_limit_gb",
 )  # fmt: skip
 
@@ -46,6 +47,7 @@ ADDED: dict[str, dict[str, Any]] = {
         "text_block": None,
         "text_column": "text",
         "prompt": "",
+        "probe_text": ["auto"],
         "preset": "default",
         "trials": 24,
         "minutes": 0.0,

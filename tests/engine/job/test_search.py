@@ -22,9 +22,10 @@ from distilsearch.engine.job.jobs import Measure
 from distilsearch.engine.job.journal import sealed
 from distilsearch.engine.job.ledger import Ledger, open_storage
 from distilsearch.engine.job.machines import Latency
+from distilsearch.engine.job.proposing import propose
 from distilsearch.engine.job.recall import replay
 from distilsearch.engine.job.runfile.sections import TargetSection
-from distilsearch.engine.job.search import Search, propose
+from distilsearch.engine.job.search import Search
 from distilsearch.engine.job.served import ServedSpace
 from distilsearch.engine.objectives import Expensive, Known
 from distilsearch.engine.record import Tell

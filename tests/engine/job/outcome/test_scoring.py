@@ -15,15 +15,17 @@ from distilsearch.engine.job.outcome.result import Result
 from distilsearch.engine.job.run import search
 from distilsearch.engine.job.runfile.config import Run
 from distilsearch.engine.report.files import read_result
-from distilsearch.engine.report.terminal import evaluation_lines
+from distilsearch.engine.report.terminal import evaluation_lines, gain_lines
 from distilsearch.errors import InputError, Interrupted, TrialError
 from distilsearch.profiling.clock import Measured
 from distilsearch.progress import nothing, silent
 from distilsearch.testing.glue_folders import write_task
+from distilsearch.testing.teachers import write_text
 
 OLD = Path(__file__).parents[3] / "old" / "0.1.0"
 (TABLE,) = (OLD / "tables").glob("*/*")
 GLUE: dict[str, Any] = {"with": "glue", "seeds": 2, "epochs": 1, "learning_rates": [1e-3]}
+WORDS = sorted({*(OLD / "text" / "words.txt").read_text().split()})
 PAIRS = 'aa,aa,5\n"ab ba",aa,3\nba,aa,1\nbb,ab,2\n'
 
 
@@ -39,7 +41,14 @@ class Here:
     @property
     def evaluated(self) -> list[tuple[str, bool]]:
         """Evaluations, and whether of the teacher."""
-        return [(job.evaluation, not job.trial) for job in self.done if isinstance(job, Evaluate)]
+        evaluations = [job for job in self.done if isinstance(job, Evaluate)]
+        return [(job.evaluation, not job.trial) for job in evaluations if not (job.recipe or job.text)]
+
+    @property
+    def bought(self) -> list[tuple[str, bool]]:
+        """Evaluations of what training bought, and whether of a student before its first step."""
+        evaluations = [job for job in self.done if isinstance(job, Evaluate)]
+        return [(job.evaluation, job.recipe is not None) for job in evaluations if job.recipe or job.text]
 
     @property
     def trained(self) -> int:
@@ -100,8 +109,8 @@ def asked(*evaluations: dict[str, Any]) -> Run:
     )  # fmt: skip
 
 
-def run(folder: Path, executor: Here, *evaluations: dict[str, Any]) -> Result:
-    return search(asked(*evaluations), folder, executor=executor)
+def run(folder: Path, executor: Here, *evaluations: dict[str, Any], **keys: Any) -> Result:
+    return search(asked(*evaluations).model_copy(update=keys), folder, executor=executor)
 
 
 def test_students_and_teacher_are_scored_shown_and_not_scored_again(tmp_path: Path, rte: Path, pairs: Path) -> None:
@@ -211,3 +220,47 @@ def test_data_are_found_beside_the_run_file_and_a_run_keeps_all_options(tmp_path
     assert section.options["rows"] == 20
     assert section.options["seeds"] == 3
     assert Run.parse(Run.read(path).model_dump(mode="json")).evaluate == (section,)
+
+
+def test_what_training_bought_is_taken_before_and_after_kept_shown_and_chooses_nothing(
+    tmp_path: Path, pairs: Path
+) -> None:
+    second = write_text(tmp_path / "second.txt", WORDS, seed=7)
+    similarity = {"with": "similarity", "on": str(pairs), "of": "chosen"}
+    plain, executor = run(tmp_path / "plain", Here(), similarity).file, Here()
+    result = run(tmp_path / "run", executor, similarity, probe_text=(str(second),))
+    front = {member.key for member in result.front}
+    assert sorted(executor.bought) == sorted([("heldout", False), ("heldout", True)] * len(front))
+    assert plain.evaluations[0].untrained == result.file.evaluations[0].untrained
+    assert plain.knee == result.file.knee
+    assert [(one.key, one.loss) for one in plain.front] == [(one.key, one.loss) for one in result.front]
+    assert plain.probe is not None
+    assert "not English" in plain.probe.why
+    file = read_result(tmp_path / "run")
+    assert file.probe is not None
+    assert (file.probe.name, file.probe.quality, set(file.probe.students)) == ("second.txt", "agreement", front)
+    for taken in file.probe.students.values():
+        assert taken.before is not None
+        assert taken.after is not None
+    assert set(file.evaluations[0].untrained) == {result.knee}
+    card = (tmp_path / "run" / "students" / str(result.knee) / "README.md").read_text()
+    assert card.count("## What training bought") == 1
+    assert "| loss on the probe, second.txt |" in card
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "<h2>What training bought</h2>" in page
+    assert "second.txt is the probe" in page
+    assert "not English" in (tmp_path / "plain" / "report.html").read_text()
+    assert gain_lines(file)[0] == f"what training bought {result.knee}:"
+    again = Here()
+    assert run(tmp_path / "run", again, similarity, probe_text=(str(second),)).file.probe == file.probe
+    assert (again.bought, again.evaluated, again.trained) == ([], [], 0)
+
+
+def test_a_student_that_is_not_scored_on_the_probe_is_handed_back_with_the_reason(tmp_path: Path) -> None:
+    second = write_text(tmp_path / "second.txt", WORDS, seed=7)
+    failing = Here(lambda job: TrialError("no memory left") if job.recipe else None)
+    result = run(tmp_path / "run", failing, probe_text=(str(second),))
+    assert result.file.probe is not None
+    for taken in result.file.probe.students.values():
+        assert (taken.before, taken.cause) == (None, "no memory left")
+        assert taken.after is not None
