@@ -21,6 +21,7 @@ from .artefact import Artefact, read_artefacts, write_artefacts
 from .asked import MOST_LOST, Way, check_export, check_ways, in_words
 from .beside import write_beside, write_card
 from .making import Making
+from .samples import check_calibration
 
 
 def export(
@@ -70,6 +71,8 @@ def export_checkpoint(
         calibrated: whether the text may say how int8 is scaled, beside being what is checked on.
     """
     check_ways(ways, calibrated)
+    if calibrated and any(dtype == "int8" for _, dtype in ways):
+        check_calibration(text)
     others = _others(target, checkpoint, ways)
     temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
     ensure_folder(target.parent)

@@ -18,7 +18,7 @@ from .whole import IDS, MASK, TYPES
 Inputs = Mapping[str, npt.NDArray[np.int64]]
 
 FEWEST_CALIBRATION = 4_096  # tokens that scales of static int8 are measured on, or none
-MOST_CALIBRATION = 128  # blocks
+MOST_CALIBRATION = 128  # blocks: at 32 tokens each still as many as `FEWEST_CALIBRATION`
 ROWS = 8  # texts of a batch that is checked
 BATCHES = 4
 LONGEST = 512  # tokens of the longest text that a check makes
@@ -38,18 +38,18 @@ def check_batches(checkpoint: Teacher, text: Text, names: Sequence[str]) -> list
 
 
 def calibration(text: Text, names: Sequence[str]) -> list[Inputs]:
-    """Blocks that students train on, one a batch, for the scales of static int8.
-
-    Raises:
-        TextError: there are too few.
-    """
+    """Blocks that students train on, one a batch, for the scales of static int8."""
     blocks = text.train[:MOST_CALIBRATION]
-    if blocks.size < FEWEST_CALIBRATION:
-        raise TextError(
-            f"the calibration text has {blocks.size:,} tokens beside those held out, and scales of int8 are measured on"
-            f" {FEWEST_CALIBRATION:,} or more; name more text"
-        )
     return [of_blocks(blocks[place : place + 1], names) for place in range(len(blocks))]
+
+
+def check_calibration(text: Text) -> None:
+    """A `TextError` where a text has too few blocks for the scales of static int8."""
+    if text.train.size < FEWEST_CALIBRATION:
+        raise TextError(
+            f"the calibration text has {text.train.size:,} tokens beside those held out, and scales of int8 are"
+            f" measured on {FEWEST_CALIBRATION:,} or more; name more text"
+        )
 
 
 def of_blocks(blocks: BlockArray, names: Sequence[str]) -> dict[str, npt.NDArray[np.int64]]:

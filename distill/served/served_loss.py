@@ -4,7 +4,6 @@ The blocks, the hidden words and the pairs are those of every other student, so 
 """
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +13,6 @@ from torch import Tensor
 
 from distilsearch.artefacts.running import Runner, opened
 from distilsearch.errors import InputError, TrialError
-from distilsearch.operators import Serving
 
 from ..batch import Batch, alternate_pairs
 from ..heldout import agreement, teacher_embeddings
@@ -22,27 +20,20 @@ from ..quality import ACCURACY, LOSS, NEXT_SENTENCE, WORDS, Held, accuracy_loss
 from ..teachers.teacher import Teacher
 from ..texts.data import BlockArray, Text
 from ..words import ROWS, Words, words_by
-from .artefact import Artefact, artefact_of
+from .artefact import Artefact
 from .samples import Inputs, of_blocks
 from .whole import FOLLOWS, IDS, LOGITS, TYPES, VECTORS
 
 FEW = 4  # rows of a batch whose logits are all given
 
 
-def loss_of(folder: Path, serving: Serving, teacher: Teacher, text: Text, quality: str = LOSS) -> float:
-    """The held-out loss of what a folder holds for a serving's runtime and precision, on a text against a teacher.
+def held_of(artefact: Artefact, teacher: Teacher, text: Text, quality: str = LOSS, threads: int = 1) -> Held:
+    """The held-out loss of an artefact whose files were checked, on a text against a teacher, and its parts.
 
     Raises:
-        RunError: the folder holds no such export, or its files are not what was written.
         InputError: it is not of the teacher's kind, or has no such quality.
         TrialError: the loss is not a number.
     """
-    artefact = artefact_of(folder, serving.runtime, serving.dtype)
-    return held_of(artefact, teacher, text, quality, serving.threads or torch.get_num_threads()).loss
-
-
-def held_of(artefact: Artefact, teacher: Teacher, text: Text, quality: str = LOSS, threads: int = 1) -> Held:
-    """The same of an artefact that was checked, with the parts that the loss is made of, where it is."""
     _check(artefact, teacher, quality)
     runner = opened(artefact.file, artefact.runtime, threads)
     try:
