@@ -26,7 +26,7 @@ from .served_loss import held_of
 from .whole import MASK, Whole
 
 TOLERANCE = 1e-4  # of the largest number in an output: what float32 may differ by
-CHECKED = 256  # held-out blocks
+FEWEST_CHECKED, MOST_CHECKED = 64, 256  # blocks that the cost of int8 is taken on
 ROUNDS = 40  # of timing, one call each
 SAME_SPEED = 1.1  # times the fastest: what counts as no slower, on machines that others use too
 
@@ -75,8 +75,8 @@ def check_differences(what: str, apart: Mapping[str, Difference]) -> dict[str, f
 
 
 def lost(artefact: Artefact, checkpoint: Teacher, text: Text, threads: int) -> float:
-    """What an artefact adds to the loss of its own checkpoint, on the first held-out blocks of a text."""
-    few = fewer(text)
+    """What an artefact adds to the loss of its own checkpoint, on blocks of a text."""
+    few = judged_on(text)
     held = held_of(artefact, checkpoint, few, threads=threads)
     return held.loss if checkpoint.kind == "embedding" else held.loss - teacher_held_out(checkpoint, few, LOSS).loss
 
@@ -95,12 +95,18 @@ def lost_words(kind: str) -> str:
     return f"1 - {NAMES[kind]} with it" if kind == "embedding" else NAMES[kind]
 
 
-def fewer(text: Text) -> Text:
-    """A text with few held-out blocks; its name says so, since what teachers say of texts is kept by it."""
-    if len(text.heldout) <= CHECKED:
+def judged_on(text: Text) -> Text:
+    """A text whose held-out blocks are enough, and not too many, to say what int8 costs.
+
+    Where few are held out, the last ones of those trained on are taken too: calibration looks at the first. The text's
+    name says so, since what teachers say of texts is kept by it.
+    """
+    lacking = max(0, FEWEST_CHECKED - len(text.heldout))
+    blocks = np.concatenate([text.heldout[:MOST_CHECKED], text.train[max(0, len(text.train) - lacking) :]])
+    if len(blocks) == len(text.heldout):
         return text
-    named = hashlib.sha256(f"{text.sha256} {CHECKED}".encode()).hexdigest()
-    return replace(text, heldout=text.heldout[:CHECKED], sha256=named)
+    named = hashlib.sha256(f"{text.sha256} {len(blocks)}".encode()).hexdigest()
+    return replace(text, heldout=blocks, sha256=named)
 
 
 def fastest(
