@@ -5,16 +5,18 @@ teacher are asked for the same ones.
 """
 
 import math
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from distilsearch.architecture import Architecture
 from distilsearch.families import family
 
-from .batch import make_batch
+from .batch import Batch, make_batch
 from .precision import autocast
 from .recipes import View
 from .teachers.teacher import Teacher
@@ -43,17 +45,29 @@ def words_of(
     teacher: Teacher, blocks: BlockArray, model: Any, architecture: Architecture, precision: str = "float32"
 ) -> Words:
     """Ask a model for the words of blocks (h, block), as its teacher's tokenizer reads them."""
-    total, right, count = 0.0, 0, 0
     kind, device = family(architecture.family), next(model.parameters()).device
-    for start in range(0, len(blocks), ROWS):
-        batch = make_batch(teacher, blocks[start : start + ROWS], View(), MASK, (1 << 30, start)).to(device)
+
+    def answers(batch: Batch) -> Iterator[Tensor]:
+        shown = batch.to(device)
         with torch.inference_mode(), autocast(precision, device.type):
-            hidden = kind.encode(model, {"input_ids": batch.input_ids}).last_hidden_state.flatten(0, 1)
-            for place in range(0, len(batch.labels), CHUNK):
-                chosen = hidden[batch.masked[place : place + CHUNK]]
-                logits = kind.decode(model, kind.transform(model, chosen)).float()
-                labels = batch.labels[place : place + CHUNK]
-                total += float(F.cross_entropy(logits, labels, reduction="sum"))
-                right += int((logits.argmax(-1) == labels).sum())
+            hidden = kind.encode(model, {"input_ids": shown.input_ids}).last_hidden_state.flatten(0, 1)
+            for place in range(0, len(shown.labels), CHUNK):
+                chosen = hidden[shown.masked[place : place + CHUNK]]
+                yield kind.decode(model, kind.transform(model, chosen)).float()
+
+    return words_by(teacher, blocks, answers)
+
+
+def words_by(teacher: Teacher, blocks: BlockArray, answers: Callable[[Batch], Iterable[Tensor]]) -> Words:
+    """Ask whoever answers a batch with the logits (k, vocabulary) of its words, in parts, in their order."""
+    total, right, count = 0.0, 0, 0
+    for start in range(0, len(blocks), ROWS):
+        batch = make_batch(teacher, blocks[start : start + ROWS], View(), MASK, (1 << 30, start))
+        place = 0
+        for logits in answers(batch):
+            labels = batch.labels[place : place + len(logits)].to(logits.device)
+            total += float(F.cross_entropy(logits, labels, reduction="sum"))
+            right += int((logits.argmax(-1) == labels).sum())
+            place += len(logits)
         count += len(batch.labels)
     return Words(total / count, right / count, count)

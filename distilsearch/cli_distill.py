@@ -133,6 +133,40 @@ def evaluate(
 
 
 @commands.command()
+def export(
+    model: Annotated[str, typer.Argument(help="Folder of a student or teacher, hub name, or quickstart")],
+    out: Annotated[Path, typer.Option(help="Folder of what is served")],
+    runtime: Annotated[
+        list[str] | None, typer.Option(help="onnxruntime (default) or openvino; may be repeated")
+    ] = None,
+    dtype: Annotated[list[str] | None, typer.Option(help="float32 (default) or int8; may be repeated")] = None,
+    text: Annotated[
+        list[str] | None, typer.Option(help="Text like what will be read, to check and calibrate on")
+    ] = None,
+    prompt: Annotated[str, typer.Option(help="Name of a prompt that texts will begin with; default: the model's")] = "",
+    most_lost: Annotated[float | None, typer.Option(help="What int8 may add to the loss; default: 0.05")] = None,
+    as_json: Json = False,
+) -> None:
+    """Export a model for a runtime, checked against torch; again with another, the folder holds both."""
+    from .distill.served.asked import MOST_LOST, check_export, ways_of
+
+    ways = ways_of(runtime or ["onnxruntime"], dtype or ["float32"])
+    most = MOST_LOST if most_lost is None else most_lost
+    check_export(model, out, ways, text or (), most)
+    with shown_progress() as progress:
+        with loading(progress):
+            from .distill.served.beside import lines, said
+            from .distill.served.export import export as exported
+        made = exported(model, out, ways, text or (), prompt, progress, most)
+    if as_json:
+        print_json({"folder": str(out), "artefacts": [artefact.to_json() for artefact in made]})
+        return
+    for artefact in made:
+        print(said(artefact))
+    print("\n".join(["to run it, in its folder:", *(f"    {line}" for line in lines(made[0]))]))
+
+
+@commands.command()
 def fidelity(
     what: Annotated[Path | None, typer.Argument(help="Run file, or a run's folder; default: the quickstart")] = None,
     folder: Annotated[Path | None, typer.Option(help="Where fidelity.json goes; of a RUN also into its own")] = None,

@@ -244,12 +244,17 @@ def _is_fidelity(file: Path) -> bool:
     return {"spearman", "kendall", "pairs", "note"} <= set(_object(file))
 
 
+def _is_export(folder: Path) -> bool:
+    return {"schema", "artefacts"} <= set(_object(folder / "served.json"))
+
+
 def _links(folder: Path) -> Iterator[Path]:
     return (path for path in sorted(folder.rglob("*")) if path.is_symlink())
 
 
 STUDENT = Kind("student of distilsearch", _is_student, replaced=True, links=_links)
 STUDENTS = Kind("students of distilsearch", _holds_students)
+EXPORT = Kind("export of distilsearch", _is_export, replaced=True, links=_links)
 RUN = Kind("run of distilsearch", _is_run, links=_run_links)
 STORE = Kind("latency tables of distilsearch", _is_store, links=_links)
 HOME = Kind("home of distilsearch", _is_home)

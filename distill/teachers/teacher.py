@@ -74,7 +74,11 @@ class Teacher:
             raise InputError(f"prompts are those of embedding teachers; {self.name} is a {self.kind} model: name none")
         if prompt not in self.surroundings.prompts:
             raise unknown(f"prompt of the teacher {self.name}", prompt, self.surroundings.prompts)
-        return replace(self, prompt=self.surroundings.prompts[prompt])
+        return self.asked(self.surroundings.prompts[prompt])
+
+    def asked(self, prompt: str) -> "Teacher":
+        """The same teacher, asked with a prompt's own text."""
+        return replace(self, prompt=prompt)
 
     @functools.cached_property
     def frame(self) -> Frame:
@@ -116,7 +120,7 @@ def load_teacher(name: str) -> Teacher:
     tokenizer = _tokenizer(folder)
     check_tokens(folder, kind, config, tokenizer)
     check_fit(folder, _LOADERS[kind], config, checkpoint.tensors, family(facts.family))
-    weights_sha256 = _sha256(checkpoint.weights)
+    weights_sha256 = weights_digest(checkpoint.weights)
     if name == "quickstart" and weights_sha256 != QUICKSTART_SHA256:
         raise TeacherError(
             f"the quickstart package's weights have sha256 {weights_sha256}, expected {QUICKSTART_SHA256}: it is "
@@ -226,7 +230,8 @@ def _load_model(folder: Path, kind: str) -> Any:
     return model.eval().requires_grad_(False)
 
 
-def _sha256(paths: tuple[Path, ...]) -> str:
+def weights_digest(paths: tuple[Path, ...]) -> str:
+    """A sha256 of the content of weight files, one after another."""
     digest = hashlib.sha256()
     for path in paths:
         with path.open("rb") as file:

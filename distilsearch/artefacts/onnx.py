@@ -54,6 +54,7 @@ def to_onnx(
             )  # fmt: skip
             assert program is not None  # only the older exporter returns nothing
             _clear_names(program.model.graph, {*inputs, *outputs})
+            _clear_origins(program.model)
             program.save(made, external_data=large)
         except torch.onnx.errors.OnnxExporterError as error:
             raise artefact_error(file, "ONNX cannot express this model", _deepest(error)) from error
@@ -72,6 +73,16 @@ def _clear_names(graph: Any, taken: set[str]) -> None:
     for value in (*graph.initializers.values(), *(value for node in graph for value in node.outputs)):
         if value.name in taken and id(value) not in ends:
             value.name = f"{value.name}_inside"
+
+
+def _clear_origins(model: Any) -> None:
+    """Forget where values and operators came from: the exporter notes stack traces, with this machine's folders."""
+    for graph in model.graphs():
+        for node in graph:
+            for noted in (node, *node.outputs):
+                noted.metadata_props.clear()
+        for value in (*graph.inputs, *graph.initializers.values()):
+            value.metadata_props.clear()
 
 
 def _deepest(error: BaseException) -> BaseException:

@@ -166,7 +166,7 @@ def pooled_tokens(hidden: Any, attention_mask: Any, pool: str, skip: int = 0) ->
     if pool == "cls":
         return hidden[:, 0]
     if pool == "lasttoken":
-        return hidden[torch.arange(len(hidden), device=hidden.device), attention_mask.sum(1) - 1]
+        return hidden[torch.arange(hidden.shape[0], device=hidden.device), attention_mask.sum(1) - 1]
     mask = attention_mask.unsqueeze(-1).to(hidden.dtype)  # (b, s, 1)
     if pool == "max":
         return hidden.masked_fill(mask == 0, float("-inf")).amax(1)

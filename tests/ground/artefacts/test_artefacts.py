@@ -100,6 +100,11 @@ def test_an_onnx_file_runs_in_int8(exported: Path, module: Tiny, tmp_path: Path,
     assert [path.name for path in tmp_path.iterdir()] == ["small.onnx"]
 
 
+def test_a_file_says_nothing_of_the_machine_that_made_it(exported: Path) -> None:
+    assert b"site-packages" not in (exported / "model.onnx").read_bytes()
+    assert str(Path(__file__).parent).encode() not in (exported / "model.onnx").read_bytes()
+
+
 def test_an_openvino_model_runs_in_int8(exported: Path, module: Tiny, tmp_path: Path) -> None:
     openvino.quantised(exported / "model.xml", tmp_path / "small.xml", samples=samples())
     inputs = tokens(2, 8, seed=99)
