@@ -1,17 +1,18 @@
 """The held-out loss of a finished student as it is served: in a precision that is not the one it was trained to.
 
 It is what `heldout` takes at the end of a training, of the same blocks, so the losses of one student compare. Torch
-serves a model that was cast to its precision: weights, activations and what follows the transformer.
+serves a model that was cast to its precision: weights, activations and what follows the transformer. Of any other
+runtime it is the loss of the exported file, which lies beside the student from then on.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from distilsearch.errors import TrialError
+from distilsearch.errors import InputError, TrialError
 from distilsearch.families import family
 from distilsearch.operators import TORCH, Serving
 
@@ -19,6 +20,9 @@ from ..heldout import held_out
 from ..job import Training
 from ..judge import judge_of
 from ..quality import ACCURACY, LOSS, Held
+from ..served.asked import check_ways
+from ..served.kept import held_as_served
+from ..served.samples import FEWEST_CALIBRATION
 from ..teachers.teacher import Teacher, load_teacher
 from ..texts.data import Text
 
@@ -38,10 +42,26 @@ def served_loss(
     Raises:
         TrialError: it cannot be served so, or its loss is not a number.
     """
-    if serving.runtime != TORCH:
-        raise TrialError(f"nothing takes the loss of a student that {serving.runtime} serves in {serving.dtype}")
-    held = _by_torch(folder, serving.dtype, teacher, text, quality)
+    if serving.runtime == TORCH:
+        held = _by_torch(folder, serving.dtype, teacher, text, quality)
+    else:
+        held = _exported(folder, serving, teacher, text, quality)
     return {"loss": held.loss, **held.parts}
+
+
+def check_judged(servings: Iterable[Serving], text: Text) -> None:
+    """Refuse servings whose packages are missing, that nothing exports to, or that the text is too short to calibrate."""
+    ways = [(serving.runtime, serving.dtype) for serving in servings if serving.runtime != TORCH]
+    check_ways(ways, text.train.size >= FEWEST_CALIBRATION)
+
+
+def _exported(folder: Path, serving: Serving, teacher: Teacher, text: Text, quality: str) -> Held:
+    """By the runtime; what the packages are there for and cannot do with this student is its own failure."""
+    check_judged([serving], text)
+    try:
+        return held_as_served(folder, replace(serving, threads=None), teacher, text, quality)
+    except InputError as error:
+        raise TrialError(f"{serving.runtime} cannot serve {folder} in {serving.dtype}: {error}") from error
 
 
 def _by_torch(folder: Path, dtype: str, teacher: Teacher, text: Text, quality: str) -> Held:

@@ -135,6 +135,8 @@ def checked(run: Run, folder: Path, given: bool = False, progress: Progress = si
     learnt_blocks(text, run.train.share)
     if shows_pairs(recipe):
         check_pairs(text)
+    if run.executor.name == LOCAL and not given:  # what other machines have is theirs to say
+        check_judged(served.artefacts.values(), text)
     probe = load_probe(run.probe_text, run.text, teacher, text, run.text_column, progress)
     progress(READING, 2, 2)
     _check_disk(run, folder, teacher, recipe, served.students)
