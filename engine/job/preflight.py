@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from distilsearch import profiling
+from distilsearch.distill.served.asked import check_ways
 from distilsearch.distill.teachers.named import check_names, kind_of_teacher
 from distilsearch.errors import InputError, RunError
 from distilsearch.operators import TORCH
@@ -30,6 +31,7 @@ def check_run(run: Run, folder: Path | None) -> None:
         profiling.open_device("cuda")
     for section in run.target:
         check_target(section)
+    check_ways(run.export.ways, text=True)
     files = [Path(section.on) for section in run.evaluate if section.on]
     check_names([run.teacher], run.text, [path for path in files if not path.is_dir()], "what an [[evaluate]] is on")
     if run.proxy and not Path(run.proxy.on).is_dir():

@@ -44,6 +44,7 @@ from .outcome.choice import chosen, front, pair_key
 from .outcome.exports import export_students
 from .outcome.facts import Final, RunFacts
 from .outcome.finish import Ended, cut, less_trained, to_finish, unfinished
+from .outcome.graphs import exported
 from .outcome.handed import handed_out, without
 from .outcome.proxy import PHASE as PROXY
 from .outcome.proxy import on_proxy
@@ -101,8 +102,19 @@ def search(
             interruptible(hands, progress),
         ):
             job = MainJob(prepared, resolved, ledger, hands, progress, started)
-            result = job.run()
+            result = _exported(job, job.run())
         return _scored(job, result, executor) if prepared.evaluations else result
+
+
+def _exported(job: "MainJob", result: Result) -> Result:
+    """The result with the files that its students are served from, where the run asks for any."""
+    run, prepared = job.prepared.run, job.prepared
+    if not run.export.ways:
+        return result
+    asked = prepared.teacher.shown(run.prompt)
+    made = exported(result, run.export, archive_of(job.depot), asked, prepared.text, job.progress)
+    write_result(made.file, made.folder)
+    return made
 
 
 def _scored(job: "MainJob", result: Result, given: Executor | None) -> Result:
