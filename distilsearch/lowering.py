@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from .architecture import Architecture
 from .arrays import FloatArray as FloatArray
@@ -98,7 +99,7 @@ def tabulate_largest(
 
     A model that has no operator at all has 0.
     """
-    tables: list[tuple[Site, FloatArray, FloatArray]] = []
+    tables: list[tuple[Site, FloatArray, npt.NDArray[np.bool_]]] = []
     for site, repeats in _used(space, family(space.family).sites(serving)):
         cells = [site.operator(*values) for values in space.combinations(site.reads)]
         there = [operator for operator in cells if operator]

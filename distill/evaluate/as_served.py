@@ -50,7 +50,7 @@ def served_loss(
 
 
 def check_judged(servings: Iterable[Serving], text: Text) -> None:
-    """Refuse servings whose packages are missing, that nothing exports to, or that the text is too short to calibrate."""
+    """Refuse servings whose packages are missing, that nothing exports to, or that the text is too short for."""
     ways = [(serving.runtime, serving.dtype) for serving in servings if serving.runtime != TORCH]
     check_ways(ways, text.train.size >= FEWEST_CALIBRATION)
 

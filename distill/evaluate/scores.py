@@ -12,6 +12,7 @@ from distilsearch.errors import InputError
 from distilsearch.progress import Progress, silent
 
 from ..card import CARD
+from ..served.artefact import SERVED
 from ..store.archive import Archive
 from ..store.handing import changed
 from ..store.trial import STUDENT, TRUNK, Trial, hashes, mismatched
@@ -149,4 +150,8 @@ def _holds(trial: Trial, folder: Path, files: dict[str, str]) -> bool:
 
 
 def _without_card(files: dict[str, str]) -> dict[str, str]:
-    return {path: sha256 for path, sha256 in files.items() if path != f"{STUDENT}/{CARD}"}
+    """Files without the card, and without what the student was exported as."""
+    within = f"{STUDENT}/{SERVED}/"
+    return {
+        path: sha256 for path, sha256 in files.items() if path != f"{STUDENT}/{CARD}" and not path.startswith(within)
+    }

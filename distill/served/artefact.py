@@ -26,7 +26,7 @@ FILES: Mapping[tuple[str, str], str] = {  # by runtime and precision
 }
 RUNTIMES = tuple(dict.fromkeys(runtime for runtime, _ in FILES))
 DTYPES = tuple(dict.fromkeys(dtype for _, dtype in FILES))
-FOLDERS = ("onnx", "openvino")  # that hold graphs, in a folder of a checkpoint
+SERVED = "served"  # the folder of artefacts in or beside a student's own
 
 
 @dataclass(frozen=True)

@@ -18,13 +18,11 @@ from ..quality import LOSS, Held
 from ..teachers.checkpoint import weight_files
 from ..teachers.teacher import Teacher, load_teacher, weights_digest
 from ..texts.data import Text
-from .artefact import MANIFEST, Artefact, read_artefacts, write_artefacts
+from .artefact import MANIFEST, SERVED, Artefact, read_artefacts, write_artefacts
 from .asked import Way, check_ways, in_words
 from .export import export_checkpoint
 from .samples import FEWEST_CALIBRATION
 from .served_loss import held_of, pooled_prompt
-
-SERVED = "served"  # the folder beside a student
 
 
 def loss_of(student: Path, serving: Serving, teacher: Teacher, text: Text, quality: str = LOSS) -> float:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from distilsearch import profiling
+from distilsearch.distill.served.asked import check_ways
 from distilsearch.distill.teachers.named import check_names, kind_of_teacher
 from distilsearch.distill.texts.sources import AUTO, NONE
 from distilsearch.errors import InputError, RunError
@@ -32,6 +33,7 @@ def check_run(run: Run, folder: Path | None) -> None:
         profiling.open_device("cuda")
     for section in run.target:
         check_target(section)
+    check_ways(run.export.ways, text=True)
     files = [Path(section.on) for section in run.evaluate if section.on]
     check_names([run.teacher], run.text, [path for path in files if not path.is_dir()], "what an [[evaluate]] is on")
     check_probe(run.probe_text)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from distilsearch.distill import FLASH_TOKENS
+from distilsearch.distill.evaluate.as_served import check_judged
 from distilsearch.distill.job import Training
 from distilsearch.distill.pairs import check_pairs
 from distilsearch.distill.precision import PRECISIONS

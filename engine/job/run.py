@@ -20,6 +20,7 @@ from distilsearch.distill.store.trial import Trial
 from distilsearch.errors import InputError, Interrupted, TrialError
 from distilsearch.families import family
 from distilsearch.home import write_atomically, written_folders
+from distilsearch.operators import TORCH
 from distilsearch.profiling.remarks import busy
 from distilsearch.progress import Progress, silent
 
@@ -45,6 +46,7 @@ from .outcome.choice import chosen, front, pair_key
 from .outcome.exports import export_students
 from .outcome.facts import Final, RunFacts, finals_of
 from .outcome.finish import Ended, cut, less_trained, to_finish, unfinished
+from .outcome.graphs import exported
 from .outcome.handed import handed_out, without
 from .outcome.proxy import PHASE as PROXY
 from .outcome.proxy import on_proxy
@@ -102,8 +104,19 @@ def search(
             interruptible(hands, progress),
         ):
             job = MainJob(prepared, resolved, ledger, hands, progress, started)
-            result = job.run()
+            result = _exported(job, job.run())
         return scored(prepared, job.scoring, result, executor, progress)
+
+
+def _exported(job: "MainJob", result: Result) -> Result:
+    """The result with the files that its students are served from, where a runtime of the run's serves files."""
+    run, prepared = job.prepared.run, job.prepared
+    if not run.export.ways and all(target.runtimes == (TORCH,) for target in run.target):
+        return result
+    asked = prepared.teacher.shown(run.prompt)
+    made = exported(result, run.export, archive_of(job.depot), asked, prepared.text, job.progress)
+    write_result(made.file, made.folder)
+    return made
 
 
 @dataclass(frozen=True)

@@ -154,12 +154,28 @@ class StudentEntry(Entry):
     trained_loss: Real | None = None
 
 
+class ArtefactEntry(Part):
+    """A student as a file of a runtime, by its path in the run's folder.
+
+    `bytes` of the graph and its weights; `quantised`: how int8 was made; `lost`: what int8 adds to the student's own
+    loss; `difference`: the largest of float32 from torch. None where it is of the other precision.
+    """
+
+    runtime: Word
+    dtype: Word
+    file: Word
+    bytes: Whole
+    quantised: Word = ""
+    lost: Real | None = None
+    difference: Real | None = None
+
+
 class Member(StudentEntry):
     """A pair of the front. `student`: its folder, relative to the run's; None where there is none.
 
     `flash_loss` and `flash_tokens` are of the trial that brought it to the front, `loss` and `tokens` of the training
     that is handed back: the same, or a longer one. `untrained_loss` is the student's before its first step, as it was
-    cut from the teacher; None where nobody took it.
+    cut from the teacher; None where nobody took it. `artefacts`: what it was exported as, where the run asks for that.
     """
 
     loss: Real
@@ -168,6 +184,7 @@ class Member(StudentEntry):
     flash_tokens: Whole | None = None
     student: Word | None = None
     trial: Word | None = None
+    artefacts: tuple[ArtefactEntry, ...] = ()
 
 
 class TrialEntry(StudentEntry):

@@ -18,6 +18,7 @@ from .readings import Reading, best_words, both_latencies, disturbed, first_word
 from .schema import Latency
 from .tables import (
     answers_table,
+    artefacts_table,
     evaluations_table,
     facts_table,
     flat,
@@ -159,6 +160,18 @@ def evaluations_section(reading: Reading) -> Section | None:
     return Section(card("Evaluations", text, evaluations_table(reading)))
 
 
+def artefacts_section(reading: Reading) -> Section | None:
+    """The files that students are served from, where the run has exported them."""
+    if not any(member.artefacts for member in reading.front):
+        return None
+    text = (
+        "Each student as files of other runtimes, in the folder served within its own, with the lines that run them on"
+        " their card. Float32 differs from torch by rounding alone; int8 adds to the loss of its own student what is"
+        " said."
+    )
+    return Section(card("Served files", text, artefacts_table(reading)))
+
+
 def latency_section(reading: Reading) -> Section:
     """Predicted against measured latency, a chart for each machine."""
     label = "Chart: predicted against measured latency with intervals"
@@ -232,6 +245,7 @@ SECTIONS: list[Callable[[Reading], Section | None]] = [
     gains_section,
     proxy_section,
     evaluations_section,
+    artefacts_section,
     latency_section,
     surrogate_section,
     progress_section,

@@ -8,7 +8,7 @@ from distilsearch.page.parts import bar, cell, code, head, row, row_head, table
 
 from .budgets import Answer
 from .readings import Reading, best_words, first_words, measured_words, parts_words, teacher_share
-from .schema import Entry, EvaluationEntry, Member, Phase, ProxyEntry, Scores, TrialEntry
+from .schema import ArtefactEntry, Entry, EvaluationEntry, Member, Phase, ProxyEntry, Scores, TrialEntry
 from .words import (
     DASH,
     count,
@@ -62,6 +62,23 @@ def _answer_row(reading: Reading, answer: Answer) -> str:
         f'<td class="text">{code(member.key, member.student, "chosen" if reading.is_knee(member) else "")}</td>'
     )
     return row(cells)
+
+
+def artefacts_table(reading: Reading) -> str:
+    """What students were exported as, the fastest student first."""
+    words = ["Student", "Runtime", "Precision", "File", "MB", "int8", "Adds to the loss", "Differs from torch by"]
+    heads = [head(word, "text" if word in ("Runtime", "Precision", "File", "int8") else "") for word in words]
+    rows = [_artefact_row(reading, member, one) for member in reading.front for one in member.artefacts]
+    return table(heads, rows, "Served files")
+
+
+def _artefact_row(reading: Reading, member: Member, one: ArtefactEntry) -> str:
+    knee = reading.is_knee(member)
+    cells = [row_head(code(member.key, member.student, "chosen" if knee else ""))]
+    cells += [cell(one.runtime, "text"), cell(one.dtype, "text"), f'<td class="text">{code(one.file, one.file)}</td>']
+    cells += [cell(f"{one.bytes / 1e6:.1f}"), cell(one.quantised or DASH, "text"), cell(score(one.lost))]
+    cells.append(cell(DASH if one.difference is None else f"{one.difference:.1e}"))
+    return row(cells, "knee" if knee else "")
 
 
 def _trained(member: Member) -> str:

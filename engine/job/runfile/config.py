@@ -28,6 +28,7 @@ from .reading import check_name, read_toml, run_name
 from .sections import (
     SECTIONS,
     ExecutorSection,
+    ExportSection,
     Section,
     SourceSection,
     SpaceSection,
@@ -76,6 +77,7 @@ class Run(Section):
     evaluate: tuple[EvaluateSection, ...] = ()
     executor: ExecutorSection = ExecutorSection()
     storage: StorageSection = StorageSection()
+    export: ExportSection = ExportSection()
 
     @model_validator(mode="wrap")
     @classmethod

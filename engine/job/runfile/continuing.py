@@ -4,10 +4,10 @@ What a folder's own run.toml leaves out was not there when it was written, so it
 added (`ADDED`), whatever today's default is. A key that this version does not know comes from a newer one. What a file
 that is to continue it leaves out is as it is there (`continued`): a default may change, and every run goes on.
 
-What may change from call to call: how much is asked (`trials`, `minutes`, `stop_below`, `[[evaluate]]`, `probe_text`,
-which chooses nothing), and where and by how many hands it is done (`plugins`, `[executor]`, `workers`, `threads`,
-`device`, the cache's limit). Threads and device do change bits of a student, so every trial records its own; neither is
-part of what names it.
+What may change from call to call: how much is asked (`trials`, `minutes`, `stop_below`, `[[evaluate]]`, `[export]`, and
+`probe_text`, which chooses nothing), and where and by how many hands it is done (`plugins`, `[executor]`, `workers`,
+`threads`, `device`, the cache's limit). Threads and device do change bits of a student, so every trial records its own;
+neither is part of what names it.
 """
 
 from collections.abc import Mapping
@@ -29,8 +29,8 @@ from .toml import flat
 END = "# The end of it."
 
 GROWING = (
-    "trials", "minutes", "stop_below", "plugins", "executor", "evaluate", "probe_text", "train.device", "train.workers",
-    "train.threads", "storage.cache_limit_gb",
+    "trials", "minutes", "stop_below", "plugins", "executor", "evaluate", "export", "probe_text", "train.device",
+    "train.workers", "train.threads", "storage.cache_limit_gb",
 )  # fmt: skip
 
 INSTEAD = (  # keys of which one is given: the others are then none of the folder's
@@ -66,6 +66,7 @@ ADDED: dict[str, dict[str, Any]] = {
         "evaluate": [],
         "quality": "loss",
         "proxy": None,
+        "export": {},
     },
     "space": {"family": "bert"},
     "train": {
@@ -93,6 +94,7 @@ ADDED: dict[str, dict[str, Any]] = {
     "proxy": {"on": "", "students": 8, "with": "glue"},
     "executor": {"name": "local", "address": "", "depot": "", "patience_minutes": 15.0},
     "storage": {"url": "", "cache_limit_gb": 20.0},
+    "export": {"runtime": [], "dtype": ["float32"]},
 }  # fmt: skip
 
 

@@ -10,6 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, Strict, field_validator, mode
 
 from distilsearch.architecture import Value
 from distilsearch.distill import FLASH_TOKENS, PRECISION_NAMES
+from distilsearch.distill.served.artefact import layout
+from distilsearch.distill.served.asked import ways_of
 from distilsearch.errors import InputError, unknown
 from distilsearch.families import family as known_family
 from distilsearch.operators import Serving, named_dtype
@@ -307,6 +309,33 @@ class ExecutorSection(Section):
         return value
 
 
+class ExportSection(Section):
+    """`[export]`: runtimes and precisions that the students of the front are exported for at the end; none by default.
+
+    A name alone is a list of one.
+    """
+
+    runtime: tuple[str, ...] = ()
+    dtype: tuple[str, ...] = Field(default=("float32",), min_length=1)
+
+    @field_validator("runtime", "dtype", mode="before")
+    @classmethod
+    def _listed(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    @collected
+    def _known(self) -> "ExportSection":
+        for runtime, dtype in self.ways:
+            layout(runtime, dtype)
+        return self
+
+    @property
+    def ways(self) -> tuple[tuple[str, str], ...]:
+        """Every runtime in every precision."""
+        return ways_of(self.runtime, self.dtype)
+
+
 class StorageSection(Section):
     """`[storage]`: the ledger's database (default: the run's own journal) and the limit of the target cache."""
 
@@ -316,4 +345,5 @@ class StorageSection(Section):
 
 SECTIONS: dict[str, type[BaseModel]] = {
     "train": TrainSection, "target": TargetSection, "executor": ExecutorSection, "storage": StorageSection,
+    "export": ExportSection,
 }  # fmt: skip
