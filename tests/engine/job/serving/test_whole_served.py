@@ -13,6 +13,7 @@ import pytest
 from distilsearch.architecture import Architecture
 from distilsearch.distill.evaluate.agreement import Heldout
 from distilsearch.distill.evaluate.as_served import served_loss
+from distilsearch.distill.served.artefact import artefact_of
 from distilsearch.distill.store.archive import Archive
 from distilsearch.distill.teachers.teacher import load_teacher
 from distilsearch.distill.texts.data import load_text
@@ -31,6 +32,7 @@ OLD = Path(__file__).parents[3] / "old" / "0.1.0"
 (TABLE,) = (OLD / "tables").glob("*/*")
 FLASH, FINAL = 2_048, 6_144
 DTYPES = ("float32", "bfloat16")
+OTHER = "0123456789ab"  # the stack of another runtime's table
 RUN: dict[str, Any] = {
     "name": "served",
     "teacher": str(OLD / "teacher"),
@@ -63,7 +65,7 @@ class Here:
 
     def _answer(self, job: Job) -> Any:
         if isinstance(job, Profile):
-            return TABLE.parent.name, TABLE.name
+            return TABLE.parent.name, TABLE.name if job.serving.runtime == "torch" else OTHER
         if isinstance(job, Measure):
             return [self._timed(milliseconds(model, job.serving.dtype) / 1e3) for model in job.architectures]
         answer = job.read(json.loads(json.dumps(job.run(silent, nothing))))
@@ -80,7 +82,7 @@ class Here:
 
 
 def milliseconds(model: Architecture, dtype: str) -> float:
-    return float(model["layers"] ** 2 * (3 if model["ffn"] == 32 else 1)) / (2 if dtype == "bfloat16" else 1)
+    return float(model["layers"] ** 2 * (3 if model["ffn"] == 32 else 1)) / {"bfloat16": 2, "int8": 4}.get(dtype, 1)
 
 
 @pytest.fixture(autouse=True)
@@ -92,19 +94,27 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("DISTILSEARCH_HOME", str(tmp_path / "home"))
     folder = tmp_path / "home" / "tables" / TABLE.parent.name / TABLE.name
     shutil.copytree(TABLE, folder)
+    shutil.copytree(folder, folder.with_name(OTHER))
+    _add_regime(folder, dtype="bfloat16")
+    for dtype in ("float32", "int8"):
+        _add_regime(folder.with_name(OTHER), dtype=dtype, runtime="onnxruntime")
+    return tmp_path / "home"
+
+
+def _add_regime(folder: Path, dtype: str, **more: str) -> None:
+    """The rounds of a table once more, in another regime."""
     for one in rounds.read_all(folder):
-        records = one.rows.to_pylist()
+        records = [row for row in one.rows.to_pylist() if row["dtype"] == "float32" and row["runtime"] == "torch"]
         for record in records:
-            record["dtype"] = "bfloat16"
-            record["signature"] = record["signature"].replace("dtype=float32", "dtype=bfloat16")
+            record |= {"dtype": dtype, **more}
+            record["signature"] = record["signature"].replace("dtype=float32", f"dtype={dtype}")
         rounds.write(folder, one.rows.from_pylist(records, schema=one.rows.schema), one.device, one.stack)
     LatencyTable.read(folder)
-    return tmp_path / "home"
 
 
 def run(folder: Path, executor: Here, dtype: Any, **changes: Any) -> Result:
     train, target = RUN["train"] | changes.pop("train", {}), changes.pop("target", {})
-    serving = {"sequence": 8, "threads": 1, "dtype": dtype}
+    serving = {"sequence": 8, "threads": 1, "dtype": dtype, "runtime": changes.pop("runtime", "torch")}
     target = [{"device": "cpu", "serving": serving, **target}]
     text = [str(folder.parent / "words.txt")]
     return search(
@@ -218,3 +228,29 @@ def test_what_this_machine_cannot_serve_is_refused_before_anything_is_trained(tm
     with pytest.raises(InputError, match=r"this machine lacks 1 \(torch float16: the cpu serves .*\); leave them out"):
         run(tmp_path / "run", executor, [*DTYPES, "float16"])
     assert executor.jobs == []
+
+
+def test_a_student_is_judged_and_handed_over_as_the_file_that_another_runtime_serves(tmp_path: Path) -> None:
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(package)
+    ways = {"dtype": ["float32", "int8"], "runtime": ["torch", "onnxruntime"]}
+    executor = Here()
+    result = run(tmp_path / "run", executor, trials=1, **ways)
+    assert len(executor.of(Distil)) == 1
+    trials = {(t["served"]["runtime"], t["served"]["dtype"]): t for t in result.data["trials"]}
+    assert set(trials) == {("torch", "float32"), ("onnxruntime", "float32"), ("onnxruntime", "int8")}  # no int8 by torch
+    trial = Archive().find(result.front[0].trial)
+    assert trial is not None
+    assert {t["loss"] for (_, dtype), t in trials.items() if dtype == "float32"} == {trial.loss}
+    judged = {score.artefact: score.values["loss"] for score in trial.scores}
+    assert trials["onnxruntime", "int8"]["loss"] == judged["onnxruntime int8"]
+    assert abs(judged["onnxruntime int8"] - trial.loss) < 0.05
+    (target,) = result.file.targets
+    assert set(target.tables) == {"onnxruntime"}
+    for member in result.front:
+        if member.served["runtime"] == "onnxruntime":
+            folder = result.folder / member.student / "served"
+            assert artefact_of(folder, "onnxruntime", member.served["dtype"]).file.is_file()
+    again = Here()
+    assert told(run(tmp_path / "run", again, trials=1, **ways)) == told(result)
+    assert again.of(Distil) == again.of(ServedLoss) == []
