@@ -20,6 +20,7 @@ from torch import Tensor
 from distilsearch.architecture import Architecture
 from distilsearch.errors import InputError, TrialError
 from distilsearch.families import family
+from distilsearch.families.cuts import spellings
 from distilsearch.lowering import parameter_count
 from distilsearch.progress import Between, Progress, nothing, silent
 
@@ -213,9 +214,10 @@ def begin(
     model, basis = _cut(course, architecture)
     objective = Objective(teacher, architecture, recipe, model, basis, course.precision)
     teacher.model(accelerator.device)  # students are cut on the CPU; targets and logits are asked for beside them
-    keys = [course.training.way(architecture)]
+    spelt = dict.fromkeys([architecture, *spellings(architecture, teacher.facts)])
+    keys = [course.training.way(spelling) for spelling in spelt]  # by another one a shorter training may be known
     if not (teacher.surroundings.identity or course.start) and course.share == 1.0:  # else it learnt otherwise then
-        keys.append(_former_key(course, architecture))
+        keys += [_former_key(course, spelling) for spelling in spelt]
     told = (course.quality, opened(course.start, teacher).origin if course.start else None)
     return Run(objective, targets, course.steps, course.step_tokens, keys, accelerator, accumulate, *told)
 

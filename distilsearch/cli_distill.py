@@ -261,7 +261,11 @@ def _order(words: list[str], family_name: str, tokens: int, changes: dict[str, A
 
     from .distill.material import Material
     from .families import family
+    from .families.cuts import GENE, is_subset, spelt
 
     material = Material(**{name: given.pop(name) for name in [*given] if name in Material.__dataclass_fields__})
     facts = load_teacher(material.teacher).facts
-    return Order(material, {only(family(family_name or facts.family), words, facts): {}}, tokens, **given)
+    student = spelt(only(family(family_name or facts.family), words, facts), facts)
+    left = is_subset(student.values.get(GENE)) and not any(word.startswith(f"{GENE}=") for word in words)
+    whole = left and student.values.get("layers") == facts.layers  # which has no choice
+    return Order(material, {student: {}}, tokens, **given, open=left and not whole)

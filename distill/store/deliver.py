@@ -15,16 +15,20 @@ from typing import Any, Unpack
 
 from distilsearch.architecture import Architecture
 from distilsearch.errors import InputError, RunError, TrialError
+from distilsearch.families.cuts import FRESH, GENE, RULES, is_subset, spellings, spelt
 from distilsearch.home import ensure_folder, replace_folder
 from distilsearch.places import own_student, own_students
 from distilsearch.progress import Progress, silent
 
 from ..card import CARD, Sections, identity, read_identity, with_sections
 from ..course import Course
+from ..cuts.judging import judged_cuts
 from ..evaluate import open_evaluation
 from ..material import Material
 from ..processes import accelerator_for
 from ..quality import LOSS, Bought
+from ..teachers.teacher import Teacher
+from ..texts.data import Text
 from ..training import USUAL, Conditions
 from .archive import Archive
 from .bought import bought, nothing, section
@@ -50,6 +54,7 @@ class Order:
     pairs: tuple[Path, ...] = ()
     quality: str = LOSS
     start: str = ""  # the super-network that all of them start from; the teacher where there is none
+    open: bool = False  # whether the layers that the one student starts from are left to the best measured cut
 
 
 @dataclass(frozen=True)
@@ -92,6 +97,8 @@ def deliver(
     archive = archive or Archive()
     archive.name_problems(progress)
     teacher, text, recipe = order.material.opened(progress)
+    if order.open:
+        order, outs = _cut_best(order, out, teacher, text, progress)
     device = conditions.get("device", USUAL["device"])
     probe = order.material.probe(teacher, text, progress)
     conditions["probe"] = probe.text
@@ -116,6 +123,21 @@ def deliver(
     return [Delivery(outs[trial.architecture], trial, gains.get(trial.key, {})) for trial in good]
 
 
+def _cut_best(
+    order: Order, out: Path, teacher: Teacher, text: Text, progress: Progress
+) -> tuple[Order, dict[Architecture, Path]]:
+    """The order of one student with its best measured cut, or with the one of the student that lies in its folder."""
+    ((asked, card),) = order.cards.items()
+    there = read_identity(out)
+    former = (there[0]["architecture"].get(GENE) if there else None) or ""
+    layers = int(asked["layers"])
+    if former not in (*RULES, FRESH) and not is_subset(former):
+        (former,) = judged_cuts(teacher, text, progress).best(layers)
+        progress(f"{layers} layers start from the teacher's {former}: of all its cuts that lose least untrained", 0, 0)
+    student = spelt(Architecture(asked.family, {**asked.values, GENE: former}), teacher.facts)
+    return replace(order, cards={student: card}), {student: out}
+
+
 def _check_same(out: Path, course: Course, architecture: Architecture) -> None:
     """Refuse to write over another student, or over this one where it was trained for longer."""
     if (card := read_identity(out)) is None:
@@ -124,9 +146,8 @@ def _check_same(out: Path, course: Course, architecture: Architecture) -> None:
         return
     same, tokens = card
     teacher, text = course.teacher, course.text
-    if same != identity(
-        teacher.weights_sha256, text.sha256, course.recipe.to_json(), course.seed, course.precision, architecture
-    ):
+    way = (teacher.weights_sha256, text.sha256, course.recipe.to_json(), course.seed, course.precision)
+    if all(same != identity(*way, spelling) for spelling in (architecture, *spellings(architecture, teacher.facts))):
         raise InputError(
             f"{out} holds a student of another architecture, teacher, text, recipe, seed or precision; name another "
             "folder, or remove it"

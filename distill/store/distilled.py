@@ -23,6 +23,7 @@ from ..student import Student
 from ..training import USUAL, Conditions, in_groups, train
 from .circumstances import circumstances
 from .claims import POLL_SECONDS, Claim
+from .respelt import found, trunks
 from .trial import TRIAL, TRUNK, Trial, heldout_score, probe_scores
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ class _Work:
 
     def _there(self, architecture: Architecture) -> dict[str, Any] | None:
         """A trial, or why there can be none, as plain JSON."""
-        trial = self.archive.of(self.training, architecture)
+        trial = found(self.archive, self.training, architecture, self.course.teacher.facts)
         if trial is not None and self.archive.intact(trial):
             return trial.to_json()
         cause = self.archive.refusal(self._key(architecture))
@@ -110,7 +111,7 @@ class _Work:
     def _trained(self, group: Sequence[Architecture], claims: Mapping[Architecture, Claim]) -> Answers:
         """Train students side by side; those whose claim was lost meanwhile are dropped."""
         folders = [self.archive.path(self._key(a)) / "checkpoint" for a in group]
-        shorter = {a: self.archive.trunks(self.training, a) for a in group}
+        shorter = {a: trunks(self.archive, self.training, a, self.course.teacher.facts) for a in group}
         since = [path for paths in shorter.values() for path in paths]
         conditions: Conditions = {**self.conditions, "since": [*self.conditions["since"], *since]}
         students = train(self.course, group, folders, self.progress, conditions)

@@ -11,6 +11,8 @@ from ..architecture import Architecture, Value
 from ..errors import InputError, TeacherError, unknown
 from ..operators import ACTIVATIONS, SAME_ACTIVATION, Serving
 from ..space import Constraint, Parameter, SearchSpace
+from .cuts import FRESH, GENE, check_within, fits, is_subset, layers_of, subset_text, subsets
+from .cuts import inherited_layers as inherited_layers
 from .family import TeacherFacts
 
 INHERIT = ("even", "first", "last", "none")
@@ -41,20 +43,34 @@ class Genes:
         constraints: Sequence[Constraint],
     ) -> SearchSpace:
         """The space of the given choices; with a teacher, constants are its own and it bounds its students."""
-        given = dict(given or {})
+        given = _as_text(dict(given or {}))
         if mistakes := [mistake for gene in given for mistake in self._mistakes(gene, given[gene])]:
             raise InputError("; ".join(mistakes))
-        parameters = [
-            Parameter(gene, tuple(self._of(gene, given, teacher)), ordered=gene not in self.categorical)
-            for gene in self.choices
-        ]
+        chosen = {gene: tuple(self._of(gene, given, teacher)) for gene in self.choices}
         active = {}
         if teacher and teacher.family == self.family:
             constraints = [*constraints, self._smaller(teacher)]
-        if teacher:
+        if any(map(is_subset, chosen[GENE])):
+            chosen[GENE] = self._subsets(chosen, teacher)
+            constraints = [*constraints, _as_many(chosen[GENE], teacher)]
+        elif teacher:
             depth = teacher.layers
-            active["inherit"] = Constraint(("layers",), lambda layers: layers < depth)
+            active[GENE] = Constraint(("layers",), lambda layers: layers < depth)
+        parameters = [Parameter(gene, own, ordered=gene not in self.categorical) for gene, own in chosen.items()]
         return SearchSpace(self.family, parameters, constraints, active)
+
+    def _subsets(self, chosen: Mapping[str, tuple[Value, ...]], teacher: TeacherFacts | None) -> tuple[Value, ...]:
+        """The choices of which layers a student starts from, where some are named one by one: with a teacher, all."""
+        if teacher is None:
+            return chosen[GENE]
+        if teacher.family != self.family:
+            raise InputError(
+                f"a {self.family} student starts from the words of a {teacher.family} teacher and from none of its "
+                f"layers: leave {GENE} out, or make it {FRESH!r}"
+            )
+        check_within(chosen[GENE], teacher.layers)
+        spelt_out = subsets(chosen[GENE], [int(one) for one in chosen["layers"]], teacher.layers)
+        return tuple(spelt_out) or chosen[GENE]  # that none is left, the space says
 
     def _of(self, gene: str, given: Mapping[str, Sequence[Value]], teacher: TeacherFacts | None) -> Sequence[Value]:
         if teacher is None:
@@ -92,10 +108,31 @@ class Genes:
         listed, none = self.words.get(gene), 0 in self.choices[gene]
         wanted = "a whole number, 0 for none" if none else "a positive whole number"
         for value in values:
+            if gene == GENE and is_subset(value):
+                layers_of(str(value))
+                continue
             if listed and value not in listed:
                 yield str(unknown(f"value of {gene}", str(value), map(str, listed)))
             if not listed and gene not in self.categorical and (type(value) is not int or value < 1 - none):
                 yield f"{gene} must be {wanted}; got {value!r}"
+
+
+def _as_text(given: dict[str, Sequence[Value]]) -> dict[str, Sequence[Value]]:
+    """One layer by its number is a subset too, though it reads like a whole number."""
+    if GENE in given:
+        given[GENE] = [str(one) if type(one) is int else one for one in given[GENE]]
+    return given
+
+
+def _as_many(choices: Sequence[Value], teacher: TeacherFacts | None) -> Constraint:
+    """Layers that are named one by one are as many as the student's; one as deep as its teacher has no choice."""
+    deepest, whole = (teacher.layers, subset_text(range(teacher.layers))) if teacher else (0, "")
+    message = f"{GENE} names as many of the teacher's layers as the student has"
+    return Constraint(
+        ("layers", GENE),
+        lambda layers, value: fits(layers, value) and (layers != deepest or value == whole or whole not in choices),
+        message,
+    )
 
 
 def only_encodes(family: str, serving: Serving) -> None:
@@ -209,18 +246,6 @@ def head_rows(importance: Any, width: int, teacher_width: int, ordered: bool = F
     heads = ranked if ordered else torch.cat([ranked[:whole].sort().values, ranked[whole:]])
     rows = (heads[:, None] * size + torch.arange(size)).flatten()
     return rows[: whole * size + part]
-
-
-def inherited_layers(rule: str, layers: int, depth: int) -> list[int]:
-    """The teacher layer that each student layer starts from; "even" keeps the first and the last.
-
-    >>> inherited_layers("even", 3, 6), inherited_layers("last", 3, 6)
-    ([0, 3, 5], [3, 4, 5])
-    """
-    if rule == "even":
-        gaps = max(1, layers - 1)
-        return [(2 * i * (depth - 1) + gaps) // (2 * gaps) for i in range(layers)] if layers > 1 else [depth - 1]
-    return [i + (depth - layers if rule == "last" else 0) for i in range(layers)]
 
 
 def copy_parts(

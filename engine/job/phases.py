@@ -26,8 +26,13 @@ class Phases:
         self._progress(what, 0, 1)
         yield
         self._progress(what, 1, 1)
-        self.seconds[what] = self.seconds.get(what, 0.0) + time.perf_counter() - start
-        self._ledger.note("phases", self.seconds)
+        self.took(what, time.perf_counter() - start)
+
+    def took(self, what: str, seconds: float) -> None:
+        """Count time that has passed elsewhere; of none there is nothing to say."""
+        if seconds:
+            self.seconds[what] = self.seconds.get(what, 0.0) + seconds
+            self._ledger.note("phases", self.seconds)
 
 
 class Stopwatch:

@@ -1,11 +1,13 @@
 """Everything that can be wrong with a run is found here, before anything expensive starts."""
 
 import shutil
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from distilsearch.distill import FLASH_TOKENS
+from distilsearch.distill.cuts.judging import best_cuts, judged_cuts
 from distilsearch.distill.evaluate.as_served import check_judged
 from distilsearch.distill.job import Training
 from distilsearch.distill.pairs import check_pairs
@@ -21,8 +23,9 @@ from distilsearch.distill.teachers.named import check_names
 from distilsearch.distill.teachers.teacher import Teacher, load_teacher
 from distilsearch.distill.texts.data import Text, load_text
 from distilsearch.distill.texts.probe import Probe, load_probe
-from distilsearch.errors import InputError, RunError
+from distilsearch.errors import InputError, RunError, TeacherError
 from distilsearch.families import FAMILIES, family
+from distilsearch.families.cuts import within
 from distilsearch.home import ensure_folder, home, write_atomically
 from distilsearch.lowering import check_length
 from distilsearch.places import own_run
@@ -64,6 +67,7 @@ class Prepared:
     probe: Probe
     evaluations: tuple[Asked, ...] = ()
     proxy: Asked | None = None
+    judging_seconds: float = 0.0  # that cuts were measured for, before anything was searched
 
     @property
     def space(self) -> SearchSpace:
@@ -140,9 +144,14 @@ def checked(run: Run, folder: Path, given: bool = False, progress: Progress = si
         check_judged(served.artefacts.values(), text)
     probe = load_probe(run.probe_text, run.text, teacher, text, run.text_column, progress)
     progress(READING, 2, 2)
+    run, judging = _cut(run, teacher, text, progress)
+    served = run.space_for(teacher.facts)
     _check_disk(run, folder, teacher, recipe, served.students)
     proxy = opened_one(run.proxy, "proxy", run, teacher, text) if run.proxy else None
-    prepared = Prepared(run, folder, teacher, text, served, recipe, machines, probe, opened(run, teacher, text), proxy)
+    evaluations = opened(run, teacher, text)
+    prepared = Prepared(
+        run, folder, teacher, text, served, recipe, machines, probe, evaluations, proxy, judging_seconds=judging
+    )
     _check_source(prepared, progress)
     _check_trials(prepared)
     return prepared
@@ -153,6 +162,25 @@ def _continued(run: Run, folder: Path) -> Run:
     own_run(folder)
     there = kept_run(ensure_folder(folder), load=False)
     return run if there is None else continued(run, there)
+
+
+def _cut(run: Run, teacher: Teacher, text: Text, progress: Progress) -> tuple[Run, float]:
+    """The run with the best cuts of its teacher as choices, where they are left open, and the seconds that took.
+
+    A folder that goes on has them in its run.toml.
+    """
+    if not run.judges(teacher.facts):
+        return run, 0.0
+    started, depth = time.monotonic(), teacher.facts.layers
+    layers = {
+        int(student) for p in run.students(teacher.facts).parameters if p.name == "layers" for student in p.choices
+    }
+    try:
+        judged = judged_cuts(teacher, text, progress)
+    except TeacherError as error:
+        progress(f"students start from layers by rule alone: {error}", 0, 0)
+        return run, 0.0
+    return run.choosing(best_cuts(judged, sorted(layers), depth, run.space.cuts or 0)), time.monotonic() - started
 
 
 def _suited(run: Run, kind: str) -> Run:
@@ -193,7 +221,7 @@ def _check_trials(prepared: Prepared) -> None:
     asked = PRECISIONS if run.train.precision == "auto" else (run.train.precision,)
     trainings = [prepared.training(tokens, precision) for tokens in run.lengths for precision in asked]
     trials = (trial for training in trainings for trial in Archive().matching(training))
-    if not any(prepared.served.students.contains(trial.architecture) for trial in trials):
+    if not any(within(prepared.served.students, trial.architecture, prepared.teacher.facts) for trial in trials):
         raise InputError("no student of this teacher, text and recipe is known yet; ask for more than 0 trials")
 
 

@@ -16,11 +16,12 @@ from distilsearch.architecture import Architecture
 from distilsearch.disks import full_disks_named
 from distilsearch.distill.job import Training
 from distilsearch.distill.quality import Held
+from distilsearch.distill.store.respelt import known
 from distilsearch.distill.store.trial import Trial
 from distilsearch.errors import InputError, Interrupted, TrialError
 from distilsearch.families import family
+from distilsearch.families.cuts import within
 from distilsearch.home import write_atomically, written_folders
-from distilsearch.operators import TORCH
 from distilsearch.profiling.remarks import busy
 from distilsearch.progress import Progress, silent
 
@@ -46,7 +47,7 @@ from .outcome.choice import chosen, front, pair_key
 from .outcome.exports import export_students
 from .outcome.facts import Final, RunFacts, finals_of
 from .outcome.finish import Ended, cut, less_trained, to_finish, unfinished
-from .outcome.graphs import exported
+from .outcome.graphs import as_files
 from .outcome.handed import handed_out, without
 from .outcome.proxy import PHASE as PROXY
 from .outcome.proxy import on_proxy
@@ -71,6 +72,7 @@ from .source import Making, TrialSource, open_source, scores
 from .spending import Amount, Budget, Minutes
 from .work import archive_of
 
+CUTS = "judge cuts"  # before the others: what is searched depends on it
 TRIALS = "distil and measure"  # the phase of the trials
 SUPERS = "train super-networks"  # of sources that have any
 
@@ -104,19 +106,8 @@ def search(
             interruptible(hands, progress),
         ):
             job = MainJob(prepared, resolved, ledger, hands, progress, started)
-            result = _exported(job, job.run())
+            result = as_files(prepared, archive_of(job.depot), job.run(), progress)
         return scored(prepared, job.scoring, result, executor, progress)
-
-
-def _exported(job: "MainJob", result: Result) -> Result:
-    """The result with the files that its students are served from, where a runtime of the run's serves files."""
-    run, prepared = job.prepared.run, job.prepared
-    if not run.export.ways and all(target.runtimes == (TORCH,) for target in run.target):
-        return result
-    asked = prepared.teacher.shown(run.prompt)
-    made = exported(result, run.export, archive_of(job.depot), asked, prepared.text, job.progress)
-    write_result(made.file, made.folder)
-    return made
 
 
 @dataclass(frozen=True)
@@ -134,6 +125,7 @@ class MainJob:
         """All phases, in order."""
         run, folder = self.prepared.run, self.prepared.folder
         phases, watch = Phases(self.ledger, self.progress), Stopwatch(self.ledger, self.started)
+        phases.took(CUTS, self.prepared.judging_seconds)
         write_atomically(folder / "environment.json", json.dumps(environment(run), indent=1))
         with phases.phase("profile and predict"):
             machines = [profiled(m, self.prepared, self.executor, self.progress) for m in self.prepared.machines]
@@ -258,8 +250,9 @@ class MainJob:
 
     def trained(self, training: Training) -> int:
         """How many students of the space have been trained so, by any run."""
-        students = self.prepared.served.students
-        return sum(students.contains(trial.architecture) for trial in archive_of(self.depot).matching(training))
+        students, facts = self.prepared.served.students, self.prepared.teacher.facts
+        trials = archive_of(self.depot).matching(training)
+        return len({student for trial in trials if (student := within(students, trial.architecture, facts))})
 
     def lasting(self, flash_tokens: int) -> "MainJob":
         """The same job, with the length of its trials settled: from now on the run's folder says so."""
@@ -286,7 +279,7 @@ class MainJob:
         search = Search(*work, judging=self.judging)
         archive, trainings = archive_of(self.depot), [t.at(tokens) for tokens in lengths for t in making.trainings]
         archive.name_problems(self.progress)
-        search.enter_known(trial for training in trainings for trial in archive.matching(training))
+        search.enter_known(known(archive, trainings, served.students, self.prepared.teacher.facts))
         search.enter_imported(imported(self.prepared.folder), imported_failures(self.prepared.folder))
         if not (run.trials or run.minutes or self.ledger.entries()):
             raise InputError("no student of this teacher, text and recipe is known yet; ask for more than 0 trials")

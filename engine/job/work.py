@@ -179,11 +179,11 @@ def evaluated(job: "Evaluate", progress: Progress, between: Between) -> "Scored"
     trial = archive.find(job.trial)
     if trial is None:
         raise TrialError(f"the trial {job.trial} is not in the archive of this machine, nor in a depot", transient=True)
-    artefact, asked = STUDENT, evaluation
-    if job.recipe is not None:
-        course = Course.of(teacher, text, job.recipe, trial.training)
-        artefact, asked = UNTRAINED, before_training(course, trial, evaluation)
-    score = archive.evaluated(trial, evaluation.name, evaluation.heldout, artefact, asked)
+    if job.recipe is None:
+        score = archive.evaluated(trial, evaluation.name, evaluation.heldout, STUDENT, evaluation)
+    else:
+        asked = before_training(Course.of(teacher, text, job.recipe, trial.training), trial, evaluation)
+        score = archive.evaluated(trial, evaluation.name, evaluation.heldout, UNTRAINED, asked)
     return Scored(score.values, time.monotonic() - started)
 
 

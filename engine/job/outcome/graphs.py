@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from distilsearch.distill.served.artefact import SERVED, Artefact, read_artefacts
 from distilsearch.distill.served.asked import Way
@@ -24,8 +25,22 @@ from distilsearch.places import EXPORT, own_folder
 from distilsearch.progress import Progress
 
 from ...report import schema
+from ...report.files import write_result
 from ..runfile.sections import ExportSection
 from .result import Result
+
+if TYPE_CHECKING:
+    from ..prepare import Prepared
+
+
+def as_files(prepared: "Prepared", archive: Archive, result: Result, progress: Progress) -> Result:
+    """The result with the files that its students are served from, written; as it is where that is none."""
+    run = prepared.run
+    if not run.export.ways and all(target.runtimes == (TORCH,) for target in run.target):
+        return result
+    made = exported(result, run.export, archive, prepared.teacher, prepared.text, progress)
+    write_result(made.file, made.folder)
+    return made
 
 
 def exported(

@@ -6,7 +6,7 @@ a different one is refused, see `continuing`.
 """
 
 import glob
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -17,6 +17,7 @@ from distilsearch.distill.texts.sources import AUTO, NONE
 from distilsearch.dropped import dropped
 from distilsearch.errors import InputError
 from distilsearch.families import TeacherFacts, family
+from distilsearch.families.cuts import GENE, spelt_out
 from distilsearch.places import literal_folders
 from distilsearch.space import SearchSpace
 
@@ -205,10 +206,26 @@ class Run(Section):
             InputError: genes ask for more than the teacher has, or the source makes none of them.
         """
         if self.source == UNBOUNDED:  # which needs no import
-            return family(self.space.family).space(self.space.genes, facts)
+            space = family(self.space.family).space(self.space.genes, facts)
+            if facts is None or self.space.cuts is None:
+                return space
+            return family(self.space.family).space(spelt_out(self.space.genes, space, facts), facts)
         from ..source import students_of
 
         return students_of(self.source.name, self.source.options, self.space.family, self.space.genes, facts)
+
+    def judges(self, facts: TeacherFacts) -> bool:
+        """Whether cuts are to be measured: where `inherit` is left open, of students that start from layers."""
+        usual = self.source == UNBOUNDED and facts.family == self.space.family
+        return usual and bool(self.space.cuts) and GENE not in self.space.genes
+
+    def choosing(self, cuts: Sequence[str]) -> "Run":
+        """The run with these cuts among the choices of `inherit`, beside the rules."""
+        genes = self.space.model_dump(mode="json")
+        space = family(self.space.family).space(self.space.genes)
+        rules = next((parameter.choices for parameter in space.parameters if parameter.name == GENE), ())
+        section = SpaceSection.model_validate({**genes, GENE: [*rules, *cuts]})
+        return self.model_copy(update={"space": section})
 
     @property
     def lengths(self) -> tuple[int, ...]:

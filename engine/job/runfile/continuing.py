@@ -68,7 +68,7 @@ ADDED: dict[str, dict[str, Any]] = {
         "proxy": None,
         "export": {},
     },
-    "space": {"family": "bert"},
+    "space": {"family": "bert", "cuts": None},
     "train": {
         "device": "auto",
         "precision": "auto",

@@ -108,10 +108,15 @@ def _complete(what: str, registry: Mapping[str, Any], data: Mapping[str, Any], g
 
 
 class SpaceSection(BaseModel):
-    """`[space]`: the family, and choices for any of its genes; omitted genes take their default choices."""
+    """`[space]`: the family, and choices for any of its genes; omitted genes take their default choices.
+
+    `cuts`: how many of the best cuts of each depth, as they are measured before the search, are choices of `inherit`
+    beside the rules, where it is left open. None: of a run that began before there were any; it spells rules by name.
+    """
 
     model_config = ConfigDict(extra="allow", frozen=True)
     family: str = "bert"
+    cuts: Whole | None = Field(default=2, ge=0)
 
     @model_validator(mode="after")
     @collected

@@ -238,7 +238,11 @@ def test_a_student_is_judged_and_handed_over_as_the_file_that_another_runtime_se
     result = run(tmp_path / "run", executor, trials=1, **ways)
     assert len(executor.of(Distil)) == 1
     trials = {(t["served"]["runtime"], t["served"]["dtype"]): t for t in result.data["trials"]}
-    assert set(trials) == {("torch", "float32"), ("onnxruntime", "float32"), ("onnxruntime", "int8")}  # no int8 by torch
+    assert set(trials) == {
+        ("torch", "float32"),
+        ("onnxruntime", "float32"),
+        ("onnxruntime", "int8"),
+    }  # no int8 by torch
     trial = Archive().find(result.front[0].trial)
     assert trial is not None
     assert {t["loss"] for (_, dtype), t in trials.items() if dtype == "float32"} == {trial.loss}

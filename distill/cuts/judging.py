@@ -1,0 +1,133 @@
+"""Which subsets of a teacher's layers are worth starting from: each is judged by what its untrained cut loses.
+
+A cut is judged at full width on blocks of the training text: what is held out is not chosen on. Up to `ALL` layers all
+subsets are judged; of deeper teachers those that two searches meet, one that takes layers away from the whole teacher
+and one that puts layers into none, each going on from its best few. What was judged is kept in the home.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+
+from distilsearch import strict
+from distilsearch.errors import InputError
+from distilsearch.families.cuts import layers_of, subset_text
+from distilsearch.home import targets_folder, write_atomically
+from distilsearch.progress import Progress, silent
+
+from ..cache import outputs_key
+from ..teachers.teacher import Teacher
+from ..texts.data import Text
+from .peeled import Peeled, Subset
+
+SCHEMA = 1
+JUDGING = "judging cuts"
+ALL = 8  # layers of a teacher, up to which all of its subsets are judged
+BEAM = 2  # subsets of a size that a search goes on from
+MOST_BLOCKS, FEWEST_BLOCKS = 40, 16  # 780 and 120 pairs
+WORK = 1.2e12  # floating-point operations that the number of blocks is made for: 10 to 20 seconds of one core
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Losses of untrained cuts of full width, by subset; lower is better."""
+
+    losses: Mapping[Subset, float]
+
+    def best(self, layers: int, count: int = 1) -> list[str]:
+        """The best subsets of so many layers as values of the gene, best first; equal ones in the order of layers."""
+        own = [(loss, subset) for subset, loss in self.losses.items() if len(subset) == layers]
+        return [subset_text(subset) for _, subset in sorted(own)[:count]]
+
+
+def judged_cuts(teacher: Teacher, text: Text, progress: Progress = silent) -> Judged:
+    """The losses of a teacher's cuts; found in the home, else measured on this machine's CPU.
+
+    Raises:
+        TeacherError: its layers cannot be run one by one.
+    """
+    depth = teacher.facts.layers
+    blocks = _blocks(teacher, depth)
+    content = f"{SCHEMA} {ALL} {BEAM} {blocks} {outputs_key(teacher)} {text.sha256}"
+    path = targets_folder() / f"cuts-{hashlib.sha256(content.encode()).hexdigest()[:32]}.json"
+    if (there := _read(path)) is not None:
+        return there
+    peeled = Peeled(teacher, shown(text, blocks))
+    expected = passes_in(depth)[0]
+    made = searched(
+        depth, lambda subsets, done: peeled.losses(subsets, lambda n: progress(JUDGING, done + n, expected))
+    )
+    progress(JUDGING, expected, expected)
+    plain = {"schema": SCHEMA, "losses": {subset_text(subset): loss for subset, loss in made.items()}}
+    write_atomically(path, json.dumps(plain, indent=1))
+    return Judged(made)
+
+
+def best_cuts(judged: Judged, layers: Iterable[int], depth: int, count: int) -> list[str]:
+    """The best few cuts of each depth below the teacher's, as values of the gene."""
+    return [cut for size in layers if size < depth for cut in judged.best(size, count)]
+
+
+def shown(text: Text, blocks: int) -> Text:
+    """Training blocks of a text, evenly spread over it, in place of what is held out: of those nothing is chosen on."""
+    places = np.linspace(0, len(text.train) - 1, min(blocks, len(text.train))).round().astype(int)
+    return replace(text, heldout=text.train[places], sha256=f"{text.sha256} cuts {blocks}")
+
+
+Ask = Callable[[Sequence[Subset], int], Mapping[Subset, float]]
+"""The losses of subsets, where so many have been judged before."""
+
+
+def searched(depth: int, ask: Ask) -> dict[Subset, float]:
+    """The losses of all subsets of few layers, of many of those that two searches meet."""
+    if depth <= ALL:
+        return dict(ask([s for size in range(1, depth + 1) for s in combinations(range(depth), size)], 0))
+    made: dict[Subset, float] = {}
+    for first, neighbours in ((tuple(range(depth)), _fewer), ((), partial(_more, depth=depth))):
+        going = [first]
+        for _ in range(depth if first == () else depth - 1):
+            near = {subset for one in going for subset in neighbours(one)}
+            fresh = sorted(near - made.keys())
+            made |= ask(fresh, len(made))
+            going = sorted(near, key=lambda subset: (made[subset], subset))[:BEAM]
+    return made
+
+
+def passes_in(depth: int) -> tuple[int, int]:
+    """How many subsets are judged of so many layers, and how many passes through one layer that takes, about."""
+    if depth <= ALL:
+        return 2**depth - 1, 2**depth - 1
+    subsets = 2 * BEAM * depth * (depth + 1) // 2
+    return subsets, subsets * depth // 3
+
+
+def _fewer(subset: Subset) -> Iterable[Subset]:
+    return (subset[:place] + subset[place + 1 :] for place in range(len(subset)))
+
+
+def _more(subset: Subset, depth: int) -> Iterable[Subset]:
+    return (tuple(sorted((*subset, layer))) for layer in range(depth) if layer not in subset)
+
+
+def _blocks(teacher: Teacher, depth: int) -> int:
+    """As many blocks as the work is meant for, by the weights of a layer."""
+    facts = teacher.facts
+    weights = 4 * facts.width**2 + (3 if facts.family == "llama" else 2) * facts.width * facts.ffn
+    per_block = 2 * weights * passes_in(depth)[1] * min(128, teacher.longest)
+    return int(np.clip(WORK / per_block, FEWEST_BLOCKS, MOST_BLOCKS))
+
+
+def _read(path: Path) -> Judged | None:
+    """What was judged before; None where that cannot be read."""
+    try:
+        data = strict.table(strict.read_json(path), "judged cuts")
+        losses = strict.table(data["losses"], "losses")
+        return Judged({tuple(layers_of(one)): strict.number(loss, one) for one, loss in losses.items()})
+    except (OSError, ValueError, KeyError, TypeError, InputError):
+        return None

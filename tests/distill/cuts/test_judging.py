@@ -1,0 +1,58 @@
+"""Which subsets are judged, and which are best."""
+
+from itertools import combinations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from distilsearch.distill.cuts import judging as module
+from distilsearch.distill.cuts.judging import ALL, Judged, best_cuts, judged_cuts, searched
+
+
+def _rated(worth):
+    """Losses under which layers have a worth each: what a cut loses is what it leaves out."""
+    return lambda subsets, done: {s: sum(worth) - sum(worth[layer] for layer in s) for s in subsets}
+
+
+def test_of_few_layers_all_subsets_are_judged() -> None:
+    made = searched(5, _rated([1, 2, 3, 4, 5]))
+    assert set(made) == {s for size in range(1, 6) for s in combinations(range(5), size)}
+
+
+@given(st.lists(st.floats(0.1, 10), min_size=ALL + 1, max_size=14, unique=True))
+def test_where_layers_do_not_depend_on_each_other_the_searches_find_the_best_of_every_depth(worth) -> None:
+    asked: list[tuple[int, ...]] = []
+    rated = _rated(worth)
+
+    def ask(subsets, done):
+        assert done == len(asked)
+        asked.extend(subsets)
+        return rated(subsets, done)
+
+    made = searched(len(worth), ask)
+    assert len(asked) == len(set(asked)) == len(made)
+    for size in range(1, len(worth)):
+        best = tuple(sorted(sorted(range(len(worth)), key=lambda layer: -worth[layer])[:size]))
+        assert min(made[s] for s in made if len(s) == size) == pytest.approx(made[best])
+
+
+def test_the_best_few_of_each_depth_below_the_teachers_are_chosen() -> None:
+    judged = Judged({(0,): 0.5, (1,): 0.4, (2,): 0.6, (0, 2): 0.3, (0, 1): 0.3, (0, 1, 2): 0.0})
+    assert best_cuts(judged, [1, 2, 3], 3, 2) == ["1", "0", "0,1", "0,2"]
+
+
+def test_what_was_judged_is_found_again(teacher, text, monkeypatch) -> None:
+    said: list[str] = []
+    judged = judged_cuts(teacher, text, lambda what, done, total: said.append(what))
+    assert len(judged.losses) == 7
+    assert set(said) == {"judging cuts"}
+    monkeypatch.setattr(module, "Peeled", None)
+    assert judged_cuts(teacher, text) == judged
+
+
+def test_damaged_notes_are_measured_again(teacher, text) -> None:
+    judged = judged_cuts(teacher, text)
+    (path,) = module.targets_folder().glob("cuts-*.json")
+    path.write_text('{"losses": {"0,0": 1}}')
+    assert judged_cuts(teacher, text) == judged
