@@ -16,7 +16,7 @@ from .cli_progress import Spending, loading, shown_progress
 from .cli_tables import print_table, tables
 from .cli_words import Json, print_json, remark, show
 from .errors import DistilSearchError, InputError, Interrupted
-from .operators import Serving
+from .operators import TORCH, Serving
 
 if TYPE_CHECKING:
     from .engine.job.outcome.result import Result
@@ -119,9 +119,10 @@ def profile(
     store: Store = None,
     batch: Annotated[list[int] | None, typer.Option(help="Sequences served at once; may be repeated")] = None,
     sequence: Annotated[list[int] | None, typer.Option(help="Tokens a sequence; may be repeated")] = None,
-    dtype: Annotated[str | None, typer.Option(help="float32 or bfloat16")] = None,
+    dtype: Annotated[str | None, typer.Option(help="float32, bfloat16, or int8 in another runtime than torch")] = None,
     threads: Threads = None,
     mode: Annotated[str | None, typer.Option(help="eager or compile; on CUDA eager or graph")] = None,
+    runtime: Annotated[str | None, typer.Option(help="Who runs the models: torch, onnxruntime or openvino")] = None,
     cache: Annotated[str, typer.Option(help="hot, cold or both: whether calls find their data in the caches")] = "hot",
     budget: Annotated[float | None, typer.Option(help="Seconds to spend at most")] = None,
 ) -> None:
@@ -134,11 +135,13 @@ def profile(
     from .profiling.check import nearest_sibling
 
     given: dict[str, Any] = {"batch": batch, "sequence": sequence, "dtype": dtype, "threads": threads, "mode": mode}
+    given["runtime"] = runtime
     runs = [_run_of(path) for path in space] if space else [_run_of(None)]
     opened = profiling.open_device(device)
     parts = covered(runs, opened, {name: value for name, value in given.items() if value}, plain=not space)
     print(f"profiling the device {opened.name}")
-    if profiling.find_table(opened, store) is None and nearest_sibling(opened, store):
+    torch = any(serving.runtime == TORCH for serving in parts)
+    if torch and profiling.find_table(opened, store) is None and nearest_sibling(opened, store):
         print("this device has a table of another stack; `distilsearch tables check` may take most of it over")
     tables = {}
     with shown_progress() as progress:

@@ -7,7 +7,7 @@ import typer
 
 from .cli_words import Json, print_json
 from .errors import InputError, TableError
-from .operators import Serving
+from .operators import TORCH, Serving
 
 if TYPE_CHECKING:
     from .architecture import Architecture
@@ -36,9 +36,10 @@ def predict(
     store: Annotated[Path | None, typer.Option(help="Folder of tables; default: the one shared by all runs")] = None,
     batch: Annotated[int, typer.Option(help="Sequences served at once")] = 1,
     sequence: Annotated[int, typer.Option(help="Tokens a sequence")] = 128,
-    dtype: Annotated[str, typer.Option(help="float32 or bfloat16")] = "float32",
+    dtype: Annotated[str, typer.Option(help="float32, bfloat16, or int8 in another runtime than torch")] = "float32",
     threads: Annotated[int | None, typer.Option(help="Threads; default: as many as the table's own")] = None,
     mode: Annotated[str, typer.Option(help="eager or compile; on CUDA eager or graph")] = "eager",
+    runtime: Annotated[str, typer.Option(help="Who runs the model: torch, onnxruntime or openvino")] = TORCH,
     as_json: Json = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print a row an architecture")] = False,
 ) -> None:
@@ -47,12 +48,13 @@ def predict(
 
     if as_json and as_csv:
         raise InputError("--json and --csv both say how to print; give one of them")
-    serving = Serving(batch=batch, sequence=sequence, dtype=dtype, threads=threads, mode=mode)
+    serving = Serving(batch=batch, sequence=sequence, dtype=dtype, threads=threads, mode=mode, runtime=runtime)
     architectures = _asked(genes or [], source, space)
-    table = profiling.find_table(device, store)
+    table = profiling.find_table(device, store, runtime)
     if table is None:
         raise TableError(
-            f"there is no latency table of the device {device!r} here yet; make one with `distilsearch profile`"
+            f"there is no latency table of the device {device!r} here yet; make one with `distilsearch profile"
+            f"{'' if runtime == TORCH else f' --runtime {runtime}'}`"
         )
     from .predictors.answers import Answers
 

@@ -20,7 +20,8 @@ Sizes = Mapping[str, Any]
 DTYPE_NAMES = {"bf16": "bfloat16", "fp16": "float16", "half": "float16", "fp32": "float32", "float": "float32"}
 """What else precisions are called, and their names here."""
 
-DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2, "int8": 1}
+"""Bytes of a weight. In int8 what flows between products stays in float32, which bounds from below do not count."""
 PHASES = ("encode", "prefill", "decode")
 MODES = ("eager", "compile", "graph")
 TORCH = "torch"

@@ -8,7 +8,7 @@ from typing import Any
 
 from distilsearch.architecture import Architecture
 from distilsearch.lowering import parameter_count
-from distilsearch.operators import Serving
+from distilsearch.operators import TORCH, Serving
 from distilsearch.profiling.device import model_name
 from distilsearch.profiling.table import LatencyTable
 
@@ -71,8 +71,9 @@ class Answers:
         """What the answers are of, in a line."""
         s = self.serving
         threads = f"{s.threads} thread{'s' if s.threads != 1 else ''}" if s.threads else "the device's own threads"
+        issued = f"{s.mode} in {s.runtime}" if s.runtime == TORCH else s.runtime
         return (
-            f"{s.phase}, batch {s.batch}, {s.sequence} tokens, {s.dtype}, {s.mode} in {s.runtime}, {threads};"
+            f"{s.phase}, batch {s.batch}, {s.sequence} tokens, {s.dtype}, {issued}, {threads};"
             f" {self.device} ({self.table})"
         )
 

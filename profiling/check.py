@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 
 from distilsearch.errors import TableError
-from distilsearch.operators import Serving
+from distilsearch.operators import TORCH, Serving
 from distilsearch.progress import Progress, silent
 
 from . import rounds
@@ -69,10 +69,13 @@ class Check:
 
 
 def nearest_sibling(device: Device, store: Path | str | None = None) -> LatencyTable | None:
-    """The table of the same device whose stack has most in common with the present one; None without any."""
+    """The torch table of the same device whose stack has most in common with the present one; None without any.
+
+    Other runtimes' tables lie beside, and nothing of them holds for torch.
+    """
     here, wanted = table_folder(device, store), device.stack()
     folders = [f for f in all_tables(store) if f.parent == here.parent and f != here]
-    tables = [LatencyTable.read(folder) for folder in folders]
+    tables = [table for table in map(LatencyTable.read, folders) if table.runtime == TORCH]
     return max(tables, key=lambda table: _in_common(table.meta.stack, wanted), default=None)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from distilsearch import strict
 from distilsearch.errors import InputError, TableError
+from distilsearch.operators import TORCH
 
 from . import rounds
 from .device import check_facts, model_name
@@ -19,34 +20,37 @@ PAIR = re.compile(r"([0-9a-f]{4,12})/([0-9a-f]{4,12})")
 DIGITS = re.compile(r"[0-9a-f]{6,12}")
 
 
-def table_named(name: str, store: Path, devices: tuple[str, ...]) -> LatencyTable | None:
-    """The table of a device that is named so; of several stacks the one profiled last. None where digits find none.
+def table_named(name: str, store: Path, devices: tuple[str, ...], runtime: str = TORCH) -> LatencyTable | None:
+    """The table of a device that is named so; of several stacks the one profiled last, of a runtime if there is one.
+
+    None where digits find none.
 
     Raises:
         InputError: nobody is called so, or several devices are.
     """
     if pair := PAIR.fullmatch(name.strip("/")):
-        return _newest([path for path in store.glob(f"{pair[1]}*/{pair[2]}*") if rounds.names(path)], name)
+        return _newest([path for path in store.glob(f"{pair[1]}*/{pair[2]}*") if rounds.names(path)], name, runtime)
     tables = [path for path in sorted(store.glob("*/*")) if rounds.names(path)]
     names = {path: _name(path) for path in tables}
     called = [path for path in tables if names[path].casefold() == name.strip().casefold()]
     if called:
-        return _newest(called, name)
+        return _newest(called, name, runtime)
     if not DIGITS.fullmatch(name):
         known = ", ".join(sorted(set(names.values()) - {""})) or "none yet"
         raise InputError(
             f"expected a device ({', '.join(devices)}), the name of a table's device ({known}) or at least 6 digits of"
             f" its fingerprint; got {name!r}"
         )
-    return _newest([path for path in tables if path.parent.name.startswith(name)], name)
+    return _newest([path for path in tables if path.parent.name.startswith(name)], name, runtime)
 
 
-def _newest(tables: list[Path], name: str) -> LatencyTable | None:
-    """The table that was profiled last, of one device alone."""
-    places = sorted({path.parent.name for path in tables})
+def _newest(folders: list[Path], name: str, runtime: str) -> LatencyTable | None:
+    """The table that was profiled last, of one device alone; those of the runtime come first."""
+    places = sorted({path.parent.name for path in folders})
     if len(places) > 1:
         raise InputError(f"{name!r} is the start or the name of several tables: {', '.join(places)}; name one of these")
-    return LatencyTable.read(max(tables, key=_last_profiled)) if tables else None
+    tables = [LatencyTable.read(folder) for folder in sorted(folders, key=_last_profiled, reverse=True)]
+    return next((table for table in tables if table.runtime == runtime), tables[0] if tables else None)
 
 
 def _last_profiled(folder: Path) -> float:

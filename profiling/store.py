@@ -42,11 +42,12 @@ def folder_of(facts: Facts, stack: Facts, store: Path | str | None = None) -> Pa
 def find_table(device: str | Device, store: Path | str | None = None, runtime: str = TORCH) -> LatencyTable | None:
     """The table of a device of this machine with its present stack, or of any machine by a name of its device.
 
-    None where there is none; `runtime` is of devices of this machine, another name means what was profiled last.
+    None where there is none. Of several stacks of another machine it is the one profiled last, of the runtime if
+    there is one.
     `InputError` when nobody or more than one is called so, `TableError` when the table is damaged or newer.
     """
     if isinstance(device, str) and device not in (*DEVICES, "auto"):
-        return table_named(device, store_folder(store), (*DEVICES, "auto"))
+        return table_named(device, store_folder(store), (*DEVICES, "auto"), runtime)
     folder = table_folder(open_device(device), store, runtime)
     return LatencyTable.read(folder) if rounds.names(folder) else None
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from distilsearch.errors import TableError
-from distilsearch.operators import Operator
+from distilsearch.operators import TORCH, Operator
 
 from . import restate, rounds
 from .clock import Measured
@@ -48,6 +48,12 @@ class LatencyTable:
         if restate.stale(folder, table.meta):
             restate.write(folder, table.operators, table.models, table.meta)
         return table
+
+    @property
+    def runtime(self) -> str:
+        """Who ran what was timed: a table is of one runtime."""
+        rows = (regime.runtime for _, _, regime in self.measured)
+        return next(rows, TORCH)
 
     def roof(self, regime: Regime) -> Roof:
         """The roof of a regime; where it was not measured, the best of its dtype, then of all."""

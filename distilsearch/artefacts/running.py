@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 import numpy.typing as npt
 
 from distilsearch.errors import InputError, unknown
@@ -87,8 +86,7 @@ class OpenVino:
 
     def __call__(self, inputs: Arrays) -> Outputs:
         """All outputs by name."""
-        answers = self.request.infer(dict(inputs)).to_tuple()
-        return {name: np.array(answer) for name, answer in zip(self.outputs, answers, strict=True)}
+        return dict(zip(self.outputs, self.request.infer(dict(inputs)).to_tuple(), strict=True))
 
     def close(self) -> None:
         """Its threads end with the request."""
@@ -103,6 +101,7 @@ def session_options(threads: int) -> Any:
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.log_severity_level = QUIET
+    options.add_session_config_entry("session.force_spinning_stop", "1")  # idle threads take no core from others
     return options
 
 

@@ -17,7 +17,7 @@ from distilsearch.errors import DeviceError
 from distilsearch.operators import Serving
 
 from ..device import Costs, Facts, Prepared, Probe, Regime, Work
-from ..runtimes import runtime_of
+from ..runtimes import OwnSentinel, runtime_of
 from .cpu_loops import ColdLoop, Loop
 
 if TYPE_CHECKING:
@@ -125,6 +125,9 @@ class CpuDevice:
         """
         import torch
 
+        runtime = runtime_of(serving, self.name, DTYPES)
+        if isinstance(runtime, OwnSentinel):
+            return runtime.sentinel(self, serving)
         weights = [torch.randn(SENTINEL_SIZE, SENTINEL_SIZE) for _ in range(SENTINEL_LAYERS)]
         tokens = torch.randn(SENTINEL_TOKENS, SENTINEL_SIZE)
 

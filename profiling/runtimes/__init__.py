@@ -7,10 +7,11 @@ the name that `Serving.runtime` gives it. What a runtime adds to the stack tells
 from collections.abc import Callable, Sequence
 
 from distilsearch.errors import DeviceError, unknown
-from distilsearch.operators import MODES, TORCH, Serving
+from distilsearch.operators import MODES, PHASES, TORCH, Serving
 
 from ..device import Device, Facts
 from .runtime import Host as Host
+from .runtime import OwnSentinel as OwnSentinel
 from .runtime import Runtime as Runtime
 
 
@@ -32,7 +33,25 @@ def _graph() -> Runtime:
     return Graph()
 
 
-RUNTIMES: dict[str, Callable[[], Runtime]] = {"eager": _eager, "compile": _compiled, "graph": _graph}
+def _onnxruntime() -> Runtime:
+    from .onnxruntime import OnnxRuntime
+
+    return OnnxRuntime()
+
+
+def _openvino() -> Runtime:
+    from .openvino import OpenVino
+
+    return OpenVino()
+
+
+RUNTIMES: dict[str, Callable[[], Runtime]] = {
+    "eager": _eager,
+    "compile": _compiled,
+    "graph": _graph,
+    "onnxruntime": _onnxruntime,
+    "openvino": _openvino,
+}
 """How to open each known runtime; opening loads no library."""
 
 
@@ -63,6 +82,8 @@ def runtime_of(serving: Serving, device: str, dtypes: Sequence[str]) -> Runtime:
     if serving.dtype not in served:
         who = f"the {device}" if serving.runtime == TORCH else serving.runtime
         raise DeviceError(f"{who} serves {' or '.join(served)}; got dtype {serving.dtype!r}")
+    if serving.phase not in (phases := getattr(runtime, "phases", PHASES)):
+        raise DeviceError(f"{serving.runtime} serves the phase {' or '.join(phases)} here; got {serving.phase!r}")
     return runtime
 
 

@@ -5,7 +5,7 @@ class that fulfils `Runtime`, and one line in `RUNTIMES`; devices need not know 
 """
 
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from distilsearch.operators import Serving
 
@@ -30,7 +30,7 @@ class Host(Protocol):
 
 
 class Runtime(Protocol):
-    """One way to run a model."""
+    """One way to run a model. One that does not serve every phase says which in `phases`, a tuple of their names."""
 
     @property
     def devices(self) -> tuple[str, ...]:
@@ -57,4 +57,13 @@ class Runtime(Protocol):
 
     def prepare(self, work: Work, device: Host, serving: Serving) -> Prepared:
         """Work ready to be timed on a device; raises `Unsupported` or `MemoryError`."""
+        ...
+
+
+@runtime_checkable
+class OwnSentinel(Protocol):
+    """A runtime with threads of its own, beside which torch's must not spin: it runs the sentinel too."""
+
+    def sentinel(self, device: Host, serving: Serving) -> Prepared:
+        """What `Device.sentinel` is, without torch."""
         ...

@@ -49,7 +49,7 @@ def house(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setitem(KINDS, "convolution", Kind(("batch",), lambda s: 1, lambda s: 1, lambda s: 0))
     monkeypatch.setitem(architecture.ADDED, "bert", {"window": 0})
     monkeypatch.setattr(ground, "MODES", (*ground.MODES, "later"))
-    monkeypatch.setitem(ground.DTYPE_BYTES, "int8", 1)
+    monkeypatch.setitem(ground.DTYPE_BYTES, "int4", 1)
     monkeypatch.setattr(recipes, "ADDED", {"later": 1.0})
 
 

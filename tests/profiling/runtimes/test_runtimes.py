@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 import torch
 
-from distilsearch.errors import DeviceError, InputError
+from distilsearch.errors import DeviceError, InputError, TableError
 from distilsearch.operators import MODES, Operator, Serving
+from distilsearch.predictors.features import Setting
 from distilsearch.predictors.latency import LatencyPredictor
 from distilsearch.profiling import LatencyTable, find_table, fingerprint, open_device, profile
-from distilsearch.profiling.device import Facts, Prepared, Regime, Work
+from distilsearch.profiling.check import nearest_sibling
+from distilsearch.profiling.device import Facts, Prepared, Regime, Work, model_name
 from distilsearch.profiling.runtimes import RUNTIMES, Host, Runtime, named, runtime_names, runtime_of, stack_of
 from distilsearch.testing.runtimes import RuntimeContract
 
@@ -62,18 +64,19 @@ class TestRuntimes(RuntimeContract):
 def test_opening_runtimes_loads_no_library() -> None:
     code = (
         "import sys; from distilsearch.profiling.runtimes import RUNTIMES; [one() for one in RUNTIMES.values()];"
-        "print([m for m in ('torch', 'transformers', 'pyarrow') if m in sys.modules])"
+        "heavy = ('torch', 'transformers', 'pyarrow', 'onnx', 'onnxruntime', 'openvino');"
+        "print([m for m in heavy if m in sys.modules])"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
 
 
 def test_the_modes_of_torch_are_no_names_of_runtimes() -> None:
-    assert runtime_names() == ["torch"]
-    assert set(MODES) == set(RUNTIMES)
-    with pytest.raises(InputError, match=r"unknown runtime 'eager': known: torch"):
+    assert runtime_names() == ["torch", "onnxruntime", "openvino"]
+    assert set(MODES) | set(runtime_names()) == {*RUNTIMES, "torch"}
+    with pytest.raises(InputError, match=r"unknown runtime 'eager': known: onnxruntime, openvino, torch"):
         named("eager")
-    with pytest.raises(InputError, match=r"unknown runtime 'onyx': .*known: torch"):
+    with pytest.raises(InputError, match=r"unknown runtime 'onyx': .*known: onnxruntime, openvino, torch"):
         open_device("cpu").regime(Serving(runtime="onyx"))
 
 
@@ -113,6 +116,28 @@ def test_a_runtime_has_tables_and_predictions_of_its_own(
     with pytest.raises(InputError, match="one runtime; got echo, torch"):
         profile(operators, fake, [torchs, other], store)
     _loads_the_same(tables[1], other, tmp_path)
+
+
+def test_tables_of_several_runtimes_lie_side_by_side_and_are_never_mixed(
+    echo: Echo, linear: Callable[..., Operator], store: Path, fake: Any
+) -> None:
+    servings = {name: Serving(threads=1, runtime=name) for name in ("torch", "echo")}
+    operators = [linear(16, 16), linear(16, 32)]
+    tables = {
+        name: profile(operators, fake, serving, store, models=0, clock=fake.clock) for name, serving in servings.items()
+    }
+    name = model_name(fake.facts())
+    for runtime, table in tables.items():
+        assert table.runtime == runtime
+        assert find_table(name, store, runtime) == table
+    assert find_table(name, store, "onnxruntime") is not None  # the last one, which the predictor refuses
+    with pytest.raises(TableError, match=r"no rows for float32 echo 1 threads \(it has float32 eager 1 threads\)"):
+        LatencyPredictor.fit(tables["torch"]).model.check(operators, _setting(tables["torch"], servings["echo"]))
+    assert nearest_sibling(fake, store) is None  # of torch's own table there is no other stack
+
+
+def _setting(table: LatencyTable, serving: Serving) -> Setting:
+    return LatencyPredictor.fit(table).setting(serving)
 
 
 def _loads_the_same(table: LatencyTable, serving: Serving, folder: Path) -> None:
