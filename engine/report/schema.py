@@ -170,22 +170,6 @@ class ArtefactEntry(Part):
     difference: Real | None = None
 
 
-class ArtefactEntry(Part):
-    """A student as a file of a runtime, by its path in the run's folder.
-
-    `bytes` of the graph and its weights; `quantised`: how int8 was made; `lost`: what int8 adds to the student's own
-    loss; `difference`: the largest of float32 from torch. None where it is of the other precision.
-    """
-
-    runtime: Word
-    dtype: Word
-    file: Word
-    bytes: Whole
-    quantised: Word = ""
-    lost: Real | None = None
-    difference: Real | None = None
-
-
 class Member(StudentEntry):
     """A pair of the front. `student`: its folder, relative to the run's; None where there is none.
 
