@@ -71,7 +71,8 @@ def advisories(name: str, version: str, release: Any) -> Iterator[str]:
     for one in release.get("vulnerabilities", []):
         if not one.get("withdrawn"):
             mended = ", ".join(one.get("fixed_in", [])) or "no version yet"
-            yield f"{name} {version}: {one['id']} ({str(one.get('summary') or one.get('details'))[:100]}); mended in {mended}"
+            about = str(one.get("summary") or one.get("details"))[:100]
+            yield f"{name} {version}: {one['id']} ({about}); mended in {mended}"
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from .architecture import Architecture
 from .arrays import FloatArray as FloatArray
@@ -89,6 +90,31 @@ def tabulate(
         return result
 
     return total
+
+
+def tabulate_largest(
+    space: SearchSpace, serving: Serving, function: Callable[[Sequence[Operator]], FloatArray]
+) -> Callable[[Codes], FloatArray]:
+    """The same of the largest figure of any one operator: from m operators to figures (m,), from codes (n, d) to (n,).
+
+    A model that has no operator at all has 0.
+    """
+    tables: list[tuple[Site, FloatArray, npt.NDArray[np.bool_]]] = []
+    for site, repeats in _used(space, family(space.family).sites(serving)):
+        cells = [site.operator(*values) for values in space.combinations(site.reads)]
+        there = [operator for operator in cells if operator]
+        figures = dict(zip(there, np.asarray(function(there), dtype=np.float64), strict=True)) if there else {}
+        values = np.array([figures[operator] if operator else 0.0 for operator in cells])
+        tables.append((site, values, np.array(repeats) > 0))
+
+    def largest(codes: Codes) -> FloatArray:
+        result = np.zeros(len(codes))
+        for site, values, present in tables:
+            part = values[space.indices(codes, site.reads)]
+            np.maximum(result, part if present.all() else part * present[space.indices(codes, site.times)], out=result)
+        return result
+
+    return largest
 
 
 def _used(space: SearchSpace, sites: Sequence[Site]) -> list[tuple[Site, list[int]]]:

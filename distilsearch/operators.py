@@ -25,6 +25,7 @@ DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2, "int8": 1}
 PHASES = ("encode", "prefill", "decode")
 MODES = ("eager", "compile", "graph")
 TORCH = "torch"
+FLOAT32 = "float32"  # what students are trained to: in it a runtime changes their outputs by rounding alone
 ACTIVATIONS = (
     "none", "gelu", "relu", "silu", "tanh", "gelu_10", "gelu_accurate", "gelu_fast", "gelu_new", "gelu_python",
     "gelu_pytorch_tanh", "hardswish", "laplace", "leaky_relu", "mish", "quick_gelu", "relu2", "relu6", "sigmoid",
@@ -191,6 +192,20 @@ class Operator:
         """Weights that the operator holds."""
         return KINDS[self.kind].parameters(self.sizes)
 
+    @property
+    def activations(self) -> int:
+        """Elements of activations read and written: what grows with the batch, as weights do not."""
+        moved, twice = KINDS[self.kind].moved, {**self.sizes, "batch": 2 * int(self.sizes["batch"])}
+        return moved(twice) - moved(self.sizes)
+
+    @property
+    def cached(self) -> int:
+        """Elements of keys and values that are kept for the tokens to come, of one that attends to those before it."""
+        if self.kind != "attention" or not self.sizes["causal"]:
+            return 0
+        s: Sizes = self.sizes
+        return int(2 * s["batch"] * (s["sequence"] + s["cached"]) * s["kv_heads"] * s["head_size"])
+
     def bytes(self, dtype: str) -> int:
         """Bytes of activations and used weights, each moved once."""
         return KINDS[self.kind].moved(self.sizes) * DTYPE_BYTES[dtype]
@@ -274,6 +289,15 @@ class Serving:
             raise InputError(f"serving runtime must be the name of a runtime; got {self.runtime!r}")
         if self.runtime != TORCH and self.mode != "eager":
             raise InputError(f"mode is torch's own: leave mode {self.mode!r} out, or serve with runtime {TORCH!r}")
+
+    @property
+    def artefact(self) -> str:
+        """The name of what is served, where that is no student as it was trained: "" in float32, whoever runs it.
+
+        >>> Serving(dtype="bfloat16").artefact, Serving(runtime="onnxruntime").artefact
+        ('torch bfloat16', '')
+        """
+        return "" if self.dtype == FLOAT32 else f"{self.runtime} {self.dtype}"
 
     @property
     def resolved_threads(self) -> int:

@@ -39,7 +39,7 @@ def design(view: View, n: int, rng: Rng, cheapest: bool = False) -> Codes:
     if len(codes) > DESIGN:
         codes = codes[np.sort(rng.choice(len(codes), DESIGN, replace=False))]
     genes, place = Genes.of(view, codes), position(view.costs(codes))
-    twins, chosen = fingerprints(view.space, codes, view.ignored), list[int]()
+    twins, chosen = fingerprints(view.space, codes, view.apart), list[int]()
     free = np.ones(len(codes), dtype=bool)
     for i in range(len(view.taken), len(view.taken) + min(n, len(np.unique(twins)))):
         if cheapest and i == 0:

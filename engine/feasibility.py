@@ -101,7 +101,7 @@ def most_feasible(beliefs: "Beliefs", n: int, rng: np.random.Generator) -> Codes
         pick = short[[int(near[np.argmin(fingerprints(view.space, short[near]))])]]
         chosen.append(pick)
         beliefs = beliefs.given(pick)
-        short = distinct(view.space, short, pick, view.ignored)
+        short = distinct(view.space, short, pick, view.apart)
     return np.concatenate(chosen)
 
 

@@ -132,7 +132,7 @@ def _longer(view: View, lengths: Sequence[float]) -> Options:
     return [
         (row, float(since), length)
         for row, student, since, stands in zip(
-            view.codes, view.learnt(view.codes), trained(view), view.standing(view.codes), strict=True
+            view.codes, view.students(view.codes), trained(view), view.standing(view.codes), strict=True
         )
         if stands and student.tobytes() not in busy and (length := following(lengths, float(since))) is not None
     ]
@@ -140,7 +140,7 @@ def _longer(view: View, lengths: Sequence[float]) -> Options:
 
 def _students(view: View, codes: Codes) -> set[bytes]:
     """What tells architectures apart that are no twins."""
-    return {row.tobytes() for row in view.learnt(codes)}
+    return {row.tobytes() for row in view.students(codes)}
 
 
 def following(lengths: Sequence[float], since: float) -> float | None:

@@ -39,6 +39,8 @@ class Expensive:
         ignores: genes it does not depend on. Architectures that differ in nothing that any expensive objective depends
             on are twins: once one of them is asked, the others are not; what is told of it is to be told of them, too,
             and counts as one result.
+        together: genes that it depends on and training does not: one training tells it for all their choices, of each
+            its own value. Architectures that differ in nothing else are twins that are results of their own.
         at_most, at_least: what it may be. What breaks a limit teaches, and is not on the front; candidates count by
             how probable it is that they keep it.
     """
@@ -46,12 +48,14 @@ class Expensive:
     name: str
     goal: Goal = "min"
     ignores: tuple[str, ...] = ()
+    together: tuple[str, ...] = ()
     at_most: float | None = None
     at_least: float | None = None
 
     def __post_init__(self) -> None:
         _check_goal(self.name, self.goal)
         object.__setattr__(self, "ignores", tuple(items(f"what {self.name!r} ignores", self.ignores)))
+        object.__setattr__(self, "together", tuple(items(f"what {self.name!r} is told together for", self.together)))
         _check_limits(self.name, self.at_most, self.at_least)
 
     @property
@@ -259,6 +263,13 @@ class Outcome:
 def ignored_by(objectives: Sequence["Objective"]) -> frozenset[str]:
     """The genes that nothing expensive depends on."""
     return frozenset.intersection(*(frozenset(o.ignores) for o in objectives if isinstance(o, Expensive)))
+
+
+def apart_by(objectives: Sequence["Objective"]) -> frozenset[str]:
+    """The genes that no training depends on: twins differ in nothing else."""
+    return frozenset.intersection(
+        *(frozenset((*o.ignores, *o.together)) for o in objectives if isinstance(o, Expensive))
+    )
 
 
 def check_objectives(objectives: Sequence[Objective], limits: Sequence[AnyLimit] = ()) -> tuple[Objective, ...]:

@@ -56,9 +56,9 @@ def distinct(space: SearchSpace, codes: Codes, taken: Codes, ignored: Container[
 
 def one_of_twins(view: View, codes: Codes) -> Codes:
     """The rows, in their order, without twins of those before them."""
-    if not view.ignored:
+    if not view.apart:
         return codes
-    _, first = np.unique(fingerprints(view.space, codes, view.ignored), return_index=True)
+    _, first = np.unique(fingerprints(view.space, codes, view.apart), return_index=True)
     return codes[np.sort(first)]
 
 
@@ -80,7 +80,7 @@ def candidates(view: View, parents: Codes, rng: Rng, draws: int = DRAWS) -> Code
         allowed = codes[view.within(codes)]
     if not len(allowed):
         raise _no_candidate(view, codes)
-    return distinct(view.space, allowed, view.taken, view.ignored)
+    return distinct(view.space, allowed, view.taken, view.apart)
 
 
 def bred(space: SearchSpace, limited: Sequence[Cap], codes: Codes, rng: Rng) -> Codes:
@@ -112,7 +112,7 @@ def refined(view: View, codes: Codes, score: Callable[[Codes], FloatArray], rng:
         top = best[np.argsort(-value, kind="stable")[:256]]
         near = view.space.neighbours(np.repeat(top, 8, axis=0), rng)
         near = near[view.within(near)]
-        near = distinct(view.space, distinct(view.space, near, view.taken, view.ignored), best)
+        near = distinct(view.space, distinct(view.space, near, view.taken, view.apart), best)
         if not len(near):
             break
         best, value = np.concatenate([best, near]), np.concatenate([value, score(near)])

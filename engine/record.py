@@ -15,7 +15,7 @@ from distilsearch.arrays import FloatArray
 from distilsearch.errors import InputError
 from distilsearch.space import SearchSpace
 
-from .objectives import AnyLimit, Expensive, Known, Objective, Outcome, bounds_of, front, ignored_by, kept, limited
+from .objectives import AnyLimit, Expensive, Known, Objective, Outcome, apart_by, bounds_of, front, kept, limited
 from .reference import Ends, beyond
 from .values import mapping, number
 from .view import Features, View
@@ -93,11 +93,11 @@ class Record:
         return len({self.student(t.architecture) for t in self.tells if name in t.values})
 
     def student(self, architecture: Architecture) -> Architecture | tuple[tuple[str, Value], ...]:
-        """What twins have in common; the architecture itself where no gene is ignored."""
-        ignored = ignored_by((*self.objectives, *self.learnt_limits))
-        if not ignored:
+        """What twins have in common; the architecture itself where there are none."""
+        apart = apart_by((*self.objectives, *self.learnt_limits))
+        if not apart:
             return architecture
-        return tuple((gene, value) for gene, value in architecture.values.items() if gene not in ignored)
+        return tuple((gene, value) for gene, value in architecture.values.items() if gene not in apart)
 
     # Outcomes
 

@@ -31,8 +31,8 @@ def check_members(space: SearchSpace, architectures: Sequence[Architecture]) -> 
 
 
 def check_genes(space: SearchSpace, objectives: Sequence[Objective | AnyLimit]) -> None:
-    """An `InputError` where an objective is to ignore what is no gene."""
-    for name in (name for o in objectives if isinstance(o, Expensive) for name in o.ignores):
+    """An `InputError` where an objective is to ignore, or to be told together for, what is no gene."""
+    for name in (name for o in objectives if isinstance(o, Expensive) for name in (*o.ignores, *o.together)):
         space.column(name)
 
 

@@ -16,7 +16,7 @@ from distilsearch.arrays import FloatArray
 from distilsearch.errors import InputError
 from distilsearch.space import SearchSpace
 
-from .objectives import Cap, Codes, Expensive, Known, Limit, Objective, ignored_by, kept, limited
+from .objectives import Cap, Codes, Expensive, Known, Limit, Objective, apart_by, ignored_by, kept, limited
 
 NEVER_RUN = 2.0**64  # the cost of what was told and cannot be run: beyond any corner
 Features = Callable[[Codes], npt.ArrayLike]
@@ -66,7 +66,7 @@ class View:
     @cached_property
     def learnable(self) -> bool:
         """Whether every expensive objective has values for two architectures that are no twins."""
-        students = self.learnt(self.codes)[self.row]
+        students = self.students(self.codes)[self.row]
         told = [students[~np.isnan(self.values[:, e])] for e in range(len(self.expensive))]
         return all(len(np.unique(rows, axis=0)) >= 2 for rows in told)
 
@@ -90,11 +90,19 @@ class View:
         """The genes that nothing to be learnt depends on."""
         return ignored_by((*self.objectives, *self.learnt_limits))
 
-    def learnt(self, codes: Codes) -> Codes:
-        """The rows with twins alike, as their costs count among the features of what is learnt."""
-        if not self.ignored:
+    @cached_property
+    def apart(self) -> frozenset[str]:
+        """The genes that twins differ in: those that are ignored, and those that one training tells together."""
+        return apart_by((*self.objectives, *self.learnt_limits))
+
+    def students(self, codes: Codes) -> Codes:
+        """The rows with twins alike; so their costs count among the features of what is learnt."""
+        return self._without(codes, self.apart)
+
+    def _without(self, codes: Codes, genes: frozenset[str]) -> Codes:
+        if not genes:
             return codes
-        columns = [self.space.column(name) for name in sorted(self.ignored)]
+        columns = [self.space.column(name) for name in sorted(genes)]
         result = codes.copy()
         result[:, columns] = 0
         return result
@@ -105,7 +113,7 @@ class View:
         if not self.ignored:
             return np.ones(len(self.row), dtype=bool)
         facts = np.column_stack([self.values, self.noise, self.fidelity, self.area, self.limit_values])
-        students = self.learnt(self.codes)[self.row]
+        students = self._without(self.codes, self.ignored)[self.row]
         keys = [(student.tobytes(), fact.tobytes()) for student, fact in zip(students, facts, strict=True)]
         first: dict[tuple[bytes, bytes], int] = {}
         return np.array([first.setdefault(key, u) == u for key, u in zip(keys, self.row.tolist(), strict=True)], bool)
@@ -134,7 +142,7 @@ class View:
     @cached_property
     def _ends(self) -> list[tuple[float, float]]:
         """The least and the largest value of each known objective among the told architectures that can be run."""
-        told = [o.values(self.learnt(self.codes)) for o in self.known]
+        told = [o.values(self.students(self.codes)) for o in self.known]
         runs = [values[np.isfinite(values)] for values in told]
         return [(float(values.min()), float(values.max())) if len(values) else (0.0, 0.0) for values in runs]
 
@@ -157,7 +165,7 @@ class View:
         Size is how far up its choices an architecture stands, averaged over the ordered genes: at one cost the larger
         one is usually better, and a few results show whether that holds.
         """
-        codes = self.learnt(codes)
+        codes = self.students(codes)
         given = [_scaled(o.values(codes), *ends) for o, ends in zip(self.known, self._ends, strict=True)]
         reach = np.array([len(p.choices) - 1.0 if p.ordered else 0.0 for p in self.space.parameters])
         if (ordered := np.flatnonzero(reach)).size > 1:

@@ -188,8 +188,8 @@ def kept_score(place: Path) -> Score | None:
     """A score that is kept, or None; what cannot be read is scored again."""
     try:
         data = strict.table(strict.read_json(place), "a score")
-        numbers = (strict.number(data[name], name) for name in ("loss", "seconds"))
-        score = Score(*numbers, strict.table(data["facts"], "facts"))
+        loss, seconds = (strict.number(data[name], name) for name in ("loss", "seconds"))
+        score = Score(loss, seconds, strict.table(data["facts"], "facts"))
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return score if math.isfinite(score.loss) else None

@@ -11,6 +11,7 @@ from distilsearch.errors import TrialError
 from distilsearch.profiling.clock import Measured
 
 from .ledger import Entry
+from .serving.losses import Losses
 
 FACTS = ("asked", "trial", "tokens", "seconds", "parameters", "curve", "parts")
 NUMBERS = re.compile(r"[0-9a-f]{12,}|[0-9]+(\.[0-9]+)?(e[-+]?[0-9]+)?")
@@ -27,13 +28,14 @@ class Timing:
 
 @dataclass
 class Flight:
-    """A trial under way: its training, and its measurement on each machine.
+    """A trial under way: its training, what is served of it judged, and its measurement on each machine.
 
     `unmeasured`: why it could not be measured, by machine.
     """
 
     entry: Entry
     training: "Future[list[Trial | TrialError]]"
+    judging: "Future[Losses] | None" = None
     measuring: dict[str, Timing] = field(default_factory=dict)
     unmeasured: dict[str, str] = field(default_factory=dict)
     began: float = field(default_factory=time.monotonic)
@@ -41,7 +43,8 @@ class Flight:
     @property
     def futures(self) -> "list[Future[Any]]":
         """All that must be done before it lands."""
-        return [self.training, *(timing.future for timing in self.measuring.values())]
+        judging = [] if self.judging is None else [self.judging]
+        return [self.training, *judging, *(timing.future for timing in self.measuring.values())]
 
     @property
     def done(self) -> bool:

@@ -24,6 +24,7 @@ from .cut_jobs import Cut
 from .evaluating import Evaluate
 from .of_students import Needs as Needs
 from .of_students import OfStudents, architectures_in, given
+from .serving.losses import ServedLoss
 from .super_jobs import Score, TrainSuper
 from .wire import failure, parsed, plain_error, plain_failure, rebuilt, strict
 
@@ -272,7 +273,9 @@ class Probe:
         return dict(data)
 
 
-OURS: tuple[type[Job], ...] = (Distil, Rehearse, Cut, TrainSuper, Score, Measure, Profile, TeacherLoss, Probe, Evaluate)
+OURS: tuple[type[Job], ...] = (
+    Distil, Rehearse, Cut, TrainSuper, Score, Measure, Profile, TeacherLoss, Probe, Evaluate, ServedLoss,
+)  # fmt: skip
 JOBS: dict[str, type[Job]] = {job.kind: job for job in OURS}
 
 

@@ -35,6 +35,7 @@ from .proposing import new_engine
 from .run import MainJob
 from .runfile.config import Run
 from .runfile.continuing import continued, kept_run
+from .serving.profiling import profiled
 from .shares import set_shares
 from .source import Making, open_source, scores
 
@@ -123,7 +124,7 @@ class Helper(MainJob):
     def help(self) -> int:
         """Make trials; how many have ended here."""
         run = self.prepared.run
-        machines = [self.profiled(machine) for machine in self.prepared.machines]
+        machines = [profiled(m, self.prepared, self.executor, self.progress) for m in self.prepared.machines]
         set_shares(self.ledger, machines, self.teacher, self.executor, self.progress)
         engine = new_engine(run, self.prepared.served, machines, self.teacher)
         engine = self.informed(machines, cut_column) if run.foresees else engine
@@ -218,7 +219,9 @@ def _section(machine: Declared, invitation: Invitation) -> Any:
     there = invitation.machines.get(machine.objective)
     if there is not None and _fingerprints(machine) == tuple(there):
         return machine.section
-    return machine.section.model_copy(update={"device": "/".join(invitation.tables[machine.objective])})
+    table = invitation.tables[machine.objective]
+    several = len(machine.section.runtimes) > 1  # each has a table of its own, of the same device
+    return machine.section.model_copy(update={"device": table[0] if several else "/".join(table)})
 
 
 def _fingerprints(machine: Declared) -> tuple[str, str] | None:

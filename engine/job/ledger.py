@@ -187,9 +187,16 @@ class Ledger:
         """End a trial with its objectives; None, and nothing is written, where another has taken it over."""
         return self._end(entry, TrialState.COMPLETE, {"facts": entry.facts | facts}, list(values))
 
-    def fail(self, entry: Entry, cause: str, transient: bool = False) -> Entry | None:
-        """End a trial that gave no result; the cause is kept, and whether it may be tried again. None as above."""
-        return self._end(entry, TrialState.FAIL, {"cause": cause, "transient": transient}, None)
+    def fail(
+        self, entry: Entry, cause: str, transient: bool = False, facts: Mapping[str, Any] | None = None
+    ) -> Entry | None:
+        """End a trial that gave no result; the cause is kept, and whether it may be tried again. None as above.
+
+        Args:
+            facts: what is known of it all the same.
+        """
+        known = {"facts": entry.facts | dict(facts)} if facts else {}
+        return self._end(entry, TrialState.FAIL, {"cause": cause, "transient": transient, **known}, None)
 
     # Writing: all of it or nothing, and once, though a connection may break at any moment
 

@@ -1,9 +1,9 @@
-"""Limits of serving machines that are exact: how many parameters a student has, how much memory its weights take, and
-how many floating-point operations a forward pass.
+"""Limits of serving machines that are exact: how many parameters a student has, how much memory it takes, and how many
+floating-point operations a forward pass.
 
-Counted are the weights alone, tied ones once, as `transformers` counts them: memory is parameters times the bytes of
-one at the precision they are served in, in units of 10^6 bytes. What a runtime and its activations take on top is not
-known before it runs. Operations are those of a whole batch as it is served, in units of 10^9; a multiplication and an
+Parameters are the weights alone, tied ones once, as `transformers` counts them. Memory, in units of 10^6 bytes, is
+these at the bytes of one in the precision they are served in, and activations unless the run file leaves them out: see
+`serving.memory`. Operations are those of a whole batch as it is served, in units of 10^9; a multiplication and an
 addition are two.
 """
 
@@ -24,6 +24,7 @@ from ..objectives import Bools, Cap, Known, Limit
 from ..pool import bred
 from .runfile.sections import TargetSection
 from .served import ServedSpace
+from .serving.memory import MEGA, memory_counts, memory_mb
 
 if TYPE_CHECKING:  # a wrong folder is refused before anything heavy is loaded
     from .ledger import Entry, Ledger
@@ -61,24 +62,31 @@ def operation_counts(space: SearchSpace, serving: Serving) -> Counts:
 def within(section: TargetSection, student: Architecture, serving: Serving) -> bool:
     """Whether a student keeps the limits of a target on parameters, memory and operations."""
     weights = parameter_count(student)
-    figures = ((weights, section.parameters), (weights * DTYPE_BYTES[serving.dtype] / 1e6, section.memory_mb))
+    memory = memory_mb(student, serving) if section.memory_of == "all" else weights * DTYPE_BYTES[serving.dtype] / MEGA
+    figures = ((weights, section.parameters), (memory, section.memory_mb))
     operations = () if section.gflops is None else ((flops(student, serving) / GIGA, section.gflops),)
     return all(limit is None or figure <= limit for figure, limit in (*figures, *operations))
 
 
 def _limits(section: TargetSection, served: ServedSpace, counts: Counts, suffix: str) -> Iterator[Limit]:
-    def megabytes(serving: Serving, codes: Codes) -> FloatArray:
-        return counts(codes) * DTYPE_BYTES[serving.dtype] / 1e6
-
     if section.parameters is not None:
         yield Limit(f"parameters{suffix}", served.of_students(counts), section.parameters)
     if section.memory_mb is not None:
-        function = partial(served.by_serving, function=megabytes, servings=section.servings)
-        yield Limit(f"memory_mb{suffix}", function, section.memory_mb)
+        memory = _weights_alone(counts) if section.memory_of == "weights" else partial(memory_counts, served.students)
+        yield Limit(f"memory_mb{suffix}", _by_serving(section, served, memory), section.memory_mb)
     if section.gflops is not None:
-        tables = {serving: operation_counts(served.students, serving) for serving in section.servings}
-        function = partial(served.by_serving, function=lambda s, codes: tables[s](codes), servings=section.servings)
-        yield Limit(f"gflops{suffix}", function, section.gflops)
+        operations = partial(operation_counts, served.students)
+        yield Limit(f"gflops{suffix}", _by_serving(section, served, operations), section.gflops)
+
+
+def _weights_alone(counts: Counts) -> Callable[[Serving], Counts]:
+    return lambda serving: lambda codes: counts(codes) * DTYPE_BYTES[serving.dtype] / MEGA
+
+
+def _by_serving(section: TargetSection, served: ServedSpace, figures: Callable[[Serving], Counts]) -> Counts:
+    """Figures of members, each by the serving it has."""
+    tables = {serving: figures(serving) for serving in section.servings}
+    return partial(served.by_serving, function=lambda s, codes: tables[s](codes), servings=section.servings)
 
 
 def measured_within(ledger: "Ledger", machines: "Sequence[Profiled]") -> int:

@@ -8,6 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
+from pathlib import Path
 from typing import Any
 
 from distilsearch import profiling
@@ -31,7 +32,10 @@ from .preflight import check_target
 from .runfile.config import Run
 from .runfile.sections import TargetSection
 from .served import ServedSpace, student_of
+from .serving.combinations import refused
 from .tables import receive
+
+BY_RUNTIME = "by_runtime"
 
 
 @dataclass(frozen=True)
@@ -72,22 +76,22 @@ class Declared:
         """Refuse a device that is not here, or a machine nobody has profiled, or a damaged table."""
         check_target(self.section)
         if self.local:
-            profiling.open_device(self.section.device).regime(self.serving)
+            refused(self.section.servings, profiling.open_device(self.section.device).regime)
 
 
 class Profiled:
-    """A serving machine with its table and a predictor fitted to it, which is refined as students are measured.
+    """A serving machine with a table of each runtime, and a predictor fitted to each, refined as students are measured.
 
     `limit_ms` is the latency that students must keep, if any. By the key of the architecture, `measured` holds ms, and
     `slowness` how many times slower than on the quiet machine the sentinel ran meanwhile, and `repeats` the factor
     between two sessions of it, side by side with the front.
     """
 
-    def __init__(self, declared: Declared, table: LatencyTable, served: ServedSpace) -> None:
+    def __init__(self, declared: Declared, tables: Mapping[str, LatencyTable], served: ServedSpace) -> None:
         self.declared = declared
         self.served = served
-        self.table = table
-        self.predictor = LatencyPredictor.fit(table)
+        self.tables = dict(tables)
+        self.predictors = {runtime: LatencyPredictor.fit(table) for runtime, table in tables.items()}
         self._predicted: dict[Architecture, tuple[float, float, float]] = {}  # of members, by the predictor as it is
         self.measured: dict[str, float] = {}
         self.slowness: dict[str, float] = {}
@@ -109,11 +113,19 @@ class Profiled:
         """Whether it can be measured from here."""
         return self.declared.local
 
+    @property
+    def table(self) -> LatencyTable:
+        """The table of the runtime that its first serving has."""
+        return self.tables[self.serving.runtime]
+
     def doubts(self) -> list[str]:
-        """What should be told of its table before anything rests on it; nothing of most."""
-        doubts = remarks(self.table)
-        if self.predictor.distrusted:
-            doubts.append(f"left out of the latency predictor: {named(self.predictor.distrusted)}")
+        """What should be told of its tables before anything rests on them; nothing of most."""
+        doubts = []
+        for runtime, table in self.tables.items():
+            under = f"{runtime}: " if len(self.tables) > 1 else ""
+            doubts += [under + doubt for doubt in remarks(table)]
+            if distrusted := self.predictors[runtime].distrusted:
+                doubts.append(f"{under}left out of the latency predictor: {named(distrusted)}")
         return doubts
 
     def known(self) -> Known:
@@ -123,7 +135,7 @@ class Profiled:
 
         def figures(what: str, codes: Codes) -> FloatArray:
             def function(serving: Serving, rows: Codes) -> FloatArray:
-                latencies = compiled(self.predictor, serving)
+                latencies = compiled(self.predictors[serving.runtime], serving)
                 values: FloatArray = getattr(latencies, what)(rows)
                 return values
 
@@ -143,7 +155,7 @@ class Profiled:
         student, serving = self.pair(member)
         known = self._predicted.get(member)
         if known is None:
-            p = self.predictor.predict([student], serving)
+            p = self.predictors[serving.runtime].predict([student], serving)
             known = self._predicted[member] = float(p.mean_ms[0]), float(p.lower_ms[0]), float(p.upper_ms[0])
         return Latency(*known, self.measured.get(member.key))
 
@@ -188,17 +200,17 @@ class Profiled:
         The measurement is in the table by now, so the mean is fitted to it as to any other whole model. What a busy
         machine measured says nothing of the intervals.
         """
-        measured = self.measured.get(architecture.key)
-        if measured is None or self.table.folder is None:
+        measured, (student, serving) = self.measured.get(architecture.key), self.pair(architecture)
+        folder = self.tables[serving.runtime].folder
+        if measured is None or folder is None:
             return
-        folder = self.table.folder
         receive(self.declared.depot, folder.parent.name, folder.name)
         if self.slowness.get(architecture.key, 1.0) < DISTURBED:
-            self.predictor.observe(*self.pair(architecture), measured)
-        adapted = self.predictor.intervals
-        self.table = LatencyTable.read(folder)
-        self.predictor = LatencyPredictor.fit(self.table)
-        self.predictor.intervals.carry_over(adapted)
+            self.predictors[serving.runtime].observe(student, serving, measured)
+        adapted = self.predictors[serving.runtime].intervals
+        table = self.tables[serving.runtime] = LatencyTable.read(folder)
+        predictor = self.predictors[serving.runtime] = LatencyPredictor.fit(table)
+        predictor.intervals.carry_over(adapted)
         self._predicted.clear()
 
     def facts(self, teacher: Architecture, students: Sequence[Architecture]) -> MachineFacts:
@@ -214,6 +226,7 @@ class Profiled:
             limit=self.declared.section.latency,
             noise_floor=None if math.isnan(floor) else floor,
             table=str(self.table.folder),
+            tables={runtime: str(table.folder) for runtime, table in self.tables.items() if table is not self.table},
             slowness=dict(self.slowness),
             repeats=dict(self.repeats),
             beyond=frozenset(student.key for student in students if not self.keeps(student)),
@@ -221,13 +234,21 @@ class Profiled:
 
     @property
     def learnt(self) -> dict[str, Any]:
-        """What observed winners have taught the intervals, as plain JSON."""
-        return self.predictor.intervals.to_json()
+        """What observed winners have taught the intervals, as plain JSON; by runtime where there are several."""
+        learnt = {runtime: predictor.intervals.to_json() for runtime, predictor in self.predictors.items()}
+        return {BY_RUNTIME: learnt} if len(learnt) > 1 else next(iter(learnt.values()))
 
     def relearn(self, learnt: Mapping[str, Any]) -> None:
         """Go on with the intervals of an earlier call of the same run."""
-        self.predictor.intervals.carry_over(Intervals.from_json(learnt))
+        for runtime, own in learnt.get(BY_RUNTIME, {self.serving.runtime: learnt}).items():
+            self.predictors[runtime].intervals.carry_over(Intervals.from_json(own))
         self._predicted.clear()
+
+    def save(self, folder: Path) -> None:
+        """Write the predictor of its first serving's runtime into a folder, those of others into folders beside it."""
+        for runtime, predictor in self.predictors.items():
+            own = folder if runtime == self.serving.runtime else folder.with_name(f"{folder.name}-{runtime}")
+            predictor.save(own)
 
 
 def declared_by(run: Run) -> list[Declared]:

@@ -45,15 +45,16 @@ def check_run(run: Run, folder: Path | None) -> None:
 
 def check_target(section: TargetSection) -> None:
     """Refuse a device that is not here, or a machine nobody has profiled, or a damaged table."""
-    runtime = section.conditions.runtime if section.serving else TORCH
-    if section.device in (*DEVICES, "auto"):
+    here = section.device in (*DEVICES, "auto")
+    if here:
         profiling.open_device(section.device)
-        profiling.find_table(section.device, runtime=runtime)
-    elif profiling.find_table(section.device, runtime=runtime) is None:
-        raise InputError(
-            f"there is no table of the device {section.device!r}; run `distilsearch profile` on that machine"
-            " and copy its folder into the tables folder"
-        )
+    for runtime in section.runtimes if section.serving else (TORCH,):
+        if profiling.find_table(section.device, runtime=runtime) is None and not here:
+            under = "" if runtime == TORCH else f" under {runtime}"
+            raise InputError(
+                f"there is no table of the device {section.device!r}{under}; run `distilsearch profile` on that machine"
+                " and copy its folder into the tables folder"
+            )
 
 
 def run_in(folder: Path) -> Run:

@@ -8,6 +8,7 @@ from typing import Any
 
 from distilsearch.distill import FLASH_TOKENS
 from distilsearch.distill.cuts.judging import best_cuts, judged_cuts
+from distilsearch.distill.evaluate.as_served import check_judged
 from distilsearch.distill.job import Training
 from distilsearch.distill.pairs import check_pairs
 from distilsearch.distill.precision import PRECISIONS
@@ -138,6 +139,8 @@ def checked(run: Run, folder: Path, given: bool = False, progress: Progress = si
     learnt_blocks(text, run.train.share)
     if shows_pairs(recipe):
         check_pairs(text)
+    if run.executor.name == LOCAL and not given:  # what other machines have is theirs to say
+        check_judged(served.artefacts.values(), text)
     probe = load_probe(run.probe_text, run.text, teacher, text, run.text_column, progress)
     progress(READING, 2, 2)
     run, judging = _cut(run, teacher, text, progress)

@@ -39,7 +39,10 @@ def new_engine(
 
     return Engine(
         served.space,
-        [Expensive("loss", ignores=served.names), *(machine.known() for machine in machines)],
+        [
+            Expensive("loss", ignores=served.ignores, together=served.together),
+            *(machine.known() for machine in machines),
+        ],
         seed=run.seed,
         reference={m.objective: m.limit_ms or m.latency(teacher).best for m in machines},
         strategy=strategy_of(run),

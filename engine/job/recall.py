@@ -24,6 +24,7 @@ from ..record import Tell
 from .ledger import Entry, Ledger
 from .machines import Profiled
 from .served import ServedSpace, student_of
+from .serving.losses import trained_loss
 
 IMPORTED = "imported.json"  # results of other tools, as plain JSON
 
@@ -147,7 +148,7 @@ def tell(engine: Engine, entry: Entry, machines: Sequence[Profiled], tokens: int
     if not tokens:  # what was scored had no training of its own, so neither a length nor a way
         engine.tell(entry.architecture, told, entry.facts.get("noise"))
         return
-    under = area(curve) if curve else None
+    under = area(curve) + entry.values[0] - trained_loss(entry) if curve else None  # curves are of what was trained
     engine.tell(entry.architecture, told, entry.facts.get("noise"), float(tokens), under)
 
 
@@ -163,7 +164,7 @@ def enter_imported(
     own = {(e.architecture, planned_tokens(e, flash_tokens)) for e in entries if not is_imported(e)}
     entered = Counter((e.architecture, planned_tokens(e, flash_tokens)) for e in entries if is_imported(e))
     seen = Counter[tuple[Architecture, int]]()
-    for result in (replace(r, architecture=m) for r in results for m in served.outcomes_of(r.architecture)):
+    for result in (replace(r, architecture=m) for r in results for m in _served_as_told(r.architecture, served)):
         tokens = int(result.fidelity or flash_tokens)
         key = result.architecture, tokens
         seen[key] += 1
@@ -180,6 +181,12 @@ def enter_imported(
         fewer = partial(_fewer, flash_tokens, key, seen[key])
         if (entry := ledger.add(result.architecture, [result.values["loss"], *best], facts, fewer)) is not None:
             yield entry
+
+
+def _served_as_told(student: Architecture, served: ServedSpace) -> list[Architecture]:
+    """How a student is served where it has the loss that another tool gave: as it was trained, where it may be so."""
+    members = served.outcomes_of(student)
+    return [member for member in members if not served.artefact(member)] or members
 
 
 def _fewer(flash_tokens: int, key: tuple[Architecture, int], count: int, entries: Sequence[Entry]) -> bool:

@@ -18,11 +18,10 @@ from distilsearch.distill.job import Training
 from distilsearch.distill.quality import Held
 from distilsearch.distill.store.respelt import known
 from distilsearch.distill.store.trial import Trial
-from distilsearch.errors import InputError, TrialError
+from distilsearch.errors import InputError, Interrupted, TrialError
 from distilsearch.families import family
 from distilsearch.families.cuts import within
 from distilsearch.home import write_atomically, written_folders
-from distilsearch.profiling import LatencyTable, find_table
 from distilsearch.profiling.remarks import busy
 from distilsearch.progress import Progress, silent
 
@@ -39,14 +38,14 @@ from .executors.interruption import interruptible
 from .holding import driving
 from .informed import Known, cut_column, score_column
 from .inviting import explored
-from .jobs import Measure, Profile, TeacherLoss
+from .jobs import Measure, TeacherLoss
 from .ledger import Ledger
 from .limits import check_kept, measured_within, room_within
-from .machines import Declared, Profiled
+from .machines import Profiled
 from .opening import opened_executor, opened_ledger
 from .outcome.choice import chosen, front, pair_key
 from .outcome.exports import export_students
-from .outcome.facts import Final, RunFacts
+from .outcome.facts import Final, RunFacts, finals_of
 from .outcome.finish import Ended, cut, less_trained, to_finish, unfinished
 from .outcome.graphs import as_files
 from .outcome.handed import handed_out, without
@@ -66,18 +65,18 @@ from .resolve import Resolved
 from .runfile.config import Run
 from .runfile.continuing import kept_text
 from .search import Search
-from .served import served_of, student_of
+from .served import student_of
+from .serving.judging import Judging
+from .serving.profiling import profiled
 from .shares import set_shares
-from .source import Making, TrialSource, bounds_of, open_source, scores
+from .source import Making, TrialSource, open_source, scores
 from .spending import Amount, Budget, Minutes
-from .tables import receive
 from .work import archive_of
 
 CUTS = "judge cuts"  # before the others: what is searched depends on it
 UNTRAINED = "judge untrained students"
 TRIALS = "distil and measure"  # the phase of the trials
 SUPERS = "train super-networks"  # of sources that have any
-PROFILE_SHARE = 0.25  # of a run's minutes, at most; what is timed first is worth most
 
 
 def search(
@@ -131,7 +130,7 @@ class MainJob:
         phases.took(CUTS, self.prepared.judging_seconds)
         write_atomically(folder / "environment.json", json.dumps(environment(run), indent=1))
         with phases.phase("profile and predict"):
-            machines = [self.profiled(machine) for machine in self.prepared.machines]
+            machines = [profiled(m, self.prepared, self.executor, self.progress) for m in self.prepared.machines]
             for doubt in (doubt for machine in machines for doubt in machine.doubts()):
                 self.progress(doubt, 0, 0)
             set_shares(self.ledger, machines, self.teacher, self.executor, self.progress)
@@ -173,7 +172,7 @@ class MainJob:
         complete = [entry for entry in self.ledger.entries() if entry.state == "complete" and is_asked(entry)]
         budget.settle(len(complete), finals.values())
         for machine in machines:
-            machine.predictor.save(folder / "predictor" / machine.objective)
+            machine.save(folder / "predictor" / machine.objective)
         lengths = (*run.lengths, *budget.final_lengths())
         return self.concluded(replace(self.facts(engine, machines, finals, phases), proxy=proxy), lengths)
 
@@ -201,25 +200,13 @@ class MainJob:
         own = (self.prepared.run, self.making.training, self.ledger, archive_of(self.depot))
         return Scoring(*own, self.executor, self.resolved.threads, self.progress)
 
-    # Phases
+    @property
+    def judging(self) -> Judging | None:
+        """What takes the losses of students as they are served; None where all are served as they were trained."""
+        servings = tuple(self.prepared.served.artefacts.values())
+        return Judging(servings, self.making, self.executor, self.progress) if servings else None
 
-    def profiled(self, declared: Declared) -> Profiled:
-        """Time what the table of a machine lacks (nothing, when all is there), and fit a predictor."""
-        run, section = self.prepared.run, declared.section
-        if declared.local:
-            genes, facts, source = run.space.genes, self.prepared.facts, bounds_of(run)
-            share = PROFILE_SHARE * run.minutes / len(self.prepared.machines) or None
-            minutes = min(filter(None, (share, section.profile_minutes)), default=None)
-            seconds = None if minutes is None else 60 * minutes / len(section.servings)
-            for serving in section.servings:
-                where = (section.device, serving, self.depot, run.plugins, seconds)
-                job = Profile(run.space.family, genes, facts, *where, source)
-                device, stack = self.executor.submit(job, self.progress).result()
-            folder = receive(self.depot, device, stack)
-            return Profiled(declared, LatencyTable.read(folder), self.prepared.served)
-        table = find_table(section.device, runtime=declared.serving.runtime)
-        assert table is not None  # it was checked
-        return Profiled(declared, table, self.prepared.served)
+    # Phases
 
     def check_limits(self, engine: Engine, machines: Sequence[Profiled]) -> None:
         """Refuse limits that no student keeps; where nothing has been trained, the mended file is as good as new.
@@ -237,7 +224,8 @@ class MainJob:
                 return
             if not self.ledger.entries():
                 (self.prepared.folder / "run.toml").unlink(missing_ok=True)
-            spoilt = [words for machine in machines if (words := busy(machine.table))]
+            tables = [table for machine in machines for table in machine.tables.values()]
+            spoilt = [words for table in tables if (words := busy(table))]
             raise InputError(f"{error}. Mind: {'; '.join(spoilt)}" if spoilt else str(error)) from None
 
     def budget(self, watch: Stopwatch, machines: Sequence[Profiled]) -> Budget:
@@ -288,7 +276,8 @@ class MainJob:
         run, making = self.prepared.run, self.making
         shared, lengths = self.prepared.recipe.shared, run.lengths
         served = self.prepared.served
-        search = Search(engine, self.ledger, machines, self.executor, source, served, lengths, shared, self.progress)
+        work = (engine, self.ledger, machines, self.executor, source, served, lengths, shared, self.progress)
+        search = Search(*work, judging=self.judging)
         archive, trainings = archive_of(self.depot), [t.at(tokens) for tokens in lengths for t in making.trainings]
         archive.name_problems(self.progress)
         search.enter_known(known(archive, trainings, served.students, self.prepared.teacher.facts))
@@ -364,13 +353,21 @@ class MainJob:
             reference=engine.reference,
             choose=run.choice,
             loss_at_most=run.loss_at_most,
-            finals={key: Final(trial.key, trial.tokens, trial.loss, trial.parts) for key, trial in finals.items()},
+            finals=self.judged(finals),
             unfinished=self.ledger.noted("unfinished") or {},
             diagnostics=engine.diagnostics(),
             fidelity=measured_fidelity(self.prepared.folder),
             phases=phases.seconds,
             environment=environment(run) | {"training": self.hands(), "text": list(self.prepared.text.notes)},
         )
+
+    def judged(self, trials: Mapping[str, Trial]) -> dict[str, Final]:
+        """The trainings that finished students, judged as they are served; by new hands where time has stopped ours."""
+        try:
+            return finals_of(trials, self.judging)
+        except Interrupted:
+            with opened_executor(self.prepared, self.ledger, None, self.progress) as (hands, _):
+                return finals_of(trials, self.judging and replace(self.judging, executor=hands))
 
     def hands(self) -> dict[str, Any]:
         """How students were trained, and the share of their time that they waited for meters."""
@@ -380,7 +377,7 @@ class MainJob:
     def concluded(self, facts: RunFacts, lengths: Sequence[int]) -> Result:
         """Students, result and report, written into the run's folder."""
         trained = [entry for entry in members(facts) if "trial" in entry.facts]  # others are known by number alone
-        served = {pair_key(entry): served_of(entry.architecture) for entry in trained}
+        served = {pair_key(entry): facts.said_of(entry) for entry in trained}
         copies, ways = facts.folder / STUDENTS, partial(self.making.ways, lengths=lengths)
         handed = handed_out(trained, archive_of(self.depot), copies, ways, self.trained_anew)
         for remark in handed.remarks:

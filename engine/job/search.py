@@ -7,9 +7,8 @@ it is known, and each ask is noted with what it rested on: see `replay`.
 """
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, wait
-from dataclasses import asdict
 from typing import Any
 
 from distilsearch.architecture import Architecture
@@ -21,9 +20,10 @@ from ..adapters.results_csv import Failure
 from ..engine import Engine
 from ..record import Tell
 from .budget import Allowance, Trials, size
+from .entering import Entering, latencies_of, objectives_of, with_measured
 from .executors import Executor
 from .executors.persistent import first_line
-from .flights import FACTS, Flight, Timing, facts_of, kind_of
+from .flights import Flight, Timing, facts_of, kind_of
 from .ledger import BEAT_SECONDS, Entry, Ledger
 from .machines import Profiled
 from .proposing import propose
@@ -39,6 +39,8 @@ from .recall import (
     tell,
 )
 from .served import ServedSpace, student_of
+from .serving.judging import Judging
+from .serving.losses import Losses
 from .source import TrialSource
 
 MOST_FOR_ONE_CAUSE = 3  # failures in a row
@@ -53,6 +55,7 @@ class Search:
     Args:
         lengths: the lengths a training may have, in tokens, rising; the first is that of every new student.
         shared: (from, to) tokens -> how many of them a longer training need not repeat.
+        judging: takes the losses of students as they are served; None where all are served as they were trained.
     """
 
     def __init__(
@@ -66,6 +69,7 @@ class Search:
         lengths: Sequence[int],
         shared: Callable[[int, int], int],
         progress: Progress,
+        judging: Judging | None = None,
     ) -> None:
         self.engine = engine
         self.ledger = ledger
@@ -76,6 +80,8 @@ class Search:
         self.lengths = lengths
         self.shared = shared
         self.progress = progress
+        self.judging = judging
+        self._entering = Entering(ledger, machines, served, lengths[0], judging)
         self.measures = not getattr(source, "scores", False)  # of trials that cost nothing, the front alone is measured
         self._flights: list[Flight] = []
         self._session = int(ledger.noted(SESSION) or 0)
@@ -88,36 +94,8 @@ class Search:
 
     def enter_known(self, trials: Iterable[Trial]) -> None:
         """Take over what other runs have trained the same way."""
-        present = {(e.architecture, self.length(e)) for e in self.ledger.entries()}
-        for trial in trials:
-            if self.served.students.contains(trial.architecture):
-                for member in self.served.outcomes_of(trial.architecture):
-                    if (member, trial.training.tokens) not in present:
-                        self._add(member, trial.loss, facts_of(trial), "known")
-
-    def _add(self, member: Architecture, loss: float, facts: Mapping[str, Any], source: str) -> None:
-        """Enter what is known of a member without a trial of its own."""
-        whole = {**facts, "source": source, "latencies": self._latencies(member)}
-        tokens = int(whole.get("asked", self.lengths[0]))
-
-        def absent(entries: Sequence[Entry]) -> bool:
-            there = (e for e in entries if e.architecture == member and self.length(e) == tokens)
-            return all(e.state == "failed" or is_imported(e) for e in there)
-
-        entry = self.ledger.add(member, self._values(loss, whole), whole, absent)
-        if entry is not None:  # else another has entered it, and it is heard of him
+        for entry in self._entering.known(trials):
             self._tell(entry)
-
-    def _enter_served(self) -> None:
-        """Enter students that were trained as they are served otherwise, where a call ended before it had."""
-        entries = self.ledger.entries()
-        present = {(entry.architecture, self.length(entry)) for entry in entries}
-        for entry in entries:
-            if entry.state == "complete" and entry.facts.get("source") == "trained":
-                for member in self.served.outcomes_of(student_of(entry.architecture)):
-                    if (member, self.length(entry)) not in present:
-                        facts = {name: entry.facts[name] for name in FACTS if name in entry.facts}
-                        self._add(member, entry.values[0], facts, "served")
 
     def enter_imported(self, results: Iterable[Tell], failures: Iterable[Failure] = ()) -> None:
         """Take over results of other tools, and what failed there."""
@@ -149,7 +127,8 @@ class Search:
 
     def _work(self, allowance: Allowance, stop_below: float, going: Callable[[], bool]) -> None:
         self._allowance = allowance
-        self._enter_served()
+        for entry in self._entering.unfinished():
+            self._tell(entry)
         try:
             self._launch(self.ledger.abandoned())
             while self._fill(stop_below) or self._flights or going():
@@ -230,7 +209,7 @@ class Search:
     def _claimed(self, plan: Plan, architecture: Architecture, tokens: int) -> Entry | None:
         """The trial that was proposed, begun, with what the ask rested on; None where others were quicker."""
         told, plan = len(self._told), plan.with_reference(self.engine.frozen)
-        facts = {"asked": tokens, "plan": plan.to_json(), "latencies": self._latencies(architecture)}
+        facts = {"asked": tokens, "plan": plan.to_json(), "latencies": latencies_of(architecture, self.machines)}
         facts["session"] = self._session
         student = student_of(architecture)
 
@@ -304,30 +283,47 @@ class Search:
             (trial,) = flight.training.result()
             if isinstance(trial, TrialError):
                 raise trial
+            losses = self._judged(flight, trial)
         except TrialError as error:
             self._failed(entry, error)
             return
-        if not self._measured(flight):
+        if losses is None or not self._measured(flight):
             self._flights.append(flight)
             return
-        facts = facts_of(trial) | {"source": "trained", "latencies": self._with_measured(entry)}
+        facts = facts_of(trial) | losses.facts | {"source": "trained", "latencies": with_measured(entry, self.machines)}
         facts |= {"unmeasured": flight.unmeasured} if flight.unmeasured else {}
         for machine in self.machines:
             machine.learn(entry.architecture)
         facts["intervals"] = {machine.objective: machine.learnt for machine in self.machines}
-        landed = self.ledger.complete(entry, self._values(trial.loss, facts), facts)
-        if landed is not None:
-            self._landed(landed, trial, time.monotonic() - flight.began)
-        self._count(next(iter(flight.unmeasured.values()), ""))
+        self._end(entry, trial, losses, facts, time.monotonic() - flight.began)
+        unserved = losses.causes.get(self.served.artefact(entry.architecture), "")
+        self._count(unserved or next(iter(flight.unmeasured.values()), ""))
 
-    def _landed(self, entry: Entry, trial: Trial, seconds: float) -> None:
-        """Tell a complete trial, and all that is known with it."""
+    def _judged(self, flight: Flight, trial: Trial) -> Losses | None:
+        """What a trained student loses as it is served; None until that is known."""
+        if self.judging is None:
+            return Losses(trial.loss)
+        if flight.judging is None:
+            flight.judging = self.judging.begin(trial)
+        return flight.judging.result() if flight.judging.done() else None
+
+    def _end(self, entry: Entry, trial: Trial, losses: Losses, facts: dict[str, Any], seconds: float) -> None:
+        """Tell a trial whose student is trained, and all that is known with it; it may not be served as was asked."""
+        own = losses.of(artefact := self.served.artefact(entry.architecture))
+        if own is None:
+            cause = losses.causes[artefact]
+            ended = self.ledger.fail(entry, cause, facts=facts)
+            self._tell_failed(ended, cause)
+        else:
+            ended = self.ledger.complete(entry, objectives_of(own, facts, self.machines), facts)
+            if ended is not None:
+                self._tell(ended)
+        if ended is None:
+            return
         if seconds >= 0.9 * trial.seconds:  # else it was in the archive, or has gone on from a shorter one
             self._allowance.landed(size(trial.architecture), seconds)
-        self._tell(entry)
-        for member in self.served.outcomes_of(trial.architecture):
-            if member != entry.architecture:
-                self._add(member, trial.loss, facts_of(trial), "served")
+        for other in self._entering.others(ended):
+            self._tell(other)
 
     def _measured(self, flight: Flight) -> bool:
         """Take what was measured of a trial, or note why nothing was; false where it is measured again first, alone."""
@@ -349,12 +345,16 @@ class Search:
 
     def _failed(self, entry: Entry, error: TrialError) -> None:
         """Note a failure; what failed by accident is tried again by a later call, after this one has ended."""
-        if self.ledger.fail(entry, str(error), error.transient) is None:
-            return
-        for member in self.served.outcomes_of(student_of(entry.architecture)):
-            self.engine.fail(member, str(error))
-        self._told.append(entry.number)
-        self._count(str(error))
+        failed = self.ledger.fail(entry, str(error), error.transient)
+        if failed is not None:
+            self._tell_failed(failed, str(error))
+            self._count(str(error))
+
+    def _tell_failed(self, entry: Entry | None, cause: str) -> None:
+        if entry is not None:
+            for member in self.served.outcomes_of(student_of(entry.architecture)):
+                self.engine.fail(member, cause)
+            self._told.append(entry.number)
 
     def _count(self, cause: str) -> None:
         """Stop where trials keep failing; "" is one that did not."""
@@ -377,23 +377,6 @@ class Search:
                 retell(self.engine, entry, self.machines, self.served, self.lengths[0], self._session)
                 self._told.append(entry.number)
         return self._ended(entries)
-
-    # Latencies of a trial, as the ledger keeps them
-
-    def _latencies(self, architecture: Architecture) -> dict[str, Any]:
-        """As they are known before anything is learnt from this trial."""
-        return {machine.objective: asdict(machine.latency(architecture)) for machine in self.machines}
-
-    def _with_measured(self, entry: Entry) -> dict[str, Any]:
-        """What was predicted at the ask, with what has been measured since."""
-        before = entry.facts.get("latencies") or self._latencies(entry.architecture)
-        key = entry.architecture.key
-        return {m.objective: before[m.objective] | {"measured": m.measured.get(key)} for m in self.machines}
-
-    def _values(self, loss: float, facts: dict[str, Any]) -> list[float]:
-        """The objectives of a trial, latencies as they are known best."""
-        latencies = [facts["latencies"][machine.objective] for machine in self.machines]
-        return [loss, *(one["predicted"] if one["measured"] is None else one["measured"] for one in latencies)]
 
     def _ended(self, entries: Iterable[Entry]) -> int:
         return sum(e.ended and is_asked(e) for e in entries)

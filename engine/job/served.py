@@ -8,15 +8,17 @@ What a search does with them, since a student is trained once and known for all 
 
 - it asks for one member at a time: its student is trained, and the other `outcomes_of` that student are expected
   (`Engine.expect`), or another worker might be given the same student served otherwise;
-- what comes out is told of all `outcomes_of` the student: the same loss and length (until somebody evaluates the very
-  file that is served), each with its own latency. None of them is asked again, so no student is trained twice.
-  A failure is told of all of them, too;
+- what comes out is told of all `outcomes_of` the student: each with its own latency and, where the run judges what is
+  served, its own loss. None of them is asked again, so no student is trained twice. A failure is told of all of them;
 - so is what is known already, from the archive or imported: all `outcomes_of` a student are free;
-- the loss is `Expensive("loss", ignores=served.names)`: to the engine, what is told of one student is one result.
+- the loss `ignores` the genes that it cannot depend on, such as torch's modes, and is told `together` for the others.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
 
 import numpy as np
 import numpy.typing as npt
@@ -40,35 +42,72 @@ class ServedSpace:
         students: the space of the family: d genes.
         space: what the engine searches: those genes, then one for each of `choices`; the same object without choices.
         choices: what a serving may choose, such as {"dtype": ("float32", "bfloat16")}.
-        servings: of the target that has choices (else of the first one), in the order of `index`.
+        servings: of the target that has choices (else of the first one), in the order of `index`: every combination
+            that there is.
+        judged: whether the loss is of what is served, where that is no student as it was trained.
     """
 
     students: SearchSpace
     space: SearchSpace
     choices: Mapping[str, tuple[Value, ...]]
     servings: tuple[Serving, ...]
+    judged: bool = False
 
     @classmethod
-    def extend(cls, students: SearchSpace, sections: Sequence[TargetSection]) -> "ServedSpace":
+    def extend(cls, students: SearchSpace, sections: Sequence[TargetSection], judged: bool = True) -> "ServedSpace":
         """The space of a run's targets.
+
+        Args:
+            judged: whether students can be judged as they are served: trials that train none leave nothing to serve.
+                Nor is a student of several targets that serve different artefacts of it, for it has one loss.
 
         Raises:
             InputError: there are choices and several targets, which one loss cannot tell apart.
         """
         choices = sections[0].choices
+        judged = judged and all(section.loss == "served" for section in sections)
+        judged = judged and (len(sections) == 1 or len({section.conditions.artefact for section in sections}) == 1)
         if len(sections) > 1 and any(section.choices for section in sections):
             raise InputError("choices of a serving need a run of one target")
+        servings = sections[0].servings
         if not choices:
-            return cls(students, students, {}, sections[0].servings)
+            return cls(students, students, {}, servings, judged)
         served = [Parameter(PREFIX + name, values, ordered=False) for name, values in choices.items()]
         rules = [_of_students(rule, students.names) for rule in students.constraints]
+        rules += _of_servings(choices, servings)
         space = SearchSpace(students.family, [*students.parameters, *served], rules, students.active)
-        return cls(students, space, choices, sections[0].servings)
+        return cls(students, space, choices, servings, judged)
 
     @property
     def names(self) -> tuple[str, ...]:
         """The genes that say how a member is served."""
         return tuple(PREFIX + name for name in self.choices)
+
+    # What their loss depends on
+
+    @property
+    def artefacts(self) -> dict[str, Serving]:
+        """What students are judged as, beside as they were trained: by name, the first serving of each."""
+        altered = [serving for serving in self.servings if serving.artefact] if self.judged else []
+        return {serving.artefact: serving for serving in altered[::-1]}
+
+    @property
+    def together(self) -> tuple[str, ...]:
+        """The served genes that the loss depends on: precision, and the runtime where two of them round differently."""
+        if not self.artefacts:
+            return ()
+        differently = len(self.artefacts) > len({serving.dtype for serving in self.artefacts.values()})
+        names = ("dtype", "runtime") if differently else ("dtype",)
+        return tuple(PREFIX + name for name in names if name in self.choices)
+
+    @property
+    def ignores(self) -> tuple[str, ...]:
+        """The served genes that the loss cannot depend on."""
+        return tuple(name for name in self.names if name not in self.together)
+
+    def artefact(self, member: Architecture) -> str:
+        """What a member is judged as; "" where that is the student as it was trained."""
+        return self.split(member)[1].artefact if self.judged and self.artefacts else ""
 
     # One member
 
@@ -100,8 +139,14 @@ class ServedSpace:
     # Many members
 
     def index(self, codes: Codes) -> npt.NDArray[np.int64]:
-        """Which of `servings` each row (n,) is served in."""
-        return self.space.indices(codes, self.names)
+        """Which of `servings` each row (n,) is served in; -1 of one that breaks the space's rules."""
+        return self._places[self.space.indices(codes, self.names)]
+
+    @cached_property
+    def _places(self) -> npt.NDArray[np.int64]:
+        """The place among `servings` of every combination of choices; -1 of those that there are not."""
+        places = {tuple(getattr(serving, name) for name in self.choices): i for i, serving in enumerate(self.servings)}
+        return np.array([places.get(combination, -1) for combination in product(*self.choices.values())])
 
     def student_codes(self, codes: Codes) -> Codes:
         """The students' own codes (n, d) of members."""
@@ -125,8 +170,8 @@ class ServedSpace:
         given, rows = self.servings if servings is None else servings, self.student_codes(codes)
         if len(given) == 1:
             return function(given[0], rows)
-        index, result = self.index(codes), np.empty(len(codes))
-        for i in np.unique(index):
+        index, result = self.index(codes), np.full(len(codes), np.inf)
+        for i in np.unique(index[index >= 0]):
             mask = index == i
             result[mask] = function(given[i], rows[mask])
         return result
@@ -141,6 +186,15 @@ def student_of(member: Architecture) -> Architecture:
 def served_of(member: Architecture) -> dict[str, Value]:
     """How a member is served, by the name of the choice; empty where nothing was left open."""
     return {name.removeprefix(PREFIX): v for name, v in member.values.items() if name.startswith(PREFIX)}
+
+
+def _of_servings(choices: Mapping[str, tuple[Value, ...]], servings: Sequence[Serving]) -> list[Constraint]:
+    """The rule that a combination is one of `servings`; none where all are."""
+    there = {tuple(getattr(serving, name) for name in choices) for serving in servings}
+    if len(there) == math.prod(map(len, choices.values())):
+        return []
+    names = tuple(PREFIX + name for name in choices)
+    return [Constraint(names, lambda *values: values in there, "nothing serves so")]
 
 
 def _of_students(rule: Constraint, genes: Sequence[str]) -> Constraint:

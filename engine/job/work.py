@@ -6,7 +6,7 @@ A trial of half a minute must not pay for its teacher and text again.
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
 from distilsearch.errors import TrialError
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from .evaluating import Evaluate, Scored
     from .jobs import Distil, Measure, Profile, Rehearse, TeacherLoss
+    from .serving.losses import Losses, ServedLoss
 
 
 def distilled(job: "Distil", progress: Progress, between: Between) -> list["Trial | TrialError"]:
@@ -129,6 +130,29 @@ def teacher_loss(job: "TeacherLoss") -> "Held":
     from distilsearch.distill.heldout import teacher_held_out
 
     return teacher_held_out(*loaded(job.depot, job.teacher, job.text), job.quality)
+
+
+def served_losses(job: "ServedLoss", progress: Progress, between: Between) -> "Losses":
+    """The losses of a `ServedLoss`; each is kept beside the student in this machine's archive."""
+    from distilsearch.distill.evaluate.as_served import NAME, heldout_of, served_loss
+
+    from .serving.losses import Losses
+
+    archive, served, causes = archive_of(job.depot), dict[str, float](), dict[str, str]()
+    trial = archive.find(job.trial)
+    if trial is None:
+        raise TrialError(f"the trial {job.trial} is not in the archive of this machine, nor in a depot", transient=True)
+    teacher, text = learnt_from(job.depot, job.training)
+    for done, serving in enumerate(job.servings):
+        between()
+        progress(f"judging a student in {serving.artefact}", done, len(job.servings))
+        score = partial(served_loss, serving=serving, teacher=teacher, text=text, quality=job.training.quality)
+        try:
+            kept = archive.evaluated(trial, NAME, heldout_of(job.training), serving.artefact, score)
+            served[serving.artefact] = float(kept.values["loss"])
+        except TrialError as error:
+            causes[serving.artefact] = str(error)
+    return Losses(trial.loss, served, causes)
 
 
 def evaluated(job: "Evaluate", progress: Progress, between: Between) -> "Scored":

@@ -142,12 +142,17 @@ class TeacherEntry(Entry):
 
 
 class StudentEntry(Entry):
-    """One pair (student, served); `source`: "trained", "known" from another run, or "imported"."""
+    """One pair (student, served); `source`: "trained", "known" from another run, "served" (the student of another
+    trial), or "imported".
+
+    `trained_loss`: of the student as it was trained, where `loss` is of what is served.
+    """
 
     key: Word
     served: dict[Word, Scalar] = {}
     source: Word = "trained"
     tokens: Whole | None = None
+    trained_loss: Real | None = None
 
 
 class ArtefactEntry(Part):
@@ -226,7 +231,8 @@ class RankFidelity(Part):
 class MachineEntry(Part):
     """One serving machine and the way of serving; `limit_ms` is what its latency may be at most.
 
-    `limit`: how the run file says it, where that is a share of the teacher's latency.
+    `limit`: how the run file says it, where that is a share of the teacher's latency. `table`: the folder of its
+    latency table; `tables`: those of further runtimes that students may be served by, by name.
     """
 
     objective: Word
@@ -236,6 +242,7 @@ class MachineEntry(Part):
     limit: Word | None = None
     noise_floor: Real | None = None
     table: Word | None = None
+    tables: dict[Word, Word] = {}
     local: Flag = True
 
 

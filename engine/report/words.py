@@ -106,7 +106,8 @@ def short_name(entry: StudentEntry) -> str:
 
 def served_words(served: Mapping[str, Scalar]) -> str:
     """What of the serving was chosen for a student, such as "onnxruntime, int8"."""
-    return ", ".join(str(served[name]) for name in sorted(served) if served[name] is not None)
+    names = sorted(served, key=lambda name: (name != "runtime", name))
+    return ", ".join(str(served[name]) for name in names if served[name] is not None)
 
 
 def machine_words(machine: MachineEntry) -> str:
@@ -114,7 +115,7 @@ def machine_words(machine: MachineEntry) -> str:
     serving = machine.serving
     words = [machine.device]
     words += [f"{name} {serving[name]}" for name in ("batch", "sequence") if serving.get(name)]
-    words += [str(serving[name]) for name in ("dtype", "mode", "phase") if serving.get(name)]
+    words += [str(serving[name]) for name in ("runtime", "dtype", "mode", "phase") if serving.get(name)]
     threads = serving.get("threads")
     words += [counted(threads, "thread")] if isinstance(threads, int) and threads else []
     if machine.limit_ms and machine.limit_ms > 0:

@@ -93,7 +93,7 @@ class EHVI:
             pick = short[[first_best(beliefs.view, short, score)]]
             chosen.append(pick)
             beliefs = beliefs.given(pick)
-            short = distinct(beliefs.view.space, short, pick, beliefs.view.ignored)
+            short = distinct(beliefs.view.space, short, pick, beliefs.view.apart)
         return np.concatenate(chosen)
 
     def _redrawn(

@@ -103,7 +103,7 @@ class KDNAS:
             InputError: there is not exactly one expensive and one known objective, or a cost is not positive.
         """
         self.check(view.space, view.objectives)
-        begun = len(np.unique(view.learnt(view.taken), axis=0))
+        begun = len(np.unique(view.students(view.taken), axis=0))
         chosen = view.codes[:0]
         for place in range(begun, begun + n):
             now = replace(view, pending=np.concatenate([view.pending, chosen]))
@@ -140,7 +140,7 @@ class KDNAS:
         tells = np.argsort(view.order)
         tells = tells[~np.isnan(view.values[tells, 0])]
         rows = view.row[tells]
-        _, first, student = np.unique(view.learnt(view.codes)[rows], axis=0, return_index=True, return_inverse=True)
+        _, first, student = np.unique(view.students(view.codes)[rows], axis=0, return_index=True, return_inverse=True)
         place = np.argsort(np.argsort(first))[student.ravel()]  # of each tell's student, in the order of first tells
         early = np.flatnonzero(place < episode * self.candidates)
         early = early[np.argsort(place[early], kind="stable")]

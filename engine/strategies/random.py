@@ -38,7 +38,7 @@ class Random:
         if len(drawn) >= n:
             return drawn[:n]
         rest = candidates(view, view.codes[:0], rng)
-        rest = distinct(view.space, rest, drawn, view.ignored)
+        rest = distinct(view.space, rest, drawn, view.apart)
         rest = one_of_twins(view, rest[rng.permutation(len(rest))])
         return np.concatenate([drawn, rest])[:n]
 
@@ -49,7 +49,7 @@ def _drawn(view: View, n: int, rng: np.random.Generator) -> Codes:
     for _ in range(TIMES):
         rows = view.space.sample(DRAWN, rng)
         rows = rows[view.within(rows)]
-        rows = distinct(view.space, rows, np.concatenate([view.taken, chosen]), view.ignored)
+        rows = distinct(view.space, rows, np.concatenate([view.taken, chosen]), view.apart)
         rows = one_of_twins(view, rows[rng.permutation(len(rows))])
         chosen = np.concatenate([chosen, rows])
         if len(chosen) >= n:

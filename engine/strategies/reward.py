@@ -83,7 +83,7 @@ class Reward:
             pick = short[[first_best(view, short, value)]]
             chosen.append(pick)
             beliefs = beliefs.given(pick)
-            short = distinct(view.space, short, pick, view.ignored)
+            short = distinct(view.space, short, pick, view.apart)
         return np.concatenate(chosen)
 
     def _weight(self, view: View, costs: FloatArray) -> FloatArray:

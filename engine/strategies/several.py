@@ -45,7 +45,7 @@ def choose_several(beliefs: Beliefs, pool: Codes, n: int, rng: np.random.Generat
         pick = short[[int(near[np.argmin(fingerprints(beliefs.view.space, short[near]))])]]
         chosen.append(pick)
         beliefs = beliefs.given(pick)
-        short = distinct(beliefs.view.space, short, pick, beliefs.view.ignored)
+        short = distinct(beliefs.view.space, short, pick, beliefs.view.apart)
     return np.concatenate(chosen)
 
 

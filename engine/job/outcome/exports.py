@@ -27,8 +27,8 @@ def export_students(
     Args:
         folder: the run's.
         trials: those whose students are copied, by the key of the pair (student, served).
-        served: how the pairs are served, where that was chosen, by the same keys; their cards say so. Weights are as
-            they were trained: whoever serves them converts them.
+        served: how the pairs are served, where that was chosen or is no student as it was trained, by the same keys:
+            what their cards say of it. Weights are as they were trained: whoever serves them converts them.
 
     Returns:
         Their folders by key, relative to the run's; without those whose files are gone and were not copied before, or

@@ -7,9 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from distilsearch.architecture import Architecture
 from distilsearch.distill.quality import LOSS
+from distilsearch.distill.store.trial import Trial
+from distilsearch.operators import Serving
 
 from ...report.schema import ProxyEntry, RankFidelity
 from ..ledger import Entry
+from ..served import served_of
+from ..serving.judging import Judging
+from ..serving.losses import TRAINED, Losses
 
 if TYPE_CHECKING:
     from ..machines import Latency
@@ -22,7 +27,8 @@ class MachineFacts:
     `limit` is how the run file says `limit_ms` where it names a share of the teacher's latency. `latencies` are of the
     teacher and of every trial, by key of the architecture; so is `slowness`, how many times slower than when quiet the
     machine ran (by the sentinel) while one was measured, and `repeats`, the factor between two sessions of one; `table`
-    is the folder of its latency table; `beyond` the keys of those that break its limits on parameters or memory.
+    is the folder of its latency table, `tables` those of further runtimes, by name; `beyond` the keys of those that
+    break its limits on parameters or memory.
     """
 
     objective: str
@@ -37,6 +43,7 @@ class MachineFacts:
     slowness: Mapping[str, float] = field(default_factory=dict)
     repeats: Mapping[str, float] = field(default_factory=dict)
     beyond: frozenset[str] = frozenset()
+    tables: Mapping[str, str] = field(default_factory=dict)
 
     def keeps(self, architecture: Architecture) -> bool:
         """Whether a student keeps the limits on parameters and memory."""
@@ -49,12 +56,27 @@ class MachineFacts:
 
 @dataclass(frozen=True)
 class Final:
-    """The longest training of a student: key and length of its trial, the loss it came to, and what that is made of."""
+    """The longest training of a student: key and length of its trial, the loss it came to, and what that is made of.
+
+    `served`: its losses as it is served, where it was judged so.
+    """
 
     trial: str
     tokens: int
     loss: float
     parts: Mapping[str, float] = field(default_factory=dict)
+    served: Losses | None = None
+
+    def losses_of(self, entry: Entry) -> Losses:
+        """Its losses, as far as the trial of a pair was judged as it is served."""
+        return self.served if self.served is not None and TRAINED in entry.facts else Losses(self.loss)
+
+
+def finals_of(trials: Mapping[str, Trial], judging: Judging | None) -> dict[str, Final]:
+    """The trainings that finished students, by the key of each, judged as they are served where that is asked for."""
+    losses = judging.of(list(trials.values())) if judging else [None] * len(trials)
+    pairs = zip(trials.items(), losses, strict=True)
+    return {key: Final(trial.key, trial.tokens, trial.loss, trial.parts, own) for (key, trial), own in pairs}
 
 
 @dataclass(frozen=True)
@@ -93,3 +115,19 @@ class RunFacts:
     quality: str = LOSS
     teacher_parts: Mapping[str, float] = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
+
+    def serving_of(self, entry: Entry) -> Serving:
+        """How the pair of a trial is served on the first machine."""
+        return Serving.from_json({**self.machines[0].serving, **served_of(entry.architecture)})
+
+    def artefact_of(self, entry: Entry) -> str:
+        """What a trial was judged as; "" where that is the student as it was trained."""
+        return self.serving_of(entry).artefact if TRAINED in entry.facts else ""
+
+    def said_of(self, entry: Entry) -> dict[str, Any]:
+        """What a card says of how a pair is served; nothing where no more than the trained student is."""
+        chosen, serving = served_of(entry.architecture), self.serving_of(entry)
+        if not chosen and not serving.artefact:
+            return {}
+        judged = {"held-out loss": f"{entry.values[0]:.4f}"} if TRAINED in entry.facts else {}
+        return {"runtime": serving.runtime, "dtype": serving.dtype, **chosen, **judged}

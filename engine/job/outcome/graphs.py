@@ -1,16 +1,18 @@
-"""After the result: the students that are handed back, as files of the runtimes that a run's `[export]` names.
+"""After the result: the students that are handed back, as files of the runtimes that a run's `[export]` names, and of
+the one that each was chosen for.
 
 Each lies in `served/` within its student's folder, a copy of what is kept beside its trial: a run that is called again
 makes none of them twice. One that cannot be made costs nobody else anything: the result says why.
 """
 
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from distilsearch.distill.served.artefact import SERVED, Artefact, read_artefacts
+from distilsearch.distill.served.asked import Way
 from distilsearch.distill.served.kept import served
 from distilsearch.distill.store.archive import Archive
 from distilsearch.distill.store.trial import Trial
@@ -18,6 +20,7 @@ from distilsearch.distill.teachers.teacher import Teacher
 from distilsearch.distill.texts.data import Text
 from distilsearch.errors import DistilSearchError, Interrupted, RunError
 from distilsearch.home import replace_folder
+from distilsearch.operators import TORCH, Serving
 from distilsearch.places import EXPORT, own_folder
 from distilsearch.progress import Progress
 
@@ -31,9 +34,9 @@ if TYPE_CHECKING:
 
 
 def as_files(prepared: "Prepared", archive: Archive, result: Result, progress: Progress) -> Result:
-    """The result with the files that its run asks for, written; as it is where none are asked for."""
+    """The result with the files that its students are served from, written; as it is where that is none."""
     run = prepared.run
-    if not run.export.ways:
+    if not run.export.ways and all(target.runtimes == (TORCH,) for target in run.target):
         return result
     made = exported(result, run.export, archive, prepared.teacher, prepared.text, progress)
     write_result(made.file, made.folder)
@@ -52,11 +55,14 @@ def exported(
     warnings: list[str] = []
     for done, member in enumerate(result.front):
         progress("exporting students", done, len(result.front))
-        place = result.folder / (member.student or "")
+        place, ways = result.folder / (member.student or ""), _ways(result, member, section)
+        if not ways:
+            members.append(member)
+            continue
         try:
             if not member.student:
                 raise RunError("its student is not in the run's folder")
-            artefacts = _into(place / SERVED, _trial(archive, member), section, teacher, text)
+            artefacts = _into(place / SERVED, _trial(archive, member), ways, teacher, text)
             entries = tuple(_entry(result.folder, artefact) for artefact in artefacts)
             members.append(member.model_copy(update={"artefacts": entries}))
         except Interrupted:
@@ -69,10 +75,17 @@ def exported(
     return replace(result, file=result.file.model_copy(update=told))
 
 
-def _into(place: Path, trial: Trial, section: ExportSection, teacher: Teacher, text: Text) -> list[Artefact]:
+def _ways(result: Result, member: schema.Member, section: ExportSection) -> tuple[Way, ...]:
+    """What a member is exported for: what the run asks for of all, and how it is served itself where that is a file."""
+    own = [Serving.from_json({**target.serving, **member.served}) for target in result.file.targets]
+    files = [(serving.runtime, serving.dtype) for serving in own if serving.runtime != TORCH]
+    return tuple(dict.fromkeys((*section.ways, *files)))
+
+
+def _into(place: Path, trial: Trial, ways: Sequence[Way], teacher: Teacher, text: Text) -> list[Artefact]:
     """The artefacts of a trial's student, copied into a folder that is absent or ours."""
     own_folder(place, EXPORT)
-    made = served(trial.student, section.ways, teacher, text)
+    made = served(trial.student, ways, teacher, text)
     if any(artefact.source != made[0].source for artefact in _listed(place)):
         shutil.rmtree(place)
     fresh = place.with_name(f".{place.name}.new")

@@ -4,6 +4,7 @@ Notable: `conclude` calculates and does nothing else. What it needs of a run is 
 runs the search measures, evaluates the teacher and copies the students before.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from ...report import schema
 from ...report.schema import RankFidelity, ResultFile
 from ..ledger import Entry
 from ..served import served_of, student_of
+from ..serving.losses import TRAINED, Losses, trained_loss
 from .choice import chosen, front, pair_key, points
 from .facts import MachineFacts, RunFacts
 from .remarks import latency_warnings
@@ -117,9 +119,9 @@ def _bought_nothing(handed_back: Sequence[Entry]) -> Iterator[str]:
     """Students that training has made no better than what they were cut from; slices had no training of their own."""
     trained = [entry for entry in handed_back if entry.facts.get("tokens")]
     worse = [(entry, loss) for entry in trained if (loss := _untrained(entry)) is not None]
-    worse = [(entry, loss) for entry, loss in worse if entry.values[0] >= loss]
+    worse = [(entry, loss) for entry, loss in worse if trained_loss(entry) >= loss]
     if worse:
-        listed = ", ".join(f"{pair_key(entry)} ({loss:.4f}, then {entry.values[0]:.4f})" for entry, loss in worse)
+        listed = ", ".join(f"{pair_key(entry)} ({loss:.4f}, then {trained_loss(entry):.4f})" for entry, loss in worse)
         yield (
             f"training bought nothing for {len(worse)} of {len(handed_back)} students, by the held-out loss before and"
             f" after it: {listed}; train longer, at a lower rate, or on text nearer to what they will read"
@@ -132,10 +134,19 @@ def _final_warnings(facts: RunFacts, handed_back: Sequence[Entry]) -> Iterator[s
         yield f"to be trained further, and not: {keys} ({cause})"
     for entry in handed_back:
         final = facts.finals.get(student_of(entry.architecture).key)
-        if final is not None and final.loss > entry.values[0]:
+        if final is None:
+            continue
+        loss = final.losses_of(entry).of(artefact := facts.artefact_of(entry))
+        if loss is None:
+            cause = final.losses_of(entry).causes[artefact]
+            yield (
+                f"{pair_key(entry)} was trained on {final.tokens:,} tokens more, and could not be judged as it is"
+                f" served ({cause}); the shorter training is handed back"
+            )
+        elif loss > entry.values[0]:
             yield (
                 f"{pair_key(entry)} was trained on {final.tokens:,} tokens more and its loss rose from"
-                f" {entry.values[0]:.3g} to {final.loss:.3g}; the shorter training is handed back"
+                f" {entry.values[0]:.3g} to {loss:.3g}; the shorter training is handed back"
             )
 
 
@@ -150,7 +161,7 @@ def rank_fidelity(facts: RunFacts) -> RankFidelity:
     """What `distilsearch fidelity` measured for this run, else the ranks of its own flash and final losses."""
     if facts.fidelity is not None:
         return facts.fidelity
-    flash = {student_of(e.architecture).key: e.values[0] for e in facts.entries if e.state == "complete"}
+    flash = {student_of(e.architecture).key: trained_loss(e) for e in facts.entries if e.state == "complete"}
     pairs = [(flash[key], final.loss) for key, final in facts.finals.items() if key in flash]
     if len(pairs) < FEWEST_FOR_RANKS:
         return RankFidelity(pairs=len(pairs), note=f"fewer than {FEWEST_FOR_RANKS} students have both")
@@ -181,12 +192,14 @@ def _best(facts: RunFacts) -> Entry | None:
 def _finished(facts: RunFacts, entry: Entry) -> Entry:
     """A trial with the loss of its student's longest training, unless that is worse than the trial's own."""
     final = facts.finals.get(student_of(entry.architecture).key)
-    if final is None or final.loss > entry.values[0] or final.tokens <= entry.facts["tokens"]:
+    losses = Losses(math.inf) if final is None else final.losses_of(entry)
+    loss = losses.of(facts.artefact_of(entry))
+    if final is None or loss is None or loss > entry.values[0] or final.tokens <= entry.facts["tokens"]:
         return entry
-    changes = {"trial": final.trial, "tokens": final.tokens, "source": "trained"}
+    changes = {"trial": final.trial, "tokens": final.tokens, "source": "trained", **losses.facts}
     changes |= {"parts": dict(final.parts)} if final.parts else {}
     changes |= {"flash_loss": entry.values[0], "flash_tokens": entry.facts["tokens"]}
-    return replace(entry, values=(final.loss, *entry.values[1:]), facts=entry.facts | changes)
+    return replace(entry, values=(loss, *entry.values[1:]), facts=entry.facts | changes)
 
 
 def _teacher(facts: RunFacts) -> schema.TeacherEntry:
@@ -220,6 +233,7 @@ def _member(facts: RunFacts, entry: Entry) -> schema.Member:
         flash_tokens=entry.facts.get("flash_tokens", entry.facts["tokens"]),
         parameters=entry.facts["parameters"],
         tokens=entry.facts["tokens"],
+        trained_loss=entry.facts.get(TRAINED),
         source=entry.facts.get("source", "trained"),
         student=facts.students.get(key),
         trial=entry.facts.get("trial"),
@@ -246,6 +260,7 @@ def _trial(facts: RunFacts, entry: Entry) -> schema.TrialEntry:
             "state": entry.state,
             "source": entry.facts.get("source", "trained"),
             "loss": entry.values[0] if entry.values else None,
+            "trained_loss": entry.facts.get(TRAINED),
             "parts": entry.facts.get("parts", {}),
             "cause": entry.cause,
             "latencies": _latencies(facts, entry),
@@ -286,5 +301,6 @@ def _machine(machine: MachineFacts) -> schema.MachineEntry:
         limit=machine.limit,
         noise_floor=machine.noise_floor,
         table=machine.table,
+        tables=dict(machine.tables),
         local=machine.local,
     )

@@ -197,7 +197,7 @@ class Run(Section):
         Raises:
             InputError: genes ask for more than the teacher has.
         """
-        return ServedSpace.extend(self.students(facts), self.target)
+        return ServedSpace.extend(self.students(facts), self.target, judged=self.lengths != (0,))
 
     def students(self, facts: TeacherFacts | None = None) -> SearchSpace:
         """The students that trials are made of: the family's, within what the source makes; cut to a teacher's size.

@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Mapping
-from itertools import pairwise, product
+from itertools import pairwise
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, Strict, field_validator, model_validator
@@ -16,11 +16,12 @@ from distilsearch.errors import InputError, unknown
 from distilsearch.families import family as known_family
 from distilsearch.operators import Serving, named_dtype
 
+from ..serving.combinations import possible
 from .mistakes import collected
 from .options import checked_options
 from .presets import CHOOSES, PRESETS
 
-CHOICES = ("dtype", "mode")  # of a serving: what may be a list of choices, since training does not know it
+CHOICES = ("dtype", "mode", "runtime")  # of a serving: what may be a list of choices, since training does not know it
 SHARE = re.compile(r"\s*(\d+\.?\d*|\.\d+)\s*x(\s+(the\s+)?teacher)?\s*", re.IGNORECASE)  # of the teacher's latency
 TRAIN_DEVICES = re.compile(r"auto|cpu|cuda(:\d+)?")
 Whole = Annotated[int, Strict()]  # true is no number of trials
@@ -184,8 +185,10 @@ class TargetSection(Section):
     """`[[target]]`: one serving machine, how students are served there, and limits that they must keep.
 
     `latency` is a limit like `latency_ms`, as a share of the teacher's latency there: "0.2x teacher".
-    `memory_mb` is held against the weights alone, in units of 10^6 bytes at the precision they are served in.
+    `memory_mb` is held against weights and activations as they are served, in units of 10^6 bytes; where `memory_of` is
+    "weights", against these alone.
     `gflops` is held against 10^9 floating-point operations of one forward pass, as it is served.
+    `loss`: whose loss counts, that of the student as it is "served" or as it was "trained".
     `profile_minutes`: that timing its operators may take at most, at each call; the most valuable come first.
     """
 
@@ -197,6 +200,8 @@ class TargetSection(Section):
     parameters: Whole | None = Field(default=None, ge=1)
     gflops: float | None = Field(default=None, gt=0)
     profile_minutes: float | None = Field(default=None, gt=0)
+    loss: Literal["served", "trained"] = "served"
+    memory_of: Literal["all", "weights"] = "all"
 
     @field_validator("serving")
     @classmethod
@@ -248,8 +253,13 @@ class TargetSection(Section):
 
     @property
     def servings(self) -> tuple[Serving, ...]:
-        """The serving conditions as values: one, or one for every combination of choices."""
-        return _servings(self.serving)
+        """The serving conditions as values: one, or one for every combination of choices that there is."""
+        return possible(self.serving)
+
+    @property
+    def runtimes(self) -> tuple[str, ...]:
+        """The runtimes of the servings, in their order: each has a table of its own."""
+        return tuple(dict.fromkeys(serving.runtime for serving in self.servings))
 
     @property
     def conditions(self) -> Serving:
@@ -267,24 +277,19 @@ def _serving(value: Mapping[str, Any]) -> dict[str, Any]:
             if not choices or len(set(map(str, choices))) < len(choices):
                 raise InputError(f"serving {name} needs one or more different choices; got {list(choices)}")
     listed = {k: list(v) for k, v in value.items() if isinstance(v, list | tuple) and len(v) > 1}
-    single = {k: v[0] if isinstance(v, list | tuple) else v for k, v in value.items()}
+    single = {k: v[0] if isinstance(v, list | tuple) else v for k, v in value.items() if k not in listed}
     strange = [unknown("serving key", name, Serving.__dataclass_fields__) for name in value
                if name not in Serving.__dataclass_fields__]  # fmt: skip
     if strange:
         raise InputError("; ".join(map(str, strange)))
-    first = Serving.from_json(single).to_json()
-    _servings(first | listed)
-    return first | listed
+    whole = Serving.from_json(single).to_json() | listed
+    possible(whole)
+    return whole
 
 
 def _named_dtypes(value: Any) -> Any:
     """A precision, or several, by the names they have here."""
     return [named_dtype(one) for one in value] if isinstance(value, list | tuple) else named_dtype(value)
-
-
-def _servings(value: Mapping[str, Any]) -> tuple[Serving, ...]:
-    listed = {k: v for k, v in value.items() if isinstance(v, list)}
-    return tuple(Serving.from_json({**value, **dict(zip(listed, c, strict=True))}) for c in product(*listed.values()))
 
 
 class ExecutorSection(Section):

@@ -55,7 +55,9 @@ class TestJobs(JobContract):
     """Every kind of ours; what fields they may have is drawn below."""
 
     @pytest.fixture(
-        params=sorted({"distil", "rehearse", "cut", "measure", "profile", "teacher_loss", "probe", "evaluate"})
+        params=sorted(
+            {"distil", "rehearse", "cut", "measure", "profile", "teacher_loss", "probe", "evaluate", "served_loss"}
+        )
     )
     def job(self, request: pytest.FixtureRequest) -> Job:
         few: dict[str, tuple[Any, ...]] = {
@@ -66,6 +68,7 @@ class TestJobs(JobContract):
             "profile": ("bert", {"layers": [1, 2]}, None, "cpu", Serving(threads=1)),
             "teacher_loss": ("t" * 64, "x" * 64),
             "probe": (),
+            "served_loss": (TRAINING, "t" * 64, (Serving(dtype="bfloat16"),)),
             "evaluate": (TRAINING, "similarity", "d" * 64, {"seeds": 1}, "query", "t" * 64),
         }
         kind: Any = JOBS[request.param]
