@@ -12,10 +12,19 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 ASKED: dict[str, Any] = json.loads(sys.argv[1])
-if ASKED["runtime"] != "torch":
-    for name in ("torch", "transformers", "sentence_transformers", "distilsearch"):
-        sys.modules[name] = None  # type: ignore[assignment]
-sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+REFUSED = () if ASKED["runtime"] == "torch" else ("torch", "transformers", "sentence_transformers", "distilsearch")
+
+
+class Refused:
+    """Who asks for one of these packages meets an error; that of telemetry finds none."""
+
+    @staticmethod
+    def find_spec(name: str, *_: Any) -> None:
+        if name.partition(".")[0] in (*REFUSED, "openvino_telemetry"):
+            raise ModuleNotFoundError(f"there is no {name} here", name=name)
+
+
+sys.meta_path.insert(0, Refused)  # type: ignore[arg-type]
 STARTED = time.perf_counter()
 import numpy as np  # noqa: E402
 
