@@ -45,9 +45,8 @@ def dependencies() -> set[str]:
 def pins() -> dict[str, str]:
     """Versions by name."""
     lines = (ROOT / "constraints.txt").read_text().splitlines()
-    return {
-        plain(match[1]): match[2] for line in lines if (match := re.match(r"([\w.-]+)(?:\[.*\])?==([\w.!+]+)", line))
-    }
+    found = (re.match(r"([\w.-]+)(?:\[.*\])?==([\w.!+]+)", line) for line in lines)
+    return {plain(match[1]): match[2] for match in found if match}
 
 
 def plain(name: str) -> str:

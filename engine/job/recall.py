@@ -120,11 +120,10 @@ def recall(
     order = [number for number in _order(list(entries.values())) if number in entries]
     for number in order:
         retell(engine, entries[number], machines, served, flash_tokens, session)
-    plans = [plan for entry in entries.values() if (plan := Plan.of(entry)) is not None]
     lasting = [entry for entry in entries.values() if not _forgotten(entry, session)]
     counted = [plan for entry in lasting if (plan := Plan.of(entry)) is not None]
     engine.expect([], 1 + max((plan.counter for plan in counted), default=-1))
-    for plan in plans[::-1]:
+    for plan in counted[::-1]:
         if plan.reference is not None:
             engine.freeze(plan.reference)
             break

@@ -35,6 +35,9 @@ def test_what_is_lost_doubled_or_corrupted_is_counted() -> None:
 
 def test_another_order_and_files_left_over_are_told() -> None:
     assert compared(replace(WHOLE, trials=WHOLE.trials[::-1]), WHOLE).strayed
+    again = replace(WHOLE, trials=(("b", "failed", None), *WHOLE.trials))
+    assert not compared(again, WHOLE).strayed  # what was lost by accident was made again, in its order
+    assert compared(replace(again, trials=(again.trials[0], *WHOLE.trials[::-1])), WHOLE).strayed
     more = replace(WHOLE, files=WHOLE.files | {"run/.fragment"})
     assert compared(more, WHOLE).left_over == ("run/.fragment",)
 

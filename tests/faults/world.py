@@ -148,7 +148,7 @@ def compared(
     due = {trial[0] for trial in whole.trials if trial[1] == "complete"}
     missing = (due if made is None else due & made) - set(complete) if not failed else set()
     short = max(0, len(due) - failed - len(set(complete)))
-    strayed = not failed and [trial[0] for trial in hurt.trials] != [trial[0] for trial in whole.trials]
+    strayed = not failed and _proposed(hurt) != _proposed(whole)
     losses = {trial[0]: trial[2] for trial in whole.trials}
     wrong = [key for key, state, loss in hurt.trials if state == "complete" and losses.get(key, loss) != loss]
     wrong += [key for key, digest in hurt.students.items() if key in whole.students and digest not in _made(whole)]
@@ -160,6 +160,12 @@ def compared(
         strayed=strayed,
         left_over=() if failed or strayed else tuple(sorted(hurt.files - whole.files)),
     )
+
+
+def _proposed(facts: Facts) -> list[str]:
+    """The keys of the students in the order they were proposed; of one that was lost and made again, that one time."""
+    made = {key for key, state, _ in facts.trials if state == "complete"}
+    return [key for key, state, _ in facts.trials if state == "complete" or key not in made]
 
 
 def trained(world: World) -> frozenset[str]:
