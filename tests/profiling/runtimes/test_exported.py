@@ -10,10 +10,11 @@ import torch
 
 from distilsearch.artefacts.onnx import to_onnx
 from distilsearch.artefacts.running import opened
-from distilsearch.errors import DeviceError, InputError
+from distilsearch.errors import DeviceError, InputError, TableError
 from distilsearch.families import family
 from distilsearch.operators import Operator, Serving
-from distilsearch.profiling import open_device
+from distilsearch.predictors.latency import LatencyPredictor
+from distilsearch.profiling import find_table, open_device, profile
 from distilsearch.profiling.device import Unsupported
 from distilsearch.profiling.kernels import kernel
 from distilsearch.profiling.runtimes import RUNTIMES, exported, runtime_of, stack_of
@@ -202,3 +203,24 @@ def test_a_model_that_cannot_be_exported_is_a_finding_and_no_crash(monkeypatch: 
     model = family("bert").space(GENES).decode(np.zeros((1, 11), np.int16))[0]
     with pytest.raises(Unsupported, match="bessel_j0"):
         RUNTIMES["onnxruntime"]().prepare(model, open_device("cpu"), Serving(runtime="onnxruntime", threads=1))
+
+
+def test_a_space_is_profiled_and_predicted_in_int8_beside_float32(tmp_path: Path) -> None:
+    space = family("bert").space(GENES | {"layers": [1], "width": [32], "heads": [2], "ffn": [64]})
+    servings = [Serving(sequence=8, threads=1, runtime="onnxruntime", dtype=dtype) for dtype in ("float32", "int8")]
+    table = profile(space, "cpu", servings, tmp_path, models=1)
+    assert table.runtime == "onnxruntime"
+    assert {name.partition("/")[0] for name in table.meta.roofs} == {"float32", "int8"}
+    assert find_table("cpu", tmp_path) is None
+    predictor, students = LatencyPredictor.fit(table), space.decode(space.grid(8))
+    for serving in servings:
+        answer = predictor.predict(students, serving)
+        assert set(answer.tier) == {"exact"}
+        assert (answer.lower_ms > 0).all()
+        assert (answer.lower_ms < answer.upper_ms).all()
+    loaded = LatencyPredictor.load(predictor.save(tmp_path / "predictor"))
+    assert np.array_equal(
+        loaded.predict(students, servings[1]).mean_ms, predictor.predict(students, servings[1]).mean_ms
+    )
+    with pytest.raises(TableError, match=r"no rows for float32 eager"):
+        predictor.predict(students, Serving(sequence=8, threads=1))
