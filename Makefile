@@ -9,7 +9,7 @@ INSTALLED := $(VENV)/.installed
 XLA_VENV ?= .venv-xla
 XLA_INSTALLED := $(XLA_VENV)/.installed
 
-.PHONY: demo test test-xla lint types layers check clean
+.PHONY: demo test test-xla lint types layers check audit clean
 
 demo: $(INSTALLED)
 	$(VENV)/bin/distilsearch quickstart
@@ -33,6 +33,10 @@ types: $(INSTALLED)
 
 layers: $(INSTALLED)
 	$(VENV)/bin/lint-imports
+
+# Advisories of our dependencies, from the registry's page of each; where it cannot be reached that is said.
+audit:
+	$(PYTHON) .ci/audit.py
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

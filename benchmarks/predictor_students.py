@@ -1,6 +1,6 @@
 """Predicted against measured latency of held-out students on this machine, beside repeating the measurement.
 
-    python benchmarks/predictor_students.py [--space large] [--dtype bfloat16] [--mode compile] [--device xla]
+    python benchmarks/predictor_students.py [--space large] [--dtype bfloat16] [--mode compile] [--runtime openvino]
 
 Profiles a BERT space, then times the profile's operators and models again together with random students that no
 predictor sees, in one session, every case once in each round. What was measured is kept in `--work`. Peers: latency
@@ -72,7 +72,8 @@ def profiled(space: SearchSpace, device: Device, serving: Serving, chosen: argpa
         asked = {"models": chosen.models, "most_operators": chosen.operators}
         found = profile(space, device, serving, store=chosen.work, **asked)
         print(f"{len(found.operators)} operators, {len(found.models)} models: {time.perf_counter() - start:.0f} s")
-        write_atomically(note, json.dumps(rounds.names(table_folder(device, chosen.work))))
+        chosen.seconds = time.perf_counter() - start
+        write_atomically(note, json.dumps(rounds.names(table_folder(device, chosen.work, serving.runtime))))
     return list(json.loads(note.read_text()))
 
 
@@ -82,7 +83,7 @@ def together(known: LatencyTable, held: list[Architecture], device: Device, serv
     models = dict.fromkeys(Case(r.architecture, serving) for r in known.models)
     done = {r.architecture for r in LatencyTable.read(folder).models}
     if not done.issuperset(held):
-        sweep = Sweep(device, folder, np.random.default_rng(0), least=ROUNDS, most=2 * ROUNDS)
+        sweep = Sweep(device, folder, np.random.default_rng(0), least=ROUNDS, most=2 * ROUNDS, runtime=serving.runtime)
         sweep.run([*probe_cases(device, [serving]), *again, *models, *(Case(a, serving) for a in held)])
 
 
@@ -113,6 +114,11 @@ def forests(known: LatencyTable, lowered: Lowered) -> Floats:
     return 1e3 * lowered.sums(seconds[:, None])[:, 0]
 
 
+def issued(chosen: argparse.Namespace) -> str:
+    """Who runs the models, or how torch does."""
+    return str(chosen.mode if chosen.runtime == "torch" else chosen.runtime)
+
+
 def row(name: str, predicted: Any, truth: Any) -> dict[str, Any]:
     """One line of the result."""
     e = quality.errors(predicted, truth)
@@ -123,9 +129,9 @@ def row(name: str, predicted: Any, truth: Any) -> dict[str, Any]:
 def run(chosen: argparse.Namespace) -> list[dict[str, Any]]:
     """Profile, measure, predict."""
     threads = chosen.threads if chosen.device == "cpu" else None
-    serving = Serving(threads=threads, dtype=chosen.dtype, mode=chosen.mode)
+    serving = Serving(threads=threads, dtype=chosen.dtype, mode=chosen.mode, runtime=chosen.runtime)
     device, space = open_device(chosen.device), space_of(chosen.space)
-    first, folder = profiled(space, device, serving, chosen), table_folder(device, chosen.work)
+    first, folder = profiled(space, device, serving, chosen), table_folder(device, chosen.work, chosen.runtime)
     before = of_rounds(folder, first)
     drawn = space.decode(space.sample(20 * chosen.students, np.random.default_rng(chosen.seed)))
     seen = {model.architecture for model in before.models}
@@ -162,14 +168,15 @@ def run(chosen: argparse.Namespace) -> list[dict[str, Any]]:
         "models": len(known.models),
         "noise_floor": known.meta.noise_floor,
         "fit_seconds": fitted,
+        "profile_seconds": getattr(chosen, "seconds", None),
         "tiers": {tier: int((p.tier == tier).sum()) for tier in sorted(set(p.tier.tolist()))},
     }
-    return [about | {"mode": chosen.mode} | each for each in rows]
+    return [about | {"mode": chosen.mode, "runtime": chosen.runtime} | each for each in rows]
 
 
-def main() -> None:
-    """Print and keep the result."""
-    parser = argparse.ArgumentParser(description=__doc__)
+def arguments(about: str | None) -> argparse.ArgumentParser:
+    """What can be said on the command line."""
+    parser = argparse.ArgumentParser(description=about)
     parser.add_argument("--space", choices=("quickstart", "large"), default="quickstart")
     parser.add_argument("--device", choices=("cpu", "cuda", "xla"), default="cpu")
     parser.add_argument("--students", type=int, default=60)
@@ -178,15 +185,21 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--mode", default="eager")
+    parser.add_argument("--runtime", default="torch", help="torch, onnxruntime or openvino")
     parser.add_argument("--seed", type=int, default=1, help="which students are held out")
     parser.add_argument("--work", type=Path, help="folder of measurements, kept")
-    chosen = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    """Print and keep the result."""
+    chosen = arguments(__doc__).parse_args()
     with tempfile.TemporaryDirectory() as folder:
         chosen.work = chosen.work or Path(folder)
-        chosen.work /= f"{chosen.device}-{chosen.space}-{chosen.dtype}-{chosen.mode}"  # sees nothing of the others
+        chosen.work /= f"{chosen.device}-{chosen.space}-{chosen.dtype}-{issued(chosen)}"  # sees nothing of the others
         rows = run(chosen)
     device = "" if chosen.device == "cpu" else f"_{chosen.device}"
-    record(f"predictor_students{device}_{chosen.space}_{chosen.dtype}_{chosen.mode}", rows)
+    record(f"predictor_students{device}_{chosen.space}_{chosen.dtype}_{issued(chosen)}", rows)
     print(table([{name: r[name] for name in rows[-1]} for r in rows]))
     print({name: value for name, value in rows[0].items() if name not in rows[-1]})
 

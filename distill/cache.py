@@ -5,6 +5,7 @@ folder, and makes room before it writes. The file `used` of a set says how many 
 it was last read or written.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -63,7 +64,8 @@ def write_targets(path: Path, targets: Mapping[str, Tensor], limit: int) -> None
                 temporary.replace(path)
                 (path.parent / USED).write_text(str(held + _size(path)))
     except (OSError, SafetensorError):
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # it stays where the disk has become read-only
+            temporary.unlink(missing_ok=True)
 
 
 def read_targets(path: Path, names: tuple[str, ...]) -> dict[str, Tensor] | None:

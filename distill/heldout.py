@@ -6,6 +6,7 @@ quality is "accuracy": 1 - the mean of the accuracies of hidden words and of nex
 """
 
 import hashlib
+from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
@@ -56,8 +57,14 @@ def held_out(
     precision: str = "float32",
     ending: Ending | None = None,
     judge: Judge | None = None,
+    most: int | None = None,
+    also: Collection[int] = (),
 ) -> Held:
     """The loss of a student's model on held-out blocks; with a judge of pairs, its accuracies make it.
+
+    Args:
+        most: of the blocks, the first ones; all where it is None.
+        also: numbers of blocks, fewer than those, whose first ones are told by themselves too.
 
     Raises:
         TrialError: it is not a number.
@@ -66,17 +73,23 @@ def held_out(
     model.eval()
     try:
         if judge is not None:
-            held = _accuracies(teacher, text, model, architecture, precision, judge)
+            held = _accuracies(teacher, text.heldout[:most], model, architecture, precision, judge)
+            first = {
+                n: _accuracies(teacher, text.heldout[:n], model, architecture, precision, judge).loss for n in also
+            }
         elif teacher.kind == "embedding":
-            own = _embed(model, architecture, ending or teacher.ending, text.heldout, precision)
-            held = Held(1.0 - agreement(own, teacher_embeddings(teacher, text)))
+            own = _embed(model, architecture, ending or teacher.ending, text.heldout[:most], precision)
+            theirs = teacher_embeddings(teacher, text)
+            held = Held(1.0 - agreement(own, theirs[: len(own)]))
+            first = {n: 1.0 - agreement(own[:n], theirs[:n]) for n in also}
         else:
-            held = Held(words_of(teacher, text.heldout, model, architecture, precision).loss)
+            held = Held(words_of(teacher, text.heldout[:most], model, architecture, precision).loss)
+            first = {n: words_of(teacher, text.heldout[:n], model, architecture, precision).loss for n in also}
     finally:
         model.train(training)
-    if not np.isfinite(held.loss):
+    if not np.isfinite([held.loss, *first.values()]).all():
         raise TrialError("the held-out loss is not a number: the student's outputs have diverged or collapsed")
-    return held
+    return replace(held, first=first)
 
 
 def teacher_held_out(teacher: Teacher, text: Text, quality: str = LOSS) -> Held:
@@ -94,11 +107,11 @@ def teacher_held_out(teacher: Teacher, text: Text, quality: str = LOSS) -> Held:
 
 
 def _accuracies(
-    teacher: Teacher, text: Text, model: Any, architecture: Architecture, precision: str, judge: Judge
+    teacher: Teacher, blocks: BlockArray, model: Any, architecture: Architecture, precision: str, judge: Judge
 ) -> Held:
     """A model that says nothing but NaN knows some words by chance, so its cross-entropy is looked at as well."""
-    words = words_of(teacher, text.heldout, model, architecture, precision)
-    follows = judged(teacher, text.heldout, model, architecture, judge, precision)
+    words = words_of(teacher, blocks, model, architecture, precision)
+    follows = judged(teacher, blocks, model, architecture, judge, precision)
     parts = {WORDS: words.accuracy, NEXT_SENTENCE: follows.accuracy}
     return Held(accuracy_loss(parts) if np.isfinite(words.loss) else float("nan"), parts)
 

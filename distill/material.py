@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from distilsearch.progress import Progress, silent
 
 from .pairs import check_pairs
-from .recipes import Recipe, default_recipe, recipe
+from .recipes import AUTO, Recipe, recipe_for
 from .targets import shows_pairs
 from .teachers.teacher import Teacher, load_teacher
 from .texts.data import Text, load_text
 from .texts.probe import Probe, load_probe
 from .texts.readers import TEXT
-from .texts.sources import AUTO
+from .texts.sources import AUTO as BY_RULE
 
 
 @dataclass(frozen=True)
@@ -21,19 +21,19 @@ class Material:
 
     teacher: str
     text: Sequence[str]
-    recipe: str = "default"  # or a name, or a file
+    recipe: str = AUTO  # or a name, or a file
     text_temperature: float = 1.0  # above 1 it evens out the texts, one a language
     text_tokens: int | None = None  # of each text
     text_block: int | None = None  # tokens of a block; by default the teacher decides
     text_column: str = TEXT  # where rows of tables and of JSON hold it
     prompt: str = ""  # the name of one that an embedding teacher has, which every text is shown with
-    probe_text: Sequence[str] = (AUTO,)  # what `load_probe` is asked for; never learnt
+    probe_text: Sequence[str] = (BY_RULE,)  # what `load_probe` is asked for; never learnt
 
     def opened(self, progress: Progress = silent) -> tuple[Teacher, Text, Recipe]:
         """Teacher, text and recipe, loaded; an `InputError` says what is wrong with one."""
         progress("reading teacher and text", 0, 2)
         teacher = load_teacher(self.teacher).shown(self.prompt)
-        chosen = default_recipe(teacher.kind) if self.recipe in ("", "default") else recipe(self.recipe)
+        chosen = recipe_for(teacher.kind, self.recipe)
         progress("reading teacher and text", 1, 2)
         text = load_text(
             self.text,

@@ -85,6 +85,11 @@ class Objective(nn.Module):
         return min(1.0, int(self.architecture["layers"]) / self.teacher.facts.layers) if whole and same else 0.0
 
     @property
+    def units(self) -> float:
+        """The share of the teacher's feed-forward units that each layer of the student keeps."""
+        return min(1.0, int(self.architecture["ffn"]) / self.teacher.facts.ffn)
+
+    @property
     def knows_words(self) -> bool:
         """Whether the student's word table is cut from the teacher's; else it begins at random."""
         return self.family.words_inherited(self.architecture, self.teacher.facts)

@@ -30,12 +30,13 @@ LONG_ACCURACY = "1 - accuracy of words and next sentences, held-out text"
 class Held:
     """A loss on held-out blocks, to be minimised, and the parts that it was made of, where it was.
 
-    `said` is what a reader must know of how it was taken.
+    `said` is what a reader must know of how it was taken; `first` the loss on so many of the first blocks alone.
     """
 
     loss: float
     parts: Mapping[str, float] = field(default_factory=dict)
     said: str = ""
+    first: Mapping[int, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,10 @@ from distilsearch.growth import grown
 
 from .losses import LOSSES, MAPPINGS
 
-ADDED: Mapping[str, Any] = {}  # fields of a recipe that came later, with the value of every key before; see `growth`
+# Fields of a recipe that came later, with the value of every key before; see `growth`.
+ADDED: Mapping[str, Any] = {"anchor": 0.0}
 VIEW_ADDED: Mapping[str, Any] = {}
+NEAR = 1 / 3  # of a teacher: students that start as so much of it, or more, keep all of a recipe's `anchor`
 EMBEDDING_MODES = ("none", "adapt", "all")
 RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {  # of a recipe's numbers: in words, and whether one is in it
     "batch_tokens": ("1 or more", lambda x: x >= 1),
@@ -32,6 +34,7 @@ RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {  # of a recipe's numb
     "temperature": ("positive", lambda x: x > 0),
     "progressive": ("in [0, 1)", lambda x: 0 <= x < 1),
     "near": ("in (0, 1]", lambda x: 0 < x <= 1),
+    "anchor": ("in [0, 1)", lambda x: 0 <= x < 1),
     "word_rate": ("positive", lambda x: x > 0),
 }
 
@@ -70,6 +73,9 @@ class Recipe:
     progressive: float = 0.0  # share of the steps spent transferring layer by layer, the others frozen
     near: float = 1.0  # share of the learning rate for a student that keeps all layers at the teacher's width
     word_rate: float = 1.0  # times the learning rate, for a word table that starts at random
+    anchor: float = (
+        0.0  # share of the start in the weights that are handed back, for students that start near the teacher
+    )
 
     def __post_init__(self) -> None:
         for loss, weight in self.weights:
@@ -103,6 +109,19 @@ class Recipe:
         layers at 0.173 and 0.150 with the whole and half, three at 0.230 and 0.229.
         """
         return self.learning_rate * (1 - (1 - self.near) * kept)
+
+    def start_share(self, kept: float, units: float) -> float:
+        """The share that a student's start keeps in its weights.
+
+        What a text teaches beyond what all texts do is undone by going some of the way back, at no cost: the held-out
+        loss moves little, and texts of other kinds gain (WiSE-FT, arXiv 2109.01903). `docs/recipes.md` has figures. A
+        student that starts far from its teacher needs more of the way that its training went.
+
+        Args:
+            kept: the share of the teacher's layers that it starts with, at full width; 0 where it starts otherwise.
+            units: the share of the teacher's feed-forward units that each of them keeps.
+        """
+        return self.anchor * min(1.0, kept * units / NEAR)
 
     def fall(self, steps: int) -> int:
         """The step of a run at which its rate begins to fall."""
@@ -153,6 +172,7 @@ EMBEDDING = Recipe(
     near=0.25,
     word_rate=30.0,
 )
+ANCHORED = replace(EMBEDDING, name="anchored", anchor=0.5)
 RELATION = Recipe(name="relation", weights=(("relation", 1.0), ("similarity", 10.0)), near=0.25)
 MLM = Recipe(name="mlm", weights=(("relation", 1.0), ("logits", 1.0)), learning_rate=5e-4, embeddings="all")
 
@@ -178,16 +198,28 @@ MOBILEBERT = Recipe(
 )
 
 RECIPES: dict[str, Recipe] = {
-    recipe.name: recipe for recipe in (EMBEDDING, RELATION, MLM, CAUSAL, AUTODISTIL, KDNAS, MOBILEBERT)
+    recipe.name: recipe for recipe in (EMBEDDING, ANCHORED, RELATION, MLM, CAUSAL, AUTODISTIL, KDNAS, MOBILEBERT)
 }
 
 
-def default_recipe(kind: str) -> Recipe:
-    """The recipe for a kind of teacher: "embedding", "mlm" or "causal"."""
-    recipes = {"embedding": EMBEDDING, "mlm": MLM, "causal": CAUSAL}
+AUTO, FORMER = "auto", "default"
+BY_KIND: dict[str, dict[str, Recipe]] = {  # of names that mean another recipe for each kind of teacher
+    AUTO: {"embedding": ANCHORED, "mlm": MLM, "causal": CAUSAL},
+    FORMER: {"embedding": EMBEDDING, "mlm": MLM, "causal": CAUSAL},  # frozen: runs that were started with it go on
+}
+
+
+def default_recipe(kind: str, name: str = AUTO) -> Recipe:
+    """The recipe for a kind of teacher: "embedding", "mlm" or "causal"; of a former version where `name` says so."""
+    recipes = BY_KIND[name]
     if kind not in recipes:
         raise unknown("kind of teacher with a recipe", kind, recipes)
     return recipes[kind]
+
+
+def recipe_for(kind: str, name: str = AUTO) -> Recipe:
+    """The recipe that a run or a command names, for a kind of teacher: "auto" or nothing is the default one."""
+    return default_recipe(kind, name or AUTO) if (name or AUTO) in BY_KIND else recipe(name)
 
 
 def recipe(name: str, **changes: Any) -> Recipe:
@@ -195,7 +227,7 @@ def recipe(name: str, **changes: Any) -> Recipe:
     if name in RECIPES:
         return replace(RECIPES[name], **changes)
     if Path(name).suffix not in (".toml", ".json"):
-        raise unknown("recipe", name, (*RECIPES, "FILE.toml", "FILE.json"))
+        raise unknown("recipe", name, (*RECIPES, *BY_KIND, "FILE.toml", "FILE.json"))
     return replace(read_recipe(Path(name)), **changes)
 
 

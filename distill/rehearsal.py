@@ -15,6 +15,7 @@ from .course import Course
 from .processes import accelerator_for
 from .recipes import Recipe
 from .runs import EVALUATIONS
+from .sparing import FEW
 from .targets import CACHE_LIMIT, Targets, ask_teacher
 from .training import begin, targets_of
 
@@ -87,7 +88,7 @@ def _rehearsed(
     run.heldout()  # so is the first loss, which asks the teacher
     started = time.perf_counter()
     run.heldout()
-    start += (1 + len(EVALUATIONS)) * (time.perf_counter() - started)
+    start += looks_cost(len(course.text.heldout)) * (time.perf_counter() - started)
     started, steps = time.perf_counter(), 0
     while steps == 0 or time.perf_counter() - started < seconds:
         for step in _cycle(course.recipe):
@@ -95,6 +96,12 @@ def _rehearsed(
             run.advance(run.parts(step))
             steps += 1
     return Rehearsal(start, (time.perf_counter() - started) / steps, more, run.step_tokens)
+
+
+def looks_cost(heldout: int) -> float:
+    """What the held-out losses of a long training cost, in passes over all held-out blocks."""
+    between = FEW / heldout if heldout > FEW else 1.0
+    return 2 + between * (len(EVALUATIONS) - 1)
 
 
 def _cycle(recipe: Recipe) -> range:

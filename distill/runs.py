@@ -4,7 +4,7 @@ import contextlib
 import json
 import math
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, astuple, replace
 from pathlib import Path
 from typing import Any
@@ -20,14 +20,16 @@ from distilsearch.families import Family
 from distilsearch.home import write_atomically
 
 from .adapt import fold, word_table
+from .anchor import Anchor
 from .batch import Batch
 from .drift import Drift
 from .heldout import held_out
 from .objective import TRANSFER, Objective
 from .precision import kernels
-from .quality import ACCURACY, LOSS
+from .quality import ACCURACY, LOSS, Held
 from .recipes import Recipe
 from .schedule import Schedule
+from .sparing import looks
 from .student import Student
 from .targets import Targets
 
@@ -90,9 +92,14 @@ class Run:
         self.evaluations = {max(1, round(share * steps)) for share in EVALUATIONS} if steps else {0}
         self.model.train()
         self.forward = accelerator.prepare_model(objective)
+        own = [p for name, p in named if not name.startswith("projections.")]
+        self.anchor = Anchor(own, self.recipe.start_share(objective.kept, objective.units))
 
         self.step, self.seconds = 0, 0.0
+        self.since: Path | None = None  # the checkpoint that it goes on from
         self.curve: list[tuple[int, float]] = []
+        self.blocks: dict[int, int] = {}  # by the tokens of a point of the curve: that it is of the first ones alone
+        self.looks = looks(steps * step_tokens, len(targets.text.heldout), targets.text.block, len(EVALUATIONS) - 1)
         self.held: dict[str, float] = {}  # the parts of the last held-out loss
         self.drift = Drift()
 
@@ -137,10 +144,10 @@ class Run:
         self.accelerator.clip_grad_norm_(self.parameters, self.recipe.clip)
         self.optimizer.step()
         self.step += 1
+        if self.step == self.steps:
+            self.anchor.pull()
         if self.step in self.evaluations:
-            loss = self.heldout()
-            self.curve.append((self.step * self.step_tokens, loss))
-            self._track({"heldout": loss})
+            self._look()
 
     def begin(self) -> None:
         """Take the held-out loss before the first step, so that what training brings is known.
@@ -151,16 +158,36 @@ class Run:
             return
         started = time.monotonic()
         with contextlib.suppress(TrialError):
-            self.curve.append((0, self.heldout()))
+            self.curve.append((0, self.heldout(self.looks.start).loss))
+            self._note_blocks(0, self.looks.start)
         self.seconds += time.monotonic() - started
 
-    def heldout(self) -> float:
-        """The student's loss on the held-out blocks, as it is now."""
+    def heldout(self, most: int | None = None, also: Collection[int] = ()) -> Held:
+        """The student's loss on the held-out blocks, or the first of them, as it is now."""
         targets, own = self.targets, self.objective
         judge = own.judge if self.quality == ACCURACY else None
-        held = held_out(targets.teacher, targets.text, self.model, own.architecture, ending=own.ending, judge=judge)
+        on = (targets.teacher, targets.text, self.model, own.architecture)
+        held = held_out(*on, ending=own.ending, judge=judge, most=most, also=also)
         self.held = dict(held.parts)
-        return held.loss
+        return held
+
+    def _look(self) -> None:
+        """Take the held-out loss on the way, or at the end, which puts the earlier ones beside it (see `sparing`)."""
+        tokens, last = self.step * self.step_tokens, self.step == self.steps
+        with contextlib.nullcontext() if last else self.anchor.pulled():
+            held = self.heldout(None if last else self.looks.between, also={*self.blocks.values()} if last else ())
+        if last:
+            more = {at: held.loss - held.first[blocks] for at, blocks in self.blocks.items()}
+            self.curve = [(at, loss + more.get(at, 0.0)) for at, loss in self.curve]
+            self.blocks = {}
+        else:
+            self._note_blocks(tokens, self.looks.between)
+        self.curve.append((tokens, held.loss))
+        self._track({"heldout": held.loss})
+
+    def _note_blocks(self, tokens: int, blocks: int | None) -> None:
+        if blocks is not None:
+            self.blocks[tokens] = blocks
 
     def stage(self, step: int) -> int | None:
         """The layer that is transferred at a step while the others are frozen; none once all are."""
@@ -235,7 +262,7 @@ class Run:
     def finish(self) -> Student:
         """The student as it is now: a plain model, on the CPU."""
         if not self.steps:
-            self.curve = [(0, self.heldout())]
+            self.curve = [(0, self.heldout().loss)]
         fold(self.model)
         self.model.eval().requires_grad_(True).cpu()
         objective, tokens = self.objective, self.steps * self.step_tokens
@@ -265,6 +292,7 @@ class Run:
             tensors |= {f"{moment}.{name}": state[moment] for moment in (*MOMENTS, "step") if moment in state}
         about = {"key": self.keys[0], "schedule": astuple(self.schedule), "step": self.step, "seconds": self.seconds}
         about |= {"curve": self.curve, "drift": asdict(self.drift)} | ({"held": self.held} if self.held else {})
+        about |= {"blocks": self.blocks} if self.blocks else {}
         write_atomically(path, save(tensors, {"run": json.dumps(about)}))
 
     def save_trunk(self, path: Path) -> None:
@@ -282,6 +310,7 @@ class Run:
         steps = {path: step for path in paths if (step := self._leads_here(path)) is not None}
         for path in sorted(steps, key=lambda p: steps[p], reverse=True):
             if self._load(path):
+                self.since = path
                 return
 
     def _leads_here(self, path: Path) -> int | None:
@@ -308,9 +337,14 @@ class Run:
         if any(f"model.{name}" not in tensors for name in self.names):
             return False  # a version that had another head beside the student wrote it
         about = _about(path)
+        again = self._start_again(about)
         self.held = dict(about.get("held", {}))
         self.step, self.seconds, self.drift = about["step"], about["seconds"], Drift(**about["drift"])
-        self.curve = [(tokens, loss) for tokens, loss in about["curve"]]
+        self.blocks = {int(tokens): blocks for tokens, blocks in about.get("blocks", {}).items()}
+        self.curve = [(tokens, again.get(tokens, loss)) for tokens, loss in about["curve"]]
+        if again:
+            self.blocks.pop(0, None)
+            self._note_blocks(0, self.looks.start)
         with torch.no_grad():
             for name, parameter in zip(self.names, self.parameters, strict=True):
                 parameter.copy_(tensors[f"model.{name}"])
@@ -319,6 +353,17 @@ class Run:
                     step = tensors.get(f"step.{name}", torch.tensor(float(self.step)))
                     self.optimizer.state[parameter] = {"step": step.to(parameter.device), **moments}
         return True
+
+    def _start_again(self, about: Mapping[str, Any]) -> dict[int, float]:
+        """The loss before the first step, where a checkpoint took it on other blocks than this run asks for.
+
+        To be called while the student still is as it was cut.
+        """
+        if about.get("blocks", {}).get("0") == self.looks.start or "blocks" not in about or self.step:
+            return {}
+        with contextlib.suppress(TrialError):
+            return {0: self.heldout(self.looks.start).loss}
+        return {}
 
 
 def _about(path: Path) -> dict[str, Any]:

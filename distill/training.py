@@ -121,10 +121,10 @@ def distill_students(
 ) -> list[Student | TrialError]:
     """Train several students side by side: each batch, and each pass of a live teacher, serves all of them.
 
-    In memory at once: 16 bytes a parameter of every student (weights, gradients, two moments), the activations of
-    one student, and one batch of targets; `memory_bytes` gives the first. Each student equals the one that
-    `distill_student` makes of it, in its own folder where `folders` are given. One that diverges yields its error and
-    leaves the others alone.
+    In memory at once: 20 bytes a parameter of every student (weights, gradients, two moments, where they started), the
+    activations of one student, and one batch of targets; `memory_bytes` gives the first. Each student equals the one
+    that `distill_student` makes of it, in its own folder where `folders` are given. One that diverges yields its error
+    and leaves the others alone.
     """
     if folders and len(folders) != len(architectures):
         raise InputError(f"expected a folder for each of {len(architectures)} students; got {len(folders)}")
@@ -150,6 +150,10 @@ def train(
     before = [_on_probe(run, asked["probe"]) for run in runs]  # all are as they were cut, whatever is gone on from
     together = SideBySide(runs, folders, asked["checkpoint_seconds"])
     together.restore(asked["since"])
+    for run in runs:
+        if run.since is not None:
+            done = f"{run.step * run.step_tokens:,} of {run.steps * run.step_tokens:,} tokens"
+            progress(f"{run.objective.architecture.key} goes on after {done}, from {run.since}", 0, 0)
     together.to_end(course.tokens, asked["between"], progress)
     for tracker in accelerator.trackers:  # `end_training` would end the process group too, and with it later runs
         tracker.finish()
@@ -261,8 +265,8 @@ def _adaptable(teacher: Teacher, architecture: Architecture) -> bool:
 
 
 def memory_bytes(architectures: Sequence[Architecture]) -> int:
-    """Weights, gradients and moments of students that are trained side by side, in float32."""
-    return 16 * sum(parameter_count(architecture) for architecture in architectures)
+    """Weights, their start, gradients and moments of students that are trained side by side, in float32."""
+    return 20 * sum(parameter_count(architecture) for architecture in architectures)
 
 
 def in_groups(architectures: Sequence[Architecture], most_bytes: int = SIDE_BY_SIDE_BYTES) -> list[list[Architecture]]:

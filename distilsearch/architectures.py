@@ -3,15 +3,18 @@
 import csv
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from .architecture import Architecture, Value
 from .errors import InputError
 
 if TYPE_CHECKING:
     from .families import Family, TeacherFacts
+    from .space import SearchSpace
 
 OPEN = "inherit"  # changes no shape, so it may be left open
 NOT_GENES = ("key", "name")  # columns that may stand beside genes
@@ -26,8 +29,15 @@ def architecture_of(kind: "Family", values: Mapping[str, Value], facts: "Teacher
     space = kind.space({name: (value,) for name, value in values.items()}, facts)
     missing = [p.name for p in space.parameters if len(p.choices) > 1 and p.name != OPEN]
     if missing:
-        raise InputError(f"an architecture needs {', '.join(missing)} too: name them, such as layers=2 width=384")
+        named = " ".join(f"{name}={value}" for name, value in _example(space, [*values, *missing]).items())
+        raise InputError(f"an architecture needs {', '.join(missing)} too: name them, such as {named}")
     return space.decode(space.grid(limit=1_000_000)[:1])[0]
+
+
+def _example(space: "SearchSpace", genes: Sequence[str]) -> dict[str, Value]:
+    """Genes of an architecture of the space, so that what is given as an example is one."""
+    some = space.decode(space.sample(1, np.random.default_rng(0)))[0]
+    return {gene: some[gene] for gene in genes}
 
 
 def value_of(text: str) -> Value:

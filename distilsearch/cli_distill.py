@@ -21,7 +21,9 @@ commands = typer.Typer()
 
 @commands.command()
 def distill(
-    what: Annotated[list[str], typer.Argument(help="RUN [KEY ...], or genes such as layers=2 width=384")],
+    what: Annotated[
+        list[str], typer.Argument(help="RUN [KEY ...], or genes such as layers=2 width=384 heads=12 ffn=768")
+    ],
     out: Annotated[Path, typer.Option(help="Folder of the student; of several, the folder of their folders")],
     teacher: Annotated[str | None, typer.Option(help="Folder, hub name, or quickstart; with a RUN, its own")] = None,
     text: Annotated[list[str] | None, typer.Option(help="Files, folders, datasets names, or python-docs")] = None,

@@ -29,7 +29,9 @@ DEVICE_HELP = (
 
 @command.command()
 def predict(
-    genes: Annotated[list[str] | None, typer.Argument(help="Genes, such as layers=2 width=384")] = None,
+    genes: Annotated[
+        list[str] | None, typer.Argument(help="Genes, such as layers=2 width=384 heads=12 ffn=768")
+    ] = None,
     source: Annotated[Path | None, typer.Option("--from", help="CSV or JSON file of architectures, a row each")] = None,
     space: Annotated[Path | None, typer.Option(help="Run file that names the family")] = None,
     device: Annotated[str, typer.Option(help=DEVICE_HELP)] = "auto",
@@ -75,7 +77,9 @@ def _asked(genes: list[str], source: Path | None, run_file: Path | None) -> "lis
     from .families import family
 
     if bool(genes) == (source is not None):
-        raise InputError("name one architecture by genes, such as layers=2 width=384, or many with --from FILE")
+        raise InputError(
+            "name one architecture by genes, such as layers=2 width=384 heads=12 ffn=768, or many with --from FILE"
+        )
     kind = family(Run.read(run_file).space.family if run_file else "bert")
     return read_architectures(source, kind) if source is not None else [only(kind, genes)]
 

@@ -197,11 +197,17 @@ def write_atomically(path: Path, content: bytes | str) -> None:
         Path(name).chmod(0o666 & ~_umask())
         Path(name).replace(path)
     except OSError as error:
-        Path(name).unlink(missing_ok=True)
+        _dropped(Path(name))
         raise RunError(f"cannot write {path}: {error.strerror or error}; free space or name another folder") from error
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        _dropped(Path(name))
         raise
+
+
+def _dropped(fragment: Path) -> None:
+    """Remove what was not finished, if that can be done: a disk that became read-only keeps it."""
+    with contextlib.suppress(OSError):
+        fragment.unlink(missing_ok=True)
 
 
 def replace_folder(fresh: Path, target: Path) -> None:

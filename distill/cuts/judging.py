@@ -7,6 +7,7 @@ and one that puts layers into none, each going on from its best few. What was ju
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -30,8 +31,8 @@ SCHEMA = 1
 JUDGING = "judging cuts"
 ALL = 8  # layers of a teacher, up to which all of its subsets are judged
 BEAM = 2  # subsets of a size that a search goes on from
-MOST_BLOCKS, FEWEST_BLOCKS = 40, 16  # 780 and 120 pairs
-WORK = 1.2e12  # floating-point operations that the number of blocks is made for: 10 to 20 seconds of one core
+MOST_BLOCKS, FEWEST_BLOCKS = 32, 16  # 496 and 120 pairs
+WORK = 1e12  # floating-point operations that the number of blocks is made for: about 10 seconds of one core
 
 
 @dataclass(frozen=True)
@@ -46,27 +47,30 @@ class Judged:
         return [subset_text(subset) for _, subset in sorted(own)[:count]]
 
 
-def judged_cuts(teacher: Teacher, text: Text, progress: Progress = silent) -> Judged:
-    """The losses of a teacher's cuts; found in the home, else measured on this machine's CPU.
+def judged_cuts(teacher: Teacher, text: Text, layers: Iterable[int], progress: Progress = silent) -> Judged:
+    """The losses of a teacher's cuts of some numbers of layers; found in the home, else measured on this machine's CPU.
 
     Raises:
         TeacherError: its layers cannot be run one by one.
     """
     depth = teacher.facts.layers
+    sizes = sorted({size for size in layers if 0 < size < depth})
     blocks = _blocks(teacher, depth)
     content = f"{SCHEMA} {ALL} {BEAM} {blocks} {outputs_key(teacher)} {text.sha256}"
     path = targets_folder() / f"cuts-{hashlib.sha256(content.encode()).hexdigest()[:32]}.json"
-    if (there := _read(path)) is not None:
-        return there
-    peeled = Peeled(teacher, shown(text, blocks))
-    expected = passes_in(depth)[0]
-    made = searched(
-        depth, lambda subsets, done: peeled.losses(subsets, lambda n: progress(JUDGING, done + n, expected))
-    )
-    progress(JUDGING, expected, expected)
-    plain = {"schema": SCHEMA, "losses": {subset_text(subset): loss for subset, loss in made.items()}}
-    write_atomically(path, json.dumps(plain, indent=1))
-    return Judged(made)
+    there, judged_sizes = _read(path)
+    if missing := [size for size in sizes if size not in judged_sizes]:
+        peeled, expected = Peeled(teacher, shown(text, blocks)), _subsets_in(depth, missing)
+
+        def ask(subsets: Sequence[Subset], done: int) -> Mapping[Subset, float]:
+            return peeled.losses(subsets, lambda count: progress(JUDGING, min(done + count, expected), expected))
+
+        there |= searched(depth, missing, ask)
+        progress(JUDGING, expected, expected)
+        losses = {subset_text(subset): loss for subset, loss in sorted(there.items())}
+        known = {"schema": SCHEMA, "sizes": sorted({*judged_sizes, *missing}), "losses": losses}
+        write_atomically(path, json.dumps(known, indent=1))
+    return Judged(there)
 
 
 def best_cuts(judged: Judged, layers: Iterable[int], depth: int, count: int) -> list[str]:
@@ -84,27 +88,31 @@ Ask = Callable[[Sequence[Subset], int], Mapping[Subset, float]]
 """The losses of subsets, where so many have been judged before."""
 
 
-def searched(depth: int, ask: Ask) -> dict[Subset, float]:
-    """The losses of all subsets of few layers, of many of those that two searches meet."""
+def searched(depth: int, sizes: Sequence[int], ask: Ask) -> dict[Subset, float]:
+    """The losses of all subsets of some sizes out of few layers; out of many, of those that two searches meet."""
     if depth <= ALL:
-        return dict(ask([s for size in range(1, depth + 1) for s in combinations(range(depth), size)], 0))
+        return dict(ask([subset for size in sizes for subset in combinations(range(depth), size)], 0))
     made: dict[Subset, float] = {}
-    for first, neighbours in ((tuple(range(depth)), _fewer), ((), partial(_more, depth=depth))):
-        going = [first]
-        for _ in range(depth if first == () else depth - 1):
+    ways = ((tuple(range(depth)), _fewer, depth - min(sizes)), ((), partial(_more, depth=depth), max(sizes)))
+    for first, neighbours, steps in ways:
+        going: list[Subset] = [first]
+        for _ in range(steps):
             near = {subset for one in going for subset in neighbours(one)}
-            fresh = sorted(near - made.keys())
-            made |= ask(fresh, len(made))
+            made |= ask(sorted(near - made.keys()), len(made))
             going = sorted(near, key=lambda subset: (made[subset], subset))[:BEAM]
     return made
 
 
-def passes_in(depth: int) -> tuple[int, int]:
-    """How many subsets are judged of so many layers, and how many passes through one layer that takes, about."""
+def _subsets_in(depth: int, sizes: Sequence[int]) -> int:
+    """How many subsets are judged, at most."""
     if depth <= ALL:
-        return 2**depth - 1, 2**depth - 1
-    subsets = 2 * BEAM * depth * (depth + 1) // 2
-    return subsets, subsets * depth // 3
+        return sum(math.comb(depth, size) for size in sizes)
+    return BEAM * (sum(range(min(sizes) + 1, depth + 1)) + sum(depth - size for size in range(max(sizes))))
+
+
+def _passes(depth: int) -> int:
+    """Passes through one layer that all sizes take, about: of many layers, a third of a subset's are its own."""
+    return 2**depth - 1 if depth <= ALL else _subsets_in(depth, [1, depth - 1]) * depth // 3
 
 
 def _fewer(subset: Subset) -> Iterable[Subset]:
@@ -119,15 +127,16 @@ def _blocks(teacher: Teacher, depth: int) -> int:
     """As many blocks as the work is meant for, by the weights of a layer."""
     facts = teacher.facts
     weights = 4 * facts.width**2 + (3 if facts.family == "llama" else 2) * facts.width * facts.ffn
-    per_block = 2 * weights * passes_in(depth)[1] * min(128, teacher.longest)
+    per_block = 2 * weights * _passes(depth) * min(128, teacher.longest)
     return int(np.clip(WORK / per_block, FEWEST_BLOCKS, MOST_BLOCKS))
 
 
-def _read(path: Path) -> Judged | None:
-    """What was judged before; None where that cannot be read."""
+def _read(path: Path) -> tuple[dict[Subset, float], set[int]]:
+    """What was judged before, and of how many layers; nothing where that cannot be read."""
     try:
         data = strict.table(strict.read_json(path), "judged cuts")
         losses = strict.table(data["losses"], "losses")
-        return Judged({tuple(layers_of(one)): strict.number(loss, one) for one, loss in losses.items()})
+        sizes = {strict.whole(size, "sizes") for size in data["sizes"]}
+        return {tuple(layers_of(one)): strict.number(loss, one) for one, loss in losses.items()}, sizes
     except (OSError, ValueError, KeyError, TypeError, InputError):
-        return None
+        return {}, set()

@@ -28,6 +28,15 @@ PAIRS = ("sentence1", "sentence2", "score")
 HEADED = re.compile(r"[a-z_ ]*(score|label|similar|relate|rating|gold)[a-z_ ]*")  # how the third column is called
 
 
+def _absent(path: Path | None) -> str:
+    """Why no file of pairs was opened."""
+    if path is None:
+        return "no file was named"
+    if path.is_dir():
+        return f"{path} is a folder, which --with glue takes where it is that of a task"
+    return f"there is no file {path}"
+
+
 @dataclass(frozen=True)
 class Similarity:
     """Sentence similarity on a csv of rows (sentence1, sentence2, score), both sentences after the same prompt."""
@@ -41,8 +50,7 @@ class Similarity:
     def of(cls, given: Given) -> "Similarity":
         """On the file that is given."""
         if given.file is None or not given.file.is_file():
-            where = "no file was named" if given.file is None else f"there is no file {given.file}"
-            raise InputError(f"{where}; name a csv of sentence, sentence, score, such as --on pairs.csv")
+            raise InputError(f"{_absent(given.file)}; name a csv of sentence, sentence, score, such as --on pairs.csv")
         return cls(given.file, given.prompt)
 
     @property

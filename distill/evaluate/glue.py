@@ -22,11 +22,12 @@ from ..teachers.teacher import Teacher, load_teacher
 from .evaluation import Given, Subject
 from .fine_tune import Rows, Schedule, Told, answers, fine_tuned, loss_of, threads, tokens
 from .glue_files import FEWEST_TO_LEARN, FEWEST_TO_SCORE, Examples, files_of, read_examples
-from .glue_tasks import GlueTask, check_installed, metric, task_named
+from .glue_tasks import GlueTask, check_installed, metric, task_named, task_of
 
 METHOD = "glue 1"  # grows when equal options come to mean another training
 JUDGED = 0.1  # share of train.tsv that learning rates are judged on
 SPREAD = "_sd"
+ONE_LABEL = "one_label"
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ class Glue:
             raise InputError(f"there is no folder {folder}; name that of a GLUE task, such as --on glue/MRPC")
         options = Options(seeds, epochs, tuple(learning_rates), rows, batch, length, dropout)
         options.check()
-        chosen = task_named(task or folder.resolve().name)
+        chosen = task_named(task) if task else task_of(folder)
         learnt, *scored = files_of(folder, chosen)
         check_installed()
         return cls(
@@ -117,7 +118,11 @@ class Glue:
         )
 
     def __call__(self, model: Subject) -> dict[str, float]:
-        """The mean of each official metric and its standard deviation over the seeds; more is better of each."""
+        """The mean of each official metric and its standard deviation over the seeds; more is better of each.
+
+        `ONE_LABEL` is the share of fine-tunings that gave every row the same label, where there was one: those have
+        learnt nothing, and their scores are the labels' own shares.
+        """
         subject = model if isinstance(model, Teacher) else load_teacher(str(model))
         options, told = self.options, self._telling()
         with threads(self.threads):
@@ -166,7 +171,7 @@ class Glue:
             model = self._tuned(subject, rest, rate, 0, told)
         except TrialError:
             return -math.inf, -math.inf
-        scores = self._scores(model, {"": part}, told)
+        scores = {name: score for name, score in self._scores(model, {"": part}, told).items() if name != ONE_LABEL}
         return sum(scores.values()) / len(scores), -float(loss_of(answers(model, part), part.labels))
 
     def _tuned(self, subject: Teacher, rows: Rows, rate: float, seed: int, told: Told) -> object:
@@ -174,12 +179,13 @@ class Glue:
         return fine_tuned(subject, rows, self.task.outputs, schedule, seed, told)
 
     def _scores(self, model: object, parts: Mapping[str, Rows], told: Told) -> dict[str, float]:
-        scores: dict[str, float] = {}
+        scores, one_label = dict[str, float](), True
         for behind, rows in parts.items():
             outputs = answers(model, rows, told=told)
             said = (outputs.argmax(1) if self.task.labels else outputs[:, 0]).double().numpy()
             scores |= {name + behind: metric(name, rows.labels, said) for name in self.task.metrics}
-        return scores
+            one_label &= bool(self.task.labels) and len(np.unique(said)) == 1
+        return scores | ({ONE_LABEL: 1.0} if one_label else {})
 
 
 def _drawn(examples: Examples, rows: int | None) -> Examples:
@@ -195,9 +201,10 @@ def _key(task: GlueTask, paths: Sequence[Path], options: Options) -> str:
 
 def _summary(runs: Sequence[Mapping[str, float]]) -> dict[str, float]:
     summary: dict[str, float] = {}
-    for name in runs[0]:
+    for name in (name for name in runs[0] if name != ONE_LABEL):
         values = [run[name] for run in runs]
         summary[name] = float(np.mean(values))
         if len(values) > 1:
             summary[name + SPREAD] = float(np.std(values, ddof=1))
-    return summary
+    one_label = sum(run.get(ONE_LABEL, 0.0) for run in runs) / len(runs)
+    return summary | ({ONE_LABEL: one_label} if one_label else {})

@@ -7,6 +7,7 @@ scikit-learn and scipy calculate them. CoLA's files have no line of names; MNLI 
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -70,6 +71,18 @@ def task_named(name: str) -> GlueTask:
     if _plain(name) not in plain:
         raise unknown("GLUE task", name, TASKS)
     return TASKS[plain[_plain(name)]]
+
+
+def task_of(folder: Path) -> GlueTask:
+    """The task whose name a folder bears."""
+    try:
+        return task_named(folder.resolve().name)
+    except InputError:
+        raise InputError(
+            f"{folder} does not bear the name of a GLUE task ({', '.join(TASKS)}), each of which is a folder with"
+            " train.tsv and dev.tsv; name that folder, or say which task it is, such as --option task=MRPC"
+            ' (in a run file: task = "MRPC")'
+        ) from None
 
 
 def _plain(name: str) -> str:

@@ -26,6 +26,11 @@ FILES: Mapping[tuple[str, str], str] = {  # by runtime and precision
 }
 RUNTIMES = tuple(dict.fromkeys(runtime for runtime, _ in FILES))
 DTYPES = tuple(dict.fromkeys(dtype for _, dtype in FILES))
+STATES, VECTORS, LOGITS, FOLLOWS = "last_hidden_state", "sentence_embedding", "logits", "seq_relationship_logits"
+IDS, MASK, TYPES = "input_ids", "attention_mask", "token_type_ids"
+INPUTS, OUTPUTS = (IDS, MASK, TYPES), (STATES, VECTORS, LOGITS, FOLLOWS)
+DYNAMIC, STATIC = "dynamic", "static"  # how int8 is made: see `making`
+METHODS: Mapping[str, tuple[str, ...]] = {"float32": ("",), "int8": (DYNAMIC, STATIC)}
 SERVED = "served"  # the folder of artefacts in or beside a student's own
 
 
@@ -161,23 +166,35 @@ def _artefact(folder: Path, data: Mapping[str, Any]) -> Artefact:
     words = {name: strict.text(data[name], name) for name in ("runtime", "dtype", "source", "kind", "quantised")}
     if FILES.get((words["runtime"], words["dtype"])) not in files:
         raise ValueError(f"an artefact of {words['runtime']!r:.40} in {words['dtype']!r:.40} has no graph")
+    if words["quantised"] not in METHODS[words["dtype"]]:
+        raise ValueError(f"{words['dtype']} is not made by {words['quantised']!r:.40}")
     return Artefact(
         folder=folder,
         files=files,
-        inputs=_names(data["inputs"]),
-        outputs=_names(data["outputs"]),
+        inputs=_names(data["inputs"], INPUTS),
+        outputs=_names(data["outputs"], OUTPUTS),
         length=strict.whole(data["length"], "length"),
-        prompt=str(data["prompt"]),
-        checks=strict.table(data["checks"], "checks"),
-        versions=strict.table(data["versions"], "versions"),
+        prompt=strict.text(data["prompt"], "prompt"),
+        checks=_checks(strict.table(data["checks"], "checks"), words["dtype"]),
+        versions={name: strict.text(one, name) for name, one in strict.table(data["versions"], "versions").items()},
         **words,
     )
 
 
-def _names(data: Any) -> tuple[str, ...]:
-    if not isinstance(data, list):
-        raise ValueError("inputs and outputs are lists of names")
-    return tuple(strict.text(name, "a name") for name in data)
+def _checks(data: Mapping[str, Any], dtype: str) -> dict[str, Any]:
+    """What an artefact was held against, as its precision has it."""
+    if dtype == "float32":
+        apart = strict.table(data["differences"], "differences")
+        return {"differences": {name: strict.number(value, name, 0.0) for name, value in apart.items()}}
+    tried = {name: strict.table(one, name) for name, one in strict.table(data["tried"], "tried").items()}
+    told = {name: {what: strict.number(one[what], what) for what in ("lost", "seconds")} for name, one in tried.items()}
+    return {"lost": strict.number(data["lost"], "lost"), "tried": told}
+
+
+def _names(data: Any, known: Sequence[str]) -> tuple[str, ...]:
+    if not isinstance(data, list) or not data or not all(isinstance(name, str) and name in known for name in data):
+        raise ValueError(f"inputs and outputs are lists of {', '.join(known)}; got {data!r:.60}")
+    return tuple(data)
 
 
 def _same(path: Path, sha256: str) -> bool:

@@ -15,16 +15,15 @@ from tokenizers import Tokenizer
 from ..card import CARD, LIBRARY, LICENCE, TASK, teacher_card
 from ..teachers.surroundings import write_surroundings
 from ..teachers.teacher import Teacher
-from .artefact import FILES, Artefact
+from .artefact import DYNAMIC, FILES, IDS, LOGITS, MASK, STATIC, TYPES, VECTORS, Artefact
 from .checks import TOLERANCE, lost_words
-from .whole import IDS, LOGITS, MASK, TYPES, VECTORS
 
 TOKENIZER = "tokenizer.json"
 FIELDS = {IDS: "ids", MASK: "attention_mask", TYPES: "type_ids"}  # of an encoding of `tokenizers`
 PHRASES = ("It has been raining all day.", "The sun is out.")
 HOW = {
-    "dynamic": "dynamic: activations are scaled as they come",
-    "static": "static: scales of activations were measured on text",
+    DYNAMIC: "dynamic: activations are scaled as they come",
+    STATIC: "static: scales of activations were measured on text",
 }
 
 

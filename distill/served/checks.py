@@ -19,11 +19,11 @@ from ..heldout import teacher_held_out
 from ..quality import LOSS, NAMES
 from ..teachers.teacher import Teacher
 from ..texts.data import Text
-from .artefact import Artefact
+from .artefact import MASK, Artefact
 from .asked import MOST_LOST
 from .samples import Inputs
 from .served_loss import held_of
-from .whole import MASK, Whole
+from .whole import Whole
 
 TOLERANCE = 1e-4  # of the largest number in an output: what float32 may differ by
 FEWEST_CHECKED, MOST_CHECKED = 64, 256  # blocks that the cost of int8 is taken on

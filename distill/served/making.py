@@ -19,7 +19,7 @@ from distilsearch.artefacts.running import opened
 
 from ..teachers.teacher import Teacher
 from ..texts.data import Text
-from .artefact import Artefact, layout, sha256_of
+from .artefact import DYNAMIC, STATIC, Artefact, layout, sha256_of
 from .asked import INT8, MOST_LOST, PACKAGES, Way
 from .beside import length_of
 from .checks import better, check_differences, check_lost, differences, fastest, lost
@@ -28,7 +28,6 @@ from .served_loss import pooled_prompt
 from .whole import Whole
 
 AXES = {0: "texts", 1: "tokens"}  # of every input: both may have any size
-DYNAMIC, STATIC = "dynamic", "static"
 SCRATCH = ".scratch"
 
 

@@ -13,7 +13,7 @@ from distilsearch.errors import TextError
 
 from ..teachers.teacher import Teacher
 from ..texts.data import BlockArray, Text, framing
-from .whole import IDS, MASK, TYPES
+from .artefact import IDS, MASK, TYPES
 
 Inputs = Mapping[str, npt.NDArray[np.int64]]
 

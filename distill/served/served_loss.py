@@ -20,9 +20,8 @@ from ..quality import ACCURACY, LOSS, NEXT_SENTENCE, WORDS, Held, accuracy_loss
 from ..teachers.teacher import Teacher
 from ..texts.data import BlockArray, Text
 from ..words import ROWS, Words, words_by
-from .artefact import Artefact
+from .artefact import FOLLOWS, IDS, LOGITS, TYPES, VECTORS, Artefact
 from .samples import Inputs, of_blocks
-from .whole import FOLLOWS, IDS, LOGITS, TYPES, VECTORS
 
 FEW = 4  # rows of a batch whose logits are all given
 

@@ -20,9 +20,8 @@ from distilsearch.families import family
 
 from ..judge import Judge, judge_of
 from ..teachers.teacher import Teacher
+from .artefact import FOLLOWS, IDS, LOGITS, MASK, STATES, TYPES, VECTORS
 
-STATES, VECTORS, LOGITS, FOLLOWS = "last_hidden_state", "sentence_embedding", "logits", "seq_relationship_logits"
-IDS, MASK, TYPES = "input_ids", "attention_mask", "token_type_ids"
 EXAMPLE = (2, 16)  # texts and tokens of the inputs that a graph is traced with; no dimension of it is kept
 
 

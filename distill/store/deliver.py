@@ -31,6 +31,7 @@ from ..teachers.teacher import Teacher
 from ..texts.data import Text
 from ..training import USUAL, Conditions
 from .archive import Archive
+from .beginnings import anew
 from .bought import bought, nothing, section
 from .handing import copy_student, lies_there
 from .trial import TRUNK, Trial
@@ -106,8 +107,11 @@ def deliver(
     course = replace(Course.resolved(teacher, text, recipe, *way, quality=order.quality), start=order.start)
     for architecture, folder in outs.items():
         _check_same(folder, course, architecture)
-    former = [folder.with_name(f".{folder.name}.checkpoint") / TRUNK for folder in outs.values()]  # of version 0.1.0
-    conditions["since"] = [*conditions.get("since", ()), *(path for path in former if path.exists())]
+    former = sorted({path for folder in outs.values() for path in folder.parent.glob(f".*.checkpoint/{TRUNK}")})
+    conditions["since"] = [*conditions.get("since", ()), *former]  # of 0.1.0, under whatever name: their key says whose
+    for words in (anew(archive, course.training, architecture) for architecture in outs if not former):
+        if words:
+            progress(words, 0, 0)
     if conditions.get("trackers"):
         conditions["logs"] = logs
     trials = archive.distil(teacher, text, list(outs), recipe, course.training, progress=progress, **conditions)
@@ -132,7 +136,7 @@ def _cut_best(
     former = (there[0]["architecture"].get(GENE) if there else None) or ""
     layers = int(asked["layers"])
     if former not in (*RULES, FRESH) and not is_subset(former):
-        (former,) = judged_cuts(teacher, text, progress).best(layers)
+        (former,) = judged_cuts(teacher, text, [layers], progress).best(layers)
         progress(f"{layers} layers start from the teacher's {former}: of all its cuts that lose least untrained", 0, 0)
     student = spelt(Architecture(asked.family, {**asked.values, GENE: former}), teacher.facts)
     return replace(order, cards={student: card}), {student: out}

@@ -10,7 +10,7 @@ training goes on from.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from distilsearch.architecture import Architecture
 from distilsearch.errors import InputError, RunError, TrialError
 from distilsearch.families import family
 from distilsearch.home import ensure_folder, write_atomically
+from distilsearch.lowering import parameter_count
 from distilsearch.progress import Between, Progress, nothing, silent
 from distilsearch.space import SearchSpace
 
@@ -47,6 +48,8 @@ from .training import SuperRun, SuperTraining, check_recipe
 
 FILE = "superlm.safetensors"
 SCHEMA = 1
+MOST_TIED = 4  # times the weights of a file that a model of them may count
+DAMAGED = (ArithmeticError, AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError)
 CHECKPOINT_SECONDS = 60.0
 
 
@@ -167,6 +170,17 @@ class SuperLM:
             RunError: there is none, it is damaged, or the teacher is another one than it was cut from.
         """
         about, tensors = _read(folder / FILE)
+        try:
+            return cls._loaded(folder, teacher, about, tensors)
+        except RunError:
+            raise
+        except (*DAMAGED, InputError) as error:
+            raise RunError(f"{folder / FILE} is damaged ({error!r:.200}); train it anew") from error
+
+    @classmethod
+    def _loaded(
+        cls, folder: Path, teacher: Teacher | None, about: Mapping[str, Any], tensors: Mapping[str, Tensor]
+    ) -> "SuperLM":
         training = SuperTraining.from_json(about["training"])
         opened = teacher or replace(load_teacher(str(about["teacher"])), prompt=str(about["prompt"]))
         if outputs_key(opened) != training.training.teacher:
@@ -174,6 +188,13 @@ class SuperLM:
                 f"the super-network in {folder} was cut from another teacher than {opened.name}, or from another "
                 "version of it; give the one it was cut from, or train it anew in another folder"
             )
+        written = sum(tensor.numel() for tensor in tensors.values())
+        if parameter_count(training.largest) > MOST_TIED * written:
+            raise ValueError(
+                "its weights are not those of the sub-network that it names"
+            )  # nor is so much memory taken
+        if not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
+            raise ValueError("a weight is no number")
         with torch.random.fork_rng(devices=[]):
             model = family(training.largest.family).build(training.largest, opened.config)
         with torch.no_grad():
@@ -286,4 +307,8 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         raise RunError(f"{path} is no super-network of distilsearch, or damaged ({error}); train it anew") from error
     if not isinstance(about, dict) or about.get("schema") != SCHEMA:
         raise RunError(f"{path} was written by another version of distilsearch; use that one, or train it anew")
+    try:
+        SuperTraining.from_json(about["training"])
+    except (*DAMAGED, InputError) as error:
+        raise RunError(f"{path} does not say what it was trained for ({error!r:.200}); train it anew") from error
     return about, tensors

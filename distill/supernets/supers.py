@@ -16,6 +16,7 @@ from typing import Any
 
 from torch import Tensor
 
+from distilsearch import strict
 from distilsearch.architecture import Architecture
 from distilsearch.errors import InputError, RunError, TrialError
 from distilsearch.home import supers_folder, write_atomically
@@ -139,13 +140,13 @@ def scores(
 def _scored(
     teacher: Teacher, text: Text, training: Training, architecture: Architecture, between: Between
 ) -> Trial | TrialError:
-    if (known := _read(_place(training, architecture))) is not None:
+    if (known := kept_score(_place(training, architecture))) is not None:
         return _trial(training, architecture, known)
     try:
         whole = opened(training.start, teacher)
         depths = [{**architecture.values, "layers": depth} for depth in whole.training.space["genes"]["layers"]]
         others = [Architecture(architecture.family, values) for values in depths]
-        absent = [other for other in others if _read(_place(training, other)) is None]
+        absent = [other for other in others if kept_score(_place(training, other)) is None]
         try:
             losses = _score(whole, teacher, text, training, absent, between)
         except TrialError:  # of one of them, which may be another
@@ -183,11 +184,12 @@ def _trial(training: Training, architecture: Architecture, score: Score) -> Tria
     return Trial(key, architecture, training, score.loss, size, 0, score.seconds, curve, score.facts)
 
 
-def _read(place: Path) -> Score | None:
-    """A score that is kept; what cannot be read is scored again."""
+def kept_score(place: Path) -> Score | None:
+    """A score that is kept, or None; what cannot be read is scored again."""
     try:
-        data = json.loads(place.read_text(encoding="utf-8"))
-        score = Score(float(data["loss"]), float(data["seconds"]), dict(data["facts"]))
+        data = strict.table(strict.read_json(place), "a score")
+        loss, seconds = (strict.number(data[name], name) for name in ("loss", "seconds"))
+        score = Score(loss, seconds, strict.table(data["facts"], "facts"))
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return score if math.isfinite(score.loss) else None

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DistilSearchError
+from . import learnt
 from .mutations import mutated
 
 INSIDE, HOME = "named", "home"  # folders of a trial of a reader; whatever lies beside them is none of its business
@@ -148,6 +149,25 @@ def _made_json(*parts: str) -> Callable[[Path, Path], object]:
     return make
 
 
+def _made_export(samples: Path, folder: Path) -> None:
+    """A list of two graphs, which are no graphs: whoever reads the list does not open them."""
+    from distilsearch.distill.served.artefact import FILES, INPUTS, Artefact, sha256_of, write_artefacts
+
+    checks: list[dict[str, Any]] = [
+        {"differences": {"sentence_embedding": 1e-6}},
+        {"lost": 0.01, "tried": {"dynamic": {"lost": 0.01, "seconds": 0.1}}},
+    ]
+    listed = []
+    for (runtime, dtype), check in zip([("onnxruntime", "float32"), ("onnxruntime", "int8")], checks, strict=True):
+        file = folder / FILES[runtime, dtype]
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(b"a graph")
+        files, how = {FILES[runtime, dtype]: sha256_of(file)}, "dynamic" if dtype == "int8" else ""
+        own = (files, "0" * 64, "embedding", INPUTS, ("last_hidden_state", "sentence_embedding"), 64, "query: ", how)
+        listed.append(Artefact(folder, runtime, dtype, *own, check, {"torch": "2.13.0"}))
+    write_artefacts(folder, listed)
+
+
 # Sealing
 
 
@@ -187,6 +207,15 @@ def _read_run_file(folder: Path) -> None:
         Run.read(folder / "run.toml")
     finally:
         kept_run(folder)
+
+
+def _read_export(folder: Path) -> None:
+    from distilsearch.distill.served.artefact import read_artefacts
+    from distilsearch.distill.served.beside import section
+
+    for artefact in read_artefacts(folder).values():
+        artefact.check()
+        section(artefact)
 
 
 def _read_journal(folder: Path) -> None:
@@ -420,6 +449,7 @@ READERS: tuple[Reader, ...] = (
     Reader("student", STUDENT_FILES, lambda s, f: _made_trial(s, f, True), _read_student, _hashed_student),
     Reader("student of 0.1.0", STUDENT_FILES, lambda s, f: _made_trial(s, f, False), _read_student),
     Reader("teacher folder", TEACHER_FILES, _copied("teacher"), _read_teacher),
+    Reader("export", {"served.json": "json"}, _made_export, _read_export),
     Reader("table", {"*/*/rounds/*": "parquet"}, _made_table, _read_table, _named_rounds),
     Reader("rounds", {"*/*/rounds/*": "bytes"}, _made_table, _read_table, _named_rounds),
     Reader("predictor", {"predictor.json": "json"}, _with_expected(_copied("predictor")), _read_predictor),
@@ -434,4 +464,26 @@ READERS: tuple[Reader, ...] = (
     Reader("architectures JSON", {"file.json": "json"}, _made_students, _read_architectures),
     Reader("imported results", {"imported.json": "json"}, _made_imports, _read_imports),
     Reader("note of a run", {"file.json": "json"}, _made_note, _read_home_note),
+    Reader("super-network", {"superlm.safetensors": "safetensors"}, learnt.made_super, learnt.read_super),
+    Reader("score", {"file.json": "json"}, learnt.written(learnt.SCORE, "file.json"), learnt.read_score),
+    Reader("rewards", {"rewards.json": "json"}, learnt.made_rewards, learnt.read_rewards, learnt.sealed_rewards),
+    Reader(
+        "net of rewards",
+        {"rewards.safetensors": "safetensors"},
+        learnt.made_rewards,
+        learnt.read_rewards,
+        learnt.sealed_rewards,
+    ),
+    Reader("plan", {"file.json": "json"}, learnt.written(learnt.PLAN, "file.json"), learnt.read_plan),
+    Reader(
+        "rank fidelity",
+        {"fidelity/fidelity.json": "json"},
+        learnt.written(learnt.FIDELITY, "fidelity", "fidelity.json"),
+        learnt.read_fidelity,
+    ),
+    Reader("mark of a driver", {"file.json": "json"}, learnt.written(learnt.HOLDER, "file.json"), learnt.read_mark),
+    Reader("invitation", {"file.json": "json"}, learnt.written(learnt.INVITATION, "file.json"), learnt.read_invitation),
+    Reader("mark of a home", {"home.json": "json"}, learnt.written(learnt.MARK, "home.json"), learnt.read_home),
+    Reader("packed text", {"blocks.safetensors": "safetensors"}, learnt.made_blocks, learnt.read_packed),
+    Reader("cached targets", {"batch.safetensors": "safetensors"}, learnt.made_targets, learnt.read_targets),
 )

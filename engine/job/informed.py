@@ -1,8 +1,9 @@
-"""What super-networks tell a search that trains its students one by one: what each scores as a slice of one.
+"""What is known of students before they are trained, as a further column of the surrogate.
 
-The score is known before a student is trained, and cheap. It is no result: a slice is another student than the one that
-is trained alone, and often a better one, so told as such it would hide what is trained. It is one more column of the
-surrogate, beside the genes and the sizes; how much it says of the loss, the told trials show.
+What each loses as it is cut, where cuts are choices of a space; or what it scores as a slice of a super-network. Either
+is cheap. It is no result: a slice is another student than the one that is trained alone, and often a better one, and an
+untrained cut is a worse one; told as such it would mislead. So it is a column beside the genes and the sizes; how much
+it says of the loss, the told trials show.
 
 Of a space that is too large to be scored a sample is, and a surrogate of those scores foresees the others.
 """
@@ -26,9 +27,12 @@ from .making import Making
 MOST = 1_000  # students that are scored, all of a space
 SAMPLE = 300  # of a larger one
 TOGETHER = 32  # in one job
-SCORING = "scoring sub-networks"
+CUTS, FEW = 64, 8  # students that are judged untrained, and of them in one job
+SCORING, CUTTING = "scoring sub-networks", "judging untrained students"
 
 Column = Callable[[Codes], FloatArray]
+Known = Callable[[SearchSpace, Column, Making, Executor, int, Progress], Column | None]
+"""What makes a column of what is known of students: see `score_column`; None where there is nothing to see."""
 
 
 def score_column(
@@ -58,6 +62,34 @@ def score_column(
     known = [place for place, student in enumerate(students) if student in losses]
     values = np.log(np.maximum([losses[students[place]] for place in known], 1e-9))
     return column_of(space, codes[known], values, sizes)
+
+
+def cut_column(
+    space: SearchSpace, sizes: Column, making: Making, executor: Executor, seed: int, progress: Progress
+) -> Column | None:
+    """A function from codes (n, d) to the logarithms (n, 1) of what students lose as they are cut, untrained.
+
+    Args:
+        sizes: further columns (n, k) that a surrogate of losses sees.
+
+    None where next to no cut can be judged, and nothing is told: what is trained will show what there is to see.
+    """
+    codes = (
+        space.grid(CUTS) if space.listed <= CUTS else np.unique(space.sample(CUTS, np.random.default_rng(seed)), axis=0)
+    )
+    students = space.decode(codes)
+    groups = [students[first : first + FEW] for first in range(0, len(students), FEW)]
+    futures = [executor.submit(making.cut(group)) for group in groups]
+    losses: list[float | None] = []
+    for done, future in enumerate(futures, 1):
+        losses += future.result()
+        progress(CUTTING, done, len(groups))
+    rows = [place for place, loss in enumerate(losses) if loss is not None]
+    values = np.log(np.maximum([loss for loss in losses if loss is not None], 1e-9))
+    if len(rows) < 2 or not np.ptp(values):
+        progress("the untrained cuts of this space say nothing of its students: they are not looked at", 0, 0)
+        return None
+    return column_of(space, codes[rows], values, sizes)
 
 
 def to_score(space: SearchSpace, seed: int) -> Codes:

@@ -21,6 +21,7 @@ from .ledger import Ledger
 from .machines import Declared, Profiled
 from .phases import PLAN, SPENT
 from .prepare import Prepared
+from .search import Search
 
 NOTE = "joining"
 
@@ -120,6 +121,15 @@ def invite(
 def disinvite(ledger: Ledger, invitation: Invitation) -> None:
     """Let nobody begin another trial."""
     ledger.note(NOTE, replace(invitation, open=False).to_json())
+
+
+def explored(search: Search, prepared: Prepared, allowance: Allowance, spent: float) -> None:
+    """Make the trials of a run, with whoever joins it meanwhile; see `Search.explore`, and `invite` for `spent`."""
+    invitation = invite(search.ledger, prepared, search.machines, allowance, spent)
+    search.explore(allowance, prepared.run.stop_below)
+    disinvite(search.ledger, invitation)
+    if search.behind:  # what others have under way ends, or is taken over
+        search.explore(allowance, prepared.run.stop_below)
 
 
 class Followed:

@@ -20,6 +20,7 @@ from distilsearch.home import written_folders
 from distilsearch.operators import Serving
 from distilsearch.progress import Between, Progress, nothing, silent
 
+from .cut_jobs import Cut
 from .evaluating import Evaluate
 from .of_students import Needs as Needs
 from .of_students import OfStudents, architectures_in, given
@@ -273,7 +274,7 @@ class Probe:
 
 
 OURS: tuple[type[Job], ...] = (
-    Distil, Rehearse, TrainSuper, Score, Measure, Profile, TeacherLoss, Probe, Evaluate, ServedLoss,
+    Distil, Rehearse, Cut, TrainSuper, Score, Measure, Profile, TeacherLoss, Probe, Evaluate, ServedLoss,
 )  # fmt: skip
 JOBS: dict[str, type[Job]] = {job.kind: job for job in OURS}
 

@@ -24,6 +24,7 @@ from .equipping import making_of
 from .executors import Executor
 from .executors.interruption import interruptible
 from .holding import Holder, Presence, driver_of
+from .informed import cut_column
 from .inviting import NOTE, Following, Invitation, fingerprints
 from .ledger import JOURNAL, open_storage
 from .machines import Declared, declared_by
@@ -126,6 +127,7 @@ class Helper(MainJob):
         machines = [profiled(m, self.prepared, self.executor, self.progress) for m in self.prepared.machines]
         set_shares(self.ledger, machines, self.teacher, self.executor, self.progress)
         engine = new_engine(run, self.prepared.served, machines, self.teacher)
+        engine = self.informed(machines, cut_column) if run.foresees else engine
         source = open_source(run.source.name, self.making, **run.source.options)
         if self.making.supers:
             source.prepare(partial(self.executor.submit, progress=self.progress))

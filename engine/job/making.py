@@ -8,6 +8,7 @@ from distilsearch.architecture import Architecture
 from distilsearch.distill.job import Training
 from distilsearch.distill.recipes import Recipe
 
+from .cut_jobs import Cut
 from .jobs import Distil, Rehearse
 from .super_jobs import Score, TrainSuper
 from .supers import Super, key_of
@@ -77,6 +78,10 @@ class Making:
         """The job that evaluates sub-networks, all of one super-network."""
         training = self.training.whole.starting(key_of(self.supers, architectures[0])).at(0)
         return Score(training, architectures=tuple(architectures), **self._shared)
+
+    def cut(self, architectures: Sequence[Architecture]) -> Cut:
+        """The job that judges students as they are cut."""
+        return Cut(self.training, architectures=tuple(architectures), **self._shared)
 
     def train_supers(self) -> list[TrainSuper]:
         """The jobs that train the super-networks."""

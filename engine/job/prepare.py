@@ -14,8 +14,7 @@ from distilsearch.distill.pairs import check_pairs
 from distilsearch.distill.precision import PRECISIONS
 from distilsearch.distill.processes import check_device
 from distilsearch.distill.quality import check_quality
-from distilsearch.distill.recipes import Recipe, default_recipe
-from distilsearch.distill.recipes import recipe as recipe_named
+from distilsearch.distill.recipes import Recipe, recipe_for
 from distilsearch.distill.store.archive import Archive
 from distilsearch.distill.supernets.subspaces import said
 from distilsearch.distill.targets import learnt_blocks, shows_pairs
@@ -133,7 +132,7 @@ def checked(run: Run, folder: Path, given: bool = False, progress: Progress = si
         kind.sites(machine.serving)
         check_length(served.students, machine.serving)
     run = _suited(run, teacher.kind)
-    recipe = default_recipe(teacher.kind) if run.train.recipe == "default" else recipe_named(run.train.recipe)
+    recipe = recipe_for(teacher.kind, run.train.recipe)
     check_quality(run.quality, run.teacher, teacher.kind, recipe.name, dict(recipe.weights))
     progress(READING, 1, 2)
     text = load_text(teacher=teacher, progress=progress, **run.reading)
@@ -176,7 +175,7 @@ def _cut(run: Run, teacher: Teacher, text: Text, progress: Progress) -> tuple[Ru
         int(student) for p in run.students(teacher.facts).parameters if p.name == "layers" for student in p.choices
     }
     try:
-        judged = judged_cuts(teacher, text, progress)
+        judged = judged_cuts(teacher, text, layers, progress)
     except TeacherError as error:
         progress(f"students start from layers by rule alone: {error}", 0, 0)
         return run, 0.0

@@ -121,7 +121,9 @@ def recall(
     for number in order:
         retell(engine, entries[number], machines, served, flash_tokens, session)
     plans = [plan for entry in entries.values() if (plan := Plan.of(entry)) is not None]
-    engine.expect([], 1 + max((plan.counter for plan in plans), default=-1))
+    lasting = [entry for entry in entries.values() if not _forgotten(entry, session)]
+    counted = [plan for entry in lasting if (plan := Plan.of(entry)) is not None]
+    engine.expect([], 1 + max((plan.counter for plan in counted), default=-1))
     for plan in plans[::-1]:
         if plan.reference is not None:
             engine.freeze(plan.reference)
@@ -247,7 +249,12 @@ def retell(
         tell(engine, entry, machines, planned_tokens(entry, flash_tokens))
     elif entry.state == "failed":
         for member in served.outcomes_of(student_of(entry.architecture)):
-            engine.fail(member, entry.cause, entry.transient and entry.facts.get("session") != session)
+            engine.fail(member, entry.cause, _forgotten(entry, session))
+
+
+def _forgotten(entry: Entry, session: int) -> bool:
+    """Whether a trial failed by an accident of an earlier session: nothing was learnt, so its ask is made again."""
+    return entry.state == "failed" and entry.transient and entry.facts.get("session") != session
 
 
 def _order(entries: Sequence[Entry]) -> list[int]:

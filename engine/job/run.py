@@ -36,8 +36,8 @@ from .equipping import making_of, register
 from .executors import Executor
 from .executors.interruption import interruptible
 from .holding import driving
-from .informed import score_column
-from .inviting import disinvite, invite
+from .informed import Known, cut_column, score_column
+from .inviting import explored
 from .jobs import Measure, TeacherLoss
 from .ledger import Ledger
 from .limits import check_kept, measured_within, room_within
@@ -51,6 +51,7 @@ from .outcome.graphs import as_files
 from .outcome.handed import handed_out, without
 from .outcome.proxy import PHASE as PROXY
 from .outcome.proxy import on_proxy
+from .outcome.remarks import taken_over
 from .outcome.remeasure import measured_fidelity
 from .outcome.result import Result, conclude, members
 from .outcome.scoring import Scoring
@@ -73,6 +74,7 @@ from .spending import Amount, Budget, Minutes
 from .work import archive_of
 
 CUTS = "judge cuts"  # before the others: what is searched depends on it
+UNTRAINED = "judge untrained students"
 TRIALS = "distil and measure"  # the phase of the trials
 SUPERS = "train super-networks"  # of sources that have any
 
@@ -134,6 +136,9 @@ class MainJob:
             set_shares(self.ledger, machines, self.teacher, self.executor, self.progress)
             engine = new_engine(run, self.prepared.served, machines, self.teacher)
             self.check_limits(engine, machines)
+        if run.foresees:
+            with phases.phase(UNTRAINED):
+                engine = self.informed(machines, cut_column)
         with phases.phase("plan"):
             budget = self.budget(watch, machines)
         result = self.lasting(budget.flash_tokens).spend(budget, engine, machines, phases, watch)
@@ -154,11 +159,7 @@ class MainJob:
         with phases.phase(TRIALS):
             trials.source.prepare(self.executor.submit)
             allowance = budget.allowance(phases.seconds.get(TRIALS, 0.0))
-            invitation = invite(self.ledger, self.prepared, machines, allowance, watch.seconds)
-            trials.explore(allowance, run.stop_below)
-            disinvite(self.ledger, invitation)
-            if trials.behind:  # what others have under way ends, or is taken over
-                trials.explore(allowance, run.stop_below)
+            explored(trials, self.prepared, allowance, watch.seconds)
         with phases.phase("measure the front"):
             measure_front(self.ledger, machines, self.teacher, self.executor, self.progress, budget.measuring())
         self.teacher_loss()  # now: a finish whose time is over stops the executor
@@ -263,11 +264,11 @@ class MainJob:
         write_atomically(self.prepared.folder / "run.toml", kept_text(run))
         return replace(self, prepared=replace(self.prepared, run=run))
 
-    def informed(self, machines: Sequence[Profiled]) -> Engine:
-        """An engine that sees what students score in their super-networks."""
+    def informed(self, machines: Sequence[Profiled], column_of: Known = score_column) -> Engine:
+        """An engine that sees what is known of students untrained: scores in super-networks, or losses of cuts."""
         run, served = self.prepared.run, self.prepared.served
         sizes = size_features(served.students, machines[0].serving)
-        column = score_column(served.students, sizes, self.making, self.executor, run.seed, self.progress)
+        column = column_of(served.students, sizes, self.making, self.executor, run.seed, self.progress)
         return new_engine(run, served, machines, self.teacher, column)
 
     def recalled(self, engine: Engine, machines: Sequence[Profiled], source: TrialSource) -> Search:
@@ -346,7 +347,7 @@ class MainJob:
             quality=run.quality,
             teacher_loss=teacher.loss,
             teacher_parts=teacher.parts,
-            remarks=(teacher.said,) if teacher.said else (),
+            remarks=(*((teacher.said,) if teacher.said else ()), *taken_over(run, finals)),
             entries=entries,
             machines=[machine.facts(self.teacher, asked_for) for machine in machines],
             reference=engine.reference,

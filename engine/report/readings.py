@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from .schema import (
+    ONE_LABEL,
     Entry,
     EvaluationEntry,
     Latency,
@@ -222,7 +223,12 @@ def best_words(latency: Latency) -> str:
 
 
 def teacher_share(entry: EvaluationEntry, scores: Scores, name: str) -> float | None:
-    """A score as a share of the teacher's; None where less is better, or the teacher's own is nothing."""
+    """A score as a share of the teacher's; None where less is better, or the teacher's own is nothing.
+
+    None too where one of the two gave every row the same label: the shares of labels are nobody's merit.
+    """
+    if ONE_LABEL in scores.values or ONE_LABEL in entry.teacher.values:
+        return None
     own, theirs = scores.values.get(name), entry.teacher.values.get(name)
     falling = any(word in name for word in LESS_IS_BETTER)
     return None if own is None or not theirs or theirs < 0 or falling else own / theirs

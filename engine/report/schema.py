@@ -36,6 +36,7 @@ from distilsearch.errors import InputError, RunError
 SCHEMA = 1
 LATENCY = re.compile(r"latency_ms(_\d+)?")
 SPREAD = "_sd"  # behind the name of a score: its standard deviation
+ONE_LABEL = "one_label"  # of scores: the share of fine-tunings that said the same of every row; no score
 SHOWN = 3  # problems that a message names
 
 Word = Annotated[str, Strict()]
@@ -248,6 +249,8 @@ class MachineEntry(Part):
 class Scores(Part):
     """What an evaluation gave of one model: values by name, and the standard deviation of one by its name and `_sd`.
 
+    `one_label` among them is the share of fine-tunings that gave every row the same label, and no score.
+
     `cause`: why there are none.
     """
 
@@ -258,7 +261,7 @@ class Scores(Part):
     @property
     def merit(self) -> float | None:
         """The mean of the values, without standard deviations; None where there are none."""
-        means = [value for name, value in self.values.items() if not name.endswith(SPREAD)]
+        means = [value for name, value in self.values.items() if not name.endswith(SPREAD) and name != ONE_LABEL]
         return sum(means) / len(means) if means else None
 
 

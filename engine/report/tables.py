@@ -8,7 +8,7 @@ from distilsearch.page.parts import bar, cell, code, head, row, row_head, table
 
 from .budgets import Answer
 from .readings import Reading, best_words, first_words, measured_words, parts_words, teacher_share
-from .schema import ArtefactEntry, Entry, EvaluationEntry, Member, Phase, ProxyEntry, Scores, TrialEntry
+from .schema import ONE_LABEL, ArtefactEntry, Entry, EvaluationEntry, Member, Phase, ProxyEntry, Scores, TrialEntry
 from .words import (
     DASH,
     count,
@@ -28,12 +28,12 @@ from .words import (
 def students_table(reading: Reading) -> str:
     """The front, fastest first, the teacher last."""
     genes, served = reading.genes(), any(member.served for member in reading.front)
-    words = ["Student", *map(gene_word, genes), *(["Served as"] if served else []), "Parameters"]
+    words = ["Student", _shapes(genes), *(["Served as"] if served else []), "Parameters"]
     words += [*latency_heads(reading), sentence(reading.quality_name), "Trained on"]
     longer = any(reading.finished(member) for member in reading.front)
     words += ["After equal training"] if longer else []
     rows = [_student_row(reading, member, genes, served, longer) for member in reading.front]
-    empty = [cell(DASH) for _ in (*genes, *(["served"] if served else []))]
+    empty = [cell(DASH) for _ in range(2 if served else 1)]
     cells = [cell(reading.teacher.name, "text"), *empty, *_numbers(reading, reading.teacher)]
     cells += [
         cell(score(reading.teacher_quality), small=parts_words(reading.teacher)),
@@ -131,14 +131,14 @@ def _score_cell(entry: EvaluationEntry, scores: Scores | None, name: str) -> str
     if scores is None or name not in scores.values:
         return cell(DASH)
     share = teacher_share(entry, scores, name) if scores is not entry.teacher else None
-    return cell(score_words(scores.values)[name], small="" if share is None else percent(share))
+    small = "one label for all rows" if ONE_LABEL in scores.values else "" if share is None else percent(share)
+    return cell(score_words(scores.values)[name], small=small)
 
 
 def trials_table(reading: Reading) -> str:
     """Every trial with its state and, where it failed, why."""
     genes, causes = reading.genes(), any(trial.cause for trial in reading.trials)
-    shapes = " / ".join(map(gene_word, genes)) or "Architecture"
-    words = ["#", "Student", shapes, "State", "Source", sentence(reading.quality_name)]
+    words = ["#", "Student", _shapes(genes), "State", "Source", sentence(reading.quality_name)]
     words += [f"{word}{mark}" for mark in _marks(reading) for word in ("Predicted ms", "Measured ms")]
     words += ["Tokens", "Time"] + (["Cause"] if causes else [])
     heads = [head(word, "text" if word in ("Student", "Cause") else "") for word in words]
@@ -179,10 +179,15 @@ def speed_words(reading: Reading, entry: Entry, objective: str) -> str:
     return f"{'' if speedup.kind == 'measured' else '~'}{speedup.ratio:.2f}×"
 
 
+def _shapes(genes: Sequence[str]) -> str:
+    """The heading of a column of shapes: one column, so that a table fits the page."""
+    return " / ".join(map(gene_word, genes)) or "Architecture"
+
+
 def _student_row(reading: Reading, member: Member, genes: Sequence[str], served: bool, longer: bool) -> str:
-    values, knee = member.architecture.values, reading.is_knee(member)
+    knee = reading.is_knee(member)
     cells = [row_head(code(member.key, member.student, "chosen" if knee else ""))]
-    cells += [cell(values.get(gene, DASH)) for gene in genes]
+    cells.append(cell(shape(member, genes)))
     cells += [cell(served_words(member.served) or DASH)] if served else []
     before = f"from {score(reading.quality(member.untrained_loss))}" if member.untrained_loss is not None else ""
     small = "; ".join(filter(None, (parts_words(member), before)))

@@ -18,7 +18,8 @@ def final_table(result: ResultFile) -> Table:
     """The front, fastest first, and the teacher.
 
     Columns: student, layers/width/heads/FFN, how it is served where that was searched, parameters, predicted and
-    measured latency and speedup for every latency objective, and the quality. The chosen one is bold and has a star.
+    measured latency and speedup for every latency objective, the quality, and the tokens that it was reached with where
+    members were trained for different lengths. The chosen one is bold and has a star.
     """
     reading = Reading(result)
     genes = [gene for gene in reading.genes() if gene != "inherit"]
@@ -29,13 +30,15 @@ def final_table(result: ResultFile) -> Table:
     served = any(member.served for member in reading.front)
     if served:
         table.add_column("served as", overflow="fold")
-    for column in ("parameters", *_latency_columns(reading), reading.quality_name):
+    longer = ["trained\non"] if len({member.tokens for member in reading.front}) > 1 else []
+    for column in ("parameters", *_latency_columns(reading), reading.quality_name, *longer):
         table.add_column(Text(column), justify="right", overflow="fold")
     for member in reading.front:
         knee = reading.is_knee(member)
         name, words = f"{'★ ' if knee else ''}{member.key}", [served_words(member.served)] if served else []
         cells = [name, shape(member, genes), *words, *_numbers(reading, member)]
         cells.append(score(reading.quality(member.loss)))
+        cells += [count(member.tokens) if member.tokens else DASH] if longer else []
         table.add_row(*map(Text, cells), style="bold" if knee else "")
     cells = [
         "teacher",
@@ -43,6 +46,7 @@ def final_table(result: ResultFile) -> Table:
         *([DASH] if served else []),
         *_numbers(reading, reading.teacher),
         score(reading.teacher_quality),
+        *([DASH] if longer else []),
     ]
     table.add_row(*map(Text, cells), style="dim")
     return table

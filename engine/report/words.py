@@ -6,7 +6,7 @@ Notable: what is not there is a dash, never a zero or an empty cell.
 import math
 from collections.abc import Iterable, Mapping
 
-from .schema import SPREAD, Entry, MachineEntry, Scalar, StudentEntry
+from .schema import ONE_LABEL, SPREAD, Entry, MachineEntry, Scalar, StudentEntry
 
 GENE_WORDS = {"ffn": "FFN", "kv_heads": "KV heads"}
 METRIC_WORDS = {"mcc": "MCC", "f1": "F1"}
@@ -66,7 +66,7 @@ def score_words(values: Mapping[str, float]) -> dict[str, str]:
     return {
         name: score(value) + (f" ± {score(values[name + SPREAD])}" if name + SPREAD in values else "")
         for name, value in values.items()
-        if name not in spreads
+        if name not in spreads and name != ONE_LABEL
     }
 
 

@@ -22,6 +22,7 @@ Sizes = Mapping[str, Any]
 Array = npt.NDArray[Any]
 
 OPSET, IR = 20, 10
+ANY = "batch,sequence"  # sizes that a file leaves open; where they were fixed, other kernels would be chosen
 LAYER_NORM = "LayerNormalization <axis = -1, epsilon = 1e-12>"
 FINISHES = {  # activations: nodes from x to y
     "none": "y = Identity(x)",
@@ -67,7 +68,7 @@ def _embedding(s: Sizes) -> Graph | None:
     norm = f"y = {LAYER_NORM} (x, gain, offset)" if s["norm"] == "layer" else "y = Identity(x)"
     ids = np.random.default_rng(0).integers(s["vocabulary"], size=(b, n))
     return graph(
-        f"int64[{b},{n}] ids, int64[{b},{n}] kinds, int64[1,{n}] places", f"float[{b},{n},{width}] y",
+        f"int64[{ANY}] ids, int64[{ANY}] kinds, int64[1,sequence] places", f"float[{ANY},{width}] y",
         "words = Gather(word_table, ids) typed = Gather(type_table, kinds) summed = Add(words, typed)"
         f" placed = Gather(place_table, places) x = Add(summed, placed) {norm}",
         {"ids": ids, "kinds": np.zeros((b, n), np.int64), "places": np.arange(n)[None] % s["positions"]},
@@ -81,11 +82,10 @@ def _embedding(s: Sizes) -> Graph | None:
 def _linear(s: Sizes) -> Graph | None:
     if s["activation"] not in FINISHES:
         return None
-    shape = f"{s['batch']},{s['sequence']}"
     product = "z = MatMul(a, weight) x = Add(z, bias)" if s["bias"] else "x = MatMul(a, weight)"
     bias = {"bias": random(s["outputs"])} if s["bias"] else {}
     return graph(
-        f"float[{shape},{s['inputs']}] a", f"float[{shape},{s['outputs']}] y", f"{product} {FINISHES[s['activation']]}",
+        f"float[{ANY},{s['inputs']}] a", f"float[{ANY},{s['outputs']}] y", f"{product} {FINISHES[s['activation']]}",
         {"a": random(s["batch"], s["sequence"], s["inputs"])},
         {"weight": random(s["inputs"], s["outputs"]) / np.float32(s["inputs"] ** 0.5), **bias},
     )  # fmt: skip
@@ -96,19 +96,19 @@ def _attention(s: Sizes) -> Graph | None:
         return None
     b, n, h, d = s["batch"], s["sequence"], s["heads"], s["head_size"]
     given = {name: random(b, n, h * d) for name in ("q", "k", "v")}
-    flows = f"float[{b},{n},{h * d}]"
+    flows = f"float[{ANY},{h * d}]"
     apart = " ".join(
         f"{x}s = Reshape({x}, heads) {x}h = Transpose <perm = [0, 2, 1, 3]> ({x}s)" for x in ("q", "k", "v")
     )
     return graph(
-        f"{flows} q, {flows} k, {flows} v, float[{b},1,{n},{n}] mask", f"{flows} y",
+        f"{flows} q, {flows} k, {flows} v, float[batch,1,sequence,sequence] mask", f"{flows} y",
         f"{apart} turned = Transpose <perm = [0, 1, 3, 2]> (kh) qm = Mul(qh, scale) km = Mul(turned, scale)"
         " scores = MatMul(qm, km) masked = Add(scores, mask) shares = Softmax <axis = -1> (masked)"
         " lost = IsNaN(shares) sure = Where(lost, zero, shares) mixed = MatMul(sure, vh)"
         " back = Transpose <perm = [0, 2, 1, 3]> (mixed) y = Reshape(back, flat)",
         {**given, "mask": np.zeros((b, 1, n, n), np.float32)},
         {
-            "heads": np.array([b, n, -1, d]), "flat": np.array([b, n, h * d]),
+            "heads": np.array([0, 0, -1, d]), "flat": np.array([0, 0, h * d]),
             "scale": np.array(d**-0.25, np.float32), "zero": np.array(0, np.float32),
         },
     )  # fmt: skip
@@ -117,7 +117,7 @@ def _attention(s: Sizes) -> Graph | None:
 def _norm(s: Sizes) -> Graph | None:
     if s["norm"] not in ("layer", "none"):
         return None
-    flows, width = f"float[{s['batch']},{s['sequence']},{s['width']}]", s["width"]
+    flows, width = f"float[{ANY},{s['width']}]", s["width"]
     added = "x = Add(a, b)" if s["residual"] else "x = Identity(a)"
     scaled = f"y = {LAYER_NORM} (x, gain, offset)" if s["norm"] == "layer" else "z = Mul(x, gain) y = Add(z, offset)"
     given = {name: random(s["batch"], s["sequence"], width) for name in "ab"[: 1 + s["residual"]]}
@@ -129,7 +129,7 @@ def _norm(s: Sizes) -> Graph | None:
 def _gate(s: Sizes) -> Graph | None:
     if s["activation"] not in FINISHES:
         return None
-    flows = f"float[{s['batch']},{s['sequence']},{s['width']}]"
+    flows = f"float[{ANY},{s['width']}]"
     given = {name: random(s["batch"], s["sequence"], s["width"]) for name in ("x", "b")}
     return graph(f"{flows} x, {flows} b", f"{flows} out", f"{FINISHES[s['activation']]} out = Mul(y, b)", given, {})
 
@@ -143,7 +143,7 @@ def _pooling(s: Sizes) -> Graph | None:
     )
     unit = "length = ReduceL2 <keepdims = 1> (pooled, last) long = Clip(length, least) y = Div(pooled, long)"
     return graph(
-        f"float[{b},{n},{width}] x, int64[{b},{n}] mask", f"float[{b},{width}] y",
+        f"float[{ANY},{width}] x, int64[{ANY}] mask", f"float[batch,{width}] y",
         f"{mean if s['pool'] == 'mean' else 'pooled = Gather <axis = 1> (x, cls)'}"
         f" {unit if s['normalize'] else 'y = Identity(pooled)'}",
         {"x": random(b, n, width), "mask": np.ones((b, n), np.int64)},
@@ -163,7 +163,7 @@ def _head(s: Sizes) -> Graph | None:
     )
     after = "z = MatMul(x, table) y = Add(z, bias)" if s["transform"] else "y = MatMul(x, table)"
     return graph(
-        f"float[{b},{n},{width}] a", f"float[{b},{n},{words}] y", f"{before} {after}", {"a": random(b, n, width)},
+        f"float[{ANY},{width}] a", f"float[{ANY},{words}] y", f"{before} {after}", {"a": random(b, n, width)},
         {
             "dense": random(width, width) / np.float32(width**0.5), "lift": random(width), **_norm_weights(width),
             "table": random(width, words), "bias": random(words),

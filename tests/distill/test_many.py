@@ -61,7 +61,7 @@ def test_students_side_by_side_equal_students_alone(
         assert isinstance(other, Student)
         _same(one.model.state_dict(), other.model.state_dict())
         assert one.curve == other.curve
-    assert memory_bytes(architectures) == 16 * sum(student.parameters for student in alone)
+    assert memory_bytes(architectures) == 20 * sum(student.parameters for student in alone)
 
 
 def student_of(layers: int) -> Architecture:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from distilsearch.distill.recipes import EMBEDDING, RECIPES, default_recipe, recipe
+from distilsearch.distill.recipes import ANCHORED, EMBEDDING, MLM, RECIPES, default_recipe, recipe, recipe_for
 from distilsearch.errors import InputError
 
 
@@ -14,6 +14,7 @@ def test_keys_do_not_change_between_versions() -> None:
     assert EMBEDDING.key == "eaef7b668f53"
     assert replace(EMBEDDING, name="other").key == EMBEDDING.key
     assert replace(EMBEDDING, temperature=2.0).key != EMBEDDING.key
+    assert ANCHORED.key == "a40254622670"
     assert len({known.key for known in RECIPES.values()}) == len(RECIPES)
 
 
@@ -22,6 +23,14 @@ def test_students_near_the_teacher_learn_at_a_lower_rate() -> None:
     assert EMBEDDING.rate(1.0) == pytest.approx(EMBEDDING.near * EMBEDDING.learning_rate)
     assert EMBEDDING.rate(1.0) < EMBEDDING.rate(0.5) < EMBEDDING.rate(0.1) < EMBEDDING.rate(0.0)
     assert replace(EMBEDDING, near=1.0).rate(1.0) == EMBEDDING.learning_rate
+
+
+def test_the_default_changes_for_new_runs_and_stays_for_those_that_were_started_with_it() -> None:
+    assert recipe_for("embedding") == recipe_for("embedding", "") == recipe_for("embedding", "auto") == ANCHORED
+    assert recipe_for("embedding", "default") == recipe_for("embedding", "embedding") == EMBEDDING
+    assert recipe_for("mlm", "default") == recipe_for("mlm") == MLM
+    with pytest.raises(InputError, match="did you mean 'anchored'"):
+        recipe_for("embedding", "anchord")
 
 
 def test_recipes_come_from_files(tmp_path: Path) -> None:
@@ -50,6 +59,7 @@ def test_recipes_come_from_files(tmp_path: Path) -> None:
         ('base = "mlm"\nlearning_rate = "fast"', "learning_rate must be positive, got 'fast'"),
         ('base = "mlm"\nprogressive = 1.0', "progressive must be in"),
         ('base = "mlm"\nnear = 0.0', "near must be in"),
+        ('base = "mlm"\nanchor = 1.0', "anchor must be in"),
         ('base = "mlm"\ndecay = 0.0', "decay must be in"),
         ('base = "embedding"\nword_rate = 0.0', "word_rate must be positive"),
         ('base = "embedding"\nwarmup_tokens = -1', "warmup_tokens must be 0 or more"),

@@ -17,7 +17,7 @@ from distilsearch.testing.readers import INSIDE, READERS, Reader, tried, watched
 
 SAMPLES = Path(__file__).parents[1] / "old" / "0.1.0"
 FEW, MORE = 5, 10  # inputs: of readers that load a model or a study, and of others
-HEAVY = ("student", "student of 0.1.0", "teacher folder", "journal")
+HEAVY = ("student", "student of 0.1.0", "teacher folder", "journal", "super-network", "packed text")
 
 
 @pytest.fixture(autouse=True)

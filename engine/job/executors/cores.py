@@ -20,6 +20,7 @@ pinned).
 
 import contextlib
 import fcntl
+import json
 import os
 import tempfile
 import time
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 ASK_SECONDS = 0.01  # between two attempts
 TELL_SECONDS = 5.0  # between two words that a job waits
 WAITING = "waiting: another job measures this machine"
+WORKER = "distilsearch.engine.job.executors.worker"
+SIGNED_BYTES, SHOWN = 4_096, 160  # of who measures: read, and shown
 
 Waiting = Callable[[], None]
 
@@ -65,6 +68,25 @@ class _Locks:
             return False
         return True
 
+    def sign(self) -> None:
+        """Say in the turnstiles who has taken them."""
+        content = json.dumps({"pid": os.getpid(), "run": _run_of(os.getpid())}).encode()
+        for name in self.names:
+            with contextlib.suppress(OSError):  # a full disk holds up nobody who measures
+                os.ftruncate(self._open[f"turnstile-{name}"], 0)
+                os.pwrite(self._open[f"turnstile-{name}"], content, 0)
+
+    def measuring(self) -> str:
+        """Who has taken one of the turnstiles, in words; "" where nobody has, or has not said it."""
+        for name in self.names:
+            if self.attempt("turnstile", name, fcntl.LOCK_SH):
+                self.free("turnstile", name)
+                continue
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+                signed = json.loads(os.pread(self._open[f"turnstile-{name}"], SIGNED_BYTES, 0))
+                return f" (process {int(signed['pid'])}, {signed['run']!s:.{SHOWN}})"
+        return ""
+
     def free(self, kind: str, name: str) -> None:
         """Let go of a lock."""
         fcntl.flock(self._open[f"{kind}-{name}"], fcntl.LOCK_UN)
@@ -80,6 +102,30 @@ class _Locks:
         for file in self._open.values():
             os.close(file)
         self._open = {}
+
+
+def _run_of(pid: int) -> str:
+    """What a process works for: the command of its driver, where it is a worker, or its own; and the folder."""
+    with contextlib.suppress(OSError, IndexError):
+        words = _command(pid)
+        if WORKER in words:  # its last word is the number of its driver
+            words = _command(int(words[-1]))
+        return f"{' '.join([Path(words[0]).name, *words[1:]])} in {Path.cwd()}"
+    return "whose command cannot be read"
+
+
+def _command(pid: int) -> list[str]:
+    content = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
+    return [word for word in content.split("\0") if word]
+
+
+def who_measures(names: Sequence[str], folder: Path | None = None) -> str:
+    """Who measures on one of some cores at this moment, in words to be put in brackets; "" where nobody is known."""
+    locks = _Locks(names, folder)
+    try:
+        return locks.measuring()
+    finally:
+        locks.close()
 
 
 class Shared:
@@ -159,6 +205,8 @@ def alone(names: Sequence[str], waiting: Waiting, folder: Path | None = None) ->
                 while not locks.attempt(kind, name, fcntl.LOCK_EX):
                     waiting()
                     time.sleep(ASK_SECONDS)
+            if kind == "turnstile":
+                locks.sign()
         yield
     finally:
         locks.close()
@@ -205,19 +253,20 @@ class Hold:
 @contextlib.contextmanager
 def held_for(needs: "Needs", progress: Progress, between: Between) -> Iterator[Hold]:
     """Hold what a job needs of this machine while it runs: shared with others, or alone."""
-    told, open_end = time.monotonic(), False
+    told, words = time.monotonic(), ""
 
     def tell() -> None:
-        nonlocal told, open_end
+        nonlocal told, words
         if time.monotonic() - told > TELL_SECONDS:
-            told, open_end = time.monotonic(), True
-            progress(WAITING, 0, 1)
+            told = time.monotonic()
+            words = words or f"{WAITING}{who_measures([*cores, *gpu])}"
+            progress(words, 0, 1)
 
     def over() -> None:
-        nonlocal open_end
-        if open_end:
-            open_end = False
-            progress(WAITING, 1, 1)
+        nonlocal words
+        if words:
+            progress(words, 1, 1)
+            words = ""
 
     def waiting() -> None:
         between()

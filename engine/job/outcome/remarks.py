@@ -1,6 +1,7 @@
 """What a reader of latencies must know first: how disturbed they are, and where what was measured breaks a limit."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -10,6 +11,9 @@ from ...objectives import nondominated
 from ...report.readings import AGREED, Reading, ms_of
 from ...report.schema import Latency, Member, ResultFile
 from .choice import pick
+
+if TYPE_CHECKING:
+    from ..runfile.config import Run
 
 DISTURBED = 1.1  # slowness of the sentinel that a reader is told of
 
@@ -83,3 +87,17 @@ def _point(reading: Reading, member: Member) -> FloatArray:
     merit = reading.merits.get(member.key)
     quality = reading.equal_loss(member) if merit is None else -merit
     return np.array([quality, *(np.inf if ms is None else ms for ms in latencies)])
+
+
+def taken_over(run: "Run", finals: Iterable[str]) -> list[str]:
+    """That students are handed back as others have finished them, where the run itself finishes nobody.
+
+    Args:
+        finals: the keys of the students of which a longer training is there.
+    """
+    if run.train.finish != "none" or not (keys := sorted(finals)):
+        return []
+    return [
+        f'finish = "none": this run trains nobody further, and these are handed back as others have finished them, so'
+        f" that they are not compared at equal length: {', '.join(keys)}"
+    ]

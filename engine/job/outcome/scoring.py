@@ -161,7 +161,8 @@ class Scoring:
         return Scored(kept.values) if kept else None
 
     def _begun(self, one: Asked, trial: str, data: str) -> "Future[Scored] | str":
-        if trial and self.archive.find(trial) is None:
+        found = self.archive.find(trial) if trial else None
+        if trial and found is None:
             return f"its trial {trial[:12]} is no longer in the home"
         job = Evaluate(
             training=self.training,
@@ -174,7 +175,7 @@ class Scoring:
             threads=self.threads,
             plugins=self.run.plugins,
         )
-        name = trial[:12] or "the teacher"
+        name = f"student {found.architecture.key}" if found else "the teacher"
         return self.executor.submit(job, lambda what, done, total: self.progress(f"{what}: {name}", done, total))
 
     def _answered(self, one: Asked, trial: str, answer: "Future[Scored] | Scored | str") -> schema.Scores:

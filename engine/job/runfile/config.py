@@ -17,7 +17,7 @@ from distilsearch.distill.texts.sources import AUTO, NONE
 from distilsearch.dropped import dropped
 from distilsearch.errors import InputError
 from distilsearch.families import TeacherFacts, family
-from distilsearch.families.cuts import GENE, spelt_out
+from distilsearch.families.cuts import GENE, is_subset, spelt_out
 from distilsearch.places import literal_folders
 from distilsearch.space import SearchSpace
 
@@ -218,6 +218,12 @@ class Run(Section):
         """Whether cuts are to be measured: where `inherit` is left open, of students that start from layers."""
         usual = self.source == UNBOUNDED and facts.family == self.space.family
         return usual and bool(self.space.cuts) and GENE not in self.space.genes
+
+    @property
+    def foresees(self) -> bool:
+        """Whether students are judged untrained: where cuts are choices, and the strategy learns what it is shown."""
+        cuts = any(map(is_subset, self.space.genes.get(GENE, ())))
+        return bool(self.space.cuts) and cuts and self.strategy.name == "ehvi"
 
     def choosing(self, cuts: Sequence[str]) -> "Run":
         """The run with these cuts among the choices of `inherit`, beside the rules."""

@@ -180,7 +180,11 @@ def continued(now: Run, there: Run) -> Run:
     names = sorted(name for name in differing if not _may_change(name))
     if names:
         listed = "; ".join(f"{n}: {theirs.get(n)!r} there, {mine.get(n)!r} now" for n in names)
-        raise RunError(f"the run {run.name!r} was started with another run file ({listed}); give it a new name")
+        raise RunError(
+            f"the run {run.name!r} was started with another run file ({listed}). What is there stands in the run.toml"
+            " of its folder: ask for the same to go on with it; for another search change `name` in your run file, or"
+            " give --folder another folder"
+        )
     return run
 
 

@@ -98,4 +98,5 @@ def _said(problem: Mapping[str, Any]) -> str:
         said += f" (did you mean {near[0]!r}?)" if near else ""
     if kind.startswith(("int", "float")) and isinstance(value, str) and NUMBER.fullmatch(value.strip()):
         said += ", without quotes"
-    return hidden(said if isinstance(value, Mapping) else f"{said}; got {value!r}")
+    told = isinstance(value, Mapping) or (said.startswith("unknown ") and repr(value) in said)
+    return hidden(said if told else f"{said}; got {value!r}")

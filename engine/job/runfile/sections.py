@@ -136,7 +136,7 @@ class TrainSection(Section):
 
     device: str = "auto"
     precision: Literal["auto", "float32", "bf16"] = "auto"
-    recipe: str = "default"
+    recipe: str = "auto"
     flash_tokens: Whole = Field(default=FLASH_TOKENS, ge=0)
     longer_tokens: tuple[int, ...] = ()
     final_tokens: Whole = Field(default=2_000_000, ge=0)

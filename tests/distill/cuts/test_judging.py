@@ -16,8 +16,8 @@ def _rated(worth):
 
 
 def test_of_few_layers_all_subsets_are_judged() -> None:
-    made = searched(5, _rated([1, 2, 3, 4, 5]))
-    assert set(made) == {s for size in range(1, 6) for s in combinations(range(5), size)}
+    made = searched(5, [1, 2, 4], _rated([1, 2, 3, 4, 5]))
+    assert set(made) == {s for size in (1, 2, 4) for s in combinations(range(5), size)}
 
 
 @given(st.lists(st.floats(0.1, 10), min_size=ALL + 1, max_size=14, unique=True))
@@ -30,7 +30,8 @@ def test_where_layers_do_not_depend_on_each_other_the_searches_find_the_best_of_
         asked.extend(subsets)
         return rated(subsets, done)
 
-    made = searched(len(worth), ask)
+    made = searched(len(worth), range(1, len(worth)), ask)
+    assert len(asked) <= module._subsets_in(len(worth), range(1, len(worth)))
     assert len(asked) == len(set(asked)) == len(made)
     for size in range(1, len(worth)):
         best = tuple(sorted(sorted(range(len(worth)), key=lambda layer: -worth[layer])[:size]))
@@ -44,15 +45,23 @@ def test_the_best_few_of_each_depth_below_the_teachers_are_chosen() -> None:
 
 def test_what_was_judged_is_found_again(teacher, text, monkeypatch) -> None:
     said: list[str] = []
-    judged = judged_cuts(teacher, text, lambda what, done, total: said.append(what))
-    assert len(judged.losses) == 7
+    judged = judged_cuts(teacher, text, [1, 2, 3], lambda what, done, total: said.append(what))
+    assert len(judged.losses) == 6  # the teacher itself is no cut of it
     assert set(said) == {"judging cuts"}
     monkeypatch.setattr(module, "Peeled", None)
-    assert judged_cuts(teacher, text) == judged
+    assert judged_cuts(teacher, text, [1, 2]) == judged
+
+
+def test_of_other_depths_only_those_are_measured_that_are_not_known(teacher, text) -> None:
+    said: list[float] = []
+    judged_cuts(teacher, text, [1], lambda what, done, total: said.append(total))
+    both = judged_cuts(teacher, text, [1, 2], lambda what, done, total: said.append(total))
+    assert set(said) == {3}
+    assert {len(subset) for subset in both.losses} == {1, 2}
 
 
 def test_damaged_notes_are_measured_again(teacher, text) -> None:
-    judged = judged_cuts(teacher, text)
+    judged = judged_cuts(teacher, text, [1, 2])
     (path,) = module.targets_folder().glob("cuts-*.json")
     path.write_text('{"losses": {"0,0": 1}}')
-    assert judged_cuts(teacher, text) == judged
+    assert judged_cuts(teacher, text, [1, 2]) == judged

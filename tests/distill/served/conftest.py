@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from distilsearch.cli import app
 from distilsearch.distill.served.artefact import FILES
-from distilsearch.distill.served.export import export
 from distilsearch.distill.teachers.teacher import Teacher, load_teacher
 from distilsearch.testing.teachers import write_teacher
-
-WAYS = tuple(FILES)
 
 
 @contextlib.contextmanager
@@ -45,5 +44,14 @@ def exported(model: Teacher, text_file: Path, tmp_path_factory: pytest.TempPathF
     folder = tmp_path_factory.mktemp("exported") / "out"
     with pytest.MonkeyPatch.context() as patch, without_network() as asked:
         patch.setenv("DISTILSEARCH_HOME", str(tmp_path_factory.mktemp("home")))
-        export(str(model.folder), folder, WAYS, [str(text_file)])
+        words = [
+            word
+            for runtime, dtype in (("onnxruntime", "float32"), ("openvino", "int8"))
+            for word in ("--runtime", runtime, "--dtype", dtype)
+        ]
+        done = CliRunner().invoke(
+            app, ["export", str(model.folder), "--out", str(folder), "--text", str(text_file), *words]
+        )
+    assert done.exit_code == 0, done.output
+    assert all(str(folder / file) in done.stdout for file in FILES.values())
     return folder, asked

@@ -11,10 +11,11 @@ from torch import nn
 from distilsearch.artefacts.onnx import to_onnx
 from distilsearch.artefacts.running import opened
 from distilsearch.distill.heldout import teacher_held_out
+from distilsearch.distill.served.artefact import FOLLOWS, LOGITS, MASK
 from distilsearch.distill.served.checks import check_differences, differences
 from distilsearch.distill.served.kept import held_as_served
 from distilsearch.distill.served.samples import check_batches
-from distilsearch.distill.served.whole import FOLLOWS, LOGITS, MASK, Whole
+from distilsearch.distill.served.whole import Whole
 from distilsearch.distill.teachers.ending import Dense, Ending, Normalize
 from distilsearch.distill.teachers.teacher import Teacher, load_teacher
 from distilsearch.distill.texts.data import load_text

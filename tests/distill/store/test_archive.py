@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from distilsearch.architecture import Architecture
 from distilsearch.distill.course import Course
-from distilsearch.distill.recipes import EMBEDDING, default_recipe
+from distilsearch.distill.recipes import EMBEDDING, FORMER, default_recipe
 from distilsearch.distill.side_by_side import CHECKPOINT
 from distilsearch.distill.store import distilled as module
 from distilsearch.distill.store.archive import Archive
@@ -228,7 +228,7 @@ def test_trials_that_0_1_0_wrote_are_found_by_search_distill_and_fidelity(
     assert {trial.training.precision for trial in trials} == {"float32"}  # as their cards say
     old = load_teacher(str(OLD / "teacher"))
     material = (old, load_text([str(OLD / "text" / "words.txt")], old))
-    recipe = default_recipe(old.kind)
+    recipe = default_recipe(old.kind, FORMER)
     monkeypatch.setattr(module, "train", None)
     for trial in trials:
         training = Course(*material, recipe, trial.training.tokens, trial.training.seed, "float32").training

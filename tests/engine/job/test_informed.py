@@ -1,13 +1,16 @@
 """What slices score is a column of the surrogate: exact for those that were scored, foreseen for others."""
 
+from concurrent.futures import Future
 from typing import Any
 
 import numpy as np
 
+from distilsearch.architecture import Architecture
 from distilsearch.arrays import FloatArray
 from distilsearch.engine.engine import Engine
-from distilsearch.engine.job.informed import MOST, SAMPLE, column_of, to_score
+from distilsearch.engine.job.informed import MOST, SAMPLE, column_of, cut_column, to_score
 from distilsearch.engine.objectives import Expensive, Known
+from distilsearch.progress import silent
 from distilsearch.space import Codes, Parameter, SearchSpace
 
 SPACE = SearchSpace("generic", [Parameter("depth", (1, 2, 3, 4)), Parameter("width", (8, 16, 32, 64, 128))])
@@ -62,3 +65,34 @@ def test_a_score_that_tells_the_loss_makes_it_foreseen_from_few_trials() -> None
         return float(facts["r2"])
 
     assert coverage(column_of(SPACE, codes, loss(codes), sizes)) > 0.9 > coverage(None)  # no gene tells anything here
+
+
+class Cutting:
+    """A making and an executor in one: the losses of untrained cuts, or None where `losses` has none."""
+
+    def __init__(self, losses: dict[Architecture, float]) -> None:
+        self.losses = losses
+        self.cut = list
+
+    def submit(self, group: list[Architecture]) -> "Future[Any]":
+        future: Future[Any] = Future()
+        future.set_result([self.losses.get(one) for one in group])
+        return future
+
+
+def test_what_cuts_lose_is_a_column_and_what_cannot_be_cut_is_foreseen() -> None:
+    codes = SPACE.grid(100)
+    losses = dict(zip(SPACE.decode(codes), np.exp(score(codes)), strict=True))
+    del losses[SPACE.decode(codes[:1])[0]]
+    hands: Any = Cutting(losses)
+    column = cut_column(SPACE, sizes, hands, hands, 0, silent)
+    assert column is not None
+    np.testing.assert_allclose(column(codes[1:])[:, 0], score(codes[1:]))
+
+
+def test_cuts_that_say_nothing_are_not_looked_at() -> None:
+    said: list[str] = []
+    for losses in ({}, dict.fromkeys(SPACE.decode(SPACE.grid(100)), 0.5)):
+        hands: Any = Cutting(losses)
+        assert cut_column(SPACE, sizes, hands, hands, 0, lambda what, *_: said.append(what)) is None
+    assert "say nothing" in said[-1]

@@ -13,6 +13,7 @@ from distilsearch import errors
 from distilsearch.distill.job import Training
 from distilsearch.distill.recipes import EMBEDDING
 from distilsearch.distill.store.trial import Trial
+from distilsearch.engine.job.cut_jobs import Cut
 from distilsearch.engine.job.jobs import (
     JOBS,
     Distil,
@@ -42,6 +43,7 @@ students = st.lists(architectures(), max_size=2).map(tuple)
 jobs = st.one_of(
     st.builds(Distil, st.just(TRAINING), st.just(EMBEDDING), students, st.sampled_from(["", "s3://bucket/depot"])),
     st.builds(Rehearse, st.just(TRAINING), st.just(EMBEDDING), students, st.sampled_from(["", "s3://bucket/depot"])),
+    st.builds(Cut, st.just(TRAINING), st.just(EMBEDDING), students),
     st.builds(Measure, students, st.sampled_from(["cpu", "cuda"]), servings()),
     st.builds(Profile, st.just("bert"), st.just({"layers": [1, 2]}), st.none(), st.just("cpu"), servings()),
     st.builds(TeacherLoss, st.just("t" * 64), st.just("x" * 64)),
@@ -53,12 +55,15 @@ class TestJobs(JobContract):
     """Every kind of ours; what fields they may have is drawn below."""
 
     @pytest.fixture(
-        params=sorted({"distil", "rehearse", "measure", "profile", "teacher_loss", "probe", "evaluate", "served_loss"})
+        params=sorted(
+            {"distil", "rehearse", "cut", "measure", "profile", "teacher_loss", "probe", "evaluate", "served_loss"}
+        )
     )
     def job(self, request: pytest.FixtureRequest) -> Job:
         few: dict[str, tuple[Any, ...]] = {
             "distil": (TRAINING, EMBEDDING, ()),
             "rehearse": (TRAINING, EMBEDDING, ()),
+            "cut": (TRAINING, EMBEDDING, ()),
             "measure": ((), "cpu", Serving()),
             "profile": ("bert", {"layers": [1, 2]}, None, "cpu", Serving(threads=1)),
             "teacher_loss": ("t" * 64, "x" * 64),

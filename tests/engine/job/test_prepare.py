@@ -28,7 +28,7 @@ def corpus(tmp_path):
 
 
 def _run(corpus, **changes) -> Run:
-    return Run.parse({"teacher": "quickstart", "text": [str(corpus)], "space": {"layers": [1]}} | changes)
+    return Run.parse({"teacher": "quickstart", "text": [str(corpus)], "space": {"layers": [1], "cuts": 0}} | changes)
 
 
 def test_a_sound_run_is_prepared(corpus, tmp_path) -> None:

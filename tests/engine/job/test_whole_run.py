@@ -235,3 +235,34 @@ def test_kd_nas_runs_by_name_and_goes_on_after_it_was_killed(tmp_path: Path, mon
     assert [m.key for m in again.front] == [m.key for m in result.front]
     trials = [[(trial.key, trial.loss) for trial in one.file.trials] for one in (result, again)]
     assert trials[0] == trials[1]
+
+
+OPEN = {gene: choices for gene, choices in RUN["space"].items() if gene != "inherit"}  # which layers is left open
+
+
+def test_cuts_are_judged_once_before_the_search_and_are_choices(tmp_path: Path) -> None:
+    said: list[str] = []
+    own = Run.parse(RUN | {"space": OPEN, "trials": 3, "train": RUN["train"] | {"finish": "none"}})
+    result = search(own, tmp_path / "run", lambda what, *_: said.append(what), Here())
+    kept = tomllib.loads((tmp_path / "run" / "run.toml").read_text())["space"]
+    assert kept["inherit"][:3] == ["even", "first", "last"]
+    assert [choice.count(",") + 1 for choice in kept["inherit"][3:]] == [1, 1, 2, 2]
+    assert all(str(trial.architecture["inherit"])[0].isdigit() for trial in result.file.trials)
+    assert {"judge cuts", "judge untrained students"} <= {phase.what for phase in result.file.phases}
+    assert {"judging cuts", "judging untrained students"} <= set(said)
+    said.clear()
+    again = search(own, tmp_path / "run", lambda what, *_: said.append(what), Here())
+    assert "judging cuts" not in said
+    assert [trial.key for trial in again.file.trials] == [trial.key for trial in result.file.trials]
+
+
+def test_what_was_trained_under_the_name_of_a_rule_is_known_by_its_layers(tmp_path: Path) -> None:
+    former = run(tmp_path / "former", space=RUN["space"] | {"cuts": None}, trials=4, train={"finish": "none"})
+    assert {trial.architecture["inherit"] for trial in former.file.trials} == {"even"}
+    executor = Here()
+    result = run(tmp_path / "run", executor, trials=4, train={"finish": "none"})
+    assert executor.trained == []
+    assert {trial.architecture["inherit"] for trial in result.file.trials} <= {"2", "0,2", "0,1,2"}
+    assert sorted(trial.loss for trial in result.file.trials) == sorted(trial.loss for trial in former.file.trials)
+    more = run(tmp_path / "former", trials=4, train={"finish": "none"}, space=RUN["space"])
+    assert [trial.key for trial in more.file.trials] == [trial.key for trial in former.file.trials]

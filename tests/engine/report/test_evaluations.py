@@ -40,3 +40,15 @@ def test_a_share_is_told_where_it_means_something(name: str, share: float | None
     entry = EvaluationEntry(evaluation="e", title="t", heldout="h", teacher=Scores(values=TEACHER))
     own = Scores(values={"f1": 0.81, "mcc": 0.2, "loss": 3.0})
     assert teacher_share(entry, own, name) == (None if share is None else pytest.approx(share))
+
+
+def test_what_says_the_same_of_every_row_has_no_share_and_no_merit(scored: ResultFile) -> None:
+    told = Scores(values={"f1": 0.9, "one_label": 1.0})
+    assert told.merit == 0.9
+    (entry,) = scored.evaluations
+    entry = entry.model_copy(update={"students": dict.fromkeys(entry.students, told)})
+    table = evaluations_table(Reading(scored.model_copy(update={"evaluations": (entry,)})))
+    assert "<td>0.900 <small>one label for all rows</small></td>" in table
+    assert "One label, " not in table
+    assert "100\u00a0%" not in table
+    assert teacher_share(entry, told, "f1") is None

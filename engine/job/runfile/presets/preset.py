@@ -44,7 +44,7 @@ class Preset:
 
     source: Json = field(default_factory=lambda: {"name": "distilled"})
     strategy: Json = field(default_factory=lambda: {"name": "ehvi", "draws": 32})
-    recipe: str = "default"
+    recipe: str = "auto"
     space: Json = field(default_factory=dict)
     train: Json = field(default_factory=dict)
     quality: str = "loss"

@@ -1,5 +1,6 @@
 """Locks on cores: trainers together, meters alone, nobody starved, nobody stuck."""
 
+import os
 import subprocess
 import sys
 import threading
@@ -151,5 +152,7 @@ def test_a_trainer_that_waits_for_long_says_so(monkeypatch) -> None:
     with held_for(Needs(), report, nothing) as hold:
         assert hold.paused_seconds > 0.05
     thread.join()
-    assert said[0] == (cores.WAITING, 0, 1)
-    assert said[-1] == (cores.WAITING, 1, 1)
+    words = said[0][0]
+    assert words.startswith(f"{cores.WAITING} (process {os.getpid()}, ")
+    assert said[0] == (words, 0, 1)
+    assert said[-1] == (words, 1, 1)

@@ -122,7 +122,7 @@ def test_students_and_teacher_are_scored_shown_and_not_scored_again(tmp_path: Pa
     assert len(executor.evaluated) == 2 * models + 2
     first, second, third = read_result(tmp_path / "run").evaluations
     assert (first.title, second.title) == ("RTE (seeds 2, epochs 1, learning_rates [0.001])", "pairs.csv")
-    assert set(first.teacher.values) == {"accuracy", "accuracy_sd"}
+    assert set(first.teacher.values) == {"accuracy", "accuracy_sd", "one_label"}  # it has learnt nothing of 16 rows
     assert set(first.students) == set(third.students) == {member.key for member in result.front}
     assert set(second.students) == {result.knee}
     assert third.teacher.values["loss"] == pytest.approx(0.0, abs=1e-6)

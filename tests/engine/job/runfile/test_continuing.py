@@ -56,7 +56,9 @@ def test_a_folder_of_an_older_version_is_the_same_run(tmp_path) -> None:
     assert there is not None
     continued(Run.parse(tomllib.loads(OLD)), there)
     least = {"name": "quickstart", **LEAST, "space": {"layers": [1, 2, 3, 4, 6]}}
-    continued(Run.parse(least | {"train": {"final_tokens": 800_000}, "target": [{"device": "cpu"}]}), there)
+    again = continued(Run.parse(least | {"train": {"final_tokens": 800_000}, "target": [{"device": "cpu"}]}), there)
+    assert again.train.recipe == "default"  # what it was started with, whatever new runs have
+    assert Run.parse(least).train.recipe == "auto"
     with pytest.raises(RunError, match=r"strategy.name: 'ehvi' there, 'enumerate' now"):
         continued(Run.parse(tomllib.loads(OLD) | {"strategy": "enumerate"}), there)
 
@@ -147,9 +149,9 @@ def kept_values(table) -> dict[str, object]:
 
 FIRST_DAYS = {  # never edited: a folder that lacks a key was written before that day
     "text_temperature": 1.0, "text_tokens": None, "preset": "default", "trials": 24, "seed": 0, "loss_at_most": None,
-    "text_column": "text", "quality": "loss",
+    "text_column": "text", "probe_text": ["auto"], "quality": "loss",
     "stop_below": 0.0, "plugins": [], "source": {"name": "distilled"}, "strategy": {"name": "ehvi", "draws": 32},
-    "space": {}, "train": {}, "target": [{}], "executor": {}, "storage": {}, "space.family": "bert",
+    "space": {}, "train": {}, "target": [{}], "executor": {}, "storage": {}, "space.family": "bert", "space.cuts": None,
     "train.device": "auto", "train.precision": "auto", "train.recipe": "default", "train.flash_tokens": 160_000,
     "train.longer_tokens": [], "train.final_tokens": 2_000_000, "train.finish": "knee", "train.workers": "auto",
     "train.threads": None, "target.device": "auto", "target.serving": {}, "target.latency_ms": None,

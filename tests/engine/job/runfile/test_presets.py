@@ -53,7 +53,7 @@ def test_the_preset_is_written_out(small) -> None:
     run = Run.parse(small)
     data = tomllib.loads(run.to_toml())
     assert data["strategy"] == {"name": "reward", "target": 5.0, "alpha": -0.06, "beyond": -0.06}
-    assert data["space"] == {"family": "bert", "layers": [1, 2], "width": [128]}
+    assert data["space"] == {"family": "bert", "cuts": 2, "layers": [1, 2], "width": [128]}
     assert data["source"] == {"name": "distilled"}
     assert Run.parse(data) == run
 

@@ -1,0 +1,49 @@
+"""How much of the held-out text a training is measured on before its end, so that measuring costs little of it.
+
+The loss of a student is that of its end, on all held-out blocks, and comparable whatever its length. What is measured
+before only shows the way there: on the first blocks alone, where all would cost more than a tenth of the training. At
+the end the student is measured on those blocks too, and what they differ from all of them then is added to the earlier
+figures. So each is compared with the end on its own blocks, and none jumps because the blocks are others.
+
+Notation
+    T          tokens of the training; a step on one costs about three passes: forward, and twice as much back
+    h          held-out blocks, of `block` tokens
+    allowance  passes over tokens that a tenth of the training pays for: 0.1 x 3 T
+"""
+
+from dataclasses import dataclass
+
+SHARE = 0.1  # of a training, for its evaluations
+PASSES = 3  # that training on a token costs
+FEW = 32  # blocks of a look on the way: the same whatever the length, so that a longer training goes on from a shorter
+
+
+@dataclass(frozen=True)
+class Looks:
+    """Blocks that a student is measured on: before its first step, and on the way; None is all of them."""
+
+    start: int | None
+    between: int | None
+
+
+def looks(tokens: int, heldout: int, block: int, count: int) -> Looks:
+    """How many blocks of the held-out text each look takes.
+
+    Args:
+        tokens: of the training.
+        heldout: h.
+        count: looks on the way, without the first and the last one.
+
+    >>> looks(2_000_000, 570, 128, 2)
+    Looks(start=None, between=32)
+    >>> looks(160_000, 190, 128, 2)
+    Looks(start=44, between=32)
+    >>> looks(90_000, 570, 128, 2), looks(90_000, 20, 128, 2)
+    (Looks(start=32, between=32), Looks(start=None, between=None))
+    """
+    if heldout <= FEW:
+        return Looks(None, None)
+    left = int(SHARE * PASSES * tokens) // block - heldout - (count + 1) * FEW  # the end, on the few blocks as well
+    if left >= heldout:
+        return Looks(None, FEW)
+    return Looks(max(FEW, left // 2), FEW)  # each of its blocks is looked at again at the end
