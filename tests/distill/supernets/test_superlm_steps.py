@@ -59,7 +59,7 @@ def test_what_no_sub_network_reaches_is_left_as_it_was(teacher: Teacher, text: T
     assert not [name for name in moved if name.startswith("encoder.layer.2.output")]
 
 
-def test_a_step_asks_the_teacher_once_and_slices_take_no_memory_counts_their_own(teacher: Teacher, text: Text) -> None:
+def test_a_step_asks_the_teacher_once_and_slices_take_no_memory_of_their_own(teacher: Teacher, text: Text) -> None:
     run = run_of(teacher, text, TINY, 1_000)
     for _ in range(3):
         run.advance()
