@@ -19,7 +19,7 @@ from common import record, table
 
 from distilsearch.architecture import Architecture
 from distilsearch.distill.evaluate.embedding import sts_spearman
-from distilsearch.distill.recipes import default_recipe, recipe
+from distilsearch.distill.recipes import recipe_for
 from distilsearch.distill.teachers.teacher import Teacher, load_teacher
 from distilsearch.distill.texts.data import Text, load_text
 from distilsearch.distill.training import distill_student
@@ -46,7 +46,7 @@ def main() -> None:
 def _row(
     teacher: Teacher, text: Text, name: str, named: str, quality: float, tokens: int, options: Any
 ) -> dict[str, Any]:
-    chosen = default_recipe(teacher.kind) if named == "default" else recipe(named)
+    chosen = recipe_for(teacher.kind, named)
     architecture = _architecture(teacher, name)
     student = distill_student(
         teacher, architecture, text, chosen, tokens, precision=options.precision, folder=options.folder
@@ -70,7 +70,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--pairs", required=True)
     parser.add_argument("--teacher", default="quickstart")
     parser.add_argument("--text", nargs="+", default=["python-docs"])
-    parser.add_argument("--recipes", default="default")
+    parser.add_argument("--recipes", default="auto")
     parser.add_argument("--folder", type=Path, default=None, help="keeps a checkpoint, to go on after an interruption")
     parser.add_argument("--tokens", type=int, nargs="+", default=[160_000])
     parser.add_argument("--precision", default="auto")

@@ -227,7 +227,7 @@ def recipe(name: str, **changes: Any) -> Recipe:
     if name in RECIPES:
         return replace(RECIPES[name], **changes)
     if Path(name).suffix not in (".toml", ".json"):
-        raise unknown("recipe", name, (*RECIPES, *BY_KIND, "FILE.toml", "FILE.json"))
+        raise unknown("recipe", name, (*RECIPES, "FILE.toml", "FILE.json"))
     return replace(read_recipe(Path(name)), **changes)
 
 

@@ -18,7 +18,7 @@ from distilsearch.errors import TrialError
 from ..heldout import teacher_held_out
 from ..quality import LOSS, NAMES
 from ..teachers.teacher import Teacher
-from ..texts.data import Text
+from ..texts.data import BlockArray, Text, framing, pieces
 from .artefact import MASK, Artefact
 from .asked import MOST_LOST
 from .samples import Inputs
@@ -27,6 +27,7 @@ from .whole import Whole
 
 TOLERANCE = 1e-4  # of the largest number in an output: what float32 may differ by
 FEWEST_CHECKED, MOST_CHECKED = 64, 256  # blocks that the cost of int8 is taken on
+SHORT = 8  # tokens of a short piece, beside those that the tokenizer and a prompt add
 ROUNDS = 40  # of timing, one call each
 SAME_SPEED = 1.1  # times the fastest: what counts as no slower, on machines that others use too
 
@@ -75,10 +76,13 @@ def check_differences(what: str, apart: Mapping[str, Difference]) -> dict[str, f
 
 
 def lost(artefact: Artefact, checkpoint: Teacher, text: Text, threads: int) -> float:
-    """What an artefact adds to the loss of its own checkpoint, on blocks of a text."""
-    few = judged_on(text)
-    held = held_of(artefact, checkpoint, few, threads=threads)
-    return held.loss if checkpoint.kind == "embedding" else held.loss - teacher_held_out(checkpoint, few, LOSS).loss
+    """What an artefact adds to the loss of its own checkpoint: on blocks of a text or on short pieces, the larger."""
+    added = []
+    for few in judged_on(checkpoint, text):
+        held = held_of(artefact, checkpoint, few, threads=threads)
+        own = 0.0 if checkpoint.kind == "embedding" else teacher_held_out(checkpoint, few, LOSS).loss
+        added.append(held.loss - own)
+    return max(added)
 
 
 def check_lost(what: str, kind: str, added: float, most: float = MOST_LOST) -> None:
@@ -95,17 +99,23 @@ def lost_words(kind: str) -> str:
     return f"1 - {NAMES[kind]} with it" if kind == "embedding" else NAMES[kind]
 
 
-def judged_on(text: Text) -> Text:
-    """A text whose held-out blocks are enough, and not too many, to say what int8 costs.
+def judged_on(checkpoint: Teacher, text: Text) -> tuple[Text, ...]:
+    """What the cost of int8 is taken on: held-out blocks, enough and not too many, and pieces as short as texts may be.
 
-    Where few are held out, the last ones of those trained on are taken too: calibration looks at the first. The text's
-    name says so, since what teachers say of texts is kept by it.
+    Where few are held out, the last ones of those trained on are taken too: calibration looks at the first.
     """
     lacking = max(0, FEWEST_CHECKED - len(text.heldout))
     blocks = np.concatenate([text.heldout[:MOST_CHECKED], text.train[max(0, len(text.train) - lacking) :]])
-    if len(blocks) == len(text.heldout):
-        return text
-    named = hashlib.sha256(f"{text.sha256} {len(blocks)}".encode()).hexdigest()
+    frame = framing(checkpoint)
+    short = sum(map(len, frame)) + SHORT
+    if text.block < 2 * short:
+        return (_with_heldout(text, blocks),)
+    return _with_heldout(text, blocks), _with_heldout(text, pieces(blocks, short, frame)[:MOST_CHECKED])
+
+
+def _with_heldout(text: Text, blocks: BlockArray) -> Text:
+    """A text with other held-out blocks; its name says so, since what teachers say of texts is kept by it."""
+    named = hashlib.sha256(text.sha256.encode() + blocks.tobytes() + str(blocks.shape).encode()).hexdigest()
     return replace(text, heldout=blocks, sha256=named)
 
 

@@ -118,7 +118,7 @@ class Making:
 
     @cached_property
     def _samples(self) -> list[Inputs]:
-        return calibration(self.text, self.module.inputs)
+        return calibration(self.checkpoint, self.text, self.module.inputs)
 
     def _quantised(self, runtime: str, base: Artefact, method: str) -> Artefact:
         place = self.folder / SCRATCH / method

@@ -37,10 +37,20 @@ def check_batches(checkpoint: Teacher, text: Text, names: Sequence[str]) -> list
     return [_padded(checkpoint, [[*before, *map(int, row), *after] for row in batch], names) for batch in batches]
 
 
-def calibration(text: Text, names: Sequence[str]) -> list[Inputs]:
-    """Blocks that students train on, one a batch, for the scales of static int8."""
+def calibration(checkpoint: Teacher, text: Text, names: Sequence[str]) -> list[Inputs]:
+    """Blocks that students train on, one a batch, for the scales of static int8; every other one is cut shorter.
+
+    What is served is mostly shorter than a block, and attends more to each of its few tokens: scales of whole blocks
+    alone would cut that off.
+    """
+    before, after = framing(checkpoint)
     blocks = text.train[:MOST_CALIBRATION]
-    return [of_blocks(blocks[place : place + 1], names) for place in range(len(blocks))]
+    whole = text.block - len(after)
+    lengths = np.geomspace(len(before) + 2, whole, len(blocks)).astype(int)
+    drawn = np.random.default_rng(0).permutation(lengths)
+    ends = [whole if place % 2 else int(drawn[place]) for place in range(len(blocks))]
+    rows = [np.concatenate([block[:end], block[whole:]])[None] for block, end in zip(blocks, ends, strict=True)]
+    return [of_blocks(row, names) for row in rows]
 
 
 def check_calibration(text: Text) -> None:

@@ -93,8 +93,8 @@ def made_rewards(samples: Path, folder: Path) -> None:
 
     space = SearchSpace("generic", [Parameter("layers", (1, 2, 4)), Parameter("kind", ("a", "b"), ordered=False)])
     codes = space.grid(100)
-    costs, episodes = 1.0 + codes[:, 0], np.arange(len(codes)) // 3
-    rewards = np.asarray(np.column_stack([codes[:, 0] + codes[:, 1], -costs]), dtype=np.float64)
+    costs, episodes = codes[:, 0].astype(float) + 1.0, np.arange(len(codes)) // 3
+    rewards = np.column_stack([codes[:, 0] + codes[:, 1], -costs])
     RewardPredictor.fit(space, codes, costs, rewards, (2.0, 1.0), episodes, steps=1).save(folder)
 
 

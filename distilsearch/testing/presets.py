@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from ..distill.losses import KINDS, LOSSES
-from ..distill.recipes import recipe
+from ..distill.recipes import BY_KIND, recipe
 from ..engine.job.runfile.config import WHOLE_FILE, Run
 from ..engine.job.runfile.presets import Preset, preset
 
@@ -43,12 +43,12 @@ class PresetContract:
         assert json.loads(json.dumps(chosen.sections())) == chosen.sections()
 
     def test_its_recipe_is_there(self, chosen: Preset) -> None:
-        assert chosen.recipe == "default" or recipe(chosen.recipe).weights
+        assert chosen.recipe in BY_KIND or recipe(chosen.recipe).weights
 
     def test_it_serves_kinds_of_teacher_that_its_recipe_can_be_asked_of(self, chosen: Preset) -> None:
         assert chosen.kinds
         assert set(chosen.kinds) <= set(KINDS)
-        weights = () if chosen.recipe == "default" else recipe(chosen.recipe).weights
+        weights = () if chosen.recipe in BY_KIND else recipe(chosen.recipe).weights
         assert all(set(chosen.kinds) <= set(LOSSES[loss].kinds) for loss, weight in weights if weight)
 
     def test_a_run_file_may_leave_all_of_it_open(self, chosen: Preset, shortest: dict[str, Any]) -> None:

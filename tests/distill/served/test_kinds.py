@@ -12,9 +12,9 @@ from distilsearch.artefacts.onnx import to_onnx
 from distilsearch.artefacts.running import opened
 from distilsearch.distill.heldout import teacher_held_out
 from distilsearch.distill.served.artefact import FOLLOWS, LOGITS, MASK
-from distilsearch.distill.served.checks import check_differences, differences
+from distilsearch.distill.served.checks import check_differences, differences, judged_on
 from distilsearch.distill.served.kept import held_as_served
-from distilsearch.distill.served.samples import check_batches
+from distilsearch.distill.served.samples import calibration, check_batches
 from distilsearch.distill.served.whole import Whole
 from distilsearch.distill.teachers.ending import Dense, Ending, Normalize
 from distilsearch.distill.teachers.teacher import Teacher, load_teacher
@@ -130,6 +130,20 @@ def test_a_check_reads_every_length_up_to_the_longest(teacher: Teacher, text_fil
     assert min(lengths) == 4
     assert len(lengths) > 10
     assert any(0 in mask for mask in masks)
+
+
+def test_int8_is_scaled_and_judged_on_short_texts_too(teacher: Teacher, text_file: Path) -> None:
+    text, frame = load_text([str(text_file)], teacher, 32), teacher.frame
+    samples = calibration(teacher, text, Whole(teacher).inputs)
+    lengths = [sample["input_ids"].shape[1] for sample in samples]
+    assert lengths[1::2] == [32] * (len(samples) // 2)
+    assert min(lengths) < 6 < 20 < max(lengths[::2])
+    for sample in samples:
+        (row,) = sample["input_ids"].tolist()
+        assert (row[:1], row[-1:]) == ([*frame[0]], [*frame[1]])
+    blocks, short = (few.heldout for few in judged_on(teacher, text))
+    assert (blocks.shape[1], short.shape[1]) == (32, 10)
+    assert 64 <= len(blocks) <= len(short) <= 256
 
 
 def test_an_artefact_of_another_kind_has_no_loss(teacher: Teacher, judging: Teacher, text_file: Path) -> None:
