@@ -62,7 +62,9 @@ def operation_counts(space: SearchSpace, serving: Serving) -> Counts:
 def within(section: TargetSection, student: Architecture, serving: Serving) -> bool:
     """Whether a student keeps the limits of a target on parameters, memory and operations."""
     weights = parameter_count(student)
-    memory = memory_mb(student, serving) if section.memory_of == "all" else weights * DTYPE_BYTES[serving.dtype] / MEGA
+    memory = (
+        memory_mb(student, serving) if section.memory_counts == "all" else weights * DTYPE_BYTES[serving.dtype] / MEGA
+    )
     figures = ((weights, section.parameters), (memory, section.memory_mb))
     operations = () if section.gflops is None else ((flops(student, serving) / GIGA, section.gflops),)
     return all(limit is None or figure <= limit for figure, limit in (*figures, *operations))
@@ -72,7 +74,9 @@ def _limits(section: TargetSection, served: ServedSpace, counts: Counts, suffix:
     if section.parameters is not None:
         yield Limit(f"parameters{suffix}", served.of_students(counts), section.parameters)
     if section.memory_mb is not None:
-        memory = _weights_alone(counts) if section.memory_of == "weights" else partial(memory_counts, served.students)
+        memory = (
+            _weights_alone(counts) if section.memory_counts == "weights" else partial(memory_counts, served.students)
+        )
         yield Limit(f"memory_mb{suffix}", _by_serving(section, served, memory), section.memory_mb)
     if section.gflops is not None:
         operations = partial(operation_counts, served.students)

@@ -84,7 +84,7 @@ ADDED: dict[str, dict[str, Any]] = {
     "target": {
         "device": "auto", "serving": {}, "latency_ms": None, "memory_mb": None, "parameters": None, "latency": None,
         "profile_minutes": None, "gflops": None, "loss": "trained",
-        "memory_of": "weights",
+        "memory_counts": "weights",
     },
     "target.serving": {
         "batch": 1, "sequence": 128, "dtype": "float32", "phase": "encode", "threads": None, "mode": "eager",

@@ -185,8 +185,8 @@ class TargetSection(Section):
     """`[[target]]`: one serving machine, how students are served there, and limits that they must keep.
 
     `latency` is a limit like `latency_ms`, as a share of the teacher's latency there: "0.2x teacher".
-    `memory_mb` is held against weights and activations as they are served, in units of 10^6 bytes; where `memory_of` is
-    "weights", against these alone.
+    `memory_mb` is held against weights and activations as they are served, in units of 10^6 bytes; against
+    weights alone where `memory_counts` says so.
     `gflops` is held against 10^9 floating-point operations of one forward pass, as it is served.
     `loss`: whose loss counts, that of the student as it is "served" or as it was "trained".
     `profile_minutes`: that timing its operators may take at most, at each call; the most valuable come first.
@@ -201,7 +201,7 @@ class TargetSection(Section):
     gflops: float | None = Field(default=None, gt=0)
     profile_minutes: float | None = Field(default=None, gt=0)
     loss: Literal["served", "trained"] = "served"
-    memory_of: Literal["all", "weights"] = "all"
+    memory_counts: Literal["all", "weights"] = "all"
 
     @field_validator("serving")
     @classmethod

@@ -161,7 +161,7 @@ def test_a_search_over_choices_trains_each_student_once() -> None:
 @given(CHOICES)
 @settings(deadline=None, max_examples=20)
 def test_memory_is_what_the_weights_take_as_they_are_served(serving) -> None:
-    run = _run(serving=serving, memory_mb=40, memory_of="weights", parameters=20_000_000)
+    run = _run(serving=serving, memory_mb=40, memory_counts="weights", parameters=20_000_000)
     served = run.space_for()
     parameters, memory = limits_of(run.target, served)
     rows = served.space.grid(1000)

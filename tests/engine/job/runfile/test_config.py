@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from distilsearch.engine.job.runfile.config import Run
 from distilsearch.engine.job.runfile.continuing import continued
-from distilsearch.engine.job.runfile.sections import CHOICES
 from distilsearch.engine.job.runfile.toml import to_toml
 from distilsearch.errors import InputError, RunError
 
@@ -241,7 +240,7 @@ def test_choices_of_a_serving_are_told_apart_from_one_value() -> None:
     assert (one.serving["dtype"], one.choices, len(one.servings)) == ("bfloat16", {}, 1)
     several = {"dtype": ["float32", "bfloat16"], "mode": ["eager", "compile"], "batch": 4}
     target = Run.parse(LEAST | {"target": [{"serving": several}]}).target[0]
-    assert target.choices == {name: tuple(several[name]) for name in CHOICES}
+    assert target.choices == {name: tuple(several[name]) for name in ("dtype", "mode")}
     assert {(s.dtype, s.mode, s.batch) for s in target.servings} == {
         ("float32", "eager", 4), ("float32", "compile", 4), ("bfloat16", "eager", 4), ("bfloat16", "compile", 4)
     }  # fmt: skip

@@ -156,7 +156,7 @@ FIRST_DAYS = {  # never edited: a folder that lacks a key was written before tha
     "train.longer_tokens": [], "train.final_tokens": 2_000_000, "train.finish": "knee", "train.workers": "auto",
     "train.threads": None, "target.device": "auto", "target.serving": {}, "target.latency_ms": None,
     "target.memory_mb": None,
-    "target.memory_of": "weights", "target.loss": "trained",
+    "target.memory_counts": "weights", "target.loss": "trained",
     "target.parameters": None, "target.serving.batch": 1, "target.serving.sequence": 128,
     "target.serving.dtype": "float32", "target.serving.phase": "encode", "target.serving.threads": None,
     "target.serving.mode": "eager", "target.serving.runtime": "torch",

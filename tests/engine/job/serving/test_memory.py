@@ -24,7 +24,7 @@ def students(name: str) -> tuple[SearchSpace, np.ndarray]:
 
 
 @pytest.mark.parametrize("name", sorted(FAMILIES))
-def test_the_memory_of_millions_is_that_of_each(name: str) -> None:
+def test_the_memory_counts_millions_is_that_of_each(name: str) -> None:
     space, rows = students(name)
     phases = ("prefill", "decode") if name == "llama" else ("encode",)
     for serving in (Serving(s.batch, s.sequence, s.dtype, phase) for s in SERVINGS for phase in phases):
@@ -72,7 +72,7 @@ def test_the_limit_is_kept_by_the_precisions_that_keep_it() -> None:
         assert within(section, student, serving) == (megabytes <= 60.0)
     kept = {served.split(a)[1].dtype for a in served.space.decode(rows[limit.within(rows)])}
     assert "bfloat16" in kept
-    weights = TargetSection(memory_mb=1.0, memory_of="weights")
+    weights = TargetSection(memory_mb=1.0, memory_counts="weights")
     tiny = Architecture("bert", dict(served.split(served.space.decode(rows[:1])[0])[0].values))
     assert not within(weights, tiny, Serving())
     assert DTYPE_BYTES["float32"] * parameter_count(tiny) > 1e6
