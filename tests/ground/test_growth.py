@@ -99,7 +99,7 @@ def test_a_senseless_runtime_is_refused(wrong: dict[str, Any]) -> None:
 DEFAULTS = {
     "views": (View(16, 0.5),), "batch_tokens": 7, "learning_rate": 0.7, "warmup_tokens": 7, "decay": 0.7,
     "weight_decay": 0.7, "clip": 0.7, "embeddings": "all", "layer": 1, "mask": 0.7, "temperature": 0.7,
-    "mapping": "last", "progressive": 0.7, "near": 0.7, "word_rate": 0.7,
+    "mapping": "last", "progressive": 0.7, "near": 0.7, "word_rate": 0.7, "anchor": 0.7,
 }  # fmt: skip
 
 
@@ -149,7 +149,7 @@ class LaterTraining(Training):
 
 def test_a_later_field_of_a_recipe_counts_once_it_differs(monkeypatch: pytest.MonkeyPatch) -> None:
     before = Recipe("r", WEIGHTS).key
-    monkeypatch.setattr(recipes, "ADDED", {"later": 1.0})
+    monkeypatch.setattr(recipes, "ADDED", {**recipes.ADDED, "later": 1.0})
     monkeypatch.setattr(recipes, "VIEW_ADDED", {"later": 1.0})
     assert LaterRecipe("r", WEIGHTS, views=(LaterView(),)).key == before
     assert LaterRecipe("r", WEIGHTS, later=2.0).key != before

@@ -50,7 +50,7 @@ def house(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setitem(architecture.ADDED, "bert", {"window": 0})
     monkeypatch.setattr(ground, "MODES", (*ground.MODES, "later"))
     monkeypatch.setitem(ground.DTYPE_BYTES, "int4", 1)
-    monkeypatch.setattr(recipes, "ADDED", {"later": 1.0})
+    monkeypatch.setattr(recipes, "ADDED", {**recipes.ADDED, "later": 1.0})
 
 
 @pytest.fixture

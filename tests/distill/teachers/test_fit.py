@@ -37,7 +37,7 @@ def unread(monkeypatch: pytest.MonkeyPatch) -> None:
     def read(weights: object) -> str:
         raise AssertionError("the weights were read")
 
-    monkeypatch.setattr(module, "_sha256", read)
+    monkeypatch.setattr(module, "weights_digest", read)
 
 
 def altered(original: Path, place: Path, change: Callable[[Weights], Weights], **config: Any) -> str:

@@ -30,7 +30,7 @@ def table(*ratios: float) -> Any:
 
 
 def machine(of: Any, keeps: bool = True) -> Any:
-    return SimpleNamespace(objective="latency_ms", limit_ms=LIMIT, table=of, keeps=lambda architecture: keeps)
+    return SimpleNamespace(objective="latency_ms", limit_ms=LIMIT, tables={"torch": of}, keeps=lambda architecture: keeps)
 
 
 def engine() -> Engine:

@@ -49,7 +49,7 @@ def test_rows_of_the_column_that_the_run_names_are_the_text(corpus, tmp_path) ->
     rows = tmp_path / "rows.jsonl"
     rows.write_text("\n".join(map(json.dumps, lines)))
     said: list[str] = []
-    run = _run(rows, text_column="body")
+    run = _run(rows, text_column="body", probe_text=["none"])
     prepared = prepare(
         run, tmp_path / "run", progress=lambda what, done, total: said.extend([what] if total == 0 else [])
     )

@@ -340,7 +340,8 @@ def test_separate_trainings_may_be_told_what_slices_score_and_start_from_them(
 ) -> None:
     source = {"name": "distilled", "start": True}
     executor = Here()
-    run = asked(source, {"flash_tokens": 1_024, "finish": "none"}, preset="default", strategy="ehvi", trials=3)
+    train = {"flash_tokens": 1_024, "finish": "none", "recipe": "default"}  # as the super-network was trained
+    run = asked(source, train, preset="default", strategy="ehvi", trials=3)
     result = search(run, tmp_path / "run", executor=executor)
     assert sum(len(job.architectures) for job in executor.of(Score)) == 10  # all of them, before the first trial
     starts = {job.training.start for job in executor.of(Distil)}

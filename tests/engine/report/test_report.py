@@ -258,9 +258,9 @@ def test_a_pair_of_student_and_serving_is_named_whole(result: Result) -> None:
     served = {"runtime": "onnxruntime", "dtype": "int8"}
     result["front"][0] |= {"key": "aaaabbbbcccc-01234567", "served": served}
     rows = {row[0]: row for row in Page(render(result)).rows if row}
-    assert "int8, onnxruntime" in rows["aaaabbbbcccc-01234567"]
+    assert "onnxruntime, int8" in rows["aaaabbbbcccc-01234567"]
     assert "aaaabbbbcccc-01234567" in terminal(result)
-    assert "int8, onnxruntime" in json.dumps(figures_of(render(result))["front-0"])
+    assert "onnxruntime, int8" in json.dumps(figures_of(render(result))["front-0"])
 
 
 def test_who_was_trained_longer_stands_beside_the_front_of_equals_and_hides_nobody(result: Result) -> None:
