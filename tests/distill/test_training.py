@@ -95,9 +95,8 @@ def test_resume_is_exact(teacher: Teacher, text: Text, make_architecture: Make, 
     with pytest.raises(StopError):
         distill_student(teacher, architecture, text, TINY, 8_000, folder=tmp_path, progress=stop, **options)
     seen: list[float] = []
-    resumed = distill_student(
-        teacher, architecture, text, TINY, 8_000, folder=tmp_path, progress=lambda w, d, t: seen.append(d) if t else None, **options
-    )
+    told = lambda what, done, total: seen.append(done) if total else None  # noqa: E731
+    resumed = distill_student(teacher, architecture, text, TINY, 8_000, folder=tmp_path, progress=told, **options)
     assert min(seen) > 0.5 * 8_000
     assert resumed.curve == whole.curve
     torch.testing.assert_close(_weights(resumed), _weights(whole), rtol=0, atol=0)
@@ -114,7 +113,8 @@ def test_a_longer_run_goes_on_from_a_shorter_and_is_what_it_would_have_been(
     seen: list[float] = []
     for conditions in ({"folder": tmp_path / "short"}, {"since": [tmp_path / "absent", trunk]}):
         seen.clear()
-        longer = distill_student(*job, 12_000, 0, "float32", progress=lambda w, d, t: seen.append(d) if t else None, **conditions)
+        told = lambda what, done, total: seen.append(done) if total else None  # noqa: E731
+        longer = distill_student(*job, 12_000, 0, "float32", progress=told, **conditions)
         assert 4_000 * (1 - TINY.decay) < seen[0] < 4_000
         assert longer.curve == whole.curve
         torch.testing.assert_close(_weights(longer), _weights(whole), rtol=0, atol=0)
@@ -153,7 +153,8 @@ def test_checkpoints_of_another_run_or_damaged_ones_are_ignored(
 
     def distil(seed: int) -> float:
         steps.clear()
-        options: dict[str, Any] = {"checkpoint_seconds": 0.0, "progress": lambda w, d, t: steps.append(d) if t else None}
+        told = lambda what, done, total: steps.append(done) if total else None  # noqa: E731
+        options: dict[str, Any] = {"checkpoint_seconds": 0.0, "progress": told}
         distill_student(teacher, make_architecture(teacher), text, TINY, 2_000, seed, "float32", tmp_path, **options)
         return min(steps, default=2_000.0)
 
@@ -338,5 +339,6 @@ def test_trunks_of_0_1_0_are_gone_on_from(
         former.setattr(Training, "way", lambda self, architecture: _former_key(course, architecture))
         distill_student(*job, 4_000, precision="float32", folder=tmp_path)
     seen: list[float] = []
-    distill_student(*job, 12_000, 0, "float32", tmp_path, lambda what, done, total: seen.append(done) if total else None)
+    told = lambda what, done, total: seen.append(done) if total else None  # noqa: E731
+    distill_student(*job, 12_000, 0, "float32", tmp_path, told)
     assert 0 < seen[0] < 4_000

@@ -65,7 +65,8 @@ def test_a_longer_training_goes_on_from_the_trunk_and_makes_room(
     (short,) = distil(archive, [make_architecture(teacher)], 4_000)
     assert (short.folder / TRUNK).exists()
     steps: list[float] = []
-    (long,) = distil(archive, [short.architecture], 12_000, progress=lambda what, done, total: steps.append(done) if total else None)
+    told = lambda what, done, total: steps.append(done) if total else None  # noqa: E731
+    (long,) = distil(archive, [short.architecture], 12_000, progress=told)
     assert 0 < steps[0] < 4_000
     whole = distill_student(teacher, short.architecture, text, TINY, 12_000, precision="float32")
     assert long.curve == whole.curve
@@ -101,7 +102,8 @@ def test_what_is_asked_to_stop_saves_and_goes_on(
     assert archive.all_keys()
     assert not [*archive.trials()]
     seen: list[float] = []
-    (trial,) = distil(archive, [make_architecture(teacher)], progress=lambda what, done, total: seen.append(done) if total else None)
+    told = lambda what, done, total: seen.append(done) if total else None  # noqa: E731
+    (trial,) = distil(archive, [make_architecture(teacher)], progress=told)
     assert seen[0] == 5 * 256
     whole = distill_student(teacher, trial.architecture, text, TINY, 2_000, precision="float32")
     assert trial.curve == whole.curve

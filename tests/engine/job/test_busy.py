@@ -30,7 +30,8 @@ def table(*ratios: float) -> Any:
 
 
 def machine(of: Any, keeps: bool = True) -> Any:
-    return SimpleNamespace(objective="latency_ms", limit_ms=LIMIT, tables={"torch": of}, keeps=lambda architecture: keeps)
+    keeping = {"keeps": lambda architecture: keeps}
+    return SimpleNamespace(objective="latency_ms", limit_ms=LIMIT, tables={"torch": of}, **keeping)
 
 
 def engine() -> Engine:
