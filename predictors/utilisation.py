@@ -92,7 +92,8 @@ class OperatorModel:
             kinds = {kind for at, kind in self.laws if at == setting}
             raise TableError(
                 f"the latency table has no operators of kind {', '.join(missing)} for {setting} "
-                f"(it has {', '.join(sorted(kinds))}): profile the space that needs them"
+                f"(it has {', '.join(sorted(kinds))}): profile the space that needs them, without "
+                "a budget or again: each call goes on"
             )
 
     def missing(self, operators: Sequence[Operator], setting: Setting) -> list[str]:

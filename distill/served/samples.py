@@ -58,7 +58,8 @@ def check_calibration(text: Text) -> None:
     if text.train.size < FEWEST_CALIBRATION:
         raise TextError(
             f"the calibration text has {text.train.size:,} tokens beside those held out, and scales of int8 are"
-            f" measured on {FEWEST_CALIBRATION:,} or more; name more text"
+            f" measured on {FEWEST_CALIBRATION:,} or more: name more text, or none, for int8 whose scales"
+            " are taken as it runs"
         )
 
 

@@ -22,7 +22,7 @@ from distilsearch.progress import Progress, silent
 
 from .equipping import making_of
 from .executors import Executor
-from .executors.interruption import interruptible
+from .executors.interruption import interruptible, unless_asked_to_end
 from .holding import Holder, Presence, driver_of
 from .informed import cut_column
 from .inviting import NOTE, Following, Invitation, fingerprints
@@ -107,7 +107,20 @@ def _helped(run: Run, folder: Path, invitation: Invitation, progress: Progress, 
         interruptible(hands, progress),
     ):
         ledger.enter()
-        return Helper(prepared, resolved, ledger, hands, progress, time.monotonic(), invitation).help()
+        return Helper(prepared, resolved, ledger, hands, _changes(progress), time.monotonic(), invitation).help()
+
+
+def _changes(progress: Progress) -> Progress:
+    """A progress that says nothing twice in a row: whoever waits for others has nothing new to tell."""
+    last: tuple[str, float, float] | None = None
+
+    def told(what: str, done: float, total: float) -> None:
+        nonlocal last
+        if (what, done, total) != last:
+            last = what, done, total
+            progress(what, done, total)
+
+    return told
 
 
 @dataclass(frozen=True)
@@ -149,6 +162,7 @@ class _Watched:
         self._driver: Holder | None = driver
 
     def __call__(self) -> bool:
+        unless_asked_to_end()
         now = driver_of(self._folder)
         if now != self._driver:
             self._progress(f"{now} drives the run now" if now else f"{self._driver} drives the run no longer", 0, 0)

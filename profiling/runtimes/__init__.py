@@ -81,7 +81,9 @@ def runtime_of(serving: Serving, device: str, dtypes: Sequence[str]) -> Runtime:
     served = runtime.dtypes or dtypes
     if serving.dtype not in served:
         who = f"the {device}" if serving.runtime == TORCH else serving.runtime
-        raise DeviceError(f"{who} serves {' or '.join(served)}; got dtype {serving.dtype!r}")
+        others = [name for name in runtime_names() if name != TORCH and serving.dtype in named(name).dtypes]
+        more = f" (runtime {' or '.join(map(repr, others))} serves that)" if others else ""
+        raise DeviceError(f"{who} serves {' or '.join(served)}; got dtype {serving.dtype!r}{more}")
     if serving.phase not in (phases := getattr(runtime, "phases", PHASES)):
         raise DeviceError(f"{serving.runtime} serves the phase {' or '.join(phases)} here; got {serving.phase!r}")
     return runtime

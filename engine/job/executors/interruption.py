@@ -12,6 +12,14 @@ from distilsearch.signals import ending, exit_code
 
 from .executor import Executor
 
+_signals: list[int] = []  # that this process was asked to end with, and has not followed yet
+
+
+def unless_asked_to_end() -> None:
+    """For whoever waits with nothing under way that an executor could stop: `Interrupted` where the first has come."""
+    if _signals:
+        raise Interrupted("stopped; what was done is saved, and the same command goes on")
+
 
 @contextlib.contextmanager
 def interruptible(executor: Executor, progress: Progress = silent) -> Iterator[None]:
@@ -25,6 +33,7 @@ def interruptible(executor: Executor, progress: Progress = silent) -> Iterator[N
         if asked:
             raise KeyboardInterrupt(number)
         asked = number
+        _signals.append(number)
         # the main thread may hold any lock at this moment, so another one does the work
         threading.Thread(target=_stop, args=(executor, progress, number), daemon=True).start()
 
@@ -38,6 +47,8 @@ def interruptible(executor: Executor, progress: Progress = silent) -> Iterator[N
     except KeyboardInterrupt:
         executor.close()
         raise
+    finally:
+        _signals.clear()
 
 
 def _stop(executor: Executor, progress: Progress, number: int) -> None:

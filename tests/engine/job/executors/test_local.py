@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 
 from distilsearch.engine.job.executors import Executor, Options, open_executor
-from distilsearch.engine.job.executors.interruption import interruptible
+from distilsearch.engine.job.executors.interruption import interruptible, unless_asked_to_end
 from distilsearch.engine.job.executors.local import Allotment, Local, _drained
 from distilsearch.errors import DeviceError, InputError, Interrupted, TrialError
+from distilsearch.signals import exit_code
 from distilsearch.testing.executors import Chore, ExecutorContract, Seen, gone
 
 
@@ -94,18 +95,31 @@ def test_the_first_ctrl_c_ends_between_two_steps_and_the_next_run_is_not_touched
 
 
 def test_the_second_ctrl_c_ends_what_does_not_stop(local) -> None:
-    started = time.monotonic()
+    started, seen = time.monotonic(), Seen()
 
     def press_twice() -> None:
+        seen.wait("reports of sleep")  # what has not begun would end with the first
         for _ in range(2):
             time.sleep(0.5)
             os.kill(os.getpid(), signal.SIGINT)
 
+    sleep = Chore("report", "sleep", seconds=600)
     threading.Thread(target=press_twice).start()
     with pytest.raises(KeyboardInterrupt), interruptible(local):
-        local.submit(Chore(seconds=600)).result()
+        local.submit(sleep, seen).result()
     assert time.monotonic() - started < 300  # of 600
     assert not local.processes
+
+
+def test_whoever_waits_with_nothing_under_way_ends_at_the_first_ctrl_c(local) -> None:
+    def pressed() -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        unless_asked_to_end()
+
+    with pytest.raises(Interrupted) as ended, interruptible(local):
+        pressed()
+    assert ended.value.exit_code == exit_code(signal.SIGINT)
+    unless_asked_to_end()  # the next one has not been asked
 
 
 def test_a_cancelled_job_is_not_run(local) -> None:
