@@ -13,9 +13,9 @@ Notation
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import PurePath
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -31,13 +31,12 @@ from pydantic import (
 )
 
 from distilsearch.architecture import Architecture
-from distilsearch.errors import InputError, RunError
 
-SCHEMA = 1
+from .checking import SCHEMA, check_schema, place_of, read
+
 LATENCY = re.compile(r"latency_ms(_\d+)?")
 SPREAD = "_sd"  # behind the name of a score: its standard deviation
 ONE_LABEL = "one_label"  # of scores: the share of fine-tunings that said the same of every row; no score
-SHOWN = 3  # problems that a message names
 
 Word = Annotated[str, Strict()]
 Flag = Annotated[bool, Strict()]
@@ -74,7 +73,7 @@ def _architecture(data: Any) -> Architecture:
         plain = _Genes.model_validate(data)
     except ValidationError as error:
         first = error.errors()[0]
-        raise ValueError(f"{_place(first['loc'])}: {first['msg']}") from None
+        raise ValueError(f"{place_of(first['loc'])}: {first['msg']}") from None
     return Architecture(plain.family, plain.values)
 
 
@@ -85,9 +84,6 @@ class Part(BaseModel):
     """One object of the file: a frozen value; unknown fields are kept."""
 
     model_config = ConfigDict(extra="allow", frozen=True, validate_default=True)
-
-
-P = TypeVar("P", bound=Part)
 
 
 class Latency(Part):
@@ -369,36 +365,9 @@ class ResultFile(Part):
         Raises:
             RunError: it is of a newer schema, or says something else than a result; the first problems are named.
         """
-        _check_schema(data, place)
+        check_schema(data, place)
         return read(cls, {name: value for name, value in data.items() if name != "schema"}, place)
 
     def to_json(self) -> dict[str, Any]:
         """The inverse of `from_json`: plain JSON."""
         return {"schema": SCHEMA} | self.model_dump(mode="json")
-
-
-def read(kind: type[P], data: Any, place: str, cure: str = "run `distilsearch search` again") -> P:
-    """Plain JSON as a part of the schema; a `RunError` names the first problems and the way out."""
-    try:
-        return kind.model_validate(data)
-    except ValidationError as error:
-        problems = [f"{_place(p['loc'])}: {p['msg'][:1].lower()}{p['msg'][1:]}" for p in error.errors()]
-    except InputError as error:
-        problems = [str(error)]
-    more = f"; and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
-    raise RunError(f"{place} is damaged ({'; '.join(problems[:SHOWN])}{more}); {cure}")
-
-
-def _check_schema(data: Any, place: str) -> None:
-    schema = data.get("schema") if isinstance(data, dict) else None
-    if isinstance(schema, bool) or not isinstance(schema, int) or schema < 1:
-        raise RunError(f"{place} is damaged (it names no schema); run `distilsearch search` again")
-    if schema > SCHEMA:
-        raise RunError(
-            f"{place} is of schema {schema}, written by a newer distilsearch; this one reads schemas up to {SCHEMA}:"
-            " update distilsearch, or search into another folder"
-        )
-
-
-def _place(location: Sequence[int | str]) -> str:
-    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".") or "it"

@@ -16,8 +16,9 @@ from distilsearch.profiling.device import model_name
 from distilsearch.profiling.devices import DEVICES
 from distilsearch.progress import Progress, silent
 
+from ...report.checking import read
 from ...report.files import RESULT, read_result, write_result
-from ...report.schema import Entry, Latency, MachineEntry, RankFidelity, ResultFile, read
+from ...report.schema import Entry, Latency, MachineEntry, RankFidelity, ResultFile
 from ..elsewhere import foreign_table, measured_elsewhere
 from ..executors import Executor, Options
 from ..executors.local import Local
