@@ -16,6 +16,8 @@ from distilsearch import strict
 from distilsearch.errors import InputError, RunError, unknown
 from distilsearch.home import write_atomically
 
+from ..quality import NAMES
+
 SCHEMA = 1
 MANIFEST = "served.json"
 FILES: Mapping[tuple[str, str], str] = {  # by runtime and precision
@@ -166,6 +168,8 @@ def _artefact(folder: Path, data: Mapping[str, Any]) -> Artefact:
     words = {name: strict.text(data[name], name) for name in ("runtime", "dtype", "source", "kind", "quantised")}
     if FILES.get((words["runtime"], words["dtype"])) not in files:
         raise ValueError(f"an artefact of {words['runtime']!r:.40} in {words['dtype']!r:.40} has no graph")
+    if words["kind"] not in NAMES:
+        raise ValueError(f"the kind should be one of {', '.join(NAMES)}; got {words['kind']!r:.40}")
     if words["quantised"] not in METHODS[words["dtype"]]:
         raise ValueError(f"{words['dtype']} is not made by {words['quantised']!r:.40}")
     return Artefact(

@@ -17,6 +17,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from distilsearch import strict
 from distilsearch.disks import disk_full, is_full
 from distilsearch.errors import RunError
 from distilsearch.home import ensure_folder
@@ -42,7 +43,8 @@ class Holder:
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> "Holder":
         """The inverse of `to_json`."""
-        return cls(str(content["host"]), int(content["pid"]), str(content["since"]))
+        host, since = (strict.text(content[name], name) for name in ("host", "since"))
+        return cls(host, strict.whole(content["pid"], "pid"), since)
 
     def __str__(self) -> str:
         if not self.pid:
@@ -89,7 +91,7 @@ def marked(path: Path) -> Mark | None:
 def holder_of(path: Path) -> Holder:
     """Who has signed a mark."""
     try:
-        return Holder.from_json(json.loads(path.read_text(encoding="utf-8")))
+        return Holder.from_json(strict.table(strict.read_json(path), "a mark"))
     except (OSError, ValueError, KeyError, TypeError):
         return Holder()
 
