@@ -96,6 +96,14 @@ def spelt(architecture: Architecture, teacher: TeacherFacts) -> Architecture:
     return _with(architecture, subset_text(inherited_layers(str(rule), layers, teacher.layers)))
 
 
+def spelt_row(row: Mapping[str, str], choices: Sequence[Value], teacher: TeacherFacts) -> dict[str, str]:
+    """A row of a file as a space with its rules spelt out has it; the only choice holds where the gene is absent."""
+    rule, layers = row.get(GENE) or (str(choices[0]) if len(choices) == 1 else ""), row.get("layers", "")
+    if rule in RULES and layers.isdecimal() and 1 <= int(layers) <= teacher.layers:
+        rule = subset_text(inherited_layers(rule, int(layers), teacher.layers))
+    return {**row, GENE: rule} if rule else dict(row)
+
+
 def spellings(architecture: Architecture, teacher: TeacherFacts) -> list[Architecture]:
     """All spellings of a student, the canonical one first."""
     canonical = spelt(architecture, teacher)

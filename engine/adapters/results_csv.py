@@ -6,7 +6,7 @@ a learnt one that is `nan` or `inf` is a trial that failed, as trackers and pand
 """
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,6 +37,7 @@ def read_results(
     rename: Mapping[str, str] | None = None,
     strict: bool = True,
     learnt: Collection[str] | None = None,
+    spelling: Callable[[dict[str, str]], dict[str, str]] = dict,
 ) -> list[Tell | Failure | None]:
     """The results of a file, one a row; None for an architecture outside the space, unless `strict`.
 
@@ -48,6 +49,7 @@ def read_results(
         strict: whether an architecture outside the space is an error.
         learnt: the objectives of which a value that is no finite number means a failed trial; all, unless given. Of
             the others it means that nothing was measured.
+        spelling: a row by gene, objective, `noise` and `fidelity`, as the space spells it; it may add genes.
 
     Raises:
         InputError: it names the file, the line and what is wrong there.
@@ -57,9 +59,10 @@ def read_results(
         raise InputError(f"there is no file {path}; expected a CSV file of results")
     sheet = read_sheet(path)
     names = [(rename or {}).get(name, name) for name in sheet.header]
-    _check_columns(sheet, names, space, objectives)
+    cells = {line: spelling(dict(zip(names, map(str.strip, row), strict=True))) for line, row in sheet.rows}
+    added = {name: None for row in cells.values() for name in row if name not in names}
+    _check_columns(sheet, [*names, *added], space, objectives)
     reading = _Reading(space, objectives, set(objectives if learnt is None else learnt), strict)
-    cells = {line: dict(zip(names, map(str.strip, row), strict=True)) for line, row in sheet.rows}
     return [reading.result(f"{path}, line {line}", row) for line, row in cells.items()]
 
 

@@ -2,9 +2,11 @@
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 from distilsearch.errors import InputError
+from distilsearch.families.cuts import GENE, spelt_row
 from distilsearch.home import file_lock, write_atomically
 
 from ..adapters.results_csv import read_results, sorted_out
@@ -29,7 +31,10 @@ def import_csv(
     place = folder or Path("runs") / run.name
     prepared = prepare(run, place)
     space, objectives = prepared.served.students, ["loss", *(t.objective for t in prepared.machines)]
-    results = read_results(path, space, objectives, rename, strict, ["loss"])
+    facts, rules = prepared.teacher.facts, run.space.genes.get(GENE, ())
+    kin = facts.family == space.family and run.space.cuts is not None  # else rules are choices by their names
+    spelling = partial(spelt_row, choices=rules, teacher=facts) if kin else dict
+    results = read_results(path, space, objectives, rename, strict, ["loss"], spelling)
     tells, failures = sorted_out(results, ["loss"])
     if not tells:
         failed = f" ({len(failures)} failed)" if failures else ""
