@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-MEBIBYTES = 8
+MEBIBYTES = 16  # a report twice: a new one is written beside the old one
 FILLER = ".filler"
 
 
