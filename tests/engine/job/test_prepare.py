@@ -88,7 +88,7 @@ def test_what_cannot_be_done_is_refused(corpus, tmp_path, changes, error, messag
 
 def test_a_folder_of_another_run_is_refused(corpus, tmp_path) -> None:
     prepare(_run(corpus), tmp_path / "run")
-    prepare(_run(corpus, trials=99), tmp_path / "run")
+    prepare(_run(corpus, trials=5), tmp_path / "run")
     with pytest.raises(RunError, match="seed: 0 there, 1 now"):
         prepare(_run(corpus, seed=1), tmp_path / "run")
 
