@@ -125,7 +125,7 @@ def main() -> None:
     parser.add_argument("--recipes", nargs="+", default=["anchored"])
     parser.add_argument("--tokens", nargs="+", type=int, default=[160_000])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
-    parser.add_argument("--genes", nargs="*", default=[], help="of the student, such as ffn=768")
+    parser.add_argument("--genes", nargs="*", default=[], help="of the student, such as ffn=768 or inherit=0,2,4")
     parser.add_argument("--teachers", type=Path, default=Path("teachers"))
     parser.add_argument("--chosen-on", action="store_true", help="ask what recipes are chosen on")
     parser.add_argument("--record", action="store_true", help="write the cells to results/")
@@ -150,7 +150,8 @@ def main() -> None:
 
 def asked(bench: Bench, layers: int, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """The rows of a shape, each held against its untrained cut."""
-    genes: dict[str, Any] = {key: int(value) for key, _, value in (one.partition("=") for one in options.genes)}
+    named = (one.partition("=") for one in options.genes)
+    genes: dict[str, Any] = {key: int(value) if value.isdigit() else value for key, _, value in named}
     shape = "-".join([str(layers), *(f"{key}{value}" for key, value in sorted(genes.items()))])
     start = f"{bench.name}/{shape}/{UNTRAINED}"
     for way in dict.fromkeys([UNTRAINED, *options.ways]):
