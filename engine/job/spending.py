@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 from distilsearch.distill.store.trial import Trial
+from distilsearch.distill.training import in_groups
 from distilsearch.progress import Progress
 
 from .budget import (
@@ -234,10 +235,18 @@ class Finishing:
         return tokens if tokens > since else 0
 
     def seconds(self, entries: Sequence[Entry], since: int, tokens: int) -> float:
-        """What it takes to train students on, side by side on all workers."""
+        """What it takes to train students on, side by side on all workers.
+
+        A live teacher is asked once for all that one worker trains side by side; targets that are kept, once in all.
+        """
         since = since if since > self.anew else 0
-        new = tokens - self.making.recipe.shared(since, tokens)
+        new, speed = tokens - self.making.recipe.shared(since, tokens), self.speed
+        unseen = max(0, min(tokens, self.text_tokens) - since)
+        live, kept = (new, 0) if speed.live(tokens) else (0, unseen)  # tokens that the teacher is asked about
         students = list(dict.fromkeys(student_of(entry.architecture) for entry in entries))
-        parts = shared_out(students, self.speed.workers, size)
-        slowest = max(sum(self.speed.seconds(size(one), new) for one in part) for part in parts)
-        return slowest + self.speed.teacher_seconds(max(0, min(tokens, self.text_tokens) - since))
+        parts = shared_out(students, speed.workers, size)
+        own = (
+            sum(speed.seconds(size(one), new) for one in part) + len(in_groups(part)) * speed.teacher_seconds(live)
+            for part in parts
+        )
+        return max(own) + speed.teacher_seconds(kept)
