@@ -19,6 +19,7 @@ from .recipes import Recipe
 from .runs import EVALUATIONS
 from .sparing import FEW
 from .targets import CACHE_LIMIT, Targets, ask_teacher
+from .texts.probe import BLOCKS
 from .training import begin, targets_of
 
 SECONDS = 1.0  # of steps of each student, at least
@@ -34,6 +35,7 @@ class Rehearsal:
         targets: what a batch takes longer when the teacher is asked: the first time, or each time if none are kept.
         step_tokens: tokens of a step.
         most_cached: tokens of the longest training whose targets are kept; None: of any.
+        scoring: scoring the student on a probe, as it was cut and as it is handed back.
     """
 
     start: float
@@ -41,6 +43,7 @@ class Rehearsal:
     targets: float
     step_tokens: int
     most_cached: int | None = None
+    scoring: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON, by field."""
@@ -98,16 +101,19 @@ def _rehearsed(
     start = time.perf_counter() - started
     run.advance(batches[0])  # the first step is slower than all others
     run.heldout()  # so is the first loss, which asks the teacher
-    started = time.perf_counter()
+    started, heldout = time.perf_counter(), len(course.text.heldout)
     run.heldout()
-    start += looks_cost(len(course.text.heldout)) * (time.perf_counter() - started)
+    look = time.perf_counter() - started
+    scoring = 2 * (start + look * BLOCKS / heldout)  # writing and loading it takes about as long as cutting it
+    start += looks_cost(heldout) * look
     started, steps = time.perf_counter(), 0
     while steps == 0 or time.perf_counter() - started < seconds:
         for parts in batches:
             between()
             run.advance(parts)
             steps += 1
-    return replace(beside, start=start, step=beside.step + (time.perf_counter() - started) / steps)
+    step = beside.step + (time.perf_counter() - started) / steps
+    return replace(beside, start=start, step=step, scoring=scoring)
 
 
 def looks_cost(heldout: int) -> float:

@@ -67,6 +67,7 @@ class Speed:
         pause: what measuring a student takes, during which nobody trains.
         most_cached: tokens of the longest training whose targets are kept for all others; longer ones ask a live
             teacher. None: there are no such.
+        scoring: of a student on the probe, before its training and after it.
     """
 
     start: float
@@ -77,6 +78,7 @@ class Speed:
     workers: int
     pause: float = 0.0
     most_cached: int | None = None
+    scoring: float = 0.0
 
     @classmethod
     def fitted(cls, flops: Sequence[float], rehearsals: Sequence[Rehearsal], workers: int, pause: float = 0.0) -> Self:
@@ -85,9 +87,10 @@ class Speed:
         centred = sizes - sizes.mean()
         slope = max(0.0, float(centred @ steps) / max(float(centred @ centred), 1e-300))
         level = max(0.0, float(steps.mean() - slope * sizes.mean()))
-        start, targets = (float(np.mean([getattr(one, name) for one in rehearsals])) for name in ("start", "targets"))
+        names = ("start", "targets", "scoring")
+        start, targets, scoring = (float(np.mean([getattr(one, name) for one in rehearsals])) for name in names)
         one = rehearsals[0]
-        return cls(start, level, slope, targets, one.step_tokens, workers, pause, one.most_cached)
+        return cls(start, level, slope, targets, one.step_tokens, workers, pause, one.most_cached, scoring)
 
     def seconds(self, flops: float, tokens: float) -> float:
         """Of one training, but for what the teacher takes."""
@@ -112,7 +115,7 @@ class Speed:
 
     def slower(self, factor: float) -> Self:
         """The same on a machine that takes so many times as long."""
-        names = ("start", "step", "per_flop", "targets", "pause")
+        names = ("start", "step", "per_flop", "targets", "pause", "scoring")
         return replace(self, **{name: getattr(self, name) * factor for name in names})
 
 

@@ -62,8 +62,13 @@ def drawn(space: SearchSpace, seed: int) -> list[Architecture]:
     return space.decode(space.sample(DRAWS, np.random.default_rng(seed)))
 
 
-def plan_of(run: Run, ledger: Ledger, spent: float, speed: Callable[[], Speed], space: SearchSpace) -> Plan:
+def plan_of(
+    run: Run, ledger: Ledger, spent: Callable[[], float], speed: Callable[[], Speed], space: SearchSpace
+) -> Plan:
     """The plan that the run was begun with; a new one where there is none.
+
+    Args:
+        spent: tells the seconds that have gone; asked once trainings have been rehearsed, which takes its time as well.
 
     Raises:
         InputError: the minutes are too few.
@@ -72,7 +77,8 @@ def plan_of(run: Run, ledger: Ledger, spent: float, speed: Callable[[], Speed], 
     if noted is not None:
         return Plan.from_json(noted)
     sizes = np.array([size(one) for one in drawn(space, run.seed)])
-    plan = Plan.made(run.minutes, spent, speed(), sizes, run.train.flash_tokens)
+    rehearsed = speed()
+    plan = Plan.made(run.minutes, spent(), rehearsed, sizes, run.train.flash_tokens)
     ledger.note(PLAN, plan.to_json())
     return plan
 

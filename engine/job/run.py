@@ -245,9 +245,10 @@ class MainJob:
             return [job for m in machines if m.local for _, job in m.jobs(outcomes(student)[:1])]
 
         speed = partial(speed_of, students, self.making, measuring, self.executor, run.seed, self.progress)
-        plan = plan_of(run, self.ledger, watch.seconds, speed, students)
+        plan = plan_of(run, self.ledger, lambda: watch.seconds, speed, students)
         self.progress(plan.said(run.minutes, watch.seconds), 0, 0)
-        return Minutes(run.minutes, plan, watch, self.prepared.text.tokens, train.final_tokens, place, self.progress)
+        tokens, probed = self.prepared.text.tokens, self.prepared.probe.text is not None
+        return Minutes(run.minutes, plan, watch, tokens, train.final_tokens, place, self.progress, probed)
 
     def trained(self, training: Training) -> int:
         """How many students of the space have been trained so, by any run."""
@@ -303,7 +304,7 @@ class MainJob:
         wanted = to_finish(best, machines, run, self.teacher, merits)
         first = chosen(best, machines, run.choice, run.loss_at_most, merits)
         by_weight = sorted(wanted, key=lambda entry: entry is not first)  # the chosen one matters most
-        finals |= budget.finish(by_weight, self.making, self.executor)
+        finals |= budget.finish(by_weight, self.making, self.executor, len(students))
         longest = max(budget.final_lengths(), default=0)
         shorter = less_trained(wanted, budget.flash_tokens, longest, self.making)
         self.ledger.note("unfinished", unfinished(shorter, finals, ended.failure))

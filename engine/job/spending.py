@@ -54,8 +54,12 @@ class Budget(Protocol):
     def measuring(self) -> Callable[[float], bool]:
         """Whether measuring the front, which begins now, has time for so many seconds more."""
 
-    def finish(self, entries: Sequence[Entry], making: Making, executor: Executor) -> dict[str, Trial]:
-        """Train students further; the longest training of each that has ended, by the key of its architecture."""
+    def finish(self, entries: Sequence[Entry], making: Making, executor: Executor, handed: int = 0) -> dict[str, Trial]:
+        """Train students further; the longest training of each that has ended, by the key of its architecture.
+
+        Args:
+            handed: students that are handed back in all, each of which is scored afterwards.
+        """
 
     def final_lengths(self) -> Sequence[int]:
         """The lengths that a finish may have, in tokens, the longest first."""
@@ -85,7 +89,7 @@ class Amount:
         """It has."""
         return always
 
-    def finish(self, entries: Sequence[Entry], making: Making, executor: Executor) -> dict[str, Trial]:
+    def finish(self, entries: Sequence[Entry], making: Making, executor: Executor, handed: int = 0) -> dict[str, Trial]:
         """Those that have been trained for less."""
         if self.known:
             return {}
@@ -108,6 +112,7 @@ class Minutes:
         text_tokens: of the text.
         most: tokens that no finish exceeds; 0 is no limit.
         place: where what it came to is remembered.
+        probed: whether students that are handed back are scored on a probe.
     """
 
     minutes: float
@@ -117,7 +122,9 @@ class Minutes:
     most: int
     place: Path
     progress: Progress
+    probed: bool = False
     _time: Time | None = field(default=None, init=False)
+    _closing: float = field(default=0.0, init=False)  # seconds that scoring will take
 
     @property
     def flash_tokens(self) -> int:
@@ -136,12 +143,14 @@ class Minutes:
         return lambda seconds: self.watch.seconds + seconds <= until
 
     def left(self) -> float:
-        """Seconds before the end, but for what writing the results takes."""
-        return self.minutes * 60 * (1 - RESERVE / 2) - LOADING - self.watch.seconds
+        """Seconds before the end, but for what writing the results and scoring students takes."""
+        return self.minutes * 60 * (1 - RESERVE / 2) - LOADING - self.watch.seconds - self._closing
 
-    def finish(self, entries: Sequence[Entry], making: Making, executor: Executor) -> dict[str, Trial]:
+    def finish(self, entries: Sequence[Entry], making: Making, executor: Executor, handed: int = 0) -> dict[str, Trial]:
         """In stages, while time is left."""
         speed, leeway = self.plan.speed.slower(self._time.slowness if self._time else 1.0), OVER * 60 * self.minutes
+        if self.probed and handed:  # by children of their own, which load libraries, teacher and text again
+            self._closing = LOADING + handed * speed.scoring / speed.workers
         anew = self.flash_tokens if making.anew else 0
         stages = Finishing(making, executor, speed, self.progress, self.text_tokens, self.most, self.left, leeway, anew)
         return stages.run(entries, self.flash_tokens)

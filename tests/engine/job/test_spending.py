@@ -214,6 +214,20 @@ def test_a_finish_is_planned_by_how_fast_the_last_trials_were(minutes: Minutes) 
     assert lengths[1] < lengths[0]
 
 
+def test_time_for_scoring_what_is_handed_back_is_left_by_the_finish(minutes: Minutes) -> None:
+    def taken(probed: bool, handed: int) -> float:
+        machine = Machine()
+        asked = replace(minutes, probed=probed, plan=replace(minutes.plan, speed=replace(SPEED, scoring=40.0)))
+        before = asked.left()
+        asked.finish([entry(0), entry(1)], MAKING, machine, handed)
+        assert asked.left() == pytest.approx(before - (LOADING + handed * 20.0 if probed and handed else 0.0))
+        return machine.seconds
+
+    whole = taken(False, 8)
+    assert taken(True, 0) == whole
+    assert taken(True, 8) <= taken(True, 4) < whole
+
+
 def test_what_it_came_to_is_remembered(minutes: Minutes) -> None:
     assert remembered(minutes.place) is None
     minutes.settle(12, [])  # nobody is finished: the same question goes on
