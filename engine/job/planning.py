@@ -95,7 +95,7 @@ class Settled:
 def question(run: Run, training: Mapping[str, Any], space: SearchSpace) -> Path:
     """Where the home keeps what a question of some minutes came to, whichever run asked it."""
     asked = run.model_dump(mode="json")
-    for beside in ("name", "plugins", "executor", "storage", "trials"):
+    for beside in ("name", "plugins", "executor", "storage", "trials", "text_heldout"):  # the training has the text
         asked.pop(beside)
     for beside in ("device", "workers", "threads", "flash_tokens", "final_tokens", "share"):  # the training says that
         asked["train"].pop(beside)
