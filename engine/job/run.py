@@ -5,6 +5,7 @@ call continues a run that was killed, and loses at most the trials in flight.
 """
 
 import json
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -36,7 +37,7 @@ from .equipping import making_of, register
 from .executors import Executor
 from .executors.interruption import interruptible
 from .holding import driving
-from .informed import Known, cut_column, score_column
+from .informed import JUDGING_SHARE, Known, cut_column, score_column
 from .inviting import explored
 from .jobs import Measure, TeacherLoss
 from .ledger import Ledger
@@ -138,7 +139,8 @@ class MainJob:
             self.check_limits(engine, machines)
         if run.foresees:
             with phases.phase(UNTRAINED):
-                engine = self.informed(machines, cut_column)
+                seconds = JUDGING_SHARE * 60 * run.minutes or math.inf
+                engine = self.informed(machines, partial(cut_column, seconds=seconds))
         with phases.phase("plan"):
             budget = self.budget(watch, machines)
         result = self.lasting(budget.flash_tokens).spend(budget, engine, machines, phases, watch)
