@@ -9,7 +9,7 @@ from .pairs import check_pairs
 from .recipes import AUTO, Recipe, recipe_for
 from .targets import shows_pairs
 from .teachers.teacher import Teacher, load_teacher
-from .texts.data import Text, load_text
+from .texts.data import MOST_HELDOUT, Text, load_text
 from .texts.probe import Probe, load_probe
 from .texts.readers import TEXT
 from .texts.sources import AUTO as BY_RULE
@@ -28,6 +28,7 @@ class Material:
     text_column: str = TEXT  # where rows of tables and of JSON hold it
     prompt: str = ""  # the name of one that an embedding teacher has, which every text is shown with
     probe_text: Sequence[str] = (BY_RULE,)  # what `load_probe` is asked for; never learnt
+    text_heldout: int = MOST_HELDOUT  # blocks that students are measured on, at most
 
     def opened(self, progress: Progress = silent) -> tuple[Teacher, Text, Recipe]:
         """Teacher, text and recipe, loaded; an `InputError` says what is wrong with one."""
@@ -43,6 +44,7 @@ class Material:
             most_tokens=self.text_tokens,
             column=self.text_column,
             progress=progress,
+            most_heldout=self.text_heldout,
         )
         if shows_pairs(chosen):
             check_pairs(text)

@@ -1,22 +1,25 @@
 """How fast students train here: a few steps of real trainings, timed and thrown away.
 
-What stays is of use: the teacher's targets of the first batches, in the cache that trainings read.
+What stays is of use: the teacher's targets of the first batches, in the cache that trainings read. What the teacher
+takes is told apart from a student's step, whether trainings find its targets or ask it: students side by side share it.
 """
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
 from distilsearch.architecture import Architecture
 from distilsearch.progress import Between, nothing
 
+from .batch import Batch
 from .course import Course
 from .processes import accelerator_for
 from .recipes import Recipe
 from .runs import EVALUATIONS
 from .sparing import FEW
 from .targets import CACHE_LIMIT, Targets, ask_teacher
+from .texts.probe import BLOCKS
 from .training import begin, targets_of
 
 SECONDS = 1.0  # of steps of each student, at least
@@ -28,15 +31,19 @@ class Rehearsal:
 
     Attributes:
         start: beside its steps: cutting it from the teacher, and the held-out losses on its way.
-        step: a step, the teacher's targets read from the cache (or asked of a live teacher, where none fits).
-        targets: what a batch takes longer the first time, when the teacher is asked.
+        step: a step, the teacher's targets read from the cache, or at hand where none are kept.
+        targets: what a batch takes longer when the teacher is asked: the first time, or each time if none are kept.
         step_tokens: tokens of a step.
+        most_cached: tokens of the longest training whose targets are kept; None: of any.
+        scoring: scoring the student on a probe, as it was cut and as it is handed back.
     """
 
     start: float
     step: float
     targets: float
     step_tokens: int
+    most_cached: int | None = None
+    scoring: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON, by field."""
@@ -63,13 +70,19 @@ def rehearse(
         seconds: of steps, at least.
     """
     recipe = course.recipe
-    targets = targets_of(course, cache_limit)
+    targets = targets_of(replace(course, tokens=len(recipe.views) * course.step_tokens), cache_limit)
     batches = [targets.batch(step) for step in _cycle(recipe)]
-    asked = _mean_seconds(
-        lambda step: ask_teacher(course.teacher, batches[step], targets.names, recipe.layer, course.precision), recipe
-    )
-    more = max(0.0, asked - _mean_seconds(targets.batch, recipe)) if targets.names else 0.0
-    return [_rehearsed(course, one, device, targets, more, between, seconds) for one in architectures]
+    asked = read = 0.0
+    if targets.names:
+        asked = _mean_seconds(
+            lambda step: ask_teacher(course.teacher, batches[step], targets.names, recipe.layer, course.precision),
+            recipe,
+        )
+    if targets.cached:
+        read = _mean_seconds(targets.batch, recipe)
+    beside = Rehearsal(0.0, read, max(0.0, asked - read), course.step_tokens, targets.most_cached)
+    shown = [[batch] for batch in batches]
+    return [_rehearsed(course, one, device, targets, shown, beside, between, seconds) for one in architectures]
 
 
 def _rehearsed(
@@ -77,25 +90,30 @@ def _rehearsed(
     architecture: Architecture,
     device: str,
     targets: Targets,
-    more: float,
+    batches: Sequence[list[Batch]],
+    beside: Rehearsal,
     between: Between,
     seconds: float,
 ) -> Rehearsal:
+    """`beside`: what a step takes beside the student's own."""
     started = time.perf_counter()
     run = begin(course, architecture, accelerator_for(device), targets=targets)
     start = time.perf_counter() - started
-    run.advance()  # the first step is slower than all others
+    run.advance(batches[0])  # the first step is slower than all others
     run.heldout()  # so is the first loss, which asks the teacher
-    started = time.perf_counter()
+    started, heldout = time.perf_counter(), len(course.text.heldout)
     run.heldout()
-    start += looks_cost(len(course.text.heldout)) * (time.perf_counter() - started)
+    look = time.perf_counter() - started
+    scoring = 2 * (start + look * BLOCKS / heldout)  # writing and loading it takes about as long as cutting it
+    start += looks_cost(heldout) * look
     started, steps = time.perf_counter(), 0
     while steps == 0 or time.perf_counter() - started < seconds:
-        for step in _cycle(course.recipe):
+        for parts in batches:
             between()
-            run.advance(run.parts(step))
+            run.advance(parts)
             steps += 1
-    return Rehearsal(start, (time.perf_counter() - started) / steps, more, run.step_tokens)
+    step = beside.step + (time.perf_counter() - started) / steps
+    return replace(beside, start=start, step=step, scoring=scoring)
 
 
 def looks_cost(heldout: int) -> float:

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 
 SHARE = 0.1  # of a training, for its evaluations
 PASSES = 3  # that training on a token costs
+MUCH = 0.25  # of a training, above which its user is told
+LEAST = 128  # blocks that are advised at least: see what fewer cost in docs/recipes.md
 FEW = 32  # blocks of a look on the way: the same whatever the length, so that a longer training goes on from a shorter
 
 
@@ -24,6 +26,37 @@ class Looks:
 
     start: int | None
     between: int | None
+
+
+def share(tokens: int, heldout: int, block: int, count: int) -> float:
+    """The share of a training that its looks take, the last one among them; see `looks`.
+
+    >>> [round(share(tokens, 2_000, 128, 2), 2) for tokens in (160_000, 640_000, 2_560_000)]
+    [0.36, 0.12, 0.06]
+    """
+    plan = looks(tokens, heldout, block, count)
+    blocks = heldout + sum(heldout if n is None else n for n in (plan.start, *[plan.between] * count))
+    return blocks * block / (PASSES * tokens + blocks * block)
+
+
+def enough(tokens: int, block: int, count: int) -> int:
+    """The held-out blocks with which looks take no more than their share of a training; 0 where none do.
+
+    >>> enough(160_000, 128, 2), enough(20_000, 128, 2)
+    (279, 0)
+    """
+    return max(0, int(SHARE * PASSES * tokens) // block - (count + 1) * FEW)
+
+
+def remark(tokens: int, heldout: int, block: int, count: int) -> str:
+    """What whoever trains for so long should know of it; "" where looks cost little."""
+    taken, fewer = share(tokens, heldout, block, count), max(LEAST, enough(tokens, block, count))
+    if taken <= MUCH or fewer >= heldout:
+        return ""
+    return (
+        f"measuring a student on {heldout:,} held-out blocks takes about {taken:.0%} of a training of {tokens:,}"
+        f" tokens; with text_heldout = {fewer} it would take {share(tokens, fewer, block, count):.0%}"
+    )
 
 
 def looks(tokens: int, heldout: int, block: int, count: int) -> Looks:

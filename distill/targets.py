@@ -4,7 +4,8 @@ A batch (which blocks, cut and exchanged how) depends on the text, the view and 
 of targets is a folder under the shared targets folder, named by the content it depends on; each batch in it
 is, through each view, one memory-mapped safetensors file that carries its own hash. Files appear by renaming, so
 two writers at most do the same work twice. The least recently used sets go before all of them outgrow `cache_limit`;
-what does not fit is asked of the live teacher each time. A set of which not even one epoch would fit is not begun.
+what does not fit is asked of the live teacher each time. A training whose targets would not fit, neither those of all
+its tokens nor an epoch's, begins no set: it asks the live teacher, once for all students that train side by side.
 """
 
 import functools
@@ -101,6 +102,10 @@ class Targets:
     """The batches of a text in training order, with the teacher's targets from the cache or the live teacher.
 
     Those of a share of the text are its first ones, so what the teacher said of them counts for all of it.
+
+    Args:
+        cache_limit: bytes of the cache, of all sets together.
+        tokens: of the longest training that asks for batches; an epoch or more where it is None.
     """
 
     def __init__(
@@ -112,9 +117,10 @@ class Targets:
         cache_limit: int = CACHE_LIMIT,
         seed: int = 0,
         share: float = 1.0,
+        tokens: int | None = None,
     ) -> None:
         self.teacher, self.text, self.recipe, self.precision = teacher, text, recipe, precision
-        self.seed, self.share = seed, share
+        self.seed, self.share, self.tokens = seed, share, tokens
         self.names = target_names(recipe)
         self.pairs = shows_pairs(recipe)
         self.rows = batch_rows(text, recipe, share)
@@ -169,8 +175,24 @@ class Targets:
 
     @functools.cached_property
     def _folder(self) -> Path | None:
-        """Where the targets of all views are cached; none when one epoch of them would not fit."""
-        return open_set(self._key()) if self._bytes() <= self.cache_limit else None
+        """Where the targets of all views are cached; none where those of this training would not fit."""
+        return open_set(self._key()) if self.cached else None
+
+    @property
+    def cached(self) -> bool:
+        """Whether targets are kept for other trainings, and for later epochs."""
+        most = self.most_cached
+        return bool(self.names) and (most is None or (self.tokens is not None and self.tokens <= most))
+
+    @property
+    def most_cached(self) -> int | None:
+        """The tokens of the longest training whose targets are cached; None: of any, for an epoch of them fits."""
+        whole = self._bytes()
+        return None if whole <= self.cache_limit else self._epoch_tokens * self.cache_limit // whole
+
+    @property
+    def _epoch_tokens(self) -> int:
+        return self.batches * self.rows * self.text.block
 
     def _key(self) -> str:
         content = [SCHEMA, outputs_key(self.teacher), self.text.sha256, self.names]
@@ -185,4 +207,4 @@ class Targets:
         facts, words = self.teacher.facts, 1.0 if self.teacher.kind == "causal" else self.recipe.mask
         shortest = min(min(view.length or self.text.block, self.text.block) for view in self.recipe.views)
         sizes = [STATES[name].token_bytes(facts.width, facts.layers, shortest, words) for name in self.names]
-        return int(sum(sizes) * self.batches * self.rows * self.text.block)
+        return int(sum(sizes) * self._epoch_tokens)

@@ -183,7 +183,8 @@ def _probed(
 
 def targets_of(course: Course, cache_limit: int = CACHE_LIMIT) -> Targets:
     """What a course is taught by."""
-    return Targets(course.teacher, course.text, course.recipe, course.precision, cache_limit, course.seed, course.share)
+    own = (course.teacher, course.text, course.recipe, course.precision)
+    return Targets(*own, cache_limit, course.seed, course.share, course.tokens)
 
 
 def start(

@@ -30,6 +30,7 @@ def distill(
     text_temperature: Annotated[float | None, typer.Option(help="Above 1: evens out the texts, one a language")] = None,
     text_tokens: Annotated[int | None, typer.Option(help="Tokens read of each text, for streams without end")] = None,
     text_block: Annotated[int | None, typer.Option(help="Tokens of a block; default: 128, or fewer by teacher")] = None,
+    text_heldout: Annotated[int | None, typer.Option(help="Held-out blocks to measure on, at most")] = None,
     text_column: Annotated[str | None, typer.Option(help="Where rows of CSV, JSON or datasets hold text")] = None,
     prompt: Annotated[str | None, typer.Option(help="Name of a teacher's prompt, put before every text")] = None,
     probe_text: Annotated[
@@ -55,7 +56,8 @@ def distill(
         "seed": seed,
     }
     changes |= {"text_temperature": text_temperature, "text_tokens": text_tokens, "text_block": text_block}
-    changes |= {"text_column": text_column, "precision": precision, "quality": quality}
+    changes |= {"text_heldout": text_heldout, "text_column": text_column}
+    changes |= {"precision": precision, "quality": quality}
     changes |= {"probe_text": tuple(probe_text) if probe_text else None}
     from .engine.job.preflight import check_order
 

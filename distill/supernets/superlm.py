@@ -276,7 +276,8 @@ def _begin(course: Course, nest: Nest, training: SuperTraining, device: str, cac
             "without `accelerate launch`"
         )
     teacher, recipe = course.teacher, course.recipe
-    targets = Targets(teacher, course.text, recipe, course.precision, cache_limit, course.seed, course.share)
+    limits = (cache_limit, course.seed, course.share, course.tokens)
+    targets = Targets(teacher, course.text, recipe, course.precision, *limits)
     model, basis = build_student(teacher, nest.largest, course.text, course.seed, ordered=True)
     if recipe.embeddings == "adapt" and family(nest.largest.family).words_mapped(nest.largest, teacher.facts):
         adapt(model, teacher.model("cpu"), basis)

@@ -75,6 +75,7 @@ def load_text(
     most_tokens: int | None = None,
     column: str = TEXT,
     progress: Progress = silent,
+    most_heldout: int = MOST_HELDOUT,
 ) -> Text:
     """Read, tokenise, pack and split `sources`: files, globs, folders, a datasets name, or "python-docs".
 
@@ -83,6 +84,7 @@ def load_text(
     Args:
         block: tokens of a block; 128 where none is given, or as many as the teacher reads, if these are fewer.
         heldout_fraction: the share of blocks that no student trains on; never more than 2,000 of them.
+        most_heldout: of these, how many students are measured on at most, evenly spread; nobody trains on the others.
         temperature: above 1 it evens out the sources, one a language: each is drawn in proportion to its tokens
             to the power 1 / temperature, small ones repeated (XLM-R, arXiv 1911.02116, uses 1 / 0.3).
         most_tokens: how much of each source is read, for streams without end.
@@ -106,7 +108,17 @@ def load_text(
     text = _loaded(sources, teacher, block, heldout_fraction, temperature, most_tokens, column)
     for note in text.notes:
         progress(note, 0, 0)
-    return text
+    return _measured_on(text, most_heldout)
+
+
+def _measured_on(text: Text, most: int) -> Text:
+    """A text with so many held-out blocks at most; what is learnt, and in which order, stays."""
+    if len(text.heldout) <= most:
+        return text
+    if most < MIN_HELDOUT:
+        raise TextError(f"students are measured on at least {MIN_HELDOUT} held-out blocks, got {most}")
+    heldout = text.heldout[np.linspace(0, len(text.heldout) - 1, most).round().astype(int)]  # of all sources
+    return replace(text, heldout=heldout, sha256=_digest(heldout, text.train))
 
 
 def _loaded(

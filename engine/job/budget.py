@@ -61,10 +61,13 @@ class Speed:
         start: of a training, beside its steps.
         step, per_flop: of a step: the former for any student, the latter for each floating-point operation of its
             forward pass (of 128 tokens).
-        targets: what the teacher takes for a batch that it has not seen.
+        targets: what the teacher takes for a batch whose targets are not kept.
         step_tokens: tokens of a step.
         workers: trainings at once.
         pause: what measuring a student takes, during which nobody trains.
+        most_cached: tokens of the longest training whose targets are kept for all others; longer ones ask a live
+            teacher. None: there are no such.
+        scoring: of a student on the probe, before its training and after it.
     """
 
     start: float
@@ -74,6 +77,8 @@ class Speed:
     step_tokens: int
     workers: int
     pause: float = 0.0
+    most_cached: int | None = None
+    scoring: float = 0.0
 
     @classmethod
     def fitted(cls, flops: Sequence[float], rehearsals: Sequence[Rehearsal], workers: int, pause: float = 0.0) -> Self:
@@ -82,24 +87,35 @@ class Speed:
         centred = sizes - sizes.mean()
         slope = max(0.0, float(centred @ steps) / max(float(centred @ centred), 1e-300))
         level = max(0.0, float(steps.mean() - slope * sizes.mean()))
-        start, targets = (float(np.mean([getattr(one, name) for one in rehearsals])) for name in ("start", "targets"))
-        return cls(start, level, slope, targets, rehearsals[0].step_tokens, workers, pause)
+        names = ("start", "targets", "scoring")
+        start, targets, scoring = (float(np.mean([getattr(one, name) for one in rehearsals])) for name in names)
+        one = rehearsals[0]
+        return cls(start, level, slope, targets, one.step_tokens, workers, pause, one.most_cached, scoring)
 
     def seconds(self, flops: float, tokens: float) -> float:
-        """Of one training with targets from the cache."""
+        """Of one training, but for what the teacher takes."""
         return self.start + tokens / self.step_tokens * (self.step + self.per_flop * flops)
 
     def trial_seconds(self, flops: float, tokens: float) -> float:
         """Of one trial, on the wall: its training, and the measurements of all that are under way with it."""
-        return self.seconds(flops, tokens) + self.workers * self.pause
+        alone = self.teacher_seconds(tokens) if self.live(tokens) else 0.0
+        return self.seconds(flops, tokens) + alone + self.workers * self.pause
+
+    def live(self, tokens: float) -> bool:
+        """Whether trainings of so many tokens ask a live teacher, because their targets would not fit in the cache."""
+        return self.most_cached is not None and tokens > self.most_cached
 
     def teacher_seconds(self, tokens: float) -> float:
-        """Of the teacher, for text that it has not seen."""
+        """Of the teacher, for text whose targets are not kept."""
         return tokens / self.step_tokens * self.targets
+
+    def first_seconds(self, tokens: float) -> float:
+        """Of the teacher, for the first trial of so many tokens: all later ones find what it said."""
+        return 0.0 if self.live(tokens) else self.teacher_seconds(tokens)
 
     def slower(self, factor: float) -> Self:
         """The same on a machine that takes so many times as long."""
-        names = ("start", "step", "per_flop", "targets", "pause")
+        names = ("start", "step", "per_flop", "targets", "pause", "scoring")
         return replace(self, **{name: getattr(self, name) * factor for name in names})
 
 
@@ -136,12 +152,12 @@ class Plan:
         mean, seconds = float(flops.mean()), trials_seconds(minutes, spent)
 
         def fitting(tokens: int) -> int:
-            alone = speed.teacher_seconds(tokens)
-            return max(0, int((seconds - alone) * speed.workers / speed.trial_seconds(mean, tokens)))
+            left = seconds - speed.first_seconds(tokens)
+            return max(0, int(left * speed.workers / speed.trial_seconds(mean, tokens)))
 
         least = flash_tokens or rung(LOWEST)
         if fitting(least) < FEWEST:
-            needed = speed.teacher_seconds(least) + FEWEST * speed.trial_seconds(mean, least) / speed.workers
+            needed = speed.first_seconds(least) + FEWEST * speed.trial_seconds(mean, least) / speed.workers
             enough = math.ceil((spent + LOADING + needed / TRIALS_SHARE) / 60 / (1 - RESERVE)) + 1
             raise InputError(
                 f"{minutes:g} minutes are too few here: {spent / 60:.1f} have gone into profiling, and {FEWEST}"
@@ -253,6 +269,6 @@ class Time:
         """Remember how long it took; the first ones have waited for the teacher too."""
         speed, tokens = self._plan.speed, self._plan.flash_tokens
         self._landed += 1
-        teacher = speed.teacher_seconds(tokens) if self._landed <= speed.workers else 0.0
+        teacher = speed.first_seconds(tokens) if self._landed <= speed.workers else 0.0
         self._last.append((speed.trial_seconds(flops, tokens) + teacher, seconds))
         self._clock.note()

@@ -8,7 +8,11 @@ it says of the loss, the told trials show.
 Of a space that is too large to be scored a sample is, and a surrogate of those scores foresees the others.
 """
 
+import math
+import time
+from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 
 import numpy as np
 
@@ -27,7 +31,8 @@ from .making import Making
 MOST = 1_000  # students that are scored, all of a space
 SAMPLE = 300  # of a larger one
 TOGETHER = 32  # in one job
-CUTS, FEW = 64, 8  # students that are judged untrained, and of them in one job
+CUTS, FEW, AT_LEAST = 64, 8, 2  # students that are judged untrained, of them in one job, and jobs at least
+JUDGING_SHARE = 0.05  # of a run's minutes, that judging them may take
 SCORING, CUTTING = "scoring sub-networks", "judging untrained students"
 
 Column = Callable[[Codes], FloatArray]
@@ -65,31 +70,52 @@ def score_column(
 
 
 def cut_column(
-    space: SearchSpace, sizes: Column, making: Making, executor: Executor, seed: int, progress: Progress
+    space: SearchSpace,
+    sizes: Column,
+    making: Making,
+    executor: Executor,
+    seed: int,
+    progress: Progress,
+    seconds: float = math.inf,
 ) -> Column | None:
     """A function from codes (n, d) to the logarithms (n, 1) of what students lose as they are cut, untrained.
 
     Args:
         sizes: further columns (n, k) that a surrogate of losses sees.
+        seconds: after which no more students are judged; two jobs are always done.
 
     None where next to no cut can be judged, and nothing is told: what is trained will show what there is to see.
     """
     codes = (
         space.grid(CUTS) if space.listed <= CUTS else np.unique(space.sample(CUTS, np.random.default_rng(seed)), axis=0)
     )
-    students = space.decode(codes)
-    groups = [students[first : first + FEW] for first in range(0, len(students), FEW)]
-    futures = [executor.submit(making.cut(group)) for group in groups]
-    losses: list[float | None] = []
-    for done, future in enumerate(futures, 1):
-        losses += future.result()
-        progress(CUTTING, done, len(groups))
+    count = -(-len(codes) // FEW)
+    parts = [codes[first::count] for first in range(count)]  # each from all over the space: there may be time for few
+    losses = _judged([space.decode(part) for part in parts], making, executor, progress, seconds)
+    codes = np.concatenate(parts)[: len(losses)]
     rows = [place for place, loss in enumerate(losses) if loss is not None]
     values = np.log(np.maximum([loss for loss in losses if loss is not None], 1e-9))
     if len(rows) < 2 or not np.ptp(values):
         progress("the untrained cuts of this space say nothing of its students: they are not looked at", 0, 0)
         return None
     return column_of(space, codes[rows], values, sizes)
+
+
+def _judged(
+    groups: Sequence[Sequence[Architecture]], making: Making, executor: Executor, progress: Progress, seconds: float
+) -> list[float | None]:
+    """The losses of the students of groups, in their order; of the first groups alone, where time is over."""
+    until, flying = time.monotonic() + seconds, deque[Future[list[float | None]]]()
+    losses, waiting, done = list[float | None](), deque(groups), 0
+    while flying or waiting:
+        while waiting and len(flying) < executor.workers:
+            flying.append(executor.submit(making.cut(waiting.popleft())))
+        losses += flying.popleft().result()
+        done += 1
+        progress(CUTTING, done, len(groups))
+        if done >= AT_LEAST and time.monotonic() > until:
+            waiting.clear()
+    return losses
 
 
 def to_score(space: SearchSpace, seed: int) -> Codes:

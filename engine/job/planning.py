@@ -62,8 +62,13 @@ def drawn(space: SearchSpace, seed: int) -> list[Architecture]:
     return space.decode(space.sample(DRAWS, np.random.default_rng(seed)))
 
 
-def plan_of(run: Run, ledger: Ledger, spent: float, speed: Callable[[], Speed], space: SearchSpace) -> Plan:
+def plan_of(
+    run: Run, ledger: Ledger, spent: Callable[[], float], speed: Callable[[], Speed], space: SearchSpace
+) -> Plan:
     """The plan that the run was begun with; a new one where there is none.
+
+    Args:
+        spent: tells the seconds that have gone; asked once trainings have been rehearsed, which takes its time as well.
 
     Raises:
         InputError: the minutes are too few.
@@ -72,7 +77,8 @@ def plan_of(run: Run, ledger: Ledger, spent: float, speed: Callable[[], Speed], 
     if noted is not None:
         return Plan.from_json(noted)
     sizes = np.array([size(one) for one in drawn(space, run.seed)])
-    plan = Plan.made(run.minutes, spent, speed(), sizes, run.train.flash_tokens)
+    rehearsed = speed()
+    plan = Plan.made(run.minutes, spent(), rehearsed, sizes, run.train.flash_tokens)
     ledger.note(PLAN, plan.to_json())
     return plan
 
@@ -89,7 +95,7 @@ class Settled:
 def question(run: Run, training: Mapping[str, Any], space: SearchSpace) -> Path:
     """Where the home keeps what a question of some minutes came to, whichever run asked it."""
     asked = run.model_dump(mode="json")
-    for beside in ("name", "plugins", "executor", "storage", "trials"):
+    for beside in ("name", "plugins", "executor", "storage", "trials", "text_heldout"):  # the training has the text
         asked.pop(beside)
     for beside in ("device", "workers", "threads", "flash_tokens", "final_tokens", "share"):  # the training says that
         asked["train"].pop(beside)

@@ -15,6 +15,8 @@ from distilsearch.distill.precision import PRECISIONS
 from distilsearch.distill.processes import check_device
 from distilsearch.distill.quality import check_quality
 from distilsearch.distill.recipes import Recipe, recipe_for
+from distilsearch.distill.runs import EVALUATIONS
+from distilsearch.distill.sparing import remark
 from distilsearch.distill.store.archive import Archive
 from distilsearch.distill.supernets.subspaces import said
 from distilsearch.distill.targets import learnt_blocks, shows_pairs
@@ -137,6 +139,8 @@ def checked(run: Run, folder: Path, given: bool = False, progress: Progress = si
     progress(READING, 1, 2)
     text = load_text(teacher=teacher, progress=progress, **run.reading)
     learnt_blocks(text, run.train.share)
+    if words := remark(run.train.flash_tokens, len(text.heldout), text.block, len(EVALUATIONS) - 1):
+        progress(words, 0, 0)
     if shows_pairs(recipe):
         check_pairs(text)
     if run.executor.name == LOCAL and not given:  # what other machines have is theirs to say

@@ -5,6 +5,7 @@ call continues a run that was killed, and loses at most the trials in flight.
 """
 
 import json
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -36,7 +37,7 @@ from .equipping import making_of, register
 from .executors import Executor
 from .executors.interruption import interruptible
 from .holding import driving
-from .informed import Known, cut_column, score_column
+from .informed import JUDGING_SHARE, Known, cut_column, score_column
 from .inviting import explored
 from .jobs import Measure, TeacherLoss
 from .ledger import Ledger
@@ -138,7 +139,8 @@ class MainJob:
             self.check_limits(engine, machines)
         if run.foresees:
             with phases.phase(UNTRAINED):
-                engine = self.informed(machines, cut_column)
+                seconds = JUDGING_SHARE * 60 * run.minutes or math.inf
+                engine = self.informed(machines, partial(cut_column, seconds=seconds))
         with phases.phase("plan"):
             budget = self.budget(watch, machines)
         result = self.lasting(budget.flash_tokens).spend(budget, engine, machines, phases, watch)
@@ -245,9 +247,10 @@ class MainJob:
             return [job for m in machines if m.local for _, job in m.jobs(outcomes(student)[:1])]
 
         speed = partial(speed_of, students, self.making, measuring, self.executor, run.seed, self.progress)
-        plan = plan_of(run, self.ledger, watch.seconds, speed, students)
+        plan = plan_of(run, self.ledger, lambda: watch.seconds, speed, students)
         self.progress(plan.said(run.minutes, watch.seconds), 0, 0)
-        return Minutes(run.minutes, plan, watch, self.prepared.text.tokens, train.final_tokens, place, self.progress)
+        tokens, probed = self.prepared.text.tokens, self.prepared.probe.text is not None
+        return Minutes(run.minutes, plan, watch, tokens, train.final_tokens, place, self.progress, probed)
 
     def trained(self, training: Training) -> int:
         """How many students of the space have been trained so, by any run."""
@@ -303,7 +306,7 @@ class MainJob:
         wanted = to_finish(best, machines, run, self.teacher, merits)
         first = chosen(best, machines, run.choice, run.loss_at_most, merits)
         by_weight = sorted(wanted, key=lambda entry: entry is not first)  # the chosen one matters most
-        finals |= budget.finish(by_weight, self.making, self.executor)
+        finals |= budget.finish(by_weight, self.making, self.executor, len(students))
         longest = max(budget.final_lengths(), default=0)
         shorter = less_trained(wanted, budget.flash_tokens, longest, self.making)
         self.ledger.note("unfinished", unfinished(shorter, finals, ended.failure))

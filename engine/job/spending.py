@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 from distilsearch.distill.store.trial import Trial
+from distilsearch.distill.training import in_groups
 from distilsearch.progress import Progress
 
 from .budget import (
@@ -53,8 +54,12 @@ class Budget(Protocol):
     def measuring(self) -> Callable[[float], bool]:
         """Whether measuring the front, which begins now, has time for so many seconds more."""
 
-    def finish(self, entries: Sequence[Entry], making: Making, executor: Executor) -> dict[str, Trial]:
-        """Train students further; the longest training of each that has ended, by the key of its architecture."""
+    def finish(self, entries: Sequence[Entry], making: Making, executor: Executor, handed: int = 0) -> dict[str, Trial]:
+        """Train students further; the longest training of each that has ended, by the key of its architecture.
+
+        Args:
+            handed: students that are handed back in all, each of which is scored afterwards.
+        """
 
     def final_lengths(self) -> Sequence[int]:
         """The lengths that a finish may have, in tokens, the longest first."""
@@ -84,7 +89,7 @@ class Amount:
         """It has."""
         return always
 
-    def finish(self, entries: Sequence[Entry], making: Making, executor: Executor) -> dict[str, Trial]:
+    def finish(self, entries: Sequence[Entry], making: Making, executor: Executor, handed: int = 0) -> dict[str, Trial]:
         """Those that have been trained for less."""
         if self.known:
             return {}
@@ -107,6 +112,7 @@ class Minutes:
         text_tokens: of the text.
         most: tokens that no finish exceeds; 0 is no limit.
         place: where what it came to is remembered.
+        probed: whether students that are handed back are scored on a probe.
     """
 
     minutes: float
@@ -116,7 +122,9 @@ class Minutes:
     most: int
     place: Path
     progress: Progress
+    probed: bool = False
     _time: Time | None = field(default=None, init=False)
+    _closing: float = field(default=0.0, init=False)  # seconds that scoring will take
 
     @property
     def flash_tokens(self) -> int:
@@ -135,12 +143,14 @@ class Minutes:
         return lambda seconds: self.watch.seconds + seconds <= until
 
     def left(self) -> float:
-        """Seconds before the end, but for what writing the results takes."""
-        return self.minutes * 60 * (1 - RESERVE / 2) - LOADING - self.watch.seconds
+        """Seconds before the end, but for what writing the results and scoring students takes."""
+        return self.minutes * 60 * (1 - RESERVE / 2) - LOADING - self.watch.seconds - self._closing
 
-    def finish(self, entries: Sequence[Entry], making: Making, executor: Executor) -> dict[str, Trial]:
+    def finish(self, entries: Sequence[Entry], making: Making, executor: Executor, handed: int = 0) -> dict[str, Trial]:
         """In stages, while time is left."""
         speed, leeway = self.plan.speed.slower(self._time.slowness if self._time else 1.0), OVER * 60 * self.minutes
+        if self.probed and handed:  # by children of their own, which load libraries, teacher and text again
+            self._closing = LOADING + handed * speed.scoring / speed.workers
         anew = self.flash_tokens if making.anew else 0
         stages = Finishing(making, executor, speed, self.progress, self.text_tokens, self.most, self.left, leeway, anew)
         return stages.run(entries, self.flash_tokens)
@@ -234,10 +244,18 @@ class Finishing:
         return tokens if tokens > since else 0
 
     def seconds(self, entries: Sequence[Entry], since: int, tokens: int) -> float:
-        """What it takes to train students on, side by side on all workers."""
+        """What it takes to train students on, side by side on all workers.
+
+        A live teacher is asked once for all that one worker trains side by side; targets that are kept, once in all.
+        """
         since = since if since > self.anew else 0
-        new = tokens - self.making.recipe.shared(since, tokens)
+        new, speed = tokens - self.making.recipe.shared(since, tokens), self.speed
+        unseen = max(0, min(tokens, self.text_tokens) - since)
+        live, kept = (new, 0) if speed.live(tokens) else (0, unseen)  # tokens that the teacher is asked about
         students = list(dict.fromkeys(student_of(entry.architecture) for entry in entries))
-        parts = shared_out(students, self.speed.workers, size)
-        slowest = max(sum(self.speed.seconds(size(one), new) for one in part) for part in parts)
-        return slowest + self.speed.teacher_seconds(max(0, min(tokens, self.text_tokens) - since))
+        parts = shared_out(students, speed.workers, size)
+        own = (
+            sum(speed.seconds(size(one), new) for one in part) + len(in_groups(part)) * speed.teacher_seconds(live)
+            for part in parts
+        )
+        return max(own) + speed.teacher_seconds(kept)

@@ -13,7 +13,7 @@ from distilsearch.distill.heldout import held_out, heldout_loss
 from distilsearch.distill.recipes import default_recipe
 from distilsearch.distill.rehearsal import looks_cost
 from distilsearch.distill.runs import EVALUATIONS
-from distilsearch.distill.sparing import FEW, PASSES, SHARE, looks
+from distilsearch.distill.sparing import FEW, LEAST, MUCH, PASSES, SHARE, enough, looks, remark, share
 from distilsearch.distill.student import build_student
 from distilsearch.distill.teachers.teacher import Teacher, load_teacher
 from distilsearch.distill.texts.data import Text, load_text
@@ -112,6 +112,23 @@ def test_other_kinds_of_teacher_are_asked_of_the_first_blocks_anew(
     held = held_out(teacher, text, model, own, also=(8,))
     assert held.first[8] == held_out(teacher, text, model, own, most=8).loss
     assert held.first[8] != held.loss
+
+
+@given(tokens=st.integers(1, 10**8), heldout=st.integers(33, 2_000), block=st.integers(16, 512))
+def test_looks_keep_their_share_where_held_out_blocks_are_few_enough(tokens: int, heldout: int, block: int) -> None:
+    fewer = min(heldout, enough(tokens, block, BETWEEN))
+    if fewer > FEW:
+        assert share(tokens, fewer, block, BETWEEN) <= SHARE / (1 + SHARE) * (1 + 1e-9)
+    assert share(tokens, heldout, block, BETWEEN) >= share(4 * tokens, heldout, block, BETWEEN) * (1 - 1e-9)
+    words = remark(tokens, heldout, block, BETWEEN)
+    assert bool(words) == (share(tokens, heldout, block, BETWEEN) > MUCH and heldout > max(LEAST, fewer))
+
+
+def test_whoever_measures_more_than_they_train_is_told_what_to_say_instead() -> None:
+    words = remark(160_000, 2_000, 128, BETWEEN)
+    assert words.startswith("measuring a student on 2,000 held-out blocks takes about 36% of a training of 160,000 tok")
+    assert words.endswith("with text_heldout = 279 it would take 9%")
+    assert remark(160_000, 570, 128, BETWEEN) == ""
 
 
 def test_a_rehearsal_counts_what_looks_cost() -> None:

@@ -16,8 +16,10 @@ from distilsearch.distill import cache
 from distilsearch.distill import targets as module
 from distilsearch.distill.batch import Batch, make_batch, whole_words
 from distilsearch.distill.cache import open_set, outputs_key, read_targets, write_targets
+from distilsearch.distill.course import Course
 from distilsearch.distill.heldout import teacher_embeddings
 from distilsearch.distill.recipes import EMBEDDING, MOBILEBERT, RELATION, View
+from distilsearch.distill.rehearsal import Rehearsal, rehearse
 from distilsearch.distill.targets import Targets, target_names
 from distilsearch.distill.teachers.teacher import Teacher, load_teacher
 from distilsearch.distill.texts.data import Text
@@ -130,6 +132,36 @@ def test_writers_that_give_up_each_others_sets_go_on() -> None:
 def test_targets_that_would_not_fit_are_not_cached(teacher: Teacher, text: Text) -> None:
     Targets(teacher, text, RECIPE, "float32", cache_limit=1_000).batch(0)
     assert not list(cache.targets_folder().glob("set-*"))
+
+
+def test_a_training_whose_own_targets_fit_is_cached_though_an_epoch_would_not(teacher: Teacher, text: Text) -> None:
+    limit = Targets(teacher, text, RECIPE, "float32")._bytes() // 2
+    most = Targets(teacher, text, RECIPE, "float32", limit).most_cached
+    assert most is not None
+    assert 0 < most < len(text.train) * text.block
+    long, short = (Targets(teacher, text, RECIPE, "float32", limit, tokens=tokens) for tokens in (most + 1, most))
+    live = long.batch(0)
+    assert not list(cache.targets_folder().glob("set-*"))
+    assert _equal(short.batch(0), live)
+    steps = most // RECIPE.batch_tokens
+    for step in range(steps):
+        short.batch(step)
+    files = list(cache.targets_folder().glob("set-*/*.safetensors"))
+    assert steps - 1 <= len(files) <= steps  # heads of files are not foreseen, and weigh here
+    assert sum(path.stat().st_size for path in files) <= limit
+
+
+@pytest.mark.parametrize("limit", [0, 1 << 30])
+def test_a_rehearsal_tells_the_teacher_apart_from_a_step(
+    teacher: Teacher, text: Text, make_architecture, limit
+) -> None:  # type: ignore[no-untyped-def]
+    course = Course(teacher, text, RECIPE, 10**12, 0, "float32")
+    (one,) = rehearse(course, [make_architecture(teacher)], cache_limit=limit, seconds=0.0)
+    assert one.most_cached == (None if limit else 0)
+    assert one.targets > 0 or limit
+    assert one.step > 0
+    assert Rehearsal.from_json(json.loads(json.dumps(one.to_json()))) == one
+    assert len(list(cache.targets_folder().glob("set-*/*.safetensors"))) == (1 if limit else 0)
 
 
 def test_targets_depend_on_precision_and_recipe(teacher: Teacher, text: Text) -> None:

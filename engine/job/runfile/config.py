@@ -58,6 +58,7 @@ class Run(Section):
     text_temperature: float = Field(default=1.0, ge=1)
     text_tokens: Whole | None = Field(default=None, ge=1)
     text_block: Whole | None = Field(default=None, ge=16)
+    text_heldout: Whole = Field(default=2_000, ge=32, le=2_000)
     text_column: str = Field(default="text", min_length=1)
     prompt: str = ""
     probe_text: tuple[str, ...] = Field(default=(AUTO,), min_length=1)
@@ -173,6 +174,7 @@ class Run(Section):
     def reading(self) -> dict[str, Any]:
         """What `load_text` is to read, as plain JSON."""
         asked = {"temperature": self.text_temperature, "most_tokens": self.text_tokens, "block": self.text_block}
+        asked |= {"most_heldout": self.text_heldout}
         return {"sources": list(self.text), **asked, "column": self.text_column}
 
     @property

@@ -45,6 +45,7 @@ ADDED: dict[str, dict[str, Any]] = {
         "text_temperature": 1.0,
         "text_tokens": None,
         "text_block": None,
+        "text_heldout": 2_000,
         "text_column": "text",
         "prompt": "",
         "probe_text": ["auto"],

@@ -140,6 +140,20 @@ def test_held_out_blocks_are_bounded(teacher: Teacher, text: Text) -> None:
     np.testing.assert_array_equal(mixed.heldout[:900], large.heldout[:900])
 
 
+def test_fewer_held_out_blocks_leave_what_is_learnt_as_it_is(teacher: Teacher, text: Text, text_file: Path) -> None:
+    def read(**options: Any) -> Text:
+        return load_text([str(text_file)], teacher, block=32, heldout_fraction=0.2, **options)
+
+    few = read(most_heldout=10)
+    np.testing.assert_array_equal(few.train, text.train)
+    assert len(few.heldout) == 10
+    assert {row.tobytes() for row in few.heldout} <= {row.tobytes() for row in text.heldout}
+    assert few.sha256 not in (text.sha256, read(most_heldout=11).sha256)
+    assert read(most_heldout=len(text.heldout)).sha256 == text.sha256  # known by what it always was
+    with pytest.raises(TextError, match="at least 4 held-out blocks, got 3"):
+        read(most_heldout=3)
+
+
 def test_streams_are_read_as_far_as_asked(teacher: Teacher, text_file: Path) -> None:
     text = load_text([str(text_file)], teacher, block=32, most_tokens=1_500)
     assert len(text.train) + len(text.heldout) == 1_500 // 30

@@ -1,7 +1,7 @@
 """Time as a budget: the ladder, the line through what was rehearsed, plans that fit, and trials that end in time."""
 
 import math
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -33,6 +33,8 @@ speeds = st.builds(
     step_tokens=st.sampled_from([512, 1024]),
     workers=st.integers(1, 4),
     pause=st.floats(0.0, 5.0),
+    most_cached=st.none() | st.integers(0, 10**6),
+    scoring=st.floats(0.0, 5.0),
 )
 FLOPS = np.array([1e7, 1e8, 4e8])
 
@@ -79,7 +81,7 @@ def test_a_plan_fits_into_its_minutes_or_says_how_many_it_needs(speed: Speed, mi
         return
     assert plan.trials >= FEWEST
     each = speed.trial_seconds(plan.flops, plan.flash_tokens)
-    took = speed.teacher_seconds(plan.flash_tokens) + plan.trials * each / speed.workers
+    took = speed.first_seconds(plan.flash_tokens) + plan.trials * each / speed.workers
     assert took <= trials_seconds(minutes, spent) * (1 + 1e-9)
     assert plan.flash_tokens in [rung(n) for n in range(LOWEST, 40)]
     if plan.flash_tokens > rung(LOWEST):
@@ -91,9 +93,23 @@ def test_a_plan_fits_into_its_minutes_or_says_how_many_it_needs(speed: Speed, mi
 @given(speeds, st.floats(1e6, 1e9))
 def test_measurements_of_all_that_are_under_way_stand_in_for_each_trial(speed: Speed, flops: float) -> None:
     alone = replace(speed, pause=0.0)
-    assert speed.trial_seconds(flops, 1e5) == pytest.approx(alone.seconds(flops, 1e5) + speed.workers * speed.pause)
+    assert speed.trial_seconds(flops, 1e5) == pytest.approx(
+        alone.trial_seconds(flops, 1e5) + speed.workers * speed.pause
+    )
     pausing, going = (Plan.made(600.0, 0.0, one, FLOPS, FLASH_TOKENS) for one in (speed, alone))
     assert pausing.trials <= going.trials
+
+
+def test_a_live_teacher_is_part_of_every_trial_and_one_whose_targets_are_kept_of_the_first() -> None:
+    kept = Speed(1.0, 0.1, 0.0, 0.3, 1024, 1)
+    live = replace(kept, most_cached=100_000)
+    for speed, tokens, asks in ((kept, 102_400, False), (live, 102_400, True), (live, 100_000, False)):
+        assert speed.live(tokens) == asks
+        steps = tokens / 1024
+        assert speed.trial_seconds(1e8, tokens) == pytest.approx(1.0 + steps * (0.4 if asks else 0.1))
+        assert speed.first_seconds(tokens) == pytest.approx(0.0 if asks else 0.3 * steps)
+    former = {name: value for name, value in asdict(kept).items() if name not in ("most_cached", "scoring")}
+    assert Speed(**former) == kept
 
 
 @given(speeds, st.floats(1.0, 20.0))

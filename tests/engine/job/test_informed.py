@@ -72,7 +72,7 @@ class Cutting:
 
     def __init__(self, losses: dict[Architecture, float]) -> None:
         self.losses = losses
-        self.cut = list
+        self.cut, self.workers = list, 2
 
     def submit(self, group: list[Architecture]) -> "Future[Any]":
         future: Future[Any] = Future()
@@ -88,6 +88,28 @@ def test_what_cuts_lose_is_a_column_and_what_cannot_be_cut_is_foreseen() -> None
     column = cut_column(SPACE, sizes, hands, hands, 0, silent)
     assert column is not None
     np.testing.assert_allclose(column(codes[1:])[:, 0], score(codes[1:]))
+
+
+def test_where_time_is_over_cuts_from_all_over_the_space_are_known() -> None:
+    large = SearchSpace("generic", [Parameter(name, tuple(range(9))) for name in "abc"])
+    asked: list[Architecture] = []
+
+    class Slow(Cutting):
+        def submit(self, group: list[Architecture]) -> "Future[Any]":
+            asked.extend(group)
+            return super().submit(group)
+
+    every = large.decode(large.grid(1_000))
+    hands: Any = Slow({one: 1.0 + one["a"] for one in every})
+    column = cut_column(large, sizes, hands, hands, 0, silent, seconds=0.0)
+    assert column is not None
+    assert 16 <= len(asked) <= 32
+    codes = large.encode(asked[:16])
+    np.testing.assert_allclose(column(codes)[:, 0], np.log(1.0 + codes[:, 0]))
+    assert np.ptp(codes[:, 0]) > 4
+    asked.clear()
+    assert cut_column(large, sizes, hands, hands, 0, silent) is not None
+    assert len(asked) > 32
 
 
 def test_cuts_that_say_nothing_are_not_looked_at() -> None:

@@ -115,6 +115,18 @@ def test_stages_go_on_from_each_other_and_end_in_time(students: int, seconds: fl
         assert shortest > 0.9 * seconds
 
 
+def test_a_live_teacher_is_counted_once_for_all_that_a_worker_trains_side_by_side() -> None:
+    entries, tokens = [entry(n) for n in range(6)], 10**6
+    live = replace(SPEED, most_cached=FLASH)
+    new = tokens - EMBEDDING.shared(FLASH, tokens)
+    for workers in (1, 2, 3):
+        alone = replace(SPEED, workers=workers, targets=0.0)
+        plans = [replace(finishing(Machine(), 1e6), speed=replace(one, workers=workers)) for one in (live, alone)]
+        asking, students = (plan.seconds(entries, FLASH, tokens) for plan in plans)
+        assert asking == pytest.approx(students + live.teacher_seconds(new))
+    assert replace(finishing(Machine(), 1e6), speed=live).longest(entries, FLASH, asking) >= FLASH
+
+
 def test_where_there_is_no_time_for_all_the_first_is_never_left_out() -> None:
     entries = [entry(n) for n in range(6)]
     dear = finishing(Machine(), 1.0).seconds(entries, FLASH, rung(-1))
@@ -200,6 +212,20 @@ def test_a_finish_is_planned_by_how_fast_the_last_trials_were(minutes: Minutes) 
         minutes.finish([entry(0), entry(1)], MAKING, machine)
         lengths.append(max(job.training.tokens for job in machine.jobs))
     assert lengths[1] < lengths[0]
+
+
+def test_time_for_scoring_what_is_handed_back_is_left_by_the_finish(minutes: Minutes) -> None:
+    def taken(probed: bool, handed: int) -> float:
+        machine = Machine()
+        asked = replace(minutes, probed=probed, plan=replace(minutes.plan, speed=replace(SPEED, scoring=40.0)))
+        before = asked.left()
+        asked.finish([entry(0), entry(1)], MAKING, machine, handed)
+        assert asked.left() == pytest.approx(before - (LOADING + handed * 20.0 if probed and handed else 0.0))
+        return machine.seconds
+
+    whole = taken(False, 8)
+    assert taken(True, 0) == whole
+    assert taken(True, 8) <= taken(True, 4) < whole
 
 
 def test_what_it_came_to_is_remembered(minutes: Minutes) -> None:

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import tomllib
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from distilsearch.architecture import Architecture
+from distilsearch.distill import targets
 from distilsearch.engine.job.jobs import Distil, Job, Measure, Profile, dumps, loads
 from distilsearch.engine.job.outcome.result import Result
 from distilsearch.engine.job.run import search
@@ -127,6 +129,30 @@ def test_what_answers_for_a_speed_is_finished_and_nobody_leaves_the_front_for_it
 def _trial(path: Path) -> dict[str, Any]:
     data = json.loads(path.read_text())
     return {"key": data["key"], "tokens": data["tokens"], "student": Architecture.from_json(data["architecture"]).key}
+
+
+@pytest.mark.parametrize("cached", [True, False], ids=["cached", "live"])
+def test_all_students_of_a_finish_share_each_pass_of_the_teacher(
+    cached: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: Counter[int] = Counter()  # by the tokens of the training
+    ask, executor = targets.ask_teacher, Here()
+
+    def count(*arguments: Any) -> Any:
+        asked[executor.trained[-1][0]] += 1
+        return ask(*arguments)
+
+    monkeypatch.setattr(targets, "ask_teacher", count)
+    result = run(tmp_path / "run", executor, storage={} if cached else {"cache_limit_gb": 1e-9})
+    flashes, (tokens, students) = executor.trained[:-1], executor.trained[-1]
+    assert (tokens, {size for _, size in flashes}) == (FINAL, {1})
+    assert students > 1
+    assert result.file.phases
+    steps = {length: max(1, round(length / 1_024)) for length in (FLASH, FINAL)}  # of 1,024 tokens
+    if cached:  # the finish begins anew here, and finds what the first trial was told
+        assert asked == {FLASH: steps[FLASH], FINAL: steps[FINAL] - steps[FLASH]}
+    else:
+        assert asked == {FLASH: len(flashes) * steps[FLASH], FINAL: steps[FINAL]}
 
 
 def test_a_second_call_trains_nothing_and_says_the_same(tmp_path: Path) -> None:

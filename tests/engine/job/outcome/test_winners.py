@@ -40,7 +40,7 @@ def run_folder(tmp_path: Path) -> Path:
     folder.mkdir()
     (folder / "result.json").write_text(json.dumps(RESULT))
     run = {"teacher": "/teacher", "text": ["/words.txt"], "seed": 3, "train": {"recipe": "kdnas"}}
-    run |= {"text_tokens": 900, "text_block": 64, "text_column": "body", "text_temperature": 2.0}
+    run |= {"text_heldout": 99, "text_tokens": 900, "text_block": 64, "text_column": "body", "text_temperature": 2.0}
     (folder / "run.toml").write_text(Run.parse(run).to_toml())
     return folder
 
@@ -65,7 +65,7 @@ def test_students_go_on_with_the_runs_own_training(run_folder: Path) -> None:
     order = winners_order(run_folder, [], 5_000)
     assert (order.seed, order.tokens, order.precision) == (3, 5_000, "auto")
     assert order.material.recipe == "kdnas"
-    assert order.material == Material("/teacher", ("/words.txt",), "kdnas", 2.0, 900, 64, "body")
+    assert order.material == Material("/teacher", ("/words.txt",), "kdnas", 2.0, 900, 64, "body", text_heldout=99)
     assert order.cards == {SMALL: {"Latency, ms": {"predicted": "1.5", "measured": "1.25"}}}
     other: dict[str, Any] = {"seed": 0, "recipe": "default", "teacher": None, "precision": "bf16"}
     changed = winners_order(run_folder, [], 5_000, **other)

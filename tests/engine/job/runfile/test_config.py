@@ -186,6 +186,7 @@ def run_files(draw: st.DrawFn) -> dict[str, Any]:
     space = draw(st.sampled_from([{}, {"family": "bert", "layers": [1, 2]}, {"layers": 3, "inherit": ["even"]}]))
     more = draw(_tables(
         name=NAMES, text_temperature=st.floats(1, 9), text_tokens=st.integers(1), text_column=NAMES,
+        text_heldout=st.integers(32, 2_000),
         strategy=STRATEGIES, trials=st.integers(0, 10**6), seed=st.integers(0), loss_at_most=POSITIVE,
         source=st.just("distilled"),
         stop_below=st.floats(0, 0.99), storage=_tables(url=WORDS, cache_limit_gb=POSITIVE),

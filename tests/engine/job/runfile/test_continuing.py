@@ -149,7 +149,7 @@ def kept_values(table) -> dict[str, object]:
 
 FIRST_DAYS = {  # never edited: a folder that lacks a key was written before that day
     "text_temperature": 1.0, "text_tokens": None, "preset": "default", "trials": 24, "seed": 0, "loss_at_most": None,
-    "text_column": "text", "probe_text": ["auto"], "quality": "loss",
+    "text_column": "text", "text_heldout": 2_000, "probe_text": ["auto"], "quality": "loss",
     "stop_below": 0.0, "plugins": [], "source": {"name": "distilled"}, "strategy": {"name": "ehvi", "draws": 32},
     "space": {}, "train": {}, "target": [{}], "executor": {}, "storage": {}, "space.family": "bert", "space.cuts": None,
     "train.device": "auto", "train.precision": "auto", "train.recipe": "default", "train.flash_tokens": 160_000,
