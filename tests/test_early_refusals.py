@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from distilsearch.cli import app
 from distilsearch.engine.job.phases import Phases
+from distilsearch.errors import Interrupted
 from distilsearch.testing.teachers import write_teacher
 
 HEAVY = ("torch", "transformers", "optuna", "xgboost", "scipy", "datasets", "gpytorch", "botorch")
@@ -123,3 +124,13 @@ def test_each_phase_of_a_search_says_that_it_begins() -> None:
         with phases.phase(what):
             assert told[-1] == (what, 0)
     assert told == [("profile and predict", 0), ("profile and predict", 1), ("finish", 0), ("finish", 1)]
+
+
+def test_no_phase_begins_once_a_run_was_asked_to_end() -> None:
+    def between() -> None:
+        raise Interrupted("stopped")
+
+    noted = Noted()
+    with pytest.raises(Interrupted), Phases(noted, between=between).phase("finish"):  # type: ignore[arg-type]
+        noted.note("reached", True)
+    assert noted.notes == {}

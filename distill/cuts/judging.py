@@ -20,7 +20,7 @@ from distilsearch import strict
 from distilsearch.errors import InputError
 from distilsearch.families.cuts import layers_of, subset_text
 from distilsearch.home import targets_folder, write_atomically
-from distilsearch.progress import Progress, silent
+from distilsearch.progress import Between, Progress, nothing, silent
 
 from ..cache import outputs_key
 from ..teachers.teacher import Teacher
@@ -47,8 +47,13 @@ class Judged:
         return [subset_text(subset) for _, subset in sorted(own)[:count]]
 
 
-def judged_cuts(teacher: Teacher, text: Text, layers: Iterable[int], progress: Progress = silent) -> Judged:
+def judged_cuts(
+    teacher: Teacher, text: Text, layers: Iterable[int], progress: Progress = silent, between: Between = nothing
+) -> Judged:
     """The losses of a teacher's cuts of some numbers of layers; found in the home, else measured on this machine's CPU.
+
+    Args:
+        between: called after each cut.
 
     Raises:
         TeacherError: its layers cannot be run one by one.
@@ -63,7 +68,11 @@ def judged_cuts(teacher: Teacher, text: Text, layers: Iterable[int], progress: P
         peeled, expected = Peeled(teacher, shown(text, blocks)), _subsets_in(depth, missing)
 
         def ask(subsets: Sequence[Subset], done: int) -> Mapping[Subset, float]:
-            return peeled.losses(subsets, lambda count: progress(JUDGING, min(done + count, expected), expected))
+            def told(count: int) -> None:
+                progress(JUDGING, min(done + count, expected), expected)
+                between()
+
+            return peeled.losses(subsets, told)
 
         there |= searched(depth, missing, ask)
         progress(JUDGING, expected, expected)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from distilsearch.errors import RunError
 from distilsearch.home import ensure_folder, replace_folder
-from distilsearch.progress import Progress, silent
+from distilsearch.progress import Between, Progress, nothing, silent
 
 from ..teachers.teacher import Teacher, load_teacher
 from ..texts.data import Text, load_text
@@ -64,11 +64,13 @@ def export_checkpoint(
     calibrated: bool = True,
     progress: Progress = silent,
     most_lost: float = MOST_LOST,
+    between: Between = nothing,
 ) -> list[Artefact]:
     """The same of a loaded checkpoint and a text in its tokens, into a folder that may be written.
 
     Args:
         calibrated: whether the text may say how int8 is scaled, beside being what is checked on.
+        between: called before each artefact is made.
     """
     check_ways(ways, calibrated)
     if calibrated and any(dtype == "int8" for _, dtype in ways):
@@ -78,7 +80,7 @@ def export_checkpoint(
     ensure_folder(target.parent)
     try:
         ensure_folder(temporary)
-        made = _made(Making(checkpoint, temporary, text, calibrated, most_lost), ways, progress)
+        made = _made(Making(checkpoint, temporary, text, calibrated, most_lost), ways, progress, between)
         _keep(others, temporary)
         listed = [*(replace(one, folder=temporary) for one in others), *made]
         write_beside(checkpoint, temporary)
@@ -92,10 +94,11 @@ def export_checkpoint(
     return [replace(one, folder=target) for one in made]
 
 
-def _made(making: Making, ways: Sequence[Way], progress: Progress) -> list[Artefact]:
+def _made(making: Making, ways: Sequence[Way], progress: Progress, between: Between) -> list[Artefact]:
     """The artefacts of all ways, one after another; what was made on the way to them is removed."""
     made = []
     for place, way in enumerate(ways):
+        between()
         progress(f"exporting for {way[0]} in {way[1]}", place, len(ways))
         made.append(making.artefact(way))
     progress("exporting", len(ways), len(ways))

@@ -12,7 +12,7 @@ import torch
 from distilsearch.errors import RunError
 from distilsearch.home import file_lock
 from distilsearch.operators import Serving
-from distilsearch.progress import Progress, silent
+from distilsearch.progress import Between, Progress, nothing, silent
 
 from ..quality import LOSS, Held
 from ..teachers.checkpoint import weight_files
@@ -48,12 +48,18 @@ def held_as_served(student: Path, serving: Serving, teacher: Teacher, text: Text
 
 
 def served(
-    student: Path, ways: Sequence[Way], teacher: Teacher, text: Text, progress: Progress = silent
+    student: Path,
+    ways: Sequence[Way],
+    teacher: Teacher,
+    text: Text,
+    progress: Progress = silent,
+    between: Between = nothing,
 ) -> list[Artefact]:
     """The artefacts of a kept student, made where they are absent, damaged or of other weights.
 
     Args:
         teacher: what it was trained by, asked with the prompt that it was asked with.
+        between: called before each that is made; it may raise `Interrupted`, and nothing is kept of these.
     """
     calibrated = text.train.size >= FEWEST_CALIBRATION
     check_ways(ways, calibrated)
@@ -63,7 +69,7 @@ def served(
         missing = [way for way in ways if in_words(way) not in sound]
         if missing:
             checkpoint = load_teacher(str(student)).asked(teacher.prompt)
-            made = export_checkpoint(checkpoint, place, missing, text, calibrated, progress)
+            made = export_checkpoint(checkpoint, place, missing, text, calibrated, progress, between=between)
             sound |= {artefact.name: artefact for artefact in made}
     return [sound[in_words(way)] for way in ways]
 

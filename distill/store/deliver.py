@@ -18,7 +18,7 @@ from distilsearch.errors import InputError, RunError, TrialError
 from distilsearch.families.cuts import FRESH, GENE, RULES, is_subset, spellings, spelt
 from distilsearch.home import ensure_folder, replace_folder
 from distilsearch.places import own_student, own_students
-from distilsearch.progress import Progress, silent
+from distilsearch.progress import Between, Progress, silent
 
 from ..card import CARD, Sections, identity, read_identity, with_sections
 from ..course import Course
@@ -99,7 +99,8 @@ def deliver(
     archive.name_problems(progress)
     teacher, text, recipe = order.material.opened(progress)
     if order.open:
-        order, outs = _cut_best(order, out, teacher, text, progress)
+        between = conditions.get("between", USUAL["between"])
+        order, outs = _cut_best(order, out, teacher, text, progress, between)
     device = conditions.get("device", USUAL["device"])
     probe = order.material.probe(teacher, text, progress)
     conditions["probe"] = probe.text
@@ -128,7 +129,7 @@ def deliver(
 
 
 def _cut_best(
-    order: Order, out: Path, teacher: Teacher, text: Text, progress: Progress
+    order: Order, out: Path, teacher: Teacher, text: Text, progress: Progress, between: Between
 ) -> tuple[Order, dict[Architecture, Path]]:
     """The order of one student with its best measured cut, or with the one of the student that lies in its folder."""
     ((asked, card),) = order.cards.items()
@@ -136,7 +137,7 @@ def _cut_best(
     former = (there[0]["architecture"].get(GENE) if there else None) or ""
     layers = int(asked["layers"])
     if former not in (*RULES, FRESH) and not is_subset(former):
-        (former,) = judged_cuts(teacher, text, [layers], progress).best(layers)
+        (former,) = judged_cuts(teacher, text, [layers], progress, between).best(layers)
         progress(f"{layers} layers start from the teacher's {former}: of all its cuts that lose least untrained", 0, 0)
     student = spelt(Architecture(asked.family, {**asked.values, GENE: former}), teacher.facts)
     return replace(order, cards={student: card}), {student: out}

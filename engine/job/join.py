@@ -10,7 +10,7 @@ import os
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,11 @@ from typing import Any
 from distilsearch.disks import full_disks_named
 from distilsearch.errors import InputError, RunError
 from distilsearch.home import ensure_folder, identity, written_folders
-from distilsearch.progress import Progress, silent
+from distilsearch.progress import Between, Progress, silent
 
 from .equipping import making_of
 from .executors import Executor
-from .executors.interruption import interruptible, unless_asked_to_end
+from .executors.interruption import interruptible
 from .holding import Holder, Presence, driver_of
 from .informed import cut_column
 from .inviting import NOTE, Following, Invitation, fingerprints
@@ -104,10 +104,11 @@ def _helped(run: Run, folder: Path, invitation: Invitation, progress: Progress, 
     with (
         opened_ledger(prepared, progress, lambda: _at_work(folder)) as ledger,
         opened_executor(prepared, ledger, executor, progress, logs) as (hands, resolved),
-        interruptible(hands, progress),
+        interruptible(hands, progress) as between,
     ):
         ledger.enter()
-        return Helper(prepared, resolved, ledger, hands, _changes(progress), time.monotonic(), invitation).help()
+        told, now = _changes(progress), time.monotonic()
+        return Helper(prepared, resolved, ledger, hands, told, now, between, invitation=invitation).help()
 
 
 def _changes(progress: Progress) -> Progress:
@@ -127,7 +128,7 @@ def _changes(progress: Progress) -> Progress:
 class Helper(MainJob):
     """The part of a main job that is shared."""
 
-    invitation: Invitation
+    invitation: Invitation = field(kw_only=True)
 
     @cached_property
     def making(self) -> Making:
@@ -149,7 +150,8 @@ class Helper(MainJob):
         trials.source.prepare(self.executor.submit)
         driver = self.invitation.driver
         self.progress(f"joined the run of {driver}: trials at once here: {self.executor.workers}", 0, 0)
-        trials.assist(Following(self.ledger), run.stop_below, _Watched(self.prepared.folder, driver, self.progress))
+        watched = _Watched(self.prepared.folder, driver, self.progress, self.between)
+        trials.assist(Following(self.ledger), run.stop_below, watched)
         entries = self.ledger.entries()
         return sum(e.lease.get("holder") == self.ledger.holder and e.state in ("complete", "failed") for e in entries)
 
@@ -157,12 +159,12 @@ class Helper(MainJob):
 class _Watched:
     """Whether somebody drives the run; who does is said when it changes."""
 
-    def __init__(self, folder: Path, driver: Holder, progress: Progress) -> None:
-        self._folder, self._progress = folder, progress
+    def __init__(self, folder: Path, driver: Holder, progress: Progress, between: Between) -> None:
+        self._folder, self._progress, self._between = folder, progress, between
         self._driver: Holder | None = driver
 
     def __call__(self) -> bool:
-        unless_asked_to_end()
+        self._between()
         now = driver_of(self._folder)
         if now != self._driver:
             self._progress(f"{now} drives the run now" if now else f"{self._driver} drives the run no longer", 0, 0)

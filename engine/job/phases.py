@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from distilsearch.progress import Progress, silent
+from distilsearch.progress import Between, Progress, nothing, silent
 
 from .ledger import Ledger
 
@@ -12,16 +12,17 @@ SPENT, PLAN = "spent_seconds", "plan"  # what the ledger calls them
 
 
 class Phases:
-    """Seconds by phase, in the order they began; the ledger keeps them."""
+    """Seconds by phase, in the order they began; the ledger keeps them. `between` is called before each."""
 
-    def __init__(self, ledger: Ledger, progress: Progress = silent) -> None:
+    def __init__(self, ledger: Ledger, progress: Progress = silent, between: Between = nothing) -> None:
         self._ledger = ledger
-        self._progress = progress
+        self._progress, self._between = progress, between
         self.seconds: dict[str, float] = dict(ledger.noted("phases") or {})
 
     @contextmanager
     def phase(self, what: str) -> Iterator[None]:
         """Count the time inside."""
+        self._between()
         start = time.perf_counter()
         self._progress(what, 0, 1)
         yield

@@ -24,7 +24,7 @@ from distilsearch.families import family
 from distilsearch.families.cuts import within
 from distilsearch.home import write_atomically, written_folders
 from distilsearch.profiling.remarks import busy
-from distilsearch.progress import Progress, silent
+from distilsearch.progress import Between, Progress, nothing, silent
 
 from ..engine import Engine
 from ..objectives import limited
@@ -106,16 +106,19 @@ def search(
         with (
             opened_ledger(prepared, progress) as ledger,
             opened_executor(prepared, ledger, executor, progress) as (hands, resolved),
-            interruptible(hands, progress),
+            interruptible(hands, progress) as between,
         ):
-            job = MainJob(prepared, resolved, ledger, hands, progress, started)
-            result = as_files(prepared, archive_of(job.depot), job.run(), progress)
+            job = MainJob(prepared, resolved, ledger, hands, progress, started, between)
+            result = as_files(prepared, archive_of(job.depot), job.run(), progress, between)
         return scored(prepared, job.scoring, result, executor, progress)
 
 
 @dataclass(frozen=True)
 class MainJob:
-    """A run that has been checked, with all that its phases work with; `started` by `time.monotonic`."""
+    """A run that has been checked, with all that its phases work with; `started` by `time.monotonic`.
+
+    `between` is called between two steps of what this process does itself.
+    """
 
     prepared: Prepared
     resolved: Resolved
@@ -123,11 +126,12 @@ class MainJob:
     executor: Executor
     progress: Progress
     started: float
+    between: Between = nothing
 
     def run(self) -> Result:
         """All phases, in order."""
         run, folder = self.prepared.run, self.prepared.folder
-        phases, watch = Phases(self.ledger, self.progress), Stopwatch(self.ledger, self.started)
+        phases, watch = Phases(self.ledger, self.progress, self.between), Stopwatch(self.ledger, self.started)
         phases.took(CUTS, self.prepared.judging_seconds)
         write_atomically(folder / "environment.json", json.dumps(environment(run), indent=1))
         with phases.phase("profile and predict"):
@@ -369,6 +373,7 @@ class MainJob:
         try:
             return finals_of(trials, self.judging)
         except Interrupted:
+            self.between()
             with opened_executor(self.prepared, self.ledger, None, self.progress) as (hands, _):
                 return finals_of(trials, self.judging and replace(self.judging, executor=hands))
 

@@ -7,24 +7,19 @@ from collections.abc import Iterator
 from types import FrameType
 
 from distilsearch.errors import Interrupted
-from distilsearch.progress import Progress, silent
+from distilsearch.progress import Between, Progress, silent
 from distilsearch.signals import ending, exit_code
 
 from .executor import Executor
 
-_signals: list[int] = []  # that this process was asked to end with, and has not followed yet
-
-
-def unless_asked_to_end() -> None:
-    """For whoever waits with nothing under way that an executor could stop: `Interrupted` where the first has come."""
-    if _signals:
-        raise Interrupted("stopped; what was done is saved, and the same command goes on")
-
 
 @contextlib.contextmanager
-def interruptible(executor: Executor, progress: Progress = silent) -> Iterator[None]:
+def interruptible(executor: Executor, progress: Progress = silent) -> Iterator[Between]:
     """Within it the first Ctrl-C, SIGTERM or SIGHUP stops an executor, so that its futures raise `Interrupted`; the
     second is a `KeyboardInterrupt`, and closes the executor. In other threads than the main one it does nothing.
+
+    Gives what work of this process, which no executor can stop, is to call between its steps: it raises `Interrupted`
+    where the first signal has come.
     """
     asked = 0
 
@@ -33,13 +28,16 @@ def interruptible(executor: Executor, progress: Progress = silent) -> Iterator[N
         if asked:
             raise KeyboardInterrupt(number)
         asked = number
-        _signals.append(number)
         # the main thread may hold any lock at this moment, so another one does the work
         threading.Thread(target=_stop, args=(executor, progress, number), daemon=True).start()
 
+    def between() -> None:
+        if asked:
+            raise Interrupted("stopped; what was done is saved, and the same command goes on")
+
     try:
         with ending(first_or_second):
-            yield
+            yield between
     except Interrupted as error:
         if asked:
             error.exit_code = exit_code(asked)
@@ -47,8 +45,6 @@ def interruptible(executor: Executor, progress: Progress = silent) -> Iterator[N
     except KeyboardInterrupt:
         executor.close()
         raise
-    finally:
-        _signals.clear()
 
 
 def _stop(executor: Executor, progress: Progress, number: int) -> None:

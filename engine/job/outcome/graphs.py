@@ -22,7 +22,7 @@ from distilsearch.errors import DistilSearchError, Interrupted, RunError
 from distilsearch.home import replace_folder
 from distilsearch.operators import TORCH, Serving
 from distilsearch.places import EXPORT, own_folder
-from distilsearch.progress import Progress
+from distilsearch.progress import Between, Progress, nothing
 
 from ...report import schema
 from ...report.files import write_result
@@ -33,23 +33,32 @@ if TYPE_CHECKING:
     from ..prepare import Prepared
 
 
-def as_files(prepared: "Prepared", archive: Archive, result: Result, progress: Progress) -> Result:
+def as_files(
+    prepared: "Prepared", archive: Archive, result: Result, progress: Progress, between: Between = nothing
+) -> Result:
     """The result with the files that its students are served from, written; as it is where that is none."""
     run = prepared.run
     if not run.export.ways and all(target.runtimes == (TORCH,) for target in run.target):
         return result
-    made = exported(result, run.export, archive, prepared.teacher, prepared.text, progress)
+    made = exported(result, run.export, archive, prepared.teacher, prepared.text, progress, between)
     write_result(made.file, made.folder)
     return made
 
 
 def exported(
-    result: Result, section: ExportSection, archive: Archive, teacher: Teacher, text: Text, progress: Progress
+    result: Result,
+    section: ExportSection,
+    archive: Archive,
+    teacher: Teacher,
+    text: Text,
+    progress: Progress,
+    between: Between = nothing,
 ) -> Result:
     """The result with the files of its front's students; those whose trial is gone have none, which is said.
 
     Args:
         teacher, text: the run's own: int8 is calibrated on what students learn from.
+        between: called before each file; where it raises `Interrupted`, those of earlier students are kept.
     """
     members: list[schema.Member] = []
     warnings: list[str] = []
@@ -62,7 +71,7 @@ def exported(
         try:
             if not member.student:
                 raise RunError("its student is not in the run's folder")
-            artefacts = _into(place / SERVED, _trial(archive, member), ways, teacher, text)
+            artefacts = _into(place / SERVED, _trial(archive, member), ways, teacher, text, between)
             entries = tuple(_entry(result.folder, artefact) for artefact in artefacts)
             members.append(member.model_copy(update={"artefacts": entries}))
         except Interrupted:
@@ -82,10 +91,12 @@ def _ways(result: Result, member: schema.Member, section: ExportSection) -> tupl
     return tuple(dict.fromkeys((*section.ways, *files)))
 
 
-def _into(place: Path, trial: Trial, ways: Sequence[Way], teacher: Teacher, text: Text) -> list[Artefact]:
+def _into(
+    place: Path, trial: Trial, ways: Sequence[Way], teacher: Teacher, text: Text, between: Between
+) -> list[Artefact]:
     """The artefacts of a trial's student, copied into a folder that is absent or ours."""
     own_folder(place, EXPORT)
-    made = served(trial.student, ways, teacher, text)
+    made = served(trial.student, ways, teacher, text, between=between)
     if any(artefact.source != made[0].source for artefact in _listed(place)):
         shutil.rmtree(place)
     fresh = place.with_name(f".{place.name}.new")

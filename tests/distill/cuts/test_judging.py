@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from distilsearch.distill.cuts import judging as module
 from distilsearch.distill.cuts.judging import ALL, Judged, best_cuts, judged_cuts, searched
+from distilsearch.errors import Interrupted
 
 
 def _rated(worth):
@@ -58,6 +59,20 @@ def test_of_other_depths_only_those_are_measured_that_are_not_known(teacher, tex
     both = judged_cuts(teacher, text, [1, 2], lambda what, done, total: said.append(total))
     assert set(said) == {3}
     assert {len(subset) for subset in both.losses} == {1, 2}
+
+
+def test_whoever_is_asked_to_end_stops_between_two_cuts(teacher, text) -> None:
+    asked: list[str] = []
+
+    def between() -> None:
+        asked.append("here")
+        if len(asked) == 2:
+            raise Interrupted("stopped")
+
+    with pytest.raises(Interrupted):
+        judged_cuts(teacher, text, [1, 2], between=between)
+    assert len(asked) == 2
+    assert not list(module.targets_folder().glob("cuts-*.json"))
 
 
 def test_damaged_notes_are_measured_again(teacher, text) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from distilsearch.engine.job.executors import Executor, Options, open_executor
-from distilsearch.engine.job.executors.interruption import interruptible, unless_asked_to_end
+from distilsearch.engine.job.executors.interruption import interruptible
 from distilsearch.engine.job.executors.local import Allotment, Local, _drained
 from distilsearch.errors import DeviceError, InputError, Interrupted, TrialError
 from distilsearch.signals import exit_code
@@ -112,14 +112,17 @@ def test_the_second_ctrl_c_ends_what_does_not_stop(local) -> None:
 
 
 def test_whoever_waits_with_nothing_under_way_ends_at_the_first_ctrl_c(local) -> None:
-    def pressed() -> None:
-        os.kill(os.getpid(), signal.SIGINT)
-        unless_asked_to_end()
+    def press() -> None:
+        with interruptible(local) as between:
+            between()
+            os.kill(os.getpid(), signal.SIGINT)
+            between()
 
-    with pytest.raises(Interrupted) as ended, interruptible(local):
-        pressed()
+    with pytest.raises(Interrupted) as ended:
+        press()
     assert ended.value.exit_code == exit_code(signal.SIGINT)
-    unless_asked_to_end()  # the next one has not been asked
+    with interruptible(local) as between:
+        between()  # the next one has not been asked
 
 
 def test_a_cancelled_job_is_not_run(local) -> None:

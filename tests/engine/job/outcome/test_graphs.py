@@ -18,7 +18,7 @@ from distilsearch.engine.job.runfile.sections import ExportSection
 from distilsearch.engine.report.files import read_result
 from distilsearch.engine.report.report import render
 from distilsearch.engine.report.schema import ResultFile
-from distilsearch.errors import InputError
+from distilsearch.errors import InputError, Interrupted
 from distilsearch.progress import silent
 
 OLD = Path(__file__).parents[3] / "old" / "0.1.0"
@@ -98,6 +98,23 @@ def test_a_front_is_exported_once_into_the_folders_of_its_students(
     assert exported(result, SECTION, archive, teacher, text, silent).front == made.front
     assert kept.stat().st_mtime_ns == before
     assert (student / "served" / "notes.txt").read_text() == "mine"
+
+
+def test_whoever_is_asked_to_end_begins_no_further_file(
+    result: Result, archive: Known, teacher: Teacher, text: Text
+) -> None:
+    ways = ExportSection(runtime="onnxruntime", dtype=["float32", "int8"])
+    asked: list[str] = []
+
+    def between() -> None:
+        asked.append("here")
+        if len(asked) == 2:
+            raise Interrupted("stopped")
+
+    with pytest.raises(Interrupted):
+        exported(result, ways, archive, teacher, text, silent, between)
+    assert [path.name for path in archive.trial.folder.glob("served/*")] == []
+    assert not (result.folder / str(result.front[0].student) / "served").exists()
 
 
 def test_a_folder_of_the_user_s_is_left_and_named(result: Result, archive: Known, teacher: Teacher, text: Text) -> None:
