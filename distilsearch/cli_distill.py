@@ -62,6 +62,8 @@ def distill(
     from .engine.job.preflight import check_order
 
     check_order(what, out, teacher, text, probe_text)
+    if "=" in what[0]:
+        _check_genes(what, family, teacher)
     order = _order(what, family, tokens, changes | {"pairs": tuple(pairs or ())})
     with shown_progress() as progress, stopped_by_interrupt() as between:
         with loading(progress):
@@ -232,6 +234,29 @@ def only(kind: "Family", genes: list[str], facts: "TeacherFacts | None" = None) 
 
     named = pairs(genes, "genes as name=value, such as layers=2")
     return architecture_of(kind, {name: value_of(value) for name, value in named.items()}, facts)
+
+
+def _check_genes(words: list[str], family_name: str, teacher: str | None) -> None:
+    """Refuse genes that fix no student before the teacher is opened, as far as its files are here to be looked at."""
+    from distilsearch.distill.teachers.named import teacher_at_hand
+
+    from .engine.job.preflight import check_made
+    from .families import FAMILIES, family, family_of
+
+    pool = pairs(words, "genes as name=value, such as layers=2").get("pool", "mean")
+    there = teacher_at_hand(teacher, pool) if teacher else None
+    if there and family_name:
+        check_made(family_name, there.model_type)
+    own = family_name or (there and family_of(there.model_type).name)
+    mistakes: list[InputError] = []
+    for kind in [family(own)] if own else FAMILIES.values():
+        try:
+            only(kind, words, there and there.facts)
+        except InputError as error:
+            mistakes.append(error)
+        else:
+            return
+    raise mistakes[0]
 
 
 def pairs(texts: list[str], expected: str) -> dict[str, str]:

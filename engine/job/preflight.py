@@ -7,18 +7,23 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from distilsearch import profiling
+from distilsearch.distill.quality import LOSS, check_quality
 from distilsearch.distill.served.asked import check_ways
-from distilsearch.distill.teachers.named import check_names, kind_of_teacher
+from distilsearch.distill.teachers.named import AtHand, check_names, teacher_at_hand
 from distilsearch.distill.texts.sources import AUTO, NONE
 from distilsearch.errors import InputError, RunError
+from distilsearch.families import FAMILIES, family, family_of
+from distilsearch.lowering import check_length
 from distilsearch.operators import TORCH
 from distilsearch.places import FIDELITY, own_folder, own_run, own_student, own_students
 from distilsearch.profiling.devices import DEVICES
 
+from ..objectives import limited
 from .holding import driver_of
+from .limits import check_kept, limits_of
 from .runfile.config import Run
 from .runfile.continuing import continued, kept_run
-from .runfile.presets import check_serves
+from .runfile.presets import check_serves, preset
 from .runfile.sections import TargetSection
 
 LOCAL = "local"  # the executor of this machine
@@ -31,6 +36,7 @@ def check_run(run: Run, folder: Path | None) -> None:
     run = run if there is None else continued(run, there)
     if run.executor.name == LOCAL and run.train.device.startswith("cuda"):
         profiling.open_device("cuda")
+    check_workers(run)
     for section in run.target:
         check_target(section)
     check_ways(run.export.ways, text=True)
@@ -39,8 +45,66 @@ def check_run(run: Run, folder: Path | None) -> None:
     check_probe(run.probe_text)
     if run.proxy and not Path(run.proxy.on).is_dir():
         check_names([], (), [Path(run.proxy.on)], "what [proxy] is on")
-    if kind := kind_of_teacher(run.teacher):
-        check_serves(run.preset, run.teacher, kind)
+    if teacher := teacher_at_hand(run.teacher, str(next(iter(run.space.genes.get("pool", ())), "mean"))):
+        check_serves(run.preset, run.teacher, teacher.kind)
+        _check_students(run, teacher, there is None)
+        _check_recipe(run, teacher.kind)
+
+
+def check_workers(run: Run) -> None:
+    """Refuse other machines that nobody said how many trainings to give."""
+    if run.executor.name != LOCAL and run.train.workers == "auto":
+        raise InputError(
+            f'[executor] name = "{run.executor.name}" needs [train] workers: how many students are to train at once; a'
+            " probe of this machine says nothing of others"
+        )
+
+
+def check_made(space_family: str, model_type: str) -> None:
+    """Refuse a family whose students cannot be made of a teacher of that model type."""
+    kind = family(space_family)
+    if model_type not in kind.teachers:
+        fitting = [repr(name) for name, one in FAMILIES.items() if model_type in one.teachers]
+        raise InputError(
+            f"the teacher is a {family_of(model_type).name} model; students of family {kind.name!r} are made of "
+            f"{' or '.join(kind.teachers)} teachers: choose [space] family = {' or '.join(fitting)}"
+        )
+
+
+def _check_students(run: Run, teacher: AtHand, fresh: bool) -> None:
+    """Refuse students that such a teacher cannot have, or that are too large, all of them, for the limits of the run.
+
+    Args:
+        fresh: it has not been begun; else what was measured within its limits may go on.
+    """
+    check_made(run.space.family, teacher.model_type)
+    if teacher.facts is None:
+        return
+    run = run.fitted(teacher.facts)
+    served = run.space_for(teacher.facts)
+    for section in run.target:
+        family(run.space.family).sites(section.conditions)
+        check_length(served.students, section.conditions)
+    if fresh:
+        check_kept(served.space, limited((), limits_of(run.target, served)), run.seed)
+
+
+def _check_recipe(run: Run, kind: str) -> None:
+    """Refuse a recipe or a quality that the file names, by a teacher's kind; the losses of recipes load torch."""
+    if "recipe" not in run.train.model_fields_set and run.quality == LOSS:
+        return
+    from distilsearch.distill.recipes import recipe_for
+
+    recipe = recipe_for(kind, suited(run, kind).train.recipe)
+    check_quality(run.quality, run.teacher, kind, recipe.name, dict(recipe.weights))
+
+
+def suited(run: Run, kind: str) -> Run:
+    """The run with the recipe that its preset has for a kind of teacher, where the file leaves that open."""
+    recipe = preset(run.preset).recipes.get(kind)
+    if recipe is None or "recipe" in run.train.model_fields_set:
+        return run
+    return run.model_copy(update={"train": run.train.model_copy(update={"recipe": recipe})})
 
 
 def check_target(section: TargetSection) -> None:

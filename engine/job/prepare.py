@@ -25,7 +25,7 @@ from distilsearch.distill.teachers.teacher import Teacher, load_teacher
 from distilsearch.distill.texts.data import Text, load_text
 from distilsearch.distill.texts.probe import Probe, load_probe
 from distilsearch.errors import InputError, RunError, TeacherError
-from distilsearch.families import FAMILIES, family
+from distilsearch.families import family
 from distilsearch.families.cuts import within
 from distilsearch.home import ensure_folder, home, write_atomically
 from distilsearch.lowering import check_length
@@ -39,11 +39,11 @@ from .limits import check_kept, limits_of
 from .machines import Declared, declared_by
 from .making import Making
 from .outcome.scoring import Asked, opened, opened_one
-from .preflight import LOCAL
+from .preflight import LOCAL, check_made, check_workers, suited
 from .recall import imported
 from .runfile.config import Run
 from .runfile.continuing import continued, kept_run, kept_text
-from .runfile.presets import check_serves, preset
+from .runfile.presets import check_serves
 from .served import ServedSpace
 from .source import equipped, scores
 from .strategy import check_strategy
@@ -119,12 +119,7 @@ def checked(run: Run, folder: Path, given: bool = False, progress: Progress = si
     teacher = load_teacher(run.teacher).shown(run.prompt)
     check_serves(run.preset, run.teacher, teacher.kind)
     kind = family(run.space.family)
-    if teacher.config.model_type not in kind.teachers:
-        fitting = [repr(name) for name, one in FAMILIES.items() if teacher.config.model_type in one.teachers]
-        raise InputError(
-            f"the teacher is a {teacher.facts.family} model; students of family {kind.name!r} are made of "
-            f"{' or '.join(kind.teachers)} teachers: choose [space] family = {' or '.join(fitting)}"
-        )
+    check_made(kind.name, teacher.config.model_type)
     run = run.fitted(teacher.facts)  # what a folder keeps has been fitted, and says all of it
     served = run.space_for(teacher.facts)
     check_strategy(run, served.space)
@@ -133,7 +128,7 @@ def checked(run: Run, folder: Path, given: bool = False, progress: Progress = si
     for machine in machines:
         kind.sites(machine.serving)
         check_length(served.students, machine.serving)
-    run = _suited(run, teacher.kind)
+    run = suited(run, teacher.kind)
     recipe = recipe_for(teacher.kind, run.train.recipe)
     check_quality(run.quality, run.teacher, teacher.kind, recipe.name, dict(recipe.weights))
     progress(READING, 1, 2)
@@ -186,25 +181,13 @@ def _cut(run: Run, teacher: Teacher, text: Text, progress: Progress) -> tuple[Ru
     return run.choosing(best_cuts(judged, sorted(layers), depth, run.space.cuts or 0)), time.monotonic() - started
 
 
-def _suited(run: Run, kind: str) -> Run:
-    """The run with the recipe that its preset has for a kind of teacher, where the file leaves that open."""
-    recipe = preset(run.preset).recipes.get(kind)
-    if recipe is None or "recipe" in run.train.model_fields_set:
-        return run
-    return run.model_copy(update={"train": run.train.model_copy(update={"recipe": recipe})})
-
-
 def _check_executor(run: Run, given: bool) -> None:
     """Refuse a training device that is not here, and other machines that nobody said how many trainings to give."""
     if given:
         return
     if run.executor.name == LOCAL:  # what other machines have is theirs to say
         check_device(run.train.device)
-    elif run.train.workers == "auto":
-        raise InputError(
-            f'[executor] name = "{run.executor.name}" needs [train] workers: how many students are to train at once; a'
-            " probe of this machine says nothing of others"
-        )
+    check_workers(run)
 
 
 def _check_source(prepared: Prepared, progress: Progress) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file, save_file
 
+from distilsearch.distill.teachers import named
 from distilsearch.distill.teachers import teacher as module
 from distilsearch.distill.teachers.teacher import Teacher, load_teacher
 from distilsearch.errors import TeacherError
@@ -84,12 +85,12 @@ def test_a_quickstart_with_other_weights_is_refused(
 ) -> None:
     folder = make_teacher(tmp_path / "t")
     save_file(load_file(str(folder / "model.safetensors")), str(folder / "model.safetensors"), {"format": "pt"})
-    monkeypatch.setattr(module, "_quickstart_folder", lambda: folder)
+    monkeypatch.setattr(module, "quickstart_folder", lambda: folder)
     with pytest.raises(TeacherError, match="not the model it claims"):
         load_teacher("quickstart")
 
 
 def test_a_missing_quickstart_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "QUICKSTART_MODULE", "no_such_module_at_all")
+    monkeypatch.setattr(named, "QUICKSTART_MODULE", "no_such_module_at_all")
     with pytest.raises(TeacherError, match=r"pip install 'distilsearch\[quickstart\]'"):
         load_teacher("quickstart")

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distilsearch.distill import losses
-from distilsearch.distill.teachers.named import kind_of_teacher
+from distilsearch.distill.teachers.named import teacher_at_hand
 from distilsearch.engine.job.preflight import check_run
 from distilsearch.engine.job.runfile.config import Run
 from distilsearch.engine.job.runfile.options import checked_options
@@ -125,7 +125,7 @@ def test_a_teacher_that_a_preset_does_not_serve_is_refused_with_those_that_do(sm
     with pytest.raises(InputError, match="and a folder is a causal model; presets that serve it: 'default'"):
         check_serves("words", "a folder", "causal")
     check_serves("words", "a folder", "mlm")
-    assert kind_of_teacher("owner/model") is None  # nobody asks the hub for it yet
+    assert teacher_at_hand("owner/model") is None  # nobody asks the hub for it yet
     assert tuple(KINDS) == losses.KINDS
 
 
