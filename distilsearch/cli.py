@@ -15,7 +15,7 @@ from .cli_predict import command
 from .cli_progress import Spending, loading, shown_progress
 from .cli_tables import print_table, tables
 from .cli_words import Json, print_json, remark, show
-from .errors import DistilSearchError, InputError, Interrupted
+from .errors import DistilSearchError, InputError, Interrupted, RunError
 from .operators import TORCH, Serving
 
 if TYPE_CHECKING:
@@ -220,9 +220,11 @@ def status(run_folder: RunFolder, as_json: Json = False) -> None:
     """Say where a run stands: trials done and under way, who works on them, where time went."""
     from datetime import datetime
 
+    from .engine.job.doing import looked_at
     from .engine.job.preflight import begun
 
-    begun(run_folder)
+    if looked_at(run_folder)[0] is None:
+        begun(run_folder)
     from .engine.job.status import status as run_status
 
     stand = run_status(run_folder)
@@ -232,10 +234,14 @@ def status(run_folder: RunFolder, as_json: Json = False) -> None:
 @app.command()
 def report(run_folder: RunFolder, as_json: Json = False) -> None:
     """Write report.html of a run again, and print its table."""
-    from .engine.report.files import read_result, write_report
+    from .engine.job.doing import at_work
+    from .engine.report.files import RESULT, read_result, write_report
     from .engine.report.students import remarks
     from .places import own_run
 
+    driving = at_work(run_folder)
+    if driving and not (run_folder / RESULT).exists():
+        raise RunError(f"no result in {run_folder} yet: {driving}; `distilsearch status {run_folder}` says more")
     own_run(run_folder, finished=True)
     result = read_result(run_folder)
     page = write_report(result, run_folder)
@@ -244,6 +250,7 @@ def report(run_folder: RunFolder, as_json: Json = False) -> None:
     else:
         show(result)
         print(page)
+    remark([f"{driving}, so this may not be its last result"] if driving else [])
     remark(remarks(run_folder, result))
 
 

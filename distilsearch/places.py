@@ -24,7 +24,7 @@ RUN_PARTS = (
     "run.toml", "journal.log", "environment.json", "imported.json", "result.json", "report.html", "predictor",
     "students", "fidelity",
 )  # fmt: skip
-TRIFLES = re.compile(r"\.lock|\.driver|\.home\.json\..*")  # left by whoever only looked, or is about to mark it
+TRIFLES = re.compile(r"\.lock|\.driver|\.doing|\.home\.json\..*")  # left by whoever only looked, or is about to mark it
 HEAD_BYTES = 20_000
 INSTEAD = "name an empty folder, or one that is not there yet"
 

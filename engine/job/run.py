@@ -32,6 +32,7 @@ from ..report.files import write_result
 from ..report.schema import ProxyEntry
 from ..report.students import STUDENTS
 from .after import scored
+from .doing import telling
 from .environment import environment
 from .equipping import making_of, register
 from .executors import Executor
@@ -101,7 +102,11 @@ def search(
     if depot:  # jobs say where their teacher and text are to be fetched
         run = run.model_copy(update={"executor": run.executor.model_copy(update={"depot": depot})})
     place = Path(folder) if folder is not None else Path("runs") / run.name
-    with full_disks_named(place, *written_folders()), driving(place, progress):
+    with (
+        full_disks_named(place, *written_folders()),
+        driving(place, progress),
+        telling(place, progress) as progress,
+    ):
         prepared = prepare(run, place, executor is not None, progress)
         with (
             opened_ledger(prepared, progress) as ledger,

@@ -10,13 +10,15 @@ from typing import Any
 from distilsearch import strict
 from distilsearch.errors import RunError
 
-from .holding import Presence
+from .doing import looked_at
+from .holding import Holder, Presence
 from .journal import unread
 from .ledger import JOURNAL, Entry, Ledger, open_storage
 from .machines import declared_by
 from .phases import PLAN, SPENT
 from .preflight import begun
 from .recall import is_asked
+from .runfile.continuing import kept_run
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,9 @@ class Status:
         genes: those that the run leaves open.
         interrupted: numbers of running trials whose holder has ended.
         damage: what of its journal cannot be read, in words; "" where all can.
+        driver: who drives it at this moment; None where nobody does.
+        doing: what he is at, in words; "" where that is not known.
+        begun: whether teacher and text have been read, so that there is more to say.
     """
 
     name: str
@@ -49,12 +54,16 @@ class Status:
     interrupted: frozenset[int] = frozenset()
     minutes: tuple[float, float] | None = None
     damage: str = ""
+    driver: Holder | None = None
+    doing: str = ""
+    begun: bool = True
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON."""
-        fields = {name: value for name, value in vars(self).items() if name not in ("running", "genes", "interrupted")}
+        others = ("running", "genes", "interrupted", "driver")
+        fields = {name: value for name, value in vars(self).items() if name not in others}
         running = [_plain(entry, entry.number in self.interrupted) for entry in self.running]
-        return {"schema": 1, **fields, "running": running}
+        return {"schema": 1, **fields, "running": running, "driver": self.driver and self.driver.to_json()}
 
     def lines(self, now: datetime) -> list[str]:
         """In words."""
@@ -66,6 +75,10 @@ class Status:
             planned = f"of about {self.asked} trials" if self.asked else "no plan yet"
             trials = f"{planned}, {self.minutes[1]:.1f} of {self.minutes[0]:g} minutes"
         words = [f"{self.name}: {counts}, {trials}" + (", finished" if self.finished else "")]
+        if not self.begun:
+            words = [f"{self.name}: not begun yet"]
+        if self.driver:
+            words.append(f"{self.driver} is at work on it{f': {self.doing}' if self.doing else ''}")
         if self.damage:
             words.append(f"warning: {self.damage}")
         if self.best is not None:
@@ -88,12 +101,16 @@ def _plain(entry: Entry, interrupted: bool) -> dict[str, Any]:
 
 
 def status(folder: Path) -> Status:
-    """Where the run of a folder stands.
+    """Where the run of a folder stands; of one whose driver is still at teacher and text, that is all there is to say.
 
     Raises:
         RunError: the folder holds no run, or one that has not begun.
     """
-    run = begun(folder)
+    driver, doing = looked_at(folder)
+    run = kept_run(folder) if driver else begun(folder)
+    if run is None or not (run.storage.url or (folder / JOURNAL).exists()):
+        name = run.name if run else folder.resolve().name
+        return Status(name, 0, {}, (), None, {}, {}, False, driver=driver, doing=doing, begun=False)
     names = ["loss", *(machine.objective for machine in declared_by(run))]
     storage = open_storage(run.storage.url, folder, mend=False)
     presence, space = None if run.storage.url else Presence(folder), run.students()
@@ -117,6 +134,8 @@ def status(folder: Path) -> Status:
         resolved=noted["resolved"],
         finished=(folder / "result.json").exists(),
         genes=tuple(p.name for p in space.parameters if len(p.choices) > 1),
+        driver=driver,
+        doing=doing,
     )
 
 

@@ -1,0 +1,74 @@
+"""What a driver is doing is seen from outside, from the first moment on and while he is there."""
+
+import re
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from distilsearch.cli import app
+from distilsearch.engine.job.doing import DOING, at_work, looked_at, telling
+from distilsearch.engine.job.holding import driving
+from distilsearch.engine.job.status import status
+from distilsearch.errors import RunError
+
+
+def test_what_is_under_way_is_said_while_somebody_drives(tmp_path: Path) -> None:
+    said: list[tuple[str, float, float]] = []
+    with driving(tmp_path), telling(tmp_path, lambda *words: said.append(words)) as progress:
+        assert looked_at(tmp_path)[1] == ""
+        progress("profile and predict", 0, 1)
+        progress("timing operators", 3, 40)
+        progress("this is a remark", 0, 0)
+        assert re.search(r"^process \d+ on .* is at work on it \(profile and predict; timing operators: 3 of 40\)$",
+                         at_work(tmp_path))  # fmt: skip
+        progress("timing attention", 40, 40)
+        progress("profile and predict", 1, 1)
+        progress("finish", 0, 1)
+        assert looked_at(tmp_path)[1] == "timing operators: 3 of 40; finish"
+    assert at_work(tmp_path) == ""
+    assert said[2] == ("this is a remark", 0, 0)
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_one_kind_of_work_is_written_down_no_oftener_than_every_second(tmp_path: Path) -> None:
+    from distilsearch.engine.job import doing
+
+    now = [0.0]
+    with (tmp_path / DOING).open("w+b") as file:
+        told = doing.Doing(file.fileno(), lambda *_: None, lambda: now[0])
+        for done in range(3):
+            told("timing", done, 3)
+            now[0] += 0.4
+        assert doing._read(tmp_path / DOING) == "timing: 0 of 3"
+        told("timing", 2, 3)
+        assert doing._read(tmp_path / DOING) == "timing: 2 of 3"
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{", '{"doing": 3}', '{"doing": "a\\u001b[2Jb"}'])
+def test_whatever_stands_there_is_no_traceback_and_no_command_to_the_terminal(tmp_path: Path, content: str) -> None:
+    with driving(tmp_path):
+        (tmp_path / DOING).write_text(content)
+        assert looked_at(tmp_path)[1] in ("", "a[2Jb")
+
+
+def test_where_it_cannot_be_written_the_run_goes_on(tmp_path: Path) -> None:
+    (tmp_path / DOING).mkdir()
+    with telling(tmp_path, lambda *_: None) as progress:
+        progress("finish", 0, 1)
+
+
+def test_status_and_report_of_a_run_that_has_not_begun_say_who_is_at_work_on_it(tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    with driving(folder), telling(folder, lambda *_: None) as progress:
+        progress("reading teacher and text", 1, 2)
+        outcome = CliRunner().invoke(app, ["status", str(folder)])
+        refused = CliRunner().invoke(app, ["report", str(folder)]).exception
+        assert status(folder).to_json()["doing"] == "reading teacher and text: 1 of 2"
+    assert outcome.output.startswith("mine: not begun yet\nprocess ")
+    assert "is at work on it: reading teacher and text: 1 of 2" in outcome.output
+    assert isinstance(refused, RunError)
+    assert re.search(r"no result in .* yet: process .*reading teacher.*`distilsearch status", str(refused))
+    with pytest.raises(RunError, match="there is no run in"):
+        status(folder)
