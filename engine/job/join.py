@@ -18,6 +18,7 @@ from typing import Any
 from distilsearch.disks import full_disks_named
 from distilsearch.errors import InputError, RunError
 from distilsearch.home import ensure_folder, identity, written_folders
+from distilsearch.profiling import LatencyTable, find_table
 from distilsearch.progress import Between, Progress, silent
 
 from .equipping import making_of
@@ -27,7 +28,7 @@ from .holding import Holder, Presence, driver_of
 from .informed import cut_column
 from .inviting import NOTE, Following, Invitation, fingerprints
 from .ledger import JOURNAL, open_storage
-from .machines import Declared, declared_by
+from .machines import Declared, Profiled, declared_by
 from .opening import opened_executor, opened_ledger
 from .preflight import LOCAL, joinable
 from .prepare import checked
@@ -38,6 +39,7 @@ from .runfile.continuing import continued, kept_run
 from .serving.profiling import profiled
 from .shares import set_shares
 from .source import Making, open_source, scores
+from .tables import receive
 
 LOGS = "joined"  # the folder of the run with the logs of those who have joined it
 POLL_SECONDS = 0.5
@@ -138,7 +140,7 @@ class Helper(MainJob):
     def help(self) -> int:
         """Make trials; how many have ended here."""
         run = self.prepared.run
-        machines = [profiled(m, self.prepared, self.executor, self.progress) for m in self.prepared.machines]
+        machines = [self._tabled(machine) for machine in self.prepared.machines]
         set_shares(self.ledger, machines, self.teacher, self.executor, self.progress)
         engine = new_engine(run, self.prepared.served, machines, self.teacher)
         engine = self.informed(machines, cut_column) if run.foresees else engine
@@ -154,6 +156,26 @@ class Helper(MainJob):
         trials.assist(Following(self.ledger), run.stop_below, watched)
         entries = self.ledger.entries()
         return sum(e.lease.get("holder") == self.ledger.holder and e.state in ("complete", "failed") for e in entries)
+
+    def _tabled(self, machine: Declared) -> Profiled:
+        """A machine by the tables that the driver goes by, however little is in them; timed where one is not here."""
+        here = self.prepared.run.executor.name == LOCAL
+        tables = left_tables(machine, self.invitation) if here and machine.local else None
+        if tables is None:
+            return profiled(machine, self.prepared, self.executor, self.progress)
+        return Profiled(machine, tables, self.prepared.served)
+
+
+def left_tables(machine: Declared, invitation: Invitation) -> dict[str, LatencyTable] | None:
+    """The table of each runtime of this machine, as the driver of a run has left them; None where one is not here.
+
+    It is timed once a run: what a joined process would add, the driver does not predict by.
+    """
+    if machine.depot:
+        receive(machine.depot, *invitation.tables[machine.objective])
+    stored = {runtime: find_table(machine.section.device, runtime=runtime) for runtime in machine.section.runtimes}
+    tables = {runtime: table for runtime, table in stored.items() if table is not None}
+    return tables if len(tables) == len(stored) else None
 
 
 class _Watched:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 ASK_SECONDS = 0.01  # between two attempts
 TELL_SECONDS = 5.0  # between two words that a job waits
 WAITING = "waiting: another job measures this machine"
+OWN = "waiting while this run itself measures"
 WORKER = "distilsearch.engine.job.executors.worker"
 SIGNED_BYTES, SHOWN = 4_096, 160  # of who measures: read, and shown
 
@@ -77,15 +78,17 @@ class _Locks:
                 os.pwrite(self._open[f"turnstile-{name}"], content, 0)
 
     def measuring(self) -> str:
-        """Who has taken one of the turnstiles, in words; "" where nobody has, or has not said it."""
+        """Who has taken one of the turnstiles, in words: `OWN` or `WAITING`, with his command where he has said it."""
         for name in self.names:
             if self.attempt("turnstile", name, fcntl.LOCK_SH):
                 self.free("turnstile", name)
                 continue
             with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
                 signed = json.loads(os.pread(self._open[f"turnstile-{name}"], SIGNED_BYTES, 0))
-                return f" (process {int(signed['pid'])}, {signed['run']!s:.{SHOWN}})"
-        return ""
+                if _driver_of(pid := int(signed["pid"])) == _driver_of(os.getpid()) is not None:
+                    return OWN
+                return f"{WAITING} (process {pid}, {signed['run']!s:.{SHOWN}})"
+        return WAITING
 
     def free(self, kind: str, name: str) -> None:
         """Let go of a lock."""
@@ -107,11 +110,17 @@ class _Locks:
 def _run_of(pid: int) -> str:
     """What a process works for: the command of its driver, where it is a worker, or its own; and the folder."""
     with contextlib.suppress(OSError, IndexError):
-        words = _command(pid)
-        if WORKER in words:  # its last word is the number of its driver
-            words = _command(int(words[-1]))
+        words = _command(_driver_of(pid) or pid)
         return f"{' '.join([Path(words[0]).name, *words[1:]])} in {Path.cwd()}"
     return "whose command cannot be read"
+
+
+def _driver_of(pid: int) -> int | None:
+    """The process that a worker works for; None of any other process, and of one that has gone."""
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        words = _command(pid)
+        return int(words[-1]) if WORKER in words else None
+    return None
 
 
 def _command(pid: int) -> list[str]:
@@ -120,7 +129,7 @@ def _command(pid: int) -> list[str]:
 
 
 def who_measures(names: Sequence[str], folder: Path | None = None) -> str:
-    """Who measures on one of some cores at this moment, in words to be put in brackets; "" where nobody is known."""
+    """That others measure on one of some cores at this moment, and who, as far as is known; in words."""
     locks = _Locks(names, folder)
     try:
         return locks.measuring()
@@ -259,7 +268,7 @@ def held_for(needs: "Needs", progress: Progress, between: Between) -> Iterator[H
         nonlocal told, words
         if time.monotonic() - told > TELL_SECONDS:
             told = time.monotonic()
-            words = words or f"{WAITING}{who_measures([*cores, *gpu])}"
+            words = words or who_measures([*cores, *gpu])
             progress(words, 0, 1)
 
     def over() -> None:

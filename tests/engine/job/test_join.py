@@ -7,6 +7,7 @@ import multiprocessing
 import socket
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +15,22 @@ import pytest
 from typer.testing import CliRunner
 
 from distilsearch import cli
-from distilsearch.engine.job import inviting, join
+from distilsearch.engine.job import inviting, join, tables
 from distilsearch.engine.job.budget import Plan, Speed
 from distilsearch.engine.job.holding import HANDS, Holder, Presence, driver_of, driving
 from distilsearch.engine.job.inviting import NOTE, Followed, Following, Invitation
 from distilsearch.engine.job.journal import JournalFile, open_journal
 from distilsearch.engine.job.ledger import JOURNAL, Ledger, open_storage
+from distilsearch.engine.job.machines import declared_by
 from distilsearch.engine.job.phases import PLAN, SPENT
 from distilsearch.engine.job.runfile.config import Run
 from distilsearch.errors import InputError, RunError
 from distilsearch.home import home, identity
+from distilsearch.profiling import open_device, rounds, table_folder
+from distilsearch.profiling.runtimes import stack_of
 
 from .test_databases import SPACE, STUDENTS, Source, check_study, drive
+from .test_tables import NORM, REGIME
 
 FORKING = multiprocessing.get_context("fork")
 DRIVER = Holder("elsewhere", 7, "then")
@@ -255,6 +260,34 @@ def test_another_machine_than_the_one_that_serves_goes_by_its_table_and_measures
     theirs = join._own(run, INVITATION, join.Hands(3, "cuda:1"))
     assert theirs.target[0].device == "aaaaaaaaaaaa/bbbbbbbbbbbb"
     assert (theirs.train.workers, theirs.train.device, theirs.train.flash_tokens) == (3, "cuda:1", 100)
+
+
+def test_whoever_joins_goes_by_the_table_that_the_driver_has_left_and_times_nothing(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("DISTILSEARCH_HOME", str(tmp_path / "home"))
+    run = Run.parse({"teacher": "quickstart", "text": ["python-docs"], "target": [{"device": "cpu"}]})
+    (machine,) = declared_by(run)
+    assert join.left_tables(machine, INVITATION) is None
+    cpu = open_device("cpu")
+    folder = table_folder(cpu)
+    row = rounds.Row("operator", NORM, REGIME, "a session", 0, 1e-3, 1e-3, None, None, None, 0.0)
+    rounds.append(folder, [row], cpu.facts(), stack_of(cpu, "torch"))
+    (table,) = (join.left_tables(machine, INVITATION) or {}).values()
+    assert table.folder == folder
+    two = run.target[0].model_copy(update={"serving": {"runtime": ["torch", "onnxruntime"]}})
+    assert join.left_tables(replace(machine, section=two), INVITATION) is None  # the other one is the joiner's to time
+
+
+def test_the_table_of_a_driver_with_another_home_comes_through_the_depot(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("DISTILSEARCH_HOME", str(tmp_path / "home"))
+    cpu, depot = open_device("cpu"), f"file://{tmp_path / 'depot'}"
+    row = rounds.Row("operator", NORM, REGIME, "a session", 0, 1e-3, 1e-3, None, None, None, 0.0)
+    folder = table_folder(cpu, tmp_path / "driver")
+    rounds.append(folder, [row], cpu.facts(), stack_of(cpu, "torch"))
+    tables.send(depot, folder)
+    run = Run.parse({"teacher": "quickstart", "text": ["python-docs"], "target": [{"device": "cpu"}]})
+    machine = replace(declared_by(run)[0], depot=depot)
+    noted = {"tables": {"latency_ms": (folder.parent.name, folder.name)}}
+    assert join.left_tables(machine, Invitation.from_json(INVITATION.to_json() | noted)) is not None
 
 
 def test_what_came_of_joining_says_what_to_do_next() -> None:

@@ -156,3 +156,17 @@ def test_a_trainer_that_waits_for_long_says_so(monkeypatch) -> None:
     assert words.startswith(f"{cores.WAITING} (process {os.getpid()}, ")
     assert said[0] == (words, 0, 1)
     assert said[-1] == (words, 1, 1)
+
+
+def test_a_trainer_that_waits_for_the_meter_of_its_own_run_does_not_say_that_it_is_anothers(
+    tmp_path, monkeypatch
+) -> None:
+    from distilsearch.engine.job.executors import cores
+
+    drivers = iter(("4711", "4711", "4712", "4711"))  # of the meter and of the trainer, twice
+    monkeypatch.setattr(cores, "_command", lambda pid: ["python", "-m", cores.WORKER, next(drivers)])
+    monkeypatch.setattr(cores, "_run_of", lambda pid: "search in runs")
+    with cores.alone(["0"], nothing, tmp_path):
+        assert cores.who_measures(["0"], tmp_path) == cores.OWN
+        assert cores.who_measures(["0"], tmp_path) == f"{cores.WAITING} (process {os.getpid()}, search in runs)"
+    assert cores.who_measures(["0"], tmp_path) == cores.WAITING
