@@ -19,7 +19,7 @@ from . import rounds
 from .additions import surprising, tile_edges
 from .alarms import suspects
 from .clock import Clock, Measured, SystemClock
-from .device import CACHES, Device
+from .device import CACHES, Device, Regime
 from .devices import open_device
 from .emulation import warning
 from .plan import MODELS, MOST_OPERATORS, Case, Plan, choose, make_plan, missing
@@ -57,7 +57,8 @@ def profile(
 
     What the table holds already is not measured again, but for what a busy machine has spoilt, once it is quiet. Where
     others need the machine it is waited for, for a while (see `quiet`). With `budget_seconds` the most
-    valuable cases come first and a later call continues. At most `most_operators` operators a serving are timed, spread
+    valuable cases come first and a later call continues; an operator of each kind is timed whatever it takes, so that
+    latencies can be predicted. At most `most_operators` operators a serving are timed, spread
     over the space; of those left out, a tenth as many again are timed where neighbours disagree, and at tile edges.
     `models` students are timed whole, one of them at several depths. `cache` is `hot`, `cold` or `both`; cold rows are
     of operators alone.
@@ -151,6 +152,7 @@ def _extend(sweep: Sweep, first: Sequence[Case], plan: Plan, until: float, most:
         return
     sweep.progress(_announced(waiting, device, _read(folder)), 0, len(waiting.cases))
     sweep.run((*first, *waiting.cases), until)
+    sweep.run(_needed(LatencyTable.read(folder), device, waiting))  # however late: without, nothing could be predicted
     if waiting.count("operator"):
         sweep.run(_additions(LatencyTable.read(folder), device, plan, most), until)
     sweep.run(_suspect(LatencyTable.read(folder), device, waiting), until)
@@ -211,6 +213,17 @@ def _waiting(table: LatencyTable | None, device: Device, plan: Plan, again: bool
         if not times.usable or (times.rounds >= LEAST_ROUNDS and not (again and times.disturbed))
     }
     return missing(plan, lambda case: (case.kind, case.signature, device.regime(case.serving)) in done)
+
+
+def _needed(table: LatencyTable, device: Device, plan: Plan) -> list[Case]:
+    """The most valuable operator of each kind, in each regime, that a plan's time has left a table without."""
+    timed = ((regime, signature) for kind, signature, regime in table.measured if kind == "operator")
+    there = {(regime, Operator.parse(signature).kind) for regime, signature in timed}
+    needed: dict[tuple[Regime, str], Case] = {}
+    for case in plan.cases:
+        if isinstance(case.work, Operator):
+            needed.setdefault((device.regime(case.serving), case.work.kind), case)
+    return [case for key, case in needed.items() if key not in there]
 
 
 def _additions(table: LatencyTable, device: Device, plan: Plan, most: int) -> list[Case]:
