@@ -85,7 +85,7 @@ def looked_at(folder: Path) -> tuple[Holder | None, str]:
         driver = driver_of(folder)
     except RunError:
         return None, ""
-    return driver, _read(folder / DOING) if driver else ""
+    return driver, read_doing(folder / DOING) if driver else ""
 
 
 def at_work(folder: Path) -> str:
@@ -94,7 +94,8 @@ def at_work(folder: Path) -> str:
     return f"{driver} is at work on it{f' ({doing})' if doing else ''}" if driver else ""
 
 
-def _read(path: Path) -> str:
+def read_doing(path: Path) -> str:
+    """What a file says is done, in plain letters; "" where it says nothing that can be read."""
     try:
         words = strict.text(strict.table(strict.read_json(path), "what is done")["doing"], "what is done")
     except (OSError, ValueError, KeyError, TypeError):

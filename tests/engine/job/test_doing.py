@@ -40,9 +40,9 @@ def test_one_kind_of_work_is_written_down_no_oftener_than_every_second(tmp_path:
         for done in range(3):
             told("timing", done, 3)
             now[0] += 0.4
-        assert doing._read(tmp_path / DOING) == "timing: 0 of 3"
+        assert doing.read_doing(tmp_path / DOING) == "timing: 0 of 3"
         told("timing", 2, 3)
-        assert doing._read(tmp_path / DOING) == "timing: 2 of 3"
+        assert doing.read_doing(tmp_path / DOING) == "timing: 2 of 3"
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{", '{"doing": 3}', '{"doing": "a\\u001b[2Jb"}'])

@@ -1,4 +1,4 @@
-"""What a run learns and keeps beside its students, as `readers` reads it: good files, and how each is read."""
+"""What a run learns and keeps beside its students: good files, and how each is read."""
 
 import json
 import shutil
@@ -16,6 +16,7 @@ FIDELITY = {
 }  # fmt: skip
 SCORE = {"loss": 0.5, "seconds": 1.5, "facts": {"versions": {"torch": "2"}}}
 MARK = {"format": 1, "version": "0.1.0"}
+DOING = {"doing": "profile and predict; timing: 3 of 40"}
 HOLDER = {"host": "here", "pid": 12, "since": "2026-01-01 00:00:00+00:00"}
 INVITATION = {
     "driver": HOLDER, "open": True, "home": "0123", "flash_tokens": 100, "trials": 5, "until": None, "spent": 1.5,
@@ -47,13 +48,13 @@ def made_super(samples: Path, folder: Path) -> None:
 def _super(samples: Path) -> Path:
     from dataclasses import replace
 
-    from ..distill.job import Training
-    from ..distill.recipes import EMBEDDING, View
-    from ..distill.supernets.superlm import train_superlm
-    from ..distill.supernets.training import SuperTraining
-    from ..distill.teachers.teacher import load_teacher
-    from ..distill.texts.data import load_text
-    from ..families import family
+    from ...distill.job import Training
+    from ...distill.recipes import EMBEDDING, View
+    from ...distill.supernets.superlm import train_superlm
+    from ...distill.supernets.training import SuperTraining
+    from ...distill.teachers.teacher import load_teacher
+    from ...distill.texts.data import load_text
+    from ...families import family
 
     teacher = load_teacher(str(samples / "teacher"))
     text = load_text([str(samples / "text" / "words.txt")], teacher=teacher)
@@ -67,8 +68,8 @@ def _super(samples: Path) -> Path:
 
 def read_super(folder: Path) -> None:
     """Open it with the teacher that it was cut from, and cut a student from it."""
-    from ..distill.supernets.superlm import SuperLM
-    from ..distill.teachers.teacher import load_teacher
+    from ...distill.supernets.superlm import SuperLM
+    from ...distill.teachers.teacher import load_teacher
 
     opened = SuperLM.load(folder, load_teacher(str(folder.parent / "home" / "teacher")))
     opened.model(opened.training.largest)
@@ -76,7 +77,7 @@ def read_super(folder: Path) -> None:
 
 def read_score(folder: Path) -> None:
     """What a sub-network scored."""
-    from ..distill.supernets.supers import kept_score
+    from ...distill.supernets.supers import kept_score
 
     kept_score(folder / "file.json")
 
@@ -88,8 +89,8 @@ def made_rewards(samples: Path, folder: Path) -> None:
     """One that has learnt from a few results."""
     import numpy as np
 
-    from ..predictors.rewards import RewardPredictor
-    from ..space import Parameter, SearchSpace
+    from ...predictors.rewards import RewardPredictor
+    from ...space import Parameter, SearchSpace
 
     space = SearchSpace("generic", [Parameter("layers", (1, 2, 4)), Parameter("kind", ("a", "b"), ordered=False)])
     codes = space.grid(100)
@@ -102,8 +103,8 @@ def sealed_rewards(folder: Path) -> None:
     """Whoever made it, hashed what it says and its weights as they are."""
     import hashlib
 
-    from ..predictors import checked
-    from ..predictors.reward_storage import FILE, WEIGHTS
+    from ...predictors import checked
+    from ...predictors.reward_storage import FILE, WEIGHTS
 
     try:
         content = json.loads((folder / FILE).read_bytes())
@@ -117,8 +118,8 @@ def read_rewards(folder: Path) -> None:
     """Load it, and ask it."""
     import numpy as np
 
-    from ..errors import InputError
-    from ..predictors.rewards import RewardPredictor
+    from ...errors import InputError
+    from ...predictors.rewards import RewardPredictor
 
     predictor = RewardPredictor.load(folder)
     codes = np.zeros((2, len(predictor.genes)), dtype=np.int16)
@@ -133,29 +134,36 @@ def read_rewards(folder: Path) -> None:
 
 def read_plan(folder: Path) -> None:
     """What a question of some minutes came to."""
-    from ..engine.job.planning import remembered
+    from ...engine.job.planning import remembered
 
     remembered(folder / "file.json")
 
 
 def read_fidelity(folder: Path) -> None:
     """What `fidelity` has left in a run."""
-    from ..engine.job.outcome.remeasure import measured_fidelity
+    from ...engine.job.outcome.remeasure import measured_fidelity
 
     measured_fidelity(folder)
 
 
 def read_mark(folder: Path) -> None:
     """Who holds a run."""
-    from ..engine.job.holding import holder_of
+    from ...engine.job.holding import holder_of
 
     str(holder_of(folder / "file.json"))
 
 
+def read_doing(folder: Path) -> None:
+    """As `status` reads it."""
+    from ...engine.job.doing import read_doing
+
+    assert read_doing(folder / "file.json").isprintable()
+
+
 def read_invitation(folder: Path) -> None:
     """What the driver of a run lets others know."""
-    from .. import strict
-    from ..engine.job.inviting import Invitation
+    from ... import strict
+    from ...engine.job.inviting import Invitation
 
     try:
         noted = strict.read_json(folder / "file.json")
@@ -166,15 +174,15 @@ def read_invitation(folder: Path) -> None:
 
 def read_home(folder: Path) -> None:
     """The mark of a home, as every command reads it first."""
-    from ..home import _check_format
+    from ...home import _check_format
 
     _check_format.__wrapped__(folder)
 
 
 def made_blocks(samples: Path, folder: Path) -> None:
     """A packed text, as workers fetch it."""
-    from ..distill.teachers.teacher import load_teacher
-    from ..distill.texts.data import blocks_file, load_text
+    from ...distill.teachers.teacher import load_teacher
+    from ...distill.texts.data import blocks_file, load_text
 
     text = load_text([str(samples / "text" / "words.txt")], teacher=load_teacher(str(samples / "teacher")))
     folder.mkdir()
@@ -183,7 +191,7 @@ def made_blocks(samples: Path, folder: Path) -> None:
 
 def read_packed(folder: Path) -> None:
     """Open it."""
-    from ..distill.texts.data import read_blocks
+    from ...distill.texts.data import read_blocks
 
     read_blocks(folder / "blocks.safetensors")
 
@@ -193,7 +201,7 @@ def made_targets(samples: Path, folder: Path) -> None:
     import torch
     from safetensors.torch import save_file
 
-    from ..distill import cache as targets
+    from ...distill import cache as targets
 
     folder.mkdir()
     stored = {"logits": torch.arange(12.0).reshape(3, 4)}
@@ -203,6 +211,6 @@ def made_targets(samples: Path, folder: Path) -> None:
 
 def read_targets(folder: Path) -> None:
     """Open them."""
-    from ..distill import cache as targets
+    from ...distill import cache as targets
 
     targets.read_targets(folder / "batch.safetensors", ("logits",))
