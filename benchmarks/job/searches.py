@@ -1,4 +1,4 @@
-"""What the benchmarks of the main job share: a small search on the real teacher, in a process and a home of its own."""
+"""What benchmarks that search share: a run file, and a process and a home of its own for each search."""
 
 import hashlib
 import json
@@ -12,44 +12,47 @@ COMMAND = [sys.executable, "-m", "distilsearch.cli"]
 
 RUN = """
 name = "{name}"
-teacher = "quickstart"
-text = ["python-docs"]
+teacher = "{teacher}"
+text = ["{text}"]
 trials = {trials}
+seed = {seed}
 {top}
 [space]
-layers = [1, 2, 3]
-width = [128, 192, 256]
-heads = [4]
-ffn = [256, 512]
-inherit = ["even"]
+{genes}
 {space}
 [train]
 device = "cpu"
 precision = "float32"
 flash_tokens = {tokens}
 finish = "none"
-workers = {workers}
-threads = {threads}
+{hands}
 [strategy]
 name = "{strategy}"
 [executor]
 {executor}
 [[target]]
 device = "{device}"
-serving = {{ batch = 1, sequence = 128, threads = 1 }}
+serving = {serving}
 """
-
+GENES = """layers = [1, 2, 3]
+width = [128, 192, 256]
+heads = [4]
+ffn = [256, 512]
+inherit = ["even"]"""
 DEFAULTS = {
-    "name": "run", "trials": 8, "tokens": 40_000, "workers": 1, "threads": 1, "strategy": "enumerate",
-    "executor": 'name = "local"', "device": "cpu", "top": "", "space": "",
+    "name": "run", "teacher": "quickstart", "text": "python-docs", "trials": 8, "seed": 0, "tokens": 40_000,
+    "workers": 1, "threads": 1, "strategy": "enumerate", "executor": 'name = "local"', "device": "cpu", "top": "",
+    "genes": GENES, "space": "", "serving": {"batch": 1, "sequence": 128, "threads": 1},
 }  # fmt: skip
 
 
 def write_run(folder: Path, **changes: Any) -> Path:
-    """A run file; `changes` are of `DEFAULTS`."""
+    """A run file; `changes` are of `DEFAULTS`. `workers` and `threads` that are None are left to the search."""
     values = DEFAULTS | changes
+    hands = "\n".join(f"{name} = {values[name]}" for name in ("workers", "threads") if values[name] is not None)
+    serving = ", ".join(f"{key} = {json.dumps(value)}" for key, value in values["serving"].items())
     path = folder / f"{values['name']}.toml"
-    path.write_text(RUN.format(**values))
+    path.write_text(RUN.format(**values | {"hands": hands, "serving": f"{{ {serving} }}"}))
     return path
 
 

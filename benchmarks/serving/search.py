@@ -10,7 +10,6 @@ fastest here. Quality is 1 - loss: of the very file that is served.
 """
 
 import argparse
-import json
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from typing import Any
 
 import numpy as np
 from common import record, table
-from job.searches import finished, start
+from job.searches import finished, start, write_run
 
 from distilsearch import profiling
 from distilsearch.architecture import Architecture
@@ -32,23 +31,6 @@ layers = [1, 2, 3, 4, 6]
 width = [128, 192, 256, 320, 384]
 heads = [4, 6, 8, 12]
 ffn = [256, 384, 512, 768, 1024, 1536]
-"""
-RUN = """
-name = "{name}"
-teacher = "{teacher}"
-text = ["{text}"]
-trials = {trials}
-seed = {seed}
-[space]
-{space}
-[train]
-device = "cpu"
-precision = "float32"
-flash_tokens = {tokens}
-finish = "none"
-[[target]]
-device = "cpu"
-serving = {serving}
 """
 
 
@@ -120,10 +102,9 @@ def _run(
     if store.is_dir() and not (place / "home" / "tables").exists():
         shutil.copytree(store, place / "home" / "tables")
     serving = {"batch": 1, "sequence": asked.sequence, "threads": asked.threads, **choices}
-    literal = "{ " + ", ".join(f"{key} = {json.dumps(value)}" for key, value in serving.items()) + " }"
-    values = {"name": name, "teacher": asked.teacher, "text": asked.text, "trials": trials, "seed": seed}
-    more = {"space": asked.space, "tokens": asked.tokens, "serving": literal}
-    (place / f"{name}.toml").write_text(RUN.format(**values, **more))
+    own = {"name": name, "teacher": asked.teacher, "text": asked.text, "trials": trials, "seed": seed}
+    more = {"genes": asked.space, "tokens": asked.tokens, "serving": serving, "strategy": "ehvi"}
+    write_run(place, **own, **more, workers=None, threads=None)
     result = finished(start(["search", f"{name}.toml"], place / "home", place), place, name)
     if not store.is_dir():
         shutil.copytree(place / "home" / "tables", store)
