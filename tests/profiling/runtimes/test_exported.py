@@ -17,8 +17,9 @@ from distilsearch.predictors.latency import LatencyPredictor
 from distilsearch.profiling import find_table, open_device, profile
 from distilsearch.profiling.device import Unsupported
 from distilsearch.profiling.kernels import kernel
-from distilsearch.profiling.runtimes import RUNTIMES, exported, runtime_of, stack_of
-from distilsearch.profiling.runtimes.exported import Entry, Inside, exported_graph, operator_graph
+from distilsearch.profiling.runtimes import RUNTIMES, files, runtime_of, stack_of
+from distilsearch.profiling.runtimes.exported import Entry, Inside
+from distilsearch.profiling.runtimes.files import exported_graph, operator_graph
 from distilsearch.profiling.runtimes.graphs import FINISHES, Graph, graph_of
 from distilsearch.testing.devices import GENES
 
@@ -199,7 +200,7 @@ def test_a_model_that_cannot_be_exported_is_a_finding_and_no_crash(monkeypatch: 
     def broken(*_: object) -> Path:
         raise InputError("ONNX cannot express this model (aten.bessel_j0)")
 
-    monkeypatch.setattr(exported, "_made", broken)
+    monkeypatch.setattr(files, "_made", broken)
     model = family("bert").space(GENES).decode(np.zeros((1, 11), np.int16))[0]
     with pytest.raises(Unsupported, match="bessel_j0"):
         RUNTIMES["onnxruntime"]().prepare(model, open_device("cpu"), Serving(runtime="onnxruntime", threads=1))
