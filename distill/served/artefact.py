@@ -192,7 +192,8 @@ def _checks(data: Mapping[str, Any], dtype: str) -> dict[str, Any]:
         return {"differences": {name: strict.number(value, name, 0.0) for name, value in apart.items()}}
     tried = {name: strict.table(one, name) for name, one in strict.table(data["tried"], "tried").items()}
     told = {name: {what: strict.number(one[what], what) for what in ("lost", "seconds")} for name, one in tried.items()}
-    return {"lost": strict.number(data["lost"], "lost"), "tried": told}
+    few = {"tokens": strict.whole(data["tokens"], "tokens")} if "tokens" in data else {}
+    return {"lost": strict.number(data["lost"], "lost"), "tried": told, **few}
 
 
 def _names(data: Any, known: Sequence[str]) -> tuple[str, ...]:
