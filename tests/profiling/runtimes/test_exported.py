@@ -17,7 +17,7 @@ from distilsearch.predictors.latency import LatencyPredictor
 from distilsearch.profiling import find_table, open_device, profile
 from distilsearch.profiling.device import Unsupported
 from distilsearch.profiling.kernels import kernel
-from distilsearch.profiling.runtimes import RUNTIMES, files, runtime_of, stack_of
+from distilsearch.profiling.runtimes import RUNTIMES, files, stack_of
 from distilsearch.profiling.runtimes.exported import Entry, Inside
 from distilsearch.profiling.runtimes.files import exported_graph, operator_graph
 from distilsearch.profiling.runtimes.graphs import FINISHES, Graph, graph_of
@@ -175,17 +175,6 @@ def test_phases_and_precisions_that_no_file_has_are_refused(name: str) -> None:
         cpu.regime(Serving(runtime=name, dtype="bfloat16"))
     with pytest.raises(DeviceError, match="the cpu serves float32 or bfloat16; got dtype 'int8'"):
         cpu.regime(Serving(dtype="int8"))
-
-
-def test_a_provider_that_is_not_there_is_named_with_what_brings_it() -> None:
-    class Card:
-        name = "cuda"
-
-    assert runtime_of(Serving(runtime="onnxruntime"), "cuda", ())
-    with pytest.raises(DeviceError, match=r"has no CUDAExecutionProvider .*onnxruntime-gpu"):
-        RUNTIMES["onnxruntime"]().prepare(NORM, Card(), Serving(runtime="onnxruntime"))  # type: ignore[arg-type]
-    with pytest.raises(DeviceError, match="openvino runs on cpu; got the device 'cuda'"):
-        runtime_of(Serving(runtime="openvino"), "cuda", ())
 
 
 def test_each_runtime_says_what_it_is_and_none_as_another() -> None:
