@@ -52,7 +52,7 @@ class ExportedRuntime(ABC):
 
     @abstractmethod
     def quantised(self, file: Path, inputs: Mapping[str, Array]) -> Path:
-        """The file in int8, beside it, as it is served."""
+        """The file in int8, beside it, as it is served; made once."""
 
     @abstractmethod
     def loop(self, file: Path, inputs: Mapping[str, Array], host: Host, serving: Serving) -> Call:

@@ -45,7 +45,8 @@ class OnnxRuntime(ExportedRuntime):
     def quantised(self, file: Path, inputs: Mapping[str, Array]) -> Path:
         """Weights in int8; activations are scaled as they come."""
         small = file.with_name("int8.onnx")
-        quantised(file, small)
+        if not small.exists():
+            quantised(file, small)
         return small
 
     def loop(self, file: Path, inputs: Mapping[str, Array], host: Host, serving: Serving) -> Call:
