@@ -16,6 +16,7 @@ from yaml import YAMLError  # type: ignore[import-untyped]
 from distilsearch.architecture import Architecture
 
 from .quality import LOSS, PARTS, loss_words
+from .teachers.named import QUICKSTART
 
 if TYPE_CHECKING:
     from .student import Student
@@ -31,6 +32,7 @@ QUICKSTART_MODEL = "sentence-transformers/all-MiniLM-L6-v2"  # what the quicksta
 CARD = "README.md"  # its file in a student's folder
 Sections = Mapping[str, Mapping[str, Any]]  # of a card: rows by title
 TITLE = "# A student of "
+OWN_NAME = re.compile(r": [0-9a-f]{12}$")  # the student's, in the title; not in those of 0.1.0
 CURVE = "\n## Curve\n"
 ORIGIN = "Cut from a super-network"  # a section
 ROW = re.compile(r"^\| (.+?) \| (.*) \|$", re.MULTILINE)
@@ -42,8 +44,9 @@ def card(student: "Student") -> str:
     teacher, about = student.teacher, student.about
     head = ["---", f"library_name: {LIBRARY.get(teacher.kind, 'transformers')}", f"pipeline_tag: {TASK[teacher.kind]}"]
     head += _origin(teacher)
+    name = Path(QUICKSTART_MODEL if teacher.name == QUICKSTART else teacher.name).name
     rows = {
-        "teacher": f"{Path(teacher.name).name} ({teacher.parameters:,} parameters)",
+        "teacher": f"{name} ({teacher.parameters:,} parameters)",
         WEIGHTS: f"sha256 {teacher.weights_sha256}",
         "parameters": f"{student.parameters:,}",
         TOKENS: f"{student.tokens:,} tokens in {student.seconds:.0f} s",
@@ -63,7 +66,7 @@ def card(student: "Student") -> str:
         }
         if (share := about.get("share", 1.0)) != 1.0:
             rows["share of the text"] = f"{share:g}"
-    body = [*head, "---", "", f"{TITLE}{Path(teacher.name).name}", "", *_table(rows)]
+    body = [*head, "---", "", f"{TITLE}{name}: {student.architecture.key}", "", *_table(rows)]
     body += ["", "## Architecture", "", *_table({k: str(v) for k, v in sorted(student.architecture.values.items())})]
     if origin := about.get("origin"):
         body += ["", f"## {ORIGIN}", "", *_table(origin)]
@@ -80,7 +83,7 @@ def _origin(teacher: "Teacher") -> list[str]:
     """
     hub = teacher.name.count("/") == 1 and not teacher.name.startswith((".", "/", "~"))
     stated = teacher_card(teacher.folder)
-    base = teacher.name if hub else QUICKSTART_MODEL if teacher.name == "quickstart" else stated.get("base_model")
+    base = teacher.name if hub else QUICKSTART_MODEL if teacher.name == QUICKSTART else stated.get("base_model")
     rows = {name: stated.get(name) for name in LICENCE} | {"base_model": base}
     return [f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in rows.items() if _words(value)]
 
@@ -130,7 +133,8 @@ def read_teacher(folder: Path) -> str:
         lines = (folder / CARD).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError):
         return ""
-    return next((line.removeprefix(TITLE) for line in lines if line.startswith(TITLE)), "")
+    titles = (line.removeprefix(TITLE) for line in lines if line.startswith(TITLE))
+    return OWN_NAME.sub("", next(titles, ""))
 
 
 def read_identity(folder: Path) -> tuple[dict[str, Any], int] | None:

@@ -122,7 +122,9 @@ def profile(
     dtype: Annotated[str | None, typer.Option(help="float32, bfloat16, or int8 in another runtime than torch")] = None,
     threads: Threads = None,
     mode: Annotated[str | None, typer.Option(help="eager or compile; on CUDA eager or graph")] = None,
-    runtime: Annotated[str | None, typer.Option(help="Who runs the models: torch, onnxruntime or openvino")] = None,
+    runtime: Annotated[
+        str | None, typer.Option(help="Who runs the models: torch, onnxruntime, openvino or tensorrt")
+    ] = None,
     cache: Annotated[str, typer.Option(help="hot, cold or both: whether calls find their data in the caches")] = "hot",
     budget: Annotated[float | None, typer.Option(help="Seconds to spend at most")] = None,
 ) -> None:

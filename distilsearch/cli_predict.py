@@ -41,7 +41,7 @@ def predict(
     dtype: Annotated[str, typer.Option(help="float32, bfloat16, or int8 in another runtime than torch")] = "float32",
     threads: Annotated[int | None, typer.Option(help="Threads; default: as many as the table's own")] = None,
     mode: Annotated[str, typer.Option(help="eager or compile; on CUDA eager or graph")] = "eager",
-    runtime: Annotated[str, typer.Option(help="Who runs the model: torch, onnxruntime or openvino")] = TORCH,
+    runtime: Annotated[str, typer.Option(help="Who runs the model: torch, onnxruntime, openvino or tensorrt")] = TORCH,
     as_json: Json = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print a row an architecture")] = False,
 ) -> None:

@@ -22,7 +22,7 @@ from ..judge import judge_of
 from ..quality import ACCURACY, LOSS, Held
 from ..served.asked import check_ways
 from ..served.kept import held_as_served
-from ..served.samples import FEWEST_CALIBRATION
+from ..served.samples import check_calibration
 from ..teachers.teacher import Teacher, load_teacher
 from ..texts.data import Text
 
@@ -52,7 +52,8 @@ def served_loss(
 def check_judged(servings: Iterable[Serving], text: Text) -> None:
     """Refuse servings whose packages are missing, that nothing exports to, or that the text is too short for."""
     ways = [(serving.runtime, serving.dtype) for serving in servings if serving.runtime != TORCH]
-    check_ways(ways, text.train.size >= FEWEST_CALIBRATION)
+    check_ways(ways, text=True)
+    check_calibration(ways, text)
 
 
 def _exported(folder: Path, serving: Serving, teacher: Teacher, text: Text, quality: str) -> Held:

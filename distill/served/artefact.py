@@ -26,6 +26,7 @@ FILES: Mapping[tuple[str, str], str] = {  # by runtime and precision
     ("openvino", "float32"): "openvino/openvino_model.xml",
     ("openvino", "int8"): "openvino/openvino_model_qint8_quantized.xml",
 }
+READS: Mapping[str, str] = {"tensorrt": "onnxruntime"}  # runtimes that are served by the files of another
 RUNTIMES = tuple(dict.fromkeys(runtime for runtime, _ in FILES))
 DTYPES = tuple(dict.fromkeys(dtype for _, dtype in FILES))
 STATES, VECTORS, LOGITS, FOLLOWS = "last_hidden_state", "sentence_embedding", "logits", "seq_relationship_logits"
@@ -192,7 +193,8 @@ def _checks(data: Mapping[str, Any], dtype: str) -> dict[str, Any]:
         return {"differences": {name: strict.number(value, name, 0.0) for name, value in apart.items()}}
     tried = {name: strict.table(one, name) for name, one in strict.table(data["tried"], "tried").items()}
     told = {name: {what: strict.number(one[what], what) for what in ("lost", "seconds")} for name, one in tried.items()}
-    return {"lost": strict.number(data["lost"], "lost"), "tried": told}
+    few = {"tokens": strict.whole(data["tokens"], "tokens")} if "tokens" in data else {}
+    return {"lost": strict.number(data["lost"], "lost"), "tried": told, **few}
 
 
 def _names(data: Any, known: Sequence[str]) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from ..teachers.surroundings import write_surroundings
 from ..teachers.teacher import Teacher
 from .artefact import DYNAMIC, FILES, IDS, LOGITS, MASK, STATIC, TYPES, VECTORS, Artefact
 from .checks import TOLERANCE, lost_words
+from .samples import FEWEST_CALIBRATION
 
 TOKENIZER = "tokenizer.json"
 FIELDS = {IDS: "ids", MASK: "attention_mask", TYPES: "type_ids"}  # of an encoding of `tokenizers`
@@ -61,7 +62,7 @@ def write_card(checkpoint: Teacher, folder: Path, artefacts: Sequence[Artefact])
 def section(artefact: Artefact) -> str:
     """What is known of a graph, and the lines that run it."""
     rows = {
-        "file": f"{FILES[artefact.runtime, artefact.dtype]}, {artefact.bytes / 1e6:.1f} MB in all",
+        "files": f"{', '.join(artefact.files)}; {artefact.bytes / 1e6:.1f} MB in all",
         "inputs": ", ".join(artefact.inputs),
         "outputs": ", ".join(artefact.outputs),
         "longest text": f"{artefact.length} tokens",
@@ -84,13 +85,16 @@ def checked_rows(artefact: Artefact) -> dict[str, str]:
     rows = {"int8": HOW[artefact.quantised], "lost": f"{checks['lost']:.4f} ({lost_words(artefact.kind)})"}
     for name, other in checks["tried"].items():
         rows[f"{name}, tried"] = f"{other['lost']:.4f} lost, {1e3 * other['seconds']:.3f} ms"
+    if "tokens" in checks:
+        rows[f"{STATIC}, not tried"] = f"the text holds {checks['tokens']:,} of {FEWEST_CALIBRATION:,} tokens for it"
     return rows
 
 
 def said(artefact: Artefact) -> str:
     """An artefact in one line of words."""
     what = "; ".join(f"{name}: {words}" for name, words in checked_rows(artefact).items())
-    return f"{artefact.file}: {artefact.bytes / 1e6:.1f} MB; {what}"
+    beside = [Path(name).name for name in artefact.files if artefact.folder / name != artefact.file]
+    return f"{' and '.join([str(artefact.file), *beside])}: {artefact.bytes / 1e6:.1f} MB in all; {what}"
 
 
 def lines(artefact: Artefact) -> list[str]:

@@ -69,12 +69,12 @@ def export_checkpoint(
     """The same of a loaded checkpoint and a text in its tokens, into a folder that may be written.
 
     Args:
-        calibrated: whether the text may say how int8 is scaled, beside being what is checked on.
+        calibrated: whether the text may say how int8 is scaled, beside being what is checked on; one that is too short
+            for that is checked on alone, and the card says so.
         between: called before each artefact is made.
     """
     check_ways(ways, calibrated)
-    if calibrated and any(dtype == "int8" for _, dtype in ways):
-        check_calibration(text)
+    check_calibration(ways, text)
     others = _others(target, checkpoint, ways)
     temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
     ensure_folder(target.parent)

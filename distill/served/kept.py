@@ -21,7 +21,7 @@ from ..texts.data import Text
 from .artefact import MANIFEST, SERVED, Artefact, read_artefacts, write_artefacts
 from .asked import Way, check_ways, in_words
 from .export import export_checkpoint
-from .samples import FEWEST_CALIBRATION
+from .samples import check_calibration
 from .served_loss import held_of, pooled_prompt
 
 
@@ -61,15 +61,15 @@ def served(
         teacher: what it was trained by, asked with the prompt that it was asked with.
         between: called before each that is made; it may raise `Interrupted`, and nothing is kept of these.
     """
-    calibrated = text.train.size >= FEWEST_CALIBRATION
-    check_ways(ways, calibrated)
+    check_ways(ways, text=True)
+    check_calibration(ways, text)
     place = student.with_name(SERVED)
     with file_lock(place.with_name(f".{SERVED}.lock")):
         sound = _sound(place, student, pooled_prompt(teacher))
         missing = [way for way in ways if in_words(way) not in sound]
         if missing:
             checkpoint = load_teacher(str(student)).asked(teacher.prompt)
-            made = export_checkpoint(checkpoint, place, missing, text, calibrated, progress, between=between)
+            made = export_checkpoint(checkpoint, place, missing, text, progress=progress, between=between)
             sound |= {artefact.name: artefact for artefact in made}
     return [sound[in_words(way)] for way in ways]
 

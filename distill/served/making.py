@@ -23,7 +23,7 @@ from .artefact import DYNAMIC, STATIC, Artefact, layout, sha256_of
 from .asked import INT8, MOST_LOST, PACKAGES, Way
 from .beside import length_of
 from .checks import better, check_differences, check_lost, differences, fastest, lost
-from .samples import Inputs, calibration, check_batches, of_blocks
+from .samples import Inputs, calibrates, calibration, check_batches, of_blocks
 from .served_loss import pooled_prompt
 from .whole import Whole
 
@@ -85,7 +85,7 @@ class Making:
 
     def int8(self, runtime: str, base: Artefact) -> Artefact:
         """In int8, the better one of those that can be made; it costs no more than it may."""
-        static = self.calibrated or runtime == "openvino"
+        static = (self.calibrated and calibrates(self.text)) or runtime == "openvino"
         methods = [*((DYNAMIC,) if runtime == "onnxruntime" else ()), *((STATIC,) if static else ())]
         made = {method: self._quantised(runtime, base, method) for method in methods}
         losses = {name: lost(one, self.checkpoint, self.text, self.threads) for name, one in made.items()}
@@ -96,7 +96,10 @@ class Making:
         seconds = self._timed(runtime, made)
         method = better({name: seconds[name] for name in sound}, losses)
         tried = {name: {"lost": losses[name], "seconds": seconds[name]} for name in made}
-        return replace(made[method], quantised=method, checks={"lost": losses[method], "tried": tried})
+        checks: dict[str, Any] = {"lost": losses[method], "tried": tried}
+        if self.calibrated and not static:
+            checks["tokens"] = int(self.text.train.size)  # too few to try static
+        return replace(made[method], quantised=method, checks=checks)
 
     @cached_property
     def module(self) -> Whole:

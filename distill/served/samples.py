@@ -14,6 +14,7 @@ from distilsearch.errors import TextError
 from ..teachers.teacher import Teacher
 from ..texts.data import BlockArray, Text, framing
 from .artefact import IDS, MASK, TYPES
+from .asked import Way
 
 Inputs = Mapping[str, npt.NDArray[np.int64]]
 
@@ -53,13 +54,18 @@ def calibration(checkpoint: Teacher, text: Text, names: Sequence[str]) -> list[I
     return [of_blocks(row, names) for row in rows]
 
 
-def check_calibration(text: Text) -> None:
-    """A `TextError` where a text has too few blocks for the scales of static int8."""
-    if text.train.size < FEWEST_CALIBRATION:
+def calibrates(text: Text) -> bool:
+    """Whether a text has enough blocks for the scales of static int8."""
+    return text.train.size >= FEWEST_CALIBRATION
+
+
+def check_calibration(ways: Sequence[Way], text: Text) -> None:
+    """A `TextError` where a text has too few blocks for a way that needs them; onnxruntime's int8 does without."""
+    if ("openvino", "int8") in ways and not calibrates(text):
         raise TextError(
             f"the calibration text has {text.train.size:,} tokens beside those held out, and scales of int8 are"
-            f" measured on {FEWEST_CALIBRATION:,} or more: name more text, or none, for int8 whose scales"
-            " are taken as it runs"
+            f" measured on {FEWEST_CALIBRATION:,} or more: name more text, or runtime onnxruntime, whose int8 is scaled"
+            " as it runs where there is less"
         )
 
 

@@ -168,8 +168,8 @@ def pack(tokens: npt.NDArray[np.int32], teacher: Teacher, block: int, heldout_fr
         needed = max(2 * MIN_HELDOUT, math.ceil(MIN_HELDOUT / (1 - heldout_fraction))) * content
         raise TextError(
             f"the text has {len(tokens):,} tokens, which make {count} blocks of {block}: too few to hold out"
-            f" {heldout} and train on {MIN_HELDOUT} or more; at least {needed:,} tokens are needed: add text or choose"
-            " shorter blocks"
+            f" {heldout} and train on {MIN_HELDOUT} or more; at least {needed:,} tokens are needed: add text"
+            " (or shorten the blocks, where text_block can be set)"
         )
     check_varied(tokens, MIN_HELDOUT * content)
     order = np.random.default_rng(0).permutation(count)

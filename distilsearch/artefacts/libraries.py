@@ -21,6 +21,8 @@ TELEMETRY = "openvino_telemetry"
 SWITCH = "ORT_DISABLE_TELEMETRY"
 EXTRAS = {"onnx": "onnx", "onnxruntime": "onnx", "onnxscript": "onnx", "openvino": "openvino", "nncf": "openvino"}
 """The packages, and the extra of ours that brings each."""
+BUILDS = {"onnxruntime": ("onnxruntime", "onnxruntime-gpu")}
+"""Packages that bring a module, where that is more than the one of its name."""
 HARMLESS = (  # what the exporter and the quantisers say of themselves and of torch, whatever is exported
     (r"`isinstance\(treespec, LeafSpec\)` is deprecated", FutureWarning),
     (r"# The axis name: .* will not be used, since it shares", UserWarning),
@@ -41,13 +43,10 @@ def library(name: str) -> Any:
 
 def version_of(package: str) -> str:
     """The installed version, without loading the package; `InputError` says what to install where there is none."""
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        extra = EXTRAS[package]
-        raise InputError(
-            f"{package} is not installed, and this needs it: pip install 'distilsearch[{extra}]'"
-        ) from None
+    for build in BUILDS.get(package, (package,)):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            return metadata.version(build)
+    raise InputError(f"{package} is not installed, and this needs it: pip install 'distilsearch[{EXTRAS[package]}]'")
 
 
 @contextlib.contextmanager

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from distilsearch.errors import InputError
 
+from .dynamic import int8_of
 from .files import artefact_error, moved_into_place
 from .libraries import library, quietly, version_of
 
@@ -106,7 +107,9 @@ def quantised(file: Path, to: Path, *, samples: Iterable[Arrays] | None = None) 
     signed = quantisation.QuantType.QInt8
     with moved_into_place(to) as made, quietly():
         try:
-            if samples is None:
+            if samples is None and (model := _dynamic(file)) is not None:
+                made.write_bytes(model.SerializeToString())
+            elif samples is None:
                 quantisation.quantize_dynamic(file, made, per_channel=True, weight_type=signed)
             else:
                 reader = _reader(samples)
@@ -115,6 +118,11 @@ def quantised(file: Path, to: Path, *, samples: Iterable[Arrays] | None = None) 
                 )
         except _damage() as error:
             raise artefact_error(file, "this is no ONNX file, or a damaged one", error) from error
+
+
+def _dynamic(file: Path) -> Any | None:
+    """The model of a file in dynamic int8; None where that is the library's to make."""
+    return int8_of(library("onnx").load(file)) if len(parts_of(file)) == 1 else None
 
 
 def _damage() -> tuple[type[Exception], ...]:

@@ -45,12 +45,19 @@ def _openvino() -> Runtime:
     return OpenVino()
 
 
+def _tensorrt() -> Runtime:
+    from .tensorrt import TensorRt
+
+    return TensorRt()
+
+
 RUNTIMES: dict[str, Callable[[], Runtime]] = {
     "eager": _eager,
     "compile": _compiled,
     "graph": _graph,
     "onnxruntime": _onnxruntime,
     "openvino": _openvino,
+    "tensorrt": _tensorrt,
 }
 """How to open each known runtime; opening loads no library."""
 

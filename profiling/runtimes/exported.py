@@ -9,41 +9,33 @@ runtime's own. So the sentinel too is the runtime's.
 """
 
 import contextlib
-import functools
-import hashlib
-import json
 import math
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from distilsearch.architecture import Architecture
-from distilsearch.artefacts.libraries import library, version_of
+from distilsearch.artefacts.libraries import version_of
 from distilsearch.errors import DeviceError, InputError
 from distilsearch.operators import Operator, Serving
 
 from ..device import Facts, Prepared, Probe, Unsupported, Work
-from .graphs import Array, Graph, chain_graph, copy_graph, graph_of, number_graph
+from .files import INPUTS, exported, operator_graph
+from .graphs import Array, Graph, chain_graph, copy_graph, number_graph
 from .runtime import Host
-
-if TYPE_CHECKING:
-    from torch import Tensor, nn
 
 Call = Callable[[], Any]
 
 PHASES = ("encode",)
-INPUTS = ("input_ids", "attention_mask")
-OUTPUT = "sentence_embedding"
 CHAIN = 32  # products, of which one is the smallest kernel
 SENTINEL_ROWS, SENTINEL_WIDTH, SENTINEL_LAYERS = 32, 512, 8  # as the devices' own: weights that no second cache holds
 LEAST_SECONDS = 1e-7
 FIRST_ENTRIES, ENTRY_CALLS = 20, 4
-LARGE_BYTES = 256 << 20  # of weights: larger models are exported again for each precision
 
 
 class ExportedRuntime(ABC):
@@ -60,7 +52,7 @@ class ExportedRuntime(ABC):
 
     @abstractmethod
     def quantised(self, file: Path, inputs: Mapping[str, Array]) -> Path:
-        """The file in int8, beside it, as it is served."""
+        """The file in int8, beside it, as it is served; made once."""
 
     @abstractmethod
     def loop(self, file: Path, inputs: Mapping[str, Array], host: Host, serving: Serving) -> Call:
@@ -192,99 +184,8 @@ def check_exporter() -> None:
         version_of(package)
 
 
-def operator_graph(operator: Operator) -> Graph:
-    """An operator as ONNX, written at once where that is known, else exported."""
-    return graph_of(operator) or exported_graph(operator)
-
-
-def exported_graph(operator: Operator) -> Graph:
-    """An operator as torch's exporter writes it."""
-    import torch
-
-    from distilsearch.artefacts.onnx import to_onnx
-
-    from ..work import operator_job
-
-    with torch.inference_mode(False), tempfile.TemporaryDirectory() as folder:
-        job, file = operator_job(operator, "float32"), Path(folder) / "work.onnx"
-        assert job.module is not None  # operators have one
-        inputs = {f"in{place}": tensor for place, tensor in enumerate(job.inputs)}
-        outputs = [f"out{place}" for place in range(2 if operator.kind == "rotary" else 1)]
-        to_onnx(_named(job.module), inputs, file, outputs=outputs)
-        return Graph(library("onnx").load(file), {name: tensor.numpy() for name, tensor in inputs.items()})
-
-
-def _named(module: "nn.Module") -> "nn.Module":
-    """A module whose inputs have names, as the exporter wants them: `in0`, `in1` ..."""
-    from torch import nn
-
-    class Named(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.module = module
-
-        def forward(
-            self,
-            in0: "Tensor",
-            in1: "Tensor | None" = None,
-            in2: "Tensor | None" = None,
-            in3: "Tensor | None" = None,
-            in4: "Tensor | None" = None,
-        ) -> Any:
-            return self.module(*(x for x in (in0, in1, in2, in3, in4) if x is not None))
-
-    return Named().eval()
-
-
 def tokens(architecture: Architecture, serving: Serving) -> dict[str, Array]:
     """Random tokens (batch, sequence), and a mask of ones."""
     shape = (serving.batch, serving.sequence)
     ids = np.random.default_rng(0).integers(int(architecture["vocabulary"]), size=shape)
     return dict(zip(INPUTS, (ids, np.ones(shape, np.int64)), strict=True))
-
-
-@contextlib.contextmanager
-def exported(architecture: Architecture) -> Iterator[Path]:
-    """A whole model with random weights as an ONNX file, for any batch and length; made once a process if not large."""
-    from distilsearch.lowering import parameter_count
-
-    if 4 * parameter_count(architecture) <= LARGE_BYTES:
-        yield _made(architecture, Path(_folder().name))
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        yield _made(architecture, Path(folder))
-
-
-@functools.cache
-def _folder() -> "tempfile.TemporaryDirectory[str]":
-    """Where the exported models of this process are; removed with it."""
-    return tempfile.TemporaryDirectory(prefix="distilsearch-exported-")
-
-
-def _made(architecture: Architecture, folder: Path) -> Path:
-    """The model as a file of a folder."""
-    import torch
-    from torch import nn
-
-    from distilsearch.artefacts.onnx import to_onnx
-    from distilsearch.families import family
-
-    name = hashlib.sha256(json.dumps(architecture.to_json(), sort_keys=True).encode()).hexdigest()[:16]
-    file = folder / name / "model.onnx"
-    if file.exists():
-        return file
-    builder = family(architecture.family)
-
-    class Asked(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.model = builder.build(architecture)
-
-        def forward(self, input_ids: "Tensor", attention_mask: "Tensor") -> Any:
-            return builder.serve(self.model, architecture, input_ids, attention_mask)
-
-    axes = {0: "batch", 1: "sequence"}
-    with torch.inference_mode(False):  # what is made within it cannot be traced
-        example = {name: torch.ones(2, 8, dtype=torch.long) for name in INPUTS}
-        to_onnx(Asked().eval(), example, file, outputs=[OUTPUT], dynamic=dict.fromkeys(INPUTS, axes))
-    return file

@@ -25,11 +25,11 @@ OPSET, IR = 20, 10
 ANY = "batch,sequence"  # sizes that a file leaves open; where they were fixed, other kernels would be chosen
 LAYER_NORM = "LayerNormalization <axis = -1, epsilon = 1e-12>"
 FINISHES = {  # activations: nodes from x to y
-    "none": "y = Identity(x)",
-    "gelu": 'y = Gelu <approximate = "none"> (x)',
-    "relu": "y = Relu(x)",
-    "tanh": "y = Tanh(x)",
-    "silu": "gate = Sigmoid(x) y = Mul(x, gate)",
+    "none": "{y} = Identity({x})",
+    "gelu": '{y} = Gelu <approximate = "none"> ({x})',
+    "relu": "{y} = Relu({x})",
+    "tanh": "{y} = Tanh({x})",
+    "silu": "{y}_gate = Sigmoid({x}) {y} = Mul({x}, {y}_gate)",
 }
 
 
@@ -41,15 +41,20 @@ class Graph:
     inputs: Mapping[str, Array]
 
 
-def random(*shape: int) -> Array:
+def random(*shape: int, seed: int = 0) -> Array:
     """Normal numbers of float32, the same ones at every call."""
-    return np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
+    return np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
 
 
-def graph(takes: str, gives: str, nodes: str, inputs: Mapping[str, Array], weights: Mapping[str, Array]) -> Graph:
-    """A graph of ONNX's own textual form, with values for what it takes and for the weights it names."""
+def graph(
+    takes: str, gives: str, nodes: str, inputs: Mapping[str, Array], weights: Mapping[str, Array], within: str = ""
+) -> Graph:
+    """A graph of ONNX's own textual form, with values for what it takes and for the weights it names.
+
+    `within` states shapes of values on the way that cannot be seen from the nodes.
+    """
     onnx = library("onnx")
-    parsed = onnx.parser.parse_graph(f"work ({takes}) => ({gives}) {{ {nodes} }}")
+    parsed = onnx.parser.parse_graph(f"work ({takes}) => ({gives}) <{within}> {{ {nodes} }}")
     parsed.initializer.extend(onnx.numpy_helper.from_array(value, name) for name, value in weights.items())
     opsets = [onnx.helper.make_opsetid("", OPSET)]
     return Graph(onnx.helper.make_model(parsed, opset_imports=opsets, ir_version=IR), inputs)
@@ -85,10 +90,15 @@ def _linear(s: Sizes) -> Graph | None:
     product = "z = MatMul(a, weight) x = Add(z, bias)" if s["bias"] else "x = MatMul(a, weight)"
     bias = {"bias": random(s["outputs"])} if s["bias"] else {}
     return graph(
-        f"float[{ANY},{s['inputs']}] a", f"float[{ANY},{s['outputs']}] y", f"{product} {FINISHES[s['activation']]}",
+        f"float[{ANY},{s['inputs']}] a", f"float[{ANY},{s['outputs']}] y", f"{product} {finished(s)}",
         {"a": random(s["batch"], s["sequence"], s["inputs"])},
         {"weight": random(s["inputs"], s["outputs"]) / np.float32(s["inputs"] ** 0.5), **bias},
     )  # fmt: skip
+
+
+def finished(s: Sizes) -> str:
+    """The nodes of an operator's activation, from x to y."""
+    return FINISHES[s["activation"]].format(x="x", y="y")
 
 
 def _attention(s: Sizes) -> Graph | None:
@@ -131,7 +141,7 @@ def _gate(s: Sizes) -> Graph | None:
         return None
     flows = f"float[{ANY},{s['width']}]"
     given = {name: random(s["batch"], s["sequence"], s["width"]) for name in ("x", "b")}
-    return graph(f"{flows} x, {flows} b", f"{flows} out", f"{FINISHES[s['activation']]} out = Mul(y, b)", given, {})
+    return graph(f"{flows} x, {flows} b", f"{flows} out", f"{finished(s)} out = Mul(y, b)", given, {})
 
 
 def _pooling(s: Sizes) -> Graph | None:
@@ -172,7 +182,8 @@ def _head(s: Sizes) -> Graph | None:
 
 
 def _norm_weights(width: int) -> dict[str, Array]:
-    return {"gain": np.ones(width, np.float32), "offset": np.zeros(width, np.float32)}
+    """None is one or nought throughout, as after training: OpenVINO would leave it out."""
+    return {"gain": 1 + random(width) / 64, "offset": random(width) / 64}
 
 
 WRITTEN: dict[str, Callable[[Sizes], Graph | None]] = {

@@ -2,6 +2,7 @@
 
 A pool of threads goes on spinning after a request, and would take the cores from whatever is timed next: here it stops
 with the request. A graphics card is used through the provider of its name, where the installed onnxruntime has it.
+onnxruntime itself goes on without a provider that cannot start, and says so in its log alone: here it is an error.
 """
 
 from collections.abc import Mapping
@@ -27,6 +28,14 @@ class OnnxRuntime(ExportedRuntime):
     """Sessions of one request at a time."""
 
     devices = tuple(PROVIDERS)
+    advice = (
+        "serve on the cpu, or install the build of onnxruntime for this device, such as `pip install onnxruntime-gpu`"
+        " in place of onnxruntime"
+    )
+
+    def providers(self, device: str) -> dict[str, dict[str, str]]:
+        """Who computes on a device: names of onnxruntime's, each with its options, the first choice first."""
+        return {PROVIDERS[device]: {}}
 
     def facts(self) -> Facts:
         """Its version, and how int8 is made."""
@@ -36,7 +45,8 @@ class OnnxRuntime(ExportedRuntime):
     def quantised(self, file: Path, inputs: Mapping[str, Array]) -> Path:
         """Weights in int8; activations are scaled as they come."""
         small = file.with_name("int8.onnx")
-        quantised(file, small)
+        if not small.exists():
+            quantised(file, small)
         return small
 
     def loop(self, file: Path, inputs: Mapping[str, Array], host: Host, serving: Serving) -> Call:
@@ -60,14 +70,23 @@ class OnnxRuntime(ExportedRuntime):
         return lambda: session.run(None, inputs)
 
     def _session(self, file: Path, host: Host, serving: Serving) -> Any:
-        onnxruntime, provider = library("onnxruntime"), PROVIDERS[host.name]
-        if provider not in onnxruntime.get_available_providers():
-            there = ", ".join(onnxruntime.get_available_providers())
+        onnxruntime, asked = library("onnxruntime"), self.providers(host.name)
+        there = onnxruntime.get_available_providers()
+        if missing := [name for name in asked if name not in there]:
             raise DeviceError(
-                f"the installed onnxruntime has no {provider} (it has {there}): serve on the cpu, or install the build"
-                " of onnxruntime for this device, such as `pip install onnxruntime-gpu` in place of onnxruntime"
+                f"the installed onnxruntime has no {' and no '.join(missing)} (it has {', '.join(there)}):"
+                f" {self.advice}"
             )
+        options = session_options(serving.resolved_threads)
         try:
-            return onnxruntime.InferenceSession(file, session_options(serving.resolved_threads), providers=[provider])
+            session = onnxruntime.InferenceSession(
+                file, options, providers=list(asked), provider_options=list(asked.values())
+            )
         except onnx_errors() as error:
             raise artefact_error(file, "onnxruntime cannot run this", error) from error
+        if idle := [name for name in asked if name not in session.get_providers()]:
+            raise DeviceError(
+                f"onnxruntime could not start its {' and its '.join(idle)}, mostly because a library that it needs is"
+                f" missing or of another version (its log names it): {self.advice}"
+            )
+        return session

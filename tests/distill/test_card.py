@@ -54,5 +54,12 @@ def test_what_the_head_of_a_card_says(
     saved = student.save(tmp_path / "student")
     head = metadata_load(saved / "README.md")
     assert head == {"library_name": "sentence-transformers", "pipeline_tag": "sentence-similarity", **expected}
-    assert read_teacher(saved) == Path(teacher.name).name
+    named = "all-MiniLM-L6-v2" if name == "quickstart" else Path(teacher.name).name
+    assert f"\n# A student of {named}: {architecture.key}\n" in (saved / "README.md").read_text()
+    assert read_teacher(saved) == named
     assert read_identity(saved) is not None
+
+
+def test_a_card_of_0_1_0_names_its_teacher(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text("---\n---\n\n# A student of my: model\n")
+    assert read_teacher(tmp_path) == "my: model"

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from distilsearch.distill.evaluate.embedding import encode
-from distilsearch.distill.served.artefact import FILES, MANIFEST, artefact_of, read_artefacts
-from distilsearch.distill.served.beside import PHRASES, lines
+from distilsearch.distill.served.artefact import FILES, MANIFEST, artefact_of, read_artefacts, write_artefacts
+from distilsearch.distill.served.beside import PHRASES, checked_rows, lines, said, section
 from distilsearch.distill.served.export import export, export_checkpoint
 from distilsearch.distill.served.making import Making
 from distilsearch.distill.teachers.teacher import Teacher, load_teacher
@@ -174,3 +174,24 @@ def test_too_little_text_to_calibrate_on_is_told_before_anything_is_made(model: 
     with pytest.raises(InputError, match="scales of int8 are measured on 4,096 or more"):
         export_checkpoint(model, tmp_path / "out", [("openvino", "int8")], text)
     assert not (tmp_path / "out").exists()
+
+
+def test_of_too_little_text_for_static_int8_the_dynamic_one_is_made_and_the_card_says_so(
+    exported: Exported, model: Teacher, tmp_path: Path
+) -> None:
+    text = load_text([str(write_text(tmp_path / "few.txt", count=3000))], model, 32)
+    made = Making(model, tmp_path, text, calibrated=True).int8(
+        "onnxruntime", artefact_of(exported[0], "onnxruntime", "float32")
+    )
+    assert made.quantised == "dynamic"
+    assert checked_rows(made)["static, not tried"] == f"the text holds {text.train.size:,} of 4,096 tokens for it"
+    write_artefacts(tmp_path, [made])
+    assert read_artefacts(tmp_path)[made.name].checks == made.checks
+    assert "not tried" not in " ".join(checked_rows(artefact_of(exported[0], "onnxruntime", "int8")))
+
+
+def test_what_a_graph_holds_is_told_of_all_its_files(exported: Exported) -> None:
+    apart = artefact_of(exported[0], "openvino", "float32")
+    assert f"openvino_model.xml and openvino_model.bin: {apart.bytes / 1e6:.1f} MB in all" in said(apart)
+    assert "openvino/openvino_model.xml, openvino/openvino_model.bin; " in section(apart)
+    assert "model.onnx: " in said(artefact_of(exported[0], "onnxruntime", "float32"))

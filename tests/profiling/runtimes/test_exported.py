@@ -17,8 +17,9 @@ from distilsearch.predictors.latency import LatencyPredictor
 from distilsearch.profiling import find_table, open_device, profile
 from distilsearch.profiling.device import Unsupported
 from distilsearch.profiling.kernels import kernel
-from distilsearch.profiling.runtimes import RUNTIMES, exported, runtime_of, stack_of
-from distilsearch.profiling.runtimes.exported import Entry, Inside, exported_graph, operator_graph
+from distilsearch.profiling.runtimes import RUNTIMES, files, stack_of
+from distilsearch.profiling.runtimes.exported import Entry, Inside
+from distilsearch.profiling.runtimes.files import exported_graph, operator_graph
 from distilsearch.profiling.runtimes.graphs import FINISHES, Graph, graph_of
 from distilsearch.testing.devices import GENES
 
@@ -176,17 +177,6 @@ def test_phases_and_precisions_that_no_file_has_are_refused(name: str) -> None:
         cpu.regime(Serving(dtype="int8"))
 
 
-def test_a_provider_that_is_not_there_is_named_with_what_brings_it() -> None:
-    class Card:
-        name = "cuda"
-
-    assert runtime_of(Serving(runtime="onnxruntime"), "cuda", ())
-    with pytest.raises(DeviceError, match=r"has no CUDAExecutionProvider .*onnxruntime-gpu"):
-        RUNTIMES["onnxruntime"]().prepare(NORM, Card(), Serving(runtime="onnxruntime"))  # type: ignore[arg-type]
-    with pytest.raises(DeviceError, match="openvino runs on cpu; got the device 'cuda'"):
-        runtime_of(Serving(runtime="openvino"), "cuda", ())
-
-
 def test_each_runtime_says_what_it_is_and_none_as_another() -> None:
     cpu = open_device("cpu")
     stacks = [stack_of(cpu, name) for name in ("torch", *NAMES)]
@@ -199,7 +189,7 @@ def test_a_model_that_cannot_be_exported_is_a_finding_and_no_crash(monkeypatch: 
     def broken(*_: object) -> Path:
         raise InputError("ONNX cannot express this model (aten.bessel_j0)")
 
-    monkeypatch.setattr(exported, "_made", broken)
+    monkeypatch.setattr(files, "_made", broken)
     model = family("bert").space(GENES).decode(np.zeros((1, 11), np.int16))[0]
     with pytest.raises(Unsupported, match="bessel_j0"):
         RUNTIMES["onnxruntime"]().prepare(model, open_device("cpu"), Serving(runtime="onnxruntime", threads=1))

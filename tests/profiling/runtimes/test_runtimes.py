@@ -72,11 +72,11 @@ def test_opening_runtimes_loads_no_library() -> None:
 
 
 def test_the_modes_of_torch_are_no_names_of_runtimes() -> None:
-    assert runtime_names() == ["torch", "onnxruntime", "openvino"]
+    assert runtime_names() == ["torch", "onnxruntime", "openvino", "tensorrt"]
     assert set(MODES) | set(runtime_names()) == {*RUNTIMES, "torch"}
-    with pytest.raises(InputError, match=r"unknown runtime 'eager': known: onnxruntime, openvino, torch"):
+    with pytest.raises(InputError, match=r"unknown runtime 'eager': known: onnxruntime, openvino, tensorrt, torch"):
         named("eager")
-    with pytest.raises(InputError, match=r"unknown runtime 'onyx': .*known: onnxruntime, openvino, torch"):
+    with pytest.raises(InputError, match=r"unknown runtime 'onyx': .*known: onnxruntime, openvino, tensorrt, torch"):
         open_device("cpu").regime(Serving(runtime="onyx"))
 
 

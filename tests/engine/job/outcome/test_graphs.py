@@ -11,7 +11,7 @@ from distilsearch.distill.served.artefact import MANIFEST, artefact_of
 from distilsearch.distill.store.trial import TRUNK, Trial, hashes, read_trial
 from distilsearch.distill.teachers.teacher import Teacher, load_teacher
 from distilsearch.distill.texts.data import Text, load_text
-from distilsearch.engine.job.outcome.graphs import exported
+from distilsearch.engine.job.outcome.graphs import _ways, exported
 from distilsearch.engine.job.outcome.result import Result
 from distilsearch.engine.job.runfile.config import Run
 from distilsearch.engine.job.runfile.sections import ExportSection
@@ -137,3 +137,10 @@ def test_a_run_file_names_what_it_exports() -> None:
         Run.parse(given | {"export": {"runtime": "openvino", "dtype": "int4"}})
     with pytest.raises(InputError, match="unknown runtime to export to 'tensorrt'"):
         Run.parse(given | {"export": {"runtime": "tensorrt"}})
+
+
+def test_tensorrt_is_served_by_the_file_of_onnxruntime(result: Result) -> None:
+    (target, *_) = result.file.targets
+    served = target.model_copy(update={"serving": {**target.serving, "runtime": "tensorrt"}})
+    own = Result(result.folder, result.file.model_copy(update={"targets": (served,)}))
+    assert _ways(own, own.front[0], ExportSection()) == (("onnxruntime", "float32"),)
