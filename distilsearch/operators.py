@@ -37,7 +37,7 @@ ACTIVATIONS = (
 SAME_ACTIVATION = {"swish": "silu", "linear": "none", "gelu_python_tanh": "gelu_new"}
 """Other names of the same computation, which have no operators of their own."""
 USUAL_SEQUENCE = 128
-SERVING_ADDED: Mapping[str, Any] = {"runtime": TORCH, "lengths": None}
+SERVING_ADDED: Mapping[str, Any] = {"runtime": TORCH, "lengths": None, "padded": False}
 """Fields of `Serving` that came later; see `growth`."""
 
 
@@ -272,7 +272,8 @@ class Serving:
     `profiling.runtimes.RUNTIMES`; `mode` is torch's own, and other runtimes have none.
 
     With `lengths`, requests are of many lengths, and `sequence` is the longest of them: sums over operators (latency,
-    FLOPs) are then means over the requests, and memory is that of the longest.
+    FLOPs) are then means over the requests, and memory is that of the longest. `padded`: some of a batch are shorter
+    than the longest, so that a mask is read.
     """
 
     batch: int = 1
@@ -283,11 +284,14 @@ class Serving:
     mode: str = "eager"
     runtime: str = TORCH
     lengths: RequestLengths | None = None
+    padded: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "dtype", named_dtype(self.dtype))
         if self.lengths is not None:
             self._spread(self.lengths)
+        if type(self.padded) is not bool or (self.padded and self.phase != ENCODE):
+            raise InputError(f"padded is true or false, and true in the phase {ENCODE!r} alone; got {self.padded!r}")
         for name, choices in (("dtype", tuple(DTYPE_BYTES)), ("phase", PHASES), ("mode", MODES)):
             if getattr(self, name) not in choices:
                 raise unknown(f"serving {name}", getattr(self, name), choices)
@@ -316,8 +320,8 @@ class Serving:
         return tuple((self.at(n), w) for n, w in zip(self.lengths.nodes, self.lengths.weights, strict=True))
 
     def at(self, sequence: int) -> "Serving":
-        """The same with all requests of one length."""
-        return replace(self, lengths=None, sequence=sequence)
+        """Those of the requests that have one length, or whose batch is padded to it."""
+        return replace(self, lengths=None, sequence=sequence, padded=self.batch > 1)
 
     @property
     def artefact(self) -> str:

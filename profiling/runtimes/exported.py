@@ -28,6 +28,7 @@ from distilsearch.errors import DeviceError, InputError
 from distilsearch.operators import Operator, Serving
 
 from ..device import Facts, Prepared, Probe, Unsupported, Work
+from ..model_case import tokens_read
 from .graphs import Array, Graph, chain_graph, copy_graph, graph_of, number_graph
 from .runtime import Host
 
@@ -237,10 +238,11 @@ def _named(module: "nn.Module") -> "nn.Module":
 
 
 def tokens(architecture: Architecture, serving: Serving) -> dict[str, Array]:
-    """Random tokens (batch, sequence), and a mask of ones."""
+    """Random tokens (batch, sequence), and a mask of ones where they are not padding."""
     shape = (serving.batch, serving.sequence)
     ids = np.random.default_rng(0).integers(int(architecture["vocabulary"]), size=shape)
-    return dict(zip(INPUTS, (ids, np.ones(shape, np.int64)), strict=True))
+    mask = np.arange(serving.sequence)[None] < np.array(tokens_read(serving))[:, None]
+    return dict(zip(INPUTS, (ids, mask.astype(np.int64)), strict=True))
 
 
 @contextlib.contextmanager

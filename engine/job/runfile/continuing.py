@@ -91,7 +91,7 @@ ADDED: dict[str, dict[str, Any]] = {
     },
     "target.serving": {
         "batch": 1, "sequence": 128, "dtype": "float32", "phase": "encode", "threads": None, "mode": "eager",
-        "runtime": "torch", "lengths": None,
+        "runtime": "torch", "lengths": None, "padded": False,
     },
     "evaluate": {"on": "", "of": "front"},
     "proxy": {"on": "", "students": 8, "with": "glue"},
