@@ -324,6 +324,18 @@ class Serving:
         return replace(self, lengths=None, sequence=sequence, padded=self.batch > 1)
 
     @property
+    def tokens(self) -> str:
+        """How long requests are, in words."""
+        if self.lengths is None:
+            return f"{self.sequence} tokens"
+        return f"{'padded to' if self.batch > 1 else 'requests of'} {self.lengths.words}"
+
+    @property
+    def of_one_length(self) -> "Serving":
+        """The same with all requests as long as the longest."""
+        return self if self.lengths is None else replace(self, lengths=None)
+
+    @property
     def artefact(self) -> str:
         """The name of what is served, where that is no student as it was trained: "" in float32, whoever runs it.
 

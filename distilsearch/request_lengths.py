@@ -14,6 +14,11 @@ PAIR = r"\d{1,8} x [01]\.\d{6}"
 WRITTEN = re.compile(rf"(\d{{1,12}}) requests, p50 (\d{{1,8}}), p99 (\d{{1,8}}): ({PAIR}(?:, {PAIR})*)")
 
 
+def is_written(text: str) -> bool:
+    """Whether it reads like lengths that were written out, and not like the name of a file."""
+    return WRITTEN.fullmatch(text) is not None
+
+
 @dataclass(frozen=True)
 class RequestLengths:
     """Lengths in tokens that stand for those of all requests: `nodes` rise, and `millionths` are their weights.

@@ -124,7 +124,7 @@ def machine_words(machine: MachineEntry) -> str:
     words = [machine.device]
     words += [f"{name} {serving[name]}" for name in ("batch", "sequence") if serving.get(name)]
     if lengths := lengths_of(machine):
-        words.append(f"requests of {lengths.words}")
+        words.append(f"{'padded to' if serving.get('batch') != 1 else 'requests of'} {lengths.words}")
     words += [str(serving[name]) for name in ("runtime", "dtype", "mode", "phase") if serving.get(name)]
     threads = serving.get("threads")
     words += [counted(threads, "thread")] if isinstance(threads, int) and threads else []

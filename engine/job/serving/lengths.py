@@ -1,6 +1,8 @@
 """The lengths of requests that a run's targets serve: counted once, and kept by the run's folder from then on."""
 
-from distilsearch.distill.teachers.teacher import Teacher
+from collections.abc import Iterable
+
+from distilsearch.distill.teachers.teacher import Teacher, load_teacher
 from distilsearch.distill.texts.requests import lengths_of, requests_in, requests_of
 from distilsearch.errors import InputError
 from distilsearch.length_nodes import request_lengths
@@ -24,24 +26,47 @@ def with_lengths(run: Run, teacher: Teacher, progress: Progress = silent) -> Run
     target = []
     for section in run.target:
         if _open(section):
-            lengths = counted(run, section, teacher)
-            progress(f"requests of {section.lengths_from}: {lengths.words}, of {lengths.requests:,}", 0, 0)
+            batch, place = section.conditions.batch, str(section.lengths_from)
+            lengths = counted(run, place, teacher, batch)
+            together = f"{batch} at a time, padded to" if batch > 1 else "of"
+            progress(f"{lengths.requests:,} requests in {_named(place)}, {together} {lengths.words}", 0, 0)
             section = section.model_copy(update={"request_lengths": str(lengths)})
         target.append(section)
     return run.model_copy(update={"target": tuple(target)})
 
 
-def counted(run: Run, section: TargetSection, teacher: Teacher) -> RequestLengths:
-    """The lengths of the requests that a target of a run is to serve, summed up as they are served together."""
-    place = section.lengths_from or OF_TEXT
-    of_text = place == OF_TEXT
-    requests = requests_of(run.text, run.text_column) if of_text else requests_in(place, run.text_column)
+def counted(run: Run, place: str, teacher: Teacher, batch: int) -> RequestLengths:
+    """The lengths of requests in a run's text or in a file of them, summed up as they are served, `batch` at a time.
+
+    Args:
+        place: "text", or the name of the file.
+    """
+    own = requests_of(run.text, run.text_column) if place == OF_TEXT else requests_in(place, run.text_column)
+    return summed_up(own, teacher, batch, _named(place))
+
+
+def counted_for(run: Run, place: str, batch: int) -> RequestLengths:
+    """The same by a run file alone: its teacher is opened, and nothing else is checked."""
+    return counted(run, place, load_teacher(run.teacher).shown(run.prompt), batch)
+
+
+def counted_in(file: str, teacher: Teacher, batch: int) -> RequestLengths:
+    """The same of a file that somebody names for a model."""
+    return summed_up(requests_in(file), teacher, batch, file)
+
+
+def summed_up(requests: Iterable[str], teacher: Teacher, batch: int, name: str) -> RequestLengths:
+    """The lengths of requests; an `InputError` where there are too few says whose, by `name`."""
     lengths = lengths_of(requests, teacher)
     try:
-        return request_lengths(lengths, section.conditions.batch)
+        return request_lengths(lengths, batch)
     except InputError as error:
-        raise InputError(f"{'the text' if of_text else place} as requests: {error}") from None
+        raise InputError(f"{name} as requests: {error}") from None
 
 
 def _open(section: TargetSection) -> bool:
     return section.lengths_from is not None and section.request_lengths is None
+
+
+def _named(place: str) -> str:
+    return "the text" if place == OF_TEXT else place
