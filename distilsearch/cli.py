@@ -165,9 +165,7 @@ def measure(
     device: Annotated[str | None, typer.Option(help="Of a model: xla, cuda, cpu or auto")] = None,
     batch: Annotated[int | None, typer.Option(help="Of a model: sequences served at once")] = None,
     sequence: Annotated[int | None, typer.Option(help="Of a model: tokens a sequence")] = None,
-    lengths: Annotated[
-        str | None, typer.Option(help="Of a model: requests of many lengths, one a line")
-    ] = None,
+    lengths: Annotated[str | None, typer.Option(help="Of a model: requests of many lengths, one a line")] = None,
     dtype: Annotated[str | None, typer.Option(help="Of a model: float32 or bfloat16")] = None,
     threads: Threads = None,
     on: Annotated[list[Path] | None, typer.Option(help="Of a model: sentence pairs to score it on")] = None,

@@ -36,9 +36,7 @@ def predict(
         list[str] | None, typer.Argument(help="Genes, such as layers=2 width=384 heads=12 ffn=768")
     ] = None,
     source: Annotated[Path | None, typer.Option("--from", help="CSV or JSON file of architectures, a row each")] = None,
-    space: Annotated[
-        Path | None, typer.Option(help="Run file of the family, and of who reads --lengths")
-    ] = None,
+    space: Annotated[Path | None, typer.Option(help="Run file of the family, and of who reads --lengths")] = None,
     device: Annotated[str, typer.Option(help=DEVICE_HELP)] = "auto",
     store: Annotated[Path | None, typer.Option(help="Folder of tables; default: the one shared by all runs")] = None,
     batch: Annotated[int, typer.Option(help="Sequences served at once")] = 1,

@@ -45,7 +45,7 @@ def covered(
     return parts
 
 
-def _servings(run: Run, target: TargetSection, lengths: str | None, changes: Mapping[str, int]) -> list[Serving]:
+def _servings(run: Run, target: TargetSection, lengths: str | None, changes: Mapping[str, Any]) -> list[Serving]:
     """How a target serves, with another batch and one length instead of its own, or with lengths that are given."""
     own = [replace(serving.of_one_length, **changes) for serving in target.servings]
     place = lengths or (None if "sequence" in changes else target.lengths_from)

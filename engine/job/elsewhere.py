@@ -4,7 +4,7 @@ They are whole models of an imported table (`tables import --kind models`). Gene
 layers a student inherits, are not looked at: a model is known by its operators.
 """
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -48,11 +48,11 @@ def measured_elsewhere(
     return [whole(architecture) for architecture in architectures]
 
 
-Shape = tuple[frozenset[tuple[str, int]], Serving]
+Shape = tuple[frozenset[tuple[str, float]], Serving]
 
 
 def _shape(architecture: Architecture, serving: Serving) -> Shape:
-    counts = Counter[str]()
+    counts: defaultdict[str, float] = defaultdict(float)
     for operator, count in operators(architecture, serving):
         counts[operator.signature] += count
     return frozenset(counts.items()), serving

@@ -176,11 +176,11 @@ class Profiled:
         known = self._predicted.get(member)
         if known is None:
             p = self.predictors[serving.runtime].predict([student], serving)
-            mean, *bounds = float(p.mean_ms[0]), float(p.lower_ms[0]), float(p.upper_ms[0])
-            quantiles = [None if one is None else float(one[0]) for one in (p.p50_ms, p.p99_ms)]
-            known = self._predicted[member] = Latency(mean, *bounds, None, *quantiles)
-        p50, p99 = self.requests.get(member.key, (None, None))
-        return replace(known, measured=self.measured.get(member.key), measured_p50=p50, measured_p99=p99)
+            mean, lower, upper = (float(one[0]) for one in (p.mean_ms, p.lower_ms, p.upper_ms))
+            p50, p99 = (None if one is None else float(one[0]) for one in (p.p50_ms, p.p99_ms))
+            known = self._predicted[member] = Latency(mean, lower, upper, None, p50, p99)
+        own = dict(zip(("measured_p50", "measured_p99"), self.requests.get(member.key, ()), strict=False))
+        return replace(known, measured=self.measured.get(member.key), **own)
 
     def keeps(self, member: Architecture) -> bool:
         """Whether a member keeps the limits on parameters, memory and operations, which are exact."""
