@@ -27,6 +27,7 @@ from .whole_models import whole_models
 MOST_OPERATORS = 400
 MODELS = 10
 MOST_COMBINATIONS = 8192
+LENGTHS_MORE = 2  # times the operators of one length: half of that predicted toy students with three times the error
 COMPILED_FEWER = 3  # compiled operators take a second each, and whole models tell what is fused across them
 CALLS_A_VISIT = 6
 EAGER_PENALTY = 2.0
@@ -93,8 +94,8 @@ def make_plan(
 ) -> Plan:
     """The cases for spaces or operators under each serving; `models` students are taken whole.
 
-    The lengths of a serving of several share what one length would have: `most` operators, chosen over all of them, and
-    `models` students, each of them whole at one length.
+    The lengths of a serving of several share what one length would have: `most` operators and no more than twice those
+    of one length, chosen over all of them, and `models` students, each of them whole at one length.
     """
     subjects = [subject] if isinstance(subject, SearchSpace) else list(subject)
     spaces = [s for s in subjects if isinstance(s, SearchSpace)]
@@ -110,6 +111,8 @@ def make_plan(
         distinct += len(candidates) + len(named)
         first = [o for work, part in whole for o, _ in operators(work, part)]
         allowed = max(1, most // COMPILED_FEWER) if serving.mode == "compile" else most
+        if serving.lengths is not None:
+            allowed = min(allowed, LENGTHS_MORE * -(-len(candidates) // len(serving.parts)))
         chosen = [Case(o, serving) for o in dict.fromkeys([*named, *first])]
         chosen += [Case(*one) for one in whole]
         chosen += [Case(o, serving) for o in choose(list(candidates), allowed)]
