@@ -119,6 +119,7 @@ def profile(
     store: Store = None,
     batch: Annotated[list[int] | None, typer.Option(help="Sequences served at once; may be repeated")] = None,
     sequence: Annotated[list[int] | None, typer.Option(help="Tokens a sequence; may be repeated")] = None,
+    lengths: Annotated[str | None, typer.Option(help="Requests of many lengths: text, or a file, one a line")] = None,
     dtype: Annotated[str | None, typer.Option(help="float32, bfloat16, or int8 in another runtime than torch")] = None,
     threads: Threads = None,
     mode: Annotated[str | None, typer.Option(help="eager or compile; on CUDA eager or graph")] = None,
@@ -137,7 +138,7 @@ def profile(
     from .profiling.check import nearest_sibling
 
     given: dict[str, Any] = {"batch": batch, "sequence": sequence, "dtype": dtype, "threads": threads, "mode": mode}
-    given["runtime"] = runtime
+    given |= {"runtime": runtime, "lengths": lengths}
     runs = [_run_of(path) for path in space] if space else [_run_of(None)]
     opened = profiling.open_device(device)
     parts = covered(runs, opened, {name: value for name, value in given.items() if value}, plain=not space)
@@ -166,6 +167,7 @@ def measure(
     device: Annotated[str | None, typer.Option(help="Of a model: xla, cuda, cpu or auto")] = None,
     batch: Annotated[int | None, typer.Option(help="Of a model: sequences served at once")] = None,
     sequence: Annotated[int | None, typer.Option(help="Of a model: tokens a sequence")] = None,
+    lengths: Annotated[str | None, typer.Option(help="Of a model: requests of many lengths, one a line")] = None,
     dtype: Annotated[str | None, typer.Option(help="Of a model: float32 or bfloat16")] = None,
     threads: Threads = None,
     on: Annotated[list[Path] | None, typer.Option(help="Of a model: sentence pairs to score it on")] = None,
@@ -176,15 +178,16 @@ def measure(
 
     given: dict[str, Any] = {"batch": batch, "sequence": sequence, "dtype": dtype, "threads": threads}
     options = {name: value for name, value in given.items() if value is not None}
-    model = check_measurable(
-        what, on or (), [name for name, value in (given | {"device": device, "on": on}).items() if value]
-    )
+    if lengths is not None and sequence is not None:
+        raise InputError("--sequence is one length for all requests, and --lengths are their own; give one of them")
+    others = {"device": device, "on": on, "lengths": lengths}
+    model = check_measurable(what, on or (), [name for name, value in (given | others).items() if value])
     with shown_progress() as progress:
         with loading(progress):
             from .engine.job.model import measure_model
             from .engine.job.outcome.remeasure import remeasure
         if model:
-            figures = measure_model(what, device or "auto", Serving(**options), on or (), progress)
+            figures = measure_model(what, device or "auto", Serving(**options), on or (), progress, lengths)
         else:
             result = remeasure(Path(what), progress)
     if model:

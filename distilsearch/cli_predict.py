@@ -1,5 +1,6 @@
 """The command that predicts latencies: of one architecture in words, or of many, in and out as CSV or JSON."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -7,11 +8,12 @@ import typer
 
 from .cli_words import Json, print_json
 from .errors import InputError, TableError
-from .operators import TORCH, Serving
+from .operators import TORCH, USUAL_SEQUENCE, Serving
 
 if TYPE_CHECKING:
     from .architecture import Architecture
     from .predictors.answers import Answers
+    from .request_lengths import RequestLengths
 
 command = typer.Typer()
 
@@ -22,6 +24,7 @@ TIER_WORDS = {
     "analytic": "partly known by the roofline alone (profile this serving for a narrower interval)",
 }
 FAR = 2.0  # times outside the measured sizes, from which an answer says so
+LENGTHS_HELP = "Requests of many lengths: a file, one a line, or text for those of the run file's own; see --space"
 DEVICE_HELP = (
     "xla, cuda, cpu, auto for the first that is there, or any name of a table's device, as `tables list` prints"
 )
@@ -33,11 +36,12 @@ def predict(
         list[str] | None, typer.Argument(help="Genes, such as layers=2 width=384 heads=12 ffn=768")
     ] = None,
     source: Annotated[Path | None, typer.Option("--from", help="CSV or JSON file of architectures, a row each")] = None,
-    space: Annotated[Path | None, typer.Option(help="Run file that names the family")] = None,
+    space: Annotated[Path | None, typer.Option(help="Run file of the family, and of who reads --lengths")] = None,
     device: Annotated[str, typer.Option(help=DEVICE_HELP)] = "auto",
     store: Annotated[Path | None, typer.Option(help="Folder of tables; default: the one shared by all runs")] = None,
     batch: Annotated[int, typer.Option(help="Sequences served at once")] = 1,
-    sequence: Annotated[int, typer.Option(help="Tokens a sequence")] = 128,
+    sequence: Annotated[int | None, typer.Option(help="Tokens a sequence; default: 128")] = None,
+    lengths: Annotated[str | None, typer.Option(help=LENGTHS_HELP)] = None,
     dtype: Annotated[str, typer.Option(help="float32, bfloat16, or int8 in another runtime than torch")] = "float32",
     threads: Annotated[int | None, typer.Option(help="Threads; default: as many as the table's own")] = None,
     mode: Annotated[str, typer.Option(help="eager or compile; on CUDA eager or graph")] = "eager",
@@ -50,8 +54,12 @@ def predict(
 
     if as_json and as_csv:
         raise InputError("--json and --csv both say how to print; give one of them")
-    serving = Serving(batch=batch, sequence=sequence, dtype=dtype, threads=threads, mode=mode, runtime=runtime)
+    if lengths is not None and sequence is not None:
+        raise InputError("--sequence is one length for all requests, and --lengths are their own; give one of them")
+    serving = Serving(batch, sequence or USUAL_SEQUENCE, dtype, threads=threads, mode=mode, runtime=runtime)
     architectures = _asked(genes or [], source, space)
+    if lengths is not None:
+        serving = replace(serving, lengths=_counted(lengths, space, batch))
     table = profiling.find_table(device, store, runtime)
     if table is None:
         raise TableError(
@@ -67,6 +75,19 @@ def predict(
         print(answers.to_csv(), end="")
     else:
         _print(answers)
+
+
+def _counted(lengths: str, run_file: Path | None, batch: int) -> "RequestLengths":
+    """The lengths of requests: of a run's text, in a file, or as a search has written them."""
+    from .engine.job.quickstart import quickstart_run
+    from .engine.job.runfile.config import Run
+    from .request_lengths import RequestLengths, is_written
+
+    if is_written(lengths):
+        return RequestLengths.parse(lengths)
+    from .engine.job.serving.lengths import counted_for
+
+    return counted_for(Run.read(run_file) if run_file else quickstart_run(), lengths, batch)
 
 
 def _asked(genes: list[str], source: Path | None, run_file: Path | None) -> "list[Architecture]":
@@ -89,6 +110,8 @@ def _print(answers: "Answers") -> None:
     for a in answers.answers:
         print(", ".join(f"{gene}={value}" for gene, value in a.architecture.values.items()))
         print(f"{a.predicted_ms:.3f} ms, 90 % interval {a.lower_ms:.3f} to {a.upper_ms:.3f} ms")
+        if a.p50_ms is not None and a.p99_ms is not None:
+            print(f"that is the mean over requests; p50 {a.p50_ms:.3f} ms, p99 {a.p99_ms:.3f} ms")
         print(f"its operators are {TIER_WORDS[a.tier]}")
         if a.beyond > FAR:
             print(f"a size of it lies {a.beyond:.3g} times outside the measured ones: little is known so far out")

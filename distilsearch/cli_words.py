@@ -75,11 +75,18 @@ def show(result: "ResultFile") -> None:
     """Print a result: its table, how its students were trained, and what a reader must know of it."""
     from rich.console import Console
 
+    from .engine.report.requests import request_lines
     from .engine.report.terminal import answer_lines, evaluation_lines, final_table, gain_lines, proxy_lines
 
     usual = Console()
     (usual if usual.is_terminal else Console(width=WIDE)).print(final_table(result))
-    for line in [*answer_lines(result), *gain_lines(result), *proxy_lines(result), *evaluation_lines(result)]:
+    for line in [
+        *request_lines(result),
+        *answer_lines(result),
+        *gain_lines(result),
+        *proxy_lines(result),
+        *evaluation_lines(result),
+    ]:
         print(line)
     if words := training_words(result.environment.get("training")):
         print(words)

@@ -23,15 +23,23 @@ Table = tuple[tuple[str, ...], FloatArray]  # figures over the genes named
 TABLE_LIMIT = 1 << 16
 
 
-def operators(architecture: Architecture, serving: Serving) -> list[tuple[Operator, int]]:
-    """The distinct operators of one model, each with how often it runs; in the order of the model."""
-    counts: dict[Operator, int] = {}
-    for site in family(architecture.family).sites(serving):
+def operators(architecture: Architecture, serving: Serving) -> list[tuple[Operator, float]]:
+    """The distinct operators of one model, each with how often it runs; in the order of the model.
+
+    Where requests are of many lengths: how often for a request in the mean, whole numbers else.
+    """
+    counts: dict[Operator, float] = {}
+    for site, share in sites_of(architecture.family, serving):
         repeats = site.repeats(*(architecture[name] for name in site.times))
         operator = site.operator(*(architecture[name] for name in site.reads)) if repeats else None
         if operator:
-            counts[operator] = counts.get(operator, 0) + repeats
+            counts[operator] = counts.get(operator, 0) + share * repeats
     return list(counts.items())
+
+
+def sites_of(name: str, serving: Serving) -> list[tuple[Site, float]]:
+    """The sites of a family's models, each with the share of the requests that meet it: 1 where all are of a length."""
+    return [(site, share) for part, share in serving.parts for site in family(name).sites(part)]
 
 
 def check_length(space: SearchSpace, serving: Serving) -> None:
@@ -46,12 +54,12 @@ def check_length(space: SearchSpace, serving: Serving) -> None:
 
 def parameter_count(architecture: Architecture) -> int:
     """Number of weights of the model, as `transformers` would count them (tied ones once)."""
-    return sum(o.parameters * count for o, count in operators(architecture, Serving()))
+    return round(sum(o.parameters * count for o, count in operators(architecture, Serving())))
 
 
 def flops(architecture: Architecture, serving: Serving) -> int:
-    """Floating-point operations of one forward pass."""
-    return sum(o.flops * count for o, count in operators(architecture, serving))
+    """Floating-point operations of one forward pass; of requests of many lengths their mean."""
+    return round(sum(o.flops * count for o, count in operators(architecture, serving)))
 
 
 def tabulate(
@@ -65,8 +73,8 @@ def tabulate(
     Returns:
         A function from codes (n, d) to sums (n, k).
     """
-    sites = _used(space, family(space.family).sites(serving))
-    placed = [[site.operator(*values) for values in space.combinations(site.reads)] for site, _ in sites]
+    sites = _used(space, sites_of(space.family, serving))
+    placed = [[site.operator(*values) for values in space.combinations(site.reads)] for site, _, _ in sites]
     distinct = list({operator: None for cells in placed for operator in cells if operator})
     figures = np.asarray(function(distinct), dtype=np.float64).reshape(len(distinct), -1)
     padded = np.concatenate([figures, np.zeros((1, figures.shape[1]))])
@@ -74,8 +82,8 @@ def tabulate(
 
     # sites that repeat in proportion share the look-up of how often
     groups: dict[tuple[tuple[str, ...], tuple[float, ...]], list[Table]] = {}
-    for (site, repeats), cells in zip(sites, placed, strict=True):
-        rows = padded[[position[operator] for operator in cells]] * max(repeats)
+    for (site, share, repeats), cells in zip(sites, placed, strict=True):
+        rows = padded[[position[operator] for operator in cells]] * (share * max(repeats))
         pattern = tuple(r / max(repeats) for r in repeats)
         groups.setdefault((site.times, pattern), []).append((site.reads, rows))
     folded = [(times, np.array(pattern)[:, None], _merged(space, parts)) for (times, pattern), parts in groups.items()]
@@ -100,7 +108,7 @@ def tabulate_largest(
     A model that has no operator at all has 0.
     """
     tables: list[tuple[Site, FloatArray, npt.NDArray[np.bool_]]] = []
-    for site, repeats in _used(space, family(space.family).sites(serving)):
+    for site, _, repeats in _used(space, sites_of(space.family, serving)):
         cells = [site.operator(*values) for values in space.combinations(site.reads)]
         there = [operator for operator in cells if operator]
         figures = dict(zip(there, np.asarray(function(there), dtype=np.float64), strict=True)) if there else {}
@@ -117,10 +125,10 @@ def tabulate_largest(
     return largest
 
 
-def _used(space: SearchSpace, sites: Sequence[Site]) -> list[tuple[Site, list[int]]]:
-    """The sites that some architecture has, each with how often for every combination of its `times`."""
-    counted = [(site, [site.repeats(*values) for values in space.combinations(site.times)]) for site in sites]
-    return [(site, repeats) for site, repeats in counted if any(repeats)]
+def _used(space: SearchSpace, sites: Sequence[tuple[Site, float]]) -> list[tuple[Site, float, list[int]]]:
+    """The sites that some architecture has with their shares, each with how often for every combination of `times`."""
+    counted = [(s, share, [s.repeats(*values) for values in space.combinations(s.times)]) for s, share in sites]
+    return [(site, share, repeats) for site, share, repeats in counted if any(repeats)]
 
 
 def _merged(space: SearchSpace, tables: list[Table]) -> list[Table]:

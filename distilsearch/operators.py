@@ -7,12 +7,13 @@ weights and activations, each moved once (the roofline's lower bound).
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
 from .errors import InputError, unknown
 from .growth import filled, grown
+from .request_lengths import RequestLengths
 
 Size = int | str
 Sizes = Mapping[str, Any]
@@ -22,7 +23,8 @@ DTYPE_NAMES = {"bf16": "bfloat16", "fp16": "float16", "half": "float16", "fp32":
 
 DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2, "int8": 1}
 """Bytes of a weight. In int8 what flows between products stays in float32, which bounds from below do not count."""
-PHASES = ("encode", "prefill", "decode")
+ENCODE = "encode"
+PHASES = (ENCODE, "prefill", "decode")
 MODES = ("eager", "compile", "graph")
 TORCH = "torch"
 FLOAT32 = "float32"  # what students are trained to: in it a runtime changes their outputs by rounding alone
@@ -34,7 +36,9 @@ ACTIVATIONS = (
 """What an operator may end in, by transformers' names. New ones go to the end: predictors keep their places."""
 SAME_ACTIVATION = {"swish": "silu", "linear": "none", "gelu_python_tanh": "gelu_new"}
 """Other names of the same computation, which have no operators of their own."""
-SERVING_ADDED: Mapping[str, Any] = {"runtime": TORCH}  # fields of `Serving` that came later; see `growth`
+USUAL_SEQUENCE = 128
+SERVING_ADDED: Mapping[str, Any] = {"runtime": TORCH, "lengths": None, "padded": False}
+"""Fields of `Serving` that came later; see `growth`."""
 
 
 @dataclass(frozen=True)
@@ -266,18 +270,28 @@ class Serving:
     `sequence` is the number of tokens that go in; while decoding one token goes in and `sequence` is the
     length already cached. `threads=None` means as many as the machine has. `runtime` names who runs the model, one of
     `profiling.runtimes.RUNTIMES`; `mode` is torch's own, and other runtimes have none.
+
+    With `lengths`, requests are of many lengths, and `sequence` is the longest of them: sums over operators (latency,
+    FLOPs) are then means over the requests, and memory is that of the longest. `padded`: some of a batch are shorter
+    than the longest, so that a mask is read.
     """
 
     batch: int = 1
-    sequence: int = 128
+    sequence: int = USUAL_SEQUENCE
     dtype: str = "float32"
-    phase: str = "encode"
+    phase: str = ENCODE
     threads: int | None = None
     mode: str = "eager"
     runtime: str = TORCH
+    lengths: RequestLengths | None = None
+    padded: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "dtype", named_dtype(self.dtype))
+        if self.lengths is not None:
+            self._spread(self.lengths)
+        if type(self.padded) is not bool or (self.padded and self.phase != ENCODE):
+            raise InputError(f"padded is true or false, and true in the phase {ENCODE!r} alone; got {self.padded!r}")
         for name, choices in (("dtype", tuple(DTYPE_BYTES)), ("phase", PHASES), ("mode", MODES)):
             if getattr(self, name) not in choices:
                 raise unknown(f"serving {name}", getattr(self, name), choices)
@@ -289,6 +303,37 @@ class Serving:
             raise InputError(f"serving runtime must be the name of a runtime; got {self.runtime!r}")
         if self.runtime != TORCH and self.mode != "eager":
             raise InputError(f"mode is torch's own: leave mode {self.mode!r} out, or serve with runtime {TORCH!r}")
+
+    def _spread(self, lengths: RequestLengths) -> None:
+        """Take the longest request as the sequence; refused where another was given, or a phase that has no mask."""
+        if self.phase != ENCODE:
+            raise InputError(f"lengths of requests are for the phase {ENCODE!r}; got {self.phase!r}: give a sequence")
+        if self.sequence not in (USUAL_SEQUENCE, lengths.longest):
+            raise InputError(f"sequence {self.sequence} and lengths both say how long requests are; give one of them")
+        object.__setattr__(self, "sequence", lengths.longest)
+
+    @property
+    def parts(self) -> "tuple[tuple[Serving, float], ...]":
+        """The servings of one length each, with their shares of the requests: this one alone where all are alike."""
+        if self.lengths is None:
+            return ((self, 1),)
+        return tuple((self.at(n), w) for n, w in zip(self.lengths.nodes, self.lengths.weights, strict=True))
+
+    def at(self, sequence: int) -> "Serving":
+        """Those of the requests that have one length, or whose batch is padded to it."""
+        return replace(self, lengths=None, sequence=sequence, padded=self.batch > 1)
+
+    @property
+    def tokens(self) -> str:
+        """How long requests are, in words."""
+        if self.lengths is None:
+            return f"{self.sequence} tokens"
+        return f"{'padded to' if self.batch > 1 else 'requests of'} {self.lengths.words}"
+
+    @property
+    def of_one_length(self) -> "Serving":
+        """The same with all requests as long as the longest."""
+        return self if self.lengths is None else replace(self, lengths=None)
 
     @property
     def artefact(self) -> str:
@@ -305,8 +350,14 @@ class Serving:
         return self.threads or len(os.sched_getaffinity(0))
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON with every field; one that came later is left out while it has its first value."""
-        return grown(asdict(self), SERVING_ADDED)
+        """Plain JSON with every field; one that came later is left out while it has its first value.
+
+        Requests of many lengths have no one `sequence`.
+        """
+        if self.lengths is None:
+            return grown(vars(self), SERVING_ADDED)
+        own = {name: value for name, value in vars(self).items() if name != "sequence"}
+        return grown(own | {"lengths": str(self.lengths)}, SERVING_ADDED)
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Serving":
@@ -314,4 +365,5 @@ class Serving:
         for name in data:
             if name not in cls.__dataclass_fields__:
                 raise unknown("serving key", name, cls.__dataclass_fields__)
-        return cls(**filled(data, SERVING_ADDED))
+        values = filled(data, SERVING_ADDED)
+        return cls(**{**values, "lengths": RequestLengths.parse(values["lengths"]) if values["lengths"] else None})

@@ -19,7 +19,8 @@ from .latency import LatencyPredictor
 class Answer:
     """Predicted latency of one architecture, ms with a 90 % interval; `tier` says what it rests on.
 
-    `beyond` is how many times its farthest size lies outside the measured ones, 1 within.
+    `beyond` is how many times its farthest size lies outside the measured ones, 1 within. `p50_ms` and `p99_ms` are of
+    requests of many lengths, and the others then of their mean.
     """
 
     architecture: Architecture
@@ -29,10 +30,13 @@ class Answer:
     upper_ms: float
     tier: str
     beyond: float = 1.0
+    p50_ms: float | None = None
+    p99_ms: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON, genes beside the figures."""
-        figures = {name: round(getattr(self, name), 6) for name in ("predicted_ms", "lower_ms", "upper_ms")}
+        names = ("predicted_ms", "lower_ms", "upper_ms", "p50_ms", "p99_ms")
+        figures = {name: round(value, 6) for name in names if (value := getattr(self, name)) is not None}
         about = {"key": self.architecture.key, "parameters": self.parameters, **figures, "tier": self.tier}
         about["beyond"] = round(self.beyond, 3)
         return {"architecture": self.architecture.to_json(), **about}
@@ -53,13 +57,12 @@ class Answers:
         predictor = LatencyPredictor.fit(table)
         p = predictor.predict(architectures, serving)
         threads = predictor.setting(serving).threads
-        beyond = [predictor.beyond(architecture, serving) for architecture in architectures]
-        rows = zip(architectures, p.mean_ms, p.lower_ms, p.upper_ms, p.tier, beyond, strict=True)
+        quantiles = [[None] * len(architectures) if q is None else q.tolist() for q in (p.p50_ms, p.p99_ms)]
+        rows = zip(architectures, p.mean_ms, p.lower_ms, p.upper_ms, p.tier, *quantiles, strict=True)
         answers = (
-            Answer(
-                a, parameter_count(a), float(mean), float(lower), float(upper), str(tier), predictor.beyond(a, serving)
-            )
-            for a, mean, lower, upper, tier, far in rows
+            Answer(a, parameter_count(a), float(mean), float(lower), float(upper), str(tier), beyond, p50, p99)
+            for a, mean, lower, upper, tier, p50, p99 in rows
+            for beyond in [predictor.beyond(a, serving)]
         )
         folder = table.folder
         place = f"{folder.parent.name}/{folder.name}" if folder else ""
@@ -72,10 +75,7 @@ class Answers:
         s = self.serving
         threads = f"{s.threads} thread{'s' if s.threads != 1 else ''}" if s.threads else "the device's own threads"
         issued = f"{s.mode} in {s.runtime}" if s.runtime == TORCH else s.runtime
-        return (
-            f"{s.phase}, batch {s.batch}, {s.sequence} tokens, {s.dtype}, {issued}, {threads};"
-            f" {self.device} ({self.table})"
-        )
+        return f"{s.phase}, batch {s.batch}, {s.tokens}, {s.dtype}, {issued}, {threads}; {self.device} ({self.table})"
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON."""

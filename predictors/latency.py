@@ -94,6 +94,8 @@ class LatencyPredictor:
             upper_ms=mean * factor,
             spread_ms=mean * self.intervals.deviation(scale),
             tier=np.asarray(TIERS)[lowered.worst(tier)],
+            p50_ms=self._at(architectures, serving, "p50"),
+            p99_ms=self._at(architectures, serving, "p99"),
         )
 
     def compile(self, space: SearchSpace, serving: Serving) -> CompiledLatency:
@@ -173,6 +175,13 @@ class LatencyPredictor:
         estimates = self.model.estimate(distinct, setting)
         columns = composition.columns(distinct, estimates.seconds, self.model.ceilings, setting)
         return self._composition(serving)[0].per_operator(columns, estimates.least, estimates.spread)
+
+    def _at(self, architectures: Sequence[Architecture], serving: Serving, quantile: str) -> FloatArray | None:
+        """Mean (n,) in ms of requests of a quantile of the lengths; None where all are of one."""
+        if serving.lengths is None:
+            return None
+        one = serving.at(getattr(serving.lengths, quantile))
+        return self._finished(Lowered.of(architectures, one), one)[0]
 
     def _finished(self, lowered: Lowered, serving: Serving) -> tuple[FloatArray, FloatArray]:
         """Mean (n,) in ms and interval scale (n,)."""

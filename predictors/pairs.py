@@ -34,7 +34,7 @@ from .prediction import check_codes
 from .reach import Reach
 from .totals import Lowered
 
-Counted = Sequence[tuple[Operator, int]]
+Counted = Sequence[tuple[Operator, float]]
 
 MOST_OFF = 3.0  # how far the posterior may leave the fitted rates
 MOST = 400  # models that choose the weights

@@ -25,7 +25,9 @@ CHUNK = 1 << 15  # rows at a time: what is gathered stays in the cache
 class Prediction:
     """Predicted latency of n architectures: mean, bounds and standard deviation (n,) in ms, and the tier (n,) of each.
 
-    The tier of an architecture is the worst of its operators': exact, interpolated, extrapolated or analytic.
+    The tier of an architecture is the worst of its operators': exact, interpolated, extrapolated or analytic. Where
+    requests are of many lengths, all of that is of their mean, and `p50_ms` and `p99_ms` (n,) are what requests of the
+    median length and of the 99th percentile take.
     """
 
     mean_ms: FloatArray
@@ -33,6 +35,8 @@ class Prediction:
     upper_ms: FloatArray
     spread_ms: FloatArray
     tier: NDArray[np.str_]
+    p50_ms: FloatArray | None = None
+    p99_ms: FloatArray | None = None
 
 
 @dataclass(frozen=True)

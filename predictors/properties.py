@@ -206,7 +206,10 @@ PROPERTIES: dict[str, Property] = {
 }
 
 
-def _work(parts: Iterable[tuple[Operator, int]], dtype: str) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+Amounts = list[tuple[int, float]]
+
+
+def _work(parts: Iterable[tuple[Operator, float]], dtype: str) -> tuple[Amounts, Amounts]:
     """FLOPs and bytes of operators, with their counts."""
     listed = list(parts)
     return [(o.flops, n) for o, n in listed], [(o.bytes(dtype), n) for o, n in listed]

@@ -18,7 +18,7 @@ class Lowered:
     """n architectures as counts of the `distinct` operators: `parts[i]` lists (position in distinct, count)."""
 
     distinct: tuple[Operator, ...]
-    parts: tuple[tuple[tuple[int, int], ...], ...]
+    parts: tuple[tuple[tuple[int, float], ...], ...]
 
     @classmethod
     def of(cls, architectures: Sequence[Architecture], serving: Serving) -> "Lowered":
@@ -26,7 +26,7 @@ class Lowered:
         return cls.of_operators([operators(architecture, serving) for architecture in architectures])
 
     @classmethod
-    def of_operators(cls, lowered: Sequence[Sequence[tuple[Operator, int]]]) -> "Lowered":
+    def of_operators(cls, lowered: Sequence[Sequence[tuple[Operator, float]]]) -> "Lowered":
         """The same, of models that are given as operators with counts."""
         position: dict[Operator, int] = {}
         parts = [

@@ -24,6 +24,8 @@ import numpy as np
 import numpy.typing as npt
 
 from distilsearch.arrays import FloatArray
+from distilsearch.growth import grown
+from distilsearch.request_lengths import RequestLengths
 
 from .device import Prepared
 
@@ -38,6 +40,7 @@ DISTURBED = 1.5  # median sentinel ratio of a noisy case: the machine, not the c
 LOW_QUANTILE = 0.1
 TOO_FAST = 10.0  # times faster than the median of its case: no luck, but a mistake
 NAN = float("nan")
+OF_REQUESTS = ("request_p50_seconds", "request_p99_seconds")  # fields of `Measured` that came later
 
 
 class Clock(Protocol):
@@ -78,7 +81,8 @@ class Measured:
 
     `seconds_p10` is the latency of the undisturbed machine; `seconds_p50`, `seconds_p90` and `relative_iqr` are
     over all rounds, disturbed ones included. `status` is `ok`, `noisy`, `oom` or `unsupported`; the latter two
-    carry NaN times.
+    carry NaN times. Of requests of many lengths all times are means over the requests, and `request_p50_seconds` and
+    `request_p99_seconds` are those of the median length and of the 99th percentile (as `seconds_p10`).
     """
 
     seconds_p10: float
@@ -88,11 +92,18 @@ class Measured:
     relative_iqr: float
     sentinel_ratio: float
     status: str
+    request_p50_seconds: float = NAN
+    request_p99_seconds: float = NAN
 
     @property
     def usable(self) -> bool:
         """Whether the times mean anything."""
         return self.status in ("ok", "noisy")
+
+    @property
+    def of_requests(self) -> tuple[float, ...]:
+        """Of requests of many lengths the seconds of the median and of the 99th percentile; none of one length."""
+        return tuple(one for one in (self.request_p50_seconds, self.request_p99_seconds) if one == one)
 
     @property
     def disturbed(self) -> bool:
@@ -105,8 +116,9 @@ class Measured:
         return cls(NAN, NAN, NAN, 0, NAN, NAN, status)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON with every field; times that are not there are None."""
-        return {name: None if value != value else value for name, value in vars(self).items()}
+        """Plain JSON with every field; times that are not there are None, of requests of one length none are told."""
+        plain = {name: None if value != value else value for name, value in vars(self).items()}
+        return grown(plain, dict.fromkeys(OF_REQUESTS))
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Measured":
@@ -146,6 +158,29 @@ def summarise(
         float((q75 - q25) / q50),
         float(np.median(ratios * slow)),
         "noisy" if noisy else "ok",
+    )
+
+
+def over_lengths(parts: Sequence[Measured], lengths: RequestLengths) -> Measured:
+    """What requests of many lengths take, of what was measured at each node (k,); failed where one of them did."""
+    failed = next((one for one in parts if not one.usable), None)
+    if failed is not None:
+        return failed
+    by_node = dict(zip(lengths.nodes, parts, strict=True))
+
+    def mean(name: str) -> float:
+        return sum(w * float(getattr(one, name)) for one, w in zip(parts, lengths.weights, strict=True))
+
+    return Measured(
+        mean("seconds_p10"),
+        mean("seconds_p50"),
+        mean("seconds_p90"),
+        min(one.rounds for one in parts),
+        max(one.relative_iqr for one in parts),
+        max(one.sentinel_ratio for one in parts),
+        "noisy" if any(one.status == "noisy" for one in parts) else "ok",
+        by_node[lengths.p50].seconds_p10,
+        by_node[lengths.p99].seconds_p10,
     )
 
 

@@ -18,7 +18,7 @@ from distilsearch.space import SearchSpace
 from . import rounds
 from .additions import surprising, tile_edges
 from .alarms import suspects
-from .clock import Clock, Measured, SystemClock
+from .clock import Clock, Measured, SystemClock, over_lengths
 from .device import CACHES, Device, Regime
 from .devices import open_device
 from .emulation import warning
@@ -174,19 +174,22 @@ def measure(
     Models that do not settle in `rounds` rounds get up to as many more. All are added to the device's table; what
     comes back is of this call's rounds alone, so that repeated calls are repeated measurements. A model that the
     budget left no time for has the status `skipped`. Nobody waits for a quieter machine here: `Measured.disturbed`
-    says how it was.
+    says how it was. Where `serving` has many lengths, each model is measured at all that stand for them, and what comes
+    back is of the requests: their mean, and those of the median and 99th percentile of length.
     """
     own_store(store)
     opened, ticking = open_device(device), clock or SystemClock()
     until = _end(budget_seconds, ticking)
-    cases = {a: Case(a, serving) for a in architectures}
+    parts = [part for part, _ in serving.parts]
+    cases = list(dict.fromkeys(Case(a, part) for a in architectures for part in parts))
     folder = table_folder(opened, store, serving.runtime)
     with alone_on_machine(folder, progress):
         rng, levels = np.random.default_rng(seed), _sentinels(_read(folder))
         sweep = Sweep(opened, folder, rng, ticking, progress, rounds, 2 * rounds, known=levels, runtime=serving.runtime)
-        timed = sweep.run(list(cases.values()), until)
-    latencies = {t.case.work: sweep.measured(t) for t in timed}
-    return [latencies[a] for a in architectures]
+        timed = sweep.run(cases, until)
+    latencies = {t.case: sweep.measured(t) for t in timed}
+    own = [[latencies[Case(a, part)] for part in parts] for a in architectures]
+    return [one[0] if serving.lengths is None else over_lengths(one, serving.lengths) for one in own]
 
 
 def _read(folder: Path) -> LatencyTable | None:

@@ -14,8 +14,7 @@ import numpy as np
 
 from distilsearch.architecture import Architecture, Value
 from distilsearch.arrays import FloatArray
-from distilsearch.families import family
-from distilsearch.lowering import check_length, operators, parameter_count
+from distilsearch.lowering import check_length, operators, parameter_count, sites_of
 from distilsearch.operators import Operator, Serving
 from distilsearch.sites import Site
 from distilsearch.space import SearchSpace
@@ -28,6 +27,7 @@ from .whole_models import whole_models
 MOST_OPERATORS = 400
 MODELS = 10
 MOST_COMBINATIONS = 8192
+LENGTHS_MORE = 2  # times the operators of one length: half of that predicted toy students with three times the error
 COMPILED_FEWER = 3  # compiled operators take a second each, and whole models tell what is fused across them
 CALLS_A_VISIT = 6
 EAGER_PENALTY = 2.0
@@ -92,7 +92,11 @@ def make_plan(
     models: int = MODELS,
     most: int = MOST_OPERATORS,
 ) -> Plan:
-    """The cases for spaces or operators under each serving; `models` students are taken whole."""
+    """The cases for spaces or operators under each serving; `models` students are taken whole.
+
+    The lengths of a serving of several share what one length would have: `most` operators and no more than twice those
+    of one length, chosen over all of them, and `models` students, each of them whole at one length.
+    """
     subjects = [subject] if isinstance(subject, SearchSpace) else list(subject)
     spaces = [s for s in subjects if isinstance(s, SearchSpace)]
     named = [s for s in subjects if isinstance(s, Operator)]
@@ -102,16 +106,26 @@ def make_plan(
     for space, serving in itertools.product(spaces, servings):
         check_length(space, serving)
     for serving in servings:
-        whole = [a for space in spaces for a in whole_models(space, serving, models)]
+        whole = [case for space in spaces for case in _whole(space, serving, models)]
         candidates = {o: None for space in spaces for o in space_operators(space, serving)}
         distinct += len(candidates) + len(named)
-        first = [o for a in whole for o, _ in operators(a, serving)]
+        first = [o for work, part in whole for o, _ in operators(work, part)]
         allowed = max(1, most // COMPILED_FEWER) if serving.mode == "compile" else most
-        chosen: list[Work] = [*dict.fromkeys([*named, *first]), *whole, *choose(list(candidates), allowed)]
-        for case in (Case(work, serving) for work in chosen):
+        if serving.lengths is not None:
+            allowed = min(allowed, LENGTHS_MORE * -(-len(candidates) // len(serving.parts)))
+        chosen = [Case(o, serving) for o in dict.fromkeys([*named, *first])]
+        chosen += [Case(*one) for one in whole]
+        chosen += [Case(o, serving) for o in choose(list(candidates), allowed)]
+        for case in chosen:
             cases.setdefault((case.signature, serving), case)
         spare += [Case(o, serving) for o in candidates if (o.signature, serving) not in cases]
     return Plan(tuple(cases.values()), distinct, tuple(spare))
+
+
+def _whole(space: SearchSpace, serving: Serving, count: int) -> list[tuple[Architecture, Serving]]:
+    """Students to take whole, each at one length: of several these are taken in turn, the longest first."""
+    parts = [part for part, _ in serving.parts][::-1]
+    return list(zip(whole_models(space, serving, count), itertools.cycle(parts), strict=False))
 
 
 def space_operators(space: SearchSpace, serving: Serving) -> list[Operator]:
@@ -120,7 +134,7 @@ def space_operators(space: SearchSpace, serving: Serving) -> list[Operator]:
     All of them, unless a site has more than `MOST_COMBINATIONS` combinations of its genes.
     """
     distinct: dict[Operator, None] = {}
-    for site in family(space.family).sites(serving):
+    for site, _ in sites_of(space.family, serving):
         if any(site.repeats(*values) for values in space.combinations(site.times)):
             distinct |= {o: None for values in _allowed(space, site) if (o := site.operator(*values))}
     return list(distinct)
@@ -184,7 +198,7 @@ def estimate_seconds(case: Case, roofline: Roofline, costs: Costs, rounds: int) 
     if isinstance(case.work, Probe):
         return prepare + rounds * costs.visit_seconds
     if isinstance(case.work, Operator):
-        parts: list[tuple[Operator, int]] = [(case.work, 1)]
+        parts: list[tuple[Operator, float]] = [(case.work, 1)]
     else:
         parts, prepare = operators(case.work, case.serving), prepare + case.weight_bytes / 2e8
     seconds = roofline([o for o, _ in parts], case.serving) @ np.array([n for _, n in parts], dtype=np.float64)

@@ -44,7 +44,7 @@ def _points(drawn: list[Architecture], serving: Serving) -> FloatArray:
     return scaled
 
 
-def _work(parts: list[tuple[Operator, int]], kind: str, serving: Serving) -> tuple[int, int, int]:
+def _work(parts: list[tuple[Operator, float]], kind: str, serving: Serving) -> tuple[float, float, float]:
     own = [(o, n) for o, n in parts if o.kind == kind]
     moved = sum(n * o.bytes(serving.dtype) for o, n in own)
     return sum(n * o.flops for o, n in own), moved, sum(n for _, n in own)

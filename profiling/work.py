@@ -17,6 +17,7 @@ from distilsearch.operators import Operator, Serving
 
 from .device import Probe, Work
 from .kernels import kernel
+from .model_case import tokens_read
 
 Shape = tuple[int, int, int]
 
@@ -39,8 +40,9 @@ class Job:
 class Served(nn.Module):
     """A whole model as it is served: from tokens to what the caller gets.
 
-    The mask (b, s) of ones is no input: its values steer the host, which looks whether anything is masked. Generation
-    has none: a prompt is read whole, and a token is read over the `cache` of the prompt before it.
+    The mask (b, s), of ones unless the batch is padded, is no input: its values steer the host, which looks whether
+    anything is masked. Generation has none: a prompt is read whole, and a token is read over the `cache` of the
+    prompt before it.
     """
 
     def __init__(self, architecture: Architecture, phase: str, mask: Tensor) -> None:
@@ -79,9 +81,10 @@ def operator_job(operator: Operator, dtype: str, device: str = "cpu") -> Job:
 
 
 def model_job(architecture: Architecture, serving: Serving, device: str = "cpu") -> Job:
-    """The whole served model with random weights, on unpadded random tokens; decoding over a cache of `sequence`."""
+    """The whole served model with random weights, on random tokens; decoding over a cache of `sequence`."""
     shape = (serving.batch, serving.sequence)
-    mask = torch.ones(shape, dtype=torch.long, device=device)
+    read = torch.tensor(tokens_read(serving), device=device)[:, None]
+    mask = (torch.arange(serving.sequence, device=device)[None] < read).long()
     served = Served(architecture, serving.phase, mask).to(device, getattr(torch, serving.dtype))
     vocabulary = int(served.model.config.vocab_size)
     ids = torch.randint(vocabulary, shape, generator=torch.Generator().manual_seed(0)).to(device)

@@ -30,6 +30,11 @@ def file_rows(path: Path, column: str) -> Rows:
     return READERS.get(suffix_of(path), plain)(path, column)
 
 
+def holds_rows(path: Path) -> bool:
+    """Whether a file is a table or JSON, and no plain text."""
+    return READERS.get(suffix_of(path), plain) is not plain
+
+
 def row_text(row: Any, column: str) -> str | None:
     """The text of a row; None where it has none.
 

@@ -19,7 +19,7 @@ from distilsearch.places import literal_folders
 from distilsearch.sheet import suffix_of
 
 from .account import Account, NoColumnError, listed, named_columns
-from .readers import SUFFIXES, SURE, TEXT, file_rows, text_column, value_text
+from .readers import SUFFIXES, SURE, TEXT, file_rows, holds_rows, text_column, value_text
 
 PYTHON_DOCS = "python-docs"
 PACKAGE_DOCS = "package-docs"
@@ -30,26 +30,32 @@ _SKIPPED = {"site-packages", "dist-packages", "test", "tests", "idle_test", "__p
 _DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
-def documents(sources: Sequence[str], column: str = TEXT, account: Account | None = None) -> Iterator[str]:
+Cut = Callable[[str], Iterable[str]]
+
+
+def documents(
+    sources: Sequence[str], column: str = TEXT, account: Account | None = None, cut: Cut = lambda text: (text,)
+) -> Iterator[str]:
     """The documents of all sources, in the order given; a `TextError` says which one cannot be read.
 
     Args:
         column: where rows of tables, of JSON and of datasets hold their text.
         account: what is left out is noted there.
+        cut: what is made of plain text and documentation, which have no rows.
     """
     account = account or Account(column)
     for source in sources:
         if source in BUILT_IN:
-            yield from BUILT_IN[source]()
+            yield from (piece for text in BUILT_IN[source]() for piece in cut(text))
             continue
         paths = _files(source)
         if paths is None:
             yield from _dataset(source, column, account)
         elif (folder := _place(source)).is_dir():
-            yield from _folder(folder, paths, column, account)
+            yield from _folder(folder, paths, column, account, cut)
         else:
             for path in paths:
-                yield from account.counted(str(path), file_rows(path, column))
+                yield from _cut(path, account.counted(str(path), file_rows(path, column)), cut)
 
 
 def passed_over(source: str) -> list[str]:
@@ -62,7 +68,12 @@ def passed_over(source: str) -> list[str]:
     return [f"{count} {suffix}" for suffix, count in sorted(counts.items())]
 
 
-def _folder(folder: Path, paths: Sequence[Path], column: str, account: Account) -> Iterator[str]:
+def _cut(path: Path, rows: Iterable[str], cut: Cut) -> Iterable[str]:
+    """The texts of a file, cut where they have no rows."""
+    return rows if holds_rows(path) else (piece for text in rows for piece in cut(text))
+
+
+def _folder(folder: Path, paths: Sequence[Path], column: str, account: Account, cut: Cut) -> Iterator[str]:
     """The documents of a folder's files that hold text."""
     for kind in passed_over(str(folder)):
         account.pass_over(folder, kind)
@@ -71,7 +82,7 @@ def _folder(folder: Path, paths: Sequence[Path], column: str, account: Account) 
         rows = _rows_in(folder, path, column, account)
         if rows is not None:
             read += 1
-            yield from account.counted(str(path), rows)
+            yield from _cut(path, account.counted(str(path), rows), cut)
     if not read:
         raise _nothing_in(folder, account.passed.get(str(folder), []))
 

@@ -6,11 +6,13 @@ from dataclasses import replace
 from typing import Any
 
 from distilsearch.errors import InputError
-from distilsearch.operators import TORCH, Serving
+from distilsearch.operators import TORCH, USUAL_SEQUENCE, Serving
 from distilsearch.profiling.device import Device, fingerprint
 from distilsearch.space import SearchSpace
 
 from .runfile.config import Run
+from .runfile.sections import TargetSection
+from .runfile.serving import LENGTHS
 
 SEVERAL = ("batch", "sequence")  # of what is given: lists of values
 
@@ -22,7 +24,8 @@ def covered(
 
     Args:
         runs: whose spaces, and how they are served.
-        given: fields of a serving that stand instead of what the runs say; lists of batches and sequences.
+        given: fields of a serving that stand instead of what the runs say; lists of batches and sequences; as `lengths`
+            "text" or a file of requests.
         plain: the runs are only an example, and say nothing of how anybody serves.
 
     Raises:
@@ -30,17 +33,32 @@ def covered(
     """
     parts: dict[Serving, list[SearchSpace]] = {}
     several = [[(name, value) for value in given[name]] for name in SEVERAL if name in given]
-    single = {name: value for name, value in given.items() if name not in SEVERAL}
+    single = {name: value for name, value in given.items() if name not in (*SEVERAL, LENGTHS)}
+    if LENGTHS in given and "sequence" in given:
+        raise InputError("--sequence is one length for all requests, and --lengths are their own; give one of them")
     for run in runs:
         space = run.students()
-        said = [Serving()] if plain else servings_here(run, device, complete=len(several) == len(SEVERAL))
-        for serving, changes in itertools.product(said, itertools.product(*several)):
-            parts.setdefault(replace(serving, **single, **dict(changes)), []).append(space)
+        targets = [TargetSection()] if plain else targets_here(run, device, complete=len(several) == len(SEVERAL))
+        for target, changes in itertools.product(targets, itertools.product(*several)):
+            for serving in _servings(run, target, given.get(LENGTHS), dict(changes)):
+                parts.setdefault(replace(serving, **single), []).append(space)
     return parts
 
 
-def servings_here(run: Run, device: Device, complete: bool = False) -> list[Serving]:
-    """How a run's targets on a device of this machine are served: named by kind, by its table's fingerprint, or auto.
+def _servings(run: Run, target: TargetSection, lengths: str | None, changes: Mapping[str, Any]) -> list[Serving]:
+    """How a target serves, with another batch and one length instead of its own, or with lengths that are given."""
+    own = [replace(serving.of_one_length, **changes) for serving in target.servings]
+    place = lengths or (None if "sequence" in changes else target.lengths_from)
+    if place is None:
+        return own
+    from .serving.lengths import counted_for  # which loads what reads a teacher
+
+    lengths_at = {batch: counted_for(run, place, batch) for batch in {serving.batch for serving in own}}
+    return [replace(one, sequence=USUAL_SEQUENCE, lengths=lengths_at[one.batch]) for one in own]
+
+
+def targets_here(run: Run, device: Device, complete: bool = False) -> list[TargetSection]:
+    """A run's targets on a device of this machine: named by kind, by its table's fingerprint, or auto.
 
     `complete`: sizes are given elsewhere, so that a run that serves on other machines will do.
     """
@@ -52,11 +70,11 @@ def servings_here(run: Run, device: Device, complete: bool = False) -> list[Serv
             f"the run {run.name!r} serves on {there}, and not on the {device.name} of this machine ({own}): name"
             " another --device, or say how it is served with --batch and --sequence"
         )
-    return list(dict.fromkeys(serving for target in here for serving in target.servings)) or [Serving()]
+    return here or [TargetSection()]
 
 
 def in_words(serving: Serving) -> str:
     """How something is served, in a line."""
     threads = f"{serving.threads} threads" if serving.threads else "all threads"
     issued = serving.mode if serving.runtime == TORCH else serving.runtime
-    return f"batch {serving.batch}, {serving.sequence} tokens, {serving.dtype}, {threads}, {issued}"
+    return f"batch {serving.batch}, {serving.tokens}, {serving.dtype}, {threads}, {issued}"

@@ -4,7 +4,7 @@ They are whole models of an imported table (`tables import --kind models`). Gene
 layers a student inherits, are not looked at: a model is known by its operators.
 """
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -13,7 +13,7 @@ from distilsearch.errors import InputError
 from distilsearch.lowering import operators
 from distilsearch.operators import Serving
 from distilsearch.profiling import find_table
-from distilsearch.profiling.clock import Measured
+from distilsearch.profiling.clock import Measured, over_lengths
 from distilsearch.profiling.devices import DEVICES
 from distilsearch.profiling.table import LatencyTable
 
@@ -32,18 +32,27 @@ def foreign_table(device: str) -> LatencyTable | None:
 def measured_elsewhere(
     table: LatencyTable, architectures: Sequence[Architecture], serving: Serving
 ) -> list[Measured | None]:
-    """What a table says of n whole models under one serving; None of each that it does not hold."""
+    """What a table says of n whole models under one serving; None of each that it does not hold at all its lengths."""
     times = {_shape(row.architecture, row.serving): row.measured for row in table.models if row.measured.usable}
-    asked = [serving, replace(serving, threads=None)]  # a file that names no threads means whatever served
-    shapes = [[_shape(architecture, one) for one in asked] for architecture in architectures]
-    return [next((times[shape] for shape in own if shape in times), None) for own in shapes]
+
+    def timed(architecture: Architecture, part: Serving) -> Measured | None:
+        asked = [part, replace(part, threads=None)]  # a file that names no threads means whatever served
+        return next((times[shape] for one in asked if (shape := _shape(architecture, one)) in times), None)
+
+    def whole(architecture: Architecture) -> Measured | None:
+        parts = [one for part, _ in serving.parts if (one := timed(architecture, replace(part, padded=False)))]
+        if len(parts) < len(serving.parts):
+            return None
+        return over_lengths(parts, serving.lengths) if serving.lengths else parts[0]
+
+    return [whole(architecture) for architecture in architectures]
 
 
-Shape = tuple[frozenset[tuple[str, int]], Serving]
+Shape = tuple[frozenset[tuple[str, float]], Serving]
 
 
 def _shape(architecture: Architecture, serving: Serving) -> Shape:
-    counts = Counter[str]()
+    counts: defaultdict[str, float] = defaultdict(float)
     for operator, count in operators(architecture, serving):
         counts[operator.signature] += count
     return frozenset(counts.items()), serving

@@ -5,7 +5,7 @@ a call that was killed before it had entered them leaves that to the next one.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from distilsearch.architecture import Architecture
@@ -107,7 +107,7 @@ class Entering:
 
 def latencies_of(member: Architecture, machines: Sequence[Profiled]) -> dict[str, Any]:
     """As they are known before anything is learnt from this trial."""
-    return {machine.objective: asdict(machine.latency(member)) for machine in machines}
+    return {machine.objective: machine.latency(member).to_json() for machine in machines}
 
 
 def with_measured(entry: Entry, machines: Sequence[Profiled]) -> dict[str, Any]:

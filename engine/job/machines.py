@@ -6,7 +6,7 @@ A machine that is not this one is named by the fingerprint of its table; its lat
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 from distilsearch import profiling
 from distilsearch.architecture import Architecture
 from distilsearch.arrays import FloatArray
+from distilsearch.growth import grown
 from distilsearch.operators import Serving
 from distilsearch.predictors.intervals import Intervals
 from distilsearch.predictors.latency import LatencyPredictor
@@ -38,14 +39,31 @@ from .tables import receive
 BY_RUNTIME = "by_runtime"
 
 
+LATENCY_ADDED: Mapping[str, Any] = dict.fromkeys(  # fields of `Latency` that came later; see `distilsearch.growth`
+    ("predicted_p50", "predicted_p99", "measured_p50", "measured_p99")
+)
+
+
 @dataclass(frozen=True)
 class Latency:
-    """Latency of one student on one machine, in ms; `measured` is None where it was only predicted."""
+    """Latency of one student on one machine, in ms; `measured` is None where it was only predicted.
+
+    Where requests are of many lengths that is their mean, and `..._p50` and `..._p99` are what those of the median
+    length and of the 99th percentile take; None else.
+    """
 
     predicted: float
     lower: float
     upper: float
     measured: float | None = None
+    predicted_p50: float | None = None
+    predicted_p99: float | None = None
+    measured_p50: float | None = None
+    measured_p99: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON; of requests of one length without what is of many."""
+        return grown(vars(self), LATENCY_ADDED)
 
     @property
     def best(self) -> float:
@@ -84,7 +102,8 @@ class Profiled:
 
     `limit_ms` is the latency that students must keep, if any. By the key of the architecture, `measured` holds ms, and
     `slowness` how many times slower than on the quiet machine the sentinel ran meanwhile, and `repeats` the factor
-    between two sessions of it, side by side with the front.
+    between two sessions of it, side by side with the front; and `requests`, where these are of many lengths, the ms of
+    the median and of the 99th percentile of them.
     """
 
     def __init__(self, declared: Declared, tables: Mapping[str, LatencyTable], served: ServedSpace) -> None:
@@ -92,10 +111,11 @@ class Profiled:
         self.served = served
         self.tables = dict(tables)
         self.predictors = {runtime: LatencyPredictor.fit(table) for runtime, table in tables.items()}
-        self._predicted: dict[Architecture, tuple[float, float, float]] = {}  # of members, by the predictor as it is
+        self._predicted: dict[Architecture, Latency] = {}  # of members, by the predictor as it is
         self.measured: dict[str, float] = {}
         self.slowness: dict[str, float] = {}
         self.repeats: dict[str, float] = {}
+        self.requests: dict[str, list[float]] = {}
         self.limit_ms = declared.section.latency_ms  # where it is a share of the teacher's, known later: `shares`
 
     @property
@@ -156,8 +176,11 @@ class Profiled:
         known = self._predicted.get(member)
         if known is None:
             p = self.predictors[serving.runtime].predict([student], serving)
-            known = self._predicted[member] = float(p.mean_ms[0]), float(p.lower_ms[0]), float(p.upper_ms[0])
-        return Latency(*known, self.measured.get(member.key))
+            mean, lower, upper = (float(one[0]) for one in (p.mean_ms, p.lower_ms, p.upper_ms))
+            p50, p99 = (None if one is None else float(one[0]) for one in (p.p50_ms, p.p99_ms))
+            known = self._predicted[member] = Latency(mean, lower, upper, None, p50, p99)
+        own = dict(zip(("measured_p50", "measured_p99"), self.requests.get(member.key, ()), strict=False))
+        return replace(known, measured=self.measured.get(member.key), **own)
 
     def keeps(self, member: Architecture) -> bool:
         """Whether a member keeps the limits on parameters, memory and operations, which are exact."""
@@ -187,6 +210,8 @@ class Profiled:
             if one.usable:
                 self.measured[architecture.key] = one.seconds_p10 * 1e3
                 self.slowness[architecture.key] = one.sentinel_ratio
+                if one.of_requests:
+                    self.requests[architecture.key] = [seconds * 1e3 for seconds in one.of_requests]
 
     def recall(self, architecture: Architecture, measured_ms: float | None) -> float | None:
         """Take over an earlier measurement of this run, if there is one, and return it."""

@@ -1,7 +1,7 @@
 """What a model is before anything is distilled from it: its latency here, its size, its scores."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from distilsearch.profiling.clock import Measured
 from distilsearch.progress import Progress, silent
 
 from ..report.readings import CALM
+from .serving.lengths import counted_in
 
 
 @dataclass(frozen=True)
@@ -38,14 +39,15 @@ class ModelFigures:
     def lines(self) -> list[str]:
         """In words."""
         one, serving = self.measured, self.serving
-        served = (
-            f"batch {serving.batch}, {serving.sequence} tokens, {serving.dtype}, threads: {serving.threads or 'all'}"
-        )
+        served = f"batch {serving.batch}, {serving.tokens}, {serving.dtype}, threads: {serving.threads or 'all'}"
         words = [
             f"{self.name}: " + ", ".join(f"{gene}={value}" for gene, value in self.genes.items()),
             f"{self.parameters:,} parameters",
             f"{one.seconds_p10 * 1e3:.3g} ms on the {self.device} ({served}); median {one.seconds_p50 * 1e3:.3g} ms",
         ]
+        if one.of_requests:
+            p50, p99 = (seconds * 1e3 for seconds in one.of_requests)
+            words.append(f"that is the mean over requests; p50 {p50:.3g} ms, p99 {p99:.3g} ms")
         if one.sentinel_ratio > CALM:
             words.append(
                 f"other work disturbed the machine: the sentinel ran {one.sentinel_ratio:.1f} times slower than when"
@@ -61,9 +63,17 @@ class ModelFigures:
 
 
 def measure_model(
-    name: str, device: str, serving: Serving, files: Sequence[Path] = (), progress: Progress = silent
+    name: str,
+    device: str,
+    serving: Serving,
+    files: Sequence[Path] = (),
+    progress: Progress = silent,
+    lengths: str | None = None,
 ) -> ModelFigures:
     """Measure a model that may be a teacher, and score it on files of sentence pairs.
+
+    Args:
+        lengths: a file of requests, one a line, whose lengths it is measured at instead of one.
 
     Raises:
         TeacherError: there is no such model.
@@ -73,6 +83,8 @@ def measure_model(
     kind = family(teacher.facts.family)
     architecture = kind.architecture(teacher.facts)
     kind.sites(serving)
+    if lengths is not None:
+        serving = replace(serving, lengths=counted_in(lengths, teacher, serving.batch))
     (measured,) = profiling.measure([architecture], device, serving, progress=progress)
     if not measured.usable:
         raise TrialError(f"{name} does not run here with {serving}: {measured.status}")

@@ -16,6 +16,7 @@ import numpy as np
 
 from distilsearch import strict
 from distilsearch.architecture import Architecture
+from distilsearch.growth import grown
 from distilsearch.home import home, write_atomically
 from distilsearch.progress import Progress
 from distilsearch.space import SearchSpace
@@ -99,6 +100,7 @@ def question(run: Run, training: Mapping[str, Any], space: SearchSpace) -> Path:
         asked.pop(beside)
     for beside in ("device", "workers", "threads", "flash_tokens", "final_tokens", "share"):  # the training says that
         asked["train"].pop(beside)
+    asked["target"] = [grown(target, {"request_lengths": None}) for target in asked["target"]]  # of later versions
     content = [asked, dict(training) | {"tokens": 0}, [[p.name, list(p.choices)] for p in space.parameters]]
     digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
     return home() / "plans" / f"{digest[:32]}.json"

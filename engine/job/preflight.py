@@ -25,6 +25,7 @@ from .runfile.config import Run
 from .runfile.continuing import continued, kept_run
 from .runfile.presets import check_serves, preset
 from .runfile.sections import TargetSection
+from .runfile.serving import OF_TEXT
 
 LOCAL = "local"  # the executor of this machine
 
@@ -39,6 +40,9 @@ def check_run(run: Run, folder: Path | None) -> None:
     check_workers(run)
     for section in run.target:
         check_target(section)
+    asked = [section.lengths_from for section in run.target if section.request_lengths is None]
+    files = [Path(place) for place in asked if place not in (None, OF_TEXT)]
+    check_names([], (), files, "what lengths of a serving are to be had from")
     check_ways(run.export.ways, text=True)
     files = [Path(section.on) for section in run.evaluate if section.on]
     check_names([run.teacher], run.text, [path for path in files if not path.is_dir()], "what an [[evaluate]] is on")

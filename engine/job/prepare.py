@@ -45,6 +45,7 @@ from .runfile.config import Run
 from .runfile.continuing import continued, kept_run, kept_text
 from .runfile.presets import check_serves
 from .served import ServedSpace
+from .serving.lengths import with_lengths
 from .source import equipped, scores
 from .strategy import check_strategy
 
@@ -121,6 +122,8 @@ def checked(run: Run, folder: Path, given: bool = False, progress: Progress = si
     kind = family(run.space.family)
     check_made(kind.name, teacher.config.model_type)
     run = run.fitted(teacher.facts)  # what a folder keeps has been fitted, and says all of it
+    run = with_lengths(run, teacher, progress)
+    machines = declared_by(run)
     served = run.space_for(teacher.facts)
     check_strategy(run, served.space)
     if not (folder / "run.toml").exists():  # else what was measured within them may go on

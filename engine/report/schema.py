@@ -31,6 +31,7 @@ from pydantic import (
 )
 
 from distilsearch.architecture import Architecture
+from distilsearch.growth import grown
 
 from .checking import SCHEMA, check_schema, place_of, read
 
@@ -86,12 +87,18 @@ class Part(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True, validate_default=True)
 
 
+OF_REQUESTS = ("predicted_p50", "predicted_p99", "measured_p50", "measured_p99")
+
+
 class Latency(Part):
     """One latency in ms. `predicted` with its 90 % interval is from before the student was measured; `measured` is of
     the last session, beside front and teacher, `measured_first` of the trial itself; None where nobody measured.
 
     Of `measured`: `slowness` is how many times slower than when quiet the machine ran meanwhile, by its sentinel;
     `repeated` the factor, 1 or more, between the two closest sessions side by side. None where that is not known.
+
+    Where requests are of many lengths all of that is of their mean, and `..._p50` and `..._p99` are what requests of
+    the median length and of the 99th percentile take.
     """
 
     predicted: Real | None = None
@@ -101,6 +108,15 @@ class Latency(Part):
     measured_first: Real | None = None
     slowness: Real | None = None
     repeated: Real | None = None
+    predicted_p50: Real | None = None
+    predicted_p99: Real | None = None
+    measured_p50: Real | None = None
+    measured_p99: Real | None = None
+
+    @model_serializer(mode="wrap")
+    def _plain(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Of requests of one length without what is of many."""
+        return grown(handler(self), dict.fromkeys(OF_REQUESTS))
 
 
 class Entry(Part):

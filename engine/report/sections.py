@@ -15,6 +15,7 @@ from .budgets import WINDOW, answers, front_gap
 from .figures import calibration_figure, curves_figure, front_figure, hypervolume_figure, latency_figure
 from .gains import figures, gains_table
 from .readings import Reading, best_words, both_latencies, disturbed, first_words, headline, prediction_error
+from .requests import requests_card
 from .schema import Latency
 from .tables import (
     answers_table,
@@ -79,6 +80,12 @@ def knee_section(reading: Reading) -> Section | None:
         (count(knee.parameters), f"parameters; teacher {count(teacher.parameters)}"),
     ]
     return Section(tiles(figures))
+
+
+def requests_section(reading: Reading) -> Section | None:
+    """How long requests are, where they are of many lengths, and what they take."""
+    cards = requests_card(reading)
+    return Section(cards) if cards else None
 
 
 def answers_section(reading: Reading) -> Section | None:
@@ -242,6 +249,7 @@ SECTIONS: list[Callable[[Reading], Section | None]] = [
     answers_section,
     front_section,
     students_section,
+    requests_section,
     gains_section,
     proxy_section,
     evaluations_section,

@@ -6,6 +6,8 @@ Notable: what is not there is a dash, never a zero or an empty cell.
 import math
 from collections.abc import Iterable, Mapping
 
+from distilsearch.request_lengths import RequestLengths
+
 from .schema import ONE_LABEL, SPREAD, Entry, MachineEntry, Scalar, StudentEntry
 
 GENE_WORDS = {"ffn": "FFN", "kv_heads": "KV heads"}
@@ -110,11 +112,19 @@ def served_words(served: Mapping[str, Scalar]) -> str:
     return ", ".join(str(served[name]) for name in names if served[name] is not None)
 
 
+def lengths_of(machine: MachineEntry | None) -> RequestLengths | None:
+    """The lengths of the requests that a machine serves; None where all have one. `InputError` where it is damaged."""
+    said = machine.serving.get("lengths") if machine else None
+    return RequestLengths.parse(str(said)) if said else None
+
+
 def machine_words(machine: MachineEntry) -> str:
     """A machine and its way of serving, such as "cpu, batch 1, sequence 128, float32, 2 threads"."""
     serving = machine.serving
     words = [machine.device]
     words += [f"{name} {serving[name]}" for name in ("batch", "sequence") if serving.get(name)]
+    if lengths := lengths_of(machine):
+        words.append(f"{'padded to' if serving.get('batch') != 1 else 'requests of'} {lengths.words}")
     words += [str(serving[name]) for name in ("runtime", "dtype", "mode", "phase") if serving.get(name)]
     threads = serving.get("threads")
     words += [counted(threads, "thread")] if isinstance(threads, int) and threads else []

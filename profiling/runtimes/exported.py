@@ -25,6 +25,7 @@ from distilsearch.errors import DeviceError, InputError
 from distilsearch.operators import Operator, Serving
 
 from ..device import Facts, Prepared, Probe, Unsupported, Work
+from ..model_case import tokens_read
 from .files import INPUTS, exported, operator_graph
 from .graphs import Array, Graph, chain_graph, copy_graph, number_graph
 from .runtime import Host
@@ -185,7 +186,8 @@ def check_exporter() -> None:
 
 
 def tokens(architecture: Architecture, serving: Serving) -> dict[str, Array]:
-    """Random tokens (batch, sequence), and a mask of ones."""
+    """Random tokens (batch, sequence), and a mask of ones where they are not padding."""
     shape = (serving.batch, serving.sequence)
     ids = np.random.default_rng(0).integers(int(architecture["vocabulary"]), size=shape)
-    return dict(zip(INPUTS, (ids, np.ones(shape, np.int64)), strict=True))
+    mask = np.arange(serving.sequence)[None] < np.array(tokens_read(serving))[:, None]
+    return dict(zip(INPUTS, (ids, mask.astype(np.int64)), strict=True))

@@ -15,6 +15,7 @@ from distilsearch.distill.recipes import Recipe, View
 from distilsearch.errors import InputError, RunError
 from distilsearch.growth import filled, grown
 from distilsearch.operators import KINDS, newer_part
+from distilsearch.request_lengths import RequestLengths
 
 VALUES = st.dictionaries(st.sampled_from("abcd"), st.one_of(st.integers(0, 2), st.booleans(), st.text(max_size=1)))
 ATTENTION = "attention(batch=1,cached=0,causal=0,head_size=16,heads=2,kv_heads=2,sequence=8)"
@@ -84,6 +85,12 @@ def test_decoders_of_before_have_no_biases_in_their_networks_and_no_window() -> 
     assert Architecture("llama", {"layers": 2, "window": 8}).key != old.key
 
 
+def test_serving_says_nothing_of_lengths_where_requests_have_one() -> None:
+    assert "lengths" not in Serving().to_json()
+    other = Serving(lengths=RequestLengths((4, 7), (400_000, 600_000), 7, 7, 20))
+    assert Serving.from_json(other.to_json()) == other != Serving.from_json({})
+
+
 def test_serving_says_nothing_of_a_runtime_that_all_had() -> None:
     assert "runtime" not in Serving().to_json()
     other = Serving(runtime="onnxruntime")
@@ -125,7 +132,8 @@ def test_another_default_of_a_view_is_another_key(name: str, monkeypatch: pytest
 
 @pytest.mark.parametrize("name", [n for n in defaults_of(Serving) if n != "threads"])
 def test_another_default_of_a_serving_is_another_json(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    other = {"batch": 7, "sequence": 7, "dtype": "bfloat16", "phase": "decode", "mode": "compile", "runtime": "other"}
+    other = {"batch": 7, "sequence": 7, "dtype": "bfloat16", "phase": "decode", "mode": "compile", "runtime": "other",
+             "lengths": RequestLengths((7,), (1_000_000,), 7, 7, 20), "padded": True}  # fmt: skip
     before, names = Serving().to_json(), defaults_of(Serving)
     changed = tuple(other[n] if n == name else Serving.__dataclass_fields__[n].default for n in names)
     monkeypatch.setattr(Serving.__init__, "__defaults__", changed)

@@ -140,7 +140,8 @@ def _measured(model: Entry, objective: str, timing: Measured, repeated: float | 
     if not timing.usable:
         return model
     latency = model.latencies.get(objective, Latency())
-    about = {"slowness": timing.sentinel_ratio, "repeated": repeated}
+    about: dict[str, Any] = {"slowness": timing.sentinel_ratio, "repeated": repeated}
+    about |= dict(zip(("measured_p50", "measured_p99"), (1e3 * s for s in timing.of_requests), strict=False))
     latency = latency.model_copy(update={"measured": timing.seconds_p10 * 1e3, **about})
     return model.model_copy(update={"latencies": {**model.latencies, objective: latency}})
 

@@ -213,7 +213,12 @@ def _teacher(facts: RunFacts) -> schema.TeacherEntry:
         parts=dict(facts.teacher_parts),
         latencies={
             name: schema.Latency(
-                predicted=ms.predicted, lower=ms.lower, upper=ms.upper, **_measured(machine, architecture)
+                predicted=ms.predicted,
+                lower=ms.lower,
+                upper=ms.upper,
+                predicted_p50=ms.predicted_p50,
+                predicted_p99=ms.predicted_p99,
+                **_measured(machine, architecture),
             )
             for (name, ms), machine in zip(latencies.items(), facts.machines, strict=True)
         },
@@ -276,6 +281,8 @@ def _latencies(facts: RunFacts, entry: Entry) -> dict[str, schema.Latency]:
             predicted=first[m.objective]["predicted"],
             lower=first[m.objective]["lower"],
             upper=first[m.objective]["upper"],
+            predicted_p50=first[m.objective].get("predicted_p50"),
+            predicted_p99=first[m.objective].get("predicted_p99"),
             **_measured(m, entry.architecture),
             measured_first=first[m.objective]["measured"],
         )
@@ -286,10 +293,11 @@ def _latencies(facts: RunFacts, entry: Entry) -> dict[str, schema.Latency]:
 
 def _measured(machine: MachineFacts, architecture: Architecture) -> dict[str, float | None]:
     """The last measurement, and what is known of its own error."""
-    measured, key = machine.latency(architecture).measured, architecture.key
-    if measured is None:
+    latency, key = machine.latency(architecture), architecture.key
+    if latency.measured is None:
         return {"measured": None}
-    return {"measured": measured, "slowness": machine.slowness.get(key), "repeated": machine.repeats.get(key)}
+    about = {"slowness": machine.slowness.get(key), "repeated": machine.repeats.get(key)}
+    return {name: getattr(latency, name) for name in ("measured", "measured_p50", "measured_p99")} | about
 
 
 def _machine(machine: MachineFacts) -> schema.MachineEntry:

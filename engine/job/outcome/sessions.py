@@ -55,6 +55,7 @@ def measure_front(
     if ledger.noted("measured_after") == complete:
         for machine in machines:
             machine.repeats.update((ledger.noted("repeats") or {}).get(machine.objective, {}))
+            machine.requests.update((ledger.noted("requests") or {}).get(machine.objective, {}))
         return
     causes: dict[str, str] = {}
     for machine in machines:
@@ -63,7 +64,7 @@ def measure_front(
         except TrialError as error:  # students that are trained are not lost for it
             causes[machine.objective] = first_line(error)
             progress(f"the front was not measured as {machine.objective} ({error}); another call tries again", 0, 0)
-    for name in ("measured", "slowness", "repeats"):
+    for name in ("measured", "slowness", "repeats", "requests"):
         ledger.note(name, {machine.objective: getattr(machine, name) for machine in machines})
     ledger.note(UNMEASURED, causes)
     if not causes:

@@ -40,6 +40,7 @@ from .sections import (
     Whole,
     mark_given,
 )
+from .serving import LENGTHS, OF_TEXT
 from .toml import to_toml
 
 WHOLE_FILE = "the file holds all its defaults"  # in a validation's context: no preset lies under it
@@ -264,6 +265,8 @@ class Run(Section):
         places: dict[str, Any] = {"teacher": teacher, "text": tuple(text)}
         if run.probe_text not in ((AUTO,), (NONE,)):
             places["probe_text"] = tuple(_resolved(place, path.parent) for place in run.probe_text)
+        if any(one.lengths_from not in (None, OF_TEXT) for one in run.target):
+            places["target"] = tuple(_with_requests(one, path.parent) for one in run.target)
         if run.evaluate:
             places["evaluate"] = tuple(_placed(one, path.parent) for one in run.evaluate)
         if run.proxy:
@@ -296,6 +299,14 @@ def load_plugins(data: Mapping[str, Any]) -> None:
 def _placed(section: E, base: Path) -> E:
     """A table with what it is on resolved."""
     return section.model_copy(update={"on": _resolved(section.on, base)}) if section.on else section
+
+
+def _with_requests(section: TargetSection, base: Path) -> TargetSection:
+    """A target with the file of its requests resolved."""
+    place = section.lengths_from
+    if place in (None, OF_TEXT):
+        return section
+    return section.model_copy(update={"serving": {**section.serving, LENGTHS: _resolved(str(place), base)}})
 
 
 def _resolved(place: str, base: Path) -> str:

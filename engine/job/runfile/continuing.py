@@ -38,6 +38,8 @@ INSTEAD = (  # keys of which one is given: the others are then none of the folde
     {"trials", "minutes"},
 )
 
+EITHER = {"sequence": "lengths"}  # keys that have no default where the other one is given
+
 # By section ("" is the top level): what a key that is absent from a folder's run.toml means. Values are never edited: a
 # new key is added with the default it has on that day.
 ADDED: dict[str, dict[str, Any]] = {
@@ -85,11 +87,11 @@ ADDED: dict[str, dict[str, Any]] = {
     "target": {
         "device": "auto", "serving": {}, "latency_ms": None, "memory_mb": None, "parameters": None, "latency": None,
         "profile_minutes": None, "gflops": None, "loss": "trained",
-        "memory_counts": "weights",
+        "memory_counts": "weights", "request_lengths": None,
     },
     "target.serving": {
         "batch": 1, "sequence": 128, "dtype": "float32", "phase": "encode", "threads": None, "mode": "eager",
-        "runtime": "torch",
+        "runtime": "torch", "lengths": None, "padded": False,
     },
     "evaluate": {"on": "", "of": "front"},
     "proxy": {"on": "", "students": 8, "with": "glue"},
@@ -162,7 +164,8 @@ def _aged(data: Any, section: str = "") -> Any:
     if not isinstance(data, Mapping):
         return data  # validation says what is wrong with it
     within = {name.rpartition(".")[2]: name for name in ADDED if name and name.rpartition(".")[0] == section}
-    values = {**ADDED[section], **data}
+    absent = {key: value for key, value in ADDED[section].items() if data.get(EITHER.get(key, "")) is None}
+    values = {**absent, **data}
     return {key: _aged(value, within[key]) if key in within else value for key, value in values.items()}
 
 

@@ -12,16 +12,17 @@ from distilsearch.architecture import Value
 from distilsearch.distill import FLASH_TOKENS, PRECISION_NAMES
 from distilsearch.distill.served.artefact import layout
 from distilsearch.distill.served.asked import ways_of
-from distilsearch.errors import InputError, unknown
+from distilsearch.errors import unknown
 from distilsearch.families import family as known_family
-from distilsearch.operators import Serving, named_dtype
+from distilsearch.operators import Serving
+from distilsearch.request_lengths import RequestLengths
 
 from ..serving.combinations import possible
 from .mistakes import collected
 from .options import checked_options
 from .presets import CHOOSES, PRESETS
+from .serving import LENGTHS, whole_serving
 
-CHOICES = ("dtype", "mode", "runtime")  # of a serving: what may be a list of choices, since training does not know it
 SHARE = re.compile(r"\s*(\d+\.?\d*|\.\d+)\s*x(\s+(the\s+)?teacher)?\s*", re.IGNORECASE)  # of the teacher's latency
 TRAIN_DEVICES = re.compile(r"auto|cpu|cuda(:\d+)?")
 Whole = Annotated[int, Strict()]  # true is no number of trials
@@ -190,6 +191,7 @@ class TargetSection(Section):
     `gflops` is held against 10^9 floating-point operations of one forward pass, as it is served.
     `loss`: whose loss counts, that of the student as it is "served" or as it was "trained".
     `profile_minutes`: that timing its operators may take at most, at each call; the most valuable come first.
+    `request_lengths`: what the lengths of requests that `serving` names came to; the run's folder keeps what it found.
     """
 
     device: str = "auto"
@@ -202,12 +204,13 @@ class TargetSection(Section):
     profile_minutes: float | None = Field(default=None, gt=0)
     loss: Literal["served", "trained"] = "served"
     memory_counts: Literal["all", "weights"] = "all"
+    request_lengths: str | None = None
 
     @field_validator("serving")
     @classmethod
     @collected
     def _complete(cls, value: dict[str, Any]) -> dict[str, Any]:
-        return _serving(value)
+        return whole_serving(value)
 
     @field_validator("latency", mode="before")
     @classmethod
@@ -231,6 +234,23 @@ class TargetSection(Section):
             raise ValueError("latency_ms and latency are two limits on the same; give one of them")
         return self
 
+    @model_validator(mode="after")
+    def _of_lengths(self) -> "TargetSection":
+        if self.request_lengths is not None:
+            if self.lengths_from is None:
+                raise ValueError('request_lengths is what serving = { lengths = "text" } comes to; give lengths alone')
+            self._lengths()
+        return self
+
+    @collected
+    def _lengths(self) -> RequestLengths:
+        return RequestLengths.parse(str(self.request_lengths))
+
+    @property
+    def lengths_from(self) -> str | None:
+        """Where requests are of many lengths: "text", or the file that holds some."""
+        return self.serving.get(LENGTHS)
+
     @property
     def limits_latency(self) -> bool:
         """Whether there is a limit on the latency here."""
@@ -253,8 +273,12 @@ class TargetSection(Section):
 
     @property
     def servings(self) -> tuple[Serving, ...]:
-        """The serving conditions as values: one, or one for every combination of choices that there is."""
-        return possible(self.serving)
+        """The serving conditions as values: one, or one for every combination of choices that there is.
+
+        Of many lengths only once these are known.
+        """
+        known = {} if self.request_lengths is None else {LENGTHS: self.request_lengths}
+        return possible({name: value for name, value in self.serving.items() if name != LENGTHS} | known)
 
     @property
     def runtimes(self) -> tuple[str, ...]:
@@ -265,31 +289,6 @@ class TargetSection(Section):
     def conditions(self) -> Serving:
         """The first of the servings; batch, sequence, phase and threads are those of all."""
         return self.servings[0]
-
-
-def _serving(value: Mapping[str, Any]) -> dict[str, Any]:
-    """A serving with all its keys; a list of one choice is that choice."""
-    value = {name: _named_dtypes(choice) if name == "dtype" else choice for name, choice in value.items()}
-    for name, choices in value.items():
-        if isinstance(choices, list | tuple):
-            if name in Serving.__dataclass_fields__ and name not in CHOICES:
-                raise InputError(f"serving {name} must be one value; a list may be given of {' or '.join(CHOICES)}")
-            if not choices or len(set(map(str, choices))) < len(choices):
-                raise InputError(f"serving {name} needs one or more different choices; got {list(choices)}")
-    listed = {k: list(v) for k, v in value.items() if isinstance(v, list | tuple) and len(v) > 1}
-    single = {k: v[0] if isinstance(v, list | tuple) else v for k, v in value.items() if k not in listed}
-    strange = [unknown("serving key", name, Serving.__dataclass_fields__) for name in value
-               if name not in Serving.__dataclass_fields__]  # fmt: skip
-    if strange:
-        raise InputError("; ".join(map(str, strange)))
-    whole = Serving.from_json(single).to_json() | listed
-    possible(whole)
-    return whole
-
-
-def _named_dtypes(value: Any) -> Any:
-    """A precision, or several, by the names they have here."""
-    return [named_dtype(one) for one in value] if isinstance(value, list | tuple) else named_dtype(value)
 
 
 class ExecutorSection(Section):
