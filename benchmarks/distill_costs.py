@@ -46,7 +46,7 @@ def main() -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         tiny = load_teacher(str(write_teacher(Path(folder) / "tiny")))
-        words = load_text([str(write_text(Path(folder) / "words.txt", 400_000))], tiny, block=64)
+        words = load_text([str(write_text(Path(folder) / "words.txt", count=400_000))], tiny, block=64)
         rows = _shares("tiny", tiny, words, {"layers": 2, "width": 32, "heads": 2, "ffn": 64}, options)
     teacher = load_teacher("quickstart")
     text = load_text(["python-docs"], teacher)

@@ -49,7 +49,9 @@ def enough(tokens: int, block: int, count: int) -> int:
 
 
 def remark(tokens: int, heldout: int, block: int, count: int) -> str:
-    """What whoever trains for so long should know of it; "" where looks cost little."""
+    """What whoever trains for so long should know of it; "" where looks cost little, or nobody knows how long it is."""
+    if not tokens:
+        return ""
     taken, fewer = share(tokens, heldout, block, count), max(LEAST, enough(tokens, block, count))
     if taken <= MUCH or fewer >= heldout:
         return ""

@@ -31,7 +31,7 @@ from .making import Making
 MOST = 1_000  # students that are scored, all of a space
 SAMPLE = 300  # of a larger one
 TOGETHER = 32  # in one job
-CUTS, FEW, AT_LEAST = 64, 8, 2  # students that are judged untrained, of them in one job, and jobs at least
+CUTS, FEW, AT_LEAST = 64, 4, 16  # students that are judged untrained, in one job, and of whom next to nothing is seen
 JUDGING_SHARE = 0.05  # of a run's minutes, that judging them may take
 SCORING, CUTTING = "scoring sub-networks", "judging untrained students"
 
@@ -82,9 +82,9 @@ def cut_column(
 
     Args:
         sizes: further columns (n, k) that a surrogate of losses sees.
-        seconds: after which no more students are judged; two jobs are always done.
+        seconds: after which no more students are judged.
 
-    None where next to no cut can be judged, and nothing is told: what is trained will show what there is to see.
+    None where next to no cut can be judged, or is in time: what is trained will show what there is to see.
     """
     codes = (
         space.grid(CUTS) if space.listed <= CUTS else np.unique(space.sample(CUTS, np.random.default_rng(seed)), axis=0)
@@ -92,6 +92,9 @@ def cut_column(
     count = -(-len(codes) // FEW)
     parts = [codes[first::count] for first in range(count)]  # each from all over the space: there may be time for few
     losses = _judged([space.decode(part) for part in parts], making, executor, progress, seconds)
+    if len(losses) < min(AT_LEAST, len(codes)):
+        progress("there was no time to judge more than a few untrained students: they are not looked at", 0, 0)
+        return None
     codes = np.concatenate(parts)[: len(losses)]
     rows = [place for place, loss in enumerate(losses) if loss is not None]
     values = np.log(np.maximum([loss for loss in losses if loss is not None], 1e-9))
@@ -113,7 +116,7 @@ def _judged(
         losses += flying.popleft().result()
         done += 1
         progress(CUTTING, done, len(groups))
-        if done >= AT_LEAST and time.monotonic() > until:
+        if time.monotonic() > until:
             waiting.clear()
     return losses
 

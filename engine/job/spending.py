@@ -148,9 +148,10 @@ class Minutes:
 
     def finish(self, entries: Sequence[Entry], making: Making, executor: Executor, handed: int = 0) -> dict[str, Trial]:
         """In stages, while time is left."""
-        speed, leeway = self.plan.speed.slower(self._time.slowness if self._time else 1.0), OVER * 60 * self.minutes
+        slowness, leeway = self._time.slowness if self._time else 1.0, OVER * 60 * self.minutes
+        speed = self.plan.speed.slower(slowness)
         if self.probed and handed:  # by children of their own, which load libraries, teacher and text again
-            self._closing = LOADING + handed * speed.scoring / speed.workers
+            self._closing = LOADING * slowness + handed * speed.scoring / speed.workers
         anew = self.flash_tokens if making.anew else 0
         stages = Finishing(making, executor, speed, self.progress, self.text_tokens, self.most, self.left, leeway, anew)
         return stages.run(entries, self.flash_tokens)

@@ -1,9 +1,11 @@
 """What slices score is a column of the surrogate: exact for those that were scored, foreseen for others."""
 
+import time
 from concurrent.futures import Future
 from typing import Any
 
 import numpy as np
+import pytest
 
 from distilsearch.architecture import Architecture
 from distilsearch.arrays import FloatArray
@@ -90,7 +92,7 @@ def test_what_cuts_lose_is_a_column_and_what_cannot_be_cut_is_foreseen() -> None
     np.testing.assert_allclose(column(codes[1:])[:, 0], score(codes[1:]))
 
 
-def test_where_time_is_over_cuts_from_all_over_the_space_are_known() -> None:
+def test_where_time_is_over_cuts_from_all_over_the_space_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
     large = SearchSpace("generic", [Parameter(name, tuple(range(9))) for name in "abc"])
     asked: list[Architecture] = []
 
@@ -101,7 +103,12 @@ def test_where_time_is_over_cuts_from_all_over_the_space_are_known() -> None:
 
     every = large.decode(large.grid(1_000))
     hands: Any = Slow({one: 1.0 + one["a"] for one in every})
-    column = cut_column(large, sizes, hands, hands, 0, silent, seconds=0.0)
+    said: list[str] = []
+    assert cut_column(large, sizes, hands, hands, 0, lambda what, *_: said.append(what), seconds=0.0) is None
+    assert "no time to judge more" in said[-1]
+    asked.clear()
+    monkeypatch.setattr(time, "monotonic", lambda: float(len(asked)))
+    column = cut_column(large, sizes, hands, hands, 0, silent, seconds=20.0)
     assert column is not None
     assert 16 <= len(asked) <= 32
     codes = large.encode(asked[:16])
