@@ -138,3 +138,28 @@ def test_results_homes_and_checks_are_told_to_programs(store: Path, tmp_path: Pa
     kinds = {entry["kind"] for entry in answer("home")["entries"]}
     assert "trial" in kinds
     assert answer("tables", "check", NAME, "--store", store)["sound"] is True
+
+
+def test_requests_of_many_lengths_are_answered_with_mean_median_and_tail(store: Path, tmp_path: Path) -> None:
+    words = ["predict", *(f"{gene}={value}" for gene, value in GENES.items()), "--store", store, "--threads", 1]
+    lengths = "40 requests, p50 8, p99 16: 4 x 0.250000, 8 x 0.500000, 16 x 0.250000"
+    mixed = answer(*words, "--device", NAME, "--lengths", lengths)
+    (one,) = mixed["predictions"]
+    alone = {n: answer(*words, "--device", NAME, "--sequence", n)["predictions"][0]["predicted_ms"] for n in (4, 8, 16)}
+    assert one["predicted_ms"] == pytest.approx(0.25 * alone[4] + 0.5 * alone[8] + 0.25 * alone[16], rel=1e-3)
+    assert (one["p50_ms"], one["p99_ms"]) == pytest.approx((alone[8], alone[16]))
+    assert mixed["serving"]["lengths"] == lengths
+    said = run(*words, "--device", NAME, "--lengths", lengths)
+    assert "that is the mean over requests; p50" in said
+    assert "requests of 4 to 16 tokens (mean 9, p50 8, p99 16)" in said
+    queries, run_file = tmp_path / "queries.txt", tmp_path / "run.toml"
+    queries.write_text("\n".join(["ba"] * 30))
+    run_file.write_text(f'teacher = "{OLD / "teacher"}"\ntext = "{OLD / "text" / "words.txt"}"\n')
+    told = answer(*words, "--device", NAME, "--lengths", queries, "--space", run_file)
+    assert told["serving"]["lengths"].startswith("30 requests, p50 3, p99 3")
+    for wrong, message in (
+        (["--sequence", 8], "--sequence is one length for all requests, and --lengths are their own"),
+        (["--lengths", tmp_path / "none.txt", "--space", run_file], "there is no file"),
+    ):
+        with pytest.raises(InputError, match=message):
+            run(*words, "--device", NAME, "--lengths", lengths, *wrong)
