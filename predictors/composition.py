@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from scipy.optimize import nnls
 
 from distilsearch.arrays import FloatArray
-from distilsearch.operators import DTYPE_BYTES, Operator
+from distilsearch.operators import DTYPE_BYTES, PHASES, Operator, Serving
 
 from . import checked, liars
 from .features import Setting
@@ -43,9 +43,17 @@ COLUMNS = (*SUMS, "weights", "calls", "model")
 PRIOR = np.array([1.1, 1.2, 1.1, 1.2, 1.1, 0.0, 1.0, 10.0])  # what eager models take more than their operators
 SPREAD = np.array([0.25, 0.35, 0.5, 0.5, 0.25, 0.3, 3.0, 20.0])  # standard deviation of each coefficient
 COMMON_SPREAD = 0.4
+PADDED = "padded"
+COMPOSED = (*PHASES, PADDED)  # of servings that have a composition of their own in each setting
 NOISE = 0.03
 HUBER = 2.0
 ITERATIONS = 4
+
+
+def composed_as(serving: Serving) -> str:
+    """Which composition a serving has: that of its phase, or of padded batches, where attention reads a mask."""
+    padded = serving.padded or (serving.lengths is not None and serving.batch > 1)
+    return PADDED if padded else serving.phase
 
 
 def columns(operators: Sequence[Operator], seconds: FloatArray, ceilings: Ceilings, setting: Setting) -> FloatArray:

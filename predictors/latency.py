@@ -32,7 +32,7 @@ from .told import Sums, Told
 from .totals import Lowered
 from .utilisation import TIERS, OperatorModel
 
-Key = tuple[Setting, str]  # a composition's: setting and phase
+Key = tuple[Setting, str]  # a composition's: setting, and phase or "padded"
 
 WITHIN = 0.2  # log spread of whole models of measured operators, before more than two were measured
 LEAST_WITHIN, MOST_WITHIN = 0.01, 0.1
@@ -159,8 +159,9 @@ class LatencyPredictor:
     def _composition(self, serving: Serving) -> tuple[Composition, float]:
         """The composition of a serving, and the log spread that taking another phase's or regime's adds."""
         setting = self.setting(serving)
-        if (setting, serving.phase) in self.compositions:
-            return self.compositions[setting, serving.phase], 0.0
+        own = setting, composition.composed_as(serving)
+        if own in self.compositions:
+            return self.compositions[own], 0.0
         for other, phase in sorted(self.compositions, key=lambda key: (key[0] != setting, str(key))):
             if (other.mode, other.runtime) == (setting.mode, setting.runtime):
                 return self.compositions[other, phase], APART
@@ -207,7 +208,7 @@ class LatencyPredictor:
         self, architectures: Sequence[Architecture], servings: Sequence[Serving], seconds: FloatArray
     ) -> tuple[dict[Key, Told], list[Distrusted]]:
         """The measured models (n,) by their composition's key, without those that lie; and those."""
-        keys = [(self.setting(serving), serving.phase) for serving in servings]
+        keys = [(self.setting(serving), composition.composed_as(serving)) for serving in servings]
         told, liars = dict[Key, Told](), list[Distrusted]()
         for key in dict.fromkeys(keys):
             own = np.array([index for index, other in enumerate(keys) if other == key])

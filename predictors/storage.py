@@ -19,11 +19,11 @@ from distilsearch import strict
 from distilsearch.errors import InputError, TableError
 from distilsearch.growth import filled, grown
 from distilsearch.home import write_atomically
-from distilsearch.operators import DTYPE_BYTES, KINDS, MODES, PHASES
+from distilsearch.operators import DTYPE_BYTES, KINDS, MODES
 from distilsearch.profiling.rows import Roof
 
 from . import checked, features
-from .composition import Composition
+from .composition import COMPOSED, Composition
 from .features import SETTING_ADDED, Sample, Setting
 from .intervals import Intervals
 from .liars import Distrusted
@@ -103,7 +103,7 @@ def _setting(data: Any) -> Setting:
 
 def _composition(entry: Any, settings: Sequence[Setting]) -> tuple[tuple[Setting, str], Composition]:
     setting = settings[checked.whole(entry["setting"], 0, len(settings))]
-    return (setting, checked.known("phase", entry["phase"], PHASES)), Composition.from_json(entry)
+    return (setting, checked.known("phase", entry["phase"], COMPOSED)), Composition.from_json(entry)
 
 
 def _model(content: Mapping[str, Any], settings: Sequence[Setting], booster: xgb.Booster | None) -> OperatorModel:

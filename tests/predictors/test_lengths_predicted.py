@@ -1,5 +1,9 @@
 """Predictions of requests of many lengths, against those of each length, from one table that covers a few."""
 
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -7,13 +11,11 @@ from hypothesis import strategies as st
 
 from distilsearch.length_nodes import request_lengths
 from distilsearch.lowering import flops, operators, tabulate
-from distilsearch.operators import Serving
+from distilsearch.operators import USUAL_SEQUENCE, Serving
 from distilsearch.predictors.latency import LatencyPredictor
 from distilsearch.predictors.pairs import PairPredictor
-from distilsearch.profiling.table import LatencyTable
+from distilsearch.profiling.table import LatencyTable, ModelRow
 from distilsearch.space import SearchSpace
-
-from .conftest import ToyDevice
 
 DRAWN = np.clip(np.random.default_rng(0).lognormal(3.2, 0.7, 500), 4, 128).astype(int).tolist()
 SERVING = Serving(threads=2, lengths=request_lengths(DRAWN))
@@ -21,7 +23,7 @@ quick = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCh
 
 
 @pytest.fixture(scope="module")
-def several(toy: ToyDevice, space: SearchSpace) -> LatencyTable:
+def several(toy: Any, space: SearchSpace) -> LatencyTable:
     """A table of all nodes, in which each whole model was measured at one of them."""
     tables = [toy.table(space, serving=part, seed=seed) for seed, (part, _) in enumerate(SERVING.parts)]
     count = len(tables)
@@ -58,7 +60,7 @@ def test_median_and_tail_are_those_of_requests_of_that_length(fitted: LatencyPre
     assert fitted.predict(students, SERVING.at(16)).p50_ms is None
 
 
-def test_it_foretells_what_all_requests_take(fitted: LatencyPredictor, toy: ToyDevice, space: SearchSpace) -> None:
+def test_it_foretells_what_all_requests_take(fitted: LatencyPredictor, toy: Any, space: SearchSpace) -> None:
     students = space.decode(space.sample(20, np.random.default_rng(2)))
     naive = [1e3 * np.mean([toy.model_seconds(a, SERVING.at(n)) for n in DRAWN[:100]]) for a in students]
     of_first = Serving(threads=2, lengths=request_lengths(DRAWN[:100]))
@@ -79,11 +81,27 @@ def test_intervals_learn_from_a_measured_mean(several: LatencyTable, space: Sear
     np.testing.assert_allclose(twice.predict(models, SERVING).mean_ms, told, rtol=0.05)
 
 
-def test_a_predictor_of_pairs_does_so_too(toy: ToyDevice, space: SearchSpace) -> None:
+def test_a_predictor_of_pairs_does_so_too(toy: Any, space: SearchSpace) -> None:
     models = space.decode(space.sample(20, np.random.default_rng(5)))
     lowered, told = [operators(a, SERVING) for a in models], [1e3 * toy.model_seconds(a, SERVING) for a in models]
     pairs = PairPredictor.fit(lowered[:12], told[:12])
     assert np.median(np.abs(np.log(pairs.predict(models[12:], SERVING).mean_ms / told[12:]))) < 0.2
+
+
+def test_padded_batches_are_composed_by_padded_models(toy: Any, space: SearchSpace, tmp_path: Path) -> None:
+    plain, students = Serving(threads=2, batch=4, sequence=16), space.decode(space.sample(24, np.random.default_rng(8)))
+    drawn = np.random.default_rng(9)
+    padded, table = replace(plain, padded=True), toy.table(space, serving=plain)
+    told = [ModelRow(a, padded, toy.rounds(1.2 * toy.model_seconds(a, plain), drawn)) for a in students[:12]]
+    predictor = LatencyPredictor.fit(table, told)
+    apart = predictor.predict(students[12:], padded).mean_ms / predictor.predict(students[12:], plain).mean_ms
+    assert np.median(apart) == pytest.approx(1.2, rel=0.03)
+    loaded = LatencyPredictor.load(predictor.save(tmp_path))
+    mixed = replace(plain, sequence=USUAL_SEQUENCE, lengths=request_lengths([16] * 20, batch=4))
+    for serving in (plain, padded):
+        expected = predictor.predict(students, serving).mean_ms
+        np.testing.assert_array_equal(loaded.predict(students, serving).mean_ms, expected)
+    np.testing.assert_allclose(loaded.predict(students, mixed).mean_ms, predictor.predict(students, padded).mean_ms)
 
 
 def test_sums_over_operators_are_means_over_requests(space: SearchSpace) -> None:
