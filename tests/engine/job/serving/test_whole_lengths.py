@@ -98,7 +98,7 @@ def asked(folder: Path, **changes: Any) -> Run:
 
 
 def run(folder: Path, executor: Here, **changes: Any) -> Result:
-    return search(asked(folder, **changes), folder / "run", executor=executor)  # type: ignore[arg-type]
+    return search(asked(folder, **changes), folder / "run", executor=executor)
 
 
 def test_a_search_is_of_the_mean_over_the_requests_and_says_median_and_tail(home: Path) -> None:
