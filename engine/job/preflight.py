@@ -19,7 +19,7 @@ from distilsearch.places import FIDELITY, own_folder, own_run, own_student, own_
 from distilsearch.profiling.devices import DEVICES
 
 from ..objectives import limited
-from .holding import driver_of
+from .joining.holding import driver_of
 from .limits import check_kept, limits_of
 from .runfile.config import Run
 from .runfile.continuing import continued, kept_run
