@@ -172,7 +172,8 @@ def left_tables(machine: Declared, invitation: Invitation) -> dict[str, LatencyT
     It is timed once a run: what a joined process would add, the driver does not predict by.
     """
     if machine.depot:
-        receive(machine.depot, *invitation.tables[machine.objective])
+        device, stack = invitation.tables[machine.objective]
+        receive(machine.depot, device, stack)
     stored = {runtime: find_table(machine.section.device, runtime=runtime) for runtime in machine.section.runtimes}
     tables = {runtime: table for runtime, table in stored.items() if table is not None}
     return tables if len(tables) == len(stored) else None
