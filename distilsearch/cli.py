@@ -180,14 +180,14 @@ def measure(
     options = {name: value for name, value in given.items() if value is not None}
     if lengths is not None and sequence is not None:
         raise InputError("--sequence is one length for all requests, and --lengths are their own; give one of them")
-    others = {"device": device, "on": on, "lengths": lengths}
+    serving, others = Serving(**options), {"device": device, "on": on, "lengths": lengths}
     model = check_measurable(what, on or (), [name for name, value in (given | others).items() if value])
     with shown_progress() as progress:
         with loading(progress):
             from .engine.job.model import measure_model
             from .engine.job.outcome.remeasure import remeasure
         if model:
-            figures = measure_model(what, device or "auto", Serving(**options), on or (), progress, lengths)
+            figures = measure_model(what, device or "auto", serving, on or (), progress, lengths)
         else:
             result = remeasure(Path(what), progress)
     if model:
