@@ -16,24 +16,18 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from distilsearch import strict
-from distilsearch.errors import unknown
 from distilsearch.home import file_lock, home, write_atomically
 
-from . import PRECISION_NAMES
+from .asked import PRECISIONS, precision_named
 
-PRECISIONS = ("float32", "bf16")
 SHORT = 256  # tokens up to which attention maps are made whole
 WORTH = 1.15  # bf16 rounds; it must be this much faster to be chosen
 
 
 def resolve_precision(precision: str, device: str = "cpu") -> str:
     """ "float32" or "bf16"; "auto" picks the one that a short probe has found to be faster here."""
-    precision = PRECISION_NAMES.get(precision, precision)
-    if precision == "auto":
-        return _settled(device)
-    if precision not in PRECISIONS:
-        raise unknown("precision", precision, (*PRECISIONS, "auto"))
-    return precision
+    precision = precision_named(precision)
+    return _settled(device) if precision == "auto" else precision
 
 
 def autocast(precision: str, device: str = "cpu") -> contextlib.AbstractContextManager[Any]:

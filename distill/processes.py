@@ -11,9 +11,10 @@ from accelerate import Accelerator
 from accelerate.tracking import get_available_trackers
 from accelerate.utils import DistributedDataParallelKwargs, LoggerType, broadcast
 
-from distilsearch.errors import DeviceError, InputError, unknown
+from distilsearch.errors import DeviceError, InputError
 
-TRAIN_DEVICES = ("auto", "cpu", "cuda")  # and "cuda:N", one GPU of several
+from .asked import check_device_name
+
 SHARDED = {  # what would split a model among processes, and the variable `accelerate launch` asks for it with
     "FSDP": "ACCELERATE_USE_FSDP",
     "DeepSpeed": "ACCELERATE_USE_DEEPSPEED",
@@ -28,9 +29,8 @@ def check_device(device: str) -> None:
     Args:
         device: "auto" (a GPU where there is one), "cpu", "cuda" (the current GPU) or "cuda:N".
     """
+    check_device_name(device)
     kind, colon, index = device.partition(":")
-    if kind not in TRAIN_DEVICES or (colon and (kind != "cuda" or not index.isdecimal())):
-        raise DeviceError(str(unknown("training device", device, (*TRAIN_DEVICES, "cuda:N"))))
     if kind == "cuda" and (count := torch.cuda.device_count()) <= int(index or 0):
         there = f"{count} GPU{'s' if count > 1 else ''}, counted from 0" if count else "no GPU that torch can use"
         raise DeviceError(f"training is to run on {device!r}, and this machine has {there}; choose another device")

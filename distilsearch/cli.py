@@ -180,14 +180,14 @@ def measure(
     options = {name: value for name, value in given.items() if value is not None}
     if lengths is not None and sequence is not None:
         raise InputError("--sequence is one length for all requests, and --lengths are their own; give one of them")
-    others = {"device": device, "on": on, "lengths": lengths}
+    serving, others = Serving(**options), {"device": device, "on": on, "lengths": lengths}
     model = check_measurable(what, on or (), [name for name, value in (given | others).items() if value])
     with shown_progress() as progress:
         with loading(progress):
             from .engine.job.model import measure_model
             from .engine.job.outcome.remeasure import remeasure
         if model:
-            figures = measure_model(what, device or "auto", Serving(**options), on or (), progress, lengths)
+            figures = measure_model(what, device or "auto", serving, on or (), progress, lengths)
         else:
             result = remeasure(Path(what), progress)
     if model:
@@ -225,12 +225,12 @@ def status(run_folder: RunFolder, as_json: Json = False) -> None:
     """Say where a run stands: trials done and under way, who works on them, where time went."""
     from datetime import datetime
 
-    from .engine.job.doing import looked_at
+    from .engine.job.joining.doing import looked_at
     from .engine.job.preflight import begun
 
     if looked_at(run_folder)[0] is None:
         begun(run_folder)
-    from .engine.job.status import status as run_status
+    from .engine.job.joining.status import status as run_status
 
     stand = run_status(run_folder)
     print_json(stand.to_json()) if as_json else print("\n".join(stand.lines(datetime.now())))
@@ -239,7 +239,7 @@ def status(run_folder: RunFolder, as_json: Json = False) -> None:
 @app.command()
 def report(run_folder: RunFolder, as_json: Json = False) -> None:
     """Write report.html of a run again, and print its table."""
-    from .engine.job.doing import at_work
+    from .engine.job.joining.doing import at_work
     from .engine.report.files import RESULT, read_result, write_report
     from .engine.report.students import remarks
     from .places import own_run
@@ -295,8 +295,8 @@ def _join(what: Path, folder: Path | None, workers: int | None, device: str | No
     joinable(place)
     with shown_progress() as progress:
         with loading(progress):
-            from .engine.job.join import Hands
-            from .engine.job.join import join as join_run
+            from .engine.job.joining.join import Hands
+            from .engine.job.joining.join import join as join_run
         joined = join_run(run, place, Hands(workers, device), progress)
     print(joined.words)
 

@@ -59,11 +59,12 @@ def distill(
     changes |= {"text_heldout": text_heldout, "text_column": text_column}
     changes |= {"precision": precision, "quality": quality}
     changes |= {"probe_text": tuple(probe_text) if probe_text else None}
-    from .engine.job.preflight import check_order
+    from .engine.job.preflight import check_order, check_training
 
     check_order(what, out, teacher, text, probe_text)
     if "=" in what[0]:
         _check_genes(what, family, teacher)
+    check_training(device, precision, quality, recipe, pairs or ())
     order = _order(what, family, tokens, changes | {"pairs": tuple(pairs or ())})
     with shown_progress() as progress, stopped_by_interrupt() as between:
         with loading(progress):
@@ -184,9 +185,11 @@ def fidelity(
 ) -> None:
     """Measure how well short distillation orders students: Spearman and Kendall, with 90 % intervals."""
     from .cli_words import fidelity_lines
-    from .engine.job.preflight import check_fidelity
+    from .engine.job.preflight import check_fidelity, check_recipe_name
 
     check_fidelity(what, folder)
+    for name in (recipe, *(also or ())):
+        check_recipe_name(name)
     asked = (what, folder, budgets or (), students, fresh, recipe, also or ())
     with shown_progress() as progress, stopped_by_interrupt() as between:
         with loading(progress):

@@ -12,7 +12,9 @@ from distilsearch.architectures import architecture_of, value_of
 from distilsearch.cli import app
 from distilsearch.distill.teachers.named import teacher_at_hand
 from distilsearch.engine.job.phases import Phases
-from distilsearch.errors import Interrupted
+from distilsearch.engine.job.preflight import check_run
+from distilsearch.engine.job.runfile.config import Run
+from distilsearch.errors import InputError, Interrupted
 from distilsearch.families import family
 from distilsearch.testing.teachers import write_teacher
 
@@ -40,6 +42,10 @@ REFUSED = {
     ("distill", "layers=2", "ffn=768", *OF, "--teacher", "owner/model"): "needs width, heads too",
     ("distill", *GENES, *OF, "--family", "llama"): "students of family 'llama' are made of llama",
     ("distill", "layers=1", "width=768", "heads=12", "ffn=64", *OF): "is more than the teacher's 384",
+    ("distill", *GENES, *OF, "--precision", "fp8"): "unknown precision 'fp8'",
+    ("distill", *GENES, *OF, "--quality", "best"): "unknown quality 'best'",
+    ("distill", *GENES, *OF, "--device", "tpuu"): "unknown training device 'tpuu'",
+    ("distill", *GENES, *OF, "--pairs", "none.csv"): "there is no file none.csv",
     ("distill", "/no/such/run", "--out", "out"): "name the folder of a run",
     ("evaluate", "/no/such"): "is not a model folder",
     ("evaluate", "notes"): "has no config.json; it holds thesis.tex",
@@ -60,6 +66,7 @@ REFUSED = {
     ("status", "notes"): "there is no run in notes",
     ("report", "notes"): "holds no run",
     ("measure", "notes"): "holds no run",
+    ("measure", "quickstart", "--dtype", "int7"): "unknown serving dtype 'int7'",
 }
 SCRIPT = """
 import json, sys
@@ -180,3 +187,25 @@ def test_a_teacher_whose_configuration_is_not_complete_is_looked_at_when_it_is_o
     (folder / "config.json").write_text(json.dumps(config))
     assert teacher_at_hand(str(folder)) == whole._replace(facts=None)
     assert whole.facts is not None
+
+
+def test_limits_are_not_held_against_lengths_that_only_the_text_will_tell(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("DISTILSEARCH_HOME", str(tmp_path / "home"))
+    known, unknown = (
+        Run.parse({"teacher": "quickstart", "text": ["python-docs"], "target": [{"serving": serving, "gflops": 1e-9}]})
+        for serving in ({"sequence": 128}, {"lengths": "text"})
+    )
+    check_run(unknown, tmp_path / "run")
+    with pytest.raises(InputError, match="no student keeps gflops"):
+        check_run(known, tmp_path / "run")
+
+
+def test_names_of_recipes_are_refused_before_a_teacher_is_opened(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("DISTILSEARCH_HOME", str(tmp_path / "home"))
+    for words in (
+        ["distill", *GENES, *OF[:-1], str(tmp_path / "out"), "--recipe", "foo"],
+        ["fidelity", "--also", "foo"],
+    ):
+        outcome = CliRunner().invoke(app, words)
+        assert "unknown recipe 'foo'" in str(outcome.exception)
+        assert "loading libraries" not in outcome.stderr

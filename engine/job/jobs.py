@@ -25,7 +25,7 @@ from .evaluating import Evaluate
 from .of_students import Needs as Needs
 from .of_students import OfStudents, architectures_in, given
 from .serving.losses import ServedLoss
-from .super_jobs import Score, TrainSuper
+from .supernets.jobs import Score, TrainSuper
 from .wire import failure, parsed, plain_error, plain_failure, rebuilt, strict
 
 if TYPE_CHECKING:  # a child answers for what it needs, and starts in no time

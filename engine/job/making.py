@@ -10,8 +10,8 @@ from distilsearch.distill.recipes import Recipe
 
 from .cut_jobs import Cut
 from .jobs import Distil, Rehearse
-from .super_jobs import Score, TrainSuper
-from .supers import Super, key_of
+from .supernets.jobs import Score, TrainSuper
+from .supernets.supers import Super, key_of
 
 REHEARSED = 10**12  # tokens: no step of a rehearsal is near an end
 

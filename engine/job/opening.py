@@ -10,7 +10,7 @@ from distilsearch.progress import Progress
 
 from .executors import Executor, Options, open_executor
 from .executors.persistent import Persistent
-from .holding import Presence
+from .joining.holding import Presence
 from .ledger import Ledger, open_storage
 from .preflight import LOCAL
 from .prepare import Prepared

@@ -7,11 +7,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from distilsearch import profiling
-from distilsearch.distill.quality import LOSS, check_quality
+from distilsearch.distill.asked import check_device_name, precision_named
+from distilsearch.distill.quality import LOSS, QUALITIES, check_quality
 from distilsearch.distill.served.asked import check_ways
 from distilsearch.distill.teachers.named import AtHand, check_names, teacher_at_hand
 from distilsearch.distill.texts.sources import AUTO, NONE
-from distilsearch.errors import InputError, RunError
+from distilsearch.errors import InputError, RunError, unknown
 from distilsearch.families import FAMILIES, family, family_of
 from distilsearch.lowering import check_length
 from distilsearch.operators import TORCH
@@ -19,7 +20,7 @@ from distilsearch.places import FIDELITY, own_folder, own_run, own_student, own_
 from distilsearch.profiling.devices import DEVICES
 
 from ..objectives import limited
-from .holding import driver_of
+from .joining.holding import driver_of
 from .limits import check_kept, limits_of
 from .runfile.config import Run
 from .runfile.continuing import continued, kept_run
@@ -86,10 +87,11 @@ def _check_students(run: Run, teacher: AtHand, fresh: bool) -> None:
         return
     run = run.fitted(teacher.facts)
     served = run.space_for(teacher.facts)
-    for section in run.target:
+    known = [one for one in run.target if one.lengths_from is None or one.request_lengths is not None]
+    for section in known:
         family(run.space.family).sites(section.conditions)
         check_length(served.students, section.conditions)
-    if fresh:
+    if fresh and len(known) == len(run.target):  # else limits are of lengths that the text will tell
         check_kept(served.space, limited((), limits_of(run.target, served)), run.seed)
 
 
@@ -189,6 +191,27 @@ def check_order(
         own_student(out, teacher or (run.teacher if run else ""))
     check_names([teacher or (run.teacher if run else "")], text or (run.text if run else ()))
     check_probe(probe_text or ())
+
+
+def check_training(
+    device: str, precision: str | None, quality: str | None, recipe: str | None, pairs: Sequence[Path]
+) -> None:
+    """Refuse names of how a student is trained and scored that are plainly none; None is left to others."""
+    check_device_name(device)
+    if precision is not None:
+        precision_named(precision)
+    if quality is not None and quality not in QUALITIES:
+        raise unknown("quality", quality, QUALITIES)
+    check_names([], (), pairs, "a csv of sentence, sentence, score")
+    check_recipe_name(recipe or "")
+
+
+def check_recipe_name(recipe: str) -> None:
+    """Refuse the name or file of a recipe that is none; "" is none given. The losses of recipes load torch."""
+    if recipe:
+        from distilsearch.distill.recipes import recipe_for
+
+        recipe_for("embedding", recipe)  # names that mean one for each kind mean one for this
 
 
 def check_probe(sources: Sequence[str]) -> None:

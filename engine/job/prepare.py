@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from distilsearch.distill import FLASH_TOKENS
+from distilsearch.distill.asked import PRECISIONS
 from distilsearch.distill.cuts.judging import best_cuts, judged_cuts
 from distilsearch.distill.evaluate.as_served import check_judged
 from distilsearch.distill.job import Training
 from distilsearch.distill.pairs import check_pairs
-from distilsearch.distill.precision import PRECISIONS
 from distilsearch.distill.processes import check_device
 from distilsearch.distill.quality import check_quality
 from distilsearch.distill.recipes import Recipe, recipe_for

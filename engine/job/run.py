@@ -32,15 +32,15 @@ from ..report.files import write_result
 from ..report.schema import ProxyEntry
 from ..report.students import STUDENTS
 from .after import scored
-from .doing import telling
 from .environment import environment
 from .equipping import making_of, register
 from .executors import Executor
 from .executors.interruption import interruptible
-from .holding import driving
 from .informed import JUDGING_SHARE, Known, cut_column, score_column
-from .inviting import explored
 from .jobs import Measure, TeacherLoss
+from .joining.doing import telling
+from .joining.holding import driving
+from .joining.inviting import explored
 from .ledger import Ledger
 from .limits import check_kept, measured_within, room_within
 from .machines import Profiled

@@ -18,8 +18,8 @@ from distilsearch.space import SearchSpace
 
 from .jobs import Job
 from .making import Making as Making
-from .supernetwork import SuperNetwork
-from .supers import PUBLISHED, Genes, Parts, Rule, bounded, checked, with_supers
+from .supernets.source import SuperNetwork
+from .supernets.supers import PUBLISHED, Genes, Parts, Rule, bounded, checked, with_supers
 
 if TYPE_CHECKING:
     from distilsearch.distill.teachers.teacher import Teacher

@@ -16,7 +16,7 @@ from typing import Any
 from distilsearch.distill import training
 from distilsearch.engine.job import prepare
 from distilsearch.engine.job.executors.executor import Options
-from distilsearch.engine.job.join import join
+from distilsearch.engine.job.joining.join import join
 from distilsearch.engine.job.run import search
 from distilsearch.engine.job.runfile.config import Run
 from distilsearch.errors import DistilSearchError

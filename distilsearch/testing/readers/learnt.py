@@ -148,14 +148,14 @@ def read_fidelity(folder: Path) -> None:
 
 def read_mark(folder: Path) -> None:
     """Who holds a run."""
-    from ...engine.job.holding import holder_of
+    from ...engine.job.joining.holding import holder_of
 
     str(holder_of(folder / "file.json"))
 
 
 def read_doing(folder: Path) -> None:
     """As `status` reads it."""
-    from ...engine.job.doing import read_doing
+    from ...engine.job.joining.doing import read_doing
 
     assert read_doing(folder / "file.json").isprintable()
 
@@ -163,7 +163,7 @@ def read_doing(folder: Path) -> None:
 def read_invitation(folder: Path) -> None:
     """What the driver of a run lets others know."""
     from ... import strict
-    from ...engine.job.inviting import Invitation
+    from ...engine.job.joining.inviting import Invitation
 
     try:
         noted = strict.read_json(folder / "file.json")

@@ -23,7 +23,7 @@ def read_journal(folder: Path) -> None:
     """As `status` reads it."""
     from datetime import datetime
 
-    from ...engine.job.status import status
+    from ...engine.job.joining.status import status
 
     stand = status(folder)
     stand.lines(datetime.now())

@@ -14,10 +14,10 @@ import pytest
 
 from distilsearch.engine.job import prepare
 from distilsearch.engine.job.jobs import Distil, Job, answer, dumps, perform
+from distilsearch.engine.job.joining.status import status
 from distilsearch.engine.job.outcome.result import Result
 from distilsearch.engine.job.run import search
 from distilsearch.engine.job.runfile.config import Run
-from distilsearch.engine.job.status import status
 from distilsearch.errors import DiskFullError
 from distilsearch.progress import Progress, silent
 

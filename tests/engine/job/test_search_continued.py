@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from distilsearch.distill.recipes import EMBEDDING
-from distilsearch.engine.job.journal import sealed
+from distilsearch.engine.job.ledger.journal import sealed
 from distilsearch.engine.job.proposing import propose
 from distilsearch.engine.job.recall import replay
 from distilsearch.engine.job.runfile.sections import TargetSection

@@ -27,7 +27,7 @@ from distilsearch.engine.job.outcome.result import Result
 from distilsearch.engine.job.outcome.winners import winners_order
 from distilsearch.engine.job.run import search
 from distilsearch.engine.job.runfile.config import Run
-from distilsearch.engine.job.super_jobs import Score, TrainSuper
+from distilsearch.engine.job.supernets.jobs import Score, TrainSuper
 from distilsearch.errors import InputError, Interrupted, RunError
 from distilsearch.home import known_runs, register_run, supers_folder
 from distilsearch.profiling.clock import Measured
@@ -35,10 +35,10 @@ from distilsearch.progress import Between, nothing, silent
 from distilsearch.testing.glue_folders import write_task
 from distilsearch.testing.teachers import write_teacher, write_text
 
-OLD = Path(__file__).parents[2] / "old" / "0.1.0"
+OLD = Path(__file__).parents[3] / "old" / "0.1.0"
 (TABLE,) = (OLD / "tables").glob("*/*")
 SUPER, FINAL = 2_048, 2_048
-EXAMPLE = tomllib.loads((Path(__file__).parents[3] / "examples" / "autodistil.toml").read_text())
+EXAMPLE = tomllib.loads((Path(__file__).parents[4] / "examples" / "autodistil.toml").read_text())
 PARTS = {"mine": {"layers": [1, 2], "width": [32, 48], "ratio": [1.0]}}
 
 

@@ -9,7 +9,7 @@ from distilsearch.architecture import Architecture
 from distilsearch.distill.teachers.teacher import Teacher, load_teacher
 from distilsearch.engine.job.jobs import Distil, Job
 from distilsearch.engine.job.source import TrialSource, equipped, open_source
-from distilsearch.engine.job.super_jobs import Score
+from distilsearch.engine.job.supernets.jobs import Score
 from distilsearch.errors import InputError
 from distilsearch.testing.jobs import JobContract
 from distilsearch.testing.sources import TrialSourceContract, making

@@ -9,10 +9,10 @@ import pytest
 from typer.testing import CliRunner
 
 from distilsearch.cli import app
+from distilsearch.engine.job.joining.status import status
 from distilsearch.engine.job.ledger import Ledger, open_storage
 from distilsearch.engine.job.phases import Stopwatch
 from distilsearch.engine.job.runfile.config import Run
-from distilsearch.engine.job.status import status
 from distilsearch.errors import RunError
 from distilsearch.families import family
 

@@ -14,9 +14,8 @@ import pytest
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
-from distilsearch.engine.job import journal
-from distilsearch.engine.job.journal import JournalFile, opened, sealed
-from distilsearch.engine.job.ledger import Ledger, open_storage
+from distilsearch.engine.job.ledger import Ledger, journal, open_storage
+from distilsearch.engine.job.ledger.journal import JournalFile, opened, sealed
 from distilsearch.errors import DiskFullError, RunError
 from distilsearch.families import family
 

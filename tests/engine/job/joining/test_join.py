@@ -15,12 +15,13 @@ import pytest
 from typer.testing import CliRunner
 
 from distilsearch import cli
-from distilsearch.engine.job import inviting, join, tables
+from distilsearch.engine.job import tables
 from distilsearch.engine.job.budget import Plan, Speed
-from distilsearch.engine.job.holding import HANDS, Holder, Presence, driver_of, driving
-from distilsearch.engine.job.inviting import NOTE, Followed, Following, Invitation
-from distilsearch.engine.job.journal import JournalFile, open_journal
+from distilsearch.engine.job.joining import inviting, join
+from distilsearch.engine.job.joining.holding import HANDS, Holder, Presence, driver_of, driving
+from distilsearch.engine.job.joining.inviting import NOTE, Followed, Following, Invitation
 from distilsearch.engine.job.ledger import JOURNAL, Ledger, open_storage
+from distilsearch.engine.job.ledger.journal import JournalFile, open_journal
 from distilsearch.engine.job.machines import declared_by
 from distilsearch.engine.job.phases import PLAN, SPENT
 from distilsearch.engine.job.runfile.config import Run
@@ -29,8 +30,8 @@ from distilsearch.home import home, identity
 from distilsearch.profiling import open_device, rounds, table_folder
 from distilsearch.profiling.runtimes import stack_of
 
-from .test_databases import SPACE, STUDENTS, Source, check_study, drive
-from .test_tables import NORM, REGIME
+from ..ledger.test_databases import SPACE, STUDENTS, Source, check_study, drive
+from ..test_tables import NORM, REGIME
 
 FORKING = multiprocessing.get_context("fork")
 DRIVER = Holder("elsewhere", 7, "then")

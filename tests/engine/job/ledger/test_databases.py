@@ -14,10 +14,10 @@ import pytest
 from distilsearch.distill.job import Training
 from distilsearch.distill.store.trial import Trial
 from distilsearch.engine.engine import Engine
-from distilsearch.engine.job.database import Database, UnansweredError, open_database, with_driver
 from distilsearch.engine.job.executors.persistent import Persistent
-from distilsearch.engine.job.leases import gone
 from distilsearch.engine.job.ledger import DEAD_SECONDS, Ledger, open_storage
+from distilsearch.engine.job.ledger.database import Database, UnansweredError, open_database, with_driver
+from distilsearch.engine.job.ledger.leases import gone
 from distilsearch.engine.job.search import Search
 from distilsearch.engine.job.served import ServedSpace
 from distilsearch.engine.objectives import Expensive

@@ -10,15 +10,15 @@ from typing import Any
 from distilsearch import strict
 from distilsearch.errors import RunError
 
+from ..ledger import JOURNAL, Entry, Ledger, open_storage
+from ..ledger.journal import unread
+from ..machines import declared_by
+from ..phases import PLAN, SPENT
+from ..preflight import begun
+from ..recall import is_asked
+from ..runfile.continuing import kept_run
 from .doing import looked_at
 from .holding import Holder, Presence
-from .journal import unread
-from .ledger import JOURNAL, Entry, Ledger, open_storage
-from .machines import declared_by
-from .phases import PLAN, SPENT
-from .preflight import begun
-from .recall import is_asked
-from .runfile.continuing import kept_run
 
 
 @dataclass(frozen=True)

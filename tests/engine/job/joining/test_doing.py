@@ -7,9 +7,9 @@ import pytest
 from typer.testing import CliRunner
 
 from distilsearch.cli import app
-from distilsearch.engine.job.doing import DOING, at_work, looked_at, telling
-from distilsearch.engine.job.holding import driving
-from distilsearch.engine.job.status import status
+from distilsearch.engine.job.joining.doing import DOING, at_work, looked_at, telling
+from distilsearch.engine.job.joining.holding import driving
+from distilsearch.engine.job.joining.status import status
 from distilsearch.errors import RunError
 
 
@@ -32,7 +32,7 @@ def test_what_is_under_way_is_said_while_somebody_drives(tmp_path: Path) -> None
 
 
 def test_one_kind_of_work_is_written_down_no_oftener_than_every_second(tmp_path: Path) -> None:
-    from distilsearch.engine.job import doing
+    from distilsearch.engine.job.joining import doing
 
     now = [0.0]
     with (tmp_path / DOING).open("w+b") as file:

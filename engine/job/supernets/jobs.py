@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from distilsearch.progress import Between, Progress
 
-from .of_students import CACHE_LIMIT, Needs, OfStudents, given
-from .wire import failure, plain_failure
+from ..of_students import CACHE_LIMIT, Needs, OfStudents, given
+from ..wire import failure, plain_failure
 
 if TYPE_CHECKING:  # a child answers for what it needs, and starts in no time
     from distilsearch.distill.recipes import Recipe
@@ -55,7 +55,7 @@ class TrainSuper:
 
     def run(self, progress: Progress, between: Between) -> str:
         """Train it, unless it is here."""
-        from .super_work import trained
+        from .work import trained
 
         return trained(self, progress, between)
 
@@ -77,7 +77,7 @@ class Score(OfStudents):
         """Evaluate what has no score yet."""
         from distilsearch.errors import TrialError
 
-        from .super_work import scored
+        from .work import scored
 
         made = scored(self, between)
         return [plain_failure(one) if isinstance(one, TrialError) else one.to_json() for one in made]

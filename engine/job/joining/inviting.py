@@ -15,13 +15,13 @@ from distilsearch.errors import RunError
 from distilsearch.home import identity
 from distilsearch.profiling.store import table_folder
 
-from .budget import Allowance, Plan, Time, Trials
+from ..budget import Allowance, Plan, Time, Trials
+from ..ledger import Ledger
+from ..machines import Declared, Profiled
+from ..phases import PLAN, SPENT
+from ..prepare import Prepared
+from ..search import Search
 from .holding import DRIVER, Holder, holder_of
-from .ledger import Ledger
-from .machines import Declared, Profiled
-from .phases import PLAN, SPENT
-from .prepare import Prepared
-from .search import Search
 
 NOTE = "joining"
 

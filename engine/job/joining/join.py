@@ -21,25 +21,25 @@ from distilsearch.home import ensure_folder, identity, written_folders
 from distilsearch.profiling import LatencyTable, find_table
 from distilsearch.progress import Between, Progress, silent
 
-from .equipping import making_of
-from .executors import Executor
-from .executors.interruption import interruptible
+from ..equipping import making_of
+from ..executors import Executor
+from ..executors.interruption import interruptible
+from ..informed import cut_column
+from ..ledger import JOURNAL, open_storage
+from ..machines import Declared, Profiled, declared_by
+from ..opening import opened_executor, opened_ledger
+from ..preflight import LOCAL, joinable
+from ..prepare import checked
+from ..proposing import new_engine
+from ..run import MainJob
+from ..runfile.config import Run
+from ..runfile.continuing import continued, kept_run
+from ..serving.profiling import profiled
+from ..shares import set_shares
+from ..source import Making, open_source, scores
+from ..tables import receive
 from .holding import Holder, Presence, driver_of
-from .informed import cut_column
 from .inviting import NOTE, Following, Invitation, fingerprints
-from .ledger import JOURNAL, open_storage
-from .machines import Declared, Profiled, declared_by
-from .opening import opened_executor, opened_ledger
-from .preflight import LOCAL, joinable
-from .prepare import checked
-from .proposing import new_engine
-from .run import MainJob
-from .runfile.config import Run
-from .runfile.continuing import continued, kept_run
-from .serving.profiling import profiled
-from .shares import set_shares
-from .source import Making, open_source, scores
-from .tables import receive
 
 LOGS = "joined"  # the folder of the run with the logs of those who have joined it
 POLL_SECONDS = 0.5
@@ -172,7 +172,8 @@ def left_tables(machine: Declared, invitation: Invitation) -> dict[str, LatencyT
     It is timed once a run: what a joined process would add, the driver does not predict by.
     """
     if machine.depot:
-        receive(machine.depot, *invitation.tables[machine.objective])
+        device, stack = invitation.tables[machine.objective]
+        receive(machine.depot, device, stack)
     stored = {runtime: find_table(machine.section.device, runtime=runtime) for runtime in machine.section.runtimes}
     tables = {runtime: table for runtime, table in stored.items() if table is not None}
     return tables if len(tables) == len(stored) else None

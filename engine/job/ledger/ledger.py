@@ -27,8 +27,8 @@ from distilsearch.errors import DistilSearchError, InputError, RunError
 from distilsearch.progress import Progress, silent
 from distilsearch.space import SearchSpace
 
+from ..joining.holding import Presence
 from .database import Database, alone, open_database
-from .holding import Presence
 from .journal import nobody, open_journal
 from .leases import gone, lease_of, this_process
 from .studies import give_names, study_of, unnamed

@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING
 from distilsearch.errors import TrialError
 from distilsearch.progress import Between, Progress
 
-from .work import learnt_from, visible
+from ..work import learnt_from, visible
 
 if TYPE_CHECKING:
     from distilsearch.distill.store.trial import Trial
 
-    from .super_jobs import Score, TrainSuper
+    from .jobs import Score, TrainSuper
 
 
 def trained(job: "TrainSuper", progress: Progress, between: Between) -> str:

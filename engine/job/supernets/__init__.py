@@ -1,0 +1,1 @@
+"""Super-networks of a run: their jobs, and the source whose trials are slices of them."""
