@@ -1,5 +1,6 @@
 """Runtimes of exported files: what is timed is what the exporter writes, in the precision that was asked for."""
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import onnx
 import pytest
 import torch
 
+from distilsearch.artefacts import openvino
 from distilsearch.artefacts.onnx import to_onnx
 from distilsearch.artefacts.running import opened
 from distilsearch.errors import DeviceError, InputError, TableError
@@ -137,6 +139,19 @@ def test_int8_work_is_in_int8_and_the_rest_as_it_was(name: str, tmp_path: Path) 
         (answer,) = opened(small, name, threads=1)(graph.inputs).values()
         (exact,) = answers(graph, tmp_path)
         assert 0 <= np.abs(answer - exact).max() < 0.2
+
+
+def test_int8_of_a_profile_has_the_operators_of_the_file_that_is_served(tmp_path: Path) -> None:
+    graph, file = operator_graph(LINEAR), tmp_path / "work.onnx"
+    file.write_bytes(graph.model.SerializeToString())
+    openvino.quantised(file, tmp_path / "served.xml", samples=[graph.inputs] * 2)
+    mine = RUNTIMES["openvino"]().quantised(file, graph.inputs)  # type: ignore[attr-defined]
+    kinds = [
+        Counter(node.get_type_name() for node in openvino.read(one).get_ops())
+        for one in (mine, tmp_path / "served.xml")
+    ]
+    assert kinds[0] == kinds[1]
+    assert kinds[0]["FakeQuantize"] > 0
 
 
 class Calls:
