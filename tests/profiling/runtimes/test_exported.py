@@ -1,7 +1,9 @@
 """Runtimes of exported files: what is timed is what the exporter writes, in the precision that was asked for."""
 
+import tempfile
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -229,3 +231,23 @@ def test_a_space_is_profiled_and_predicted_in_int8_beside_float32(tmp_path: Path
     )
     with pytest.raises(TableError, match=r"no rows for float32 eager"):
         predictor.predict(students, Serving(sequence=8, threads=1))
+
+
+def test_a_model_in_int8_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Path] = []
+    runtime: Any = RUNTIMES["onnxruntime"]()
+    model = family("bert").space(GENES).decode(np.zeros((1, 11), np.int16))[0]
+    serving = Serving(sequence=8, threads=1, runtime="onnxruntime", dtype="int8")
+    quantised = type(runtime).quantised
+
+    def counted(self: Any, file: Path, inputs: Any) -> Path:
+        made.append(file)
+        return Path(quantised(self, file, inputs))
+
+    monkeypatch.setattr(type(runtime), "quantised", counted)
+    monkeypatch.setattr(files, "_folder", lambda: folder)
+    with tempfile.TemporaryDirectory() as place:
+        folder = SimpleNamespace(name=place)
+        for _ in range(2):
+            assert runtime.prepare(model, open_device("cpu"), serving).seconds(1) > 0
+    assert len(made) == 1
