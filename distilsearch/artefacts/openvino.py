@@ -29,8 +29,10 @@ def to_openvino(source: Path, file: Path) -> None:
         openvino.save_model(model, made, compress_to_fp16=False)
 
 
-def quantised(file: Path, to: Path, *, samples: Iterable[Arrays]) -> None:
+def quantised(file: Path, to: Path, *, samples: Iterable[Arrays], corrected: bool = True) -> None:
     """Write an OpenVINO model with its products in int8, scales learnt from `samples` (inputs by name, at least one).
+
+    `corrected`: whether biases make up for what rounding shifts; that costs most of the time and changes no operator.
 
     Raises:
         InputError: a package is missing, the file is damaged, or there is nothing to learn scales from.
@@ -42,7 +44,11 @@ def quantised(file: Path, to: Path, *, samples: Iterable[Arrays]) -> None:
     model = read(file)
     with without_telemetry(), quietly(), contextlib.redirect_stdout(io.StringIO()):  # it draws bars there
         small = nncf.quantize(
-            model, nncf.Dataset(listed), subset_size=len(listed), model_type=nncf.ModelType.TRANSFORMER
+            model,
+            nncf.Dataset(listed),
+            subset_size=len(listed),
+            model_type=nncf.ModelType.TRANSFORMER,
+            advanced_parameters=nncf.AdvancedQuantizationParameters(disable_bias_correction=not corrected),
         )
     with moved_into_place(_named(to)) as made:
         openvino.save_model(small, made, compress_to_fp16=False)

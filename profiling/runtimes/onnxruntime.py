@@ -44,9 +44,8 @@ class OnnxRuntime(ExportedRuntime):
 
     def quantised(self, file: Path, inputs: Mapping[str, Array]) -> Path:
         """Weights in int8; activations are scaled as they come."""
-        small = file.with_name("int8.onnx")
-        if not small.exists():
-            quantised(file, small)
+        small = file.with_name(self.small)
+        quantised(file, small)
         return small
 
     def loop(self, file: Path, inputs: Mapping[str, Array], host: Host, serving: Serving) -> Call:

@@ -1,6 +1,9 @@
 """Runtimes of exported files: what is timed is what the exporter writes, in the precision that was asked for."""
 
+import tempfile
+from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -8,6 +11,7 @@ import onnx
 import pytest
 import torch
 
+from distilsearch.artefacts import openvino
 from distilsearch.artefacts.onnx import to_onnx
 from distilsearch.artefacts.running import opened
 from distilsearch.errors import DeviceError, InputError, TableError
@@ -139,6 +143,19 @@ def test_int8_work_is_in_int8_and_the_rest_as_it_was(name: str, tmp_path: Path) 
         assert 0 <= np.abs(answer - exact).max() < 0.2
 
 
+def test_int8_of_a_profile_has_the_operators_of_the_file_that_is_served(tmp_path: Path) -> None:
+    graph, file = operator_graph(LINEAR), tmp_path / "work.onnx"
+    file.write_bytes(graph.model.SerializeToString())
+    openvino.quantised(file, tmp_path / "served.xml", samples=[graph.inputs] * 2)
+    mine = RUNTIMES["openvino"]().quantised(file, graph.inputs)  # type: ignore[attr-defined]
+    kinds = [
+        Counter(node.get_type_name() for node in openvino.read(one).get_ops())
+        for one in (mine, tmp_path / "served.xml")
+    ]
+    assert kinds[0] == kinds[1]
+    assert kinds[0]["FakeQuantize"] > 0
+
+
 class Calls:
     """Prepared work that takes as long as it is told."""
 
@@ -214,3 +231,23 @@ def test_a_space_is_profiled_and_predicted_in_int8_beside_float32(tmp_path: Path
     )
     with pytest.raises(TableError, match=r"no rows for float32 eager"):
         predictor.predict(students, Serving(sequence=8, threads=1))
+
+
+def test_a_model_in_int8_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Path] = []
+    runtime: Any = RUNTIMES["onnxruntime"]()
+    model = family("bert").space(GENES).decode(np.zeros((1, 11), np.int16))[0]
+    serving = Serving(sequence=8, threads=1, runtime="onnxruntime", dtype="int8")
+    quantised = type(runtime).quantised
+
+    def counted(self: Any, file: Path, inputs: Any) -> Path:
+        made.append(file)
+        return Path(quantised(self, file, inputs))
+
+    monkeypatch.setattr(type(runtime), "quantised", counted)
+    monkeypatch.setattr(files, "_folder", lambda: folder)
+    with tempfile.TemporaryDirectory() as place:
+        folder = SimpleNamespace(name=place)
+        for _ in range(2):
+            assert runtime.prepare(model, open_device("cpu"), serving).seconds(1) > 0
+    assert len(made) == 1
