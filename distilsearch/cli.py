@@ -239,12 +239,15 @@ def status(run_folder: RunFolder, as_json: Json = False) -> None:
 @app.command()
 def report(run_folder: RunFolder, as_json: Json = False) -> None:
     """Write report.html of a run again, and print its table."""
-    from .engine.job.joining.doing import at_work
     from .engine.report.files import RESULT, read_result, write_report
     from .engine.report.students import remarks
-    from .places import own_run
+    from .places import DRIVER, own_run
 
-    driving = at_work(run_folder)
+    driving = ""
+    if (run_folder / DRIVER).exists():  # else nothing of the main job is needed
+        from .engine.job.joining.doing import at_work
+
+        driving = at_work(run_folder)
     if driving and not (run_folder / RESULT).exists():
         raise RunError(f"no result in {run_folder} yet: {driving}; `distilsearch status {run_folder}` says more")
     own_run(run_folder, finished=True)

@@ -19,6 +19,7 @@ RUN_MARK = "# Written by distilsearch: what this run was asked, with all its def
 PAGE_MARK = "default-src 'none'; script-src 'unsafe-inline'"  # of the content policy of every page
 STUDENT_MARK, WEIGHTS_MARK = "\n# A student of ", "\n| teacher weights | sha256 "
 FINGERPRINT, KEY = re.compile("[0-9a-f]{12}"), re.compile("[0-9a-f]{64}")
+DRIVER = ".driver"  # in the folder of a run: who drives it
 HOME_PARTS = ("tables", "targets", "trials", "supers", "runs", "depot", "precision", "home.json", ".identity")
 RUN_PARTS = (
     "run.toml", "journal.log", "environment.json", "imported.json", "result.json", "report.html", "predictor",

@@ -7,7 +7,7 @@ import random
 import time
 from dataclasses import dataclass, replace
 
-from distilsearch.engine.job.joining.holding import DRIVER
+from distilsearch.places import DRIVER
 
 from .actions import kill
 from .driver import Call, Plan, Running, call, import_what_was

@@ -21,10 +21,10 @@ from distilsearch import strict
 from distilsearch.disks import disk_full, is_full
 from distilsearch.errors import RunError
 from distilsearch.home import ensure_folder
-from distilsearch.places import own_run
+from distilsearch.places import DRIVER, own_run
 from distilsearch.progress import Progress, silent
 
-DRIVER, HANDS = ".driver", ".hands"
+HANDS = ".hands"
 POLL_SECONDS = 0.5
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from distilsearch import profiling, strict
 from distilsearch.errors import RunError
 from distilsearch.home import identity
+from distilsearch.places import DRIVER
 from distilsearch.profiling.store import table_folder
 
 from ..budget import Allowance, Plan, Time, Trials
@@ -21,7 +22,7 @@ from ..machines import Declared, Profiled
 from ..phases import PLAN, SPENT
 from ..prepare import Prepared
 from ..search import Search
-from .holding import DRIVER, Holder, holder_of
+from .holding import Holder, holder_of
 
 NOTE = "joining"
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from distilsearch.engine.job.joining.holding import DRIVER, HANDS, Presence, driving, holder_of, marked
+from distilsearch.engine.job.joining.holding import HANDS, Presence, driving, holder_of, marked
+from distilsearch.places import DRIVER
 from distilsearch.engine.job.ledger import Ledger, open_storage
 from distilsearch.errors import RunError
 from distilsearch.families import family
