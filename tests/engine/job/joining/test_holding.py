@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from distilsearch.engine.job.joining.holding import HANDS, Presence, driving, holder_of, marked
-from distilsearch.places import DRIVER
 from distilsearch.engine.job.ledger import Ledger, open_storage
 from distilsearch.errors import RunError
 from distilsearch.families import family
+from distilsearch.places import DRIVER
 
 SPACE = family("bert").space({"layers": [1, 2]})
 STUDENTS = SPACE.decode(np.unique(SPACE.sample(64, np.random.default_rng(0)), axis=0)[:4])
