@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from functools import partial
 
 import numpy as np
 
@@ -102,6 +103,11 @@ def cut_column(
         progress("the untrained cuts of this space say nothing of its students: they are not looked at", 0, 0)
         return None
     return column_of(space, codes[rows], values, sizes)
+
+
+def cuts_within(minutes: float) -> Known:
+    """`cut_column` for a run of some minutes, of which it takes a share at most; 0 minutes are no limit."""
+    return partial(cut_column, seconds=JUDGING_SHARE * 60 * minutes or math.inf)
 
 
 def _judged(

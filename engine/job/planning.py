@@ -16,6 +16,10 @@ import numpy as np
 
 from distilsearch import strict
 from distilsearch.architecture import Architecture
+from distilsearch.distill.job import Training
+from distilsearch.distill.store.archive import Archive
+from distilsearch.families import TeacherFacts
+from distilsearch.families.cuts import within
 from distilsearch.growth import grown
 from distilsearch.home import home, write_atomically
 from distilsearch.progress import Progress
@@ -82,6 +86,12 @@ def plan_of(
     plan = Plan.made(run.minutes, spent(), rehearsed, sizes, run.train.flash_tokens)
     ledger.note(PLAN, plan.to_json())
     return plan
+
+
+def trained(archive: Archive, training: Training, students: SearchSpace, facts: TeacherFacts) -> int:
+    """How many students of a space have been trained so, by any run."""
+    every = archive.matching(training)
+    return len({student for trial in every if (student := within(students, trial.architecture, facts))})
 
 
 @dataclass(frozen=True)

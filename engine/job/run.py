@@ -5,7 +5,6 @@ call continues a run that was killed, and loses at most the trials in flight.
 """
 
 import json
-import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -21,7 +20,6 @@ from distilsearch.distill.store.respelt import known
 from distilsearch.distill.store.trial import Trial
 from distilsearch.errors import InputError, Interrupted, TrialError
 from distilsearch.families import family
-from distilsearch.families.cuts import within
 from distilsearch.home import write_atomically, written_folders
 from distilsearch.profiling.remarks import busy
 from distilsearch.progress import Between, Progress, nothing, silent
@@ -36,7 +34,7 @@ from .environment import environment
 from .equipping import making_of, register
 from .executors import Executor
 from .executors.interruption import interruptible
-from .informed import JUDGING_SHARE, Known, cut_column, score_column
+from .informed import Known, cuts_within, score_column
 from .jobs import Measure, TeacherLoss
 from .joining.doing import telling
 from .joining.holding import driving
@@ -59,7 +57,7 @@ from .outcome.result import Result, conclude, members
 from .outcome.scoring import Scoring
 from .outcome.sessions import measure_front
 from .phases import Phases, Stopwatch
-from .planning import plan_of, question, remembered, speed_of
+from .planning import plan_of, question, remembered, speed_of, trained
 from .prepare import Prepared, prepare
 from .proposing import new_engine, size_features
 from .recall import imported, imported_failures, is_asked
@@ -148,8 +146,7 @@ class MainJob:
             self.check_limits(engine, machines)
         if run.foresees:
             with phases.phase(UNTRAINED):
-                seconds = JUDGING_SHARE * 60 * run.minutes or math.inf
-                engine = self.informed(machines, partial(cut_column, seconds=seconds))
+                engine = self.informed(machines, cuts_within(run.minutes))
         with phases.phase("plan"):
             budget = self.budget(watch, machines)
         result = self.lasting(budget.flash_tokens).spend(budget, engine, machines, phases, watch)
@@ -247,7 +244,8 @@ class MainJob:
         students, training = self.prepared.served.students, self.making.training
         place = question(run, training.to_json(), self.prepared.space)
         settled = remembered(place)
-        if settled and self.trained(training.at(settled.flash_tokens)) >= settled.trials:
+        facts, archive = self.prepared.teacher.facts, archive_of(self.depot)
+        if settled and trained(archive, training.at(settled.flash_tokens), students, facts) >= settled.trials:
             self.progress(f"what {run.minutes:g} minutes came to here is known: give more to go on", 0, 0)
             return Amount(settled.flash_tokens, settled.trials, settled.final_tokens, self.progress, known=True)
         outcomes = self.prepared.served.outcomes_of
@@ -260,12 +258,6 @@ class MainJob:
         self.progress(plan.said(run.minutes, watch.seconds), 0, 0)
         tokens, probed = self.prepared.text.tokens, self.prepared.probe.text is not None
         return Minutes(run.minutes, plan, watch, tokens, train.final_tokens, place, self.progress, probed)
-
-    def trained(self, training: Training) -> int:
-        """How many students of the space have been trained so, by any run."""
-        students, facts = self.prepared.served.students, self.prepared.teacher.facts
-        trials = archive_of(self.depot).matching(training)
-        return len({student for trial in trials if (student := within(students, trial.architecture, facts))})
 
     def lasting(self, flash_tokens: int) -> "MainJob":
         """The same job, with the length of its trials settled: from now on the run's folder says so."""
