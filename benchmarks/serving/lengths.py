@@ -1,0 +1,127 @@
+"""Do requests as they come take what their few lengths say?
+
+From benchmarks/:
+
+    python -m serving.lengths [--requests queries.txt ...] [--students 6] [--threads 1] [--runtime torch] [--rounds 8]
+
+Requests are STS-B's test sentences, one a line, and paragraphs of a novel, unless files of them are named. A space is
+profiled over their lengths as a user would; then held-out students are timed on the lengths of 60 requests drawn evenly
+from the sorted ones, every student and length once a round in random order. "nodes" is the weighted mean of the same
+students timed at the nodes, which is what a search measures, and "predicted" is what it is told before: mean, median
+and 99th percentile. Rows are median and largest errors against the 60 requests.
+"""
+
+import argparse
+import csv
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from common import data, record, table
+from predictor_students import space_of
+
+from distilsearch.architecture import Architecture
+from distilsearch.arrays import FloatArray
+from distilsearch.distill.teachers.teacher import load_teacher
+from distilsearch.distill.texts.requests import lengths_of, requests_in, requests_of
+from distilsearch.length_nodes import request_lengths
+from distilsearch.operators import Serving
+from distilsearch.predictors.latency import LatencyPredictor
+from distilsearch.profiling import Device, open_device, profile
+from distilsearch.profiling.clock import SystemClock, undisturbed, visit, warm_up
+
+NOVEL = "text/books/Charlotte_Bronte--Jane_Eyre.md"
+SENTENCES = "multilingual/stsb/stsb-en-test.csv"
+DRAWN = 60
+FIGURES = ("mean", "p50", "p99")
+
+Cell = tuple[Architecture, int]  # a student and a length
+
+
+def requests(named: list[str]) -> dict[str, list[int]]:
+    """Lengths of the requests of each source, by its name."""
+    teacher = load_teacher("quickstart")
+    if named:
+        return {Path(file).name: lengths_of(requests_in(file), teacher) for file in named}
+    with data(SENTENCES).open(encoding="utf-8", newline="") as file:
+        sentences = [sentence for pair in csv.reader(file) for sentence in pair[:2]]
+    paragraphs = requests_of([str(data(NOVEL))])
+    return {"STS-B's sentences": lengths_of(sentences, teacher), "a novel": lengths_of(paragraphs, teacher)}
+
+
+def timed(device: Device, serving: Serving, cells: list[Cell], rounds: int) -> dict[Cell, float]:
+    """Milliseconds of each student at each length, side by side."""
+    ready = {}
+    with device.session(serving):
+        for student, length in cells:
+            ready[student, length] = device.prepare(student, serving.at(length))
+            warm_up(ready[student, length], SystemClock())
+        rng, seconds = np.random.default_rng(0), {cell: list[float]() for cell in cells}
+        for _ in range(rounds):
+            for place in rng.permutation(len(cells)):
+                seconds[cells[int(place)]].append(visit(ready[cells[int(place)]]))
+    return {cell: 1e3 * undisturbed(times) for cell, times in seconds.items()}
+
+
+def figures(at: FloatArray, weights: FloatArray, p50: float, p99: float) -> FloatArray:
+    """Mean, median and 99th percentile (3,)."""
+    return np.array([float(at @ weights), p50, p99])
+
+
+def errors(name: str, ours: FloatArray, truth: FloatArray) -> dict[str, Any]:
+    """Median and largest relative error of each figure (students, 3)."""
+    apart = np.abs(ours / truth - 1)
+    row: dict[str, Any] = {"by": name, "students": len(truth)}
+    for place, figure in enumerate(FIGURES):
+        row |= {f"{figure} error": float(np.median(apart[:, place])), f"{figure} worst": float(apart[:, place].max())}
+    return row
+
+
+def rows_of(source: str, lengths: list[int], chosen: argparse.Namespace) -> list[dict[str, Any]]:
+    """What nodes and predictions say, against requests themselves."""
+    nodes = request_lengths(lengths)
+    serving = Serving(threads=chosen.threads, runtime=chosen.runtime, lengths=nodes)
+    device, space = open_device("cpu"), space_of("quickstart")
+    with tempfile.TemporaryDirectory() as folder:
+        known = profile(space, device, serving, store=Path(folder))
+    seen = {row.architecture for row in known.models}
+    drawn = space.decode(space.sample(20 * chosen.students, np.random.default_rng(chosen.seed)))
+    students = [one for one in dict.fromkeys(drawn) if one not in seen][: chosen.students]
+    sample = np.sort(lengths)[np.linspace(0, len(lengths) - 1, DRAWN).round().astype(int)]
+    every = sorted({*nodes.nodes, *map(int, sample)})
+    ms = timed(device, serving, [(one, length) for one in students for length in every], chosen.rounds)
+    alike = np.full(len(sample), 1 / len(sample))
+    truth, measured = [], []
+    for one in students:
+        at = np.array([ms[one, int(length)] for length in sample])
+        truth.append(figures(at, alike, float(np.quantile(at, 0.5)), float(np.quantile(at, 0.99))))
+        own = np.array([ms[one, length] for length in nodes.nodes])
+        measured.append(figures(own, np.array(nodes.weights), ms[one, nodes.p50], ms[one, nodes.p99]))
+    told = LatencyPredictor.fit(known).predict(students, serving)
+    assert told.p50_ms is not None  # of many lengths there are all three
+    assert told.p99_ms is not None
+    predicted = np.stack([told.mean_ms, told.p50_ms, told.p99_ms], axis=1)
+    about = {"requests": source, "lengths": nodes.words, "nodes": len(nodes.nodes), "runtime": chosen.runtime}
+    compared = {"nodes": np.array(measured), "predicted": predicted}
+    return [about | errors(name, ours, np.array(truth)) for name, ours in compared.items()]
+
+
+def main() -> None:
+    """Print and keep the result."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--requests", nargs="*", default=[], help="files of requests, one a line")
+    parser.add_argument("--students", type=int, default=6)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--runtime", default="torch")
+    parser.add_argument("--rounds", type=int, default=8)
+    parser.add_argument("--seed", type=int, default=1, help="which students are held out")
+    chosen = parser.parse_args()
+    facts = open_device("cpu").facts()
+    rows = [row for source, lengths in requests(chosen.requests).items() for row in rows_of(source, lengths, chosen)]
+    print(table(rows), f"\n\non {' '.join(facts['isa'])}")
+    record("serving_lengths", [{"machine": facts["model"], "isa": facts["isa"]} | row for row in rows])
+
+
+if __name__ == "__main__":
+    main()
