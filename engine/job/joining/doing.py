@@ -20,17 +20,21 @@ from distilsearch.progress import Progress
 from .holding import Holder, driver_of
 
 DOING = ".doing"
-LENGTH = 512  # bytes of the line
+MOST = 200  # characters of what is said
+LENGTH = 12 * MOST + 32  # bytes of the line: JSON writes a character in 12 of them at most
 SECONDS = 1.0  # between two of one kind of work
-MOST = 200  # characters of it
 
 
 class Doing:
-    """A progress that passes everything on, and writes down what is under way: the outermost work, and the latest."""
+    """A progress that passes everything on, and writes down what is under way: the outermost work, and the latest.
+
+    Not all work says that it has ended: what has begun after some other work is over with it, and where it is not, for
+    the two are side by side, it is back with its next word.
+    """
 
     def __init__(self, file: int, progress: Progress, clock: Callable[[], float] = time.monotonic) -> None:
         self._file, self._progress, self._clock = file, progress, clock
-        self._under_way: dict[str, tuple[float, float]] = {}  # the latest last
+        self._under_way: dict[str, tuple[float, float]] = {}  # in the order in which they began
         self._written: dict[str, float] = {}  # when, by the kind of work
         self._lock = threading.Lock()  # drivers of children report too
 
@@ -42,14 +46,17 @@ class Doing:
         self._progress(what, done, total)
 
     def _note(self, what: str, done: float, total: float) -> None:
-        self._under_way.pop(what, None)
         if done < total:
             self._under_way[what] = done, total
+        elif what in self._under_way:
+            kinds = list(self._under_way)
+            for over in kinds[kinds.index(what) :]:
+                del self._under_way[over]
         now = self._clock()
         if now - self._written.get(what, now - SECONDS) >= SECONDS:
             self._written[what] = now
             kinds = list(self._under_way)
-            parts = dict.fromkeys([*kinds[:1], *kinds[-1:]])
+            parts = dict.fromkeys([*kinds[:1], *([what] if what in self._under_way else kinds[-1:])])
             self._write("; ".join(_words(part, *self._under_way[part]) for part in parts))
 
     def _write(self, words: str) -> None:
@@ -67,7 +74,7 @@ def telling(folder: Path, progress: Progress) -> Iterator[Progress]:
     """Within it whoever looks at a run's folder sees what its driver, this process, tells the progress given here."""
     path = folder / DOING
     try:
-        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
     except OSError:
         yield progress
         return

@@ -25,10 +25,44 @@ def test_what_is_under_way_is_said_while_somebody_drives(tmp_path: Path) -> None
         progress("timing attention", 40, 40)
         progress("profile and predict", 1, 1)
         progress("finish", 0, 1)
-        assert looked_at(tmp_path)[1] == "timing operators: 3 of 40; finish"
+        assert looked_at(tmp_path)[1] == "finish"  # nobody has said that operators are no longer timed
     assert at_work(tmp_path) == ""
     assert said[2] == ("this is a remark", 0, 0)
     assert [*tmp_path.iterdir()] == []
+
+
+def test_work_side_by_side_is_back_with_its_next_word(tmp_path: Path) -> None:
+    with driving(tmp_path), telling(tmp_path, lambda *_: None) as progress:
+        progress("search", 0, 1)
+        progress("distil (trial 1)", 10, 90)
+        progress("distil (trial 2)", 10, 80)
+        progress("distil (trial 1)", 90, 90)
+        progress("trials", 1, 18)
+        assert looked_at(tmp_path)[1] == "search; trials: 1 of 18"
+        progress("distil (trial 3)", 10, 70)
+        assert looked_at(tmp_path)[1] == "search; distil (trial 3): 10 of 70"
+
+
+def test_a_short_line_covers_a_long_one_in_any_letters(tmp_path: Path) -> None:
+    from distilsearch.engine.job.joining.doing import MOST
+
+    with driving(tmp_path), telling(tmp_path, lambda *_: None) as progress:
+        progress("\N{GRINNING FACE}" * MOST, 0, 1)
+        assert looked_at(tmp_path)[1] == "\N{GRINNING FACE}" * MOST
+        progress("\N{GRINNING FACE}" * MOST, 1, 1)
+        progress("finish", 0, 1)
+        assert looked_at(tmp_path)[1] == "finish"
+
+
+def test_a_link_in_its_place_is_not_followed(tmp_path: Path) -> None:
+    own = tmp_path / "own.txt"
+    own.write_text("mine")
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / DOING).symlink_to(own)
+    with telling(folder, lambda *_: None) as progress:
+        progress("finish", 0, 1)
+    assert own.read_text() == "mine"
 
 
 def test_one_kind_of_work_is_written_down_no_oftener_than_every_second(tmp_path: Path) -> None:
@@ -45,17 +79,23 @@ def test_one_kind_of_work_is_written_down_no_oftener_than_every_second(tmp_path:
         assert doing.read_doing(tmp_path / DOING) == "timing: 2 of 3"
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{", '{"doing": 3}', '{"doing": "a\\u001b[2Jb"}'])
-def test_whatever_stands_there_is_no_traceback_and_no_command_to_the_terminal(tmp_path: Path, content: str) -> None:
+@pytest.mark.parametrize(
+    ("content", "said"), [("", ""), ("[]", ""), ("{", ""), ('{"doing": 3}', ""), ('{"doing": "a\\u001b[2Jb"}', "a[2Jb")]
+)
+def test_whatever_stands_there_is_no_traceback_and_no_command_to_the_terminal(
+    tmp_path: Path, content: str, said: str
+) -> None:
     with driving(tmp_path):
         (tmp_path / DOING).write_text(content)
-        assert looked_at(tmp_path)[1] in ("", "a[2Jb")
+        assert looked_at(tmp_path)[1] == said
 
 
 def test_where_it_cannot_be_written_the_run_goes_on(tmp_path: Path) -> None:
     (tmp_path / DOING).mkdir()
-    with telling(tmp_path, lambda *_: None) as progress:
+    said: list[tuple[str, float, float]] = []
+    with telling(tmp_path, lambda *words: said.append(words)) as progress:
         progress("finish", 0, 1)
+    assert said == [("finish", 0, 1)]
 
 
 def test_status_and_report_of_a_run_that_has_not_begun_say_who_is_at_work_on_it(tmp_path: Path) -> None:
