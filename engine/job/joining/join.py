@@ -24,7 +24,7 @@ from distilsearch.progress import Between, Progress, silent
 from ..equipping import making_of
 from ..executors import Executor
 from ..executors.interruption import interruptible
-from ..informed import cut_column
+from ..informed import cuts_within
 from ..ledger import JOURNAL, open_storage
 from ..machines import Declared, Profiled, declared_by
 from ..opening import opened_executor, opened_ledger
@@ -143,7 +143,7 @@ class Helper(MainJob):
         machines = [self._tabled(machine) for machine in self.prepared.machines]
         set_shares(self.ledger, machines, self.teacher, self.executor, self.progress)
         engine = new_engine(run, self.prepared.served, machines, self.teacher)
-        engine = self.informed(machines, cut_column) if run.foresees else engine
+        engine = self.informed(machines, cuts_within(run.minutes)) if run.foresees else engine
         source = open_source(run.source.name, self.making, **run.source.options)
         if self.making.supers:
             source.prepare(partial(self.executor.submit, progress=self.progress))
