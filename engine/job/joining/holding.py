@@ -128,7 +128,7 @@ def driver_of(folder: Path) -> Holder | None:
     """
     path = folder / DRIVER
     try:
-        file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # whoever looks may be allowed no more
         free = _locked(file, fcntl.LOCK_SH)  # so that two who look are not in each other's way
     except FileNotFoundError:
         return None
