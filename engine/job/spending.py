@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Protocol
 
 from distilsearch.distill.store.trial import Trial
-from distilsearch.distill.training import in_groups
 from distilsearch.progress import Progress
 
 from .budget import (
@@ -27,7 +26,7 @@ from .budget import (
 )
 from .executors import Executor
 from .ledger import Entry
-from .outcome.finish import finish, less_trained, shared_out
+from .outcome.finish import finish, less_trained, shared_out, side_by_side
 from .outcome.sessions import always
 from .phases import Stopwatch
 from .planning import Settled, remember
@@ -247,7 +246,8 @@ class Finishing:
     def seconds(self, entries: Sequence[Entry], since: int, tokens: int) -> float:
         """What it takes to train students on, side by side on all workers.
 
-        A live teacher is asked once for all that one worker trains side by side; targets that are kept, once in all.
+        A live teacher is asked once for each group that one worker trains side by side; for targets that are kept,
+        once in all.
         """
         since = since if since > self.anew else 0
         new, speed = tokens - self.making.recipe.shared(since, tokens), self.speed
@@ -256,7 +256,8 @@ class Finishing:
         students = list(dict.fromkeys(student_of(entry.architecture) for entry in entries))
         parts = shared_out(students, speed.workers, size)
         own = (
-            sum(speed.seconds(size(one), new) for one in part) + len(in_groups(part)) * speed.teacher_seconds(live)
+            sum(speed.seconds(size(one), new) for one in part)
+            + len(side_by_side(part, self.making)) * speed.teacher_seconds(live)
             for part in parts
         )
         return max(own) + speed.teacher_seconds(kept)

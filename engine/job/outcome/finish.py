@@ -71,7 +71,7 @@ def finish(
     """
     students = list(dict.fromkeys(student_of(entry.architecture) for entry in entries))
     parts = shared_out(students, executor.workers, size)
-    groups = [group for part in parts for alike in making.alike(part) for group in in_groups(alike)]
+    groups = [group for part in parts for group in side_by_side(part, making)]
     names = [""] if len(groups) == 1 else [f" (part {number} of {len(groups)})" for number in range(1, 1 + len(groups))]
     futures = [
         executor.submit(making.whole.distil(group, tokens), _named(name, progress))
@@ -165,6 +165,11 @@ def shared_out(
     for student in sorted(students, key=weight, reverse=True):
         min(parts, key=lambda part: sum(map(weight, part))).append(student)
     return [part for part in parts if part]
+
+
+def side_by_side(students: Sequence[Architecture], making: Making) -> list[list[Architecture]]:
+    """Students of one worker in the groups that train side by side: of one start, and as many as memory holds."""
+    return [group for alike in making.alike(students) for group in in_groups(alike)]
 
 
 def _named(name: str, progress: Progress) -> Progress:
