@@ -1,6 +1,6 @@
 """What does a training cost beside its own steps: measuring it, and its teacher, alone or side by side with others?
 
-    python distill_costs.py [--steps 12] [--students 5] [--blocks 570 2000] [--resamples 200]
+    python distill_costs.py [--steps 12] [--students 5] [--blocks 128 279 2000] [--resamples 200]
 
 Processor seconds of one thread. "looks": the share of a training that its held-out losses take, by its tokens, for the
 tiny teacher of the tests and the quickstart's. "finish": what a step of each student takes, its share of the teacher
@@ -68,10 +68,10 @@ def _shares(name: str, teacher: Teacher, text: Text, genes: dict[str, int], opti
     for place in range(options.steps):
         run.targets.batch(place)  # kept, as they are from a search's second student on
     run.advance()
-    step = _seconds(lambda: _loop([run], options.steps), 1) / options.steps
+    step = _seconds(lambda: _loop([run], options.steps)) / options.steps
     held = len(text.heldout)
     run.heldout()
-    block = min(_seconds(run.heldout, 1) for _ in range(2)) / held
+    block = min(_seconds(run.heldout) for _ in range(2)) / held
     rows = []
     for blocks in dict.fromkeys((held, *options.blocks)):
         for tokens in TOKENS:
@@ -97,8 +97,8 @@ def _finish(teacher: Teacher, text: Text, options: Any) -> list[Row]:
     for run in runs:
         run.advance()
     new = range(FRESH, FRESH + options.steps)  # nobody has asked about these
-    asking = _seconds(lambda: [live.batch(step) for step in new], 1)
-    writing = _seconds(lambda: [kept.batch(step) for step in new], 1)
+    asking = _seconds(lambda: [live.batch(step) for step in new])
+    writing = _seconds(lambda: [kept.batch(step) for step in new])
     for step in range(options.steps):
         kept.batch(step)
     rows = [{"what": "finish", "how": "teacher's batch, live", "students": 0, "seconds a step": asking / options.steps}]
@@ -117,7 +117,7 @@ def _row(
 ) -> Row:
     for run in group:
         run.targets = targets
-    seconds = _seconds(lambda: work(group, steps), 1) / steps / len(group)
+    seconds = _seconds(lambda: work(group, steps)) / steps / len(group)
     return {"what": "finish", "how": how, "students": len(group), "seconds a step": seconds}
 
 
@@ -178,12 +178,11 @@ def _name(student: Architecture) -> str:
     return f"{student['layers']} x {student['width']}, FFN {student['ffn']}"
 
 
-def _seconds(work: Callable[[], object], times: int) -> float:
+def _seconds(work: Callable[[], object]) -> float:
     """Of the processor."""
     started = time.process_time()
-    for _ in range(times):
-        work()
-    return (time.process_time() - started) / times
+    work()
+    return time.process_time() - started
 
 
 def _options() -> argparse.Namespace:

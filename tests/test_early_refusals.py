@@ -71,9 +71,7 @@ REFUSED = {
 SCRIPT = """
 import json, sys
 from typer.testing import CliRunner
-from distilsearch.architectures import architecture_of, value_of
 from distilsearch.cli import app
-from distilsearch.distill.teachers.named import teacher_at_hand
 answers = []
 for words in json.load(sys.stdin):
     done = CliRunner().invoke(app, words)
