@@ -308,6 +308,7 @@ class MainJob:
         first = chosen(best, machines, run.choice, run.loss_at_most, merits)
         by_weight = sorted(wanted, key=lambda entry: entry is not first)  # the chosen one matters most
         finals |= budget.finish(by_weight, self.making, self.executor, len(students))
+        self.between()  # one that time has stopped goes on to its result, and one that was asked to end does not
         longest = max(budget.final_lengths(), default=0)
         shorter = less_trained(wanted, budget.flash_tokens, longest, self.making)
         self.ledger.note("unfinished", unfinished(shorter, finals, ended.failure))

@@ -153,7 +153,9 @@ class Minutes:
             self._closing = LOADING * slowness + handed * speed.scoring / speed.workers
         anew = self.flash_tokens if making.anew else 0
         stages = Finishing(making, executor, speed, self.progress, self.text_tokens, self.most, self.left, leeway, anew)
-        return stages.run(entries, self.flash_tokens)
+        finals = stages.run(entries, self.flash_tokens)
+        self.watch.note()  # where it was asked to end, nobody else does
+        return finals
 
     def final_lengths(self) -> Sequence[int]:
         """All rungs above the flash."""

@@ -1,8 +1,10 @@
 """A whole run in this process: real trainings of a tiny teacher, on a machine whose table and timings are made up."""
 
 import json
+import os
 import re
 import shutil
+import signal
 import tomllib
 from collections import Counter
 from collections.abc import Callable
@@ -18,9 +20,10 @@ from distilsearch.engine.job.jobs import Distil, Job, Measure, Profile, dumps, l
 from distilsearch.engine.job.outcome.result import Result
 from distilsearch.engine.job.run import search
 from distilsearch.engine.job.runfile.config import Run
-from distilsearch.errors import InputError, RunError, TrialError
+from distilsearch.errors import InputError, Interrupted, RunError, TrialError
 from distilsearch.profiling.clock import Measured
 from distilsearch.progress import nothing, silent
+from distilsearch.signals import exit_code
 
 OLD = Path(__file__).parents[2] / "old" / "0.1.0"
 (TABLE,) = (OLD / "tables").glob("*/*")
@@ -85,6 +88,18 @@ class Killed(Here):
     def submit(self, job: Job, progress: Any = None) -> "Future[Any]":
         if isinstance(job, Distil) and len(self.trained) == 3:
             raise KeyboardInterrupt
+        return super().submit(job, progress)
+
+
+class AskedToEnd(Here):
+    """is asked to end in a finish."""
+
+    def submit(self, job: Job, progress: Any = None) -> "Future[Any]":
+        if isinstance(job, Distil) and job.training.tokens == FINAL:
+            os.kill(os.getpid(), signal.SIGINT)
+            stopped: Future[Any] = Future()
+            stopped.set_exception(Interrupted("stopped"))
+            return stopped
         return super().submit(job, progress)
 
 
@@ -153,6 +168,18 @@ def test_all_students_of_a_finish_share_each_pass_of_the_teacher(
         assert asked == {FLASH: steps[FLASH], FINAL: steps[FINAL] - steps[FLASH]}
     else:
         assert asked == {FLASH: len(flashes) * steps[FLASH], FINAL: steps[FINAL]}
+
+
+def test_a_finish_of_some_minutes_that_was_asked_to_end_is_not_taken_for_one_whose_time_is_over(tmp_path: Path) -> None:
+    asked = Run.parse({name: value for name, value in RUN.items() if name != "trials"} | {"minutes": 5})
+    folder = tmp_path / "run"
+    with pytest.raises(Interrupted) as ended:
+        search(asked, folder, executor=AskedToEnd())
+    assert ended.value.exit_code == exit_code(signal.SIGINT)
+    assert not (folder / "result.json").exists()
+    again = Here()
+    search(asked, folder, executor=again)
+    assert [tokens for tokens, _ in again.trained] == [FINAL]
 
 
 def test_a_second_call_trains_nothing_and_says_the_same(tmp_path: Path) -> None:
