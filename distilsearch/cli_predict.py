@@ -56,7 +56,8 @@ def predict(
         raise InputError("--json and --csv both say how to print; give one of them")
     if lengths is not None and sequence is not None:
         raise InputError("--sequence is one length for all requests, and --lengths are their own; give one of them")
-    serving = Serving(batch, sequence or USUAL_SEQUENCE, dtype, threads=threads, mode=mode, runtime=runtime)
+    length = USUAL_SEQUENCE if sequence is None else sequence
+    serving = Serving(batch, length, dtype, threads=threads, mode=mode, runtime=runtime)
     architectures = _asked(genes or [], source, space)
     if lengths is not None:
         serving = replace(serving, lengths=_counted(lengths, space, batch))
