@@ -52,7 +52,6 @@ def test_failures_of_different_causes_do_not_stop_a_search_so_soon(tmp_path) -> 
 
 
 def test_a_student_whose_meter_dies_is_kept_and_the_cause_is_noted(tmp_path) -> None:
-    deep = []
     executor = Deadly(math.inf, lambda models: any(m["layers"] == 4 for m in models))
     executor.workers = 3
     search = new_search(tmp_path, Source(), executor)
