@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
@@ -15,7 +16,7 @@ from distilsearch.engine.job.phases import Phases
 from distilsearch.engine.job.preflight import check_run
 from distilsearch.engine.job.runfile.config import Run
 from distilsearch.errors import InputError, Interrupted
-from distilsearch.families import family
+from distilsearch.families import family, family_of
 from distilsearch.testing.teachers import write_teacher
 
 HEAVY = ("torch", "transformers", "optuna", "xgboost", "scipy", "datasets", "gpytorch", "botorch")
@@ -185,6 +186,21 @@ def test_a_teacher_whose_configuration_is_not_complete_is_looked_at_when_it_is_o
     (folder / "config.json").write_text(json.dumps(config))
     assert teacher_at_hand(str(folder)) == whole._replace(facts=None)
     assert whole.facts is not None
+
+
+@pytest.mark.parametrize("named", ["Qwen2", "Llama", "Mistral", "Bert", "Roberta", "MobileBert"])
+def test_what_a_configuration_says_is_what_transformers_makes_of_it(named: str, tmp_path: Path) -> None:
+    import transformers
+
+    sizes = {"pad_token_id": 1, "max_position_embeddings": 512, "num_hidden_layers": 2}
+    made = getattr(transformers, f"{named}Config")(**sizes)
+    made.save_pretrained(tmp_path)
+    said = json.loads((tmp_path / "config.json").read_text())
+    if named == "Qwen2":  # as its authors' own files have it
+        said |= {"sliding_window": 64, "use_sliding_window": False}
+    own = family_of(made.model_type)
+    head = "causal" if own.name == "llama" else "mlm"
+    assert own.facts(SimpleNamespace(**said), "t", head) == own.facts(made, "t", head)
 
 
 def test_limits_are_not_held_against_lengths_that_only_the_text_will_tell(tmp_path, monkeypatch) -> None:

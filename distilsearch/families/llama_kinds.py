@@ -9,8 +9,12 @@ from ..errors import TeacherError
 
 
 def window_of(config: Any) -> int:
-    """How many tokens each token looks back at; 0 where it sees all that there can be."""
-    window = getattr(config, "sliding_window", None) or 0
+    """How many tokens each token looks back at; 0 where it sees all that there can be.
+
+    Files of Qwen2 name windows that are not used: transformers drops them, and files are looked at before it is loaded.
+    """
+    used = getattr(config, "use_sliding_window", config.model_type == "mistral")
+    window = (getattr(config, "sliding_window", None) if used else None) or 0
     return int(window) if window < config.max_position_embeddings else 0
 
 
