@@ -35,6 +35,7 @@ class Machine:
         self.measured: dict[str, float] = {}
         self.slowness: dict[str, float] = {}
         self.repeats: dict[str, float] = {}
+        self.requests: dict[str, list[float]] = {}
 
     def jobs(self, models):
         self.asked.append([model["n"] for model in models])
