@@ -27,6 +27,7 @@ from distilsearch.progress import Progress
 from distilsearch.space import Codes, SearchSpace
 
 from .executors import Executor
+from .ledger import Ledger
 from .making import Making
 
 MOST = 1_000  # students that are scored, all of a space
@@ -34,6 +35,7 @@ SAMPLE = 300  # of a larger one
 TOGETHER = 32  # in one job
 CUTS, FEW, AT_LEAST = 64, 4, 16  # students that are judged untrained, in one job, and of whom next to nothing is seen
 JUDGING_SHARE = 0.05  # of a run's minutes, that judging them may take
+JUDGED = "untrained"  # in a ledger: how many groups of students were judged untrained
 SCORING, CUTTING = "scoring sub-networks", "judging untrained students"
 
 Column = Callable[[Codes], FloatArray]
@@ -78,12 +80,16 @@ def cut_column(
     seed: int,
     progress: Progress,
     seconds: float = math.inf,
+    groups: int | None = None,
+    tell: Callable[[int], None] = lambda groups: None,
 ) -> Column | None:
     """A function from codes (n, d) to the logarithms (n, 1) of what students lose as they are cut, untrained.
 
     Args:
         sizes: further columns (n, k) that a surrogate of losses sees.
         seconds: after which no more students are judged.
+        groups: of students that are judged whatever time they take, no more and no less.
+        tell: is told how many groups were judged.
 
     None where next to no cut can be judged, or is in time: what is trained will show what there is to see.
     """
@@ -92,7 +98,10 @@ def cut_column(
     )
     count = -(-len(codes) // FEW)
     parts = [codes[first::count] for first in range(count)]  # each from all over the space: there may be time for few
-    losses = _judged([space.decode(part) for part in parts], making, executor, progress, seconds)
+    if groups is not None:
+        parts, seconds = parts[:groups], math.inf
+    losses, judged = _judged([space.decode(part) for part in parts], making, executor, progress, seconds)
+    tell(judged)
     if len(losses) < min(AT_LEAST, len(codes)):
         progress("there was no time to judge more than a few untrained students: they are not looked at", 0, 0)
         return None
@@ -105,15 +114,22 @@ def cut_column(
     return column_of(space, codes[rows], values, sizes)
 
 
-def cuts_within(minutes: float) -> Known:
-    """`cut_column` for a run of some minutes, of which it takes a share at most; 0 minutes are no limit."""
-    return partial(cut_column, seconds=JUDGING_SHARE * 60 * minutes or math.inf)
+def cuts_within(minutes: float, ledger: Ledger) -> Known:
+    """`cut_column` for a run of some minutes, of which it takes a share at most; 0 minutes are no limit.
+
+    How far that went is noted: a run that goes on, and whoever joins it, sees what its first call saw.
+    """
+    groups = ledger.noted(JUDGED)
+    if groups is not None:
+        return partial(cut_column, groups=int(groups))
+    seconds = JUDGING_SHARE * 60 * minutes or math.inf
+    return partial(cut_column, seconds=seconds, tell=partial(ledger.note, JUDGED))
 
 
 def _judged(
     groups: Sequence[Sequence[Architecture]], making: Making, executor: Executor, progress: Progress, seconds: float
-) -> list[float | None]:
-    """The losses of the students of groups, in their order; of the first groups alone, where time is over."""
+) -> tuple[list[float | None], int]:
+    """The losses of the students of groups, in their order, and of how many groups: the first ones, as time allows."""
     until, flying = time.monotonic() + seconds, deque[Future[list[float | None]]]()
     losses, waiting, done = list[float | None](), deque(groups), 0
     while flying or waiting:
@@ -124,7 +140,7 @@ def _judged(
         progress(CUTTING, done, len(groups))
         if time.monotonic() > until:
             waiting.clear()
-    return losses
+    return losses, done
 
 
 def to_score(space: SearchSpace, seed: int) -> Codes:

@@ -146,7 +146,7 @@ class MainJob:
             self.check_limits(engine, machines)
         if run.foresees:
             with phases.phase(UNTRAINED):
-                engine = self.informed(machines, cuts_within(run.minutes))
+                engine = self.informed(machines, cuts_within(run.minutes, self.ledger))
         with phases.phase("plan"):
             budget = self.budget(watch, machines)
         result = self.lasting(budget.flash_tokens).spend(budget, engine, machines, phases, watch)

@@ -75,7 +75,7 @@ def marked(path: Path) -> Mark | None:
     ensure_folder(path.parent)
     try:
         while True:
-            file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)  # not a stranger's link
             if not _locked(file):
                 return None
             if _same(path, file):

@@ -143,7 +143,7 @@ class Helper(MainJob):
         machines = [self._tabled(machine) for machine in self.prepared.machines]
         set_shares(self.ledger, machines, self.teacher, self.executor, self.progress)
         engine = new_engine(run, self.prepared.served, machines, self.teacher)
-        engine = self.informed(machines, cuts_within(run.minutes)) if run.foresees else engine
+        engine = self.informed(machines, cuts_within(run.minutes, self.ledger)) if run.foresees else engine
         source = open_source(run.source.name, self.making, **run.source.options)
         if self.making.supers:
             source.prepare(partial(self.executor.submit, progress=self.progress))

@@ -119,6 +119,22 @@ def test_where_time_is_over_cuts_from_all_over_the_space_are_known(monkeypatch: 
     assert len(asked) > 32
 
 
+def test_a_run_that_goes_on_sees_as_many_cuts_as_its_first_call() -> None:
+    large = SearchSpace("generic", [Parameter(name, tuple(range(9))) for name in "abc"])
+    codes = large.grid(1_000)
+    hands: Any = Cutting({one: 1.0 + one["a"] * one["b"] for one in large.decode(codes)})
+    counts: list[int] = []
+    first = cut_column(large, sizes, hands, hands, 0, silent, groups=5, tell=counts.append)
+    again = cut_column(large, sizes, hands, hands, 0, silent, seconds=0.0, groups=counts[0])
+    every = cut_column(large, sizes, hands, hands, 0, silent)
+    assert counts == [5]
+    assert first is not None
+    assert again is not None
+    assert every is not None
+    np.testing.assert_array_equal(first(codes), again(codes))
+    assert not np.array_equal(first(codes), every(codes))
+
+
 def test_cuts_that_say_nothing_are_not_looked_at() -> None:
     said: list[str] = []
     for losses in ({}, dict.fromkeys(SPACE.decode(SPACE.grid(100)), 0.5)):
