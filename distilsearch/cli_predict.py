@@ -59,14 +59,14 @@ def predict(
     length = USUAL_SEQUENCE if sequence is None else sequence
     serving = Serving(batch, length, dtype, threads=threads, mode=mode, runtime=runtime)
     architectures = _asked(genes or [], source, space)
-    if lengths is not None:
-        serving = replace(serving, lengths=_counted(lengths, space, batch))
     table = profiling.find_table(device, store, runtime)
     if table is None:
         raise TableError(
             f"there is no latency table of the device {device!r} here yet; make one with `distilsearch profile"
             f"{'' if runtime == TORCH else f' --runtime {runtime}'}`"
         )
+    if lengths is not None:
+        serving = replace(serving, lengths=_counted(lengths, space, batch))
     from .predictors.answers import Answers
 
     answers = Answers.of(table, architectures, serving)
