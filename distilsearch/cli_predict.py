@@ -24,7 +24,10 @@ TIER_WORDS = {
     "analytic": "partly known by the roofline alone (profile this serving for a narrower interval)",
 }
 FAR = 2.0  # times outside the measured sizes, from which an answer says so
-LENGTHS_HELP = "Requests of many lengths: a file, one a line, or text for those of the run file's own; see --space"
+LENGTHS_HELP = (
+    "Requests of many lengths: a file, one a line, or text for those of the run file's own; see --space. Or the line"
+    " that a search has written of them"
+)
 DEVICE_HELP = (
     "xla, cuda, cpu, auto for the first that is there, or any name of a table's device, as `tables list` prints"
 )
