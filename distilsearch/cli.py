@@ -129,9 +129,10 @@ def profile(
     cache: Annotated[str, typer.Option(help="hot, cold or both: whether calls find their data in the caches")] = "hot",
     budget: Annotated[float | None, typer.Option(help="Seconds to spend at most")] = None,
 ) -> None:
-    """Build or extend the latency table of a device, as run files serve on it; needs no teacher and no text.
+    """Build or extend the latency table of a device, as run files serve on it.
 
-    What is given here stands instead of what the run files say.
+    It needs no teacher and no text, but for requests of many lengths, which are counted. What is given here stands
+    instead of what the run files say.
     """
     from . import profiling
     from .engine.job.covering import covered, in_words

@@ -24,7 +24,10 @@ TIER_WORDS = {
     "analytic": "partly known by the roofline alone (profile this serving for a narrower interval)",
 }
 FAR = 2.0  # times outside the measured sizes, from which an answer says so
-LENGTHS_HELP = "Requests of many lengths: a file, one a line, or text for those of the run file's own; see --space"
+LENGTHS_HELP = (
+    "Requests of many lengths: a file, one a line, or text for those of the run file's own; see --space. Or the line"
+    " that a search has written of them"
+)
 DEVICE_HELP = (
     "xla, cuda, cpu, auto for the first that is there, or any name of a table's device, as `tables list` prints"
 )
@@ -59,14 +62,14 @@ def predict(
     length = USUAL_SEQUENCE if sequence is None else sequence
     serving = Serving(batch, length, dtype, threads=threads, mode=mode, runtime=runtime)
     architectures = _asked(genes or [], source, space)
-    if lengths is not None:
-        serving = replace(serving, lengths=_counted(lengths, space, batch))
     table = profiling.find_table(device, store, runtime)
     if table is None:
         raise TableError(
             f"there is no latency table of the device {device!r} here yet; make one with `distilsearch profile"
             f"{'' if runtime == TORCH else f' --runtime {runtime}'}`"
         )
+    if lengths is not None:
+        serving = replace(serving, lengths=_counted(lengths, space, batch))
     from .predictors.answers import Answers
 
     answers = Answers.of(table, architectures, serving)

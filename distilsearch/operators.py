@@ -290,8 +290,11 @@ class Serving:
         object.__setattr__(self, "dtype", named_dtype(self.dtype))
         if self.lengths is not None:
             self._spread(self.lengths)
-        if type(self.padded) is not bool or (self.padded and self.phase != ENCODE):
-            raise InputError(f"padded is true or false, and true in the phase {ENCODE!r} alone; got {self.padded!r}")
+        if type(self.padded) is not bool or (self.padded and (self.phase != ENCODE or self.batch == 1)):
+            raise InputError(
+                f"padded is true or false, and true in the phase {ENCODE!r} alone and of batches of 2 or more; got"
+                f" {self.padded!r}, phase {self.phase!r}, batch {self.batch!r}"
+            )
         for name, choices in (("dtype", tuple(DTYPE_BYTES)), ("phase", PHASES), ("mode", MODES)):
             if getattr(self, name) not in choices:
                 raise unknown(f"serving {name}", getattr(self, name), choices)
@@ -305,9 +308,11 @@ class Serving:
             raise InputError(f"mode is torch's own: leave mode {self.mode!r} out, or serve with runtime {TORCH!r}")
 
     def _spread(self, lengths: RequestLengths) -> None:
-        """Take the longest request as the sequence; refused where another was given, or a phase that has no mask."""
+        """Take the longest request as the sequence; refused where it or `padded` was given, or a phase without mask."""
         if self.phase != ENCODE:
             raise InputError(f"lengths of requests are for the phase {ENCODE!r}; got {self.phase!r}: give a sequence")
+        if self.padded:
+            raise InputError("padded is for one sequence; of lengths, batches are padded anyway: leave padded out")
         if self.sequence not in (USUAL_SEQUENCE, lengths.longest):
             raise InputError(f"sequence {self.sequence} and lengths both say how long requests are; give one of them")
         object.__setattr__(self, "sequence", lengths.longest)
@@ -327,7 +332,7 @@ class Serving:
     def tokens(self) -> str:
         """How long requests are, in words."""
         if self.lengths is None:
-            return f"{self.sequence} tokens"
+            return f"{'padded to ' if self.padded else ''}{self.sequence} tokens"
         return f"{'padded to' if self.batch > 1 else 'requests of'} {self.lengths.words}"
 
     @property

@@ -18,7 +18,7 @@ from distilsearch.architecture import Architecture
 from distilsearch.arrays import FloatArray
 from distilsearch.errors import InputError
 from distilsearch.lowering import operators, tabulate
-from distilsearch.operators import Operator, Serving
+from distilsearch.operators import ENCODE, Operator, Serving
 from distilsearch.profiling.table import LatencyTable, ModelRow
 from distilsearch.space import SearchSpace
 
@@ -162,7 +162,9 @@ class LatencyPredictor:
         own = setting, composition.composed_as(serving)
         if own in self.compositions:
             return self.compositions[own], 0.0
-        for other, phase in sorted(self.compositions, key=lambda key: (key[0] != setting, str(key))):
+        near = (ENCODE, composition.PADDED) if serving.phase == ENCODE else (serving.phase,)
+        nearest = sorted(self.compositions, key=lambda key: (key[0] != setting, key[1] not in near, str(key)))
+        for other, phase in nearest:
             if (other.mode, other.runtime) == (setting.mode, setting.runtime):
                 return self.compositions[other, phase], APART
         return Composition.prior(), 0.0  # the intervals start as wide as the prior is wrong

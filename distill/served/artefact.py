@@ -26,7 +26,7 @@ FILES: Mapping[tuple[str, str], str] = {  # by runtime and precision
     ("openvino", "float32"): "openvino/openvino_model.xml",
     ("openvino", "int8"): "openvino/openvino_model_qint8_quantized.xml",
 }
-READS: Mapping[str, str] = {"tensorrt": "onnxruntime"}  # runtimes that are served by the files of another
+FILES_OF: Mapping[str, str] = {"tensorrt": "onnxruntime"}  # runtimes that are served by the files of another
 RUNTIMES = tuple(dict.fromkeys(runtime for runtime, _ in FILES))
 DTYPES = tuple(dict.fromkeys(dtype for _, dtype in FILES))
 STATES, VECTORS, LOGITS, FOLLOWS = "last_hidden_state", "sentence_embedding", "logits", "seq_relationship_logits"

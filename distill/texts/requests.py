@@ -40,10 +40,7 @@ def requests_in(file: str, column: str = TEXT) -> Iterator[str]:
 
 def lengths_of(requests: Iterable[str], teacher: Teacher) -> list[int]:
     """The lengths (n,) in tokens of requests, or of as many as are counted, drawn from all of them."""
-    told = list(requests)
-    if len(told) > MOST_COUNTED:
-        drawn = np.random.default_rng(0).choice(len(told), MOST_COUNTED, replace=False)
-        told = [told[place] for place in np.sort(drawn)]
+    told = drawn(requests)
     before, after = teacher.frame
     around, longest = len(before) + len(prompt_ids(teacher)) + len(after), longest_of(teacher)
     lengths: list[int] = []
@@ -51,6 +48,20 @@ def lengths_of(requests: Iterable[str], teacher: Teacher) -> list[int]:
         encoded = teacher.reader.encode_batch_fast(told[start : start + BATCH], add_special_tokens=False)
         lengths += [max(1, min(longest, len(one.ids) + around)) for one in encoded]
     return lengths
+
+
+def drawn(requests: Iterable[str], most: int = MOST_COUNTED) -> list[str]:
+    """All of a few requests, or `most` of many, each as likely as any other: always the same ones.
+
+    No more are held at a time (Vitter's algorithm R, 1985): a million rows of a dataset are gigabytes.
+    """
+    held, rng = list[str](), np.random.default_rng(0)
+    for place, request in enumerate(requests):
+        if place < most:
+            held.append(request)
+        elif (other := int((place + 1) * rng.random())) < most:
+            held[other] = request
+    return held
 
 
 def longest_of(teacher: Teacher) -> int:

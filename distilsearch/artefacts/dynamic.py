@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from .libraries import library
 
-OTHERS = ("Attention", "Conv", "EmbedLayerNormalization", "LSTM", "Transpose")  # that the library would change too
+OTHERS = ("Attention", "Conv", "EmbedLayerNormalization", "Gemm", "LSTM", "Transpose")  # the library changes them too
 LEAST = float(np.finfo(np.float32).tiny)
 
 Array = npt.NDArray[Any]
@@ -63,13 +63,14 @@ def _changed(graph: Any, weights: dict[str, Any], real: int) -> set[str]:
         name for node in graph.node if node.op_type == "Gather" and node.input[0] in small for name in node.output
     }
     mixed = any(len(uses[name]) > 1 or (("MatMul", 1) in uses[name] and len(weights[name].dims) != 2) for name in small)
-    strange = any(read[name] & {"MatMul", "Gather", *OTHERS} for name in looked) or looked & {
-        o.name for o in graph.output
-    }
+    answered = (small | looked) & {answer.name for answer in graph.output}
+    strange = any(read[name] & {"MatMul", "Gather", *OTHERS} for name in looked)
     others = any(
         node.op_type in OTHERS[:-1] or (node.op_type == "MatMul" and node.input[0] in weights) for node in graph.node
     )
-    return set() if mixed or strange or others else small
+    products = [tuple(node.input) for node in graph.node if node.op_type == "MatMul"]
+    twice = len(set(products)) < len(products)
+    return set() if mixed or answered or strange or others or twice else small
 
 
 def _weighs(uses: set[tuple[str, int]]) -> bool:

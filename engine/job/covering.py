@@ -38,15 +38,22 @@ def covered(
         raise InputError("--sequence is one length for all requests, and --lengths are their own; give one of them")
     for run in runs:
         space = run.students()
-        targets = [TargetSection()] if plain else targets_here(run, device, complete=len(several) == len(SEVERAL))
+        complete = "batch" in given and not given.keys().isdisjoint(("sequence", LENGTHS))
+        targets = [TargetSection()] if plain else targets_here(run, device, complete)
         for target, changes in itertools.product(targets, itertools.product(*several)):
             for serving in _servings(run, target, given.get(LENGTHS), dict(changes)):
-                parts.setdefault(replace(serving, **single), []).append(space)
+                spaces = parts.setdefault(replace(serving, **single), [])
+                spaces += [] if space in spaces else [space]
     return parts
 
 
 def _servings(run: Run, target: TargetSection, lengths: str | None, changes: Mapping[str, Any]) -> list[Serving]:
-    """How a target serves, with another batch and one length instead of its own, or with lengths that are given."""
+    """How a target serves, with another batch and one length instead of its own, or with lengths that are given.
+
+    Lengths that a run's folder has kept are of its own batch, and are not counted again for that.
+    """
+    if target.request_lengths is not None and not lengths and not changes:
+        return list(target.servings)
     own = [replace(serving.of_one_length, **changes) for serving in target.servings]
     place = lengths or (None if "sequence" in changes else target.lengths_from)
     if place is None:

@@ -1,7 +1,8 @@
 """Latencies of a run's students that others have measured, on devices where this tool cannot run.
 
 They are whole models of an imported table (`tables import --kind models`). Genes that change no shape, such as which
-layers a student inherits, are not looked at: a model is known by its operators.
+layers a student inherits, are not looked at: a model is known by its operators. Such files say nothing of padding: what
+they hold of a batch stands for padded ones too.
 """
 
 from collections import defaultdict

@@ -133,6 +133,7 @@ def recall(
             machine.relearn(learnt[-1][machine.objective])
         machine.measured.update((ledger.noted("measured") or {}).get(machine.objective, {}))
         machine.slowness.update((ledger.noted("slowness") or {}).get(machine.objective, {}))
+        machine.requests.update((ledger.noted("requests") or {}).get(machine.objective, {}))
     return order
 
 
@@ -173,7 +174,7 @@ def enter_imported(
         latencies = {}
         for machine in machines:
             machine.recall(result.architecture, result.values.get(machine.objective))
-            latencies[machine.objective] = asdict(machine.latency(result.architecture))
+            latencies[machine.objective] = machine.latency(result.architecture).to_json()
         facts = {"source": "imported", "asked": tokens, "tokens": tokens, "noise": result.noise}
         facts |= {"parameters": parameter_count(result.architecture), "latencies": latencies}
         best = [machine.latency(result.architecture).best for machine in machines]

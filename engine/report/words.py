@@ -123,6 +123,7 @@ def machine_words(machine: MachineEntry) -> str:
     serving = machine.serving
     words = [machine.device]
     words += [f"{name} {serving[name]}" for name in ("batch", "sequence") if serving.get(name)]
+    words += ["padded"] if serving.get("padded") else []
     if lengths := lengths_of(machine):
         words.append(f"{'padded to' if serving.get('batch') != 1 else 'requests of'} {lengths.words}")
     words += [str(serving[name]) for name in ("runtime", "dtype", "mode", "phase") if serving.get(name)]

@@ -44,6 +44,21 @@ def test_the_mean_is_that_of_all_requests(lengths: list[int], law: Law) -> None:
     assert at_nodes(found, law) >= naive * (1 - 1e-3)  # a curve that bends upwards lies below its chords
 
 
+@pytest.mark.parametrize(
+    ("drawn", "most_over"),
+    [
+        (np.random.default_rng(0).integers(1, 513, 20_000), 0.02),
+        (np.clip(np.random.default_rng(0).exponential(100, 20_000), 3, 512), 0.04),
+        (np.clip(np.random.default_rng(0).lognormal(3.2, 0.7, 20_000), 3, 512), 0.06),
+    ],
+    ids=["even", "exponential", "lognormal"],
+)
+def test_what_grows_with_the_square_is_overstated_by_a_few_per_cent(drawn: np.ndarray, most_over: float) -> None:
+    lengths = drawn.astype(int)
+    over = at_nodes(request_lengths(lengths.tolist()), lambda length: length**2) / float(np.mean(lengths**2)) - 1
+    assert 0 < over < most_over
+
+
 @given(many, laws)
 def test_quantiles_are_those_of_all_requests(lengths: list[int], law: Law) -> None:
     found, taken = request_lengths(lengths), [law(length) for length in lengths]
@@ -99,10 +114,17 @@ def test_what_sums_up_no_lengths_is_refused(text: str) -> None:
 LENGTHS = request_lengths([4] * 20 + [16] * 20)
 
 
-@pytest.mark.parametrize("wrong", [{"phase": "prefill"}, {"phase": "decode"}, {"sequence": 64}])
+@pytest.mark.parametrize("wrong", [{"phase": "prefill"}, {"phase": "decode"}, {"sequence": 64}, {"padded": True}])
 def test_a_serving_has_lengths_or_a_sequence_and_reads_whole_requests(wrong: dict[str, object]) -> None:
-    with pytest.raises(InputError, match=r"the phase 'encode'; got|both say how long requests are"):
+    with pytest.raises(InputError, match=r"the phase 'encode'; got|both say how long requests are|leave padded out"):
         Serving(lengths=LENGTHS, **wrong)  # type: ignore[arg-type]
+
+
+def test_one_request_alone_is_never_padded() -> None:
+    for wrong in ({"batch": 1}, {"batch": 2, "phase": "prefill"}, {"batch": 2, "padded": 1}):
+        with pytest.raises(InputError, match="padded is true or false, and true in the phase 'encode' alone"):
+            Serving(**{"padded": True, **wrong})  # type: ignore[arg-type]
+    assert Serving(batch=2, padded=True).tokens == "padded to 128 tokens"
 
 
 def test_a_serving_of_many_lengths_is_one_serving_a_node() -> None:

@@ -104,6 +104,15 @@ def test_padded_batches_are_composed_by_padded_models(toy: Any, space: SearchSpa
     np.testing.assert_allclose(loaded.predict(students, mixed).mean_ms, predictor.predict(students, padded).mean_ms)
 
 
+def test_padded_batches_that_nobody_timed_are_composed_as_unpadded_ones(toy: Any, space: SearchSpace) -> None:
+    plain = Serving(threads=2, batch=4, sequence=16)
+    predictor = LatencyPredictor.fit(toy.table(space, serving=plain))
+    (encode,) = predictor.compositions
+    another = replace(predictor.compositions[encode], floor=1.0)
+    predictor.compositions |= {(encode[0], phase): another for phase in ("decode", "prefill")}
+    assert predictor._composition(replace(plain, padded=True))[0] is predictor.compositions[encode]
+
+
 def test_sums_over_operators_are_means_over_requests(space: SearchSpace) -> None:
     codes = space.sample(4, np.random.default_rng(7))
     mean = tabulate(space, SERVING, lambda held: np.array([[o.flops] for o in held], dtype=float))(codes)[:, 0]

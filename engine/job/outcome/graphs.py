@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from distilsearch.distill.served.artefact import READS, SERVED, Artefact, read_artefacts
+from distilsearch.distill.served.artefact import FILES_OF, SERVED, Artefact, read_artefacts
 from distilsearch.distill.served.asked import Way
 from distilsearch.distill.served.kept import served
 from distilsearch.distill.store.archive import Archive
@@ -87,7 +87,7 @@ def exported(
 def _ways(result: Result, member: schema.Member, section: ExportSection) -> tuple[Way, ...]:
     """What a member is exported for: what the run asks for of all, and how it is served itself where that is a file."""
     own = [Serving.from_json({**target.serving, **member.served}) for target in result.file.targets]
-    files = [(READS.get(one.runtime, one.runtime), one.dtype) for one in own if one.runtime != TORCH]
+    files = [(FILES_OF.get(one.runtime, one.runtime), one.dtype) for one in own if one.runtime != TORCH]
     return tuple(dict.fromkeys((*section.ways, *files)))
 
 

@@ -55,7 +55,6 @@ def measure_front(
     if ledger.noted("measured_after") == complete:
         for machine in machines:
             machine.repeats.update((ledger.noted("repeats") or {}).get(machine.objective, {}))
-            machine.requests.update((ledger.noted("requests") or {}).get(machine.objective, {}))
         return
     causes: dict[str, str] = {}
     for machine in machines:

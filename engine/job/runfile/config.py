@@ -302,11 +302,12 @@ def _placed(section: E, base: Path) -> E:
 
 
 def _with_requests(section: TargetSection, base: Path) -> TargetSection:
-    """A target with the file of its requests resolved."""
+    """A target with the file of its requests absolute, whether it is still there or not: a run has counted them."""
     place = section.lengths_from
     if place in (None, OF_TEXT):
         return section
-    return section.model_copy(update={"serving": {**section.serving, LENGTHS: _resolved(str(place), base)}})
+    file = str((base / str(place)).resolve())
+    return section.model_copy(update={"serving": {**section.serving, LENGTHS: file}})
 
 
 def _resolved(place: str, base: Path) -> str:

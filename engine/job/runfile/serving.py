@@ -43,6 +43,8 @@ def _of_lengths(whole: dict[str, Any], lengths: Any, given: bool) -> dict[str, A
         raise InputError(f'serving lengths should be "text", or a file of requests, one a line; got {lengths!r}')
     if given:
         raise InputError("serving sequence is one length for all requests, and lengths are their own; give one of them")
+    if "padded" in whole:
+        raise InputError("serving padded is for one sequence; of lengths, batches are padded anyway: leave it out")
     if whole["phase"] != ENCODE:
         raise InputError(
             f"serving lengths are of requests that are read whole, phase {ENCODE!r}; got phase {whole['phase']!r}: give"

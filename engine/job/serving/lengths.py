@@ -23,14 +23,15 @@ def with_lengths(run: Run, teacher: Teacher, progress: Progress = silent) -> Run
     """
     if not any(_open(section) for section in run.target):
         return run
-    target = []
+    target, known = [], dict[tuple[str, int], RequestLengths]()
     for section in run.target:
         if _open(section):
             batch, place = section.conditions.batch, str(section.lengths_from)
-            lengths = counted(run, place, teacher, batch)
-            together = f"{batch} at a time, padded to" if batch > 1 else "of"
-            progress(f"{lengths.requests:,} requests in {_named(place)}, {together} {lengths.words}", 0, 0)
-            section = section.model_copy(update={"request_lengths": str(lengths)})
+            if (place, batch) not in known:
+                lengths = known[place, batch] = counted(run, place, teacher, batch)
+                together = f"{batch} at a time, padded to" if batch > 1 else "of"
+                progress(f"{lengths.requests:,} requests in {_named(place)}, {together} {lengths.words}", 0, 0)
+            section = section.model_copy(update={"request_lengths": str(known[place, batch])})
         target.append(section)
     return run.model_copy(update={"target": tuple(target)})
 

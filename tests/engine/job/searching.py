@@ -41,6 +41,7 @@ class Machine:
     def __init__(self) -> None:
         self.measured: dict[str, float] = {}
         self.slowness: dict[str, float] = {}
+        self.requests: dict[str, list[float]] = {}
         self.seen: list[str] = []
 
     @property

@@ -70,6 +70,8 @@ UNKNOWN = {
     "rows that are multiplied": "r = Gather(table, i) y = MatMul(r, a)",
     "weights on the left": "y = MatMul(a, b)",
     "another kind": "y = LSTM(x, a3, b3)",
+    "a product with its bias": "z = MatMul(x, a) y = Gemm <transB = 1> (z, b)",
+    "one product twice": "z = MatMul(x, a) t = MatMul(x, a) y = Add(z, t)",
     "nothing": "y = Relu(x)",
 }
 
@@ -81,6 +83,11 @@ def test_what_else_the_library_would_change_is_left_to_it(case: str) -> None:
     before = model.SerializeToString()
     assert int8_of(model) is None
     assert model.SerializeToString() == before
+
+
+def test_weights_that_are_an_answer_stay_what_they_are() -> None:
+    model = model_of("work (float[n,6] x) => (float[n,6] y, float[6,6] a) { y = MatMul(x, a) }", **drawn(a=(6, 6)))
+    assert int8_of(model) is None
 
 
 def test_a_file_comes_out_as_by_the_library_either_way(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import json
 import shutil
 import tomllib
 from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -139,6 +140,18 @@ def test_a_run_goes_on_with_the_lengths_it_began_with(home: Path) -> None:
         run(home, Here(), serving={"lengths": "text"})
 
 
+def test_a_file_of_requests_is_the_same_one_after_it_is_gone(home: Path) -> None:
+    file = home / "run.toml"
+    file.write_text(
+        f'name = "x"\nteacher = "{OLD / "teacher"}"\ntext = ["words.txt"]\ntrials = 1\n[[target]]\n'
+        'serving = { lengths = "queries.txt" }\n'
+    )
+    before = Run.read(file)
+    (home / "queries.txt").unlink()
+    assert Run.read(file) == before
+    assert before.target[0].lengths_from == str((home / "queries.txt").resolve())
+
+
 def test_batches_are_padded_to_the_longest_of_requests_drawn_together(home: Path) -> None:
     executor = Here()
     result = run(home, executor, trials=1, serving={"batch": 4})
@@ -159,6 +172,9 @@ def test_profile_covers_the_lengths_of_a_run_or_those_it_is_given(home: Path) ->
     assert batched.lengths is not None
     assert batched.lengths.mean > serving.lengths.mean
     assert list(covered([asked(home)], device, {"sequence": [8]})) == [Serving(sequence=8, threads=1)]
+    counted = {"serving": {"lengths": "gone.txt"}, "request_lengths": str(serving.lengths)}
+    ((kept, spaces),) = covered([asked(home, target=[counted, counted])], device, {}).items()
+    assert (kept, len(spaces)) == (replace(serving, threads=None), 1)
     plain = asked(home, target=[{"device": "cpu", "serving": {"sequence": 8, "threads": 1}}])
     assert list(covered([plain], device, {"lengths": str(home / "queries.txt")})) == [serving]
     with pytest.raises(InputError, match="give one of them"):
@@ -169,6 +185,7 @@ def test_profile_covers_the_lengths_of_a_run_or_those_it_is_given(home: Path) ->
     ("serving", "words"),
     [
         ({"sequence": 8}, "serving sequence is one length for all requests, and lengths are their own"),
+        ({"padded": True, "batch": 2}, "serving padded is for one sequence"),
         ({"phase": "decode"}, "serving lengths are of requests that are read whole"),
         ({"phase": "prefill"}, "serving lengths are of requests that are read whole"),
         ({"lengths": ""}, 'serving lengths should be "text", or a file of requests, one a line'),
