@@ -14,9 +14,10 @@ XLA_INSTALLED := $(XLA_VENV)/.installed
 demo: $(INSTALLED)
 	$(VENV)/bin/distilsearch quickstart
 
-# A file of tests is one process's: two cores take little more than half the time of one.
+# A file of tests is one process's: two cores take little more than half the time of one. The order of files is that of
+# tests/conftest.py, those with long tests first.
 test: $(INSTALLED)
-	$(VENV)/bin/pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+	$(VENV)/bin/pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 # XLA's own processor back end, for real: an environment of its own, since torch_xla needs one version of torch.
 test-xla: $(XLA_INSTALLED)
