@@ -181,6 +181,8 @@ def measure(
     options = {name: value for name, value in given.items() if value is not None}
     if lengths is not None and sequence is not None:
         raise InputError("--sequence is one length for all requests, and --lengths are their own; give one of them")
+    if lengths == "text":
+        raise InputError("a model has no text of its own here: give --lengths a file of requests, one a line")
     serving, others = Serving(**options), {"device": device, "on": on, "lengths": lengths}
     model = check_measurable(what, on or (), [name for name, value in (given | others).items() if value])
     with shown_progress() as progress:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import signals
 from .errors import Interrupted
+from .progress import amount
 
 if TYPE_CHECKING:
     from .progress import Progress
@@ -152,7 +153,7 @@ def _lines() -> Callable[[str, float, float], None]:
         now, (last, before) = time.monotonic(), said.get(what, (-math.inf, math.nan))
         if now - last > LINE_SECONDS and done != before:
             said[what] = now, done
-            amount = f": {done:g} of {total:g}" if total > 1 else "" if done < total else ": done"
-            print(f"{what}{amount}", file=sys.stderr, flush=True)
+            share = f": {amount(done, total)}" if total > 1 else "" if done < total else ": done"
+            print(f"{what}{share}", file=sys.stderr, flush=True)
 
     return report

@@ -9,6 +9,15 @@ A total of 0 is a remark, said once.
 """
 
 
+def amount(done: float, total: float) -> str:
+    """How much is done, in words.
+
+    >>> amount(8.32682, 30), amount(21_070, 160_000)
+    ('8.3 of 30', '21070 of 160000')
+    """
+    return " of ".join(f"{value:.0f}" if value == round(value) else f"{value:.1f}" for value in (done, total))
+
+
 def silent(what: str, done: float, total: float) -> None:
     """Tell nobody."""
 

@@ -2,13 +2,13 @@
 
 From benchmarks/:
 
-    python -m serving.lengths [--requests queries.txt ...] [--students 6] [--threads 1] [--runtime torch] [--rounds 8]
+    python -m serving.lengths [--requests queries.txt ...] [--students 4] [--threads 1] [--runtime torch] [--rounds 8]
 
 Requests are STS-B's test sentences, one a line, and paragraphs of a novel, unless files of them are named. A space is
-profiled over their lengths as a user would; then held-out students are timed on the lengths of 60 requests drawn evenly
-from the sorted ones, every student and length once a round in random order. "nodes" is the weighted mean of the same
-students timed at the nodes, which is what a search measures, and "predicted" is what it is told before: mean, median
-and 99th percentile. Rows are median and largest errors against the 60 requests.
+profiled over their lengths as a user would; then held-out students are timed on the lengths of 40 requests drawn evenly
+from the sorted ones, one after the other, every length once a round in random order. "nodes" is the weighted mean of
+the same students timed at the nodes, which is what a search measures, and "predicted" is what it is told before: mean,
+median and 99th percentile. Rows are median and largest errors against the 40 requests.
 """
 
 import argparse
@@ -33,10 +33,8 @@ from distilsearch.profiling.clock import SystemClock, undisturbed, visit, warm_u
 
 NOVEL = "text/books/Charlotte_Bronte--Jane_Eyre.md"
 SENTENCES = "multilingual/stsb/stsb-en-test.csv"
-DRAWN = 60
+DRAWN = 40
 FIGURES = ("mean", "p50", "p99")
-
-Cell = tuple[Architecture, int]  # a student and a length
 
 
 def requests(named: list[str]) -> dict[str, list[int]]:
@@ -50,18 +48,18 @@ def requests(named: list[str]) -> dict[str, list[int]]:
     return {"STS-B's sentences": lengths_of(sentences, teacher), "a novel": lengths_of(paragraphs, teacher)}
 
 
-def timed(device: Device, serving: Serving, cells: list[Cell], rounds: int) -> dict[Cell, float]:
-    """Milliseconds of each student at each length, side by side."""
+def timed(device: Device, serving: Serving, student: Architecture, lengths: list[int], rounds: int) -> dict[int, float]:
+    """Milliseconds of a student at each length, side by side."""
     ready = {}
     with device.session(serving):
-        for student, length in cells:
-            ready[student, length] = device.prepare(student, serving.at(length))
-            warm_up(ready[student, length], SystemClock())
-        rng, seconds = np.random.default_rng(0), {cell: list[float]() for cell in cells}
+        for length in lengths:
+            ready[length] = device.prepare(student, serving.at(length))
+            warm_up(ready[length], SystemClock())
+        rng, seconds = np.random.default_rng(0), {length: list[float]() for length in lengths}
         for _ in range(rounds):
-            for place in rng.permutation(len(cells)):
-                seconds[cells[int(place)]].append(visit(ready[cells[int(place)]]))
-    return {cell: 1e3 * undisturbed(times) for cell, times in seconds.items()}
+            for length in rng.permutation(lengths).tolist():
+                seconds[length].append(visit(ready[length]))
+    return {length: 1e3 * undisturbed(times) for length, times in seconds.items()}
 
 
 def figures(at: FloatArray, weights: FloatArray, p50: float, p99: float) -> FloatArray:
@@ -90,14 +88,14 @@ def rows_of(source: str, lengths: list[int], chosen: argparse.Namespace) -> list
     students = [one for one in dict.fromkeys(drawn) if one not in seen][: chosen.students]
     sample = np.sort(lengths)[np.linspace(0, len(lengths) - 1, DRAWN).round().astype(int)]
     every = sorted({*nodes.nodes, *map(int, sample)})
-    ms = timed(device, serving, [(one, length) for one in students for length in every], chosen.rounds)
     alike = np.full(len(sample), 1 / len(sample))
     truth, measured = [], []
     for one in students:
-        at = np.array([ms[one, int(length)] for length in sample])
+        ms = timed(device, serving, one, every, chosen.rounds)
+        at = np.array([ms[int(length)] for length in sample])
         truth.append(figures(at, alike, float(np.quantile(at, 0.5)), float(np.quantile(at, 0.99))))
-        own = np.array([ms[one, length] for length in nodes.nodes])
-        measured.append(figures(own, np.array(nodes.weights), ms[one, nodes.p50], ms[one, nodes.p99]))
+        own = np.array([ms[length] for length in nodes.nodes])
+        measured.append(figures(own, np.array(nodes.weights), ms[nodes.p50], ms[nodes.p99]))
     told = LatencyPredictor.fit(known).predict(students, serving)
     assert told.p50_ms is not None  # of many lengths there are all three
     assert told.p99_ms is not None
@@ -111,7 +109,7 @@ def main() -> None:
     """Print and keep the result."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--requests", nargs="*", default=[], help="files of requests, one a line")
-    parser.add_argument("--students", type=int, default=6)
+    parser.add_argument("--students", type=int, default=4)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--runtime", default="torch")
     parser.add_argument("--rounds", type=int, default=8)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from distilsearch import strict
 from distilsearch.errors import RunError
-from distilsearch.progress import Progress
+from distilsearch.progress import Progress, amount
 
 from .holding import Holder, driver_of
 
@@ -66,7 +66,7 @@ class Doing:
 
 
 def _words(what: str, done: float, total: float) -> str:
-    return f"{what}: {done:g} of {total:g}" if total > 1 else what
+    return f"{what}: {amount(done, total)}" if total > 1 else what
 
 
 @contextlib.contextmanager

@@ -64,5 +64,8 @@ def _copy(trial: Trial, target: Path, served: Mapping[str, Any]) -> None:
 
 
 def _say_how(card: Path, served: Mapping[str, Any]) -> None:
-    note = {**served, "weights": "as trained; to be converted by whoever serves them so"}
+    note = {
+        **served,
+        "weights": "as trained; graphs of other runtimes and precisions lie in served/, where they were exported",
+    }
     card.write_text(with_sections(card.read_text(encoding="utf-8"), {"Served as": note}), encoding="utf-8")
