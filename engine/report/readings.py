@@ -158,6 +158,11 @@ class Reading:
         unsure = disturbed(own) or disturbed(other)
         return Speedup(theirs / mine, "partly predicted", unsure) if mine and theirs else None
 
+    @property
+    def first_machine(self) -> MachineEntry | None:
+        """Whose latency the first objective is."""
+        return self.machine(self.latencies[0]) if self.latencies else None
+
     def machine(self, objective: str) -> MachineEntry | None:
         """The serving machine of a latency objective."""
         return next((machine for machine in self.result.targets if machine.objective == objective), None)

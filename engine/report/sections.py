@@ -28,7 +28,7 @@ from .tables import (
     students_table,
     trials_table,
 )
-from .words import DASH, count, counted, duration, machine_words, percent, roughly, score
+from .words import DASH, count, counted, duration, machine_words, percent, roughly, score, served_words, teacher_served
 
 OPEN_TRIALS = 40  # more of them are folded
 
@@ -73,8 +73,9 @@ def knee_section(reading: Reading) -> Section | None:
     kind = "measured" if latency.measured else "predicted"
     first = f", {words}" if (words := first_words(latency)) else ""
     speed_kind = "disturbed" if speedup and speedup.disturbed else speedup.kind if speedup else "?"
+    ways = f"; {served_words(knee.served)} against {teacher_served(reading.first_machine)}" if knee.served else ""
     figures = [
-        (f"{speedup.words}×" if speedup else DASH, f"faster than the teacher ({speed_kind})"),
+        (f"{speedup.words}×" if speedup else DASH, f"faster than the teacher ({speed_kind}){ways}"),
         (score(reading.quality(knee.loss)), f"{reading.quality_name}; teacher {score(reading.teacher_quality)}"),
         (f"{best_words(latency)} ms", f"{kind}{first}; teacher {best_words(reading.latency(teacher))} ms"),
         (count(knee.parameters), f"parameters; teacher {count(teacher.parameters)}"),

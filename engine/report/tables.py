@@ -22,6 +22,7 @@ from .words import (
     sentence,
     served_words,
     shape,
+    teacher_served,
 )
 
 
@@ -33,8 +34,8 @@ def students_table(reading: Reading) -> str:
     longer = any(reading.finished(member) for member in reading.front)
     words += ["After equal training"] if longer else []
     rows = [_student_row(reading, member, genes, served, longer) for member in reading.front]
-    empty = [cell(DASH) for _ in range(2 if served else 1)]
-    cells = [cell(reading.teacher.name, "text"), *empty, *_numbers(reading, reading.teacher)]
+    ways = [cell(teacher_served(reading.first_machine))] if served else []
+    cells = [cell(reading.teacher.name, "text"), cell(DASH), *ways, *_numbers(reading, reading.teacher)]
     cells += [
         cell(score(reading.teacher_quality), small=parts_words(reading.teacher)),
         *[cell(DASH)] * (2 if longer else 1),

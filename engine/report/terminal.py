@@ -9,7 +9,18 @@ from .gains import gain_words
 from .readings import Reading, measured_words
 from .schema import Entry, ResultFile
 from .tables import speed_words
-from .words import DASH, count, gene_word, metric_word, milliseconds, score, score_words, served_words, shape
+from .words import (
+    DASH,
+    count,
+    gene_word,
+    metric_word,
+    milliseconds,
+    score,
+    score_words,
+    served_words,
+    shape,
+    teacher_served,
+)
 
 CAPTION = "★ {chosen}; ~ rests on a predicted latency, ≈ on a disturbed one"
 
@@ -43,7 +54,7 @@ def final_table(result: ResultFile) -> Table:
     cells = [
         "teacher",
         DASH,
-        *([DASH] if served else []),
+        *([teacher_served(reading.first_machine)] if served else []),
         *_numbers(reading, reading.teacher),
         score(reading.teacher_quality),
         *([DASH] if longer else []),

@@ -112,6 +112,11 @@ def served_words(served: Mapping[str, Scalar]) -> str:
     return ", ".join(str(served[name]) for name in names if served[name] is not None)
 
 
+def teacher_served(machine: MachineEntry | None) -> str:
+    """How the teacher is served, where students have several ways: "torch, float32"; a dash if nobody knows."""
+    return f"{machine.serving.get('runtime', 'torch')}, {machine.serving.get('dtype', DASH)}" if machine else DASH
+
+
 def lengths_of(machine: MachineEntry | None) -> RequestLengths | None:
     """The lengths of the requests that a machine serves; None where all have one. `InputError` where it is damaged."""
     said = machine.serving.get("lengths") if machine else None
