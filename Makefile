@@ -15,9 +15,10 @@ demo: $(INSTALLED)
 	$(VENV)/bin/distilsearch quickstart
 
 # A file of tests is one process's: two cores take little more than half the time of one. The order of files is that of
-# tests/conftest.py, those with long tests first.
+# tests/conftest.py, those with long tests first. A process of tests that dies ends them all, and its test is named: with
+# another in its place xdist waits for ever for the files that the dead one had finished.
 test: $(INSTALLED)
-	$(VENV)/bin/pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	$(VENV)/bin/pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 
 # XLA's own processor back end, for real: an environment of its own, since torch_xla needs one version of torch.
 test-xla: $(XLA_INSTALLED)

@@ -5,7 +5,9 @@ whoever runs it.
 """
 
 import os
+import sys
 from collections import Counter
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -31,3 +33,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def home_of_tests(tmp_path_factory: pytest.TempPathFactory) -> None:
     """A home for tests that take none of their own, and for the processes that they start."""
     os.environ["DISTILSEARCH_HOME"] = str(tmp_path_factory.mktemp("home"))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:
+    """Say how a process of tests died: by which signal, or with which code."""
+    if error is not None:
+        print(f"\n{node.gateway.id} ended with {node.gateway._io.popen.wait(60)}", file=sys.stderr)
