@@ -11,12 +11,31 @@ from .errors import InputError
 MILLION = 1_000_000  # weights are kept in millionths, so that they are the same wherever they are written
 MOST_TOKENS = 1 << 24
 PAIR = r"\d{1,8} x [01]\.\d{6}"
+ALIKE = 1.1  # the factor up to which two latencies may be in the wrong order by the noise of a quiet machine
+CONTRADICTING = {  # by how latencies are known: why some that are in the wrong order are not shown
+    "measured": "long requests came out faster than usual ones, so the measurement was disturbed",
+    "predicted": "by this table long requests are faster than usual ones; profile again when the machine is quiet",
+}
 WRITTEN = re.compile(rf"(\d{{1,12}}) requests, p50 (\d{{1,8}}), p99 (\d{{1,8}}): ({PAIR}(?:, {PAIR})*)")
 
 
 def is_written(text: str) -> bool:
     """Whether it reads like lengths that were written out, and not like the name of a file."""
     return WRITTEN.fullmatch(text) is not None
+
+
+def rising(p50: float, p99: float) -> tuple[float, float] | None:
+    """Latencies of a median and of a long request as both can be true; None where they cannot.
+
+    A long request takes no less: where the figures say so within the noise, their geometric mean stands for both.
+
+    >>> rising(1.0, 3.0), rising(1.0, 1.0), rising(2.0, 1.0)
+    ((1.0, 3.0), (1.0, 1.0), None)
+    """
+    if p99 >= p50:
+        return p50, p99
+    both = (p50 * p99) ** 0.5
+    return (both, both) if p50 <= ALIKE * p99 else None
 
 
 @dataclass(frozen=True)

@@ -1,26 +1,41 @@
 """The parts of a page's body: header, tiles, cards, tables and the places of charts.
 
 Every text is escaped where it enters the markup; arguments named `body`, `heads`, `rows` and `cells` are markup
-already. Wide tables scroll inside their own frame.
+already. What messages put between backticks, as a terminal shows it, is set as code. Wide tables scroll inside their
+own frame.
 """
 
 import html
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
+
+ENDS = re.compile(r"[/,](?=\S)")
+CODE = re.compile(r"`([^`\n]+)`")
+
+
+def prose(text: str, broken: bool = False) -> str:
+    """A message as markup: escaped, what stands between backticks as code.
+
+    Args:
+        broken: whether a line may end behind a slash or a comma too.
+    """
+    escaped = html.escape(text)
+    return CODE.sub(r"<code>\1</code>", ENDS.sub(r"\g<0><wbr>", escaped) if broken else escaped)
 
 
 def header(eyebrow: str, title: str, lead: str) -> str:
     """What stands above all cards."""
     return (
         f'<header><p class="eyebrow">{html.escape(eyebrow)}</p>'
-        f'<h1>{html.escape(title)}</h1><p class="lead">{html.escape(lead)}</p></header>'
+        f'<h1>{html.escape(title)}</h1><p class="lead">{prose(lead)}</p></header>'
     )
 
 
 def notices(texts: Iterable[str]) -> str:
     """What a reader must know first."""
-    return "".join(f'<p class="notice">{html.escape(text)}</p>' for text in texts)
+    return "".join(f'<p class="notice">{prose(text)}</p>' for text in texts)
 
 
 def tiles(figures: Iterable[tuple[str, str]]) -> str:
@@ -33,7 +48,7 @@ def tiles(figures: Iterable[tuple[str, str]]) -> str:
 
 def card(title: str, text: str, body: str) -> str:
     """One frame with a heading."""
-    words = f"<p>{html.escape(text)}</p>" if text else ""
+    words = f"<p>{prose(text)}</p>" if text else ""
     return f"<section><h2>{html.escape(title)}</h2>{words}{body}</section>"
 
 
@@ -58,15 +73,15 @@ def chart(name: str, figures: Mapping[str, Any], label: str, empty: str = "", ta
 
 def nothing(words: str) -> str:
     """Instead of a chart or a table there is none of."""
-    return f'<p class="empty">{html.escape(words)}</p>'
+    return f'<p class="empty">{prose(words)}</p>'
 
 
-def table(heads: Sequence[str], rows: Sequence[str], label: str) -> str:
-    """A table of `head` and `row` markup."""
+def table(heads: Sequence[str], rows: Sequence[str], label: str, kind: str = "") -> str:
+    """A table of `head` and `row` markup; one that is "narrow" is as wide as what stands in it."""
     head = f"<thead><tr>{''.join(heads)}</tr></thead>" if heads else ""
     return (
         f'<div class="scroll" role="region" tabindex="0" aria-label="{html.escape(label)}">'
-        f"<table>{head}<tbody>{''.join(rows)}</tbody></table></div>"
+        f"<table{_class(kind)}>{head}<tbody>{''.join(rows)}</tbody></table></div>"
     )
 
 
@@ -86,9 +101,9 @@ def row_head(body: str) -> str:
 
 
 def cell(value: Any, kind: str = "", small: str = "") -> str:
-    """One value, with something less important behind it."""
-    more = f" <small>{html.escape(small)}</small>" if small else ""
-    return f"<td{_class(kind)}>{html.escape(str(value))}{more}</td>"
+    """One value, with something less important behind it; one of kind "cause" or "words" may take several lines."""
+    more = f" <small>{prose(small)}</small>" if small else ""
+    return f"<td{_class(kind)}>{prose(str(value), 'words' in kind.split())}{more}</td>"
 
 
 def code(text: str, folder: str | None = None, badge: str = "") -> str:

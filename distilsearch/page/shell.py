@@ -49,6 +49,8 @@ details table{font-size:.85rem}
 tbody th{color:var(--ink);font-size:.9rem;font-weight:500;vertical-align:middle}
 tr:last-child>*{border-bottom:0}th:first-child,td:first-child,.text{text-align:left}
 tr.knee>*{background:var(--soft)}tr.teacher>*{color:var(--teacher)}tr.failed>*{color:var(--bad)}
+td.words{white-space:normal;min-width:88px}td.text.words{min-width:180px}
+table.narrow{width:auto;margin-bottom:14px}table.narrow>*>tr>*{padding-right:18px}
 td.cause{white-space:normal;min-width:190px;text-align:left;overflow-wrap:anywhere}
 code{font:.92em ui-monospace,SFMono-Regular,Menlo,Consolas,monospace}
 a{color:var(--accent)}small{color:var(--muted)}td small{display:block}.text:not(:first-child){padding-left:12px}

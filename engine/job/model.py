@@ -13,8 +13,9 @@ from distilsearch.families import family
 from distilsearch.operators import Serving
 from distilsearch.profiling.clock import Measured
 from distilsearch.progress import Progress, silent
+from distilsearch.request_lengths import CONTRADICTING, rising
 
-from ..report.readings import CALM
+from ..report.doubts import CALM
 from .serving.lengths import counted_in
 
 
@@ -46,8 +47,9 @@ class ModelFigures:
             f"{one.seconds_p10 * 1e3:.3g} ms on the {self.device} ({served}); median {one.seconds_p50 * 1e3:.3g} ms",
         ]
         if one.of_requests:
-            p50, p99 = (seconds * 1e3 for seconds in one.of_requests)
-            words.append(f"that is the mean over requests; p50 {p50:.3g} ms, p99 {p99:.3g} ms")
+            both = rising(*(seconds * 1e3 for seconds in one.of_requests))
+            said = f"p50 {both[0]:.3g} ms, p99 {both[1]:.3g} ms" if both else CONTRADICTING["measured"]
+            words.append(f"that is the mean over requests; {said}")
         if one.sentinel_ratio > CALM:
             words.append(
                 f"other work disturbed the machine: the sentinel ran {one.sentinel_ratio:.1f} times slower than when"

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from distilsearch.architecture import Architecture
 from distilsearch.progress import Progress
 
-from ..report.readings import CALM
+from ..report.doubts import CALM
 from .executors import Executor
 from .ledger import Ledger
 from .machines import Profiled

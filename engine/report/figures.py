@@ -26,7 +26,8 @@ from distilsearch.page.plots import (
     scatter,
 )
 
-from .readings import Reading, both_latencies, first_words, measured_words, ms_of, parts_words
+from .doubts import first_words, measured_words, ms_of
+from .readings import Reading, both_latencies, parts_words
 from .schema import Latency, Member, StudentEntry, SurrogatePoint, TeacherEntry, TrialEntry
 from .words import count, gene_word, milliseconds, score, sentence, served_words, short_name
 
@@ -85,7 +86,8 @@ def hypervolume_figure(reading: Reading) -> Figure | None:
     trace |= {"mode": "lines+markers", "marker": {"size": 6, "color": ACCENT}, "hoverinfo": "x+y", "fill": "tozeroy"}
     trace |= {"fillcolor": BAND, "showlegend": False}
     trace["line"] |= {"shape": "hv", "width": 2.5}
-    layout = common_layout("Completed trials", "Hypervolume")
+    counting = "Completed pairs of student and serving" if reading.ways else "Completed trials"
+    layout = common_layout(counting, "Hypervolume")
     layout["xaxis"] |= {"range": [0, len(values) + 0.5], "tickformat": "d", "dtick": max(1, math.ceil(len(values) / 8))}
     layout["yaxis"]["rangemode"] = "tozero"
     return {"data": [trace], "layout": layout}

@@ -1,6 +1,7 @@
 """The questions that the page and the terminal ask of a result.
 
-Notable: a speedup compares like with like: measured against measured, else predicted against predicted.
+Notable: a speedup compares like with like: measured against measured, else predicted against predicted. It rests on
+predictions too where the machine was disturbed and they are surer than what was measured (`doubts`).
 
 Notation
     entry      a front member, a trial or the teacher
@@ -11,9 +12,10 @@ Notation
 
 import math
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from .doubts import best_words, disturbed, ms_of, surer_foretold
 from .schema import (
     ONE_LABEL,
     Entry,
@@ -27,10 +29,8 @@ from .schema import (
     TeacherEntry,
     TrialEntry,
 )
-from .words import milliseconds, roughly, score, sentence, short_name
+from .words import counted, roughly, score, sentence, served_words, short_name
 
-CALM = 1.5  # times slower than when quiet, by the sentinel, up to which a machine's figures count
-AGREED = 1.1  # the factor up to which two sessions of the same measurement agree
 CHOICE_WORDS = {  # by `choose` of the result
     "knee": "the knee of the front",
     "quality": "the best quality",
@@ -41,6 +41,7 @@ AGREEMENT = "agreement"
 UPWARDS = (AGREEMENT, "accuracy of words and next sentences")  # qualities of which more is better
 PARTS = {"words": "words", "next_sentence": "next sentences"}  # what the second one is the mean of
 LESS_IS_BETTER = ("loss", "perplexity")  # in the names of scores
+SERVED = "served"  # the source of a trial that serves the student of another one
 SPEARMAN = "spearman"  # of an evaluation on pairs
 LEADING_GENES = ("layers", "width", "heads", "ffn", "inherit")
 
@@ -52,6 +53,7 @@ class Speedup:
     ratio: float
     kind: str  # "measured", "predicted" or "partly predicted"
     disturbed: bool = False
+    instead: float | None = None  # the measured ratio that this predicted one stands for: the machine was disturbed
 
     @property
     def words(self) -> str:
@@ -150,10 +152,11 @@ class Reading:
     def speedup(self, entry: Entry, objective: str | None = None) -> Speedup | None:
         """Teacher latency over the entry's; None unless both are known."""
         own, other = self.latency(entry, objective), self.latency(self.teacher, objective)
-        if own.measured and other.measured:
-            return Speedup(other.measured / own.measured, "measured", disturbed(own) or disturbed(other))
+        measured = other.measured / own.measured if own.measured and other.measured else None
+        if measured and not surer_foretold(own, other):
+            return Speedup(measured, "measured", disturbed(own) or disturbed(other))
         if own.predicted and other.predicted:
-            return Speedup(other.predicted / own.predicted, "predicted")
+            return Speedup(other.predicted / own.predicted, "predicted", instead=measured)
         mine, theirs = ms_of(own), ms_of(other)
         unsure = disturbed(own) or disturbed(other)
         return Speedup(theirs / mine, "partly predicted", unsure) if mine and theirs else None
@@ -166,6 +169,17 @@ class Reading:
     def machine(self, objective: str) -> MachineEntry | None:
         """The serving machine of a latency objective."""
         return next((machine for machine in self.result.targets if machine.objective == objective), None)
+
+    @property
+    def ways(self) -> list[str]:
+        """The ways of serving that were compared, such as "onnxruntime, int8"; none where all are served alike."""
+        served = (served_words(student.served) for student in (*self.trials, *self.front) if student.served)
+        return sorted(set(served))
+
+    @property
+    def searched(self) -> frozenset[str]:
+        """What of the serving students have several of, such as "runtime"."""
+        return frozenset(name for student in (*self.trials, *self.front) for name in student.served)
 
     def limit_ms(self, objective: str) -> float | None:
         """What a latency may be at most; None where there is no limit that could be drawn."""
@@ -201,32 +215,6 @@ def parts_words(entry: Entry) -> str:
     return ", ".join(f"{PARTS.get(name, name)} {score(value)}" for name, value in entry.parts.items())
 
 
-def ms_of(latency: Latency) -> float | None:
-    """What is known best of a latency: measured, else predicted."""
-    return latency.predicted if latency.measured is None else latency.measured
-
-
-def disturbed(latency: Latency) -> bool:
-    """Whether a measurement is known to be off: the machine was busy, or another session came to something else."""
-    return bool(latency.measured) and ((latency.slowness or 1.0) > CALM or (latency.repeated or 1.0) > AGREED)
-
-
-def measured_words(latency: Latency) -> str:
-    """A measured latency in as many digits as are known, such as "3.10" or "≈3"."""
-    return roughly(latency.measured) if latency.measured and disturbed(latency) else milliseconds(latency.measured)
-
-
-def first_words(latency: Latency) -> str:
-    """The measurement at the trial, beside the one side by side with the front; "" where there was one alone."""
-    first = latency.measured_first
-    return f"{milliseconds(first)} at its trial" if first and first != latency.measured else ""
-
-
-def best_words(latency: Latency) -> str:
-    """What is known best of a latency, in as many digits as are known."""
-    return measured_words(latency) if latency.measured else milliseconds(latency.predicted)
-
-
 def teacher_share(entry: EvaluationEntry, scores: Scores, name: str) -> float | None:
     """A score as a share of the teacher's; None where less is better, or the teacher's own is nothing.
 
@@ -237,6 +225,20 @@ def teacher_share(entry: EvaluationEntry, scores: Scores, name: str) -> float | 
     own, theirs = scores.values.get(name), entry.teacher.values.get(name)
     falling = any(word in name for word in LESS_IS_BETTER)
     return None if own is None or not theirs or theirs < 0 or falling else own / theirs
+
+
+def trials_words(reading: Reading, trials: Sequence[TrialEntry]) -> str:
+    """How many trials these are, such as "3 trials"; where students are served in several ways, how many pairs too."""
+    trained = counted(sum(trial.source != SERVED for trial in trials), "trial")
+    return f"{trained} ({counted(len(trials), 'pair')} of student and serving)" if reading.ways else trained
+
+
+def kind_words(speedup: Speedup | None) -> str:
+    """What a speedup rests on, such as "measured"; "?" of none."""
+    if speedup is None or speedup.disturbed:
+        return "disturbed" if speedup else "?"
+    instead = f"; measured {roughly(speedup.instead)}× on a disturbed machine" if speedup.instead else ""
+    return f"{speedup.kind}{instead}"
 
 
 def headline(reading: Reading) -> str:

@@ -12,9 +12,10 @@ from distilsearch.page.parts import card, chart, folded, header, nothing, notice
 from distilsearch.page.plots import Figure
 
 from .budgets import WINDOW, answers, front_gap
+from .doubts import best_words, disturbed, first_words, source_words
 from .figures import calibration_figure, curves_figure, front_figure, hypervolume_figure, latency_figure
 from .gains import figures, gains_table
-from .readings import Reading, best_words, both_latencies, disturbed, first_words, headline, prediction_error
+from .readings import Reading, both_latencies, headline, kind_words, prediction_error, trials_words
 from .requests import requests_card
 from .schema import Latency
 from .tables import (
@@ -51,11 +52,15 @@ def head_section(reading: Reading) -> Section:
     size = f" ({count(teacher.parameters)} parameters)" if teacher.parameters else ""
     states = [trial.state for trial in reading.trials]
     failed = f", {states.count('failed')} failed" if "failed" in states else ""
-    done = counted(states.count("complete"), "trial")
+    done = trials_words(reading, [trial for trial in reading.trials if trial.state == "complete"])
     lead = f"Teacher {teacher.name}{size}. {done} completed{failed}."
     for i, objective in enumerate(reading.latencies):
         if machine := reading.machine(objective):
-            lead += f" Latency{f' {i + 1}' if len(reading.latencies) > 1 else ''}: {machine_words(machine)}."
+            words = machine_words(machine, reading.searched)
+            lead += f" Latency{f' {i + 1}' if len(reading.latencies) > 1 else ''}: {words}."
+    if reading.ways:
+        lead += f" Ways of serving that were compared: {'; '.join(reading.ways)}."
+        lead += f" The teacher is served by {teacher_served(reading.first_machine)}."
     return Section(header(f"distilsearch · {result.name}", headline(reading), lead))
 
 
@@ -70,14 +75,14 @@ def knee_section(reading: Reading) -> Section | None:
     if knee is None:
         return None
     speedup, latency, teacher = reading.speedup(knee), reading.latency(knee), reading.teacher
-    kind = "measured" if latency.measured else "predicted"
-    first = f", {words}" if (words := first_words(latency)) else ""
-    speed_kind = "disturbed" if speedup and speedup.disturbed else speedup.kind if speedup else "?"
+    beside = reading.latency(teacher)
+    if speedup and speedup.instead:  # like with like
+        beside = beside.model_copy(update={"measured": None})
     ways = f"; {served_words(knee.served)} against {teacher_served(reading.first_machine)}" if knee.served else ""
     figures = [
-        (f"{speedup.words}×" if speedup else DASH, f"faster than the teacher ({speed_kind}){ways}"),
+        (f"{speedup.words}×" if speedup else DASH, f"faster than the teacher ({kind_words(speedup)}){ways}"),
         (score(reading.quality(knee.loss)), f"{reading.quality_name}; teacher {score(reading.teacher_quality)}"),
-        (f"{best_words(latency)} ms", f"{kind}{first}; teacher {best_words(reading.latency(teacher))} ms"),
+        (f"{best_words(latency)} ms", f"{source_words(latency)}; teacher {best_words(beside)} ms"),
         (count(knee.parameters), f"parameters; teacher {count(teacher.parameters)}"),
     ]
     return Section(tiles(figures))
@@ -96,7 +101,8 @@ def answers_section(reading: Reading) -> Section | None:
         return None
     several = " on the first target" if len(reading.latencies) > 1 else ""
     text = f"Of the students that are at least so many times as fast as the teacher{several}, the best one. Between "
-    wide = roughly(gap) if disturbed(reading.latency(reading.teacher)) else f"{gap:.1f}"
+    rough = any(speedup.disturbed for member in reading.front if (speedup := reading.speedup(member)))
+    wide = roughly(gap) if rough else f"{gap:.1f}"
     text += f"{WINDOW[0]:g}× and {WINDOW[1]:g}× the widest gap of the front is a factor of {wide} in latency."
     return Section(card("What you get at multiples of the teacher's speed", text, answers_table(reading, found)))
 
@@ -205,7 +211,9 @@ def progress_section(reading: Reading) -> Section:
     """The hypervolume over the trials."""
     figures = _drawn({"hypervolume": hypervolume_figure(reading)})
     point = ", ".join(f"{name} {value:.4g}" for name, value in reading.result.reference.items())
-    text = "The volume that the front dominates, after each trial" + (f"; reference point: {point}." if point else ".")
+    each = "pair of student and serving" if reading.ways else "trial"
+    text = f"The volume that the front dominates, after each {each}"
+    text += f"; reference point: {point}." if point else "."
     body = chart("hypervolume", figures, "Chart: hypervolume after each trial", "No trial has completed yet.")
     return Section(card("Progress of the search", text, body), figures, paired=True)
 
@@ -223,7 +231,7 @@ def trials_section(reading: Reading) -> Section | None:
     amount = len(reading.trials)
     if not amount:
         return None
-    title = f"All {amount} trials" if amount > 1 else "The only trial"
+    title = f"All {trials_words(reading, reading.trials)}" if amount > 1 else "The only trial"
     return Section(folded(title, trials_table(reading), amount <= OPEN_TRIALS))
 
 

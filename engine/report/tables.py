@@ -2,12 +2,14 @@
 
 import html
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import PurePosixPath
 from typing import Any
 
 from distilsearch.page.parts import bar, cell, code, head, row, row_head, table
 
 from .budgets import Answer
-from .readings import Reading, best_words, first_words, measured_words, parts_words, teacher_share
+from .doubts import best_words, first_words, measured_words
+from .readings import Reading, parts_words, teacher_share
 from .schema import ONE_LABEL, ArtefactEntry, Entry, EvaluationEntry, Member, Phase, ProxyEntry, Scores, TrialEntry
 from .words import (
     DASH,
@@ -76,8 +78,9 @@ def artefacts_table(reading: Reading) -> str:
 def _artefact_row(reading: Reading, member: Member, one: ArtefactEntry) -> str:
     knee = reading.is_knee(member)
     cells = [row_head(code(member.key, member.student, "chosen" if knee else ""))]
-    cells += [cell(one.runtime, "text"), cell(one.dtype, "text"), f'<td class="text">{code(one.file, one.file)}</td>']
-    cells += [cell(f"{one.bytes / 1e6:.1f}"), cell(one.quantised or DASH, "text"), cell(score(one.lost))]
+    file = code(PurePosixPath(one.file).name, one.file)
+    cells += [cell(one.runtime, "text"), cell(one.dtype, "text"), f'<td class="text">{file}</td>']
+    cells += [cell(f"{one.bytes / 1e6:.1f}"), cell(one.quantised or DASH, "text words"), cell(score(one.lost))]
     cells.append(cell(DASH if one.difference is None else f"{one.difference:.1e}"))
     return row(cells, "knee" if knee else "")
 
@@ -188,8 +191,8 @@ def _shapes(genes: Sequence[str]) -> str:
 def _student_row(reading: Reading, member: Member, genes: Sequence[str], served: bool, longer: bool) -> str:
     knee = reading.is_knee(member)
     cells = [row_head(code(member.key, member.student, "chosen" if knee else ""))]
-    cells.append(cell(shape(member, genes)))
-    cells += [cell(served_words(member.served) or DASH)] if served else []
+    cells.append(cell(shape(member, genes), "words"))
+    cells += [cell(served_words(member.served) or DASH, "words")] if served else []
     before = f"from {score(reading.quality(member.untrained_loss))}" if member.untrained_loss is not None else ""
     small = "; ".join(filter(None, (parts_words(member), before)))
     cells += [*_numbers(reading, member), cell(score(reading.quality(member.loss)), small=small)]

@@ -5,8 +5,9 @@ from rich.table import Table
 from rich.text import Text
 
 from .budgets import answer_words, answers
+from .doubts import measured_words
 from .gains import gain_words
-from .readings import Reading, measured_words
+from .readings import Reading
 from .schema import Entry, ResultFile
 from .tables import speed_words
 from .words import (

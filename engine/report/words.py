@@ -4,7 +4,7 @@ Notable: what is not there is a dash, never a zero or an empty cell.
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from distilsearch.request_lengths import RequestLengths
 
@@ -123,9 +123,14 @@ def lengths_of(machine: MachineEntry | None) -> RequestLengths | None:
     return RequestLengths.parse(str(said)) if said else None
 
 
-def machine_words(machine: MachineEntry) -> str:
-    """A machine and its way of serving, such as "cpu, batch 1, sequence 128, float32, 2 threads"."""
-    serving = machine.serving
+def machine_words(machine: MachineEntry, searched: Collection[str] = ()) -> str:
+    """A machine and its way of serving, such as "cpu, batch 1, sequence 128, float32, 2 threads".
+
+    Args:
+        searched: what of the serving is not the machine's own, since students have several; torch's mode goes with it.
+    """
+    left = {*searched, *(("mode",) if searched else ())}
+    serving = {name: value for name, value in machine.serving.items() if name not in left}
     words = [machine.device]
     words += [f"{name} {serving[name]}" for name in ("batch", "sequence") if serving.get(name)]
     words += ["padded"] if serving.get("padded") else []

@@ -8,7 +8,8 @@ import numpy as np
 from distilsearch.arrays import FloatArray
 
 from ...objectives import nondominated
-from ...report.readings import AGREED, Reading, ms_of
+from ...report.doubts import AGREED, ms_of
+from ...report.readings import Reading
 from ...report.schema import Latency, Member, ResultFile
 from .choice import pick
 

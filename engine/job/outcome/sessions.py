@@ -17,7 +17,7 @@ from distilsearch.errors import TrialError
 from distilsearch.profiling.clock import Measured
 from distilsearch.progress import Progress
 
-from ...report.readings import AGREED, CALM
+from ...report.doubts import AGREED, CALM
 from ..executors import Executor
 from ..executors.persistent import first_line
 from ..ledger import Ledger

@@ -15,8 +15,8 @@ from distilsearch.errors import RunError
 from distilsearch.home import known_run
 from distilsearch.progress import Progress, silent
 
+from ...report.doubts import disturbed, measured_words
 from ...report.files import read_result
-from ...report.readings import disturbed, measured_words
 from ...report.schema import Entry, Latency
 from ..preflight import run_in
 from ..runfile.config import Run
