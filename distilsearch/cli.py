@@ -228,10 +228,10 @@ def status(run_folder: RunFolder, as_json: Json = False) -> None:
     """Say where a run stands: trials done and under way, who works on them, where time went."""
     from datetime import datetime
 
-    from .engine.job.joining.doing import looked_at
     from .engine.job.preflight import begun
+    from .engine.job.presence.activity import activity_of
 
-    if looked_at(run_folder)[0] is None:
+    if activity_of(run_folder)[0] is None:
         begun(run_folder)
     from .engine.job.joining.status import status as run_status
 
@@ -248,7 +248,7 @@ def report(run_folder: RunFolder, as_json: Json = False) -> None:
 
     driving = ""
     if (run_folder / DRIVER).exists():  # else nothing of the main job is needed
-        from .engine.job.joining.doing import at_work
+        from .engine.job.presence.activity import at_work
 
         driving = at_work(run_folder)
     if driving and not (run_folder / RESULT).exists():

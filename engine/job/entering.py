@@ -12,9 +12,9 @@ from distilsearch.architecture import Architecture
 from distilsearch.distill.store.trial import Trial
 
 from .flights import FACTS, facts_of
-from .ledger import Entry, Ledger
+from .ledger import Entry, Ledger, is_imported
 from .machines import Profiled
-from .recall import is_imported, planned_tokens
+from .recall import planned_tokens
 from .served import ServedSpace, student_of
 from .serving.judging import Judging
 from .serving.losses import Losses

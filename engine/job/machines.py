@@ -278,6 +278,5 @@ class Profiled:
 
 def declared_by(run: Run) -> list[Declared]:
     """The serving machines of a run."""
-    names = ["latency_ms", *(f"latency_ms_{i}" for i in range(2, len(run.target) + 1))]
-    pairs = zip(names, run.target, strict=True)
+    pairs = zip(run.latencies, run.target, strict=True)
     return [Declared(name, section, section.conditions, run.executor.depot, run.plugins) for name, section in pairs]

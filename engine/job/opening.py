@@ -10,10 +10,10 @@ from distilsearch.progress import Progress
 
 from .executors import Executor, Options, open_executor
 from .executors.persistent import Persistent
-from .joining.holding import Presence
 from .ledger import Ledger, open_storage
 from .preflight import LOCAL
 from .prepare import Prepared
+from .presence.holding import Presence
 from .resolve import Resolved, asked, probed, resolve
 
 

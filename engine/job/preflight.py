@@ -20,8 +20,8 @@ from distilsearch.places import FIDELITY, own_folder, own_run, own_student, own_
 from distilsearch.profiling.devices import DEVICES
 
 from ..objectives import limited
-from .joining.holding import driver_of
 from .limits import check_kept, limits_of
+from .presence.holding import driver_of
 from .runfile.config import Run
 from .runfile.continuing import continued, kept_run
 from .runfile.presets import check_serves, preset

@@ -21,7 +21,7 @@ from distilsearch.lowering import parameter_count
 from ..adapters.results_csv import Failure
 from ..engine import Engine
 from ..record import Tell
-from .ledger import Entry, Ledger
+from .ledger import Entry, Ledger, is_imported
 from .machines import Profiled
 from .served import ServedSpace, student_of
 from .serving.losses import trained_loss
@@ -96,16 +96,6 @@ def _checked(item: Any) -> dict[str, Any]:
         if data.get(name) is not None:
             strict.number(data[name], name, 0.0)
     return data | {name: data.get(name) for name in ("noise", "fidelity")}
-
-
-def is_imported(entry: Entry) -> bool:
-    """Whether another tool gave the result; such trials do not count among those asked for."""
-    return entry.facts.get("source") == "imported"
-
-
-def is_asked(entry: Entry) -> bool:
-    """Whether it is a trial of its own: neither another tool's, nor a student served otherwise."""
-    return entry.facts.get("source") not in ("imported", "served")
 
 
 def recall(

@@ -36,10 +36,8 @@ from .executors import Executor
 from .executors.interruption import interruptible
 from .informed import Known, cuts_within, score_column
 from .jobs import Measure, TeacherLoss
-from .joining.doing import telling
-from .joining.holding import driving
 from .joining.inviting import explored
-from .ledger import Ledger
+from .ledger import Ledger, is_asked
 from .limits import check_kept, measured_within, room_within
 from .machines import Profiled
 from .opening import opened_executor, opened_ledger
@@ -59,8 +57,10 @@ from .outcome.sessions import measure_front
 from .phases import Phases, Stopwatch
 from .planning import plan_of, question, remembered, speed_of, trained
 from .prepare import Prepared, prepare
+from .presence.activity import shown_activity
+from .presence.holding import driving
 from .proposing import new_engine, size_features
-from .recall import imported, imported_failures, is_asked
+from .recall import imported, imported_failures
 from .resolve import Resolved
 from .runfile.config import Run
 from .runfile.continuing import kept_text
@@ -103,7 +103,7 @@ def search(
     with (
         full_disks_named(place, *written_folders()),
         driving(place, progress),
-        telling(place, progress) as progress,
+        shown_activity(place, progress) as progress,
     ):
         prepared = prepare(run, place, executor is not None, progress)
         with (

@@ -24,15 +24,13 @@ from .entering import Entering, latencies_of, objectives_of, with_measured
 from .executors import Executor
 from .executors.persistent import first_line
 from .flights import Flight, Timing, facts_of, kind_of
-from .ledger import BEAT_SECONDS, Entry, Ledger
+from .ledger import BEAT_SECONDS, Entry, Ledger, is_asked, is_imported
 from .machines import Profiled
 from .proposing import propose
 from .recall import (
     Plan,
     enter_failures,
     enter_imported,
-    is_asked,
-    is_imported,
     planned_tokens,
     recall,
     retell,

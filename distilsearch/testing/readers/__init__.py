@@ -68,7 +68,9 @@ READERS: tuple[Reader, ...] = (
         learnt.read_fidelity,
     ),
     Reader("mark of a driver", {"file.json": "json"}, learnt.written(learnt.HOLDER, "file.json"), learnt.read_mark),
-    Reader("work of a driver", {"file.json": "json"}, learnt.written(learnt.DOING, "file.json"), learnt.read_doing),
+    Reader(
+        "work of a driver", {"file.json": "json"}, learnt.written(learnt.ACTIVITY, "file.json"), learnt.read_activity
+    ),
     Reader("invitation", {"file.json": "json"}, learnt.written(learnt.INVITATION, "file.json"), learnt.read_invitation),
     Reader("mark of a home", {"home.json": "json"}, learnt.written(learnt.MARK, "home.json"), learnt.read_home),
     Reader("packed text", {"blocks.safetensors": "safetensors"}, learnt.made_blocks, learnt.read_packed),

@@ -16,7 +16,7 @@ FIDELITY = {
 }  # fmt: skip
 SCORE = {"loss": 0.5, "seconds": 1.5, "facts": {"versions": {"torch": "2"}}}
 MARK = {"format": 1, "version": "0.1.0"}
-DOING = {"doing": "profile and predict; timing: 3 of 40"}
+ACTIVITY = {"doing": "profile and predict; timing: 3 of 40"}
 HOLDER = {"host": "here", "pid": 12, "since": "2026-01-01 00:00:00+00:00"}
 INVITATION = {
     "driver": HOLDER, "open": True, "home": "0123", "flash_tokens": 100, "trials": 5, "until": None, "spent": 1.5,
@@ -148,16 +148,16 @@ def read_fidelity(folder: Path) -> None:
 
 def read_mark(folder: Path) -> None:
     """Who holds a run."""
-    from ...engine.job.joining.holding import holder_of
+    from ...engine.job.presence.holding import holder_of
 
     str(holder_of(folder / "file.json"))
 
 
-def read_doing(folder: Path) -> None:
+def read_activity(folder: Path) -> None:
     """As `status` reads it."""
-    from ...engine.job.joining.doing import read_doing
+    from ...engine.job.presence.activity import read_activity
 
-    assert read_doing(folder / "file.json").isprintable()
+    assert read_activity(folder / "file.json").isprintable()
 
 
 def read_invitation(folder: Path) -> None:

@@ -1,1 +1,1 @@
-"""A run seen from outside: who drives it, what he is at, where it stands, and how to work on it beside him."""
+"""A run seen from outside: where it stands, and how to work on it beside its driver."""

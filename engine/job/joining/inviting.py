@@ -21,8 +21,8 @@ from ..ledger import Ledger
 from ..machines import Declared, Profiled
 from ..phases import PLAN, SPENT
 from ..prepare import Prepared
+from ..presence.holding import Holder, holder_of
 from ..search import Search
-from .holding import Holder, holder_of
 
 NOTE = "joining"
 

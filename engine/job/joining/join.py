@@ -30,6 +30,7 @@ from ..machines import Declared, Profiled, declared_by
 from ..opening import opened_executor, opened_ledger
 from ..preflight import LOCAL, joinable
 from ..prepare import checked
+from ..presence.holding import Holder, Presence, driver_of
 from ..proposing import new_engine
 from ..run import MainJob
 from ..runfile.config import Run
@@ -38,7 +39,6 @@ from ..serving.profiling import profiled
 from ..shares import set_shares
 from ..source import Making, open_source, scores
 from ..tables import receive
-from .holding import Holder, Presence, driver_of
 from .inviting import NOTE, Following, Invitation, fingerprints
 
 LOGS = "joined"  # the folder of the run with the logs of those who have joined it

@@ -10,15 +10,13 @@ from typing import Any
 from distilsearch import strict
 from distilsearch.errors import RunError
 
-from ..ledger import JOURNAL, Entry, Ledger, open_storage
+from ..ledger import JOURNAL, Entry, Ledger, is_asked, open_storage
 from ..ledger.journal import unread
-from ..machines import declared_by
 from ..phases import PLAN, SPENT
 from ..preflight import begun
-from ..recall import is_asked
+from ..presence.activity import activity_of
+from ..presence.holding import Holder, Presence
 from ..runfile.continuing import kept_run
-from .doing import looked_at
-from .holding import Holder, Presence
 
 
 @dataclass(frozen=True)
@@ -38,7 +36,7 @@ class Status:
         interrupted: numbers of running trials whose holder has ended.
         damage: what of its journal cannot be read, in words; "" where all can.
         driver: who drives it at this moment; None where nobody does.
-        doing: what he is at, in words; "" where that is not known.
+        activity: what he is at, in words; "" where that is not known.
         begun: whether teacher and text have been read, so that there is more to say.
     """
 
@@ -55,15 +53,16 @@ class Status:
     minutes: tuple[float, float] | None = None
     damage: str = ""
     driver: Holder | None = None
-    doing: str = ""
+    activity: str = ""
     begun: bool = True
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON."""
-        others = ("running", "genes", "interrupted", "driver")
+        others = ("running", "genes", "interrupted", "driver", "activity")
         fields = {name: value for name, value in vars(self).items() if name not in others}
         running = [_plain(entry, entry.number in self.interrupted) for entry in self.running]
-        return {"schema": 1, **fields, "running": running, "driver": self.driver and self.driver.to_json()}
+        driver = {"driver": self.driver and self.driver.to_json(), "doing": self.activity}
+        return {"schema": 1, **fields, "running": running, **driver}
 
     def lines(self, now: datetime) -> list[str]:
         """In words."""
@@ -78,7 +77,7 @@ class Status:
         if not self.begun:
             words = [f"{self.name}: not begun yet"]
         if self.driver:
-            words.append(f"{self.driver} is at work on it{f': {self.doing}' if self.doing else ''}")
+            words.append(f"{self.driver} is at work on it{f': {self.activity}' if self.activity else ''}")
         if self.damage:
             words.append(f"warning: {self.damage}")
         if self.best is not None:
@@ -106,12 +105,12 @@ def status(folder: Path) -> Status:
     Raises:
         RunError: the folder holds no run, or one that has not begun.
     """
-    driver, doing = looked_at(folder)
+    driver, activity = activity_of(folder)
     run = kept_run(folder) if driver else begun(folder)
     if run is None or not (run.storage.url or (folder / JOURNAL).exists()):
         name = run.name if run else folder.resolve().name
-        return Status(name, 0, {}, (), None, {}, {}, False, driver=driver, doing=doing, begun=False)
-    names = ["loss", *(machine.objective for machine in declared_by(run))]
+        return Status(name, 0, {}, (), None, {}, {}, False, driver=driver, activity=activity, begun=False)
+    names = ["loss", *run.latencies]
     storage = open_storage(run.storage.url, folder, mend=False)
     presence, space = None if run.storage.url else Presence(folder), run.students()
     ledger = Ledger(storage, run.name, names, space, presence=presence)
@@ -135,7 +134,7 @@ def status(folder: Path) -> Status:
         finished=(folder / "result.json").exists(),
         genes=tuple(p.name for p in space.parameters if len(p.choices) > 1),
         driver=driver,
-        doing=doing,
+        activity=activity,
     )
 
 

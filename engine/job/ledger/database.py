@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 import optuna
 import sqlalchemy
-from optuna.storages import BaseStorage, RDBStorage
+from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import event, exc
 from sqlalchemy.engine import Connection, ExceptionContext, make_url
@@ -27,7 +27,7 @@ from distilsearch import hiding
 from distilsearch.errors import DiskFullError, RunError
 from distilsearch.progress import Progress, silent
 
-from .journal import Journal
+from .alone import Connected
 
 T = TypeVar("T")
 
@@ -46,7 +46,7 @@ class UnansweredError(Exception):
     """A database did not answer, or not in time: the same may be asked again."""
 
 
-class Database(RDBStorage):
+class Database(RDBStorage, Connected):
     """Optuna's storage in a database, patient: what it is asked is asked again while nobody answers, for two minutes.
 
     Args:
@@ -183,13 +183,6 @@ class Database(RDBStorage):
             raise UnansweredError(said) from None
         if isinstance(context.sqlalchemy_exception, exc.OperationalError):
             raise RunError(f"the database {self._shown} refused what was asked of it: {said}") from None
-
-
-def alone(storage: BaseStorage, study: int | None, work: Callable[[], T]) -> T:
-    """See `Database.alone`; of a journal what was written before an error stays."""
-    if isinstance(storage, Database):
-        return storage.alone(study, work)
-    return storage.alone(work) if isinstance(storage, Journal) else work()
 
 
 def open_database(url: str, progress: Progress = silent) -> Database:

@@ -27,8 +27,8 @@ from distilsearch.errors import DistilSearchError, InputError, RunError
 from distilsearch.progress import Progress, silent
 from distilsearch.space import SearchSpace
 
-from ..joining.holding import Presence
-from .database import Database, alone, open_database
+from ..presence.holding import Presence
+from .alone import Connected, alone
 from .journal import nobody, open_journal
 from .leases import gone, lease_of, this_process
 from .studies import give_names, study_of, unnamed
@@ -125,7 +125,7 @@ class Ledger:
     @property
     def confirms(self) -> bool:
         """Whether what is written is confirmed over a connection that may break before it is."""
-        return isinstance(self._storage, Database)
+        return isinstance(self._storage, Connected)
 
     def enter(self) -> None:
         """Mark this ledger as present now, before it holds any lease: the journal is not mended beneath it."""
@@ -145,7 +145,7 @@ class Ledger:
         finally:
             if self._presence is not None:
                 self._presence.leave(remove=released)
-            if isinstance(self._storage, Database):
+            if isinstance(self._storage, Connected):
                 self._storage.close()
 
     def _release(self) -> None:
@@ -304,7 +304,7 @@ class Ledger:
             return False
         if self.ended(lease):
             return True
-        outages = self._storage.outages if isinstance(self._storage, Database) else 0
+        outages = self._storage.outages if isinstance(self._storage, Connected) else 0
         if outages != self._outages:  # nobody could renew a lease meanwhile
             self._outages = outages
             self._beats.clear()
@@ -390,4 +390,8 @@ def open_storage(
 ) -> BaseStorage:
     """The database of a URL, or the journal file of a run folder when the URL is empty; see `open_journal`."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    return open_database(url, progress) if url else open_journal(folder / JOURNAL, progress, mend, others)
+    if not url:
+        return open_journal(folder / JOURNAL, progress, mend, others)
+    from .database import open_database  # loads SQLAlchemy, which a journal has no use for
+
+    return open_database(url, progress)

@@ -13,7 +13,7 @@ from optuna.study import StudyDirection
 
 from distilsearch.errors import RunError
 
-from .database import alone
+from .alone import alone
 
 NAMES = "study:metric_names"  # where Optuna looks for the names of objectives
 

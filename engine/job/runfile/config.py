@@ -172,6 +172,11 @@ class Run(Section):
         return "quality" if any(section.limits_latency for section in self.target) else "knee"
 
     @property
+    def latencies(self) -> tuple[str, ...]:
+        """What the latencies of the targets are called, in their order: "latency_ms", "latency_ms_2", ..."""
+        return ("latency_ms", *(f"latency_ms_{i}" for i in range(2, len(self.target) + 1)))
+
+    @property
     def reading(self) -> dict[str, Any]:
         """What `load_text` is to read, as plain JSON."""
         asked = {"temperature": self.text_temperature, "most_tokens": self.text_tokens, "block": self.text_block}

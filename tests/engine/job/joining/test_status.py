@@ -1,5 +1,7 @@
 """Where a run stands, read from its ledger by somebody else."""
 
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -30,6 +32,18 @@ def folder(tmp_path: Path) -> Path:
 
 def opened(folder: Path) -> Ledger:
     return Ledger(open_storage("", folder), "mine", ["loss", "latency_ms"], SPACE)
+
+
+def test_looking_at_a_run_loads_nothing_that_trains_predicts_or_opens_databases(folder: Path) -> None:
+    opened(folder).close()
+    code = (
+        "import sys\nfrom distilsearch.cli import app\n"
+        f"try: app(['status', {str(folder)!r}])\nexcept SystemExit: pass\nprint('\\n'.join(sys.modules))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.startswith("mine: none yet, of 7 trials")
+    heavy = {"torch", "xgboost", "transformers", "botorch", "scipy", "sklearn", "pandas", "pyarrow", "sqlalchemy"}
+    assert not heavy & set(run.stdout.split())
 
 
 def test_a_run_at_work_says_who_works_on_what(folder: Path) -> None:

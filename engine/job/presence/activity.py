@@ -19,13 +19,13 @@ from distilsearch.progress import Progress, amount
 
 from .holding import Holder, driver_of
 
-DOING = ".doing"
+ACTIVITY = ".doing"
 MOST = 200  # characters of what is said
 LENGTH = 12 * MOST + 32  # bytes of the line: JSON writes a character in 12 of them at most
 SECONDS = 1.0  # between two of one kind of work
 
 
-class Doing:
+class Activity:
     """A progress that passes everything on, and writes down what is under way: the outermost work, and the latest.
 
     Not all work says that it has ended: what has begun after some other work is over with it, and where it is not, for
@@ -70,38 +70,38 @@ def _words(what: str, done: float, total: float) -> str:
 
 
 @contextlib.contextmanager
-def telling(folder: Path, progress: Progress) -> Iterator[Progress]:
+def shown_activity(folder: Path, progress: Progress) -> Iterator[Progress]:
     """Within it whoever looks at a run's folder sees what its driver, this process, tells the progress given here."""
-    path = folder / DOING
+    path = folder / ACTIVITY
     try:
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
     except OSError:
         yield progress
         return
     try:
-        yield Doing(file, progress)
+        yield Activity(file, progress)
     finally:
         os.close(file)
         with contextlib.suppress(OSError):
             path.unlink()
 
 
-def looked_at(folder: Path) -> tuple[Holder | None, str]:
+def activity_of(folder: Path) -> tuple[Holder | None, str]:
     """Who drives the run of a folder, and what he is doing, in words; None where nobody does, or nobody can tell."""
     try:
         driver = driver_of(folder)
     except RunError:
         return None, ""
-    return driver, read_doing(folder / DOING) if driver else ""
+    return driver, read_activity(folder / ACTIVITY) if driver else ""
 
 
 def at_work(folder: Path) -> str:
     """The same as half a sentence; "" where nobody drives it."""
-    driver, doing = looked_at(folder)
-    return f"{driver} is at work on it{f' ({doing})' if doing else ''}" if driver else ""
+    driver, activity = activity_of(folder)
+    return f"{driver} is at work on it{f' ({activity})' if activity else ''}" if driver else ""
 
 
-def read_doing(path: Path) -> str:
+def read_activity(path: Path) -> str:
     """What a file says is done, in plain letters; "" where it says nothing that can be read."""
     try:
         words = strict.text(strict.table(strict.read_json(path), "what is done")["doing"], "what is done")

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from distilsearch.engine.job.joining.holding import HANDS, Presence, driving, holder_of, marked
 from distilsearch.engine.job.ledger import Ledger, open_storage
+from distilsearch.engine.job.presence.holding import HANDS, Presence, driving, holder_of, marked
 from distilsearch.errors import RunError
 from distilsearch.families import family
 from distilsearch.places import DRIVER

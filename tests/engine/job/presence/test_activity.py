@@ -7,16 +7,16 @@ import pytest
 from typer.testing import CliRunner
 
 from distilsearch.cli import app
-from distilsearch.engine.job.joining.doing import DOING, at_work, looked_at, telling
-from distilsearch.engine.job.joining.holding import driving
 from distilsearch.engine.job.joining.status import status
+from distilsearch.engine.job.presence.activity import ACTIVITY, activity_of, at_work, shown_activity
+from distilsearch.engine.job.presence.holding import driving
 from distilsearch.errors import RunError
 
 
 def test_what_is_under_way_is_said_while_somebody_drives(tmp_path: Path) -> None:
     said: list[tuple[str, float, float]] = []
-    with driving(tmp_path), telling(tmp_path, lambda *words: said.append(words)) as progress:
-        assert looked_at(tmp_path)[1] == ""
+    with driving(tmp_path), shown_activity(tmp_path, lambda *words: said.append(words)) as progress:
+        assert activity_of(tmp_path)[1] == ""
         progress("profile and predict", 0, 1)
         progress("timing operators", 3, 40)
         progress("this is a remark", 0, 0)
@@ -25,33 +25,33 @@ def test_what_is_under_way_is_said_while_somebody_drives(tmp_path: Path) -> None
         progress("timing attention", 40, 40)
         progress("profile and predict", 1, 1)
         progress("finish", 0, 1)
-        assert looked_at(tmp_path)[1] == "finish"  # nobody has said that operators are no longer timed
+        assert activity_of(tmp_path)[1] == "finish"  # nobody has said that operators are no longer timed
     assert at_work(tmp_path) == ""
     assert said[2] == ("this is a remark", 0, 0)
     assert [*tmp_path.iterdir()] == []
 
 
 def test_work_side_by_side_is_back_with_its_next_word(tmp_path: Path) -> None:
-    with driving(tmp_path), telling(tmp_path, lambda *_: None) as progress:
+    with driving(tmp_path), shown_activity(tmp_path, lambda *_: None) as progress:
         progress("search", 0, 1)
         progress("distil (trial 1)", 10, 90)
         progress("distil (trial 2)", 10, 80)
         progress("distil (trial 1)", 90, 90)
         progress("trials", 1, 18)
-        assert looked_at(tmp_path)[1] == "search; trials: 1 of 18"
+        assert activity_of(tmp_path)[1] == "search; trials: 1 of 18"
         progress("distil (trial 3)", 10, 70)
-        assert looked_at(tmp_path)[1] == "search; distil (trial 3): 10 of 70"
+        assert activity_of(tmp_path)[1] == "search; distil (trial 3): 10 of 70"
 
 
 def test_a_short_line_covers_a_long_one_in_any_letters(tmp_path: Path) -> None:
-    from distilsearch.engine.job.joining.doing import MOST
+    from distilsearch.engine.job.presence.activity import MOST
 
-    with driving(tmp_path), telling(tmp_path, lambda *_: None) as progress:
+    with driving(tmp_path), shown_activity(tmp_path, lambda *_: None) as progress:
         progress("\N{GRINNING FACE}" * MOST, 0, 1)
-        assert looked_at(tmp_path)[1] == "\N{GRINNING FACE}" * MOST
+        assert activity_of(tmp_path)[1] == "\N{GRINNING FACE}" * MOST
         progress("\N{GRINNING FACE}" * MOST, 1, 1)
         progress("finish", 0, 1)
-        assert looked_at(tmp_path)[1] == "finish"
+        assert activity_of(tmp_path)[1] == "finish"
 
 
 def test_a_link_in_its_place_is_not_followed(tmp_path: Path) -> None:
@@ -59,24 +59,24 @@ def test_a_link_in_its_place_is_not_followed(tmp_path: Path) -> None:
     own.write_text("mine")
     folder = tmp_path / "run"
     folder.mkdir()
-    (folder / DOING).symlink_to(own)
-    with telling(folder, lambda *_: None) as progress:
+    (folder / ACTIVITY).symlink_to(own)
+    with shown_activity(folder, lambda *_: None) as progress:
         progress("finish", 0, 1)
     assert own.read_text() == "mine"
 
 
 def test_one_kind_of_work_is_written_down_no_oftener_than_every_second(tmp_path: Path) -> None:
-    from distilsearch.engine.job.joining import doing
+    from distilsearch.engine.job.presence import activity
 
     now = [0.0]
-    with (tmp_path / DOING).open("w+b") as file:
-        told = doing.Doing(file.fileno(), lambda *_: None, lambda: now[0])
+    with (tmp_path / ACTIVITY).open("w+b") as file:
+        told = activity.Activity(file.fileno(), lambda *_: None, lambda: now[0])
         for done in range(3):
             told("timing", done, 3)
             now[0] += 0.4
-        assert doing.read_doing(tmp_path / DOING) == "timing: 0 of 3"
+        assert activity.read_activity(tmp_path / ACTIVITY) == "timing: 0 of 3"
         told("timing", 2, 3)
-        assert doing.read_doing(tmp_path / DOING) == "timing: 2 of 3"
+        assert activity.read_activity(tmp_path / ACTIVITY) == "timing: 2 of 3"
 
 
 @pytest.mark.parametrize(
@@ -86,14 +86,14 @@ def test_whatever_stands_there_is_no_traceback_and_no_command_to_the_terminal(
     tmp_path: Path, content: str, said: str
 ) -> None:
     with driving(tmp_path):
-        (tmp_path / DOING).write_text(content)
-        assert looked_at(tmp_path)[1] == said
+        (tmp_path / ACTIVITY).write_text(content)
+        assert activity_of(tmp_path)[1] == said
 
 
 def test_where_it_cannot_be_written_the_run_goes_on(tmp_path: Path) -> None:
-    (tmp_path / DOING).mkdir()
+    (tmp_path / ACTIVITY).mkdir()
     said: list[tuple[str, float, float]] = []
-    with telling(tmp_path, lambda *words: said.append(words)) as progress:
+    with shown_activity(tmp_path, lambda *words: said.append(words)) as progress:
         progress("finish", 0, 1)
     assert said == [("finish", 0, 1)]
 
@@ -101,7 +101,7 @@ def test_where_it_cannot_be_written_the_run_goes_on(tmp_path: Path) -> None:
 def test_status_and_report_of_a_run_that_has_not_begun_say_who_is_at_work_on_it(tmp_path: Path) -> None:
     folder = tmp_path / "mine"
     folder.mkdir()
-    with driving(folder), telling(folder, lambda *_: None) as progress:
+    with driving(folder), shown_activity(folder, lambda *_: None) as progress:
         progress("reading teacher and text", 1, 2)
         outcome = CliRunner().invoke(app, ["status", str(folder)])
         refused = CliRunner().invoke(app, ["report", str(folder)]).exception
