@@ -45,8 +45,11 @@ def value_of(text: str) -> Value:
     return int(text) if text.isdigit() else text
 
 
-def read_architectures(path: Path, kind: "Family") -> list[Architecture]:
+def read_architectures(path: Path, kind: "Family", fixed: Mapping[str, Value] | None = None) -> list[Architecture]:
     """The architectures in a CSV file (a column a gene) or a JSON file (a list of objects), in order.
+
+    Args:
+        fixed: genes that a row need not name.
 
     Raises:
         InputError: it cannot be read, or a row is no architecture; the message names the row.
@@ -61,7 +64,7 @@ def read_architectures(path: Path, kind: "Family") -> list[Architecture]:
     architectures = []
     for place, row in rows.items():
         try:
-            architectures.append(architecture_of(kind, row))
+            architectures.append(architecture_of(kind, {**(fixed or {}), **row}))
         except InputError as error:
             raise InputError(f"{path}, {place}: {error}") from None
     return architectures

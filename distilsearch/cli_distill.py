@@ -170,7 +170,7 @@ def export(
         return
     for artefact in made:
         print(said(artefact))
-    print("\n".join(["to run it, in its folder:", *(f"    {line}" for line in lines(made[0]))]))
+    print("\n".join([f"to run it, in {made[0].folder}:", "", *lines(made[0])]))  # not indented, so as to be pasted
 
 
 @commands.command()

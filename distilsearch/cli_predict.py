@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .cli_words import Json, print_json
+from .cli_words import Json, print_json, remark
 from .errors import InputError, TableError
 from .operators import TORCH, USUAL_SEQUENCE, Serving
 
@@ -61,7 +61,7 @@ def predict(
         raise InputError("--sequence is one length for all requests, and --lengths are their own; give one of them")
     length = USUAL_SEQUENCE if sequence is None else sequence
     serving = Serving(batch, length, dtype, threads=threads, mode=mode, runtime=runtime)
-    architectures = _asked(genes or [], source, space)
+    architectures, remarks = _asked(genes or [], source, space)
     table = profiling.find_table(device, store, runtime)
     if table is None:
         raise TableError(
@@ -79,6 +79,7 @@ def predict(
         print(answers.to_csv(), end="")
     else:
         _print(answers)
+    remark(remarks)
 
 
 def _counted(lengths: str, run_file: Path | None, batch: int) -> "RequestLengths":
@@ -94,19 +95,24 @@ def _counted(lengths: str, run_file: Path | None, batch: int) -> "RequestLengths
     return counted_for(Run.read(run_file) if run_file else quickstart_run(), lengths, batch)
 
 
-def _asked(genes: list[str], source: Path | None, run_file: Path | None) -> "list[Architecture]":
-    """The architectures that are named, on the command line or in a file."""
-    from .architectures import read_architectures
-    from .cli_distill import only
+def _asked(genes: list[str], source: Path | None, run_file: Path | None) -> "tuple[list[Architecture], list[str]]":
+    """The architectures that are named, on the command line or in a file, and what is to be said of their keys."""
+    from .architectures import value_of
+    from .cli_distill import pairs
     from .engine.job.runfile.config import Run
-    from .families import family
+    from .engine.job.runfile.naming import Naming
 
     if bool(genes) == (source is not None):
         raise InputError(
             "name one architecture by genes, such as layers=2 width=384 heads=12 ffn=768, or many with --from FILE"
         )
-    kind = family(Run.read(run_file).space.family if run_file else "bert")
-    return read_architectures(source, kind) if source is not None else [only(kind, genes)]
+    naming = Naming.of(Run.read(run_file) if run_file else None)
+    if source is not None:
+        architectures = naming.those_in(source)
+    else:
+        named = pairs(genes, "genes as name=value, such as layers=2")
+        architectures = [naming.one({name: value_of(value) for name, value in named.items()})]
+    return architectures, naming.remarks(architectures)
 
 
 def _print(answers: "Answers") -> None:

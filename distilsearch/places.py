@@ -20,6 +20,7 @@ PAGE_MARK = "default-src 'none'; script-src 'unsafe-inline'"  # of the content p
 STUDENT_MARK, WEIGHTS_MARK = "\n# A student of ", "\n| teacher weights | sha256 "
 FINGERPRINT, KEY = re.compile("[0-9a-f]{12}"), re.compile("[0-9a-f]{64}")
 DRIVER = ".driver"  # in the folder of a run: who drives it
+MACHINE_LOCK = "machine.lock"  # in the folder of a device's tables: whoever times the machine holds it
 HOME_PARTS = ("tables", "targets", "trials", "supers", "runs", "depot", "precision", "home.json", ".identity")
 RUN_PARTS = (
     "run.toml", "journal.log", "environment.json", "imported.json", "result.json", "report.html", "predictor",
@@ -210,7 +211,7 @@ def _is_store(folder: Path) -> bool:
 
 def _is_device(folder: Path) -> bool:
     tables = [path for path in _children(folder) if FINGERPRINT.fullmatch(path.name)]
-    return (folder / "machine.lock").exists() or any((table / "rounds").is_dir() for table in tables)
+    return (folder / MACHINE_LOCK).exists() or any((table / "rounds").is_dir() for table in tables)
 
 
 def _is_home(folder: Path) -> bool:

@@ -12,6 +12,7 @@ from distilsearch.arrays import FloatArray
 from distilsearch.errors import InputError, unknown
 from distilsearch.home import file_lock
 from distilsearch.operators import Operator, Serving
+from distilsearch.places import MACHINE_LOCK
 from distilsearch.progress import Progress, silent
 from distilsearch.space import SearchSpace
 
@@ -30,7 +31,6 @@ from .table import LatencyTable, Roof
 
 MEASURE_ROUNDS = 9
 ADDED_SHARE = 0.1
-MACHINE_LOCK = "machine.lock"
 
 GUESSED_ROOF = Roof(1e11, 2e10, 1e-5)
 

@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from distilsearch.errors import RunError
+from distilsearch.errors import RunError, TextError
 from distilsearch.home import ensure_folder, replace_folder
 from distilsearch.progress import Between, Progress, nothing, silent
 
 from ..teachers.teacher import Teacher, load_teacher
-from ..texts.data import Text, load_text
+from ..texts.data import ShortTextError, Text, load_text
 from ..texts.sources import PYTHON_DOCS
 from .artefact import Artefact, read_artefacts, write_artefacts
 from .asked import MOST_LOST, Way, check_export, check_ways, in_words
@@ -51,9 +51,20 @@ def export(
     target = check_export(model, out, ways, text, most_lost)
     progress("reading model and text", 0, 1)
     checkpoint = load_teacher(model).shown(prompt)
-    read = load_text(list(text) or [PYTHON_DOCS], checkpoint, progress=progress)
+    read = _read(text, checkpoint, progress)
     progress("reading model and text", 1, 1)
     return export_checkpoint(checkpoint, target, ways, read, bool(text), progress, most_lost)
+
+
+def _read(text: Sequence[str], checkpoint: Teacher, progress: Progress) -> Text:
+    """What an export is checked and calibrated on; a `TextError` where that is too little."""
+    try:
+        return load_text(list(text) or [PYTHON_DOCS], checkpoint, progress=progress)
+    except ShortTextError as error:
+        raise TextError(
+            f"the text to check and calibrate on has {error.tokens:,} tokens, and at least {error.needed:,} are needed:"
+            " name more with --text, or leave it out, and it is checked on the documentation that Python ships with"
+        ) from None
 
 
 def export_checkpoint(

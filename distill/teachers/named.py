@@ -14,6 +14,7 @@ from distilsearch.families import TeacherFacts, family_of
 
 from ..texts.sources import BUILT_IN, stamp
 from .checkpoint import model_folder
+from .pooling import pooling_of
 from .refusals import configuration, kind_of, read_checkpoint
 
 QUICKSTART = "quickstart"
@@ -42,6 +43,16 @@ def check_teacher(name: str) -> None:
         read_checkpoint(path)
     elif name.startswith((".", "/", "~")) or name.count("/") != 1:
         raise TeacherError(f"{name!r} is not a model folder, a hub name ('owner/model') or 'quickstart'")
+
+
+def pool_at_hand(name: str) -> str:
+    """How a teacher whose files are here pools its tokens; the mean of any other.
+
+    Raises:
+        TeacherError: a student cannot pool so.
+    """
+    path = quickstart_folder() if name == QUICKSTART else Path(name).expanduser()
+    return pooling_of(path) if path.is_dir() else "mean"
 
 
 def teacher_at_hand(name: str, pool: str = "mean") -> AtHand | None:

@@ -18,14 +18,10 @@ from tokenizers.normalizers import Sequence as Normalizers
 from distilsearch.errors import TeacherError
 
 from .ending import Dense, Ending, Normalize
+from .pooling import LEGACY_POOLS, MODULES, read_modules, read_object, read_pooling
 from .sentence_files import (
-    LEGACY_POOLS,
-    MODULES,
     TRANSFORMER,
     read_module,
-    read_modules,
-    read_object,
-    read_pooling,
     read_transformer,
     write_json,
     write_modules,
@@ -99,11 +95,6 @@ def read_surroundings(folder: Path, kind: str, tokenizer: Any, config: Any, long
     )
     former = min(longest, stated or longest)
     return replace(whole, identity=_identity(whole, tokenizer, former)) if kind == "embedding" else whole
-
-
-def pooling_of(folder: Path) -> str:
-    """How the model in a folder pools its tokens; without files of sentence-transformers: their mean."""
-    return read_pooling(folder, read_modules(folder))[0] if (folder / MODULES).is_file() else "mean"
 
 
 def _identity(own: Surroundings, tokenizer: Any, former_length: int) -> str:

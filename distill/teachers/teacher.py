@@ -25,8 +25,9 @@ from .ending import Ending
 from .fit import check_fit
 from .frame import Frame, frame_of, prompt_ids
 from .named import INSTALL_QUICKSTART, quickstart_folder
+from .pooling import pooling_of
 from .refusals import check_reach, check_tokens, read_checkpoint
-from .surroundings import Surroundings, lower_cased, lowers, pooling_of, read_surroundings
+from .surroundings import Surroundings, lower_cased, lowers, read_surroundings
 
 QUICKSTART_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 

@@ -41,6 +41,18 @@ MIN_HELDOUT = 4  # fewer blocks give too few pairs to rank
 MOST_HELDOUT = 2_000  # two million pairs; time and memory of ranking them grow with the square of the blocks
 
 
+class ShortTextError(TextError):
+    """A text makes too few blocks to hold some out and to train on others; it has `tokens` of `needed` ones."""
+
+    def __init__(self, tokens: int, needed: int, blocks: str, heldout: int) -> None:
+        super().__init__(
+            f"the text has {tokens:,} tokens, {blocks}: too few to hold out {heldout} and train on {MIN_HELDOUT} or"
+            f" more; at least {needed:,} tokens are needed: add text (or shorten the blocks, where text_block can be"
+            " set)"
+        )
+        self.tokens, self.needed = tokens, needed
+
+
 @dataclass(frozen=True, eq=False)
 class Text:
     """Packed blocks of token ids. `sha256` is of their content; `tokens` counts the training part.
@@ -166,11 +178,7 @@ def pack(tokens: npt.NDArray[np.int32], teacher: Teacher, block: int, heldout_fr
     heldout = min(MOST_HELDOUT, max(MIN_HELDOUT, round(count * heldout_fraction)))
     if count < heldout + MIN_HELDOUT:
         needed = max(2 * MIN_HELDOUT, math.ceil(MIN_HELDOUT / (1 - heldout_fraction))) * content
-        raise TextError(
-            f"the text has {len(tokens):,} tokens, which make {count} blocks of {block}: too few to hold out"
-            f" {heldout} and train on {MIN_HELDOUT} or more; at least {needed:,} tokens are needed: add text"
-            " (or shorten the blocks, where text_block can be set)"
-        )
+        raise ShortTextError(len(tokens), needed, f"which make {count} blocks of {block}", heldout)
     check_varied(tokens, MIN_HELDOUT * content)
     order = np.random.default_rng(0).permutation(count)
     blocks = add_frame(tokens[: count * content].reshape(count, content)[order], frame)

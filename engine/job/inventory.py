@@ -14,7 +14,7 @@ from distilsearch.distill.store.trial import TRIAL, TRUNK, Trial
 from distilsearch.distill.supernets.supers import remove_super, super_holder
 from distilsearch.errors import RunError
 from distilsearch.home import home, known_runs, supers_folder, tables_folder, targets_folder
-from distilsearch.places import HOME_PARTS, of_home
+from distilsearch.places import HOME_PARTS, MACHINE_LOCK, of_home
 
 DAY_SECONDS = 86_400.0
 UNFINISHED_DAYS = 1.0  # a run that was killed today may go on tomorrow, and one that is at work asks for its material
@@ -64,7 +64,8 @@ def inventory(verify: bool = False) -> list[Item]:
     Args:
         verify: hold every student's files against their hashes.
     """
-    tables = [_item("table", f"{path.parent.name}/{path.name}", path) for path in sorted(tables_folder().glob("*/*"))]
+    below = [(f"{path.parent.name}/{path.name}", path) for path in sorted(tables_folder().glob("*/*"))]
+    tables = [_item("table", name, path) for name, path in below if path.is_dir()]
     outputs = [
         _item(kind, path.name.removeprefix(prefix)[:SHORT], path)
         for prefix, kind in OUTPUTS.items()
@@ -78,7 +79,8 @@ def inventory(verify: bool = False) -> list[Item]:
     ]
     foreign = [path for path in sorted(home().iterdir()) if path.name not in HOME_PARTS]
     foreign += [path for part in PARTS for path in sorted((home() / part).glob("*")) if not of_home(part, path.name)]
-    other = [_item("other", path.name, path) for path in foreign]
+    strange = [(name, path) for name, path in below if not path.is_dir() and path.name != MACHINE_LOCK]
+    other = [_item("other", name, path) for name, path in [*((path.name, path) for path in foreign), *strange]]
     return [*tables, *outputs, *material, *_supers(), *_trials(verify), *other]
 
 

@@ -215,12 +215,17 @@ class Run(Section):
         """
         if self.source == UNBOUNDED:  # which needs no import
             space = family(self.space.family).space(self.space.genes, facts)
-            if facts is None or self.space.cuts is None:
+            if facts is None or not self.spells:
                 return space
             return family(self.space.family).space(spelt_out(self.space.genes, space, facts), facts)
         from ..source import students_of
 
         return students_of(self.source.name, self.source.options, self.space.family, self.space.genes, facts)
+
+    @property
+    def spells(self) -> bool:
+        """Whether students are known by the layers that they start from, and not by the name of a rule."""
+        return self.source == UNBOUNDED and self.space.cuts is not None
 
     def judges(self, facts: TeacherFacts) -> bool:
         """Whether cuts are to be measured: where `inherit` is left open, of students that start from layers."""

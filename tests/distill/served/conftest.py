@@ -53,5 +53,6 @@ def exported(model: Teacher, text_file: Path, tmp_path_factory: pytest.TempPathF
             app, ["export", str(model.folder), "--out", str(folder), "--text", str(text_file), *words]
         )
     assert done.exit_code == 0, done.output
+    assert "\nimport numpy, onnxruntime, tokenizers\ntexts = " in done.stdout  # as it is pasted
     assert all(str(folder / file) in done.stdout for file in FILES.values())
     return folder, asked

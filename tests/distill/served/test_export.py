@@ -16,7 +16,7 @@ from distilsearch.distill.served.export import export, export_checkpoint
 from distilsearch.distill.served.making import Making
 from distilsearch.distill.teachers.teacher import Teacher, load_teacher
 from distilsearch.distill.texts.data import load_text
-from distilsearch.errors import InputError, RunError, TrialError
+from distilsearch.errors import InputError, RunError, TextError, TrialError
 from distilsearch.testing.teachers import WORDS, dress, write_teacher, write_text
 
 Exported = tuple[Path, list[str]]
@@ -174,6 +174,15 @@ def test_too_little_text_to_calibrate_on_is_told_before_anything_is_made(model: 
     with pytest.raises(InputError, match="scales of int8 are measured on 4,096 or more"):
         export_checkpoint(model, tmp_path / "out", [("openvino", "int8")], text)
     assert not (tmp_path / "out").exists()
+
+
+def test_of_a_text_that_is_too_short_it_is_said_what_it_is_for(model: Teacher, tmp_path: Path) -> None:
+    short = write_text(tmp_path / "short.txt", count=40)
+    said = r"to check and calibrate on has \d+ tokens, and at least .* name more with --text"
+    with pytest.raises(TextError, match=said) as refused:
+        export(str(model.folder), tmp_path / "out", [("onnxruntime", "float32")], [str(short)])
+    assert "train" not in str(refused.value)
+    assert "text_block" not in str(refused.value)
 
 
 def test_of_too_little_text_for_static_int8_the_dynamic_one_is_made_and_the_card_says_so(

@@ -61,6 +61,16 @@ def test_all_that_lies_there_is_listed(archive: Archive, tmp_path: Path) -> None
     assert "in all" in shown
 
 
+def test_the_lock_of_whoever_times_the_machine_is_no_table_and_a_file_of_others_is_named() -> None:
+    device = next(path for path in tables_folder().iterdir() if path.is_dir())
+    (device / "machine.lock").touch()
+    (device / "notes.txt").write_text("mine")
+    items = inventory()
+    assert [item.name for item in items if item.kind == "table"] == [f"{device.name}/{next(device.glob('*/')).name}"]
+    assert [item.name for item in items if item.kind == "other"] == [f"{device.name}/notes.txt"]
+    assert not [item for item in removable(items) if item.kind == "other"]
+
+
 def test_a_run_keeps_what_it_shows(archive: Archive, tmp_path: Path) -> None:
     trials = [*archive.trials()]
     shown = trials[0].training

@@ -1,0 +1,77 @@
+"""Architectures that are named by genes, as a run knows them: with what it fixes, and with the key that it gives them.
+
+Notable: a run spells out which of its teacher's layers a student starts from, since several rules may name the same
+ones. So the key that a run gives is known where its teacher's size is: where the teacher's files are here.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from distilsearch.architecture import Architecture, Value
+from distilsearch.architectures import architecture_of, read_architectures
+from distilsearch.distill.teachers.named import pool_at_hand, teacher_at_hand
+from distilsearch.errors import InputError
+from distilsearch.families import Family, TeacherFacts, family
+from distilsearch.families.cuts import GENE, RULES, spelt
+
+from .config import Run
+
+POOL = "pool"
+
+
+@dataclass(frozen=True)
+class Naming:
+    """How architectures are named.
+
+    Attributes:
+        fixed: genes that need no word.
+        teacher: whose layers are spelt out; None where none are, or where nobody knows how many there are.
+        cure: what gives the keys of a run; "" where these are such.
+    """
+
+    kind: Family
+    fixed: Mapping[str, Value] = field(default_factory=dict)
+    teacher: TeacherFacts | None = None
+    cure: str = ""
+
+    @classmethod
+    def of(cls, run: Run | None) -> "Naming":
+        """As a run names them; without one, students of the BERT family. A run that makes no student gives no key.
+
+        Raises:
+            TeacherError: the run's teacher is here, and is none.
+        """
+        if run is None:
+            return cls(family("bert"), cure="give the file of a run as --space for its own")
+        known = teacher_at_hand(run.teacher, str(next(iter(run.space.genes.get(POOL, ())), pool_at_hand(run.teacher))))
+        if known is None or known.facts is None:
+            return cls(family(run.space.family), cure=f"the teacher {run.teacher} would have to be here")
+        facts = known.facts
+        try:
+            fitted = run.fitted(facts)
+            choices = {one.name: one.choices for one in fitted.students(facts).parameters}
+        except InputError as error:
+            return cls(family(run.space.family), cure=f"this one's makes none of its teacher ({error})")
+        choices |= {GENE: fitted.space.genes.get(GENE, ())}
+        fixed = {gene: own[0] for gene, own in choices.items() if len(own) == 1}
+        return cls(family(fitted.space.family), fixed, facts if fitted.spells else None)
+
+    def one(self, genes: Mapping[str, Value]) -> Architecture:
+        """The architecture that genes name; an `InputError` where it is none, or not one alone."""
+        return self._spelt(architecture_of(self.kind, {**self.fixed, **genes}))
+
+    def those_in(self, path: Path) -> list[Architecture]:
+        """The architectures of a file, a row each; see `read_architectures`."""
+        return [self._spelt(one) for one in read_architectures(path, self.kind, self.fixed)]
+
+    def remarks(self, architectures: Sequence[Architecture]) -> list[str]:
+        """Where the key of one is not the one that a run gives it: that this is so, and what to do."""
+        rules = sorted({str(one.values[GENE]) for one in architectures if one.values.get(GENE) in RULES})
+        if not self.cure or not rules:
+            return []
+        named = " and ".join(f"inherit={rule}" for rule in rules)
+        return [f"keys are of {named} by name, and a run spells out the layers of its teacher: {self.cure}"]
+
+    def _spelt(self, architecture: Architecture) -> Architecture:
+        return spelt(architecture, self.teacher) if self.teacher else architecture

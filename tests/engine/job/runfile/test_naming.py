@@ -1,0 +1,72 @@
+"""An architecture that is named by genes has the key that a run gives it, however its layers are spelt."""
+
+from pathlib import Path
+
+import pytest
+
+from distilsearch.distill.teachers.teacher import load_teacher
+from distilsearch.engine.job.runfile.config import Run
+from distilsearch.engine.job.runfile.naming import Naming
+from distilsearch.errors import InputError
+from distilsearch.testing.teachers import write_teacher
+
+GENES = {"layers": [1, 2, 3], "width": [32, 64], "heads": [2], "ffn": [64]}
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_teacher(tmp_path_factory.mktemp("teacher"), num_hidden_layers=4)
+
+
+def run_of(teacher: str | Path, **space: object) -> Run:
+    return Run.parse({"name": "mine", "teacher": str(teacher), "text": ["x"], "trials": 3, "space": GENES | space})
+
+
+@pytest.mark.parametrize("space", [{}, {"inherit": ["last"]}, {"inherit": ["0,1", "even", "3"]}, {"cuts": 0}])
+def test_every_member_of_a_search_has_its_key_when_it_is_named_by_its_genes(teacher: Path, space: dict) -> None:
+    run = run_of(teacher, **space)
+    facts = load_teacher(str(teacher)).facts
+    students, naming = run.students(facts), Naming.of(run)
+    members = students.decode(students.grid(1000))
+    assert members
+    for member in members:
+        named = {gene: member[gene] for gene in ("layers", "width", "inherit")}  # the others the run fixes
+        assert naming.one(named).key == member.key
+    assert naming.remarks(members) == []
+
+
+def test_a_rule_and_the_layers_that_it_names_are_one_student(teacher: Path) -> None:
+    naming = Naming.of(run_of(teacher))
+    shape = {"layers": 2, "width": 32}
+    assert naming.one(shape | {"inherit": "even"}) == naming.one(shape | {"inherit": "0,3"}) == naming.one(shape)
+    assert naming.one(shape | {"inherit": "last"})["inherit"] == "2,3"
+
+
+def test_a_file_of_architectures_is_read_so_too(teacher: Path, tmp_path: Path) -> None:
+    naming = Naming.of(run_of(teacher))
+    (tmp_path / "some.csv").write_text("layers,width,inherit\n2,32,even\n3,64,\n")
+    assert naming.those_in(tmp_path / "some.csv") == [
+        naming.one({"layers": 2, "width": 32, "inherit": "even"}),
+        naming.one({"layers": 3, "width": 64}),
+    ]
+
+
+def test_where_no_teacher_is_known_the_key_is_said_to_be_another(tmp_path: Path) -> None:
+    shape = {"layers": 2, "width": 384, "heads": 12, "ffn": 768}
+    for naming, cure in ((Naming.of(None), "--space"), (Naming.of(run_of("some/hub-model")), "some/hub-model")):
+        (said,) = naming.remarks([naming.one(shape)])
+        assert "inherit=even by name" in said
+        assert cure in said
+        assert naming.remarks([naming.one(shape | {"inherit": "0,5"})]) == []
+
+
+def test_a_student_may_be_larger_than_what_a_run_searches(teacher: Path) -> None:
+    assert Naming.of(run_of(teacher)).one({"layers": 12, "width": 768, "heads": 12, "ffn": 3072})["layers"] == 12
+    with pytest.raises(InputError, match="needs width"):
+        Naming.of(run_of(teacher)).one({"layers": 2})
+
+
+def test_a_run_that_makes_no_student_says_so_instead_of_giving_keys(teacher: Path) -> None:
+    naming = Naming.of(run_of(teacher, layers=[99]))
+    (said,) = naming.remarks([naming.one({"layers": 2, "width": 32, "heads": 2, "ffn": 64})])
+    assert "99" in said
