@@ -95,7 +95,7 @@ def place(tmp_path: Path) -> Path:
         "family": least + '[space]\nfamily = "llama"\n',
         "limit": least + "[[target]]\nparameters = 10\n",
         "long": least + "[[target]]\nserving = { sequence = 1000 }\n",
-        "wide": least + "[space]\nwidth = [128, 512]\n",
+        "wide": least + "[space]\nwidth = [512, 768]\n",
         "ray": least + 'executor = "ray"\n',
     }
     for name, content in files.items():

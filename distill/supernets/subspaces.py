@@ -18,6 +18,7 @@ from typing import Any
 from distilsearch.architecture import Architecture, Value
 from distilsearch.errors import InputError, unknown
 from distilsearch.families import TeacherFacts, family
+from distilsearch.families.shared import not_larger
 from distilsearch.space import Constraint, SearchSpace
 
 Json = Mapping[str, Any]
@@ -120,6 +121,11 @@ def space_of(parts: Sequence[SubSpace], name: str, genes: Choices, facts: Teache
     """
     merged = {gene: sorted({choice for part in parts for choice in part.choices[gene]}) for gene in GENES}
     whole = family(name).space({"inherit": ("even",), **genes, **merged}, facts)
+    if facts is not None:  # a super-network is as large as its largest choices
+        kept = {parameter.name: parameter.choices for parameter in whole.parameters}
+        for gene, choices in merged.items():
+            if larger := [choice for choice in choices if choice not in kept[gene]]:
+                raise not_larger(gene, larger, facts[gene])
     rule = Constraint(
         GENES,
         lambda *shape: any(part.holds(*shape) for part in parts),

@@ -42,7 +42,10 @@ class Genes:
         teacher: TeacherFacts | None,
         constraints: Sequence[Constraint],
     ) -> SearchSpace:
-        """The space of the given choices; with a teacher, constants are its own and it bounds its students."""
+        """The space of the given choices; with a teacher, constants are its own and it bounds its students.
+
+        Choices that are more than the teacher's are left out where others remain: `too_large` names them.
+        """
         given = _as_text(dict(given or {}))
         if mistakes := [mistake for gene in given for mistake in self._mistakes(gene, given[gene])]:
             raise InputError("; ".join(mistakes))
@@ -84,12 +87,10 @@ class Genes:
         if gene not in self.bounded or not kin:
             return given.get(gene, self.choices[gene])
         limit = teacher[gene]
-        larger = [c for c in given.get(gene, ()) if c > limit]
-        if larger:
-            raise InputError(
-                f"{gene}={larger} is more than the teacher's {limit}; a student is not larger than its teacher"
-            )
-        return given.get(gene) or sorted({c for c in self.choices[gene] if c <= limit} | {limit})
+        own = [c for c in given.get(gene, ()) if c <= limit]
+        if given.get(gene) and not own:
+            raise not_larger(gene, given[gene], limit)
+        return own or sorted({c for c in self.choices[gene] if c <= limit} | {limit})
 
     def _smaller(self, teacher: TeacherFacts) -> Constraint:
         """The teacher itself is no student."""
@@ -115,6 +116,25 @@ class Genes:
                 yield str(unknown(f"value of {gene}", str(value), map(str, listed)))
             if not listed and gene not in self.categorical and (type(value) is not int or value < 1 - none):
                 yield f"{gene} must be {wanted}; got {value!r}"
+
+
+def too_large(given: Mapping[str, Sequence[Value]], space: SearchSpace, teacher: TeacherFacts) -> list[str]:
+    """Each of the given choices that a space has left out, since its teacher has less, in words."""
+    choices = {parameter.name: parameter.choices for parameter in space.parameters}
+    return [
+        f"{gene} = {choice} is left out: the teacher has {teacher[gene]}, and no student is larger than its teacher"
+        for gene, several in given.items()
+        if gene != GENE and len(several) > 1
+        for choice in several
+        if isinstance(choice, int) and choice not in choices[gene] and choice > teacher[gene]
+    ]
+
+
+def not_larger(gene: str, choices: Sequence[Value], limit: Value) -> InputError:
+    """The error where all choices of a gene are more than the teacher's."""
+    return InputError(
+        f"{gene}={[*choices]} is more than the teacher's {limit}; a student is not larger than its teacher"
+    )
 
 
 def _as_text(given: dict[str, Sequence[Value]]) -> dict[str, Sequence[Value]]:

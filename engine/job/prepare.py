@@ -131,6 +131,8 @@ def checked(run: Run, folder: Path, given: bool = False, progress: Progress = si
     for machine in machines:
         kind.sites(machine.serving)
         check_length(served.students, machine.serving)
+    for words in run.too_large(teacher.facts):
+        progress(words, 0, 0)
     run = suited(run, teacher.kind)
     recipe = recipe_for(teacher.kind, run.train.recipe)
     check_quality(run.quality, run.teacher, teacher.kind, recipe.name, dict(recipe.weights))

@@ -49,7 +49,7 @@ from .outcome.graphs import as_files
 from .outcome.handed import handed_out, without
 from .outcome.proxy import PHASE as PROXY
 from .outcome.proxy import on_proxy
-from .outcome.remarks import taken_over
+from .outcome.remarks import remarks_on
 from .outcome.remeasure import measured_fidelity
 from .outcome.result import Result, conclude, members
 from .outcome.scoring import Scoring
@@ -352,7 +352,7 @@ class MainJob:
             quality=run.quality,
             teacher_loss=teacher.loss,
             teacher_parts=teacher.parts,
-            remarks=(*((teacher.said,) if teacher.said else ()), *taken_over(run, finals)),
+            remarks=(*filter(None, [teacher.said]), *remarks_on(run, self.prepared.teacher.facts, finals)),
             entries=entries,
             machines=[machine.facts(self.teacher, asked_for) for machine in machines],
             reference=engine.reference,

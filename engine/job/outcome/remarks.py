@@ -14,6 +14,8 @@ from ...report.schema import Latency, Member, ResultFile
 from .choice import pick
 
 if TYPE_CHECKING:
+    from distilsearch.families import TeacherFacts
+
     from ..runfile.config import Run
 
 DISTURBED = 1.1  # slowness of the sentinel that a reader is told of
@@ -88,6 +90,11 @@ def _point(reading: Reading, member: Member) -> FloatArray:
     merit = reading.merits.get(member.key)
     quality = reading.equal_loss(member) if merit is None else -merit
     return np.array([quality, *(np.inf if ms is None else ms for ms in latencies)])
+
+
+def remarks_on(run: "Run", teacher: "TeacherFacts", finals: Iterable[str]) -> list[str]:
+    """What a reader must know of what was asked for: choices that a teacher is too small for, and `taken_over`."""
+    return [*run.too_large(teacher), *taken_over(run, finals)]
 
 
 def taken_over(run: "Run", finals: Iterable[str]) -> list[str]:

@@ -18,6 +18,7 @@ from distilsearch.dropped import dropped
 from distilsearch.errors import InputError
 from distilsearch.families import TeacherFacts, family
 from distilsearch.families.cuts import GENE, is_subset, spelt_out
+from distilsearch.families.shared import too_large
 from distilsearch.places import literal_folders
 from distilsearch.space import SearchSpace
 
@@ -221,6 +222,10 @@ class Run(Section):
         from ..source import students_of
 
         return students_of(self.source.name, self.source.options, self.space.family, self.space.genes, facts)
+
+    def too_large(self, facts: TeacherFacts) -> list[str]:
+        """Choices of the file that are left out since its teacher has less, a sentence each."""
+        return too_large(self.space.genes, self.students(facts), facts)
 
     @property
     def spells(self) -> bool:

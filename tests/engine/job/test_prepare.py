@@ -6,6 +6,7 @@ from collections import namedtuple
 import pytest
 
 from distilsearch.engine.job import prepare as module
+from distilsearch.engine.job.outcome.remarks import remarks_on
 from distilsearch.engine.job.prepare import prepare
 from distilsearch.engine.job.runfile.config import Run
 from distilsearch.engine.job.runfile.continuing import kept_run
@@ -36,6 +37,16 @@ def test_a_sound_run_is_prepared(corpus, tmp_path) -> None:
     assert prepared.space.size > 0
     assert prepared.facts["layers"] == 6
     assert (tmp_path / "run" / "run.toml").exists()
+
+
+def test_choices_that_are_more_than_the_teachers_are_left_out_and_said(corpus, tmp_path) -> None:
+    said: list[str] = []
+    asked = _run(corpus, space={"layers": [1, 12], "cuts": 0})
+    prepared = prepare(asked, tmp_path / "run", progress=lambda what, *_: said.append(what))
+    (words,) = (what for what in said if "left out" in what)
+    assert words.startswith("layers = 12 is left out: the teacher has 6")
+    assert words in remarks_on(prepared.run, prepared.teacher.facts, [])
+    assert {p.name: p.choices for p in prepared.space.parameters}["layers"] == (1,)
 
 
 def test_the_text_is_read_as_the_run_says(corpus, tmp_path) -> None:
