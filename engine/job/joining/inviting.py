@@ -7,7 +7,8 @@ taken back before the driver goes on to what is his alone; then he waits for the
 import socket
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from distilsearch import profiling, strict
@@ -40,7 +41,8 @@ class Invitation:
         until: seconds of the run before whose end trials must end; None where their number is fixed.
         spent, at: seconds of the run at a moment of the driver's clock.
         tables, machines: by objective, the fingerprints (device, stack) of the table that predicts it, and of the
-            machine itself; the latter where it is measured there.
+            machine itself; the latter where it is measured there. They are those of the first runtime.
+        runtimes: by objective, the table of every runtime that serves there; none are said by earlier versions.
     """
 
     driver: Holder
@@ -53,6 +55,13 @@ class Invitation:
     at: float
     tables: Mapping[str, Sequence[str]]
     machines: Mapping[str, Sequence[str]]
+    runtimes: Mapping[str, Mapping[str, Sequence[str]]] = field(default_factory=dict)
+
+    def table_of(self, machine: Declared, runtime: str) -> tuple[str, str] | None:
+        """The fingerprints (device, stack) of a machine's table of a runtime; None where the driver has not said it."""
+        first = {machine.serving.runtime: self.tables[machine.objective]} if machine.objective in self.tables else {}
+        place = {**first, **self.runtimes.get(machine.objective, {})}.get(runtime)
+        return None if place is None else (place[0], place[1])
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON."""
@@ -74,9 +83,14 @@ class Invitation:
                 at=strict.number(data["at"], "its time"),
                 tables=_pairs(data["tables"]),
                 machines=_pairs(data["machines"]),
+                runtimes={name: _pairs(own) for name, own in _runtimes(data).items()},
             )
         except (ValueError, KeyError, TypeError) as error:
             raise RunError(f"the ledger of the run is damaged ({error}); search into another folder") from None
+
+
+def _runtimes(data: Mapping[str, Any]) -> dict[str, Any]:
+    return strict.table(data.get("runtimes", {}), "the tables of its runtimes")
 
 
 def _pairs(noted: Any) -> dict[str, tuple[str, ...]]:
@@ -88,9 +102,14 @@ def _pairs(noted: Any) -> dict[str, tuple[str, ...]]:
     return pairs
 
 
-def fingerprints(machine: Declared) -> tuple[str, str]:
-    """Those of the machine of this process, and of its stack."""
-    folder = table_folder(profiling.open_device(machine.section.device), runtime=machine.serving.runtime)
+def fingerprints(machine: Declared, runtime: str = "") -> tuple[str, str]:
+    """Those of the machine of this process, and of its stack with a runtime, the first one where none is given."""
+    device = profiling.open_device(machine.section.device)
+    return names_of(table_folder(device, runtime=runtime or machine.serving.runtime))
+
+
+def names_of(folder: Path) -> tuple[str, str]:
+    """The fingerprints (device, stack) that the folder of a table is called by."""
     return folder.parent.name, folder.name
 
 
@@ -102,7 +121,8 @@ def invite(
     Args:
         spent: seconds that the run has taken so far.
     """
-    folders = {machine.objective: machine.table.folder for machine in machines}
+    runtimes = {machine.objective: _noted_tables(machine) for machine in machines}
+    first = {machine.objective: runtimes[machine.objective].get(machine.serving.runtime) for machine in machines}
     invitation = Invitation(
         driver=holder_of(prepared.folder / DRIVER),
         open=True,
@@ -112,11 +132,18 @@ def invite(
         until=allowance.until if isinstance(allowance, Time) else None,
         spent=spent,
         at=time.time(),
-        tables={name: (folder.parent.name, folder.name) for name, folder in folders.items() if folder is not None},
+        tables={name: place for name, place in first.items() if place is not None},
         machines={machine.objective: fingerprints(machine.declared) for machine in machines if machine.local},
+        runtimes=runtimes,
     )
     ledger.note(NOTE, invitation.to_json())
     return invitation
+
+
+def _noted_tables(machine: Profiled) -> dict[str, tuple[str, str]]:
+    """The fingerprints of each runtime's table; a table that lies nowhere has none."""
+    folders = {runtime: table.folder for runtime, table in machine.tables.items()}
+    return {runtime: names_of(folder) for runtime, folder in folders.items() if folder is not None}
 
 
 def disinvite(ledger: Ledger, invitation: Invitation) -> None:

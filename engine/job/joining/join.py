@@ -18,7 +18,6 @@ from typing import Any
 from distilsearch.disks import full_disks_named
 from distilsearch.errors import InputError, RunError
 from distilsearch.home import ensure_folder, identity, written_folders
-from distilsearch.profiling import LatencyTable, find_table
 from distilsearch.progress import Between, Progress, silent
 
 from ..equipping import making_of
@@ -38,8 +37,8 @@ from ..runfile.continuing import continued, kept_run
 from ..serving.profiling import profiled
 from ..shares import set_shares
 from ..source import Making, open_source, scores
-from ..tables import receive
 from .inviting import NOTE, Following, Invitation, fingerprints
+from .tables_left import fetched, left_tables
 
 LOGS = "joined"  # the folder of the run with the logs of those who have joined it
 POLL_SECONDS = 0.5
@@ -159,24 +158,10 @@ class Helper(MainJob):
 
     def _tabled(self, machine: Declared) -> Profiled:
         """A machine by the tables that the driver goes by, however little is in them; timed where one is not here."""
-        here = self.prepared.run.executor.name == LOCAL
-        tables = left_tables(machine, self.invitation) if here and machine.local else None
+        tables = left_tables(machine, self.invitation)
         if tables is None:
             return profiled(machine, self.prepared, self.executor, self.progress)
         return Profiled(machine, tables, self.prepared.served)
-
-
-def left_tables(machine: Declared, invitation: Invitation) -> dict[str, LatencyTable] | None:
-    """The table of each runtime of this machine, as the driver of a run has left them; None where one is not here.
-
-    It is timed once a run: what a joined process would add, the driver does not predict by.
-    """
-    if machine.depot:
-        device, stack = invitation.tables[machine.objective]
-        receive(machine.depot, device, stack)
-    stored = {runtime: find_table(machine.section.device, runtime=runtime) for runtime in machine.section.runtimes}
-    tables = {runtime: table for runtime, table in stored.items() if table is not None}
-    return tables if len(tables) == len(stored) else None
 
 
 class _Watched:
@@ -249,7 +234,10 @@ def _own(run: Run, invitation: Invitation, hands: Hands) -> Run:
         )
     workers = hands.workers or (1 if here and run.executor.name == LOCAL else train.workers)
     more = {"workers": workers, "device": hands.device or train.device, "flash_tokens": invitation.flash_tokens}
-    target = tuple(_section(machine, invitation) for machine in declared_by(run))
+    machines = declared_by(run)
+    for machine in machines:
+        fetched(machine, invitation)  # a machine that is not this one is found by its tables
+    target = tuple(_section(machine, invitation) for machine in machines)
     return run.model_copy(update={"train": train.model_copy(update=more), "target": target})
 
 

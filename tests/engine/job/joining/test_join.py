@@ -19,16 +19,18 @@ from distilsearch.engine.job import tables
 from distilsearch.engine.job.budget import Plan, Speed
 from distilsearch.engine.job.joining import inviting, join
 from distilsearch.engine.job.joining.inviting import NOTE, Followed, Following, Invitation
+from distilsearch.engine.job.joining.tables_left import left_tables
 from distilsearch.engine.job.ledger import JOURNAL, Ledger, open_storage
 from distilsearch.engine.job.ledger.journal import JournalFile, open_journal
-from distilsearch.engine.job.machines import declared_by
+from distilsearch.engine.job.machines import Declared, declared_by
 from distilsearch.engine.job.phases import PLAN, SPENT
 from distilsearch.engine.job.presence.holding import HANDS, Holder, Presence, driver_of, driving
 from distilsearch.engine.job.runfile.config import Run
 from distilsearch.errors import InputError, RunError
 from distilsearch.home import home, identity
-from distilsearch.profiling import open_device, rounds, table_folder
+from distilsearch.profiling import open_device, rounds
 from distilsearch.profiling.runtimes import stack_of
+from distilsearch.profiling.store import folder_of
 
 from ..ledger.test_databases import SPACE, STUDENTS, Source, check_study, drive
 from ..test_tables import NORM, REGIME
@@ -263,32 +265,97 @@ def test_another_machine_than_the_one_that_serves_goes_by_its_table_and_measures
     assert (theirs.train.workers, theirs.train.device, theirs.train.flash_tokens) == (3, "cuda:1", 100)
 
 
-def test_whoever_joins_goes_by_the_table_that_the_driver_has_left_and_times_nothing(tmp_path, monkeypatch) -> None:
-    monkeypatch.setenv("DISTILSEARCH_HOME", str(tmp_path / "home"))
-    run = Run.parse({"teacher": "quickstart", "text": ["python-docs"], "target": [{"device": "cpu"}]})
-    (machine,) = declared_by(run)
-    assert join.left_tables(machine, INVITATION) is None
+def table_in(store: Path, runtime: str = "torch", stack: dict[str, str] | None = None) -> Path:
+    """The folder of a table of this machine with one row in it, as a runtime ran it."""
     cpu = open_device("cpu")
-    folder = table_folder(cpu)
-    row = rounds.Row("operator", NORM, REGIME, "a session", 0, 1e-3, 1e-3, None, None, None, 0.0)
-    rounds.append(folder, [row], cpu.facts(), stack_of(cpu, "torch"))
-    (table,) = (join.left_tables(machine, INVITATION) or {}).values()
-    assert table.folder == folder
-    two = run.target[0].model_copy(update={"serving": {"runtime": ["torch", "onnxruntime"]}})
-    assert join.left_tables(replace(machine, section=two), INVITATION) is None  # the other one is the joiner's to time
+    versions = dict(stack_of(cpu, runtime)) | (stack or {})
+    folder = folder_of(cpu.facts(), versions, store)
+    row = rounds.Row("operator", NORM, replace(REGIME, runtime=runtime), "s", 0, 1e-3, 1e-3, None, None, None, 0.0)
+    rounds.append(folder, [row], cpu.facts(), versions)
+    return folder
 
 
-def test_the_table_of_a_driver_with_another_home_comes_through_the_depot(tmp_path, monkeypatch) -> None:
+def invited(**folders: Path) -> Invitation:
+    """What a driver notes who predicts each runtime by a table."""
+    places = {runtime: (folder.parent.name, folder.name) for runtime, folder in folders.items()}
+    noted = {"tables": {"latency_ms": next(iter(places.values()))}, "runtimes": {"latency_ms": places}}
+    return Invitation.from_json(INVITATION.to_json() | noted)
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Declared:
+    """This machine, served by torch, in a home of its own."""
     monkeypatch.setenv("DISTILSEARCH_HOME", str(tmp_path / "home"))
-    cpu, depot = open_device("cpu"), f"file://{tmp_path / 'depot'}"
-    row = rounds.Row("operator", NORM, REGIME, "a session", 0, 1e-3, 1e-3, None, None, None, 0.0)
-    folder = table_folder(cpu, tmp_path / "driver")
-    rounds.append(folder, [row], cpu.facts(), stack_of(cpu, "torch"))
-    tables.send(depot, folder)
     run = Run.parse({"teacher": "quickstart", "text": ["python-docs"], "target": [{"device": "cpu"}]})
-    machine = replace(declared_by(run)[0], depot=depot)
-    noted = {"tables": {"latency_ms": (folder.parent.name, folder.name)}}
-    assert join.left_tables(machine, Invitation.from_json(INVITATION.to_json() | noted)) is not None
+    return declared_by(run)[0]
+
+
+def by_two_runtimes(machine: Declared) -> Declared:
+    section = machine.section.model_copy(update={"serving": {"runtime": ["torch", "onnxruntime"]}})
+    return replace(machine, section=section)
+
+
+def test_whoever_joins_goes_by_the_tables_that_the_driver_has_left_and_times_nothing(machine, tmp_path) -> None:
+    store = tmp_path / "home" / "tables"
+    torch = table_in(store)
+    assert [table.folder for table in (left_tables(machine, invited(torch=torch)) or {}).values()] == [torch]
+    two = by_two_runtimes(machine)
+    cpu = open_device("cpu")
+    noted = invited(torch=torch, onnxruntime=(onnx := folder_of(cpu.facts(), stack_of(cpu, "onnxruntime"), store)))
+    assert left_tables(two, noted) is None  # the other one is the joiner's to time: it is of this machine and versions
+    assert left_tables(two, replace(noted, runtimes={})) is None  # as earlier drivers noted it
+    table_in(store, "onnxruntime")
+    for invitation in (noted, replace(noted, runtimes={})):
+        left = left_tables(two, invitation) or {}
+        assert {runtime: table.folder for runtime, table in left.items()} == {"torch": torch, "onnxruntime": onnx}
+
+
+def test_the_table_of_every_runtime_comes_through_the_depot(machine, tmp_path) -> None:
+    depot, driver = f"file://{tmp_path / 'depot'}", tmp_path / "driver"
+    folders = {runtime: table_in(driver, runtime) for runtime in ("torch", "onnxruntime")}
+    for folder in folders.values():
+        tables.send(depot, folder)
+    machine = replace(by_two_runtimes(machine), depot=depot)
+    left = left_tables(machine, invited(**folders)) or {}
+    assert {runtime: table.runtime for runtime, table in left.items()} == {name: name for name in folders}
+    assert {table.folder.parents[1] for table in left.values() if table.folder} == {tmp_path / "home" / "tables"}
+
+
+def test_a_machine_that_serves_elsewhere_is_found_by_the_tables_in_the_depot(machine, tmp_path, monkeypatch) -> None:
+    depot, folder = f"file://{tmp_path / 'depot'}", table_in(tmp_path / "driver")
+    tables.send(depot, folder)
+    run = Run.parse(
+        {"teacher": "quickstart", "text": ["python-docs"], "target": [{"device": "cpu"}], "executor": {"depot": depot}}
+    )
+    monkeypatch.setattr(join, "fingerprints", lambda machine: ("cccccccccccc", "dddddddddddd"))
+    ours = join._own(run, invited(torch=folder), join.Hands())
+    (there,) = declared_by(ours)
+    assert not there.local
+    there.check()
+    assert left_tables(there, invited(torch=folder)) is not None
+
+
+def test_tables_that_are_not_those_of_the_driver_are_refused(machine, tmp_path) -> None:
+    store = tmp_path / "home" / "tables"
+    own, other = table_in(store), table_in(tmp_path / "driver", stack={"torch": "0.0"})
+    with pytest.raises(RunError, match=rf"{other.name}, which is not among the tables here .*{own.name}"):
+        left_tables(machine, invited(torch=other))
+    renamed = store / other.parent.name / other.name
+    own.rename(renamed)
+    with pytest.raises(RunError, match=f"in that folder of the tables here lies .*{own.name}"):
+        left_tables(machine, invited(torch=other))
+    elsewhere = replace(machine, section=machine.section.model_copy(update={"device": "aaaaaaaaaaaa"}))
+    with pytest.raises(RunError, match=r"it is of another machine.*copy its folder"):
+        left_tables(elsewhere, INVITATION)
+
+
+def test_a_driver_notes_the_table_of_every_runtime(machine, tmp_path) -> None:
+    folders = {runtime: table_in(tmp_path, runtime) for runtime in ("torch", "onnxruntime")}
+    noted = invited(**folders)
+    assert Invitation.from_json(noted.to_json()) == noted
+    assert noted.table_of(machine, "onnxruntime") == (folders["onnxruntime"].parent.name, folders["onnxruntime"].name)
+    assert noted.table_of(machine, "openvino") is None
+    assert INVITATION.table_of(machine, "torch") == ("aaaaaaaaaaaa", "bbbbbbbbbbbb")
 
 
 def test_what_came_of_joining_says_what_to_do_next() -> None:
