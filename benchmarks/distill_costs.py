@@ -22,7 +22,7 @@ from common import record, table
 from distilsearch.architecture import Architecture
 from distilsearch.arrays import FloatArray
 from distilsearch.distill.fidelity import spread
-from distilsearch.distill.heldout import _embed, agreement, teacher_embeddings
+from distilsearch.distill.heldout import agreement, embeddings_of, teacher_embeddings
 from distilsearch.distill.recipes import ANCHORED
 from distilsearch.distill.runs import Run
 from distilsearch.distill.sparing import looks
@@ -166,7 +166,7 @@ def _losses(
 
 
 def _vectors(run: Run, text: Text) -> torch.Tensor:
-    return _embed(run.model.eval(), run.objective.architecture, run.objective.ending, text.heldout, "float32")
+    return embeddings_of(run.model.eval(), run.objective.architecture, run.objective.ending, text.heldout, "float32")
 
 
 def _student(teacher: Teacher, genes: dict[str, int]) -> Architecture:

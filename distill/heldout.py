@@ -78,7 +78,7 @@ def held_out(
                 n: _accuracies(teacher, text.heldout[:n], model, architecture, precision, judge).loss for n in also
             }
         elif teacher.kind == "embedding":
-            own = _embed(model, architecture, ending or teacher.ending, text.heldout[:most], precision)
+            own = embeddings_of(model, architecture, ending or teacher.ending, text.heldout[:most], precision)
             theirs = teacher_embeddings(teacher, text)
             held = Held(1.0 - agreement(own, theirs[: len(own)]))
             first = {n: 1.0 - agreement(own[:n], theirs[:n]) for n in also}
@@ -140,12 +140,12 @@ def teacher_embeddings(teacher: Teacher, text: Text) -> Tensor:
             return cached
     except (OSError, SafetensorError):
         own = family(teacher.facts.family).architecture(teacher.facts)
-        embeddings = _embed(teacher.model(), own, teacher.ending, text.heldout, "float32")
+        embeddings = embeddings_of(teacher.model(), own, teacher.ending, text.heldout, "float32")
         write_atomically(path, save({"embeddings": embeddings.contiguous()}))
         return embeddings
 
 
-def _embed(model: Any, architecture: Architecture, ending: Ending, blocks: BlockArray, precision: str) -> Tensor:
+def embeddings_of(model: Any, architecture: Architecture, ending: Ending, blocks: BlockArray, precision: str) -> Tensor:
     """(h, o) unit embeddings of blocks (h, block), as they are served."""
     encode, device = family(architecture.family).encode, next(model.parameters()).device
     parts = []

@@ -1,6 +1,7 @@
 """The teacher's targets: computed once per batch of text, cached on disk, shared by all students.
 
-A batch (which blocks, cut and exchanged how) depends on the text, the view and the batch size alone. Each set
+A batch (which blocks, cut and exchanged how) depends on the text, the view and the batch size alone: a seed orders
+batches, and changes nothing in them, so that trainings of all seeds share their targets. Each set
 of targets is a folder under the shared targets folder, named by the content it depends on; each batch in it
 is, through each view, one memory-mapped safetensors file that carries its own hash. Files appear by renaming, so
 two writers at most do the same work twice. The least recently used sets go before all of them outgrow `cache_limit`;
@@ -163,7 +164,7 @@ class Targets:
         if self._folder is None:
             batch = batch.part(*part)
             return replace(batch, targets=self._ask(batch))
-        path = self._folder / f"{index:06d}-{view.length}-{view.noise:g}.safetensors"
+        path = self._folder / f"{index:06d}-{view.length}-{_exactly(view.noise)}.safetensors"
         targets = read_targets(path, self.names)
         if targets is None:
             targets = self._ask(batch)
@@ -197,7 +198,7 @@ class Targets:
     def _key(self) -> str:
         content = [SCHEMA, outputs_key(self.teacher), self.text.sha256, self.names]
         content += [self.rows, self.precision]
-        content += [self.recipe.layer if "queries" in self.names else 0]
+        content += [self.recipe.layer if {"queries", "keys", "values"} & set(self.names) else 0]
         content += [self.recipe.mask if self.teacher.kind == "mlm" else 0]
         content += ["pairs"] if self.pairs else []
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]
@@ -208,3 +209,9 @@ class Targets:
         shortest = min(min(view.length or self.text.block, self.text.block) for view in self.recipe.views)
         sizes = [STATES[name].token_bytes(facts.width, facts.layers, shortest, words) for name in self.names]
         return int(sum(sizes) * self._epoch_tokens)
+
+
+def _exactly(noise: float) -> str:
+    """A share as short as it can be told from all others."""
+    short = f"{noise:g}"
+    return short if float(short) == noise else repr(noise)

@@ -113,8 +113,7 @@ def latencies_of(member: Architecture, machines: Sequence[Profiled]) -> dict[str
 def with_measured(entry: Entry, machines: Sequence[Profiled]) -> dict[str, Any]:
     """What was predicted at the ask, with what has been measured since."""
     before = entry.facts.get("latencies") or latencies_of(entry.architecture, machines)
-    key = entry.architecture.key
-    return {m.objective: before[m.objective] | {"measured": m.measured.get(key)} for m in machines}
+    return {m.objective: before[m.objective] | m.noted(entry.architecture) for m in machines}
 
 
 def objectives_of(loss: float, facts: Mapping[str, Any], machines: Sequence[Profiled]) -> list[float]:

@@ -39,8 +39,10 @@ from .tables import receive
 BY_RUNTIME = "by_runtime"
 
 
+MEASURED_REQUESTS = ("measured_p50", "measured_p99")
+SLOWNESS = "slowness"  # beside a trial's latency: of its measurement
 LATENCY_ADDED: Mapping[str, Any] = dict.fromkeys(  # fields of `Latency` that came later; see `distilsearch.growth`
-    ("predicted_p50", "predicted_p99", "measured_p50", "measured_p99")
+    ("predicted_p50", "predicted_p99", *MEASURED_REQUESTS)
 )
 
 
@@ -179,8 +181,17 @@ class Profiled:
             mean, lower, upper = (float(one[0]) for one in (p.mean_ms, p.lower_ms, p.upper_ms))
             p50, p99 = (None if one is None else float(one[0]) for one in (p.p50_ms, p.p99_ms))
             known = self._predicted[member] = Latency(mean, lower, upper, None, p50, p99)
-        own = dict(zip(("measured_p50", "measured_p99"), self.requests.get(member.key, ()), strict=False))
-        return replace(known, measured=self.measured.get(member.key), **own)
+        return replace(known, **self._told(member))
+
+    def noted(self, member: Architecture) -> dict[str, Any]:
+        """What was measured of a member, and how disturbed it was, as plain JSON; `recall` takes it over."""
+        slowness = self.slowness.get(member.key)
+        return self._told(member) | ({} if slowness is None else {SLOWNESS: slowness})
+
+    def _told(self, member: Architecture) -> dict[str, Any]:
+        """What was measured of a member, by the fields of `Latency`."""
+        own = zip(MEASURED_REQUESTS, self.requests.get(member.key, ()), strict=False)
+        return {"measured": self.measured.get(member.key), **dict(own)}
 
     def keeps(self, member: Architecture) -> bool:
         """Whether a member keeps the limits on parameters, memory and operations, which are exact."""
@@ -213,11 +224,20 @@ class Profiled:
                 if one.of_requests:
                     self.requests[architecture.key] = [seconds * 1e3 for seconds in one.of_requests]
 
-    def recall(self, architecture: Architecture, measured_ms: float | None) -> float | None:
-        """Take over an earlier measurement of this run, if there is one, and return it."""
-        if measured_ms is not None:
-            self.measured[architecture.key] = measured_ms
-        return measured_ms
+    def recall(self, architecture: Architecture, noted: Mapping[str, Any]) -> float | None:
+        """Take over an earlier measurement of this run, if there is one, and return it, in ms.
+
+        Args:
+            noted: as `noted` says it, with what else a trial notes of a latency.
+        """
+        measured: float | None = noted["measured"]
+        if measured is not None:
+            self.measured[architecture.key] = measured
+            if None not in (requests := [noted.get(name) for name in MEASURED_REQUESTS]):
+                self.requests[architecture.key] = [float(ms) for ms in requests if ms is not None]
+            if noted.get(SLOWNESS) is not None:
+                self.slowness[architecture.key] = float(noted[SLOWNESS])
+        return measured
 
     def learn(self, architecture: Architecture) -> None:
         """Refine the predictor by a student that was chosen and has been measured: intervals first, then the mean.

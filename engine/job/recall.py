@@ -131,7 +131,7 @@ def tell(engine: Engine, entry: Entry, machines: Sequence[Profiled], tokens: int
     """Tell an engine a complete trial, with what was measured of it."""
     told = {"loss": entry.values[0]}
     for machine in machines:
-        noted = entry.facts["latencies"][machine.objective]["measured"]
+        noted = entry.facts["latencies"][machine.objective]
         if (measured := machine.recall(entry.architecture, noted)) is not None:
             told[machine.objective] = measured
     curve = entry.facts.get("curve")
@@ -163,7 +163,7 @@ def enter_imported(
             continue
         latencies = {}
         for machine in machines:
-            machine.recall(result.architecture, result.values.get(machine.objective))
+            machine.recall(result.architecture, {"measured": result.values.get(machine.objective)})
             latencies[machine.objective] = machine.latency(result.architecture).to_json()
         facts = {"source": "imported", "asked": tokens, "tokens": tokens, "noise": result.noise}
         facts |= {"parameters": parameter_count(result.architecture), "latencies": latencies}

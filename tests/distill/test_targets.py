@@ -42,6 +42,44 @@ def test_the_teacher_is_asked_once(teacher: Teacher, text: Text, monkeypatch: py
     assert _equal(Targets(teacher, text, RECIPE, "float32").batch(0), first)
 
 
+def test_a_seed_orders_batches_and_changes_nothing_in_them(teacher: Teacher, text: Text) -> None:
+    """What one seed has cached is what the live teacher says of another one's batch."""
+    recipe = replace(RECIPE, views=(View(), View(16, 0.1)))
+    for step in range(2 * Targets(teacher, text, recipe, "float32").batches):
+        Targets(teacher, text, recipe, "float32", seed=1).batch(step)
+    orders = set()
+    for seed in (0, 1, 2):
+        kept = Targets(teacher, text, recipe, "float32", seed=seed)
+        live = Targets(teacher, text, recipe, "float32", cache_limit=0, seed=seed)
+        assert kept._key() == Targets(teacher, text, recipe, "float32")._key()
+        orders.add(tuple(kept.order(0)))
+        for step in range(3):
+            assert torch.equal(kept.batch(step).input_ids, live.batch(step).input_ids)
+            assert _equal(kept.batch(step), live.batch(step))
+    assert len(orders) == 3
+
+
+@pytest.mark.parametrize("names", [("keys",), ("values",), ("hidden", "queries")])
+def test_whatever_is_of_one_layer_is_known_by_it(teacher: Teacher, text: Text, names: tuple[str, ...]) -> None:
+    sets = set()
+    for layer in (-1, 0):
+        targets = Targets(teacher, text, replace(RECIPE, layer=layer), "float32")
+        targets.names = names
+        sets.add(targets._key())
+    assert len(sets) == 2
+
+
+def test_two_shares_of_noise_are_two_files_and_a_usual_one_is_named_as_ever(teacher: Teacher, text: Text) -> None:
+    targets = Targets(teacher, text, RECIPE, "float32")
+    for noise in (0.1, 0.1 + 1e-9):
+        targets.get(0, View(0, noise))
+    folder = targets._folder
+    assert folder is not None
+    assert {path.name for path in folder.glob("000000-0-0.1*")} == {
+        "000000-0-0.1.safetensors", "000000-0-0.100000001.safetensors"
+    }  # fmt: skip
+
+
 class Elsewhere(torch.Tensor):
     """A tensor of another device: its bytes are to be had on the CPU alone."""
 

@@ -64,10 +64,13 @@ class Machine:
     def take(self, architectures, measurements) -> None:
         self.measured |= {a.key: one for a, one in zip(architectures, measurements, strict=True)}
 
-    def recall(self, architecture, measured_ms):
-        if measured_ms is not None:
-            self.measured[architecture.key] = measured_ms
-        return measured_ms
+    def noted(self, architecture):
+        return {"measured": self.measured.get(architecture.key)}
+
+    def recall(self, architecture, noted):
+        if noted["measured"] is not None:
+            self.measured[architecture.key] = noted["measured"]
+        return noted["measured"]
 
     def learn(self, architecture) -> None:
         self.seen.append(architecture.key)

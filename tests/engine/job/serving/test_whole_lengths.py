@@ -15,6 +15,7 @@ import pytest
 from distilsearch.architecture import Architecture
 from distilsearch.distill.teachers.teacher import load_teacher
 from distilsearch.distill.texts.requests import lengths_of, longest_of, paragraphs, requests_in, requests_of
+from distilsearch.engine.job import run as run_module
 from distilsearch.engine.job.covering import covered, in_words
 from distilsearch.engine.job.jobs import Job, Measure, Profile, dumps, loads
 from distilsearch.engine.job.outcome.result import Result
@@ -24,7 +25,7 @@ from distilsearch.engine.job.run import search
 from distilsearch.engine.job.runfile.config import Run
 from distilsearch.engine.report.files import read_result
 from distilsearch.engine.report.requests import request_lines
-from distilsearch.errors import InputError, RunError, TextError
+from distilsearch.errors import InputError, Interrupted, RunError, TextError
 from distilsearch.operators import Serving
 from distilsearch.profiling import open_device
 from distilsearch.profiling.clock import Measured, over_lengths
@@ -138,6 +139,30 @@ def test_a_run_goes_on_with_the_lengths_it_began_with(home: Path) -> None:
         assert member["latency_ms"] == measured.get(member["key"], member["latency_ms"])
     with pytest.raises(RunError, match=r"lengths"):
         run(home, Here(), serving={"lengths": "text"})
+
+
+def test_median_and_tail_of_trials_outlive_a_kill_before_the_front_is_measured(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run_module, "measure_front", killed)
+    with pytest.raises((KeyboardInterrupt, Interrupted)):
+        run(home, Here())
+    monkeypatch.setattr(run_module, "measure_front", lambda *_: None)
+    again = Here()
+    result = run(home, again)
+    counted = lengths_of(requests_in(str(home / "queries.txt")), load_teacher(RUN["teacher"]))
+    assert len(result.data["trials"]) == 2
+    for trial in result.data["trials"]:
+        latency, model = trial["latency_ms"], Architecture.from_json(trial["architecture"])
+        taken = 1e3 * np.array([seconds(model, length) for length in counted])
+        assert (latency["measured_p50"], latency["measured_p99"]) == pytest.approx(
+            tuple(np.quantile(taken, [0.5, 0.99], method="inverted_cdf"))
+        )
+        assert latency["slowness"] == 1.0
+    assert not [job for job in again.jobs if isinstance(job, Measure)]
 
 
 def test_a_file_of_requests_is_the_same_one_after_it_is_gone(home: Path) -> None:
