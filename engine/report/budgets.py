@@ -45,15 +45,15 @@ def _best(members: Sequence[Member], merits: Mapping[str, float]) -> Member | No
 
 def answer_words(reading: Reading, answer: Answer) -> str:
     """One answer in words, such as "at 3x: 3.4x as fast, agreement 0.912, trained on 800 k tokens: 6aca7ff67233"."""
-    asked, member = f"at {answer.speed:g}x", answer.member
+    start, member = f"at {answer.speed:g}x", answer.member
     speedup = reading.speedup(member) if member else None
     if member is None or speedup is None:
-        return f"{asked}: no student of this run is {answer.speed:g}x as fast as the teacher"
+        return f"{start}: no student of this run is {answer.speed:g}x as fast as the teacher"
     trained = f"trained on {count(member.tokens)} tokens" if member.tokens else "imported, not trained here"
     served = f" ({served_words(member.served)})" if member.served else ""
     quality = f"{reading.quality_name} {score(reading.quality(member.loss))}"
     quality += f", {score(merit)} on the proxy task" if (merit := reading.merits.get(member.key)) is not None else ""
-    return f"{asked}: {speedup.words}x as fast, {quality}, {trained}: {member.key}{served}"
+    return f"{start}: {speedup.words}x as fast, {quality}, {trained}: {member.key}{served}"
 
 
 def widest_gap(speeds: Iterable[float], window: tuple[float, float] = WINDOW) -> float:

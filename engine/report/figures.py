@@ -68,9 +68,9 @@ def latency_figure(reading: Reading, objective: str) -> Figure | None:
     low, high = min(ends) / 1.25, max(ends) * 1.25
     data = [band(low, high), line([low, high], [low, high], "equal")]
     for name, colour, wanted in (("trial", POINT, False), ("front", ACCENT, True)):
-        chosen = [pair for key, pair in pairs.items() if (key in reading.front_keys) is wanted]
-        if chosen:
-            data.append(_pairs_trace(reading, objective, chosen, name, colour))
+        members = [pair for key, pair in pairs.items() if (key in reading.front_keys) is wanted]
+        if members:
+            data.append(_pairs_trace(reading, objective, members, name, colour))
     layout = common_layout("Measured latency (ms)", "Predicted latency (ms)")
     layout["xaxis"] |= log_axis([low, high], padding=0.0)
     layout["yaxis"] |= log_axis([low, high], padding=0.0)

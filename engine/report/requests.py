@@ -32,8 +32,8 @@ def request_lines(result: ResultFile) -> list[str]:
     for objective, lengths in _mixed(reading):
         lines.append(f"{objective} is the mean over requests of {lengths.words}, in ms:")
         for name, entry in _models(reading):
-            said = {kind: _whole(reading.latency(entry, objective), kind) for kind in KINDS[::-1]}
-            words = "; ".join(f"{kind} {one}" for kind, one in said.items() if one)
+            sentences = {kind: _whole(reading.latency(entry, objective), kind) for kind in KINDS[::-1]}
+            words = "; ".join(f"{kind} {one}" for kind, one in sentences.items() if one)
             lines += [f"  {name}: {words}"] if words else []
     return lines
 

@@ -52,8 +52,8 @@ def head_section(reading: Reading) -> Section:
     size = f" ({count(teacher.parameters)} parameters)" if teacher.parameters else ""
     states = [trial.state for trial in reading.trials]
     failed = f", {states.count('failed')} failed" if "failed" in states else ""
-    done = trials_words(reading, [trial for trial in reading.trials if trial.state == "complete"])
-    lead = f"Teacher {teacher.name}{size}. {done} completed{failed}."
+    completions = trials_words(reading, [trial for trial in reading.trials if trial.state == "complete"])
+    lead = f"Teacher {teacher.name}{size}. {completions} completed{failed}."
     for i, objective in enumerate(reading.latencies):
         if machine := reading.machine(objective):
             words = machine_words(machine, reading.searched)
@@ -96,15 +96,15 @@ def requests_section(reading: Reading) -> Section | None:
 
 def answers_section(reading: Reading) -> Section | None:
     """What there is at multiples of the teacher's speed, and how far apart students lie there."""
-    found, gap = answers(reading), front_gap(reading)
-    if not found or gap is None:
+    choices, gap = answers(reading), front_gap(reading)
+    if not choices or gap is None:
         return None
     several = " on the first target" if len(reading.latencies) > 1 else ""
     text = f"Of the students that are at least so many times as fast as the teacher{several}, the best one. Between "
     rough = any(speedup.disturbed for member in reading.front if (speedup := reading.speedup(member)))
     wide = roughly(gap) if rough else f"{gap:.1f}"
     text += f"{WINDOW[0]:g}× and {WINDOW[1]:g}× the widest gap of the front is a factor of {wide} in latency."
-    return Section(card("What you get at multiples of the teacher's speed", text, answers_table(reading, found)))
+    return Section(card("What you get at multiples of the teacher's speed", text, answers_table(reading, choices)))
 
 
 def front_section(reading: Reading) -> Section:
@@ -135,9 +135,9 @@ def students_section(reading: Reading) -> Section:
 
 def gains_section(reading: Reading) -> Section | None:
     """What training bought the students that are handed back; or why it is not known beyond their text."""
-    taken = {member.key: named for member in reading.front if (named := figures(reading, member))}
+    gains = {member.key: named for member in reading.front if (named := figures(reading, member))}
     probe = reading.result.probe
-    if not taken:
+    if not gains:
         return None
     text = "Of each student what it came to, and below that what it was when it was cut from the teacher, untrained."
     if probe is not None and probe.students:
@@ -147,7 +147,7 @@ def gains_section(reading: Reading) -> Section | None:
         )
     elif probe is not None and probe.why:
         text += f" There is no probe of what it brings beyond the text: {probe.why}."
-    return Section(card("What training bought", text, gains_table(reading, taken)))
+    return Section(card("What training bought", text, gains_table(reading, gains)))
 
 
 def proxy_section(reading: Reading) -> Section | None:

@@ -46,11 +46,11 @@ def students_table(reading: Reading) -> str:
     return table([head(word) for word in words], rows, "Chosen students")
 
 
-def answers_table(reading: Reading, found: Sequence[Answer]) -> str:
+def answers_table(reading: Reading, choices: Sequence[Answer]) -> str:
     """For each multiple of the teacher's speed the best student that reaches it."""
     words = ["At least", "Speedup", "Latency ms", sentence(reading.quality_name), "Trained on", "Student"]
     heads = [head(word, "text" if word == "Student" else "") for word in words]
-    return table(heads, [_answer_row(reading, answer) for answer in found], "Answers")
+    return table(heads, [_answer_row(reading, answer) for answer in choices], "Answers")
 
 
 def _answer_row(reading: Reading, answer: Answer) -> str:
@@ -205,7 +205,8 @@ def _student_row(reading: Reading, member: Member, genes: Sequence[str], served:
 
 def _trial_row(reading: Reading, trial: TrialEntry, genes: Sequence[str], causes: bool) -> str:
     cells = [cell(trial.number), f'<td class="text">{code(trial.key)}</td>']
-    cells += [cell(shape(trial, genes), small=served_words(trial.served)), cell(trial.state), cell(trial.source)]
+    cells.append(cell(shape(trial, genes), "words", served_words(trial.served)))
+    cells += [cell(trial.state), cell(trial.source)]
     cells.append(cell(score(reading.quality(trial.loss)), small=parts_words(trial)))
     for objective in reading.latencies:
         latency = reading.latency(trial, objective)

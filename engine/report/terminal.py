@@ -90,9 +90,9 @@ def proxy_lines(result: ResultFile) -> list[str]:
         if key in losses and scores.values:
             member = losses[key]
             before = reading.quality(member.loss if member.flash_loss is None else member.flash_loss)
-            said = ", ".join(f"{metric_word(name)} {words}" for name, words in score_words(scores.values).items())
+            figures = ", ".join(f"{metric_word(name)} {words}" for name, words in score_words(scores.values).items())
             mark = "★" if key == result.knee else " "
-            lines.append(f"{mark} {key}: {said} ({reading.quality_name} {score(before)} before)")
+            lines.append(f"{mark} {key}: {figures} ({reading.quality_name} {score(before)} before)")
     return [f"on the proxy task {proxy.title}, by which one was chosen:", *lines]
 
 
@@ -101,12 +101,12 @@ def evaluation_lines(result: ResultFile) -> list[str]:
     lines = []
     for entry in result.evaluations:
         models = {result.knee or "": entry.students.get(result.knee or ""), "the teacher": entry.teacher}
-        said = [
+        sentences = [
             f"{key}: {', '.join(f'{name} {words}' for name, words in score_words(scores.values).items())}"
             for key, scores in models.items()
             if scores and scores.values
         ]
-        lines += [f"  {entry.title}, {'; '.join(said)}"] if said else []
+        lines += [f"  {entry.title}, {'; '.join(sentences)}"] if sentences else []
     return ["on the run's evaluations (the report has them all):", *lines] if lines else []
 
 

@@ -119,8 +119,8 @@ def teacher_served(machine: MachineEntry | None) -> str:
 
 def lengths_of(machine: MachineEntry | None) -> RequestLengths | None:
     """The lengths of the requests that a machine serves; None where all have one. `InputError` where it is damaged."""
-    said = machine.serving.get("lengths") if machine else None
-    return RequestLengths.parse(str(said)) if said else None
+    line = machine.serving.get("lengths") if machine else None
+    return RequestLengths.parse(str(line)) if line else None
 
 
 def machine_words(machine: MachineEntry, searched: Collection[str] = ()) -> str:

@@ -61,6 +61,17 @@ def test_of_a_disturbed_measurement_a_card_has_one_digit(run_folder: Path) -> No
     assert winner.latency == {"predicted": 1.5, "measured": "about 0.9 (the machine was disturbed)"}
 
 
+def test_a_card_has_no_tail_below_its_median(run_folder: Path) -> None:
+    latency = {"predicted": 1.5, "measured": 1.3, "measured_p50": 1.4, "measured_p99": 0.9}
+    latency |= {"predicted_p50": 1.2, "predicted_p99": 2.5}
+    front = [FRONT[0] | {"latency_ms": latency}, FRONT[1]]
+    (run_folder / "result.json").write_text(json.dumps(RESULT | {"front": front}))
+    (winner,) = winners(run_folder)
+    assert winner.latency is not None
+    assert {name for name in winner.latency if "_p" in name} == {"predicted_p50", "predicted_p99"}
+    assert "disturbed" in winner.latency["measured"]
+
+
 def test_students_go_on_with_the_runs_own_training(run_folder: Path) -> None:
     order = winners_order(run_folder, [], 5_000)
     assert (order.seed, order.tokens, order.precision) == (3, 5_000, "auto")
