@@ -16,7 +16,6 @@ from .batch import Batch
 from .course import Course
 from .processes import accelerator_for
 from .recipes import Recipe
-from .runs import EVALUATIONS
 from .sparing import FEW
 from .targets import CACHE_LIMIT, Targets, ask_teacher
 from .texts.probe import BLOCKS
@@ -30,12 +29,14 @@ class Rehearsal:
     """What one student's training takes here, in seconds.
 
     Attributes:
-        start: beside its steps: cutting it from the teacher, and the held-out losses on its way.
+        start: beside its steps and its looks: cutting it from the teacher.
         step: a step, the teacher's targets read from the cache, or at hand where none are kept.
         targets: what a batch takes longer when the teacher is asked: the first time, or each time if none are kept.
         step_tokens: tokens of a step.
         most_cached: tokens of the longest training whose targets are kept; None: of any.
         scoring: scoring the student on a probe, as it was cut and as it is handed back.
+        look: a pass over all held-out blocks, as its loss takes one; how many a training takes says `sparing.looked`.
+        heldout, block: of these blocks, and tokens of one.
     """
 
     start: float
@@ -44,6 +45,9 @@ class Rehearsal:
     step_tokens: int
     most_cached: int | None = None
     scoring: float = 0.0
+    look: float = 0.0
+    heldout: int = 0
+    block: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON, by field."""
@@ -100,12 +104,12 @@ def _rehearsed(
     run = begin(course, architecture, accelerator_for(device), targets=targets)
     start = time.perf_counter() - started
     run.advance(batches[0])  # the first step is slower than all others
-    run.heldout()  # so is the first loss, which asks the teacher
-    started, heldout = time.perf_counter(), len(course.text.heldout)
-    run.heldout()
-    look = time.perf_counter() - started
+    heldout, few = len(course.text.heldout), min(FEW, len(course.text.heldout))
+    run.heldout(few)  # so is the first loss, which asks the teacher
+    started = time.perf_counter()
+    run.heldout(few)
+    look = (time.perf_counter() - started) * heldout / few
     scoring = 2 * (start + look * BLOCKS / heldout)  # writing and loading it takes about as long as cutting it
-    start += looks_cost(heldout) * look
     started, steps = time.perf_counter(), 0
     while steps == 0 or time.perf_counter() - started < seconds:
         for parts in batches:
@@ -113,13 +117,8 @@ def _rehearsed(
             run.advance(parts)
             steps += 1
     step = beside.step + (time.perf_counter() - started) / steps
-    return replace(beside, start=start, step=step, scoring=scoring)
-
-
-def looks_cost(heldout: int) -> float:
-    """What the held-out losses of a long training cost, in passes over all held-out blocks."""
-    between = FEW / heldout if heldout > FEW else 1.0
-    return 2 + between * (len(EVALUATIONS) - 1)
+    passes = {"look": look, "heldout": heldout, "block": course.text.block}
+    return replace(beside, start=start, step=step, scoring=scoring, **passes)
 
 
 def _cycle(recipe: Recipe) -> range:

@@ -17,6 +17,7 @@ SHARE = 0.1  # of a training, for its evaluations
 PASSES = 3  # that training on a token costs
 MUCH = 0.25  # of a training, above which its user is told
 LEAST = 128  # blocks that are advised at least: see what fewer cost in docs/recipes.md
+STEPS = (LEAST, 192, 256, 384, 512, 768, 1_024, 1_536, 2_000)
 FEW = 32  # blocks of a look on the way: the same whatever the length, so that a longer training goes on from a shorter
 
 
@@ -28,15 +29,24 @@ class Looks:
     between: int | None
 
 
+def looked(tokens: int, heldout: int, block: int, count: int) -> int:
+    """Blocks that all looks of a training pass over, the last one's among them; see `looks`.
+
+    >>> looked(160_000, 2_000, 128, 2), looked(10_000_000, 2_000, 128, 2)
+    (2096, 4064)
+    """
+    plan = looks(tokens, heldout, block, count)
+    return heldout + sum(heldout if n is None else n for n in (plan.start, *[plan.between] * count))
+
+
 def share(tokens: int, heldout: int, block: int, count: int) -> float:
     """The share of a training that its looks take, the last one among them; see `looks`.
 
     >>> [round(share(tokens, 2_000, 128, 2), 2) for tokens in (160_000, 640_000, 2_560_000)]
     [0.36, 0.12, 0.06]
     """
-    plan = looks(tokens, heldout, block, count)
-    blocks = heldout + sum(heldout if n is None else n for n in (plan.start, *[plan.between] * count))
-    return blocks * block / (PASSES * tokens + blocks * block)
+    passed = looked(tokens, heldout, block, count) * block
+    return passed / (PASSES * tokens + passed)
 
 
 def enough(tokens: int, block: int, count: int) -> int:
@@ -46,6 +56,19 @@ def enough(tokens: int, block: int, count: int) -> int:
     (279, 0)
     """
     return max(0, int(SHARE * PASSES * tokens) // block - (count + 1) * FEW)
+
+
+def settled(tokens: int, heldout: int, block: int, count: int) -> int:
+    """How many of h held-out blocks students are measured on that are trained for so long: of few steps, so that
+    trainings of about as many tokens have one text; h where those would be no fewer, or nobody knows how long it is.
+
+    >>> [settled(tokens, 2_000, 128, 2) for tokens in (64_000, 160_000, 640_000, 2_560_000)]
+    [128, 256, 1024, 2000]
+    >>> settled(160_000, 224, 128, 2), settled(0, 2_000, 128, 2)
+    (224, 2000)
+    """
+    most = max(LEAST, enough(tokens, block, count))
+    return min(heldout, max(step for step in STEPS if step <= most)) if tokens else heldout
 
 
 def remark(tokens: int, heldout: int, block: int, count: int) -> str:

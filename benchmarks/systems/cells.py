@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -25,10 +26,13 @@ from systems.teachers import Case
 
 from distilsearch import profiling as device
 from distilsearch.distill.teachers.teacher import load_teacher
+from distilsearch.engine.job.prepare import checked
 from distilsearch.engine.job.runfile.config import Run
 from distilsearch.engine.job.runfile.presets import PRESETS
 from distilsearch.engine.job.runfile.toml import to_toml
+from distilsearch.families import TeacherFacts
 from distilsearch.operators import Serving
+from distilsearch.space import SearchSpace
 
 COMMAND = [sys.executable, "-m", "distilsearch.cli"]
 HERE = Path(__file__).resolve().parents[1]
@@ -116,21 +120,35 @@ def _listed(shapes: list[Shape], space: Mapping[str, Any]) -> dict[str, Any]:
     return {"plugins": ["systems.shapes"], "strategy": strategy, "space": {**space, **choices(shapes)}}
 
 
-def profile(case: Case, systems: Sequence[str], root: Path, folders: Path, train: Mapping[str, Any]) -> None:
+def profile(case: Case, systems: Sequence[str], folders: Path, train: Mapping[str, Any], budget: Budget) -> None:
     """Time on this machine what all systems' students are made of, into the home that cells start from.
 
-    What its tables hold already is not timed again.
+    What its tables hold already is not timed again. Which models are timed whole depends on all choices of a space, so
+    that of a search which judges cuts is taken with these cuts.
     """
     facts = load_teacher(case.place(folders)).facts
     spaces = {}
     for system in systems:
-        cell = Cell(case, system, 0, Budget(trials=8, flash=40_000))
+        cell = Cell(case, system, 0, Budget(trials=8, flash=40_000) if shared.shares(system) else budget)
         if not missing(cell):
-            asked = Run.parse(run_file(cell, folders, train))
-            space = asked.fitted(facts).space_for(facts).students
+            space = _students(Run.parse(run_file(cell, folders, train)), facts)
             spaces[str([(p.name, p.choices) for p in space.parameters])] = space
     serving = replace(SERVING, sequence=case.sequence)
     device.profile(list(spaces.values()), "cpu", serving, budget_seconds=PROFILE_SECONDS)
+
+
+def _students(asked: Run, facts: TeacherFacts) -> SearchSpace:
+    """The students of a search, with cuts that it would judge: in a home of its own, so that each cell pays for its."""
+    asked = asked.fitted(facts)
+    if not asked.judges(facts):
+        return asked.space_for(facts).students
+    own = os.environ["DISTILSEARCH_HOME"]
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["DISTILSEARCH_HOME"] = str(Path(folder) / "home")
+        try:
+            return checked(asked, Path(folder) / "run").served.students
+        finally:
+            os.environ["DISTILSEARCH_HOME"] = own
 
 
 def run(cell: Cell, root: Path, folders: Path, train: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -83,7 +83,7 @@ def _run(cells: Sequence[Cell], asked: argparse.Namespace) -> Iterator[str]:
         mine = [cell for cell in cells if cell.case.name == case]
         os.environ["DISTILSEARCH_HOME"] = str(asked.folder / case / "home")
         train = {"device": "cpu", "precision": resolve_precision("auto"), "workers": asked.threads, "threads": 1}
-        profile(mine[0].case, asked.systems, asked.folder, asked.teachers, train)
+        profile(mine[0].case, asked.systems, asked.teachers, train, mine[0].budget)
         for cell in mine:
             why, name = missing(cell), f"{case}, {cell.system}, seed {cell.seed}, {cell.budget.name}"
             facts = None if why else run(cell, asked.folder, asked.teachers, train)

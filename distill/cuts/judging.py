@@ -8,8 +8,9 @@ and one that puts layers into none, each going on from its best few. What was ju
 import hashlib
 import json
 import math
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import combinations
 from pathlib import Path
@@ -32,14 +33,18 @@ JUDGING = "judging cuts"
 ALL = 8  # layers of a teacher, up to which all of its subsets are judged
 BEAM = 2  # subsets of a size that a search goes on from
 MOST_BLOCKS, FEWEST_BLOCKS = 32, 16  # 496 and 120 pairs
-WORK = 1e12  # floating-point operations that the number of blocks is made for: about 10 seconds of one core
+WORK, WORK_SECONDS = 1e12, 10.0  # operations that the number of blocks is made for: about 10 seconds of one core
 
 
 @dataclass(frozen=True)
 class Judged:
-    """Losses of untrained cuts of full width, by subset; lower is better."""
+    """Losses of untrained cuts of full width, by subset; lower is better.
+
+    `short` says what there was no time to judge; "" where all is there.
+    """
 
     losses: Mapping[Subset, float]
+    short: str = field(default="", compare=False)
 
     def best(self, layers: int, count: int = 1) -> list[str]:
         """The best subsets of so many layers as values of the gene, best first; equal ones in the order of layers."""
@@ -48,38 +53,74 @@ class Judged:
 
 
 def judged_cuts(
-    teacher: Teacher, text: Text, layers: Iterable[int], progress: Progress = silent, between: Between = nothing
+    teacher: Teacher,
+    text: Text,
+    layers: Iterable[int],
+    progress: Progress = silent,
+    between: Between = nothing,
+    seconds: float = math.inf,
 ) -> Judged:
     """The losses of a teacher's cuts of some numbers of layers; found in the home, else measured on this machine's CPU.
 
     Args:
         between: called after each cut.
+        seconds: that it may take. Of few, fewer blocks are looked at; when they are over, what was judged counts, and
+            is kept for a call that has more.
 
     Raises:
         TeacherError: its layers cannot be run one by one.
     """
     depth = teacher.facts.layers
     sizes = sorted({size for size in layers if 0 < size < depth})
-    blocks = _blocks(teacher, depth)
+    until = time.monotonic() + seconds
+    for blocks in sorted({_blocks(teacher, depth), _blocks(teacher, depth, seconds)}, reverse=True):
+        path = _place(teacher, text, blocks)
+        there, judged_sizes = _read(path)
+        if not (missing := [size for size in sizes if size not in judged_sizes]):
+            return Judged(there)
+    asking = _Asking(Peeled(teacher, shown(text, blocks)), there, _subsets_in(depth, missing), until, progress, between)
+    there |= searched(depth, missing, asking)
+    progress(JUDGING, asking.expected, asking.expected)
+    ended = sorted({*judged_sizes, *(() if asking.stopped else missing)})
+    losses = {subset_text(subset): loss for subset, loss in sorted(there.items())}
+    write_atomically(path, json.dumps({"schema": SCHEMA, "sizes": ended, "losses": losses}, indent=1))
+    return Judged(there, asking.short(len(there), seconds))
+
+
+@dataclass
+class _Asking:
+    """Asks for the losses of subsets that are not known yet, until its time is over; what is under way then ends."""
+
+    peeled: Peeled
+    known: Mapping[Subset, float]
+    expected: int
+    until: float
+    progress: Progress
+    between: Between
+    stopped: bool = False
+
+    def __call__(self, subsets: Sequence[Subset], done: int) -> Mapping[Subset, float]:
+        def told(count: int) -> None:
+            self.progress(JUDGING, min(done + count, self.expected), self.expected)
+            self.between()
+
+        known = {subset: self.known[subset] for subset in subsets if subset in self.known}
+        return known | self.peeled.losses([one for one in subsets if one not in known], told, self._going)
+
+    def _going(self) -> bool:
+        self.stopped = self.stopped or time.monotonic() > self.until
+        return not self.stopped
+
+    def short(self, judged: int, seconds: float) -> str:
+        """What was left out, in words; "" of nothing."""
+        if not self.stopped:
+            return ""
+        return f"{judged} of at most {max(judged, self.expected)} cuts were judged in the {seconds:.1f} s there were"
+
+
+def _place(teacher: Teacher, text: Text, blocks: int) -> Path:
     content = f"{SCHEMA} {ALL} {BEAM} {blocks} {outputs_key(teacher)} {text.sha256}"
-    path = targets_folder() / f"cuts-{hashlib.sha256(content.encode()).hexdigest()[:32]}.json"
-    there, judged_sizes = _read(path)
-    if missing := [size for size in sizes if size not in judged_sizes]:
-        peeled, expected = Peeled(teacher, shown(text, blocks)), _subsets_in(depth, missing)
-
-        def ask(subsets: Sequence[Subset], done: int) -> Mapping[Subset, float]:
-            def told(count: int) -> None:
-                progress(JUDGING, min(done + count, expected), expected)
-                between()
-
-            return peeled.losses(subsets, told)
-
-        there |= searched(depth, missing, ask)
-        progress(JUDGING, expected, expected)
-        losses = {subset_text(subset): loss for subset, loss in sorted(there.items())}
-        known = {"schema": SCHEMA, "sizes": sorted({*judged_sizes, *missing}), "losses": losses}
-        write_atomically(path, json.dumps(known, indent=1))
-    return Judged(there)
+    return targets_folder() / f"cuts-{hashlib.sha256(content.encode()).hexdigest()[:32]}.json"
 
 
 def best_cuts(judged: Judged, layers: Iterable[int], depth: int, count: int) -> list[str]:
@@ -94,7 +135,7 @@ def shown(text: Text, blocks: int) -> Text:
 
 
 Ask = Callable[[Sequence[Subset], int], Mapping[Subset, float]]
-"""The losses of subsets, where so many have been judged before."""
+"""The losses of subsets, where so many have been judged before; of some of them alone, where time is over."""
 
 
 def searched(depth: int, sizes: Sequence[int], ask: Ask) -> dict[Subset, float]:
@@ -102,13 +143,14 @@ def searched(depth: int, sizes: Sequence[int], ask: Ask) -> dict[Subset, float]:
     if depth <= ALL:
         return dict(ask([subset for size in sizes for subset in combinations(range(depth), size)], 0))
     made: dict[Subset, float] = {}
-    ways = ((tuple(range(depth)), _fewer, depth - min(sizes)), ((), partial(_more, depth=depth), max(sizes)))
+    # the one that takes less comes first: where time is over, something is known of few layers, as students have
+    ways = (((), partial(_more, depth=depth), max(sizes)), (tuple(range(depth)), _fewer, depth - min(sizes)))
     for first, neighbours, steps in ways:
         going: list[Subset] = [first]
         for _ in range(steps):
             near = {subset for one in going for subset in neighbours(one)}
             made |= ask(sorted(near - made.keys()), len(made))
-            going = sorted(near, key=lambda subset: (made[subset], subset))[:BEAM]
+            going = sorted(near & made.keys(), key=lambda subset: (made[subset], subset))[:BEAM]
     return made
 
 
@@ -132,12 +174,12 @@ def _more(subset: Subset, depth: int) -> Iterable[Subset]:
     return (tuple(sorted((*subset, layer))) for layer in range(depth) if layer not in subset)
 
 
-def _blocks(teacher: Teacher, depth: int) -> int:
-    """As many blocks as the work is meant for, by the weights of a layer."""
+def _blocks(teacher: Teacher, depth: int, seconds: float = WORK_SECONDS) -> int:
+    """As many blocks as the work is meant for, by the weights of a layer; of less time fewer."""
     facts = teacher.facts
     weights = 4 * facts.width**2 + (3 if facts.family == "llama" else 2) * facts.width * facts.ffn
     per_block = 2 * weights * _passes(depth) * min(128, teacher.longest)
-    return int(np.clip(WORK / per_block, FEWEST_BLOCKS, MOST_BLOCKS))
+    return int(np.clip(WORK * min(1.0, seconds / WORK_SECONDS) / per_block, FEWEST_BLOCKS, MOST_BLOCKS))
 
 
 def _read(path: Path) -> tuple[dict[Subset, float], set[int]]:

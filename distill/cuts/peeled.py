@@ -41,17 +41,25 @@ class Peeled:
         if teacher.kind == "embedding":
             teacher_embeddings(teacher, text)  # of the whole teacher, while it is whole
 
-    def losses(self, subsets: Iterable[Subset], told: Callable[[int], None] = lambda done: None) -> dict[Subset, float]:
+    def losses(
+        self,
+        subsets: Iterable[Subset],
+        told: Callable[[int], None] = lambda done: None,
+        going: Callable[[], bool] = lambda: True,
+    ) -> dict[Subset, float]:
         """The loss on the held-out blocks of each subset of layers.
 
         Args:
             told: is called with how many are done.
+            going: asked before each; once it says no, those before it are all.
         """
         made: dict[Subset, float] = {}
         path: list[tuple[int, States]] = []
         with torch.inference_mode():
             start = self._start()
             for subset in sorted(set(subsets)):
+                if not going():
+                    break
                 shared = _shared([layer for layer, _ in path], subset)
                 del path[shared:]
                 for layer in subset[shared:]:

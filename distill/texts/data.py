@@ -120,10 +120,10 @@ def load_text(
     text = _loaded(sources, teacher, block, heldout_fraction, temperature, most_tokens, column)
     for note in text.notes:
         progress(note, 0, 0)
-    return _measured_on(text, most_heldout)
+    return measured_on(text, most_heldout)
 
 
-def _measured_on(text: Text, most: int) -> Text:
+def measured_on(text: Text, most: int) -> Text:
     """A text with so many held-out blocks at most; what is learnt, and in which order, stays."""
     if len(text.heldout) <= most:
         return text

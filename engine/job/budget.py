@@ -18,6 +18,8 @@ from distilsearch.architecture import Architecture
 from distilsearch.arrays import FloatArray
 from distilsearch.distill import FLASH_TOKENS
 from distilsearch.distill.rehearsal import Rehearsal
+from distilsearch.distill.runs import EVALUATIONS
+from distilsearch.distill.sparing import looked
 from distilsearch.errors import InputError
 from distilsearch.lowering import flops
 from distilsearch.operators import Serving
@@ -58,7 +60,7 @@ class Speed:
     """How fast one worker trains students while all are at work, in seconds.
 
     Attributes:
-        start: of a training, beside its steps.
+        start: of a training, beside its steps and looks.
         step, per_flop: of a step: the former for any student, the latter for each floating-point operation of its
             forward pass (of 128 tokens).
         targets: what the teacher takes for a batch whose targets are not kept.
@@ -68,6 +70,9 @@ class Speed:
         most_cached: tokens of the longest training whose targets are kept for all others; longer ones ask a live
             teacher. None: there are no such.
         scoring: of a student on the probe, before its training and after it.
+        look, look_per_flop: of a pass over all held-out blocks, as `step` and `per_flop`; in plans from before they
+            were told apart, looks are part of `start`.
+        heldout, block: held-out blocks, and tokens of one: how many of them a training looks at depends on its length.
     """
 
     start: float
@@ -79,22 +84,38 @@ class Speed:
     pause: float = 0.0
     most_cached: int | None = None
     scoring: float = 0.0
+    look: float = 0.0
+    look_per_flop: float = 0.0
+    heldout: int = 0
+    block: int = 0
 
     @classmethod
     def fitted(cls, flops: Sequence[float], rehearsals: Sequence[Rehearsal], workers: int, pause: float = 0.0) -> Self:
         """The line through what was rehearsed: `flops` (n,) of the students, each rehearsed once or more."""
-        sizes, steps = np.asarray(flops, dtype=np.float64), np.array([one.step for one in rehearsals])
-        centred = sizes - sizes.mean()
-        slope = max(0.0, float(centred @ steps) / max(float(centred @ centred), 1e-300))
-        level = max(0.0, float(steps.mean() - slope * sizes.mean()))
+        sizes = np.asarray(flops, dtype=np.float64)
+        step, per_flop = _line(sizes, np.array([one.step for one in rehearsals]))
+        look, look_per_flop = _line(sizes, np.array([one.look for one in rehearsals]))
         names = ("start", "targets", "scoring")
         start, targets, scoring = (float(np.mean([getattr(one, name) for one in rehearsals])) for name in names)
         one = rehearsals[0]
-        return cls(start, level, slope, targets, one.step_tokens, workers, pause, one.most_cached, scoring)
+        own = (start, step, per_flop, targets, one.step_tokens, workers, pause, one.most_cached, scoring)
+        return cls(*own, look, look_per_flop, one.heldout, one.block)
 
     def seconds(self, flops: float, tokens: float) -> float:
         """Of one training, but for what the teacher takes."""
-        return self.start + tokens / self.step_tokens * (self.step + self.per_flop * flops)
+        steps = tokens / self.step_tokens * (self.step + self.per_flop * flops)
+        return self.start + steps + self.looks_seconds(flops, tokens)
+
+    def looks_seconds(self, flops: float, tokens: float) -> float:
+        """Of the held-out losses that a training of so many tokens takes, from before its first step to its end."""
+        if not self.heldout:
+            return 0.0
+        passes = looked(int(tokens), self.heldout, self.block, len(EVALUATIONS) - 1) / self.heldout
+        return passes * self.look_at(flops)
+
+    def look_at(self, flops: float) -> float:
+        """Of one pass over all held-out blocks."""
+        return self.look + self.look_per_flop * flops
 
     def trial_seconds(self, flops: float, tokens: float) -> float:
         """Of one trial, on the wall: its training, and the measurements of all that are under way with it."""
@@ -115,8 +136,15 @@ class Speed:
 
     def slower(self, factor: float) -> Self:
         """The same on a machine that takes so many times as long."""
-        names = ("start", "step", "per_flop", "targets", "pause", "scoring")
+        names = ("start", "step", "per_flop", "targets", "pause", "scoring", "look", "look_per_flop")
         return replace(self, **{name: getattr(self, name) * factor for name in names})
+
+
+def _line(sizes: FloatArray, seconds: FloatArray) -> tuple[float, float]:
+    """Level and slope of the line through seconds (n,) of students of some sizes (n,); neither is below 0."""
+    centred = sizes - sizes.mean()
+    slope = max(0.0, float(centred @ seconds) / max(float(centred @ centred), 1e-300))
+    return max(0.0, float(seconds.mean() - slope * sizes.mean())), slope
 
 
 @dataclass(frozen=True)

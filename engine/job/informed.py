@@ -29,16 +29,17 @@ from distilsearch.space import Codes, SearchSpace
 from .executors import Executor
 from .ledger import Ledger
 from .making import Making
+from .phases import JUDGING_SHARE, UNTRAINED, cut_short
 
 MOST = 1_000  # students that are scored, all of a space
 SAMPLE = 300  # of a larger one
 TOGETHER = 32  # in one job
 CUTS, FEW, AT_LEAST = 64, 4, 16  # students that are judged untrained, in one job, and of whom next to nothing is seen
-JUDGING_SHARE = 0.05  # of a run's minutes, that judging them may take
 JUDGED = "untrained"  # in a ledger: how many groups of students were judged untrained
 SCORING, CUTTING = "scoring sub-networks", "judging untrained students"
 
 Column = Callable[[Codes], FloatArray]
+Short = Callable[[str], None]  # is told what there was no time for
 Known = Callable[[SearchSpace, Column, Making, Executor, int, Progress], Column | None]
 """What makes a column of what is known of students: see `score_column`; None where there is nothing to see."""
 
@@ -82,12 +83,13 @@ def cut_column(
     seconds: float = math.inf,
     groups: int | None = None,
     tell: Callable[[int], None] = lambda groups: None,
+    short: Short = lambda words: None,
 ) -> Column | None:
     """A function from codes (n, d) to the logarithms (n, 1) of what students lose as they are cut, untrained.
 
     Args:
         sizes: further columns (n, k) that a surrogate of losses sees.
-        seconds: after which no more students are judged.
+        seconds: that judging may take. Where they are few, the executor's workers are `opened` before.
         groups: of students that are judged whatever time they take, no more and no less.
         tell: is told how many groups were judged.
 
@@ -102,7 +104,11 @@ def cut_column(
         parts, seconds = parts[:groups], math.inf
     losses, judged = _judged([space.decode(part) for part in parts], making, executor, progress, seconds)
     tell(judged)
-    if len(losses) < min(AT_LEAST, len(codes)):
+    few = len(losses) < min(AT_LEAST, len(codes))
+    if groups is None and len(losses) < len(codes):
+        words = f"{len(losses)} of {len(codes)} untrained students were judged in the {seconds:.1f} s there were"
+        short(words + (", too few to be looked at" if few else ""))
+    if few:
         progress("there was no time to judge more than a few untrained students: they are not looked at", 0, 0)
         return None
     codes = np.concatenate(parts)[: len(losses)]
@@ -114,33 +120,47 @@ def cut_column(
     return column_of(space, codes[rows], values, sizes)
 
 
-def cuts_within(minutes: float, ledger: Ledger) -> Known:
+def cuts_within(minutes: float, ledger: Ledger, spent: float = 0.0) -> Known:
     """`cut_column` for a run of some minutes, of which it takes a share at most; 0 minutes are no limit.
 
     How far that went is noted: a run that goes on, and whoever joins it, sees what its first call saw.
+
+    Args:
+        spent: seconds of that share that judging cuts has taken.
     """
     groups = ledger.noted(JUDGED)
     if groups is not None:
         return partial(cut_column, groups=int(groups))
-    seconds = JUDGING_SHARE * 60 * minutes or math.inf
-    return partial(cut_column, seconds=seconds, tell=partial(ledger.note, JUDGED))
+    seconds = max(0.0, JUDGING_SHARE * 60 * minutes - spent) if minutes else math.inf
+    told = {"tell": partial(ledger.note, JUDGED), "short": partial(cut_short, ledger, UNTRAINED)}
+    return partial(cut_column, seconds=seconds, **told)
 
 
 def _judged(
     groups: Sequence[Sequence[Architecture]], making: Making, executor: Executor, progress: Progress, seconds: float
 ) -> tuple[list[float | None], int]:
-    """The losses of the students of groups, in their order, and of how many groups: the first ones, as time allows."""
-    until, flying = time.monotonic() + seconds, deque[Future[list[float | None]]]()
+    """The losses of the students of groups, in their order, and of how many groups: the first ones, as time allows.
+
+    A group is begun if it should end in time, by how long the last one took.
+    """
+    until, took, flying = time.monotonic() + seconds, 0.0, deque[tuple[float, Future[list[float | None]]]]()
     losses, waiting, done = list[float | None](), deque(groups), 0
     while flying or waiting:
         while waiting and len(flying) < executor.workers:
-            flying.append(executor.submit(making.cut(waiting.popleft())))
-        losses += flying.popleft().result()
-        done += 1
+            flying.append((time.monotonic(), executor.submit(making.cut(waiting.popleft()))))
+        begun, future = flying.popleft()
+        losses += future.result()
+        done, took = done + 1, time.monotonic() - begun
         progress(CUTTING, done, len(groups))
-        if time.monotonic() > until:
+        if time.monotonic() + took > until:
             waiting.clear()
     return losses, done
+
+
+def opened(making: Making, executor: Executor) -> None:
+    """Wait until every worker has its libraries, teacher and text, which trainings need as well as judging does."""
+    for future in [executor.submit(making.cut([])) for _ in range(executor.workers)]:
+        future.result()
 
 
 def to_score(space: SearchSpace, seed: int) -> Codes:

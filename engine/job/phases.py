@@ -1,14 +1,32 @@
-"""How long each phase of a run has taken, and the run as a whole, over all its calls; each says so when it begins."""
+"""How long each phase of a run has taken, and the run as a whole, over all its calls; each says so when it begins.
+
+What a phase had no time for is noted beside it: a run of few minutes leaves out much, and its page says what.
+"""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from distilsearch.progress import Between, Progress, nothing, silent
 
 from .ledger import Ledger
 
-SPENT, PLAN = "spent_seconds", "plan"  # what the ledger calls them
+SPENT, PLAN, SHORT = "spent_seconds", "plan", "cut_short"  # what the ledger calls them
+CUTS = "judge cuts"  # before the others: what is searched depends on it
+UNTRAINED = "judge untrained students"
+JUDGING_SHARE = 0.05  # of a run's minutes, that judging cuts and untrained students may take together
+CUTS_SHARE = 0.5  # of that, for cuts
+
+
+def cut_short(ledger: Ledger, what: str, words: str) -> None:
+    """Note what a phase had no time for."""
+    ledger.note(SHORT, {**shortened(ledger), what: words})
+
+
+def shortened(ledger: Ledger) -> Mapping[str, str]:
+    """What phases had no time for, in words, by phase."""
+    noted: Mapping[str, str] = ledger.noted(SHORT) or {}
+    return noted
 
 
 class Phases:

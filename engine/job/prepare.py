@@ -1,5 +1,6 @@
 """Everything that can be wrong with a run is found here, before anything expensive starts."""
 
+import math
 import shutil
 import time
 from dataclasses import asdict, dataclass
@@ -35,10 +36,12 @@ from distilsearch.space import SearchSpace
 
 from ..objectives import limited
 from .budget import usual_trials
+from .heldout import settled_heldout
 from .limits import check_kept, limits_of
 from .machines import Declared, declared_by
 from .making import Making
 from .outcome.scoring import Asked, opened, opened_one
+from .phases import CUTS_SHARE, JUDGING_SHARE
 from .preflight import LOCAL, check_made, check_workers, suited
 from .recall import imported
 from .runfile.config import Run
@@ -70,6 +73,7 @@ class Prepared:
     evaluations: tuple[Asked, ...] = ()
     proxy: Asked | None = None
     judging_seconds: float = 0.0  # that cuts were measured for, before anything was searched
+    judging_short: str = ""  # what of it there was no time for
 
     @property
     def space(self) -> SearchSpace:
@@ -138,6 +142,7 @@ def checked(run: Run, folder: Path, given: bool = False, progress: Progress = si
     check_quality(run.quality, run.teacher, teacher.kind, recipe.name, dict(recipe.weights))
     progress(READING, 1, 2)
     text = load_text(teacher=teacher, progress=progress, **run.reading)
+    run, text = settled_heldout(run, teacher, text, progress)
     learnt_blocks(text, run.train.share)
     if words := remark(run.train.flash_tokens, len(text.heldout), text.block, len(EVALUATIONS) - 1):
         progress(words, 0, 0)
@@ -147,14 +152,12 @@ def checked(run: Run, folder: Path, given: bool = False, progress: Progress = si
         check_judged(served.artefacts.values(), text)
     probe = load_probe(run.probe_text, run.text, teacher, text, run.text_column, progress)
     progress(READING, 2, 2)
-    run, judging = _cut(run, teacher, text, progress)
+    run, *judging = _cut(run, teacher, text, progress)
     served = run.space_for(teacher.facts)
     _check_disk(run, folder, teacher, recipe, served.students)
     proxy = opened_one(run.proxy, "proxy", run, teacher, text) if run.proxy else None
     evaluations = opened(run, teacher, text)
-    prepared = Prepared(
-        run, folder, teacher, text, served, recipe, machines, probe, evaluations, proxy, judging_seconds=judging
-    )
+    prepared = Prepared(run, folder, teacher, text, served, recipe, machines, probe, evaluations, proxy, *judging)
     _check_source(prepared, progress)
     _check_trials(prepared)
     return prepared
@@ -167,23 +170,26 @@ def _continued(run: Run, folder: Path) -> Run:
     return run if there is None else continued(run, there)
 
 
-def _cut(run: Run, teacher: Teacher, text: Text, progress: Progress) -> tuple[Run, float]:
-    """The run with the best cuts of its teacher as choices, where they are left open, and the seconds that took.
+def _cut(run: Run, teacher: Teacher, text: Text, progress: Progress) -> tuple[Run, float, str]:
+    """The run with the best cuts of its teacher as choices, where they are left open; the seconds that took, and what
+    there was no time for.
 
     A folder that goes on has them in its run.toml.
     """
     if not run.judges(teacher.facts):
-        return run, 0.0
+        return run, 0.0, ""
     started, depth = time.monotonic(), teacher.facts.layers
+    seconds = JUDGING_SHARE * CUTS_SHARE * 60 * run.minutes or math.inf
     layers = {
         int(student) for p in run.students(teacher.facts).parameters if p.name == "layers" for student in p.choices
     }
     try:
-        judged = judged_cuts(teacher, text, layers, progress)
+        judged = judged_cuts(teacher, text, layers, progress, seconds=seconds)
     except TeacherError as error:
         progress(f"students start from layers by rule alone: {error}", 0, 0)
-        return run, 0.0
-    return run.choosing(best_cuts(judged, sorted(layers), depth, run.space.cuts or 0)), time.monotonic() - started
+        return run, 0.0, ""
+    run = run.choosing(best_cuts(judged, sorted(layers), depth, run.space.cuts or 0))
+    return run, time.monotonic() - started, judged.short
 
 
 def _check_executor(run: Run, given: bool) -> None:

@@ -34,8 +34,8 @@ from .environment import environment
 from .equipping import making_of, register
 from .executors import Executor
 from .executors.interruption import interruptible
-from .informed import Known, cuts_within, score_column
-from .jobs import Measure, TeacherLoss
+from .informed import JUDGED, Known, cuts_within, opened, score_column
+from .jobs import Measure
 from .joining.inviting import explored
 from .ledger import Ledger, is_asked
 from .limits import check_kept, measured_within, room_within
@@ -54,7 +54,8 @@ from .outcome.remeasure import measured_fidelity
 from .outcome.result import Result, conclude, members
 from .outcome.scoring import Scoring
 from .outcome.sessions import measure_front
-from .phases import Phases, Stopwatch
+from .outcome.teacher import teacher_held
+from .phases import CUTS, UNTRAINED, Phases, Stopwatch, cut_short, shortened
 from .planning import plan_of, question, remembered, speed_of, trained
 from .prepare import Prepared, prepare
 from .presence.activity import shown_activity
@@ -73,8 +74,7 @@ from .source import Making, TrialSource, open_source, scores
 from .spending import Amount, Budget, Minutes
 from .work import archive_of
 
-CUTS = "judge cuts"  # before the others: what is searched depends on it
-UNTRAINED = "judge untrained students"
+OPENING = "open trainers"  # where judging must keep to its share, so that it is not counted as that
 TRIALS = "distil and measure"  # the phase of the trials
 SUPERS = "train super-networks"  # of sources that have any
 
@@ -136,6 +136,8 @@ class MainJob:
         run, folder = self.prepared.run, self.prepared.folder
         phases, watch = Phases(self.ledger, self.progress, self.between), Stopwatch(self.ledger, self.started)
         phases.took(CUTS, self.prepared.judging_seconds)
+        if self.prepared.judging_short:
+            cut_short(self.ledger, CUTS, self.prepared.judging_short)
         write_atomically(folder / "environment.json", json.dumps(environment(run), indent=1))
         with phases.phase("profile and predict"):
             machines = [profiled(m, self.prepared, self.executor, self.progress) for m in self.prepared.machines]
@@ -145,8 +147,11 @@ class MainJob:
             engine = new_engine(run, self.prepared.served, machines, self.teacher)
             self.check_limits(engine, machines)
         if run.foresees:
+            if run.minutes and self.ledger.noted(JUDGED) is None:
+                with phases.phase(OPENING):
+                    opened(self.making, self.executor)
             with phases.phase(UNTRAINED):
-                engine = self.informed(machines, cuts_within(run.minutes, self.ledger))
+                engine = self.informed(machines, cuts_within(run.minutes, self.ledger, phases.seconds.get(CUTS, 0.0)))
         with phases.phase("plan"):
             budget = self.budget(watch, machines)
         result = self.lasting(budget.flash_tokens).spend(budget, engine, machines, phases, watch)
@@ -319,23 +324,8 @@ class MainJob:
     # What came out
 
     def teacher_loss(self) -> Held:
-        """The teacher's own loss: nothing against itself for an embedding teacher; asked of a worker once else."""
-        if self.prepared.teacher.kind == "embedding":
-            return Held(0.0)
-        noted: float | dict[str, Any] | None = self.ledger.noted("teacher_loss")
-        if noted is None:
-            making = self.making
-            job = TeacherLoss(
-                teacher=making.training.teacher,
-                text=making.training.text,
-                depot=self.depot,
-                threads=making.threads,
-                plugins=making.plugins,
-                quality=self.prepared.run.quality,
-            )
-            noted = asdict(self.executor.submit(job, self.progress).result())
-            self.ledger.note("teacher_loss", noted)
-        return Held(**noted) if isinstance(noted, dict) else Held(noted)  # a mere number before there were parts
+        """The teacher's own loss."""
+        return teacher_held(self.prepared, self.making, self.ledger, self.executor, self.progress)
 
     def facts(
         self, engine: Engine, machines: Sequence[Profiled], finals: Mapping[str, Trial], phases: Phases
@@ -363,6 +353,7 @@ class MainJob:
             diagnostics=engine.diagnostics(),
             fidelity=measured_fidelity(self.prepared.folder),
             phases=phases.seconds,
+            shortened=shortened(self.ledger),
             environment=environment(run) | {"training": self.hands(), "text": list(self.prepared.text.notes)},
         )
 

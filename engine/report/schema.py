@@ -342,10 +342,11 @@ class ProxyEntry(Part):
 
 
 class Phase(Part):
-    """Where time went."""
+    """Where time went; `short` says what there was none for."""
 
     what: Word
     seconds: Real
+    short: Word = ""
 
 
 class ResultFile(Part):

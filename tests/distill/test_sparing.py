@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 
 from distilsearch.distill.heldout import held_out, heldout_loss
 from distilsearch.distill.recipes import default_recipe
-from distilsearch.distill.rehearsal import looks_cost
 from distilsearch.distill.runs import EVALUATIONS
-from distilsearch.distill.sparing import FEW, LEAST, MUCH, PASSES, SHARE, enough, looks, remark, share
+from distilsearch.distill.sparing import FEW, LEAST, MUCH, PASSES, SHARE, enough, looked, looks, remark, share
 from distilsearch.distill.student import build_student
 from distilsearch.distill.teachers.teacher import Teacher, load_teacher
 from distilsearch.distill.texts.data import Text, load_text
@@ -131,6 +130,7 @@ def test_whoever_measures_more_than_they_train_is_told_what_to_say_instead() -> 
     assert remark(160_000, 570, 128, BETWEEN) == remark(0, 2_000, 128, BETWEEN) == ""
 
 
-def test_a_rehearsal_counts_what_looks_cost() -> None:
-    assert looks_cost(FEW) == 1 + len(EVALUATIONS)
-    assert looks_cost(10 * FEW) == pytest.approx(2 + BETWEEN / 10)
+def test_short_trainings_pass_over_fewer_blocks_than_long_ones() -> None:
+    assert looked(10**9, FEW, 128, BETWEEN) == (1 + len(EVALUATIONS)) * FEW
+    assert looked(10**9, 10 * FEW, 128, BETWEEN) == (2 * 10 + BETWEEN) * FEW
+    assert looked(1, 10 * FEW, 128, BETWEEN) == (10 + 1 + BETWEEN) * FEW

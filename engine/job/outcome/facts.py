@@ -89,7 +89,7 @@ class RunFacts:
     files were damaged; `proxy` what candidates came to on the proxy task; `diagnostics` the engine's;
     `fidelity` what `distilsearch fidelity` has measured for this run; `quality` what the losses are, of
     `distill.quality.QUALITIES`; `teacher_parts` what the teacher's is made of;
-    `remarks` what a reader must know of how the teacher was asked.
+    `remarks` what a reader must know of how the teacher was asked; `shortened` what phases had no time for.
     """
 
     folder: Path
@@ -111,6 +111,7 @@ class RunFacts:
     diagnostics: Mapping[str, Any] | None = None
     fidelity: RankFidelity | None = None
     phases: Mapping[str, float] = field(default_factory=dict)
+    shortened: Mapping[str, str] = field(default_factory=dict)
     environment: Mapping[str, Any] = field(default_factory=dict)
     quality: str = LOSS
     teacher_parts: Mapping[str, float] = field(default_factory=dict)

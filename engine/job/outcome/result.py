@@ -72,11 +72,18 @@ def conclude(facts: RunFacts) -> Result:
         surrogate=schema.Surrogate.model_validate(facts.diagnostics) if facts.diagnostics else None,
         rank_fidelity=rank_fidelity(facts),
         targets=tuple(_machine(machine) for machine in facts.machines),
-        phases=tuple(schema.Phase(what=what, seconds=round(s, 2)) for what, s in facts.phases.items()),
+        phases=_phases(facts),
         environment=dict(facts.environment),
         warnings=warnings(facts, handed_back),
     )
     return Result(facts.folder, file)
+
+
+def _phases(facts: RunFacts) -> tuple[schema.Phase, ...]:
+    """What took how long, and what there was no time for."""
+    names = dict.fromkeys((*facts.phases, *facts.shortened))
+    short, seconds = facts.shortened, facts.phases
+    return tuple(schema.Phase(what=n, seconds=round(seconds.get(n, 0.0), 2), short=short.get(n, "")) for n in names)
 
 
 def members(facts: RunFacts) -> list[Entry]:

@@ -81,7 +81,7 @@ def material(run: Run) -> Material:
         text_temperature=run.text_temperature,
         text_tokens=run.text_tokens,
         text_block=run.text_block,
-        text_heldout=run.text_heldout,
+        text_heldout=run.most_heldout,
         text_column=run.text_column,
         prompt=run.prompt,
         probe_text=run.probe_text,

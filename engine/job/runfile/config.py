@@ -8,7 +8,7 @@ a different one is refused, see `continuing`.
 import glob
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, ModelWrapValidatorHandler, ValidationError, ValidationInfo, field_validator, model_validator
 
@@ -47,6 +47,7 @@ from .toml import to_toml
 WHOLE_FILE = "the file holds all its defaults"  # in a validation's context: no preset lies under it
 UNBOUNDED = SourceSection.model_validate(PRESETS["default"].source)
 E = TypeVar("E", EvaluateSection, ProxySection)
+MOST_HELDOUT = 2_000  # as `texts.data` has it, which loads what reads texts
 MOST_TARGETS = 2  # with the loss, as many objectives as an expected improvement is exact for
 
 
@@ -60,7 +61,7 @@ class Run(Section):
     text_temperature: float = Field(default=1.0, ge=1)
     text_tokens: Whole | None = Field(default=None, ge=1)
     text_block: Whole | None = Field(default=None, ge=16)
-    text_heldout: Whole = Field(default=2_000, ge=32, le=2_000)
+    text_heldout: Annotated[Whole, Field(ge=32, le=MOST_HELDOUT)] | Literal["auto"] = "auto"
     text_column: str = Field(default="text", min_length=1)
     prompt: str = ""
     probe_text: tuple[str, ...] = Field(default=(AUTO,), min_length=1)
@@ -112,6 +113,13 @@ class Run(Section):
     def _known(cls, value: str) -> str:
         preset(value)
         return value
+
+    @field_validator("text_heldout", mode="before")
+    @classmethod
+    def _blocks(cls, value: Any) -> Any:
+        if value == "auto" or (type(value) is int and 32 <= value <= MOST_HELDOUT):
+            return value
+        raise ValueError(f'it should be "auto" or a number from 32 to {MOST_HELDOUT:,}; got {value!r}')
 
     @field_validator("text", "probe_text", "plugins", mode="before")
     @classmethod
@@ -181,8 +189,13 @@ class Run(Section):
     def reading(self) -> dict[str, Any]:
         """What `load_text` is to read, as plain JSON."""
         asked = {"temperature": self.text_temperature, "most_tokens": self.text_tokens, "block": self.text_block}
-        asked |= {"most_heldout": self.text_heldout}
+        asked |= {"most_heldout": self.most_heldout}
         return {"sources": list(self.text), **asked, "column": self.text_column}
+
+    @property
+    def most_heldout(self) -> int:
+        """How many held-out blocks students are measured on at most: all there may be, until that has been settled."""
+        return MOST_HELDOUT if self.text_heldout == "auto" else self.text_heldout
 
     @property
     def remarks(self) -> tuple[str, ...]:

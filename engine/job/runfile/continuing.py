@@ -38,6 +38,8 @@ INSTEAD = (  # keys of which one is given: the others are then none of the folde
     {"trials", "minutes"},
 )
 
+SETTLED = {"text_heldout": "auto"}  # what leaves a key open that the folder's own file says
+
 EITHER = {"sequence": "lengths"}  # keys that have no default where the other one is given
 
 # By section ("" is the top level): what a key that is absent from a folder's run.toml means. Values are never edited: a
@@ -199,7 +201,8 @@ def _shown(run: Run) -> dict[str, Any]:
 
 
 def _filled(now: BaseModel, there: BaseModel, chooser: str = "") -> dict[str, Any]:
-    mine, theirs, given = now.model_dump(mode="json"), there.model_dump(mode="json"), now.model_fields_set
+    mine, theirs = now.model_dump(mode="json"), there.model_dump(mode="json")
+    given = {name for name in now.model_fields_set if name not in SETTLED or mine[name] != SETTLED[name]}
     if chooser in given and mine[chooser] != theirs[chooser]:
         return mine
     instead = {name for group in INSTEAD if group & given for name in group - given}

@@ -75,6 +75,42 @@ def test_whoever_is_asked_to_end_stops_between_two_cuts(teacher, text) -> None:
     assert not list(module.targets_folder().glob("cuts-*.json"))
 
 
+def test_when_its_time_is_over_what_was_judged_counts_and_a_later_call_goes_on(teacher, text, monkeypatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+
+    def told(what: str, done: float, total: float) -> None:
+        now[0] += 1.0
+
+    part = judged_cuts(teacher, text, [1, 2], told, seconds=2.5)
+    assert part.short == "3 of at most 6 cuts were judged in the 2.5 s there were"
+    assert len(part.losses) == 3
+    now[0], said = 0.0, list[float]()
+    whole = judged_cuts(teacher, text, [1, 2], lambda what, done, total: said.append(done), seconds=2.5)
+    assert (len(whole.losses), whole.short) == (6, "")
+    assert whole.losses.items() >= part.losses.items()
+    assert len(said) == 6 - 3 + 1
+
+
+def test_where_time_is_short_fewer_blocks_are_looked_at(teacher) -> None:
+    blocks = [module._blocks(teacher, 100, seconds) for seconds in (1e9, 10.0, 1.0, 0.1)]
+    assert blocks[0] == blocks[1] == module._blocks(teacher, 100)
+    assert blocks == sorted(blocks, reverse=True)
+
+
+@given(st.lists(st.floats(0.1, 10), min_size=ALL + 1, max_size=12, unique=True), st.integers(0, 60))
+def test_searches_that_are_stopped_anywhere_end(worth, most) -> None:
+    rated, asked = _rated(worth), list[tuple[int, ...]]()
+
+    def ask(subsets, done):
+        asked.extend(subsets[: most - len(asked)])
+        return rated(asked[done:], done)
+
+    made = searched(len(worth), [1, 2, 3], ask)
+    assert set(made) == set(asked)
+    assert len(made) <= most
+
+
 def test_damaged_notes_are_measured_again(teacher, text) -> None:
     judged = judged_cuts(teacher, text, [1, 2])
     (path,) = module.targets_folder().glob("cuts-*.json")

@@ -35,6 +35,10 @@ speeds = st.builds(
     pause=st.floats(0.0, 5.0),
     most_cached=st.none() | st.integers(0, 10**6),
     scoring=st.floats(0.0, 5.0),
+    look=st.floats(0.0, 5.0),
+    look_per_flop=st.floats(0.0, 1e-8),
+    heldout=st.integers(0, 2_000),
+    block=st.just(128),
 )
 FLOPS = np.array([1e7, 1e8, 4e8])
 
@@ -64,10 +68,24 @@ def test_the_usual_flash_is_a_rung_and_rungs_are_far_apart() -> None:
 
 @given(speeds)
 def test_a_speed_is_found_again_from_rehearsals_of_two_students(speed: Speed) -> None:
-    rehearsals = [Rehearsal(speed.start, speed.step + speed.per_flop * f, speed.targets, 1024) for f in FLOPS]
+    passes = {"heldout": speed.heldout, "block": speed.block}
+    own = (speed.start, speed.targets)
+    rehearsals = [
+        Rehearsal(own[0], speed.step + speed.per_flop * f, own[1], 1024, None, 0.0, speed.look_at(f), **passes)
+        for f in FLOPS
+    ]
     fitted = Speed.fitted(FLOPS, rehearsals, speed.workers)
     for flops in (1e7, 2e8):
-        assert fitted.seconds(flops, 1024) == pytest.approx(speed.start + speed.step + speed.per_flop * flops)
+        looks = speed.looks_seconds(flops, 1024)
+        assert fitted.looks_seconds(flops, 1024) == pytest.approx(looks, abs=1e-9)
+        assert fitted.seconds(flops, 1024) == pytest.approx(speed.start + speed.step + speed.per_flop * flops + looks)
+
+
+def test_short_trainings_pay_for_fewer_looks_than_long_ones_and_former_plans_have_them_in_their_start() -> None:
+    speed = Speed(1.0, 0.1, 0.0, 0.0, 1024, 1, look=4.0, look_per_flop=1e-8, heldout=400, block=128)
+    short, long = (speed.seconds(1e8, tokens) - 1.0 - tokens / 10_240 for tokens in (10_240, 10_240_000))
+    assert (short, long) == pytest.approx((5.0 * (400 + 3 * 32) / 400, 5.0 * (2 * 400 + 2 * 32) / 400))
+    assert replace(speed, heldout=0).seconds(1e8, 10_240) == pytest.approx(2.0)
 
 
 @given(speeds, st.floats(1.0, 600.0), st.floats(0.0, 600.0))
@@ -108,7 +126,8 @@ def test_a_live_teacher_is_part_of_every_trial_and_one_whose_targets_are_kept_of
         steps = tokens / 1024
         assert speed.trial_seconds(1e8, tokens) == pytest.approx(1.0 + steps * (0.4 if asks else 0.1))
         assert speed.first_seconds(tokens) == pytest.approx(0.0 if asks else 0.3 * steps)
-    former = {name: value for name, value in asdict(kept).items() if name not in ("most_cached", "scoring")}
+    added = ("most_cached", "scoring", "look", "look_per_flop", "heldout", "block")
+    former = {name: value for name, value in asdict(kept).items() if name not in added}
     assert Speed(**former) == kept
 
 

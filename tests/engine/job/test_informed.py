@@ -10,7 +10,9 @@ import pytest
 from distilsearch.architecture import Architecture
 from distilsearch.arrays import FloatArray
 from distilsearch.engine.engine import Engine
-from distilsearch.engine.job.informed import MOST, SAMPLE, column_of, cut_column, to_score
+from distilsearch.engine.job.informed import MOST, SAMPLE, column_of, cut_column, cuts_within, to_score
+from distilsearch.engine.job.ledger import Ledger, open_storage
+from distilsearch.engine.job.phases import UNTRAINED, shortened
 from distilsearch.engine.objectives import Expensive, Known
 from distilsearch.progress import silent
 from distilsearch.space import Codes, Parameter, SearchSpace
@@ -117,6 +119,44 @@ def test_where_time_is_over_cuts_from_all_over_the_space_are_known(monkeypatch: 
     asked.clear()
     assert cut_column(large, sizes, hands, hands, 0, silent) is not None
     assert len(asked) > 32
+
+
+def test_a_group_is_begun_only_if_it_should_end_in_time_and_what_is_left_out_is_said(monkeypatch) -> None:
+    large = SearchSpace("generic", [Parameter(name, tuple(range(9))) for name in "abc"])
+    now, said, groups = [0.0], list[str](), list[int]()
+
+    class Slow(Cutting):
+        def submit(self, group: list[Architecture]) -> "Future[Any]":
+            now[0] += 2.0  # for a group
+            return super().submit(group)
+
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    hands: Any = Slow({one: 1.0 + one["a"] for one in large.decode(large.grid(1_000))})
+    hands.workers = 1
+    for seconds, judged in ((21.0, 10), (5.0, 2)):
+        now[0] = 0.0
+        column = cut_column(large, sizes, hands, hands, 0, silent, seconds, None, groups.append, said.append)
+        assert (column is not None) == (judged == 10)
+        assert groups[-1] == judged
+        assert now[0] <= seconds
+    whole = len(np.unique(large.sample(64, np.random.default_rng(0)), axis=0))
+    first, last = said
+    assert first == f"40 of {whole} untrained students were judged in the 21.0 s there were"
+    assert last == f"8 of {whole} untrained students were judged in the 5.0 s there were, too few to be looked at"
+
+
+def test_cuts_and_untrained_students_share_a_twentieth_and_a_second_call_sees_what_the_first_saw(tmp_path) -> None:
+    ledger = Ledger(open_storage("", tmp_path), "run", ["loss", "cost"], SPACE)
+    first: Any = cuts_within(4.0, ledger, spent=5.0)
+    assert first.keywords["seconds"] == pytest.approx(0.05 * 240 - 5.0)
+    assert cuts_within(4.0, ledger, spent=99.0).keywords["seconds"] == 0.0  # type: ignore[attr-defined]
+    assert cuts_within(0.0, ledger, spent=99.0).keywords["seconds"] == float("inf")  # type: ignore[attr-defined]
+    first.keywords["tell"](7)
+    first.keywords["short"]("28 of 64")
+    again: Any = cuts_within(9.0, ledger)
+    assert again.keywords == {"groups": 7}
+    assert shortened(ledger) == {UNTRAINED: "28 of 64"}
+    ledger.close()
 
 
 def test_a_run_that_goes_on_sees_as_many_cuts_as_its_first_call() -> None:
