@@ -117,8 +117,8 @@ def _rehearsed(
             run.advance(parts)
             steps += 1
     step = beside.step + (time.perf_counter() - started) / steps
-    passes = {"look": look, "heldout": heldout, "block": course.text.block}
-    return replace(beside, start=start, step=step, scoring=scoring, **passes)
+    block = course.text.block
+    return replace(beside, start=start, step=step, scoring=scoring, look=look, heldout=heldout, block=block)
 
 
 def _cycle(recipe: Recipe) -> range:

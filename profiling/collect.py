@@ -31,6 +31,7 @@ from .table import LatencyTable, Roof
 
 MEASURE_ROUNDS = 9
 ADDED_SHARE = 0.1
+MODELS_SHARE, MODELS_SECONDS = 0.2, 5.0  # of a budget, and at least, for whole models that alone are lacking
 
 GUESSED_ROOF = Roof(1e11, 2e10, 1e-5)
 
@@ -78,6 +79,8 @@ def profile(
     if table and not _lacks(table, todo, again=True):
         return table
     lacking, rng = _lacks(table, todo), np.random.default_rng(seed)
+    if budget_seconds is not None and table and _lacks_models_alone(table, todo):
+        until = min(until, ticking.now() + max(MODELS_SHARE * budget_seconds, MODELS_SECONDS))
     with alone_on_machine(folder, progress):
         sweep = Sweep(opened, folder, rng, ticking, progress, known=_sentinels(table), runtime=runtime)
         again = _calm(sweep, asked[0], budget_seconds if lacking else 0.0)
@@ -94,6 +97,13 @@ def profile(
 def _lacks(table: LatencyTable | None, todo: Sequence[tuple[Device, Plan]], again: bool = False) -> bool:
     """Whether a table lacks anything of some plans; `again` as in `_waiting`."""
     return any(_waiting(table, device, plan, again).cases for device, plan in todo)
+
+
+def _lacks_models_alone(table: LatencyTable, todo: Sequence[tuple[Device, Plan]]) -> bool:
+    """Whether all that a table lacks are whole models in regimes of which it has some: it predicts without them."""
+    there = {regime for kind, _, regime in table.measured if kind == "model"}
+    waiting = [(device, case) for device, plan in todo for case in _waiting(table, device, plan).cases]
+    return all(case.kind == "model" and device.regime(case.serving) in there for device, case in waiting)
 
 
 def _calm(sweep: Sweep, serving: Serving, budget_seconds: float | None) -> bool:

@@ -21,7 +21,7 @@ from .data import MIN_HELDOUT, Text, blocks_alone, load_text
 from .readers import TEXT
 from .sources import AUTO, BUILT_IN, NONE, PACKAGE_DOCS, PYTHON_DOCS, stamp
 
-BLOCKS = 64  # 2,016 pairs; before and after a training two passes over them
+BLOCKS, FEWER = 64, 32  # 2,016 pairs, and 496 where time is short; before and after a training two passes over them
 READ = 1 << 17  # tokens of each source, of which the blocks are drawn
 SHARE = 0.5  # of what is read that may be drawn: a small text gives all it has
 ENGLISH = frozenset(["the", "of", "and", "to", "that", "with", "this", "from", "which"])  # a sixth of English words
@@ -49,6 +49,7 @@ def load_probe(
     text: Text,
     column: str = TEXT,
     progress: Progress = silent,
+    most: int = BLOCKS,
 ) -> Probe:
     """The probe of students that learn a text.
 
@@ -56,6 +57,7 @@ def load_probe(
         asked: `probe_text`: what `load_text` reads, or "auto", or "none".
         sources: what the text was read from.
         progress: is told why there is none.
+        most: blocks of it, the first ones: students that are scored on as many are scored on the same.
 
     Raises:
         TextError: what was asked for cannot be read, is too small, or is what students learn.
@@ -63,14 +65,14 @@ def load_probe(
     if tuple(asked) == (NONE,):
         return Probe(None, why="none was asked for")
     if tuple(asked) != (AUTO,):
-        return _read(asked, sources, teacher, text, column)
+        return _read(asked, sources, teacher, text, column, most)
     if english(teacher, text) < ENOUGH:
         probe = Probe(
             None, why="the text is not English, and the documentation that is at hand is: name a probe_text like it"
         )
     else:
         try:
-            probe = _read(default_probe(sources), (), teacher, text, column)
+            probe = _read(default_probe(sources), (), teacher, text, column, most)
         except TextError as error:
             probe = Probe(None, why=str(error))
     if probe.why:
@@ -94,12 +96,12 @@ def english(teacher: Teacher, text: Text) -> float:
     return sum(word in ENGLISH for word in words) / max(1, len(words))
 
 
-def _read(asked: Sequence[str], sources: Sequence[str], teacher: Teacher, text: Text, column: str) -> Probe:
+def _read(asked: Sequence[str], sources: Sequence[str], teacher: Teacher, text: Text, column: str, most: int) -> Probe:
     if shared := _shared(asked, sources):
         raise TextError(f"probe_text names {shared}, which students learn: name another text, or leave it out")
     read = load_text(asked, teacher, text.block, SHARE, most_tokens=READ, column=column)
     blocks, theirs = read.heldout, {row.tobytes() for part in (text.train, text.heldout) for row in part}
-    unseen = [place for place, row in enumerate(blocks) if row.tobytes() not in theirs][:BLOCKS]
+    unseen = [place for place, row in enumerate(blocks) if row.tobytes() not in theirs][:most]
     if len(unseen) < MIN_HELDOUT:
         raise TextError(
             f"probe_text has {len(unseen)} blocks of {text.block} tokens that the text does not have, and at least"

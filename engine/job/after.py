@@ -1,34 +1,55 @@
-"""Once a result stands: students are scored, by a new executor, for time that is over stops one."""
+"""Once a result stands: students are scored, by a new executor where time that was over has stopped the run's."""
 
+import math
 from dataclasses import replace
 
-from distilsearch.progress import Progress
+from distilsearch.errors import Interrupted
+from distilsearch.progress import Between, Progress
 
 from ..report.files import write_result
 from ..report.schema import ProbeEntry
 from .executors import Executor
 from .executors.interruption import interruptible
-from .opening import opened_executor, opened_ledger
-from .outcome.bought import Buying
+from .opening import opened_executor
+from .outcome.bought import PHASE, Buying
 from .outcome.result import Result
 from .outcome.scoring import Scoring
+from .phases import PROBE_SHARE, Phases, with_phases
 from .prepare import Prepared
 
 
-def scored(prepared: Prepared, scoring: Scoring, result: Result, given: Executor | None, progress: Progress) -> Result:
-    """The result, written again, with the scores of the run's evaluations and what training bought."""
+def scored(
+    prepared: Prepared, scoring: Scoring, result: Result, given: Executor | None, progress: Progress, between: Between
+) -> Result:
+    """The result, written again, with the scores of the run's evaluations and what training bought.
+
+    Args:
+        scoring: by the run's own hands, which are tried first: they have libraries, teacher and text.
+        between: raises `Interrupted` where the work, and not only its time, was to end.
+    """
     probe, asked = prepared.probe, prepared.evaluations
     if probe.text is None and not asked:
-        result = Result(result.folder, result.file.model_copy(update={"probe": ProbeEntry(why=probe.why)}))
-        write_result(result.file, result.folder)
-        return result
-    with (
-        opened_ledger(prepared, progress) as ledger,
-        opened_executor(prepared, ledger, given, progress) as (hands, resolved),
-        interruptible(hands, progress),
-    ):
-        scoring = replace(scoring, ledger=ledger, executor=hands, threads=resolved.threads)
-        result = scoring.scored(result, asked) if asked else result
-        result = Buying(scoring, prepared.teacher, prepared.recipe, probe).bought(result, asked)
+        file = result.file.model_copy(update={"probe": ProbeEntry(why=probe.why)})
+        result = Result(result.folder, with_phases(file, scoring.ledger))
+    else:
+        try:
+            result = _scored(prepared, scoring, result, progress)
+        except Interrupted:
+            between()
+            with (
+                opened_executor(prepared, scoring.ledger, given, progress) as (hands, resolved),
+                interruptible(hands, progress),
+            ):
+                anew = replace(scoring, executor=hands, threads=resolved.threads)
+                result = _scored(prepared, anew, result, progress)
     write_result(result.file, result.folder)
     return result
+
+
+def _scored(prepared: Prepared, scoring: Scoring, result: Result, progress: Progress) -> Result:
+    run, asked = prepared.run, prepared.evaluations
+    result = scoring.scored(result, asked) if asked else result
+    seconds = PROBE_SHARE * 60 * run.minutes or math.inf
+    with Phases(scoring.ledger, progress).phase(PHASE):
+        result = Buying(scoring, prepared.teacher, prepared.recipe, prepared.probe, seconds).bought(result, asked)
+    return Result(result.folder, with_phases(result.file, scoring.ledger))

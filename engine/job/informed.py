@@ -132,8 +132,8 @@ def cuts_within(minutes: float, ledger: Ledger, spent: float = 0.0) -> Known:
     if groups is not None:
         return partial(cut_column, groups=int(groups))
     seconds = max(0.0, JUDGING_SHARE * 60 * minutes - spent) if minutes else math.inf
-    told = {"tell": partial(ledger.note, JUDGED), "short": partial(cut_short, ledger, UNTRAINED)}
-    return partial(cut_column, seconds=seconds, **told)
+    tell, short = partial(ledger.note, JUDGED), partial(cut_short, ledger, UNTRAINED)
+    return partial(cut_column, seconds=seconds, tell=tell, short=short)
 
 
 def _judged(

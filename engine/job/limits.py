@@ -9,6 +9,7 @@ addition are two.
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,15 +19,17 @@ from distilsearch.arrays import FloatArray
 from distilsearch.errors import InputError
 from distilsearch.lowering import flops, parameter_count, tabulate
 from distilsearch.operators import DTYPE_BYTES, Serving
+from distilsearch.progress import Progress
 from distilsearch.space import Codes, SearchSpace
 
-from ..objectives import Bools, Cap, Known, Limit
+from ..objectives import Bools, Cap, Known, Limit, limited
 from ..pool import bred
 from .runfile.sections import TargetSection
 from .served import ServedSpace
 from .serving.memory import MEGA, memory_counts, memory_mb
 
 if TYPE_CHECKING:  # a wrong folder is refused before anything heavy is loaded
+    from ..engine import Engine
     from .ledger import Entry, Ledger
     from .machines import Profiled
 
@@ -104,6 +107,36 @@ def measured_within(ledger: "Ledger", machines: "Sequence[Profiled]") -> int:
         return within and machine.keeps(entry.architecture)
 
     return sum(e.state == "complete" and all(keeps(e, machine) for machine in machines) for e in ledger.entries())
+
+
+def check_limits(
+    engine: "Engine",
+    machines: "Sequence[Profiled]",
+    seed: int,
+    ledger: "Ledger",
+    folder: Path,
+    progress: Progress,
+) -> None:
+    """Refuse limits that no student keeps; where nothing has been trained, the mended file is as good as new.
+
+    A run that has measured students within its limits goes on with those, whatever is predicted of others.
+    """
+    limits = limited(engine.objectives, engine.limits)
+    try:
+        check_kept(engine.space, limits, seed)
+        if words := room_within(engine.space, limits, seed):
+            progress(words, 0, 0)
+    except InputError as error:
+        if within := measured_within(ledger, machines):
+            progress(f"{error}; going on, for {within} measured students of this run keep it", 0, 0)
+            return
+        if not ledger.entries():
+            (folder / "run.toml").unlink(missing_ok=True)
+        from distilsearch.profiling.remarks import busy  # which loads tables
+
+        tables = [table for machine in machines for table in machine.tables.values()]
+        spoilt = [words for table in tables if (words := busy(table))]
+        raise InputError(f"{error}. Mind: {'; '.join(spoilt)}" if spoilt else str(error)) from None
 
 
 def check_kept(space: SearchSpace, limited: Sequence[Cap], seed: int) -> None:

@@ -9,24 +9,42 @@ from contextlib import contextmanager
 
 from distilsearch.progress import Between, Progress, nothing, silent
 
+from ..report.schema import Phase, ResultFile
+from .executors import Executor
 from .ledger import Ledger
 
-SPENT, PLAN, SHORT = "spent_seconds", "plan", "cut_short"  # what the ledger calls them
+SPENT, PLAN, SHORT, WAITED = "spent_seconds", "plan", "cut_short", "waited"  # what the ledger calls them
 CUTS = "judge cuts"  # before the others: what is searched depends on it
 UNTRAINED = "judge untrained students"
 JUDGING_SHARE = 0.05  # of a run's minutes, that judging cuts and untrained students may take together
 CUTS_SHARE = 0.5  # of that, for cuts
+PROBE_SHARE = 0.04  # of a run's minutes, that scoring students on the probe may take
 
 
 def cut_short(ledger: Ledger, what: str, words: str) -> None:
-    """Note what a phase had no time for."""
-    ledger.note(SHORT, {**shortened(ledger), what: words})
+    """Note what a phase had no time for; "" that it had time for all."""
+    if words or what in shortened(ledger):
+        others = {name: said for name, said in shortened(ledger).items() if name != what}
+        ledger.note(SHORT, others | ({what: words} if words else {}))
 
 
 def shortened(ledger: Ledger) -> Mapping[str, str]:
     """What phases had no time for, in words, by phase."""
     noted: Mapping[str, str] = ledger.noted(SHORT) or {}
     return noted
+
+
+def with_phases(file: ResultFile, ledger: Ledger) -> ResultFile:
+    """A result with the times of all phases that a run's ledger has noted, over all its calls; others stay."""
+    entries = phase_entries(ledger.noted("phases") or {}, shortened(ledger))
+    names = {entry.what for entry in entries}
+    return file.model_copy(update={"phases": (*entries, *(one for one in file.phases if one.what not in names))})
+
+
+def phase_entries(seconds: Mapping[str, float], short: Mapping[str, str]) -> tuple[Phase, ...]:
+    """What took how long, and what there was no time for."""
+    names = dict.fromkeys((*seconds, *short))
+    return tuple(Phase(what=n, seconds=round(seconds.get(n, 0.0), 2), short=short.get(n, "")) for n in names)
 
 
 class Phases:
@@ -49,9 +67,23 @@ class Phases:
 
     def took(self, what: str, seconds: float) -> None:
         """Count time that has passed elsewhere; of none there is nothing to say."""
-        if seconds:
+        if seconds > 0:
             self.seconds[what] = self.seconds.get(what, 0.0) + seconds
             self._ledger.note("phases", self.seconds)
+
+
+def waited(ledger: Ledger, executor: Executor) -> float | None:
+    """The share of their time that trainings have waited for meters, of this call and of those before it, and note it.
+
+    None where nobody knows, or nothing was trained yet.
+    """
+    share, seconds = (getattr(executor, name, None) for name in ("paused_share", "busy_seconds"))
+    before: Mapping[str, float] = ledger.noted(WAITED) or {"seconds": 0.0, "paused": 0.0}
+    paused = before["paused"] + (share or 0.0) * (seconds or 0.0)
+    whole = before["seconds"] + (seconds or 0.0)
+    if share is not None and seconds:
+        ledger.note(WAITED, {"seconds": round(whole, 3), "paused": round(paused, 3)})
+    return paused / whole if whole else None
 
 
 class Stopwatch:

@@ -24,7 +24,7 @@ from distilsearch.distill.targets import learnt_blocks, shows_pairs
 from distilsearch.distill.teachers.named import check_names
 from distilsearch.distill.teachers.teacher import Teacher, load_teacher
 from distilsearch.distill.texts.data import Text, load_text
-from distilsearch.distill.texts.probe import Probe, load_probe
+from distilsearch.distill.texts.probe import BLOCKS, FEWER, Probe, load_probe
 from distilsearch.errors import InputError, RunError, TeacherError
 from distilsearch.families import family
 from distilsearch.families.cuts import within
@@ -35,7 +35,7 @@ from distilsearch.progress import Progress, silent
 from distilsearch.space import SearchSpace
 
 from ..objectives import limited
-from .budget import usual_trials
+from .budget import USUAL_MINUTES, usual_trials
 from .heldout import settled_heldout
 from .limits import check_kept, limits_of
 from .machines import Declared, declared_by
@@ -150,14 +150,15 @@ def checked(run: Run, folder: Path, given: bool = False, progress: Progress = si
         check_pairs(text)
     if run.executor.name == LOCAL and not given:  # what other machines have is theirs to say
         check_judged(served.artefacts.values(), text)
-    probe = load_probe(run.probe_text, run.text, teacher, text, run.text_column, progress)
+    few = FEWER if 0 < run.minutes < USUAL_MINUTES else BLOCKS
+    probe = load_probe(run.probe_text, run.text, teacher, text, run.text_column, progress, few)
     progress(READING, 2, 2)
-    run, *judging = _cut(run, teacher, text, progress)
+    run, seconds, short = _cut(run, teacher, text, progress)
     served = run.space_for(teacher.facts)
     _check_disk(run, folder, teacher, recipe, served.students)
     proxy = opened_one(run.proxy, "proxy", run, teacher, text) if run.proxy else None
     evaluations = opened(run, teacher, text)
-    prepared = Prepared(run, folder, teacher, text, served, recipe, machines, probe, evaluations, proxy, *judging)
+    prepared = Prepared(run, folder, teacher, text, served, recipe, machines, probe, evaluations, proxy, seconds, short)
     _check_source(prepared, progress)
     _check_trials(prepared)
     return prepared

@@ -21,11 +21,9 @@ from distilsearch.distill.store.trial import Trial
 from distilsearch.errors import InputError, Interrupted, TrialError
 from distilsearch.families import family
 from distilsearch.home import write_atomically, written_folders
-from distilsearch.profiling.remarks import busy
 from distilsearch.progress import Between, Progress, nothing, silent
 
 from ..engine import Engine
-from ..objectives import limited
 from ..report.files import write_result
 from ..report.schema import ProxyEntry
 from ..report.students import STUDENTS
@@ -38,24 +36,24 @@ from .informed import JUDGED, Known, cuts_within, opened, score_column
 from .jobs import Measure
 from .joining.inviting import explored
 from .ledger import Ledger, is_asked
-from .limits import check_kept, measured_within, room_within
+from .limits import check_limits
 from .machines import Profiled
 from .opening import opened_executor, opened_ledger
 from .outcome.choice import chosen, front, pair_key
 from .outcome.exports import export_students
 from .outcome.facts import Final, RunFacts, finals_of
 from .outcome.finish import Ended, cut, less_trained, to_finish, unfinished
-from .outcome.graphs import as_files
+from .outcome.graphs import as_files, exports
 from .outcome.handed import handed_out, without
 from .outcome.proxy import PHASE as PROXY
 from .outcome.proxy import on_proxy
-from .outcome.remarks import remarks_on
+from .outcome.remarks import all_known, note_trained, remarks_on
 from .outcome.remeasure import measured_fidelity
 from .outcome.result import Result, conclude, members
 from .outcome.scoring import Scoring
 from .outcome.sessions import measure_front
 from .outcome.teacher import teacher_held
-from .phases import CUTS, UNTRAINED, Phases, Stopwatch, cut_short, shortened
+from .phases import CUTS, UNTRAINED, Phases, Stopwatch, cut_short, shortened, waited
 from .planning import plan_of, question, remembered, speed_of, trained
 from .prepare import Prepared, prepare
 from .presence.activity import shown_activity
@@ -76,6 +74,8 @@ from .work import archive_of
 
 OPENING = "open trainers"  # where judging must keep to its share, so that it is not counted as that
 TRIALS = "distil and measure"  # the phase of the trials
+READING, HANDING = "read and open", "hand back students"
+EXPORTING, JUDGING = "export students", "judge as served"
 SUPERS = "train super-networks"  # of sources that have any
 
 
@@ -95,7 +95,6 @@ def search(
 
     While another process is at work on the run of the folder, it waits.
     """
-    started = time.monotonic()
     depot = getattr(executor, "depot", "")
     if depot:  # jobs say where their teacher and text are to be fetched
         run = run.model_copy(update={"executor": run.executor.model_copy(update={"depot": depot})})
@@ -105,6 +104,7 @@ def search(
         driving(place, progress),
         shown_activity(place, progress) as progress,
     ):
+        started = time.monotonic()  # now that the folder is free
         prepared = prepare(run, place, executor is not None, progress)
         with (
             opened_ledger(prepared, progress) as ledger,
@@ -112,8 +112,11 @@ def search(
             interruptible(hands, progress) as between,
         ):
             job = MainJob(prepared, resolved, ledger, hands, progress, started, between)
-            result = as_files(prepared, archive_of(job.depot), job.run(), progress, between)
-        return scored(prepared, job.scoring, result, executor, progress)
+            result = job.run()
+            if exports(prepared.run):
+                with Phases(ledger, progress, between).phase(EXPORTING):
+                    result = as_files(prepared, archive_of(job.depot), result, progress, between)
+            return scored(prepared, job.scoring, result, executor, progress, between)
 
 
 @dataclass(frozen=True)
@@ -135,6 +138,7 @@ class MainJob:
         """All phases, in order."""
         run, folder = self.prepared.run, self.prepared.folder
         phases, watch = Phases(self.ledger, self.progress, self.between), Stopwatch(self.ledger, self.started)
+        phases.took(READING, time.monotonic() - self.started - self.prepared.judging_seconds)
         phases.took(CUTS, self.prepared.judging_seconds)
         if self.prepared.judging_short:
             cut_short(self.ledger, CUTS, self.prepared.judging_short)
@@ -187,7 +191,7 @@ class MainJob:
         for machine in machines:
             machine.save(folder / "predictor" / machine.objective)
         lengths = (*run.lengths, *budget.final_lengths())
-        return self.concluded(replace(self.facts(engine, machines, finals, phases), proxy=proxy), lengths)
+        return self.concluded(replace(self.facts(engine, machines, finals, phases), proxy=proxy), lengths, phases)
 
     @cached_property
     def teacher(self) -> Architecture:
@@ -222,24 +226,8 @@ class MainJob:
     # Phases
 
     def check_limits(self, engine: Engine, machines: Sequence[Profiled]) -> None:
-        """Refuse limits that no student keeps; where nothing has been trained, the mended file is as good as new.
-
-        A run that has measured students within its limits goes on with those, whatever is predicted of others.
-        """
-        limits, seed = limited(engine.objectives, engine.limits), self.prepared.run.seed
-        try:
-            check_kept(engine.space, limits, seed)
-            if words := room_within(engine.space, limits, seed):
-                self.progress(words, 0, 0)
-        except InputError as error:
-            if within := measured_within(self.ledger, machines):
-                self.progress(f"{error}; going on, for {within} measured students of this run keep it", 0, 0)
-                return
-            if not self.ledger.entries():
-                (self.prepared.folder / "run.toml").unlink(missing_ok=True)
-            tables = [table for machine in machines for table in machine.tables.values()]
-            spoilt = [words for table in tables if (words := busy(table))]
-            raise InputError(f"{error}. Mind: {'; '.join(spoilt)}" if spoilt else str(error)) from None
+        """Refuse limits that no student keeps."""
+        check_limits(engine, machines, self.prepared.run.seed, self.ledger, self.prepared.folder, self.progress)
 
     def budget(self, watch: Stopwatch, machines: Sequence[Profiled]) -> Budget:
         """What the run may spend: as its file says, or as the same question came to before, or as a plan says."""
@@ -312,7 +300,9 @@ class MainJob:
         wanted = to_finish(best, machines, run, self.teacher, merits)
         first = chosen(best, machines, run.choice, run.loss_at_most, merits)
         by_weight = sorted(wanted, key=lambda entry: entry is not first)  # the chosen one matters most
+        known = dict(finals)
         finals |= budget.finish(by_weight, self.making, self.executor, len(students))
+        note_trained(self.ledger, known, finals, self.progress)
         self.between()  # one that time has stopped goes on to its result, and one that was asked to end does not
         longest = max(budget.final_lengths(), default=0)
         shorter = less_trained(wanted, budget.flash_tokens, longest, self.making)
@@ -342,13 +332,17 @@ class MainJob:
             quality=run.quality,
             teacher_loss=teacher.loss,
             teacher_parts=teacher.parts,
-            remarks=(*filter(None, [teacher.said]), *remarks_on(run, self.prepared.teacher.facts, finals)),
+            remarks=(
+                *filter(None, [teacher.said]),
+                *remarks_on(run, self.prepared.teacher.facts, finals),
+                *all_known(self.ledger),
+            ),
             entries=entries,
             machines=[machine.facts(self.teacher, asked_for) for machine in machines],
             reference=engine.reference,
             choose=run.choice,
             loss_at_most=run.loss_at_most,
-            finals=self.judged(finals),
+            finals=self.judged(finals, phases),
             unfinished=self.ledger.noted("unfinished") or {},
             diagnostics=engine.diagnostics(),
             fidelity=measured_fidelity(self.prepared.folder),
@@ -357,29 +351,33 @@ class MainJob:
             environment=environment(run) | {"training": self.hands(), "text": list(self.prepared.text.notes)},
         )
 
-    def judged(self, trials: Mapping[str, Trial]) -> dict[str, Final]:
+    def judged(self, trials: Mapping[str, Trial], phases: Phases) -> dict[str, Final]:
         """The trainings that finished students, judged as they are served; by new hands where time has stopped ours."""
-        try:
-            return finals_of(trials, self.judging)
-        except Interrupted:
-            self.between()
-            with opened_executor(self.prepared, self.ledger, None, self.progress) as (hands, _):
-                return finals_of(trials, self.judging and replace(self.judging, executor=hands))
+        if not trials or self.judging is None:
+            return finals_of(trials, None)
+        with phases.phase(JUDGING):
+            try:
+                return finals_of(trials, self.judging)
+            except Interrupted:
+                self.between()
+                with opened_executor(self.prepared, self.ledger, None, self.progress) as (hands, _):
+                    return finals_of(trials, replace(self.judging, executor=hands))
 
     def hands(self) -> dict[str, Any]:
         """How students were trained, and the share of their time that they waited for meters."""
-        paused = getattr(self.executor, "paused_share", None)  # known where this machine trains
+        paused = waited(self.ledger, self.executor)  # known where this machine trains
         return asdict(self.resolved) | ({} if paused is None else {"paused_share": round(paused, 4)})
 
-    def concluded(self, facts: RunFacts, lengths: Sequence[int]) -> Result:
+    def concluded(self, facts: RunFacts, lengths: Sequence[int], phases: Phases) -> Result:
         """Students, result and report, written into the run's folder."""
         trained = [entry for entry in members(facts) if "trial" in entry.facts]  # others are known by number alone
         served = {pair_key(entry): facts.said_of(entry) for entry in trained}
         copies, ways = facts.folder / STUDENTS, partial(self.making.ways, lengths=lengths)
-        handed = handed_out(trained, archive_of(self.depot), copies, ways, self.trained_anew)
+        with phases.phase(HANDING):
+            handed = handed_out(trained, archive_of(self.depot), copies, ways, self.trained_anew)
+            students = without(export_students(facts.folder, handed.trials, served), handed.withheld)
         for remark in handed.remarks:
             self.progress(remark, 0, 0)
-        students = without(export_students(facts.folder, handed.trials, served), handed.withheld)
         result = conclude(replace(facts, students=students, handing=handed.remarks))
         write_result(result.file, facts.folder)
         return result

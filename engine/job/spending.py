@@ -28,7 +28,7 @@ from .executors import Executor
 from .ledger import Entry
 from .outcome.finish import finish, less_trained, shared_out, side_by_side
 from .outcome.sessions import always
-from .phases import Stopwatch
+from .phases import PROBE_SHARE, Stopwatch
 from .planning import Settled, remember
 from .served import student_of
 from .source import Making
@@ -149,8 +149,8 @@ class Minutes:
         """In stages, while time is left."""
         slowness, leeway = self._time.slowness if self._time else 1.0, OVER * 60 * self.minutes
         speed = self.plan.speed.slower(slowness)
-        if self.probed and handed:  # by children of their own, which load libraries, teacher and text again
-            self._closing = LOADING * slowness + handed * speed.scoring / speed.workers
+        if self.probed and handed:
+            self._closing = min(PROBE_SHARE * 60 * self.minutes, handed * speed.scoring / speed.workers)
         anew = self.flash_tokens if making.anew else 0
         stages = Finishing(making, executor, speed, self.progress, self.text_tokens, self.most, self.left, leeway, anew)
         finals = stages.run(entries, self.flash_tokens)

@@ -13,7 +13,7 @@ import pytest
 from distilsearch.architecture import Architecture
 from distilsearch.operators import Operator, Serving
 from distilsearch.predictors.latency import LatencyPredictor
-from distilsearch.profiling import LatencyTable, measure, open_device, profile, table_folder
+from distilsearch.profiling import LatencyTable, collect, measure, open_device, profile, table_folder
 from distilsearch.profiling import rounds as files
 from distilsearch.profiling.alarms import suspects
 from distilsearch.space import SearchSpace
@@ -82,6 +82,22 @@ def test_a_budget_is_kept_and_the_next_call_continues(
     assert counts == sorted(counts)
     assert len(counts) > 1
     assert counts[-1] == len(full.operators) + len(full.models)
+
+
+def test_where_whole_models_alone_are_lacking_they_have_a_share_of_the_budget(
+    space: SearchSpace, serving: Serving, store: Path, make_fake: Fake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(collect, "MODELS_SECONDS", 0.0)
+    first, device, calls = make_fake(), make_fake(), 0
+    some = profile(space, first, serving, store, models=2, clock=first.clock)
+    full = profile(space, make_fake(), serving, store.with_name("full"), clock=make_fake().clock)
+    table = some
+    while len(table.models) < len(full.models) and calls < 40:
+        start, calls = device.clock.now(), calls + 1
+        table = profile(space, device, serving, store, budget_seconds=1.5, clock=device.clock)
+        assert device.clock.now() - start < 1.5
+    assert len(table.models) == len(full.models) > len(some.models)
+    assert calls > 1
 
 
 def test_the_smallest_budget_leaves_a_table_that_predicts(

@@ -72,6 +72,11 @@ class Local:
         return self._paused / self._seconds if self._seconds else 0.0
 
     @property
+    def busy_seconds(self) -> float:
+        """How long all that is no measurement has taken, in all children together."""
+        return self._seconds
+
+    @property
     def processes(self) -> dict[str, int]:
         """The children that are alive: numbers of processes by the names of their logs."""
         children = [driver.child for driver in self._drivers]

@@ -45,6 +45,12 @@ class Persistent:
         share: float | None = getattr(self._executor, "paused_share", None)
         return share
 
+    @property
+    def busy_seconds(self) -> float | None:
+        """The time that this is a share of."""
+        seconds: float | None = getattr(self._executor, "busy_seconds", None)
+        return seconds
+
     def submit(self, job: Job, progress: Progress = silent) -> "Future[Any]":
         """Run a job; see `Executor`."""
         task = _Task(job, progress)

@@ -5,8 +5,9 @@ step and after its last, on the probe and on the pairs of the run's evaluations.
 front stand already. Scores are kept beside the trials, so a second call costs nothing.
 """
 
+import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 
@@ -16,12 +17,13 @@ from distilsearch.distill.recipes import Recipe
 from distilsearch.distill.store.bought import TITLE
 from distilsearch.distill.store.trial import PROBE, STUDENT, UNTRAINED
 from distilsearch.distill.teachers.teacher import Teacher
-from distilsearch.distill.texts.probe import Probe
+from distilsearch.distill.texts.probe import BLOCKS, Probe
 from distilsearch.errors import DistilSearchError, Interrupted
 
 from ...report import schema
 from ...report.readings import Reading
 from ..evaluating import Evaluate, Scored
+from ..phases import cut_short
 from .result import Result
 from .scoring import Asked, Scoring, asked_of, say_on_cards
 
@@ -32,12 +34,13 @@ Waiting = Future[Scored] | Scored | str
 
 @dataclass(frozen=True)
 class Buying:
-    """What scoring before and after works with."""
+    """What scoring before and after works with; `seconds` is how long scoring on the probe may take."""
 
     scoring: Scoring
     teacher: Teacher
     recipe: Recipe
     probe: Probe
+    seconds: float = math.inf
 
     def bought(self, result: Result, asked: tuple[Asked, ...]) -> Result:
         """The result with what training bought its members; their cards say so.
@@ -45,14 +48,14 @@ class Buying:
         Raises:
             Interrupted: the executor was stopped; what was scored is kept.
         """
-        started = time.monotonic()
         trials = {member.key: member.trial for member in result.front if member.student and member.trial}
         pairs = {
             one.evaluation.heldout: self._on_pairs(one, asked_of(one, result, trials))
             for one in asked
             if one.evaluation.name == PAIRS
         }
-        after, before = self._on_probe(trials, STUDENT), self._on_probe(trials, UNTRAINED)
+        first = sorted(trials, key=lambda key: key != result.knee)  # where time is short, the chosen one is scored
+        after, before = self._on_probe({key: trials[key] for key in first})
         probe = schema.ProbeEntry(
             name=self.probe.name,
             why=self.probe.why,
@@ -65,9 +68,7 @@ class Buying:
             entry.model_copy(update={"untrained": pairs.get(entry.heldout, {})}) for entry in result.file.evaluations
         ]
         file = result.file.model_copy(update={"probe": probe, "evaluations": tuple(entries)})
-        seconds = round(time.monotonic() - started, 2)
-        phases = (*(phase for phase in file.phases if phase.what != PHASE), schema.Phase(what=PHASE, seconds=seconds))
-        file = file.model_copy(update={"phases": phases, "warnings": (*file.warnings, *warnings(file))})
+        file = file.model_copy(update={"warnings": (*file.warnings, *warnings(file))})
         say_on_cards(result.folder, file, TITLE, {member.key: card_rows(file, member) for member in file.front})
         return Result(result.folder, file)
 
@@ -75,12 +76,36 @@ class Buying:
     def _heldout(self) -> str:
         return "" if self.probe.text is None else heldout_key(self.teacher, self.probe.text)
 
-    def _on_probe(self, trials: Mapping[str, str], artefact: str) -> dict[str, schema.Scores]:
-        """Losses of members on the probe, by their keys."""
+    def _on_probe(self, trials: Mapping[str, str]) -> tuple[dict[str, schema.Scores], dict[str, schema.Scores]]:
+        """Losses of members on the probe after and before their training, by their keys: as many as there is time for.
+
+        As many as there are workers are scored at once; the next ones are begun if they should end in time, by what
+        these took. What is known costs nothing.
+        """
+        after, before = dict[str, schema.Scores](), dict[str, schema.Scores]()
         if self.probe.text is None:
-            return {}
-        job = self._job(PROBE, artefact, text=self.probe.text.sha256)
-        return self._answers(job, self._heldout, artefact, trials)
+            return after, before
+        jobs = {artefact: self._job(PROBE, artefact, text=self.probe.text.sha256) for artefact in (STUDENT, UNTRAINED)}
+        until, took, left = time.monotonic() + self.seconds, 0.0, list[str]()
+        for keys in in_parts(list(trials), self.scoring.executor.workers):
+            part, started = {key: trials[key] for key in keys}, time.monotonic()
+            if not all(self._known(trial) for trial in part.values()) and started + took > until:
+                left += keys
+                continue
+            after |= self._answers(jobs[STUDENT], self._heldout, STUDENT, part)
+            before |= self._answers(jobs[UNTRAINED], self._heldout, UNTRAINED, part)
+            took = max(took, time.monotonic() - started)
+        words = (
+            f"{len(trials) - len(left)} of {len(trials)} students were scored in the {self.seconds:.1f} s there were"
+        )
+        cut_short(self.scoring.ledger, PHASE, words if left else "")
+        none = schema.Scores(cause="there was no time to score it on the probe; another call does")
+        return after | dict.fromkeys(left, none), before | dict.fromkeys(left, none)
+
+    def _known(self, trial: str) -> bool:
+        """Whether nothing is left to score of a student on the probe."""
+        there = self.scoring.archive.find(trial)
+        return there is None or all(there.score(PROBE, self._heldout, way) for way in (STUDENT, UNTRAINED))
 
     def _on_pairs(self, one: Asked, trials: Mapping[str, str]) -> dict[str, schema.Scores]:
         """Scores of members before their training, on pairs."""
@@ -134,6 +159,11 @@ class Buying:
         return schema.Scores(values=dict(scored.values))
 
 
+def in_parts(keys: Sequence[str], size: int) -> list[Sequence[str]]:
+    """Keys in their order, so many at once."""
+    return [keys[first : first + size] for first in range(0, len(keys), size)]
+
+
 def _pair(before: schema.Scores, after: schema.Scores) -> schema.Bought:
     cause = before.cause or after.cause
     return schema.Bought(before=before.values.get("loss"), after=after.values.get("loss"), cause=cause)
@@ -143,10 +173,16 @@ def gains(file: schema.ResultFile, member: schema.Member) -> dict[str, Bought]:
     """What was taken of a member before and after its training, by name: the probe, and Spearman of pairs."""
     reading, named = Reading(file), dict[str, Bought]()
     if (probe := reading.on_probe(member)) is not None:
-        named[f"loss on the probe, {file.probe.name if file.probe else ''}"] = Bought("", *probe)
+        named[probe_words(file)] = Bought("", *probe)
     for title, pair in reading.on_pairs(member).items():
         named[f"{title}, Spearman"] = Bought("", *pair, rising=True)
     return named
+
+
+def probe_words(file: schema.ResultFile) -> str:
+    """What a loss on the probe is called; of fewer blocks than usual, with their number."""
+    name, blocks = (file.probe.name, file.probe.blocks) if file.probe else ("", 0)
+    return f"loss on the probe, {name}" + (f" ({blocks} blocks)" if 0 < blocks < BLOCKS else "")
 
 
 def card_rows(file: schema.ResultFile, member: schema.Member) -> dict[str, str]:

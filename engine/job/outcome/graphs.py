@@ -31,18 +31,21 @@ from .result import Result
 
 if TYPE_CHECKING:
     from ..prepare import Prepared
+    from ..runfile.config import Run
 
 
 def as_files(
     prepared: "Prepared", archive: Archive, result: Result, progress: Progress, between: Between = nothing
 ) -> Result:
-    """The result with the files that its students are served from, written; as it is where that is none."""
-    run = prepared.run
-    if not run.export.ways and all(target.runtimes == (TORCH,) for target in run.target):
-        return result
-    made = exported(result, run.export, archive, prepared.teacher, prepared.text, progress, between)
+    """The result with the files that its students are served from, written."""
+    made = exported(result, prepared.run.export, archive, prepared.teacher, prepared.text, progress, between)
     write_result(made.file, made.folder)
     return made
+
+
+def exports(run: "Run") -> bool:
+    """Whether students of a run are to be files of another runtime."""
+    return bool(run.export.ways) or any(target.runtimes != (TORCH,) for target in run.target)
 
 
 def exported(

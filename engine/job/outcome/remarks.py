@@ -1,11 +1,12 @@
 """What a reader of latencies must know first: how disturbed they are, and where what was measured breaks a limit."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from distilsearch.arrays import FloatArray
+from distilsearch.progress import Progress
 
 from ...objectives import nondominated
 from ...report.doubts import AGREED, ms_of
@@ -14,8 +15,10 @@ from ...report.schema import Latency, Member, ResultFile
 from .choice import pick
 
 if TYPE_CHECKING:
+    from distilsearch.distill.store.trial import Trial
     from distilsearch.families import TeacherFacts
 
+    from ..ledger import Ledger
     from ..runfile.config import Run
 
 DISTURBED = 1.1  # slowness of the sentinel that a reader is told of
@@ -95,6 +98,31 @@ def _point(reading: Reading, member: Member) -> FloatArray:
 def remarks_on(run: "Run", teacher: "TeacherFacts", finals: Iterable[str]) -> list[str]:
     """What a reader must know of what was asked for: choices that a teacher is too small for, and `taken_over`."""
     return [*run.too_large(teacher), *taken_over(run, finals)]
+
+
+TRAINED = "trained"  # in a ledger: that the run has trained somebody, in whichever call
+
+
+def note_trained(ledger: "Ledger", known: Mapping[str, "Trial"], finals: Mapping[str, "Trial"], say: Progress) -> None:
+    """Note whether a call has trained anybody, by its trials and by who was finished; say so where it has not.
+
+    Args:
+        known: the longer trainings that were there before the finish, by the key of the student; `finals`: those after.
+    """
+    own = [entry for entry in ledger.entries() if entry.lease.get("holder") == ledger.holder]
+    tried = any(entry.state == "failed" or entry.facts.get("source") == "trained" for entry in own)
+    longer = any(key not in known or trial.tokens > known[key].tokens for key, trial in finals.items())
+    if tried or longer:
+        ledger.note(TRAINED, True)
+    else:
+        say("nothing was trained by this call: all its students were known", 0, 0)
+
+
+def all_known(ledger: "Ledger") -> list[str]:
+    """That a run has trained nobody, in any call."""
+    if ledger.noted(TRAINED) or any(entry.facts.get("source") == "trained" for entry in ledger.entries()):
+        return []
+    return ["nothing was trained for this run: all its students were known, from other runs or imported"]
 
 
 def taken_over(run: "Run", finals: Iterable[str]) -> list[str]:

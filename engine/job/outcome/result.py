@@ -18,6 +18,7 @@ from ...objectives import hypervolume
 from ...report import schema
 from ...report.schema import RankFidelity, ResultFile
 from ..ledger import Entry
+from ..phases import phase_entries
 from ..served import served_of, student_of
 from ..serving.losses import TRAINED, Losses, trained_loss
 from .choice import chosen, front, pair_key, points
@@ -72,18 +73,11 @@ def conclude(facts: RunFacts) -> Result:
         surrogate=schema.Surrogate.model_validate(facts.diagnostics) if facts.diagnostics else None,
         rank_fidelity=rank_fidelity(facts),
         targets=tuple(_machine(machine) for machine in facts.machines),
-        phases=_phases(facts),
+        phases=phase_entries(facts.phases, facts.shortened),
         environment=dict(facts.environment),
         warnings=warnings(facts, handed_back),
     )
     return Result(facts.folder, file)
-
-
-def _phases(facts: RunFacts) -> tuple[schema.Phase, ...]:
-    """What took how long, and what there was no time for."""
-    names = dict.fromkeys((*facts.phases, *facts.shortened))
-    short, seconds = facts.shortened, facts.phases
-    return tuple(schema.Phase(what=n, seconds=round(seconds.get(n, 0.0), 2), short=short.get(n, "")) for n in names)
 
 
 def members(facts: RunFacts) -> list[Entry]:

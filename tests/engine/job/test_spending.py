@@ -19,6 +19,7 @@ from distilsearch.engine.job.budget import LOADING, RESERVE, RUNG, Plan, Speed, 
 from distilsearch.engine.job.jobs import Distil
 from distilsearch.engine.job.ledger import Entry
 from distilsearch.engine.job.outcome.finish import shared_out
+from distilsearch.engine.job.phases import PROBE_SHARE
 from distilsearch.engine.job.planning import Settled, remembered
 from distilsearch.engine.job.source import Making
 from distilsearch.engine.job.spending import AGAIN, Amount, Finishing, Minutes
@@ -217,15 +218,15 @@ def test_a_finish_is_planned_by_how_fast_the_last_trials_were(minutes: Minutes) 
 def test_time_for_scoring_what_is_handed_back_is_left_by_the_finish(minutes: Minutes) -> None:
     def taken(probed: bool, handed: int) -> float:
         machine = Machine()
-        asked = replace(minutes, probed=probed, plan=replace(minutes.plan, speed=replace(SPEED, scoring=40.0)))
+        asked = replace(minutes, probed=probed, plan=replace(minutes.plan, speed=replace(SPEED, scoring=5.0)))
         before = asked.left()
         asked.finish([entry(0), entry(1)], MAKING, machine, handed)
-        assert asked.left() == pytest.approx(before - (LOADING + handed * 20.0 if probed and handed else 0.0))
+        assert asked.left() == pytest.approx(before - min(handed * 2.5, PROBE_SHARE * 600.0) * probed)
         return machine.seconds
 
     whole = taken(False, 8)
     assert taken(True, 0) == whole
-    assert taken(True, 8) <= taken(True, 4) < whole
+    assert taken(True, 99) <= taken(True, 8) <= taken(True, 4) < whole
 
 
 def test_what_it_came_to_is_remembered(minutes: Minutes) -> None:

@@ -183,8 +183,18 @@ def test_a_finish_of_some_minutes_that_was_asked_to_end_is_not_taken_for_one_who
 
 
 def test_a_second_call_trains_nothing_and_says_the_same(tmp_path: Path) -> None:
-    first, again = run(tmp_path / "run"), Here()
-    second = run(tmp_path / "run", again)
+    first, again, said = run(tmp_path / "run"), Here(), list[str]()
+    second = search(Run.parse(RUN), tmp_path / "run", lambda what, *_: said.append(what), again)
+    nothing = "nothing was trained"
+    assert [words for words in said if nothing in words] == [
+        "nothing was trained by this call: all its students were known"
+    ]
+    assert not [words for words in (*first.file.warnings, *second.file.warnings) if nothing in words]
+    before, after = ({phase.what: phase.seconds for phase in one.file.phases} for one in (first, second))
+    assert before["distil and measure"] > 0
+    assert all(after[what] >= seconds for what, seconds in before.items())
+    other = run(tmp_path / "other")
+    assert [words for words in other.file.warnings if nothing in words]
     assert again.trained in ([], [(FINAL, len([m for m in first.front if m.tokens > FLASH + 1_000]))])
     assert (second.knee, [m.key for m in second.front]) == (first.knee, [m.key for m in first.front])
     assert [m.loss for m in second.front] == [m.loss for m in first.front]

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from distilsearch.distill.texts.probe import BLOCKS
 from distilsearch.engine.job.evaluating import Evaluate
 from distilsearch.engine.job.jobs import Distil, Job, Measure, Profile, dumps, loads
 from distilsearch.engine.job.outcome.result import Result
@@ -245,7 +246,8 @@ def test_what_training_bought_is_taken_before_and_after_kept_shown_and_chooses_n
     assert set(file.evaluations[0].untrained) == {result.knee}
     card = (tmp_path / "run" / "students" / str(result.knee) / "README.md").read_text()
     assert card.count("## What training bought") == 1
-    assert "| loss on the probe, second.txt |" in card
+    assert f"| loss on the probe, second.txt ({file.probe.blocks} blocks) |" in card
+    assert 0 < file.probe.blocks < BLOCKS  # all that so small a text has
     page = (tmp_path / "run" / "report.html").read_text()
     assert "<h2>What training bought</h2>" in page
     assert "second.txt is the probe" in page

@@ -1,0 +1,83 @@
+"""Times of phases add up over the calls of a run, and say what there was no time for."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from distilsearch.engine.job.ledger import Ledger, open_storage
+from distilsearch.engine.job.outcome.remarks import all_known, note_trained
+from distilsearch.engine.job.phases import Phases, cut_short, phase_entries, shortened, waited, with_phases
+from distilsearch.engine.report.schema import Phase, ResultFile
+from distilsearch.space import Parameter, SearchSpace
+
+SPACE = SearchSpace("generic", [Parameter("depth", (1, 2))])
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    one = Ledger(open_storage("", tmp_path), "run", ["loss"], SPACE)
+    yield one
+    one.close()
+
+
+def result(*phases: Phase) -> Any:
+    return ResultFile.model_construct(phases=phases)
+
+
+def test_a_later_call_adds_to_the_times_of_the_first(ledger: Ledger) -> None:
+    Phases(ledger).took("finish", 3.0)
+    later = Phases(ledger)
+    later.took("finish", 0.5)
+    later.took("export", 0.0)
+    assert later.seconds == {"finish": 3.5}
+    shown = with_phases(result(Phase(what="finish", seconds=9.0), Phase(what="evaluate", seconds=2.0)), ledger)
+    assert [(one.what, one.seconds) for one in shown.phases] == [("finish", 3.5), ("evaluate", 2.0)]
+
+
+def test_what_there_was_no_time_for_stands_beside_its_phase_until_there_was(ledger: Ledger) -> None:
+    cut_short(ledger, "judge cuts", "3 of 9")
+    cut_short(ledger, "probe", "1 of 5")
+    cut_short(ledger, "finish", "")
+    assert shortened(ledger) == {"judge cuts": "3 of 9", "probe": "1 of 5"}
+    cut_short(ledger, "probe", "")
+    entries = phase_entries({"finish": 1.0}, shortened(ledger))
+    assert [(one.what, one.seconds, one.short) for one in entries] == [
+        ("finish", 1.0, ""),
+        ("judge cuts", 0.0, "3 of 9"),
+    ]
+
+
+def test_a_call_that_trains_nothing_leaves_the_share_of_waiting_as_it_was(ledger: Ledger) -> None:
+    def hands(share: float | None, seconds: float) -> Any:
+        return SimpleNamespace(paused_share=share, busy_seconds=seconds)
+
+    assert waited(ledger, hands(None, 0.0)) is None
+    assert waited(ledger, hands(0.2, 100.0)) == pytest.approx(0.2)
+    assert waited(ledger, hands(0.0, 0.0)) == pytest.approx(0.2)
+    assert waited(ledger, hands(0.5, 100.0)) == pytest.approx(0.35)
+
+
+def test_a_call_and_a_run_that_trained_nobody_say_so(ledger: Ledger) -> None:
+    said: list[str] = []
+    first, second = SPACE.decode(SPACE.grid(2))
+
+    def say(what: str, done: float, total: float) -> None:
+        said.append(what)
+
+    def trial(tokens: int) -> Any:
+        return SimpleNamespace(tokens=tokens)
+
+    ledger.add(first, [0.5], {"source": "known"})
+    note_trained(ledger, {"k": trial(9)}, {"k": trial(9)}, say)
+    assert said == ["nothing was trained by this call: all its students were known"]
+    assert all_known(ledger)
+    note_trained(ledger, {"k": trial(9)}, {"k": trial(20)}, say)
+    assert all_known(ledger) == []
+    entry = ledger.open(second)
+    assert entry is not None
+    ledger.complete(entry, [0.4], {"source": "trained"})
+    note_trained(ledger, {}, {}, say)
+    assert len(said) == 1
