@@ -188,7 +188,8 @@ class Plan:
             needed = speed.first_seconds(least) + FEWEST * speed.trial_seconds(mean, least) / speed.workers
             enough = math.ceil((spent + LOADING + needed / TRIALS_SHARE) / 60 / (1 - RESERVE)) + 1
             raise InputError(
-                f"{minutes:g} minutes are too few here: {spent / 60:.1f} have gone into profiling, and {FEWEST}"
+                f"{minutes:g} minutes are too few here: {spent / 60:.1f} have gone into reading, judging and"
+                f" profiling, and {FEWEST}"
                 f" students of {least:,} tokens take {needed / 60:.1f} more, for which there are {TRIALS_SHARE:.0%} of"
                 f" what is left; give at least minutes = {enough} (what was timed is kept)"
             )

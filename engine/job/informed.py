@@ -141,7 +141,8 @@ def _judged(
 ) -> tuple[list[float | None], int]:
     """The losses of the students of groups, in their order, and of how many groups: the first ones, as time allows.
 
-    A group is begun if it should end in time, by how long the last one took.
+    A group is begun if it should end in time, by how long the last one took, and none where there is no time for as
+    many as are looked at.
     """
     until, took, flying = time.monotonic() + seconds, 0.0, deque[tuple[float, Future[list[float | None]]]]()
     losses, waiting, done = list[float | None](), deque(groups), 0
@@ -152,7 +153,8 @@ def _judged(
         losses += future.result()
         done, took = done + 1, time.monotonic() - begun
         progress(CUTTING, done, len(groups))
-        if time.monotonic() + took > until:
+        rounds = (until - time.monotonic()) / max(took, 1e-9)
+        if rounds < 1 or (done + len(flying) + rounds * executor.workers) * FEW < AT_LEAST:
             waiting.clear()
     return losses, done
 
