@@ -235,6 +235,15 @@ def test_rank_fidelity_is_told_with_its_note(result: Result) -> None:
     assert "Short against full training: fewer than 3 students have both." in render(result)
 
 
+def test_what_there_was_no_time_for_stands_with_the_times(result: Result) -> None:
+    assert "There was no time" not in render(result)
+    result["phases"] = [
+        {"what": "judge cuts", "seconds": 6.0, "short": "12 of 56 <cuts>"},
+        {"what": "x", "seconds": 1.0},
+    ]
+    assert "There was no time for all of it. Judge cuts: 12 of 56 &lt;cuts&gt;." in render(result)
+
+
 def test_what_is_not_there_is_a_dash(result: Result) -> None:
     result["front"][0] |= {"parameters": None, "latency_ms": {"predicted": -1.0, "measured": 0.0}}
     result["hypervolume_trace"][2] = None
