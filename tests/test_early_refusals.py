@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from distilsearch.architectures import architecture_of, value_of
 from distilsearch.cli import app
 from distilsearch.distill.teachers.named import teacher_at_hand
-from distilsearch.engine.job.phases import Phases
+from distilsearch.engine.job.plans.phases import Phases
 from distilsearch.engine.job.preflight import check_run
 from distilsearch.engine.job.runfile.config import Run
 from distilsearch.errors import InputError, Interrupted

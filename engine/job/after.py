@@ -14,7 +14,7 @@ from .opening import opened_executor
 from .outcome.bought import PHASE, Buying
 from .outcome.result import Result
 from .outcome.scoring import Scoring
-from .phases import PROBE_SHARE, Phases, with_phases
+from .plans.phases import PROBE_SHARE, Phases, with_phases
 from .prepare import Prepared
 
 

@@ -29,7 +29,7 @@ from distilsearch.space import Codes, SearchSpace
 from .executors import Executor
 from .ledger import Ledger
 from .making import Making
-from .phases import JUDGING_SHARE, UNTRAINED, cut_short
+from .plans.phases import JUDGING_SHARE, UNTRAINED, cut_short
 
 MOST = 1_000  # students that are scored, all of a space
 SAMPLE = 300  # of a larger one

@@ -35,13 +35,13 @@ from distilsearch.progress import Progress, silent
 from distilsearch.space import SearchSpace
 
 from ..objectives import limited
-from .budget import USUAL_MINUTES, usual_trials
-from .heldout import settled_heldout
 from .limits import check_kept, limits_of
 from .machines import Declared, declared_by
 from .making import Making
 from .outcome.scoring import Asked, opened, opened_one
-from .phases import CUTS_SHARE, JUDGING_SHARE
+from .plans.budget import USUAL_MINUTES, usual_trials
+from .plans.heldout import settled_heldout
+from .plans.phases import CUTS_SHARE, JUDGING_SHARE
 from .preflight import LOCAL, check_made, check_workers, suited
 from .recall import imported
 from .runfile.config import Run

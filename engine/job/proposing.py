@@ -11,9 +11,9 @@ from distilsearch.space import Codes, SearchSpace
 
 from ..engine import Engine
 from ..objectives import Expensive
-from .budget import size
 from .limits import limits_of
 from .machines import Profiled
+from .plans.budget import size
 from .runfile.config import Run
 from .served import ServedSpace
 from .strategy import strategy_of

@@ -53,8 +53,9 @@ from .outcome.result import Result, conclude, members
 from .outcome.scoring import Scoring
 from .outcome.sessions import measure_front
 from .outcome.teacher import teacher_held
-from .phases import CUTS, UNTRAINED, Phases, Stopwatch, cut_short, shortened, waited
-from .planning import plan_of, question, remembered, speed_of, trained
+from .plans.phases import CUTS, UNTRAINED, Phases, Stopwatch, cut_short, shortened, waited
+from .plans.planning import plan_of, question, remembered, speed_of, trained
+from .plans.spending import Amount, Budget, Minutes
 from .prepare import Prepared, prepare
 from .presence.activity import shown_activity
 from .presence.holding import driving
@@ -69,7 +70,6 @@ from .serving.judging import Judging
 from .serving.profiling import profiled
 from .shares import set_shares
 from .source import Making, TrialSource, open_source, scores
-from .spending import Amount, Budget, Minutes
 from .work import archive_of
 
 OPENING = "open trainers"  # where judging must keep to its share, so that it is not counted as that

@@ -19,13 +19,13 @@ from distilsearch.progress import Progress
 from ..adapters.results_csv import Failure
 from ..engine import Engine
 from ..record import Tell
-from .budget import Allowance, Trials, size
 from .entering import Entering, latencies_of, objectives_of, with_measured
 from .executors import Executor
 from .executors.persistent import first_line
 from .flights import Flight, Timing, facts_of, kind_of
 from .ledger import BEAT_SECONDS, Entry, Ledger, is_asked, is_imported
 from .machines import Profiled
+from .plans.budget import Allowance, Trials, size
 from .proposing import propose
 from .recall import (
     Plan,

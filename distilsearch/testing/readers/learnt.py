@@ -134,7 +134,7 @@ def read_rewards(folder: Path) -> None:
 
 def read_plan(folder: Path) -> None:
     """What a question of some minutes came to."""
-    from ...engine.job.planning import remembered
+    from ...engine.job.plans.planning import remembered
 
     remembered(folder / "file.json")
 

@@ -17,10 +17,10 @@ from distilsearch.home import identity
 from distilsearch.places import DRIVER
 from distilsearch.profiling.store import table_folder
 
-from ..budget import Allowance, Plan, Time, Trials
 from ..ledger import Ledger
 from ..machines import Declared, Profiled
-from ..phases import PLAN, SPENT
+from ..plans.budget import Allowance, Plan, Time, Trials
+from ..plans.phases import PLAN, SPENT
 from ..prepare import Prepared
 from ..presence.holding import Holder, holder_of
 from ..search import Search

@@ -12,7 +12,7 @@ from distilsearch.errors import RunError
 
 from ..ledger import JOURNAL, Entry, Ledger, is_asked, open_storage
 from ..ledger.journal import unread
-from ..phases import PLAN, SPENT
+from ..plans.phases import PLAN, SPENT
 from ..preflight import begun
 from ..presence.activity import activity_of
 from ..presence.holding import Holder, Presence

@@ -23,7 +23,7 @@ from distilsearch.errors import DistilSearchError, Interrupted
 from ...report import schema
 from ...report.readings import Reading
 from ..evaluating import Evaluate, Scored
-from ..phases import cut_short
+from ..plans.phases import cut_short
 from .result import Result
 from .scoring import Asked, Scoring, asked_of, say_on_cards
 

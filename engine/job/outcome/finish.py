@@ -12,10 +12,10 @@ from distilsearch.distill.training import in_groups
 from distilsearch.errors import Interrupted, TrialError
 from distilsearch.progress import Progress
 
-from ..budget import size
 from ..executors import Executor
 from ..ledger import Entry
 from ..machines import Profiled
+from ..plans.budget import size
 from ..recall import planned_tokens
 from ..runfile.config import Run
 from ..served import student_of

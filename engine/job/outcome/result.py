@@ -18,7 +18,7 @@ from ...objectives import hypervolume
 from ...report import schema
 from ...report.schema import RankFidelity, ResultFile
 from ..ledger import Entry
-from ..phases import phase_entries
+from ..plans.phases import phase_entries
 from ..served import served_of, student_of
 from ..serving.losses import TRAINED, Losses, trained_loss
 from .choice import chosen, front, pair_key, points

@@ -12,7 +12,7 @@ from distilsearch.arrays import FloatArray
 from distilsearch.engine.engine import Engine
 from distilsearch.engine.job.informed import MOST, SAMPLE, column_of, cut_column, cuts_within, to_score
 from distilsearch.engine.job.ledger import Ledger, open_storage
-from distilsearch.engine.job.phases import UNTRAINED, shortened
+from distilsearch.engine.job.plans.phases import UNTRAINED, shortened
 from distilsearch.engine.objectives import Expensive, Known
 from distilsearch.progress import silent
 from distilsearch.space import Codes, Parameter, SearchSpace

@@ -16,14 +16,14 @@ from typer.testing import CliRunner
 
 from distilsearch import cli
 from distilsearch.engine.job import tables
-from distilsearch.engine.job.budget import Plan, Speed
 from distilsearch.engine.job.joining import inviting, join
 from distilsearch.engine.job.joining.inviting import NOTE, Followed, Following, Invitation
 from distilsearch.engine.job.joining.tables_left import left_tables
 from distilsearch.engine.job.ledger import JOURNAL, Ledger, open_storage
 from distilsearch.engine.job.ledger.journal import JournalFile, open_journal
 from distilsearch.engine.job.machines import Declared, declared_by
-from distilsearch.engine.job.phases import PLAN, SPENT
+from distilsearch.engine.job.plans.budget import Plan, Speed
+from distilsearch.engine.job.plans.phases import PLAN, SPENT
 from distilsearch.engine.job.presence.holding import HANDS, Holder, Presence, driver_of, driving
 from distilsearch.engine.job.runfile.config import Run
 from distilsearch.errors import InputError, RunError

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from distilsearch.cli import app
 from distilsearch.engine.job.joining.status import status
 from distilsearch.engine.job.ledger import Ledger, open_storage
-from distilsearch.engine.job.phases import Stopwatch
+from distilsearch.engine.job.plans.phases import Stopwatch
 from distilsearch.engine.job.runfile.config import Run
 from distilsearch.errors import RunError
 from distilsearch.families import family

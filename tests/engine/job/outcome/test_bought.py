@@ -10,7 +10,7 @@ import pytest
 from distilsearch.distill.texts.probe import BLOCKS, FEWER
 from distilsearch.engine.job.ledger import Ledger, open_storage
 from distilsearch.engine.job.outcome.bought import PHASE, Buying, in_parts, probe_words
-from distilsearch.engine.job.phases import shortened
+from distilsearch.engine.job.plans.phases import shortened
 from distilsearch.engine.report import schema
 from distilsearch.space import Parameter, SearchSpace
 

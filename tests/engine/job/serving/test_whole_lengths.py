@@ -19,7 +19,7 @@ from distilsearch.engine.job import run as run_module
 from distilsearch.engine.job.covering import covered, in_words
 from distilsearch.engine.job.jobs import Job, Measure, Profile, dumps, loads
 from distilsearch.engine.job.outcome.result import Result
-from distilsearch.engine.job.planning import question
+from distilsearch.engine.job.plans.planning import question
 from distilsearch.engine.job.preflight import check_run
 from distilsearch.engine.job.run import search
 from distilsearch.engine.job.runfile.config import Run

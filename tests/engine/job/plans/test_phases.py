@@ -9,7 +9,7 @@ import pytest
 
 from distilsearch.engine.job.ledger import Ledger, open_storage
 from distilsearch.engine.job.outcome.remarks import all_known, note_trained
-from distilsearch.engine.job.phases import Phases, cut_short, phase_entries, shortened, waited, with_phases
+from distilsearch.engine.job.plans.phases import Phases, cut_short, phase_entries, shortened, waited, with_phases
 from distilsearch.engine.report.schema import Phase, ResultFile
 from distilsearch.space import Parameter, SearchSpace
 

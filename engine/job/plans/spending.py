@@ -8,6 +8,12 @@ from typing import Protocol
 from distilsearch.distill.store.trial import Trial
 from distilsearch.progress import Progress
 
+from ..executors import Executor
+from ..ledger import Entry
+from ..outcome.finish import finish, less_trained, shared_out, side_by_side
+from ..outcome.sessions import always
+from ..served import student_of
+from ..source import Making
 from .budget import (
     HIGHEST,
     LOADING,
@@ -24,14 +30,8 @@ from .budget import (
     size,
     trials_seconds,
 )
-from .executors import Executor
-from .ledger import Entry
-from .outcome.finish import finish, less_trained, shared_out, side_by_side
-from .outcome.sessions import always
 from .phases import PROBE_SHARE, Stopwatch
 from .planning import Settled, remember
-from .served import student_of
-from .source import Making
 
 SAFE = 0.9  # of the time that is left, for a finish: it must end
 AGAIN = 2.25  # times as long as the one before a stage is: two rungs, so that it goes on from there

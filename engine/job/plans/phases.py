@@ -6,12 +6,15 @@ What a phase had no time for is noted beside it: a run of few minutes leaves out
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from distilsearch.progress import Between, Progress, nothing, silent
 
-from ..report.schema import Phase, ResultFile
-from .executors import Executor
-from .ledger import Ledger
+from ...report.schema import Phase, ResultFile
+from ..ledger import Ledger
+
+if TYPE_CHECKING:
+    from ..executors import Executor
 
 SPENT, PLAN, SHORT, WAITED = "spent_seconds", "plan", "cut_short", "waited"  # what the ledger calls them
 CUTS = "judge cuts"  # before the others: what is searched depends on it
@@ -72,7 +75,7 @@ class Phases:
             self._ledger.note("phases", self.seconds)
 
 
-def waited(ledger: Ledger, executor: Executor) -> float | None:
+def waited(ledger: Ledger, executor: "Executor") -> float | None:
     """The share of their time that trainings have waited for meters, of this call and of those before it, and note it.
 
     None where nobody knows, or nothing was trained yet.

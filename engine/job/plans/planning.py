@@ -25,13 +25,13 @@ from distilsearch.home import home, write_atomically
 from distilsearch.progress import Progress
 from distilsearch.space import SearchSpace
 
+from ..executors import Executor
+from ..jobs import Job
+from ..ledger import Ledger
+from ..runfile.config import Run
+from ..source import Making
 from .budget import Plan, Speed, size
-from .executors import Executor
-from .jobs import Job
-from .ledger import Ledger
 from .phases import PLAN
-from .runfile.config import Run
-from .source import Making
 
 DRAWS = 256  # students that stand for the space
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from distilsearch.distill import FLASH_TOKENS
 from distilsearch.distill.rehearsal import Rehearsal
-from distilsearch.engine.job.budget import (
+from distilsearch.engine.job.plans.budget import (
     FEWEST,
     LOWEST,
     RUNG,

@@ -14,8 +14,8 @@ from distilsearch.distill.teachers.teacher import Teacher
 from distilsearch.distill.texts.data import MOST_HELDOUT, Text, measured_on
 from distilsearch.progress import Progress
 
+from ..runfile.config import Run
 from .budget import USUAL_MINUTES
-from .runfile.config import Run
 
 
 def settled_heldout(run: Run, teacher: Teacher, text: Text, progress: Progress) -> tuple[Run, Text]:

@@ -15,14 +15,14 @@ from distilsearch.architecture import Architecture
 from distilsearch.distill.job import Training
 from distilsearch.distill.recipes import EMBEDDING
 from distilsearch.distill.store.trial import Trial
-from distilsearch.engine.job.budget import LOADING, RESERVE, RUNG, Plan, Speed, rung, size
 from distilsearch.engine.job.jobs import Distil
 from distilsearch.engine.job.ledger import Entry
 from distilsearch.engine.job.outcome.finish import shared_out
-from distilsearch.engine.job.phases import PROBE_SHARE
-from distilsearch.engine.job.planning import Settled, remembered
+from distilsearch.engine.job.plans.budget import LOADING, RESERVE, RUNG, Plan, Speed, rung, size
+from distilsearch.engine.job.plans.phases import PROBE_SHARE
+from distilsearch.engine.job.plans.planning import Settled, remembered
+from distilsearch.engine.job.plans.spending import AGAIN, Amount, Finishing, Minutes
 from distilsearch.engine.job.source import Making
-from distilsearch.engine.job.spending import AGAIN, Amount, Finishing, Minutes
 from distilsearch.errors import Interrupted
 from distilsearch.families import family
 from distilsearch.progress import silent

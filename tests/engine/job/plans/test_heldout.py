@@ -11,7 +11,7 @@ from distilsearch.distill.recipes import EMBEDDING
 from distilsearch.distill.store.archive import Archive
 from distilsearch.distill.teachers.teacher import Teacher, load_teacher
 from distilsearch.distill.texts.data import Text
-from distilsearch.engine.job.heldout import about_tokens, settled_heldout
+from distilsearch.engine.job.plans.heldout import about_tokens, settled_heldout
 from distilsearch.engine.job.runfile.config import Run
 from distilsearch.engine.job.runfile.continuing import continued
 from distilsearch.errors import InputError, RunError
@@ -22,7 +22,7 @@ ASKED = {"teacher": "t", "text": "x"}
 
 @pytest.fixture(scope="module")
 def teacher() -> Teacher:
-    return load_teacher(str(Path(__file__).parents[2] / "old" / "0.1.0" / "teacher"))
+    return load_teacher(str(Path(__file__).parents[3] / "old" / "0.1.0" / "teacher"))
 
 
 def text(blocks: int) -> Text:
