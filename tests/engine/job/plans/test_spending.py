@@ -226,7 +226,7 @@ def test_time_for_scoring_what_is_handed_back_is_left_by_the_finish(minutes: Min
 
     whole = taken(False, 8)
     assert taken(True, 0) == whole
-    assert taken(True, 99) <= taken(True, 8) <= taken(True, 4) < whole
+    assert taken(True, 99) <= taken(True, 8) <= taken(True, 4) <= whole
 
 
 def test_what_it_came_to_is_remembered(minutes: Minutes) -> None:
