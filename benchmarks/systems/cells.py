@@ -146,7 +146,7 @@ def _students(asked: Run, facts: TeacherFacts) -> SearchSpace:
     with tempfile.TemporaryDirectory() as folder:
         os.environ["DISTILSEARCH_HOME"] = str(Path(folder) / "home")
         try:
-            return checked(asked, Path(folder) / "run").served.students
+            return checked(asked, Path(folder)).served.students
         finally:
             os.environ["DISTILSEARCH_HOME"] = own
 
