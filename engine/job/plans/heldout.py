@@ -28,7 +28,8 @@ def settled_heldout(run: Run, teacher: Teacher, text: Text, progress: Progress) 
         return run, text
     tokens, whole = about_tokens(run), len(text.heldout)
     blocks = settled(tokens, whole, text.block, len(EVALUATIONS) - 1)
-    if blocks < whole and not _measured(teacher, text):
+    shared = bool(run.storage.url)  # several searches of one study have homes of their own, and must measure alike
+    if blocks < whole and (shared or not _measured(teacher, text)):
         progress(f"students are measured on {blocks:,} of {whole:,} held-out blocks: a trial has few tokens", 0, 0)
         return run.model_copy(update={"text_heldout": blocks}), measured_on(text, blocks)
     return run.model_copy(update={"text_heldout": MOST_HELDOUT}), text

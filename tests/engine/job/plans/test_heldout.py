@@ -65,6 +65,8 @@ def test_a_text_of_which_the_home_has_students_stays_what_it_is(
     asked = Run.parse(ASKED | {"minutes": 4})
     run, own = settled_heldout(asked, teacher, text(470), silent)
     assert (run.text_heldout, len(own.heldout)) == (2_000, 470)
+    of_many = Run.parse(ASKED | {"minutes": 4, "storage": {"url": "sqlite:///study.db"}})
+    assert settled_heldout(of_many, teacher, text(470), silent)[0].text_heldout == 128  # whatever is in which home
     there[0] = [Training("another", "t", "whole", EMBEDDING.key, 1, 0, "float32")]
     assert settled_heldout(asked, teacher, text(470), silent)[0].text_heldout == 128
 
