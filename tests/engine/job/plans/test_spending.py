@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,7 +19,7 @@ from distilsearch.distill.store.trial import Trial
 from distilsearch.engine.job.jobs import Distil
 from distilsearch.engine.job.ledger import Entry
 from distilsearch.engine.job.outcome.finish import shared_out
-from distilsearch.engine.job.plans.budget import LOADING, RESERVE, RUNG, Plan, Speed, rung, size
+from distilsearch.engine.job.plans.budget import LOADING, RESERVE, RUNG, Plan, Speed, rung, size, trials_seconds
 from distilsearch.engine.job.plans.phases import PROBE_SHARE
 from distilsearch.engine.job.plans.planning import Settled, remembered
 from distilsearch.engine.job.plans.spending import AGAIN, Amount, Finishing, Minutes
@@ -227,6 +228,28 @@ def test_time_for_scoring_what_is_handed_back_is_left_by_the_finish(minutes: Min
     whole = taken(False, 8)
     assert taken(True, 0) == whole
     assert taken(True, 99) <= taken(True, 8) <= taken(True, 4) <= whole
+
+
+def test_four_minutes_hold_longer_trials_and_a_finish_by_the_speeds_of_two_busy_cores(tmp_path: Path) -> None:
+    """A model of costs: the seconds that a search of all-MiniLM noted of its mean student, bf16 and 462 held-out blocks.
+
+    Its plan took all looks for those of a long training, and had 90 s behind it; nobody was finished.
+    """
+    flops = np.array([5.85e8])
+    former = Speed(start=10.55, step=0.103, per_flop=0.0, targets=0.1, step_tokens=1024, workers=2, pause=4.2)
+    before = Plan.made(4.0, 90.3, former, flops)
+    assert (before.trials, before.flash_tokens) == (7, rung(-5))
+    told_apart = replace(former, start=0.7, look=4.6 * 128 / 462, heldout=128, block=128, scoring=2.0)
+    plan = Plan.made(4.0, 50.0, told_apart, flops)
+    assert plan.trials >= 10
+    assert plan.flash_tokens >= 2 * before.flash_tokens
+    watch = Watch()
+    minutes = Minutes(4.0, plan, watch, TEXT, 0, tmp_path / "plan.json", silent, True)  # type: ignore[arg-type]
+    watch.seconds = plan.spent + trials_seconds(4.0, plan.spent) + 22.0  # the front was measured
+    machine = Machine()
+    finals = minutes.finish([entry(n) for n in range(5)], MAKING, machine, handed=5)
+    assert len(finals) == 5
+    assert all(trial.training.tokens > plan.flash_tokens for trial in finals.values())
 
 
 def test_what_it_came_to_is_remembered(minutes: Minutes) -> None:
