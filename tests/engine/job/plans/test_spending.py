@@ -231,7 +231,7 @@ def test_time_for_scoring_what_is_handed_back_is_left_by_the_finish(minutes: Min
 
 
 def test_four_minutes_hold_longer_trials_and_a_finish_by_the_speeds_of_two_busy_cores(tmp_path: Path) -> None:
-    """A model of costs: the seconds that a search of all-MiniLM noted of its mean student, bf16 and 462 held-out blocks.
+    """A model of costs: the seconds that a search of all-MiniLM noted of its mean student on 462 held-out blocks.
 
     Its plan took all looks for those of a long training, and had 90 s behind it; nobody was finished.
     """
