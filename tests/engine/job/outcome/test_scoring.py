@@ -266,3 +266,16 @@ def test_a_student_that_is_not_scored_on_the_probe_is_handed_back_with_the_reaso
     for taken in result.file.probe.students.values():
         assert (taken.before, taken.cause) == (None, "no memory left")
         assert taken.after is not None
+
+
+def test_where_time_has_stopped_the_hands_of_a_run_others_score_its_students(tmp_path: Path) -> None:
+    second, stopped = write_text(tmp_path / "second.txt", WORDS, seed=7), list[Evaluate]()
+
+    def once(job: Evaluate) -> Exception | None:
+        stopped.append(job)
+        return Interrupted("stopped") if len(stopped) == 1 else None
+
+    result = run(tmp_path / "run", Here(once), probe_text=(str(second),))
+    assert len(stopped) == 1 + 2 * len(result.front)
+    assert result.file.probe is not None
+    assert all(taken.before is not None and taken.after is not None for taken in result.file.probe.students.values())
