@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .cli_distill import commands, pairs
-from .cli_predict import command
+from .cli_predict import command, of_quickstart, run_at
 from .cli_progress import Spending, loading, shown_progress
 from .cli_tables import print_table, tables
 from .cli_words import Json, print_json, remark, show
@@ -114,7 +114,9 @@ def search(
 
 @app.command()
 def profile(
-    space: Annotated[list[Path] | None, typer.Option(help="Run files to cover; default: the quickstart's")] = None,
+    space: Annotated[
+        list[Path] | None, typer.Option(help="Run files, or folders of runs, to cover; default: the quickstart's")
+    ] = None,
     device: Device = "auto",
     store: Store = None,
     batch: Annotated[list[int] | None, typer.Option(help="Sequences served at once; may be repeated")] = None,
@@ -142,7 +144,10 @@ def profile(
     given |= {"runtime": runtime, "lengths": lengths}
     runs = [_run_of(path) for path in space] if space else [_run_of(None)]
     opened = profiling.open_device(device)
-    parts = covered(runs, opened, {name: value for name, value in given.items() if value}, plain=not space)
+    given = {name: value for name, value in given.items() if value is not None and value != []}
+    remark([of_quickstart(lengths)] if lengths and not space else [])
+    with shown_progress() as progress:
+        parts = covered(runs, opened, given, not space, progress)
     print(f"profiling the device {opened.name}")
     torch = any(serving.runtime == TORCH for serving in parts)
     if torch and profiling.find_table(opened, store) is None and nearest_sibling(opened, store):
@@ -169,22 +174,36 @@ def measure(
     batch: Annotated[int | None, typer.Option(help="Of a model: sequences served at once")] = None,
     sequence: Annotated[int | None, typer.Option(help="Of a model: tokens a sequence")] = None,
     lengths: Annotated[str | None, typer.Option(help="Of a model: requests of many lengths, one a line")] = None,
-    dtype: Annotated[str | None, typer.Option(help="Of a model: float32 or bfloat16")] = None,
+    dtype: Annotated[
+        str | None, typer.Option(help="Of a model: float32, bfloat16, or int8 in another runtime than torch")
+    ] = None,
     threads: Threads = None,
+    runtime: Annotated[
+        str | None, typer.Option(help="Of a model: who runs it: torch, onnxruntime, openvino or tensorrt")
+    ] = None,
     on: Annotated[list[Path] | None, typer.Option(help="Of a model: sentence pairs to score it on")] = None,
     as_json: Json = False,
 ) -> None:
-    """Measure the front of a finished run on this machine, or a model: its latency here, and its scores."""
+    """Measure the front of a finished run on this machine, or a model: its latency here, and its scores.
+
+    The latency of a model is that of its shape with random weights, in any runtime; scores are of its own, by torch.
+    """
     from .engine.job.preflight import check_measurable
+    from .engine.job.serving.asked import check_lengths
+    from .profiling import open_device
 
     given: dict[str, Any] = {"batch": batch, "sequence": sequence, "dtype": dtype, "threads": threads}
-    options = {name: value for name, value in given.items() if value is not None}
+    options = {name: value for name, value in (given | {"runtime": runtime}).items() if value is not None}
     if lengths is not None and sequence is not None:
         raise InputError("--sequence is one length for all requests, and --lengths are their own; give one of them")
     if lengths == "text":
         raise InputError("a model has no text of its own here: give --lengths a file of requests, one a line")
-    serving, others = Serving(**options), {"device": device, "on": on, "lengths": lengths}
-    model = check_measurable(what, on or (), [name for name, value in (given | others).items() if value])
+    serving, others = Serving(**options), {"device": device, "on": on or None, "lengths": lengths}
+    model = check_measurable(what, on or (), [name for name, value in (options | others).items() if value is not None])
+    if lengths is not None:
+        check_lengths(lengths)
+    if model:
+        open_device(device or "auto").regime(serving)  # refuses what does not run here
     with shown_progress() as progress:
         with loading(progress):
             from .engine.job.model import measure_model
@@ -270,9 +289,8 @@ def report(run_folder: RunFolder, as_json: Json = False) -> None:
 
 def _run_of(run_file: Path | None) -> "Run":
     from .engine.job.quickstart import quickstart_run
-    from .engine.job.runfile.config import Run
 
-    run = Run.read(run_file) if run_file else quickstart_run()
+    run = run_at(run_file) if run_file else quickstart_run()
     remark(run.remarks)
     return run
 

@@ -1,19 +1,22 @@
 """The command that predicts latencies: of one architecture in words, or of many, in and out as CSV or JSON."""
 
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .cli_progress import shown_progress
 from .cli_words import Json, print_json, remark
 from .errors import InputError, TableError
-from .operators import TORCH, USUAL_SEQUENCE, Serving
+from .operators import TORCH
 
 if TYPE_CHECKING:
     from .architecture import Architecture
+    from .engine.job.runfile.config import Run
+    from .engine.job.serving.asked import Way
+    from .operators import Serving
     from .predictors.answers import Answers
-    from .request_lengths import RequestLengths
+    from .profiling.table import LatencyTable
 
 command = typer.Typer()
 
@@ -25,11 +28,13 @@ TIER_WORDS = {
 }
 FAR = 2.0  # times outside the measured sizes, from which an answer says so
 LENGTHS_HELP = (
-    "Requests of many lengths: a file, one a line, or text for those of the run file's own; see --space. Or the line"
+    "Requests of many lengths: a file, one a line, or text for those of the run's own text; see --space. Or the line"
     " that a search has written of them"
 )
+SPACE_HELP = "Run file, or the folder of a run: its family and genes, how it serves, and who reads --lengths"
 DEVICE_HELP = (
-    "xla, cuda, cpu, auto for the first that is there, or any name of a table's device, as `tables list` prints"
+    "xla, cuda, cpu, auto for the first that is there, or any name of a table's device, as `tables list` prints;"
+    " default: the run's, else auto"
 )
 
 
@@ -39,40 +44,45 @@ def predict(
         list[str] | None, typer.Argument(help="Genes, such as layers=2 width=384 heads=12 ffn=768")
     ] = None,
     source: Annotated[Path | None, typer.Option("--from", help="CSV or JSON file of architectures, a row each")] = None,
-    space: Annotated[Path | None, typer.Option(help="Run file of the family, and of who reads --lengths")] = None,
-    device: Annotated[str, typer.Option(help=DEVICE_HELP)] = "auto",
+    space: Annotated[Path | None, typer.Option(help=SPACE_HELP)] = None,
+    device: Annotated[str | None, typer.Option(help=DEVICE_HELP)] = None,
     store: Annotated[Path | None, typer.Option(help="Folder of tables; default: the one shared by all runs")] = None,
-    batch: Annotated[int, typer.Option(help="Sequences served at once")] = 1,
-    sequence: Annotated[int | None, typer.Option(help="Tokens a sequence; default: 128")] = None,
+    batch: Annotated[int | None, typer.Option(help="Sequences served at once; default: the run's, else 1")] = None,
+    sequence: Annotated[int | None, typer.Option(help="Tokens a sequence; default: the run's, else 128")] = None,
     lengths: Annotated[str | None, typer.Option(help=LENGTHS_HELP)] = None,
-    dtype: Annotated[str, typer.Option(help="float32, bfloat16, or int8 in another runtime than torch")] = "float32",
-    threads: Annotated[int | None, typer.Option(help="Threads; default: as many as the table's own")] = None,
-    mode: Annotated[str, typer.Option(help="eager or compile; on CUDA eager or graph")] = "eager",
-    runtime: Annotated[str, typer.Option(help="Who runs the model: torch, onnxruntime, openvino or tensorrt")] = TORCH,
+    dtype: Annotated[str | None, typer.Option(help="float32, bfloat16, or int8 in another runtime than torch")] = None,
+    threads: Annotated[int | None, typer.Option(help="Threads; default: the run's, else the table's own")] = None,
+    mode: Annotated[str | None, typer.Option(help="eager or compile; on CUDA eager or graph")] = None,
+    runtime: Annotated[
+        str | None, typer.Option(help="Who runs the model: torch, onnxruntime, openvino or tensorrt")
+    ] = None,
     as_json: Json = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print a row an architecture")] = False,
 ) -> None:
-    """Predict the latency of one architecture, or of all in a file, from a device's table."""
-    from . import profiling
+    """Predict the latency of one architecture, or of all in a file, from a device's table.
+
+    With --space it is as that run serves, and genes with one choice there need not be named. What is given here stands
+    instead.
+    """
+    from .engine.job.serving.asked import way_of
+    from .engine.job.serving.combinations import in_short
 
     if as_json and as_csv:
         raise InputError("--json and --csv both say how to print; give one of them")
-    if lengths is not None and sequence is not None:
-        raise InputError("--sequence is one length for all requests, and --lengths are their own; give one of them")
-    length = USUAL_SEQUENCE if sequence is None else sequence
-    serving = Serving(batch, length, dtype, threads=threads, mode=mode, runtime=runtime)
-    architectures, remarks = _asked(genes or [], source, space)
-    table = profiling.find_table(device, store, runtime)
-    if table is None:
-        raise TableError(
-            f"there is no latency table of the device {device!r} here yet; make one with `distilsearch profile"
-            f"{'' if runtime == TORCH else f' --runtime {runtime}'}`"
-        )
-    if lengths is not None:
-        serving = replace(serving, lengths=_counted(lengths, space, batch))
+    given: dict[str, Any] = {"batch": batch, "sequence": sequence, "lengths": lengths, "dtype": dtype}
+    given |= {"threads": threads, "mode": mode, "runtime": runtime}
+    run = run_at(space) if space else None
+    way = way_of(run, device, {name: value for name, value in given.items() if value is not None})
+    architectures, remarks = _asked(genes or [], source, run)
+    table = _table(way, store)
+    serving = _counted(way, run)
     from .predictors.answers import Answers
 
     answers = Answers.of(table, architectures, serving)
+    if way.others:
+        remark(
+            [f"this is of {in_short(serving)}; the run serves by {', '.join(way.others)} too: --runtime and --dtype"]
+        )
     if as_json:
         print_json(answers.to_json())
     elif as_csv:
@@ -82,31 +92,67 @@ def predict(
     remark(remarks)
 
 
-def _counted(lengths: str, run_file: Path | None, batch: int) -> "RequestLengths":
-    """The lengths of requests: of a run's text, in a file, or as a search has written them."""
-    from .engine.job.quickstart import quickstart_run
-    from .engine.job.runfile.config import Run
-    from .request_lengths import RequestLengths, is_written
+def _table(way: "Way", store: Path | None) -> "LatencyTable":
+    """The table that predicts a way of serving; where there is none, what can be done is said."""
+    from . import profiling
+    from .profiling.devices import DEVICES
 
-    if is_written(lengths):
-        return RequestLengths.parse(lengths)
+    runtime, here = way.serving.runtime, way.device in (*DEVICES, "auto")
+    if here:
+        profiling.open_device(way.device).regime(way.serving)  # refuses what no table of this device can hold
+    table = profiling.find_table(way.device, store, runtime)
+    if table is not None and table.runtime == runtime:
+        return table
+    under = "" if runtime == TORCH else f" under {runtime}"
+    if table is not None:
+        raise TableError(
+            f"there is no latency table of the device {way.device!r}{under} here, but one under {table.runtime}: name"
+            f" that --runtime, or copy the table of `distilsearch profile --runtime {runtime}` on that machine here"
+        )
+    option, there = "" if runtime == TORCH else f" --runtime {runtime}", "" if here else " on that machine"
+    raise TableError(
+        f"there is no latency table of the device {way.device!r}{under} here yet; make one with `distilsearch"
+        f" profile{option}`{there}"
+    )
+
+
+def _counted(way: "Way", run: "Run | None") -> "Serving":
+    """The way of serving, with the lengths of requests counted where that is still to be done."""
+    if way.lengths is None:
+        return way.serving
+    from .engine.job.quickstart import quickstart_run
     from .engine.job.serving.lengths import counted_for
 
-    return counted_for(Run.read(run_file) if run_file else quickstart_run(), lengths, batch)
+    remark([] if run else [of_quickstart(way.lengths)])
+    with shown_progress() as progress:
+        return way.of(counted_for(run or quickstart_run(), way.lengths, way.serving.batch, progress))
 
 
-def _asked(genes: list[str], source: Path | None, run_file: Path | None) -> "tuple[list[Architecture], list[str]]":
+def of_quickstart(lengths: str) -> str:
+    """Whose requests, or whose tokens, lengths are of which nobody said whose."""
+    what = "the requests are the quickstart's own text" if lengths == "text" else f"{lengths} is read"
+    return f"{what}, as the quickstart's teacher reads it; name your own run with --space"
+
+
+def run_at(place: Path) -> "Run":
+    """The run of a run file, or of the folder that it filled."""
+    from .engine.job.preflight import run_in
+    from .engine.job.runfile.config import Run
+
+    return run_in(place) if place.is_dir() else Run.read(place)
+
+
+def _asked(genes: list[str], source: Path | None, run: "Run | None") -> "tuple[list[Architecture], list[str]]":
     """The architectures that are named, on the command line or in a file, and what is to be said of their keys."""
     from .architectures import value_of
     from .cli_distill import pairs
-    from .engine.job.runfile.config import Run
     from .engine.job.runfile.naming import Naming
 
     if bool(genes) == (source is not None):
         raise InputError(
             "name one architecture by genes, such as layers=2 width=384 heads=12 ffn=768, or many with --from FILE"
         )
-    naming = Naming.of(Run.read(run_file) if run_file else None)
+    naming = Naming.of(run)
     if source is not None:
         architectures = naming.those_in(source)
     else:

@@ -12,9 +12,11 @@ from typer.testing import CliRunner
 
 from distilsearch.architectures import read_architectures
 from distilsearch.cli import app
-from distilsearch.errors import InputError
+from distilsearch.engine.job.runfile.config import Run
+from distilsearch.errors import InputError, TableError
 from distilsearch.families import family
 from distilsearch.profiling import find_table
+from distilsearch.request_lengths import RequestLengths
 
 OLD = Path(__file__).parent / "old" / "0.1.0"
 EXPECTED = json.loads((OLD / "expected.json").read_text())
@@ -163,3 +165,35 @@ def test_requests_of_many_lengths_are_answered_with_mean_median_and_tail(store: 
     ):
         with pytest.raises(InputError, match=message):
             run(*words, "--device", NAME, "--lengths", lengths, *wrong)
+
+
+def test_a_run_says_how_it_serves_and_which_genes_have_one_choice(store: Path, tmp_path: Path) -> None:
+    genes = "".join(f"{gene} = {value}\n" for gene, value in GENES.items() if gene != "layers")
+    serving = 'serving = { sequence = 16, threads = 1, runtime = ["torch", "onnxruntime"] }'
+    head = f'teacher = "{OLD / "teacher"}"\ntext = "{OLD / "text" / "words.txt"}"\n'
+    file, folder = tmp_path / "run.toml", tmp_path / "runs" / "one"
+    file.write_text(f'{head}[space]\nlayers = [1, 2]\n{genes}[[target]]\ndevice = "{NAME}"\n{serving}\n')
+    folder.mkdir(parents=True)
+    (folder / "run.toml").write_text(Run.read(file).to_toml())
+    named = [f"{gene}={value}" for gene, value in GENES.items()]
+    told = answer("predict", *named, "--store", store, "--threads", 1, "--sequence", 16, "--device", NAME)
+    for place in (file, folder):
+        assert answer("predict", "layers=2", "--store", store, "--space", place) == told
+    with pytest.raises(InputError, match="an architecture needs layers too"):
+        run("predict", "width=64", "--store", store, "--space", file)
+    (tmp_path / "many.csv").write_text("layers,width\n2,128\n")
+    assert answer("predict", "--from", tmp_path / "many.csv", "--store", store, "--space", file) == told
+    words = ["predict", "layers=2", "--store", str(store), "--space", str(file)]
+    said = CliRunner().invoke(app, words, catch_exceptions=False)
+    assert "note: this is of torch float32; the run serves by onnxruntime float32 too" in said.stderr
+    with pytest.raises(TableError, match="under onnxruntime here, but one under torch"):
+        run(*words, "--runtime", "onnxruntime")
+
+
+def test_it_is_said_whose_text_lengths_are_of(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = [*PREDICT, *(f"{gene}={value}" for gene, value in GENES.items()), "--store", store, "--lengths", "text"]
+    lengths = RequestLengths.parse("40 requests, p50 8, p99 16: 4 x 0.250000, 8 x 0.500000, 16 x 0.250000")
+    monkeypatch.setattr("distilsearch.engine.job.serving.lengths.counted_for", lambda *given: lengths)
+    said = CliRunner().invoke(app, [*map(str, words)], catch_exceptions=False)
+    assert "note: the requests are the quickstart's own text" in said.stderr
+    assert "name your own run with --space" in said.stderr

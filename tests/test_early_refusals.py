@@ -61,6 +61,14 @@ REFUSED = {
     ("fidelity", "notes"): "name the folder of a run",
     ("predict", *GENES, "--device", "gpu"): "expected a device",
     ("predict", "layers=1"): "needs width, heads, ffn too",
+    ("predict", *GENES, "--runtime", "tensorrt", "--device", "cpu"): "tensorrt runs on cuda; got the device 'cpu'",
+    ("predict", *GENES, "--dtype", "int8", "--device", "cpu"): "(runtime 'onnxruntime' or 'openvino' serves that)",
+    ("predict", *GENES, "--device", "cpu"): "make one with `distilsearch profile`",
+    ("predict", *GENES, "--lengths", "none.txt"): "there is no file none.txt",
+    ("predict", *GENES, "--lengths", ""): "--lengths should be text, or a file of requests",
+    ("profile", "--lengths", ""): "--lengths should be text, or a file of requests",
+    ("profile", "--lengths", "none.txt"): "there is no file none.txt",
+    ("profile", "--dtype", ""): "unknown serving dtype ''",
     ("profile", "--device", "gpu"): "unknown device 'gpu'",
     ("profile", "--space", "/no/such.toml"): "there is no run file",
     ("profile", "--store", "notes"): "holds no latency tables",
@@ -68,6 +76,9 @@ REFUSED = {
     ("report", "notes"): "holds no run",
     ("measure", "notes"): "holds no run",
     ("measure", "quickstart", "--dtype", "int7"): "unknown serving dtype 'int7'",
+    ("measure", "quickstart", "--lengths", "none.txt"): "there is no file none.txt",
+    ("measure", "quickstart", "--lengths", ""): "--lengths should be text, or a file of requests",
+    ("measure", "quickstart", "--runtime", "tensorrt"): "tensorrt runs on cuda; got the device 'cpu'",
 }
 SCRIPT = """
 import json, sys

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from distilsearch.errors import TextError
+from distilsearch.progress import Progress, silent
 
 from ..teachers.frame import prompt_ids
 from ..teachers.teacher import Teacher
@@ -23,6 +24,7 @@ MOST_READ = 1_000_000  # requests of a source: what has no end gives its first o
 MOST_COUNTED = 50_000  # of which the lengths are counted, drawn at random
 FEW_BLANK = 0.05  # share of blank lines below which they part nothing
 BATCH = 1_000
+TOLD = 10_000  # requests between two words on how far it has come
 
 
 def requests_of(sources: Sequence[str], column: str = TEXT) -> Iterator[str]:
@@ -38,16 +40,29 @@ def requests_in(file: str, column: str = TEXT) -> Iterator[str]:
     return islice(_said(documents([file], column, cut=str.splitlines)), MOST_READ)
 
 
-def lengths_of(requests: Iterable[str], teacher: Teacher) -> list[int]:
+def lengths_of(requests: Iterable[str], teacher: Teacher, progress: Progress = silent) -> list[int]:
     """The lengths (n,) in tokens of requests, or of as many as are counted, drawn from all of them."""
-    told = drawn(requests)
+    told = drawn(_watched(requests, progress))
     before, after = teacher.frame
     around, longest = len(before) + len(prompt_ids(teacher)) + len(after), longest_of(teacher)
     lengths: list[int] = []
     for start in range(0, len(told), BATCH):
         encoded = teacher.reader.encode_batch_fast(told[start : start + BATCH], add_special_tokens=False)
         lengths += [max(1, min(longest, len(one.ids) + around)) for one in encoded]
+        if len(told) > TOLD:
+            progress("counting the tokens of requests", len(lengths), len(told))
     return lengths
+
+
+def _watched(requests: Iterable[str], progress: Progress) -> Iterator[str]:
+    """Requests as they come, with a word on how many where there are many: a dataset streams them for minutes."""
+    place = 0
+    for place, request in enumerate(requests, 1):
+        if place % TOLD == 0:
+            progress("reading requests", place, max(MOST_READ, place + 1))
+        yield request
+    if place >= TOLD:
+        progress("reading requests", place, place)
 
 
 def drawn(requests: Iterable[str], most: int = MOST_COUNTED) -> list[str]:

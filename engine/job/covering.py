@@ -8,17 +8,23 @@ from typing import Any
 from distilsearch.errors import InputError
 from distilsearch.operators import TORCH, USUAL_SEQUENCE, Serving
 from distilsearch.profiling.device import Device, fingerprint
+from distilsearch.progress import Progress, silent
 from distilsearch.space import SearchSpace
 
 from .runfile.config import Run
 from .runfile.sections import TargetSection
 from .runfile.serving import LENGTHS
+from .serving.asked import check_lengths, targets_on
 
 SEVERAL = ("batch", "sequence")  # of what is given: lists of values
 
 
 def covered(
-    runs: Sequence[Run], device: Device, given: Mapping[str, Any], plain: bool = False
+    runs: Sequence[Run],
+    device: Device,
+    given: Mapping[str, Any],
+    plain: bool = False,
+    progress: Progress = silent,
 ) -> dict[Serving, list[SearchSpace]]:
     """The spaces to time under each serving, in order.
 
@@ -36,18 +42,22 @@ def covered(
     single = {name: value for name, value in given.items() if name not in (*SEVERAL, LENGTHS)}
     if LENGTHS in given and "sequence" in given:
         raise InputError("--sequence is one length for all requests, and --lengths are their own; give one of them")
+    if LENGTHS in given:
+        check_lengths(given[LENGTHS])
     for run in runs:
         space = run.students()
         complete = "batch" in given and not given.keys().isdisjoint(("sequence", LENGTHS))
         targets = [TargetSection()] if plain else targets_here(run, device, complete)
         for target, changes in itertools.product(targets, itertools.product(*several)):
-            for serving in _servings(run, target, given.get(LENGTHS), dict(changes)):
+            for serving in _servings(run, target, given.get(LENGTHS), dict(changes), progress):
                 spaces = parts.setdefault(replace(serving, **single), [])
                 spaces += [] if space in spaces else [space]
     return parts
 
 
-def _servings(run: Run, target: TargetSection, lengths: str | None, changes: Mapping[str, Any]) -> list[Serving]:
+def _servings(
+    run: Run, target: TargetSection, lengths: str | None, changes: Mapping[str, Any], progress: Progress
+) -> list[Serving]:
     """How a target serves, with another batch and one length instead of its own, or with lengths that are given.
 
     Lengths that a run's folder has kept are of its own batch, and are not counted again for that.
@@ -60,7 +70,7 @@ def _servings(run: Run, target: TargetSection, lengths: str | None, changes: Map
         return own
     from .serving.lengths import counted_for  # which loads what reads a teacher
 
-    lengths_at = {batch: counted_for(run, place, batch) for batch in {serving.batch for serving in own}}
+    lengths_at = {batch: counted_for(run, place, batch, progress) for batch in {serving.batch for serving in own}}
     return [replace(one, sequence=USUAL_SEQUENCE, lengths=lengths_at[one.batch]) for one in own]
 
 
@@ -69,10 +79,9 @@ def targets_here(run: Run, device: Device, complete: bool = False) -> list[Targe
 
     `complete`: sizes are given elsewhere, so that a run that serves on other machines will do.
     """
-    own = fingerprint(device.facts())
-    here = [t for t in run.target if t.device in ("auto", device.name) or own.startswith(t.device)]
+    here = targets_on(run, device)
     if not here and not complete:
-        there = ", ".join(sorted({target.device for target in run.target}))
+        there, own = ", ".join(sorted({target.device for target in run.target})), fingerprint(device.facts())
         raise InputError(
             f"the run {run.name!r} serves on {there}, and not on the {device.name} of this machine ({own}): name"
             " another --device, or say how it is served with --batch and --sequence"

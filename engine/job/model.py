@@ -10,7 +10,7 @@ from distilsearch.distill.evaluate.scores import score
 from distilsearch.distill.teachers.teacher import load_teacher
 from distilsearch.errors import TrialError
 from distilsearch.families import family
-from distilsearch.operators import Serving
+from distilsearch.operators import TORCH, Serving
 from distilsearch.profiling.clock import Measured
 from distilsearch.progress import Progress, silent
 from distilsearch.request_lengths import CONTRADICTING, rising
@@ -41,6 +41,7 @@ class ModelFigures:
         """In words."""
         one, serving = self.measured, self.serving
         served = f"batch {serving.batch}, {serving.tokens}, {serving.dtype}, threads: {serving.threads or 'all'}"
+        served += "" if serving.runtime == TORCH else f", {serving.runtime}"
         words = [
             f"{self.name}: " + ", ".join(f"{gene}={value}" for gene, value in self.genes.items()),
             f"{self.parameters:,} parameters",
@@ -86,7 +87,7 @@ def measure_model(
     architecture = kind.architecture(teacher.facts)
     kind.sites(serving)
     if lengths is not None:
-        serving = replace(serving, lengths=counted_in(lengths, teacher, serving.batch))
+        serving = replace(serving, lengths=counted_in(lengths, teacher, serving.batch, progress))
     (measured,) = profiling.measure([architecture], device, serving, progress=progress)
     if not measured.usable:
         raise TrialError(f"{name} does not run here with {serving}: {measured.status}")

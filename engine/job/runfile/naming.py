@@ -46,13 +46,13 @@ class Naming:
             return cls(family("bert"), cure="give the file of a run as --space for its own")
         known = teacher_at_hand(run.teacher, str(next(iter(run.space.genes.get(POOL, ())), pool_at_hand(run.teacher))))
         if known is None or known.facts is None:
-            return cls(family(run.space.family), cure=f"the teacher {run.teacher} would have to be here")
+            return cls(family(run.space.family), single(run), cure=f"the teacher {run.teacher} would have to be here")
         facts = known.facts
         try:
             fitted = run.fitted(facts)
             choices = {one.name: one.choices for one in fitted.students(facts).parameters}
         except InputError as error:
-            return cls(family(run.space.family), cure=f"this one's makes none of its teacher ({error})")
+            return cls(family(run.space.family), single(run), cure=f"this one's makes none of its teacher ({error})")
         choices |= {GENE: fitted.space.genes.get(GENE, ())}
         fixed = {gene: own[0] for gene, own in choices.items() if len(own) == 1}
         return cls(family(fitted.space.family), fixed, facts if fitted.spells else None)
@@ -75,3 +75,8 @@ class Naming:
 
     def _spelt(self, architecture: Architecture) -> Architecture:
         return spelt(architecture, self.teacher) if self.teacher else architecture
+
+
+def single(run: Run) -> dict[str, Value]:
+    """The genes of which a run names one choice alone, whatever its teacher is like."""
+    return {gene: own[0] for gene, own in run.space.genes.items() if len(own) == 1 and gene != GENE}

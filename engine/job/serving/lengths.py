@@ -28,7 +28,7 @@ def with_lengths(run: Run, teacher: Teacher, progress: Progress = silent) -> Run
         if _open(section):
             batch, place = section.conditions.batch, str(section.lengths_from)
             if (place, batch) not in known:
-                lengths = known[place, batch] = counted(run, place, teacher, batch)
+                lengths = known[place, batch] = counted(run, place, teacher, batch, progress)
                 together = f"{batch} at a time, padded to" if batch > 1 else "of"
                 progress(f"{lengths.requests:,} requests in {_named(place)}, {together} {lengths.words}", 0, 0)
             section = section.model_copy(update={"request_lengths": str(known[place, batch])})
@@ -36,29 +36,31 @@ def with_lengths(run: Run, teacher: Teacher, progress: Progress = silent) -> Run
     return run.model_copy(update={"target": tuple(target)})
 
 
-def counted(run: Run, place: str, teacher: Teacher, batch: int) -> RequestLengths:
+def counted(run: Run, place: str, teacher: Teacher, batch: int, progress: Progress = silent) -> RequestLengths:
     """The lengths of requests in a run's text or in a file of them, summed up as they are served, `batch` at a time.
 
     Args:
         place: "text", or the name of the file.
     """
     own = requests_of(run.text, run.text_column) if place == OF_TEXT else requests_in(place, run.text_column)
-    return summed_up(own, teacher, batch, _named(place))
+    return summed_up(own, teacher, batch, _named(place), progress)
 
 
-def counted_for(run: Run, place: str, batch: int) -> RequestLengths:
+def counted_for(run: Run, place: str, batch: int, progress: Progress = silent) -> RequestLengths:
     """The same by a run file alone: its teacher is opened, and nothing else is checked."""
-    return counted(run, place, load_teacher(run.teacher).shown(run.prompt), batch)
+    return counted(run, place, load_teacher(run.teacher).shown(run.prompt), batch, progress)
 
 
-def counted_in(file: str, teacher: Teacher, batch: int) -> RequestLengths:
+def counted_in(file: str, teacher: Teacher, batch: int, progress: Progress = silent) -> RequestLengths:
     """The same of a file that somebody names for a model."""
-    return summed_up(requests_in(file), teacher, batch, file)
+    return summed_up(requests_in(file), teacher, batch, file, progress)
 
 
-def summed_up(requests: Iterable[str], teacher: Teacher, batch: int, name: str) -> RequestLengths:
+def summed_up(
+    requests: Iterable[str], teacher: Teacher, batch: int, name: str, progress: Progress = silent
+) -> RequestLengths:
     """The lengths of requests; an `InputError` where there are too few says whose, by `name`."""
-    lengths = lengths_of(requests, teacher)
+    lengths = lengths_of(requests, teacher, progress)
     try:
         return request_lengths(lengths, batch)
     except InputError as error:

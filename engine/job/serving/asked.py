@@ -1,0 +1,105 @@
+"""How a prediction is to be served: as a run's target serves, but for what is given instead. Loads no library."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from distilsearch import profiling
+from distilsearch.distill.teachers.named import check_names
+from distilsearch.errors import InputError
+from distilsearch.operators import TORCH, USUAL_SEQUENCE, Serving, named_dtype
+from distilsearch.profiling.device import Device, fingerprint
+from distilsearch.profiling.devices import DEVICES
+from distilsearch.request_lengths import RequestLengths, is_written
+
+from ..runfile.config import Run
+from ..runfile.sections import TargetSection
+from ..runfile.serving import CHOICES, LENGTHS, OF_TEXT
+from .combinations import in_short
+
+AUTO = "auto"
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way of serving, on one device.
+
+    Attributes:
+        device: by any of its names.
+        serving: of requests of one length, unless their lengths are known already.
+        lengths: where the lengths of requests are still to be counted: "text", or a file of some.
+        others: of the run's target that is meant, in short: what else it serves by.
+    """
+
+    device: str
+    serving: Serving
+    lengths: str | None = None
+    others: tuple[str, ...] = ()
+
+    def of(self, lengths: RequestLengths) -> Serving:
+        """The serving with the lengths of requests counted."""
+        return replace(self.serving, sequence=USUAL_SEQUENCE, padded=False, lengths=lengths)
+
+
+def way_of(run: Run | None, device: str | None, given: Mapping[str, Any]) -> Way:
+    """The way of serving that is asked for.
+
+    Args:
+        run: whose target says what is not given; without one it is a batch of 1, 128 tokens, float32 in torch.
+        device: a name of it; the target's where none is given.
+        given: fields of a serving; `lengths` as a user gives them: "text", a file, or a line of lengths.
+
+    Raises:
+        InputError: fields are given that do not go together.
+    """
+    if LENGTHS in given and "sequence" in given:
+        raise InputError("--sequence is one length for all requests, and --lengths are their own; give one of them")
+    if LENGTHS in given and not is_written(given[LENGTHS]):
+        check_lengths(given[LENGTHS])
+    target = TargetSection() if run is None else _target(run, device)
+    serving, others = _chosen(target, {name: value for name, value in given.items() if name != LENGTHS})
+    way = Way(device or target.device, serving, others=tuple(in_short(other) for other in others))
+    place = given.get(LENGTHS, None if "sequence" in given else target.lengths_from)
+    if LENGTHS not in given and target.request_lengths is not None and serving.batch == target.conditions.batch:
+        place = target.request_lengths if place is not None else None
+    if place is None:
+        return way
+    counted = RequestLengths.parse(place) if is_written(place) else None
+    return replace(way, lengths=place) if counted is None else replace(way, serving=way.of(counted))
+
+
+def check_lengths(lengths: str) -> None:
+    """Refuse lengths that are neither those of a text nor a file that is there, before anything is loaded for them."""
+    if not lengths.strip():
+        raise InputError("--lengths should be text, or a file of requests, one a line; got nothing")
+    if lengths != OF_TEXT:
+        check_names([], (), [Path(lengths)], "a file of requests, one a line")
+
+
+def targets_on(run: Run, device: Device) -> list[TargetSection]:
+    """A run's targets that a device of this machine is: by kind, by the fingerprint of its table, or auto."""
+    own = fingerprint(device.facts())
+    return [t for t in run.target if t.device in (AUTO, device.name) or own.startswith(t.device)]
+
+
+def _target(run: Run, device: str | None) -> TargetSection:
+    """The target that is meant: the first one of the device, else the first of all."""
+    same = [target for target in run.target if target.device == device]
+    if not same and device in (*DEVICES, AUTO):
+        same = targets_on(run, profiling.open_device(device))
+    return (same or list(run.target))[0]
+
+
+def _chosen(target: TargetSection, given: Mapping[str, Any]) -> tuple[Serving, list[Serving]]:
+    """The target's first way of serving that has what is given, else the first one with that instead; and the others.
+
+    What of the lengths of requests is known already is left out.
+    """
+    given = {name: named_dtype(value) if name == "dtype" else value for name, value in given.items()}
+    ways = [way if way.lengths is None else replace(way, lengths=None, sequence=USUAL_SEQUENCE) for way in
+            target.servings]  # fmt: skip
+    fitting = [way for way in ways if all(getattr(way, name) == given[name] for name in CHOICES if name in given)]
+    own = {"mode": "eager"} if given.get("runtime", TORCH) != TORCH else {}  # mode is torch's
+    own |= {"padded": False} if given.get("batch") == 1 else {}
+    return replace((fitting or ways)[0], **own | given), fitting[1:]
