@@ -10,7 +10,7 @@ import pytest
 from distilsearch.families import family
 from distilsearch.length_nodes import request_lengths
 from distilsearch.lowering import operators
-from distilsearch.operators import Operator, Serving
+from distilsearch.operators import KINDS, Operator, Serving
 from distilsearch.predictors.latency import LatencyPredictor
 from distilsearch.profiling import measure, profile
 from distilsearch.profiling.clock import Measured, over_lengths
@@ -26,14 +26,35 @@ GENES = {"layers": [1, 2, 3, 4, 6], "width": [128, 192, 256, 384], "heads": [4, 
 def test_a_plan_shares_one_lengths_budget_among_all(batch: int) -> None:
     wide, serving = family("bert").space(GENES), Serving(batch=batch, lengths=LENGTHS)
     plan, alone = make_plan(wide, [serving]), make_plan(wide, [serving.at(LENGTHS.longest)])
-    assert plan.count("model") <= alone.count("model") + 1
     models = [case for case in plan.cases if case.kind == "model"]
     assert {case.serving for case in models} == {part for part, _ in serving.parts}
+    others = [case for case in models if case.serving.sequence != LENGTHS.p50]
+    assert len(others) <= alone.count("model") + 1
     whole = {o for case in models for o, _ in operators(case.work, case.serving)}  # type: ignore[arg-type]
     chosen = {case.work for case in plan.cases if case.kind == "operator"}
     assert len(chosen - whole) <= min(MOST_OPERATORS, 2 * len(space_operators(wide, serving.at(7))))
     assert {o.sizes["sequence"] for o in chosen if isinstance(o, Operator)} >= set(LENGTHS.nodes)
     assert len(chosen) + len(plan.spare) == plan.distinct == len(space_operators(wide, serving))
+
+
+def test_every_whole_model_is_timed_at_the_median_length_too_and_no_operator_is_for_that() -> None:
+    wide, serving = family("bert").space(GENES), Serving(lengths=LENGTHS)
+    plan = make_plan(wide, [serving], most=1)
+    models = [case for case in plan.cases if case.kind == "model"]
+    assert {case.work for case in models} == {c.work for c in models if c.serving.sequence == LENGTHS.p50}
+    in_turn = {c.work: c for c in sorted(models, key=lambda case: case.serving.sequence != LENGTHS.p50)}
+    needed = {o for case in in_turn.values() for o, _ in operators(case.work, case.serving)}  # type: ignore[arg-type]
+    others = {case.work for case in plan.cases if case.kind == "operator"} - needed
+    assert len(others) <= len(KINDS)  # one of each, chosen among all
+
+
+def test_what_takes_seconds_to_compile_is_timed_at_one_length_every_other_one_at_the_median() -> None:
+    wide, serving = family("bert").space(GENES), Serving(lengths=LENGTHS, mode="compile")
+    models = [case for case in make_plan(wide, [serving]).cases if case.kind == "model"]
+    lengths = [case.serving.sequence for case in models]
+    assert len({case.work for case in models}) == len(models)
+    assert lengths[1::2] == [LENGTHS.p50] * (len(models) // 2)
+    assert lengths[::2] == [*LENGTHS.nodes[::-1]][: len(lengths[::2])]
 
 
 def test_one_table_holds_all_lengths_and_foretells_their_mean(
