@@ -8,7 +8,8 @@ Requests are STS-B's test sentences, one a line, and paragraphs of a novel, unle
 profiled over their lengths as a user would; then held-out students are timed on the lengths of 40 requests drawn evenly
 from the sorted ones, one after the other, every length once a round in random order. "nodes" is the weighted mean of
 the same students timed at the nodes, which is what a search measures, and "predicted" is what it is told before: mean,
-median and 99th percentile. Rows are median and largest errors against the 40 requests.
+median, 99th percentile, and the shortest node. Rows are median and largest errors against the 40 requests; `slower`
+is how many times slower than in the profile the sentinel ran meanwhile, which predictions cannot know.
 """
 
 import argparse
@@ -34,7 +35,8 @@ from distilsearch.profiling.clock import SystemClock, undisturbed, visit, warm_u
 NOVEL = "text/books/Charlotte_Bronte--Jane_Eyre.md"
 SENTENCES = "multilingual/stsb/stsb-en-test.csv"
 DRAWN = 40
-FIGURES = ("mean", "p50", "p99")
+FIGURES = ("mean", "p50", "p99", "shortest")
+CLOSE = 0.1
 
 
 def requests(named: list[str]) -> dict[str, list[int]]:
@@ -48,10 +50,13 @@ def requests(named: list[str]) -> dict[str, list[int]]:
     return {"STS-B's sentences": lengths_of(sentences, teacher), "a novel": lengths_of(paragraphs, teacher)}
 
 
-def timed(device: Device, serving: Serving, student: Architecture, lengths: list[int], rounds: int) -> dict[int, float]:
-    """Milliseconds of a student at each length, side by side."""
-    ready = {}
+def timed(
+    device: Device, serving: Serving, student: Architecture, lengths: list[int], rounds: int
+) -> tuple[dict[int, float], float]:
+    """Milliseconds of a student at each length, side by side; and seconds of the sentinel between rounds."""
+    ready, calm = {}, list[float]()
     with device.session(serving):
+        warm_up(sentinel := device.sentinel(serving), SystemClock())
         for length in lengths:
             ready[length] = device.prepare(student, serving.at(length))
             warm_up(ready[length], SystemClock())
@@ -59,18 +64,19 @@ def timed(device: Device, serving: Serving, student: Architecture, lengths: list
         for _ in range(rounds):
             for length in rng.permutation(lengths).tolist():
                 seconds[length].append(visit(ready[length]))
-    return {length: 1e3 * undisturbed(times) for length, times in seconds.items()}
+            calm.append(visit(sentinel))
+    return {length: 1e3 * undisturbed(times) for length, times in seconds.items()}, undisturbed(calm)
 
 
-def figures(at: FloatArray, weights: FloatArray, p50: float, p99: float) -> FloatArray:
-    """Mean, median and 99th percentile (3,)."""
-    return np.array([float(at @ weights), p50, p99])
+def figures(at: FloatArray, weights: FloatArray, p50: float, p99: float, shortest: float) -> FloatArray:
+    """Mean, median, 99th percentile and shortest (4,)."""
+    return np.array([float(at @ weights), p50, p99, shortest])
 
 
 def errors(name: str, ours: FloatArray, truth: FloatArray) -> dict[str, Any]:
-    """Median and largest relative error of each figure (students, 3)."""
+    """Median and largest relative error of each figure (students, 4), and the share of means that are close."""
     apart = np.abs(ours / truth - 1)
-    row: dict[str, Any] = {"by": name, "students": len(truth)}
+    row: dict[str, Any] = {"by": name, "students": len(truth), "mean within 10 %": float((apart[:, 0] < CLOSE).mean())}
     for place, figure in enumerate(FIGURES):
         row |= {f"{figure} error": float(np.median(apart[:, place])), f"{figure} worst": float(apart[:, place].max())}
     return row
@@ -89,18 +95,22 @@ def rows_of(source: str, lengths: list[int], chosen: argparse.Namespace) -> list
     sample = np.sort(lengths)[np.linspace(0, len(lengths) - 1, DRAWN).round().astype(int)]
     every = sorted({*nodes.nodes, *map(int, sample)})
     alike = np.full(len(sample), 1 / len(sample))
-    truth, measured = [], []
+    truth, measured, calm, least = [], [], list[float](), nodes.nodes[0]
     for one in students:
-        ms = timed(device, serving, one, every, chosen.rounds)
+        ms, sentinel = timed(device, serving, one, every, chosen.rounds)
         at = np.array([ms[int(length)] for length in sample])
-        truth.append(figures(at, alike, float(np.quantile(at, 0.5)), float(np.quantile(at, 0.99))))
+        truth.append(figures(at, alike, float(np.quantile(at, 0.5)), float(np.quantile(at, 0.99)), ms[least]))
         own = np.array([ms[length] for length in nodes.nodes])
-        measured.append(figures(own, np.array(nodes.weights), ms[nodes.p50], ms[nodes.p99]))
-    told = LatencyPredictor.fit(known).predict(students, serving)
+        measured.append(figures(own, np.array(nodes.weights), ms[nodes.p50], ms[nodes.p99], ms[least]))
+        calm.append(sentinel)
+    predictor = LatencyPredictor.fit(known)
+    told, shortest = predictor.predict(students, serving), predictor.predict(students, serving.at(least)).mean_ms
     assert told.p50_ms is not None  # of many lengths there are all three
     assert told.p99_ms is not None
-    predicted = np.stack([told.mean_ms, told.p50_ms, told.p99_ms], axis=1)
+    predicted = np.stack([told.mean_ms, told.p50_ms, told.p99_ms, shortest], axis=1)
+    slower = float(np.median(calm)) / known.meta.sentinel_seconds[str(chosen.threads)]
     about = {"requests": source, "lengths": nodes.words, "nodes": len(nodes.nodes), "runtime": chosen.runtime}
+    about |= {"slower": slower}
     compared = {"nodes": np.array(measured), "predicted": predicted}
     return [about | errors(name, ours, np.array(truth)) for name, ours in compared.items()]
 
