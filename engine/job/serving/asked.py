@@ -100,6 +100,6 @@ def _chosen(target: TargetSection, given: Mapping[str, Any]) -> tuple[Serving, l
     ways = [way if way.lengths is None else replace(way, lengths=None, sequence=USUAL_SEQUENCE) for way in
             target.servings]  # fmt: skip
     fitting = [way for way in ways if all(getattr(way, name) == given[name] for name in CHOICES if name in given)]
-    own = {"mode": "eager"} if given.get("runtime", TORCH) != TORCH else {}  # mode is torch's
+    own: dict[str, Any] = {"mode": "eager"} if given.get("runtime", TORCH) != TORCH else {}  # mode is torch's
     own |= {"padded": False} if given.get("batch") == 1 else {}
     return replace((fitting or ways)[0], **own | given), fitting[1:]

@@ -22,7 +22,8 @@ from distilsearch.profiling import LatencyTable, rounds
 from distilsearch.profiling.clock import Measured, over_lengths
 from distilsearch.request_lengths import RequestLengths
 
-from . import test_whole_served as served
+from .test_whole_served import OLD, OTHER, RUN, TABLE, Distil
+from .test_whole_served import Here as Served
 
 WAYS = {("torch", "float32"): 4.0, ("onnxruntime", "float32"): 2.0, ("onnxruntime", "int8"): 1.0}  # how long each takes
 
@@ -32,7 +33,7 @@ def seconds(model: Architecture, serving: Serving, length: int) -> float:
     return 1e-5 * WAYS[serving.runtime, serving.dtype] * float(model["layers"]) * (4 + length + length**2 / 16)
 
 
-class Here(served.Here):
+class Here(Served):
     """Does jobs at once; what it would measure of requests follows `seconds`."""
 
     def _answer(self, job: Job) -> Any:
@@ -49,14 +50,14 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A home with tables of two runtimes, a text, and a file of requests."""
     for package in ("onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(package)
-    words, drawn = (served.OLD / "text" / "words.txt").read_text().split(), np.random.default_rng(0)
+    words, drawn = (OLD / "text" / "words.txt").read_text().split(), np.random.default_rng(0)
     (tmp_path / "words.txt").write_text(" ".join(drawn.choice(words, 10 * len(words))))
     requests = (" ".join(drawn.choice(words, int(count))) for count in drawn.integers(1, 40, 300))
     (tmp_path / "queries.txt").write_text("\n".join(requests))
     monkeypatch.setenv("DISTILSEARCH_HOME", str(tmp_path / "home"))
-    folder = tmp_path / "home" / "tables" / served.TABLE.parent.name / served.TABLE.name
-    shutil.copytree(served.TABLE, folder)
-    (other := folder.with_name(served.OTHER)).mkdir()
+    folder = tmp_path / "home" / "tables" / TABLE.parent.name / TABLE.name
+    shutil.copytree(TABLE, folder)
+    (other := folder.with_name(OTHER)).mkdir()
     for one, (dtype, share) in product(rounds.read_all(folder), (("float32", 0.5), ("int8", 0.25))):
         rows = [row for row in one.rows.to_pylist() if (row["dtype"], row["runtime"]) == ("float32", "torch")]
         for row in rows:
@@ -69,7 +70,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def run(folder: Path, executor: Here, trials: int) -> Result:
     ways = {"runtime": ["torch", "onnxruntime"], "dtype": ["float32", "int8"]}
     target = [{"device": "cpu", "serving": {"lengths": str(folder / "queries.txt"), "threads": 1, **ways}}]
-    asked = served.RUN | {"text": [str(folder / "words.txt")], "target": target, "trials": trials}
+    asked = RUN | {"text": [str(folder / "words.txt")], "target": target, "trials": trials}
     return search(Run.parse(asked), folder / "run", executor=executor)
 
 
@@ -77,7 +78,7 @@ def run(folder: Path, executor: Here, trials: int) -> Result:
 def test_students_runtimes_and_precisions_are_searched_by_the_mean_over_requests(home: Path) -> None:
     executor = Here()
     result = run(home, executor, trials=2)
-    assert len(executor.of(served.Distil)) == 2
+    assert len(executor.of(Distil)) == 2
     trials = [trial for trial in result.data["trials"] if trial["state"] == "complete"]
     ways = [(t["served"]["runtime"], t["served"]["dtype"]) for t in trials]
     assert sorted(ways) == sorted([*WAYS, *WAYS])
@@ -108,4 +109,4 @@ def test_students_runtimes_and_precisions_are_searched_by_the_mean_over_requests
     assert len(lines) == 2 + len(rows)
     again = Here()
     assert run(home, again, trials=2).data["front"] == result.data["front"]
-    assert again.of(served.Distil) == again.of(Measure) == []
+    assert again.of(Distil) == again.of(Measure) == []
