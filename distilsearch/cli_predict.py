@@ -95,11 +95,13 @@ def predict(
 def _table(way: "Way", store: Path | None) -> "LatencyTable":
     """The table that predicts a way of serving; where there is none, what can be done is said."""
     from . import profiling
+    from .engine.job.serving.combinations import check_possible
     from .profiling.devices import DEVICES
 
     runtime, here = way.serving.runtime, way.device in (*DEVICES, "auto")
-    if here:
-        profiling.open_device(way.device).regime(way.serving)  # refuses what no table of this device can hold
+    if here:  # refuses what no table of this device can hold
+        profiling.open_device(way.device).regime(way.serving)
+    check_possible(way.serving)
     table = profiling.find_table(way.device, store, runtime)
     if table is not None and table.runtime == runtime:
         return table

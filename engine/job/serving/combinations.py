@@ -36,6 +36,21 @@ def possible(value: Mapping[str, Any]) -> tuple[Serving, ...]:
     return tuple(servings)
 
 
+def check_possible(serving: Serving) -> None:
+    """Refuse a way of serving that no machine has, so that no table can hold it, and say who serves so.
+
+    Raises:
+        InputError: the runtime serves no such precision on any device.
+    """
+    from distilsearch.profiling.runtimes import runtime_names
+
+    served = _served_by(serving.runtime)
+    if serving.dtype not in served:
+        others = [repr(name) for name in runtime_names() if serving.dtype in _served_by(name)]
+        more = f" (runtime {' or '.join(others)} serves that)" if others else ""
+        raise InputError(f"{serving.runtime} serves {' or '.join(served)}; got dtype {serving.dtype!r}{more}")
+
+
 def _impossible(one: Mapping[str, Any]) -> bool:
     """Whether no machine serves so: known of runtime, precision and mode alone; other mistakes are others' to name."""
     runtime = one.get("runtime", TORCH)
