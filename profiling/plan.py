@@ -137,9 +137,8 @@ def _whole(space: SearchSpace, serving: Serving, count: int) -> list[tuple[Archi
 def _as_most(whole: Sequence[tuple[Architecture, Serving]], serving: Serving) -> list[tuple[Architecture, Serving]]:
     """The same students at the median of several lengths, which most requests are near.
 
-    What a model takes beyond its operators is most of a short request, and little of a long one. Timed at one length
-    each, they told so little of short ones that requests of 5 to 12 tokens were foretold a fifth to a tenth too low; it
-    is where requests are that it must be right. No operator is timed for their sake: predicting those did not fail.
+    What a model takes beyond its operators is most of a short request, and little of a long one, so a model or two at
+    each length says too little of where requests are. No operator is timed for their sake: predicting those was right.
     """
     if serving.lengths is None or serving.mode == "compile":
         return []
