@@ -25,6 +25,7 @@ from distilsearch.architecture import Architecture
 from distilsearch.engine.objectives import hypervolume, nondominated
 from distilsearch.operators import Serving
 
+LEARNT = (".identity", "trials", "targets", "runs", "depot")  # what of a home is not profiled but of searches
 SPEEDS = (3.0, 5.0, 7.0, 10.0)
 SPACE = """
 layers = [1, 2, 3, 4, 6]
@@ -97,17 +98,17 @@ def _run(
     asked: argparse.Namespace, folder: Path, home: str, name: str, seed: int, trials: int, choices: Mapping[str, Any]
 ) -> dict[str, Any]:
     """The result of a run in a home of this benchmark; tables are made once for all of them."""
-    place, store = folder / home, asked.out / "tables"
-    (place / "home").mkdir(parents=True, exist_ok=True)
-    if store.is_dir() and not (place / "home" / "tables").exists():
-        shutil.copytree(store, place / "home" / "tables")
+    place, store = folder / home, asked.out / "profiled"
+    place.mkdir(parents=True, exist_ok=True)
+    if store.is_dir() and not (place / "home").exists():
+        shutil.copytree(store, place / "home")
     serving = {"batch": 1, "sequence": asked.sequence, "threads": asked.threads, **choices}
     own = {"name": name, "teacher": asked.teacher, "text": asked.text, "trials": trials, "seed": seed}
     more = {"genes": asked.space, "tokens": asked.tokens, "serving": serving, "strategy": "ehvi"}
     write_run(place, **own, **more, workers=None, threads=None)
     result = finished(start(["search", f"{name}.toml"], place / "home", place), place, name)
     if not store.is_dir():
-        shutil.copytree(place / "home" / "tables", store)
+        shutil.copytree(place / "home", store, ignore=shutil.ignore_patterns(*LEARNT))
     return result
 
 
