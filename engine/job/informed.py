@@ -146,6 +146,7 @@ def _judged(
     """
     until, took, flying = time.monotonic() + seconds, 0.0, deque[tuple[float, Future[list[float | None]]]]()
     losses, waiting, done = list[float | None](), deque(groups), 0
+    enough = min(AT_LEAST, sum(map(len, groups)))
     while flying or waiting:
         while waiting and len(flying) < executor.workers:
             flying.append((time.monotonic(), executor.submit(making.cut(waiting.popleft()))))
@@ -154,7 +155,7 @@ def _judged(
         done, took = done + 1, time.monotonic() - begun
         progress(CUTTING, done, len(groups))
         rounds = (until - time.monotonic()) / max(took, 1e-9)
-        if rounds < 1 or (done + len(flying) + rounds * executor.workers) * FEW < AT_LEAST:
+        if rounds < 1 or (done + len(flying) + rounds * executor.workers) * FEW < enough:
             waiting.clear()
     return losses, done
 

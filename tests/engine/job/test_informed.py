@@ -181,3 +181,20 @@ def test_cuts_that_say_nothing_are_not_looked_at() -> None:
         hands: Any = Cutting(losses)
         assert cut_column(SPACE, sizes, hands, hands, 0, lambda what, *_: said.append(what)) is None
     assert "say nothing" in said[-1]
+
+
+def test_of_a_small_space_all_students_are_judged_where_there_is_time_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    small = SearchSpace("generic", [Parameter("a", tuple(range(8)))])
+    now, said, groups = [0.0], list[str](), list[int]()
+
+    class Slow(Cutting):
+        def submit(self, group: list[Architecture]) -> "Future[Any]":
+            now[0] += 2.0  # for a group
+            return super().submit(group)
+
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    hands: Any = Slow({one: 1.0 + one["a"] for one in small.decode(small.grid(8))})
+    hands.workers = 1
+    column = cut_column(small, sizes, hands, hands, 0, silent, 4.5, None, groups.append, said.append)
+    assert (groups, said) == ([2], [])
+    assert column is not None
