@@ -53,6 +53,7 @@ from .outcome.result import Result, conclude, members
 from .outcome.scoring import Scoring
 from .outcome.sessions import measure_front
 from .outcome.teacher import teacher_held
+from .plans.heldout import note_heldout
 from .plans.phases import CUTS, UNTRAINED, Phases, Stopwatch, cut_short, shortened, waited
 from .plans.planning import plan_of, question, remembered, speed_of, trained
 from .plans.spending import Amount, Budget, Minutes
@@ -111,6 +112,7 @@ def search(
             opened_executor(prepared, ledger, executor, progress) as (hands, resolved),
             interruptible(hands, progress) as between,
         ):
+            note_heldout(prepared.run, prepared.text, ledger)
             job = MainJob(prepared, resolved, ledger, hands, progress, started, between)
             result = job.run()
             if exports(prepared.run):

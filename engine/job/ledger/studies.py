@@ -6,6 +6,7 @@ enters the first trial names its objectives.
 
 import contextlib
 from collections.abc import Sequence
+from typing import Any
 
 import optuna
 from optuna.storages import BaseStorage
@@ -48,3 +49,12 @@ def unnamed(storage: BaseStorage, study: int, name: str, objectives: Sequence[st
     if there is None and as_many and storage.get_n_trials(study) == 0:
         return tuple(objectives)
     raise RunError(f"the study {name!r} has the objectives {there}, not {list(objectives)}")
+
+
+def study_facts(storage: BaseStorage, name: str) -> tuple[dict[str, Any], int]:
+    """What is noted of a study, and how many trials it has; nothing of one that nobody has begun."""
+    try:
+        study = storage.get_study_id_from_name(name)
+    except KeyError:
+        return {}, 0
+    return storage.get_study_user_attrs(study), len(storage.get_all_trials(study, deepcopy=False))

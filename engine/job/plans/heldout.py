@@ -2,20 +2,28 @@
 
 A loss costs a pass over all of them, at the end of every training: of a large text more than a short training itself.
 So a run has as many as take a tenth of its trials, and keeps that number in its folder. It is part of what names a
-text: a text of which the home has students, measured on all, stays what it is.
+text: a text of which the home has students, measured on all, stays what it is, unless it has more of the other.
+Searches that share a study are told losses of one another, so the first of them says for all.
 """
+
+from collections import Counter
+from pathlib import Path
 
 from distilsearch.distill import FLASH_TOKENS
 from distilsearch.distill.cache import outputs_key
 from distilsearch.distill.runs import EVALUATIONS
-from distilsearch.distill.sparing import settled
+from distilsearch.distill.sparing import STEPS, settled
 from distilsearch.distill.store.archive import Archive
 from distilsearch.distill.teachers.teacher import Teacher
 from distilsearch.distill.texts.data import MOST_HELDOUT, Text, measured_on
+from distilsearch.errors import RunError
 from distilsearch.progress import Progress
 
+from ..ledger import Connected, Ledger, open_storage, study_facts
 from ..runfile.config import Run
 from .budget import USUAL_MINUTES
+
+HELDOUT = "text_heldout"  # what the ledger of a study that is shared calls it
 
 
 def settled_heldout(run: Run, teacher: Teacher, text: Text, progress: Progress) -> tuple[Run, Text]:
@@ -26,13 +34,12 @@ def settled_heldout(run: Run, teacher: Teacher, text: Text, progress: Progress) 
     """
     if run.text_heldout != "auto":
         return run, text
-    tokens, whole = about_tokens(run), len(text.heldout)
-    blocks = settled(tokens, whole, text.block, len(EVALUATIONS) - 1)
-    shared = bool(run.storage.url)  # several searches of one study have homes of their own, and must measure alike
-    if blocks < whole and (shared or not _measured(teacher, text)):
-        progress(f"students are measured on {blocks:,} of {whole:,} held-out blocks: a trial has few tokens", 0, 0)
-        return run.model_copy(update={"text_heldout": blocks}), measured_on(text, blocks)
-    return run.model_copy(update={"text_heldout": MOST_HELDOUT}), text
+    whole = len(text.heldout)
+    own = _agreed(run, text, progress) if run.storage.url else _of_home(run, teacher, text)
+    if (blocks := len(own.heldout)) == whole:
+        return run.model_copy(update={"text_heldout": MOST_HELDOUT}), text
+    progress(f"students are measured on {blocks:,} of {whole:,} held-out blocks: a trial has few tokens", 0, 0)
+    return run.model_copy(update={"text_heldout": blocks}), own
 
 
 def about_tokens(run: Run) -> int:
@@ -42,7 +49,55 @@ def about_tokens(run: Run) -> int:
     return run.train.flash_tokens or round(FLASH_TOKENS * run.minutes / USUAL_MINUTES)
 
 
-def _measured(teacher: Teacher, text: Text) -> bool:
-    """Whether the home has students of a text that were measured on all it holds out."""
-    names = (outputs_key(teacher), text.sha256)
-    return any((trial.training.teacher, trial.training.text) == names for trial in Archive().trials())
+def note_heldout(run: Run, text: Text, ledger: Ledger) -> None:
+    """Let whoever comes to share a study know on how many blocks, at most, its students are measured.
+
+    Args:
+        text: as the run measures on it.
+
+    Raises:
+        RunError: the others' are measured on another number.
+    """
+    if not run.storage.url:
+        return  # its folder says so
+    own, all_of_it = run.most_heldout, len(text.heldout) < run.most_heldout
+    if (noted := ledger.noted(HELDOUT)) is None:
+        ledger.note(HELDOUT, own)
+    elif noted != own and not (all_of_it and noted >= len(text.heldout)):
+        raise RunError(
+            f"the study {run.name!r} is of students that are measured on at most {noted} held-out blocks, and those of"
+            f" this search would be on {own}, so that losses could not be compared: search into another folder with"
+            f" text_heldout = {noted}, or under another `name`"
+        )
+
+
+def _blocks(run: Run, text: Text) -> int:
+    """As many as take a tenth of the run's trials; all of few."""
+    return settled(about_tokens(run), len(text.heldout), text.block, len(EVALUATIONS) - 1)
+
+
+def _agreed(run: Run, text: Text, progress: Progress) -> Text:
+    """A text as those measure on it who share the run's study, whatever their homes hold.
+
+    A study of earlier versions says nothing of it: where it has trials, these were measured on all.
+    """
+    storage = open_storage(run.storage.url, Path(), progress)
+    try:
+        facts, trials = study_facts(storage, run.name)
+    finally:
+        if isinstance(storage, Connected):
+            storage.close()
+    return measured_on(text, int(facts.get(HELDOUT, MOST_HELDOUT if trials else _blocks(run, text))))
+
+
+def _of_home(run: Run, teacher: Teacher, text: Text) -> Text:
+    """A text measured on as many blocks as a trial pays for, or on all: that of which the home has more students.
+
+    Of a run that trains nothing it may be any number.
+    """
+    own, name = measured_on(text, _blocks(run, text)), outputs_key(teacher)
+    students = Counter(trial.training.text for trial in Archive().trials() if trial.training.teacher == name)
+    texts = [own, text]
+    if students and not (run.trials or run.minutes):
+        texts += [measured_on(text, blocks) for blocks in STEPS]
+    return max(texts, key=lambda one: students[one.sha256])  # the first one of equals
