@@ -2,7 +2,7 @@
 
 A loss costs a pass over all of them, at the end of every training: of a large text more than a short training itself.
 So a run has as many as take a tenth of its trials, and keeps that number in its folder. It is part of what names a
-text: a text of which the home has students, measured on all, stays what it is, unless it has more of the other.
+text: so that what was trained is found, the home's own number counts where it is all of them or next to that one.
 Searches that share a study are told losses of one another, so the first of them says for all.
 """
 
@@ -23,6 +23,7 @@ from ..ledger import Connected, Ledger, open_storage, study_facts
 from ..runfile.config import Run
 from .budget import USUAL_MINUTES
 
+NEAR = 1.5  # numbers of blocks up to so many times apart cost and tell about as much
 HELDOUT = "text_heldout"  # what the ledger of a study that is shared calls it
 
 
@@ -91,13 +92,13 @@ def _agreed(run: Run, text: Text, progress: Progress) -> Text:
 
 
 def _of_home(run: Run, teacher: Teacher, text: Text) -> Text:
-    """A text measured on as many blocks as a trial pays for, or on all: that of which the home has more students.
+    """A text measured on about as many blocks as a trial pays for, or on all: that of which the home has most students.
 
     Of a run that trains nothing it may be any number.
     """
-    own, name = measured_on(text, _blocks(run, text)), outputs_key(teacher)
+    blocks, name = _blocks(run, text), outputs_key(teacher)
     students = Counter(trial.training.text for trial in Archive().trials() if trial.training.teacher == name)
-    texts = [own, text]
-    if students and not (run.trials or run.minutes):
-        texts += [measured_on(text, blocks) for blocks in STEPS]
+    any_number = not (run.trials or run.minutes)
+    others = [step for step in STEPS if any_number or blocks <= NEAR * step <= NEAR**2 * blocks] if students else []
+    texts = [*(measured_on(text, most) for most in (blocks, *others)), text]
     return max(texts, key=lambda one: students[one.sha256])  # the first one of equals

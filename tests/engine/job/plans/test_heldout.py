@@ -89,6 +89,18 @@ def test_one_student_measured_on_all_does_not_hide_the_many_of_a_search_before(
         assert (own.sha256 == few.sha256) == (blocks == 128)
 
 
+@pytest.mark.parametrize(("minutes", "blocks"), [(4, 192), (9, 192), (10, 192), (40, 1_024)])
+def test_a_run_of_about_as_many_minutes_measures_on_what_the_one_before_did(
+    minutes: int, blocks: int, teacher: Teacher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DISTILSEARCH_HOME", str(tmp_path))
+    own = measured_on(text(2_000), 192).sha256
+    training = Training(outputs_key(teacher), "t", own, EMBEDDING.key, 1, 0, "float32")
+    monkeypatch.setattr(Archive, "trials", lambda self: [_Trial(training)])
+    asked = Run.parse(ASKED | {"minutes": minutes})
+    assert settled_heldout(asked, teacher, text(2_000), silent)[0].text_heldout == blocks
+
+
 def test_who_comes_to_a_study_measures_as_those_before_him_whatever_his_minutes_and_his_home(
     teacher: Teacher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
