@@ -180,7 +180,8 @@ def _cut(run: Run, teacher: Teacher, text: Text, progress: Progress) -> tuple[Ru
     if not run.judges(teacher.facts):
         return run, 0.0, ""
     started, depth = time.monotonic(), teacher.facts.layers
-    seconds = JUDGING_SHARE * CUTS_SHARE * 60 * run.minutes or math.inf
+    clock = not run.storage.url  # those who share a study must come to the same choices, whatever time that takes
+    seconds = JUDGING_SHARE * CUTS_SHARE * 60 * run.minutes if clock and run.minutes else math.inf
     layers = {
         int(student) for p in run.students(teacher.facts).parameters if p.name == "layers" for student in p.choices
     }

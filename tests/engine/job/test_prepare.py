@@ -1,10 +1,12 @@
 """Bad input gets a clear error before any work: nothing is trained, timed or written but the run's own folder."""
 
 import json
+import math
 from collections import namedtuple
 
 import pytest
 
+from distilsearch.distill.cuts.judging import Judged
 from distilsearch.engine.job import prepare as module
 from distilsearch.engine.job.outcome.remarks import remarks_on
 from distilsearch.engine.job.prepare import prepare
@@ -47,6 +49,26 @@ def test_choices_that_are_more_than_the_teachers_are_left_out_and_said(corpus, t
     assert words.startswith("layers = 12 is left out: the teacher has 6")
     assert words in remarks_on(prepared.run, prepared.teacher.facts, [])
     assert {p.name: p.choices for p in prepared.space.parameters}["layers"] == (1,)
+
+
+@pytest.mark.parametrize(
+    ("minutes", "shared", "seconds"), [(4, False, 6.0), (4, True, math.inf), (0, False, math.inf), (0, True, math.inf)]
+)
+def test_who_shares_a_study_judges_cuts_by_no_clock_for_all_must_have_the_same_choices(
+    minutes, shared, seconds, corpus, tmp_path, monkeypatch
+) -> None:
+    given: list[float] = []
+
+    def judged(*parts, seconds):
+        given.append(seconds)
+        return Judged({(3,): 0.5})
+
+    monkeypatch.setattr(module, "judged_cuts", judged)
+    storage = {"url": f"sqlite:///{tmp_path}/study.db"} if shared else {}
+    budget = {"minutes": minutes} if minutes else {"trials": 4}
+    prepared = prepare(_run(corpus, space={"layers": [1]}, storage=storage, **budget), tmp_path / "run")
+    assert given == [pytest.approx(seconds)]
+    assert "3" in prepared.run.space.genes["inherit"]
 
 
 def test_the_text_is_read_as_the_run_says(corpus, tmp_path) -> None:
