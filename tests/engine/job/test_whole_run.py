@@ -17,6 +17,7 @@ import pytest
 from distilsearch.architecture import Architecture
 from distilsearch.distill import targets
 from distilsearch.engine.job.jobs import Distil, Job, Measure, Profile, dumps, loads
+from distilsearch.engine.job.ledger import open_storage, study_facts
 from distilsearch.engine.job.outcome.result import Result
 from distilsearch.engine.job.run import search
 from distilsearch.engine.job.runfile.config import Run
@@ -329,3 +330,15 @@ def test_what_was_trained_under_the_name_of_a_rule_is_known_by_its_layers(tmp_pa
     assert sorted(trial.loss for trial in result.file.trials) == sorted(trial.loss for trial in former.file.trials)
     more = run(tmp_path / "former", trials=4, train={"finish": "none"}, space=RUN["space"])
     assert [trial.key for trial in more.file.trials] == [trial.key for trial in former.file.trials]
+
+
+def test_searches_of_one_study_make_its_trials_together_and_say_what_they_measure_on(tmp_path: Path) -> None:
+    storage = {"url": f"sqlite:///{tmp_path}/study.db"}
+    first, second = (
+        run(tmp_path / name, trials=3, storage=storage, train={"finish": "none"}) for name in ("first", "second")
+    )
+    assert [trial.key for trial in first.file.trials] == [trial.key for trial in second.file.trials]
+    database = open_storage(storage["url"], tmp_path)
+    facts, trials = study_facts(database, "whole")
+    database.close()
+    assert (facts["text_heldout"], trials) == (2_000, 3)
