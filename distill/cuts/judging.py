@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import combinations
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 
@@ -65,7 +66,7 @@ def judged_cuts(
     Args:
         between: called after each cut.
         seconds: that it may take. Of few, fewer blocks are looked at; when they are over, what was judged counts, and
-            is kept for a call that has more.
+            is kept for a call that has more. One that has no more finds what the one before it did.
 
     Raises:
         TeacherError: its layers cannot be run one by one.
@@ -75,16 +76,22 @@ def judged_cuts(
     until = time.monotonic() + seconds
     for blocks in sorted({_blocks(teacher, depth), _blocks(teacher, depth, seconds)}, reverse=True):
         path = _place(teacher, text, blocks)
-        there, judged_sizes = _read(path)
-        if not (missing := [size for size in sizes if size not in judged_sizes]):
-            return Judged(there)
-    asking = _Asking(Peeled(teacher, shown(text, blocks)), there, _subsets_in(depth, missing), until, progress, between)
-    there |= searched(depth, missing, asking)
-    progress(JUDGING, asking.expected, asking.expected)
-    ended = sorted({*judged_sizes, *(() if asking.stopped else missing)})
-    losses = {subset_text(subset): loss for subset, loss in sorted(there.items())}
-    write_atomically(path, json.dumps({"schema": SCHEMA, "sizes": ended, "losses": losses}, indent=1))
-    return Judged(there, asking.short(len(there), seconds))
+        kept = _Kept.read(path)
+        if not (missing := [size for size in sizes if size not in kept.sizes]):
+            return Judged(kept.losses)
+    expected = _subsets_in(depth, missing)
+    if all(kept.stopped.get(size, 0.0) >= seconds for size in missing):
+        return Judged(kept.losses, _short(len(kept.losses), expected, seconds))
+    asking = _Asking(Peeled(teacher, shown(text, blocks)), kept.losses, expected, until, progress, between)
+    losses = {**kept.losses, **searched(depth, missing, asking)}
+    progress(JUDGING, expected, expected)
+    kept.with_more(losses, missing, seconds if asking.stopped else None).write(path)
+    return Judged(losses, _short(len(losses), expected, seconds) if asking.stopped else "")
+
+
+def _short(judged: int, expected: int, seconds: float) -> str:
+    """What was left out, in words."""
+    return f"{judged} of at most {max(judged, expected)} cuts were judged in the {seconds:.1f} s there were"
 
 
 @dataclass
@@ -111,11 +118,42 @@ class _Asking:
         self.stopped = self.stopped or time.monotonic() > self.until
         return not self.stopped
 
-    def short(self, judged: int, seconds: float) -> str:
-        """What was left out, in words; "" of nothing."""
-        if not self.stopped:
-            return ""
-        return f"{judged} of at most {max(judged, self.expected)} cuts were judged in the {seconds:.1f} s there were"
+
+@dataclass(frozen=True)
+class _Kept:
+    """What was judged before: losses, of which numbers of layers all are there, and of which time was over, after how
+    many seconds."""
+
+    losses: Mapping[Subset, float] = field(default_factory=dict)
+    sizes: frozenset[int] = frozenset()
+    stopped: Mapping[int, float] = field(default_factory=dict)
+
+    def with_more(self, losses: Mapping[Subset, float], sizes: Sequence[int], seconds: float | None) -> Self:
+        """With these losses, of which all of some sizes are there; or, after `seconds`, not all."""
+        others = {size: former for size, former in self.stopped.items() if size not in sizes}
+        if seconds is None:
+            return replace(self, losses=losses, sizes=self.sizes.union(sizes), stopped=others)
+        return replace(self, losses=losses, stopped=others | dict.fromkeys(sizes, seconds))
+
+    def write(self, path: Path) -> None:
+        losses = {subset_text(subset): loss for subset, loss in sorted(self.losses.items())}
+        data = {"schema": SCHEMA, "sizes": sorted(self.sizes), "losses": losses}
+        stopped = {"stopped": {str(size): seconds for size, seconds in sorted(self.stopped.items())}}
+        write_atomically(path, json.dumps(data | (stopped if self.stopped else {}), indent=1))
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Nothing where that cannot be read."""
+        try:
+            data = strict.table(strict.read_json(path), "judged cuts")
+            losses, stopped = strict.table(data["losses"], "losses"), strict.table(data.get("stopped", {}), "stopped")
+            return cls(
+                {tuple(layers_of(one)): strict.number(loss, one) for one, loss in losses.items()},
+                frozenset(strict.whole(size, "sizes") for size in data["sizes"]),
+                {int(size): strict.number(seconds, size) for size, seconds in stopped.items()},
+            )
+        except (OSError, ValueError, KeyError, TypeError, InputError):
+            return cls()
 
 
 def _place(teacher: Teacher, text: Text, blocks: int) -> Path:
@@ -180,14 +218,3 @@ def _blocks(teacher: Teacher, depth: int, seconds: float = WORK_SECONDS) -> int:
     weights = 4 * facts.width**2 + (3 if facts.family == "llama" else 2) * facts.width * facts.ffn
     per_block = 2 * weights * _passes(depth) * min(128, teacher.longest)
     return int(np.clip(WORK * min(1.0, seconds / WORK_SECONDS) / per_block, FEWEST_BLOCKS, MOST_BLOCKS))
-
-
-def _read(path: Path) -> tuple[dict[Subset, float], set[int]]:
-    """What was judged before, and of how many layers; nothing where that cannot be read."""
-    try:
-        data = strict.table(strict.read_json(path), "judged cuts")
-        losses = strict.table(data["losses"], "losses")
-        sizes = {strict.whole(size, "sizes") for size in data["sizes"]}
-        return {tuple(layers_of(one)): strict.number(loss, one) for one, loss in losses.items()}, sizes
-    except (OSError, ValueError, KeyError, TypeError, InputError):
-        return {}, set()

@@ -85,11 +85,16 @@ def test_when_its_time_is_over_what_was_judged_counts_and_a_later_call_goes_on(t
     part = judged_cuts(teacher, text, [1, 2], told, seconds=2.5)
     assert part.short == "3 of at most 6 cuts were judged in the 2.5 s there were"
     assert len(part.losses) == 3
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "Peeled", None)
+        again = judged_cuts(teacher, text, [1, 2], told, seconds=2.5)  # the same question has the same answer
+    assert (again, again.short) == (part, part.short)
     now[0], said = 0.0, list[float]()
-    whole = judged_cuts(teacher, text, [1, 2], lambda what, done, total: said.append(done), seconds=2.5)
+    whole = judged_cuts(teacher, text, [1, 2], lambda what, done, total: said.append(done), seconds=3.0)
     assert (len(whole.losses), whole.short) == (6, "")
     assert whole.losses.items() >= part.losses.items()
     assert len(said) == 6 - 3 + 1
+    assert judged_cuts(teacher, text, [1, 2], seconds=2.5) == whole
 
 
 def test_where_time_is_short_fewer_blocks_are_looked_at(teacher) -> None:
