@@ -350,8 +350,13 @@ class MainJob:
             fidelity=measured_fidelity(self.prepared.folder),
             phases=phases.seconds,
             shortened=shortened(self.ledger),
-            environment=environment(run) | {"training": self.hands(), "text": list(self.prepared.text.notes)},
+            environment=environment(run) | self.material() | {"training": self.hands()},
         )
+
+    def material(self) -> dict[str, Any]:
+        """What was left out of the text, and on how many of its blocks losses were taken."""
+        text = self.prepared.text
+        return {"text": list(text.notes), "heldout_blocks": len(text.heldout)}
 
     def judged(self, trials: Mapping[str, Trial], phases: Phases) -> dict[str, Final]:
         """The trainings that finished students, judged as they are served; by new hands where time has stopped ours."""

@@ -342,3 +342,6 @@ def test_searches_of_one_study_make_its_trials_together_and_say_what_they_measur
     facts, trials = study_facts(database, "whole")
     database.close()
     assert (facts["text_heldout"], trials) == (2_000, 3)
+    blocks = {result.file.environment["heldout_blocks"] for result in (first, second)}
+    assert 0 < blocks.pop() < 2_000  # all that the text holds out
+    assert not blocks
