@@ -29,13 +29,12 @@ from distilsearch.space import Codes, SearchSpace
 from .executors import Executor
 from .ledger import Ledger
 from .making import Making
-from .plans.phases import JUDGING_SHARE, UNTRAINED, cut_short
+from .plans.phases import JUDGED, JUDGING_SHARE, UNTRAINED, cut_short
 
 MOST = 1_000  # students that are scored, all of a space
 SAMPLE = 300  # of a larger one
 TOGETHER = 32  # in one job
 CUTS, FEW, AT_LEAST = 64, 4, 16  # students that are judged untrained, in one job, and of whom next to nothing is seen
-JUDGED = "untrained"  # in a ledger: how many groups of students were judged untrained
 SCORING, CUTTING = "scoring sub-networks", "judging untrained students"
 
 Column = Callable[[Codes], FloatArray]

@@ -130,9 +130,11 @@ def check_limits(
         if within := measured_within(ledger, machines):
             progress(f"{error}; going on, for {within} measured students of this run keep it", 0, 0)
             return
-        if not ledger.entries():
-            (folder / "run.toml").unlink(missing_ok=True)
-        from distilsearch.profiling.remarks import busy  # which loads tables
+        from distilsearch.profiling.remarks import busy  # which loads tables, and the other one Optuna
+
+        from .plans.phases import forgotten
+
+        forgotten(ledger, folder)
 
         tables = [table for machine in machines for table in machine.tables.values()]
         spoilt = [words for table in tables if (words := busy(table))]

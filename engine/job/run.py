@@ -32,7 +32,7 @@ from .environment import environment
 from .equipping import making_of, register
 from .executors import Executor
 from .executors.interruption import interruptible
-from .informed import JUDGED, Known, cuts_within, opened, score_column
+from .informed import Known, cuts_within, opened, score_column
 from .jobs import Measure
 from .joining.inviting import explored
 from .ledger import Ledger, is_asked
@@ -54,7 +54,7 @@ from .outcome.scoring import Scoring
 from .outcome.sessions import measure_front
 from .outcome.teacher import teacher_held
 from .plans.heldout import note_heldout
-from .plans.phases import CUTS, UNTRAINED, Phases, Stopwatch, cut_short, shortened, waited
+from .plans.phases import CUTS, JUDGED, UNTRAINED, Phases, Stopwatch, cut_short, shortened, waited
 from .plans.planning import plan_of, question, remembered, speed_of, trained
 from .plans.spending import Amount, Budget, Minutes
 from .prepare import Prepared, prepare
@@ -249,7 +249,7 @@ class MainJob:
             return [job for m in machines if m.local for _, job in m.jobs(outcomes(student)[:1])]
 
         speed = partial(speed_of, students, self.making, measuring, self.executor, run.seed, self.progress)
-        plan = plan_of(run, self.ledger, lambda: watch.seconds, speed, students)
+        plan = plan_of(run, self.ledger, lambda: watch.seconds, speed, students, self.prepared.folder)
         self.progress(plan.said(run.minutes, watch.seconds), 0, 0)
         tokens, probed = self.prepared.text.tokens, self.prepared.probe.text is not None
         return Minutes(run.minutes, plan, watch, tokens, train.final_tokens, place, self.progress, probed)

@@ -6,6 +6,7 @@ What a phase had no time for is noted beside it: a run of few minutes leaves out
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from distilsearch.progress import Between, Progress, nothing, silent
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from ..executors import Executor
 
 SPENT, PLAN, SHORT, WAITED = "spent_seconds", "plan", "cut_short", "waited"  # what the ledger calls them
+JUDGED = "untrained"  # there too: how many groups of students were judged untrained
 CUTS = "judge cuts"  # before the others: what is searched depends on it
 UNTRAINED = "judge untrained students"
 JUDGING_SHARE = 0.05  # of a run's minutes, that judging cuts and untrained students may take together
@@ -35,6 +37,18 @@ def shortened(ledger: Ledger) -> Mapping[str, str]:
     """What phases had no time for, in words, by phase."""
     noted: Mapping[str, str] = ledger.noted(SHORT) or {}
     return noted
+
+
+def forgotten(ledger: Ledger, folder: Path) -> None:
+    """Where nothing has been trained, let a mended run file be as good as new: what the refused one settled is gone.
+
+    Cuts that were judged in the share of one minute, and blocks for trainings as short as that, would stay for ever.
+    """
+    if not ledger.entries():
+        (folder / "run.toml").unlink(missing_ok=True)
+        for name in (JUDGED, SHORT):
+            if ledger.noted(name) is not None:
+                ledger.note(name, None)
 
 
 def with_phases(file: ResultFile, ledger: Ledger) -> ResultFile:

@@ -18,6 +18,7 @@ from distilsearch import strict
 from distilsearch.architecture import Architecture
 from distilsearch.distill.job import Training
 from distilsearch.distill.store.archive import Archive
+from distilsearch.errors import InputError
 from distilsearch.families import TeacherFacts
 from distilsearch.families.cuts import within
 from distilsearch.growth import grown
@@ -31,7 +32,7 @@ from ..ledger import Ledger
 from ..runfile.config import Run
 from ..source import Making
 from .budget import Plan, Speed, size
-from .phases import PLAN
+from .phases import PLAN, forgotten
 
 DRAWS = 256  # students that stand for the space
 
@@ -70,7 +71,12 @@ def drawn(space: SearchSpace, seed: int) -> list[Architecture]:
 
 
 def plan_of(
-    run: Run, ledger: Ledger, spent: Callable[[], float], speed: Callable[[], Speed], space: SearchSpace
+    run: Run,
+    ledger: Ledger,
+    spent: Callable[[], float],
+    speed: Callable[[], Speed],
+    space: SearchSpace,
+    folder: Path,
 ) -> Plan:
     """The plan that the run was begun with; a new one where there is none.
 
@@ -85,7 +91,11 @@ def plan_of(
         return Plan.from_json(noted)
     sizes = np.array([size(one) for one in drawn(space, run.seed)])
     rehearsed = speed()
-    plan = Plan.made(run.minutes, spent(), rehearsed, sizes, run.train.flash_tokens)
+    try:
+        plan = Plan.made(run.minutes, spent(), rehearsed, sizes, run.train.flash_tokens)
+    except InputError:
+        forgotten(ledger, folder)
+        raise
     ledger.note(PLAN, plan.to_json())
     return plan
 

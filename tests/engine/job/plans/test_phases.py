@@ -9,8 +9,21 @@ import pytest
 
 from distilsearch.engine.job.ledger import Ledger, open_storage
 from distilsearch.engine.job.outcome.remarks import all_known, note_trained
-from distilsearch.engine.job.plans.phases import Phases, cut_short, phase_entries, shortened, waited, with_phases
+from distilsearch.engine.job.plans.budget import Speed
+from distilsearch.engine.job.plans.phases import (
+    JUDGED,
+    Phases,
+    cut_short,
+    phase_entries,
+    shortened,
+    waited,
+    with_phases,
+)
+from distilsearch.engine.job.plans.planning import plan_of
+from distilsearch.engine.job.runfile.config import Run
 from distilsearch.engine.report.schema import Phase, ResultFile
+from distilsearch.errors import InputError
+from distilsearch.families import family
 from distilsearch.space import Parameter, SearchSpace
 
 SPACE = SearchSpace("generic", [Parameter("depth", (1, 2))])
@@ -81,3 +94,25 @@ def test_a_call_and_a_run_that_trained_nobody_say_so(ledger: Ledger) -> None:
     ledger.complete(entry, [0.4], {"source": "trained"})
     note_trained(ledger, {}, {}, say)
     assert len(said) == 1
+
+
+def test_a_run_whose_minutes_were_refused_begins_anew_with_more_unless_it_has_trained(
+    ledger: Ledger, tmp_path: Path
+) -> None:
+    space = family("bert").space({"layers": [1, 2], "width": [64], "heads": [2], "ffn": [64]})
+    slow, kept = Speed(1.0, 10.0, 0.0, 0.0, 1024, 1), tmp_path / "run.toml"
+
+    def refused() -> None:
+        kept.write_text("text_heldout = 128")
+        ledger.note(JUDGED, 1)
+        cut_short(ledger, "judge cuts", "3 of 9")
+        run = Run.parse({"teacher": "t", "text": "x", "minutes": 1})
+        with pytest.raises(InputError, match="give at least minutes"):
+            plan_of(run, ledger, lambda: 9.0, lambda: slow, space, tmp_path)
+
+    refused()
+    assert (kept.exists(), ledger.noted(JUDGED), shortened(ledger)) == (False, None, {})
+    ledger.add(SPACE.decode(SPACE.grid(2))[0], [0.5], {})
+    refused()
+    assert (kept.exists(), ledger.noted(JUDGED)) == (True, 1)
+    assert shortened(ledger)
