@@ -18,6 +18,7 @@ from distilsearch.progress import Progress, silent
 
 from .outcome.remeasure import note_fidelity
 from .outcome.winners import material, precision_of, run_of
+from .plans.heldout import settled_heldout
 from .quickstart import quickstart_run
 from .runfile.config import Run
 
@@ -52,6 +53,7 @@ def rank_fidelity(
         ensure_folder(place)
     others = [named_recipe(name) for name in also]
     teacher, text, chosen = material(run).opened(progress)
+    run, text = settled_heldout(run, teacher, text, progress)  # of a file as its search would settle it
     chosen = named_recipe(recipe) if recipe else chosen
     run = run.fitted(teacher.facts)
     budgets = sorted({*(budgets or (run.train.flash_tokens, run.train.final_tokens))})
