@@ -98,7 +98,7 @@ def _of_home(run: Run, teacher: Teacher, text: Text) -> Text:
     """
     blocks, name = _blocks(run, text), outputs_key(teacher)
     students = Counter(trial.training.text for trial in Archive().trials() if trial.training.teacher == name)
-    any_number = not (run.trials or run.minutes)
-    others = [step for step in STEPS if any_number or blocks <= NEAR * step <= NEAR**2 * blocks] if students else []
+    any_number, elsewhere = not (run.trials or run.minutes), students.keys() - {text.sha256}  # each costs a hash
+    others = [step for step in STEPS if any_number or blocks <= NEAR * step <= NEAR**2 * blocks] if elsewhere else []
     texts = [*(measured_on(text, most) for most in (blocks, *others)), text]
     return max(texts, key=lambda one: students[one.sha256])  # the first one of equals
