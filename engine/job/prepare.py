@@ -116,45 +116,23 @@ def prepare(run: Run, folder: Path, given: bool = False, progress: Progress = si
 def checked(run: Run, folder: Path, given: bool = False, progress: Progress = silent) -> Prepared:
     """A run as its folder is to keep it; see `prepare`. Nothing is written."""
     _check_executor(run, given)
-    machines = declared_by(run)
-    for machine in machines:
+    for machine in declared_by(run):
         machine.check()
     check_names([run.teacher], run.text)
     progress(READING, 0, 2)
     teacher = load_teacher(run.teacher).shown(run.prompt)
-    check_serves(run.preset, run.teacher, teacher.kind)
-    kind = family(run.space.family)
-    check_made(kind.name, teacher.config.model_type)
-    run = run.fitted(teacher.facts)  # what a folder keeps has been fitted, and says all of it
-    run = with_lengths(run, teacher, progress)
-    machines = declared_by(run)
-    served = run.space_for(teacher.facts)
-    check_strategy(run, served.space)
-    if not (folder / "run.toml").exists():  # else what was measured within them may go on
-        check_kept(served.space, limited((), limits_of(run.target, served)), run.seed)
-    for machine in machines:
-        kind.sites(machine.serving)
-        check_length(served.students, machine.serving)
-    for words in run.too_large(teacher.facts):
-        progress(words, 0, 0)
-    run = suited(run, teacher.kind)
+    run = _fitted(run, teacher, folder, progress)
     recipe = recipe_for(teacher.kind, run.train.recipe)
     check_quality(run.quality, run.teacher, teacher.kind, recipe.name, dict(recipe.weights))
     progress(READING, 1, 2)
-    text = load_text(teacher=teacher, progress=progress, **run.reading)
-    run, text = settled_heldout(run, teacher, text, progress)
-    learnt_blocks(text, run.train.share)
-    if words := remark(run.train.flash_tokens, len(text.heldout), text.block, len(EVALUATIONS) - 1):
-        progress(words, 0, 0)
-    if shows_pairs(recipe):
-        check_pairs(text)
+    run, text = _read(run, teacher, recipe, progress)
     if run.executor.name == LOCAL and not given:  # what other machines have is theirs to say
-        check_judged(served.artefacts.values(), text)
+        check_judged(run.space_for(teacher.facts).artefacts.values(), text)
     few = FEWER if 0 < run.minutes < USUAL_MINUTES else BLOCKS
     probe = load_probe(run.probe_text, run.text, teacher, text, run.text_column, progress, few)
     progress(READING, 2, 2)
     run, seconds, short = _cut(run, teacher, text, progress)
-    served = run.space_for(teacher.facts)
+    served, machines = run.space_for(teacher.facts), declared_by(run)
     _check_disk(run, folder, teacher, recipe, served.students)
     proxy = opened_one(run.proxy, "proxy", run, teacher, text) if run.proxy else None
     evaluations = opened(run, teacher, text)
@@ -162,6 +140,38 @@ def checked(run: Run, folder: Path, given: bool = False, progress: Progress = si
     _check_source(prepared, progress)
     _check_trials(prepared)
     return prepared
+
+
+def _fitted(run: Run, teacher: Teacher, folder: Path, progress: Progress) -> Run:
+    """A run that says all that its teacher decides; refused where the teacher, its students and how they are served do
+    not go together."""
+    check_serves(run.preset, run.teacher, teacher.kind)
+    kind = family(run.space.family)
+    check_made(kind.name, teacher.config.model_type)
+    run = run.fitted(teacher.facts)  # what a folder keeps has been fitted, and says all of it
+    run = with_lengths(run, teacher, progress)
+    served = run.space_for(teacher.facts)
+    check_strategy(run, served.space)
+    if not (folder / "run.toml").exists():  # else what was measured within them may go on
+        check_kept(served.space, limited((), limits_of(run.target, served)), run.seed)
+    for machine in declared_by(run):
+        kind.sites(machine.serving)
+        check_length(served.students, machine.serving)
+    for words in run.too_large(teacher.facts):
+        progress(words, 0, 0)
+    return suited(run, teacher.kind)
+
+
+def _read(run: Run, teacher: Teacher, recipe: Recipe, progress: Progress) -> tuple[Run, Text]:
+    """The text, and the run with the number of its blocks that are held out."""
+    text = load_text(teacher=teacher, progress=progress, **run.reading)
+    run, text = settled_heldout(run, teacher, text, progress)
+    learnt_blocks(text, run.train.share)
+    if words := remark(run.train.flash_tokens, len(text.heldout), text.block, len(EVALUATIONS) - 1):
+        progress(words, 0, 0)
+    if shows_pairs(recipe):
+        check_pairs(text)
+    return run, text
 
 
 def _continued(run: Run, folder: Path) -> Run:
