@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .cli_distill import commands, pairs
-from .cli_predict import command, of_quickstart, run_at
+from .cli_predict import LENGTHS_HELP, command, of_quickstart, run_at
 from .cli_progress import Spending, loading, shown_progress
 from .cli_tables import print_table, tables
 from .cli_words import Json, print_json, remark, show
 from .errors import DistilSearchError, InputError, Interrupted, RunError
 from .operators import TORCH, Serving
+from .request_lengths import is_written
 
 if TYPE_CHECKING:
     from .engine.job.outcome.result import Result
@@ -121,7 +122,7 @@ def profile(
     store: Store = None,
     batch: Annotated[list[int] | None, typer.Option(help="Sequences served at once; may be repeated")] = None,
     sequence: Annotated[list[int] | None, typer.Option(help="Tokens a sequence; may be repeated")] = None,
-    lengths: Annotated[str | None, typer.Option(help="Requests of many lengths: text, or a file, one a line")] = None,
+    lengths: Annotated[str | None, typer.Option(help=LENGTHS_HELP)] = None,
     dtype: Annotated[str | None, typer.Option(help="float32, bfloat16, or int8 in another runtime than torch")] = None,
     threads: Threads = None,
     mode: Annotated[str | None, typer.Option(help="eager or compile; on CUDA eager or graph")] = None,
@@ -145,7 +146,8 @@ def profile(
     runs = [_run_of(path) for path in space] if space else [_run_of(None)]
     opened = profiling.open_device(device)
     given = {name: value for name, value in given.items() if value is not None and value != []}
-    remark([of_quickstart(lengths)] if lengths and not space else [])
+    counted = lengths and not is_written(lengths)
+    remark([of_quickstart(lengths)] if counted and not space else [])
     with shown_progress() as progress:
         parts = covered(runs, opened, given, not space, progress)
     print(f"profiling the device {opened.name}")

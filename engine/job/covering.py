@@ -9,12 +9,13 @@ from distilsearch.errors import InputError
 from distilsearch.operators import TORCH, USUAL_SEQUENCE, Serving
 from distilsearch.profiling.device import Device, fingerprint
 from distilsearch.progress import Progress, silent
+from distilsearch.request_lengths import RequestLengths, is_written
 from distilsearch.space import SearchSpace
 
 from .runfile.config import Run
 from .runfile.sections import TargetSection
 from .runfile.serving import LENGTHS
-from .serving.asked import check_lengths, targets_on
+from .serving.asked import check_lengths, targets_on, with_given
 
 SEVERAL = ("batch", "sequence")  # of what is given: lists of values
 
@@ -31,7 +32,7 @@ def covered(
     Args:
         runs: whose spaces, and how they are served.
         given: fields of a serving that stand instead of what the runs say; lists of batches and sequences; as `lengths`
-            "text" or a file of requests.
+            "text", a file of requests, or a line of lengths.
         plain: the runs are only an example, and say nothing of how anybody serves.
 
     Raises:
@@ -42,15 +43,16 @@ def covered(
     single = {name: value for name, value in given.items() if name not in (*SEVERAL, LENGTHS)}
     if LENGTHS in given and "sequence" in given:
         raise InputError("--sequence is one length for all requests, and --lengths are their own; give one of them")
-    if LENGTHS in given:
+    if LENGTHS in given and not is_written(given[LENGTHS]):
         check_lengths(given[LENGTHS])
     for run in runs:
         space = run.students()
         complete = "batch" in given and not given.keys().isdisjoint(("sequence", LENGTHS))
         targets = [TargetSection()] if plain else targets_here(run, device, complete)
         for target, changes in itertools.product(targets, itertools.product(*several)):
-            for serving in _servings(run, target, given.get(LENGTHS), dict(changes), progress):
-                spaces = parts.setdefault(replace(serving, **single), [])
+            servings = _servings(run, target, given.get(LENGTHS), dict(changes), progress)
+            for serving in with_given(servings, single):
+                spaces = parts.setdefault(serving, [])
                 spaces += [] if space in spaces else [space]
     return parts
 
@@ -62,16 +64,26 @@ def _servings(
 
     Lengths that a run's folder has kept are of its own batch, and are not counted again for that.
     """
-    if target.request_lengths is not None and not lengths and not changes:
-        return list(target.servings)
-    own = [replace(serving.of_one_length, **changes) for serving in target.servings]
+    own = list(target.servings)
+    batches = {changes.get("batch", serving.batch) for serving in own}
+    kept = target.request_lengths is not None and batches == {target.conditions.batch}
+    if kept and not lengths and "sequence" not in changes:
+        return own
+    own = with_given([serving.of_one_length for serving in own], changes)
     place = lengths or (None if "sequence" in changes else target.lengths_from)
     if place is None:
         return own
+    lengths_at = {batch: _lengths(run, place, batch, progress) for batch in batches}
+    return [replace(one, sequence=USUAL_SEQUENCE, padded=False, lengths=lengths_at[one.batch]) for one in own]
+
+
+def _lengths(run: Run, place: str, batch: int, progress: Progress) -> RequestLengths:
+    """The lengths of requests that a user names: a line of them, or a text or a file that is counted."""
+    if is_written(place):
+        return RequestLengths.parse(place)
     from .serving.lengths import counted_for  # which loads what reads a teacher
 
-    lengths_at = {batch: counted_for(run, place, batch, progress) for batch in {serving.batch for serving in own}}
-    return [replace(one, sequence=USUAL_SEQUENCE, lengths=lengths_at[one.batch]) for one in own]
+    return counted_for(run, place, batch, progress)
 
 
 def targets_here(run: Run, device: Device, complete: bool = False) -> list[TargetSection]:

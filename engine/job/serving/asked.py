@@ -1,6 +1,6 @@
 """How a prediction is to be served: as a run's target serves, but for what is given instead. Loads no library."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from distilsearch.request_lengths import RequestLengths, is_written
 from ..runfile.config import Run
 from ..runfile.sections import TargetSection
 from ..runfile.serving import CHOICES, LENGTHS, OF_TEXT
-from .combinations import in_short
+from .combinations import impossible, in_short
 
 AUTO = "auto"
 
@@ -100,6 +100,20 @@ def _chosen(target: TargetSection, given: Mapping[str, Any]) -> tuple[Serving, l
     ways = [way if way.lengths is None else replace(way, lengths=None, sequence=USUAL_SEQUENCE) for way in
             target.servings]  # fmt: skip
     fitting = [way for way in ways if all(getattr(way, name) == given[name] for name in CHOICES if name in given)]
+    return with_given((fitting or ways)[:1], given)[0], fitting[1:]
+
+
+def with_given(servings: Sequence[Serving], given: Mapping[str, Any]) -> list[Serving]:
+    """Ways of serving with what is given instead of their own; those that no machine has then are left out.
+
+    Where none is left, none is left out: whoever is asked for them says why it cannot be.
+    """
     own: dict[str, Any] = {"mode": "eager"} if given.get("runtime", TORCH) != TORCH else {}  # mode is torch's
     own |= {"padded": False} if given.get("batch") == 1 else {}
-    return replace((fitting or ways)[0], **own | given), fitting[1:]
+    instead = own | dict(given)
+
+    def choices(one: Serving) -> dict[str, Any]:
+        return {name: instead.get(name, getattr(one, name)) for name in CHOICES}
+
+    there = [one for one in servings if not impossible(choices(one))]
+    return [replace(one, **instead) for one in there or servings]

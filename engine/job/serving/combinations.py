@@ -27,7 +27,7 @@ def possible(value: Mapping[str, Any]) -> tuple[Serving, ...]:
     servings = []
     for combination in product(*listed.values()):
         one = {**value, **dict(zip(listed, combination, strict=True))}
-        if not _impossible(one):
+        if not impossible(one):
             servings.append(Serving.from_json(one))
     for name, choices in listed.items():
         for choice in choices:
@@ -51,7 +51,7 @@ def check_possible(serving: Serving) -> None:
         raise InputError(f"{serving.runtime} serves {' or '.join(served)}; got dtype {serving.dtype!r}{more}")
 
 
-def _impossible(one: Mapping[str, Any]) -> bool:
+def impossible(one: Mapping[str, Any]) -> bool:
     """Whether no machine serves so: known of runtime, precision and mode alone; other mistakes are others' to name."""
     runtime = one.get("runtime", TORCH)
     if runtime != TORCH and one.get("mode", "eager") != "eager":

@@ -8,9 +8,11 @@ import pytest
 from distilsearch.engine.job.covering import covered, in_words
 from distilsearch.engine.job.runfile.config import Run
 from distilsearch.engine.job.runfile.continuing import ADDED, continued
+from distilsearch.engine.job.serving.combinations import in_short
 from distilsearch.errors import InputError
 from distilsearch.operators import Serving
 from distilsearch.profiling.device import fingerprint
+from distilsearch.request_lengths import RequestLengths
 
 FACTS = {"kind": "cpu", "model": "abacus"}
 CPU: Any = SimpleNamespace(name="cpu", facts=lambda: FACTS)
@@ -50,6 +52,36 @@ def test_what_is_given_stands_instead() -> None:
         (1, 64, "bfloat16", 2),
         (4, 64, "bfloat16", 2),
     ]
+
+
+BY_FOUR = {"serving": {"runtime": ["torch", "onnxruntime"], "dtype": ["float32", "int8"]}}  # int8 of torch is none
+
+
+@pytest.mark.parametrize(
+    ("target", "given", "ways"),
+    [
+        (BY_FOUR, {"dtype": "int8"}, ["onnxruntime int8"]),
+        (BY_FOUR, {"runtime": "torch"}, ["torch float32"]),
+        (BY_FOUR, {"runtime": "openvino"}, ["openvino float32", "openvino int8"]),
+        (BY_FOUR, {"runtime": "torch", "dtype": "int8"}, ["torch int8"]),  # for the device to refuse
+        ({"serving": {"mode": "compile"}}, {"runtime": "onnxruntime"}, ["onnxruntime float32"]),
+        ({"serving": {"runtime": ["torch", "onnxruntime"]}}, {"mode": "compile"}, ["torch compile float32"]),
+        ({"serving": {"batch": 4, "padded": True}}, {"batch": [1]}, ["torch float32"]),
+    ],
+)
+def test_of_what_is_given_no_way_is_timed_that_no_machine_has(
+    target: dict[str, Any], given: dict[str, Any], ways: list[str]
+) -> None:
+    assert [in_short(serving) for serving in covered([run(target)], CPU, given)] == ways
+
+
+def test_lengths_that_a_run_has_kept_are_those_of_its_batch_whoever_names_that() -> None:
+    kept = "40 requests, p50 8, p99 16: 4 x 0.250000, 8 x 0.500000, 16 x 0.250000"
+    target = {"serving": {"batch": 2, "lengths": "text"}, "request_lengths": kept}
+    as_kept = [Serving(batch=2, lengths=RequestLengths.parse(kept))]
+    for given in ({}, {"batch": [2]}):
+        assert list(covered([run(target)], CPU, given)) == as_kept
+    assert list(covered([run({"serving": {"batch": 2}})], CPU, {"lengths": kept})) == as_kept
 
 
 def test_runs_that_serve_alike_are_timed_together_and_others_apart() -> None:
