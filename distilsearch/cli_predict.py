@@ -1,13 +1,14 @@
 """The command that predicts latencies: of one architecture in words, or of many, in and out as CSV or JSON."""
 
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from .cli_progress import shown_progress
 from .cli_words import Json, print_json, remark
-from .errors import InputError, TableError
+from .errors import DeviceError, InputError, TableError
 from .operators import TORCH
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from .engine.job.serving.asked import Way
     from .operators import Serving
     from .predictors.answers import Answers
+    from .profiling.device import Device
     from .profiling.table import LatencyTable
 
 command = typer.Typer()
@@ -65,7 +67,6 @@ def predict(
     instead.
     """
     from .engine.job.serving.asked import way_of
-    from .engine.job.serving.combinations import in_short
 
     if as_json and as_csv:
         raise InputError("--json and --csv both say how to print; give one of them")
@@ -74,15 +75,12 @@ def predict(
     run = run_at(space) if space else None
     way = way_of(run, device, {name: value for name, value in given.items() if value is not None})
     architectures, remarks = _asked(genes or [], source, run)
-    table = _table(way, store)
+    table = _table(way, store, space)
     serving = _counted(way, run)
     from .predictors.answers import Answers
 
     answers = Answers.of(table, architectures, serving)
-    if way.others:
-        remark(
-            [f"this is of {in_short(serving)}; the run serves by {', '.join(way.others)} too: --runtime and --dtype"]
-        )
+    remark(_others(way, serving))
     if as_json:
         print_json(answers.to_json())
     elif as_csv:
@@ -92,7 +90,7 @@ def predict(
     remark(remarks)
 
 
-def _table(way: "Way", store: Path | None) -> "LatencyTable":
+def _table(way: "Way", store: Path | None, space: Path | None) -> "LatencyTable":
     """The table that predicts a way of serving; where there is none, what can be done is said."""
     from . import profiling
     from .engine.job.serving.combinations import check_possible
@@ -100,22 +98,58 @@ def _table(way: "Way", store: Path | None) -> "LatencyTable":
 
     runtime, here = way.serving.runtime, way.device in (*DEVICES, "auto")
     if here:  # refuses what no table of this device can hold
-        profiling.open_device(way.device).regime(way.serving)
+        _opened(way.device).regime(way.serving)
     check_possible(way.serving)
     table = profiling.find_table(way.device, store, runtime)
     if table is not None and table.runtime == runtime:
         return table
-    under = "" if runtime == TORCH else f" under {runtime}"
+    lacking = f"there is no latency table of the device {way.device!r}{'' if runtime == TORCH else f' under {runtime}'}"
+    words = _profiling(way.device if here else "auto", runtime, store if here else None, space)
     if table is not None:
         raise TableError(
-            f"there is no latency table of the device {way.device!r}{under} here, but one under {table.runtime}: name"
-            f" that --runtime, or copy the table of `distilsearch profile --runtime {runtime}` on that machine here"
+            f"{lacking} here, but one under {table.runtime}: name that --runtime, or copy the table of `{words}` on"
+            " that machine here"
         )
-    option, there = "" if runtime == TORCH else f" --runtime {runtime}", "" if here else " on that machine"
-    raise TableError(
-        f"there is no latency table of the device {way.device!r}{under} here yet; make one with `distilsearch"
-        f" profile{option}`{there}"
-    )
+    raise TableError(f"{lacking} here yet; make one with `{words}`{'' if here else ' on that machine'}")
+
+
+def _opened(device: str) -> "Device":
+    """A device of this machine; where it has none, it is said that tables of others will do."""
+    from . import profiling
+
+    try:
+        return profiling.open_device(device)
+    except DeviceError as error:
+        raise DeviceError(
+            f"{error}; to predict by the table of another machine, name its device with --device, as `distilsearch"
+            " tables list` prints it"
+        ) from None
+
+
+def _profiling(device: str, runtime: str, store: Path | None, space: Path | None) -> str:
+    """The command that makes a table which is lacking."""
+    options = {"space": space, "device": device if device != "auto" else None, "store": store}
+    options |= {"runtime": runtime if runtime != TORCH else None}
+    given = [f" --{name} {quote(str(value))}" for name, value in options.items() if value is not None]
+    return f"distilsearch profile{''.join(given)}"
+
+
+def _others(way: "Way", serving: "Serving") -> list[str]:
+    """How else the run serves, of which the answer is not."""
+    from .engine.job.serving.combinations import in_short
+
+    remarks = []
+    if way.targets > 1:
+        remarks.append(
+            f"this is of the first of {way.targets} targets; name another's device by --device, or how it serves by"
+            " --batch and the others"
+        )
+    if way.others:
+        remarks.append(
+            f"this is of {in_short(serving)}; the run serves by {', '.join(way.others)} too: --runtime, --dtype and"
+            " --mode"
+        )
+    return remarks
 
 
 def _counted(way: "Way", run: "Run | None") -> "Serving":

@@ -186,6 +186,10 @@ def test_a_run_says_how_it_serves_and_which_genes_have_one_choice(store: Path, t
     words = ["predict", "layers=2", "--store", str(store), "--space", str(file)]
     said = CliRunner().invoke(app, words, catch_exceptions=False)
     assert "note: this is of torch float32; the run serves by onnxruntime float32 too" in said.stderr
+    assert "targets" not in said.stderr
+    file.write_text(f'{file.read_text()}[[target]]\ndevice = "cuda"\n'.replace(', "onnxruntime"', ""))
+    said = CliRunner().invoke(app, words, catch_exceptions=False)
+    assert "note: this is of the first of 2 targets; name another's device by --device" in said.stderr
     with pytest.raises(TableError, match="under onnxruntime here, but one under torch"):
         run(*words, "--runtime", "onnxruntime")
 

@@ -71,7 +71,12 @@ REFUSED = {
         "--device",
         "0123456789ab",
     ): "torch serves float32 or bfloat16",
-    ("predict", *GENES, "--device", "cpu"): "make one with `distilsearch profile`",
+    ("predict", *GENES, "--device", "cpu"): "make one with `distilsearch profile --device cpu`",
+    ("predict", *GENES, "--space", "compiled.toml", "--runtime", "onnxruntime"): (
+        "make one with `distilsearch profile --space compiled.toml --runtime onnxruntime`"
+    ),
+    ("predict", *GENES, "--device", "xla"): "to predict by the table of another machine, name its device with --device",
+    ("predict", *GENES, "--space", "xla.toml"): "as `distilsearch tables list` prints it",
     ("predict", *GENES, "--lengths", "none.txt"): "there is no file none.txt",
     ("predict", *GENES, "--lengths", ""): "--lengths should be text, or a file of requests",
     ("profile", "--lengths", ""): "--lengths should be text, or a file of requests",
@@ -115,6 +120,8 @@ def place(tmp_path: Path) -> Path:
         "limit": least + "[[target]]\nparameters = 10\n",
         "long": least + "[[target]]\nserving = { sequence = 1000 }\n",
         "wide": least + "[space]\nwidth = [512, 768]\n",
+        "xla": least + '[[target]]\ndevice = "xla"\n',
+        "compiled": least + '[[target]]\nserving = { mode = "compile" }\n',
         "ray": least + 'executor = "ray"\n',
     }
     for name, content in files.items():

@@ -1,13 +1,14 @@
 """How a prediction is to be served: as a run's target serves, but for what is given instead. Loads no library."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from distilsearch import profiling
 from distilsearch.distill.teachers.named import check_names
-from distilsearch.errors import InputError
+from distilsearch.errors import DeviceError, InputError
 from distilsearch.operators import TORCH, USUAL_SEQUENCE, Serving, named_dtype
 from distilsearch.profiling.device import Device, fingerprint
 from distilsearch.profiling.devices import DEVICES
@@ -30,12 +31,14 @@ class Way:
         serving: of requests of one length, unless their lengths are known already.
         lengths: where the lengths of requests are still to be counted: "text", or a file of some.
         others: of the run's target that is meant, in short: what else it serves by.
+        targets: how many of the run's it may have been, of which this is the first.
     """
 
     device: str
     serving: Serving
     lengths: str | None = None
     others: tuple[str, ...] = ()
+    targets: int = 1
 
     def of(self, lengths: RequestLengths) -> Serving:
         """The serving with the lengths of requests counted."""
@@ -57,9 +60,10 @@ def way_of(run: Run | None, device: str | None, given: Mapping[str, Any]) -> Way
         raise InputError("--sequence is one length for all requests, and --lengths are their own; give one of them")
     if LENGTHS in given and not is_written(given[LENGTHS]):
         check_lengths(given[LENGTHS])
-    target = TargetSection() if run is None else _target(run, device)
+    targets = [TargetSection()] if run is None else _targets(run, device)
+    target = targets[0]
     serving, others = _chosen(target, {name: value for name, value in given.items() if name != LENGTHS})
-    way = Way(device or target.device, serving, others=tuple(in_short(other) for other in others))
+    way = Way(device or target.device, serving, None, tuple(in_short(other) for other in others), len(targets))
     place = given.get(LENGTHS, None if "sequence" in given else target.lengths_from)
     if LENGTHS not in given and target.request_lengths is not None and serving.batch == target.conditions.batch:
         place = target.request_lengths if place is not None else None
@@ -83,12 +87,13 @@ def targets_on(run: Run, device: Device) -> list[TargetSection]:
     return [t for t in run.target if t.device in (AUTO, device.name) or own.startswith(t.device)]
 
 
-def _target(run: Run, device: str | None) -> TargetSection:
-    """The target that is meant: the first one of the device, else the first of all."""
+def _targets(run: Run, device: str | None) -> list[TargetSection]:
+    """The targets that may be meant: those of the device, else all of them."""
     same = [target for target in run.target if target.device == device]
     if not same and device in (*DEVICES, AUTO):
-        same = targets_on(run, profiling.open_device(device))
-    return (same or list(run.target))[0]
+        with suppress(DeviceError):  # whoever looks for its table says what to do
+            same = targets_on(run, profiling.open_device(device))
+    return same or list(run.target)
 
 
 def _chosen(target: TargetSection, given: Mapping[str, Any]) -> tuple[Serving, list[Serving]]:

@@ -66,6 +66,8 @@ def test_of_several_machines_it_is_the_one_that_is_named() -> None:
     ]  # fmt: skip
     assert way_of(run({"device": digits, "serving": {"batch": 3}}), "cpu", {}).serving.batch == 3
     assert way_of(two, "another", {}).serving.batch == 4
+    assert [way_of(two, name, {}).targets for name in (None, "cpu", "another")] == [2, 1, 2]
+    assert way_of(two, "xla", {}).device == "xla"  # which is not here: whoever looks for its table says so
 
 
 def test_what_else_a_run_serves_by_is_known_where_nothing_chooses() -> None:
