@@ -146,8 +146,7 @@ def profile(
     runs = [_run_of(path) for path in space] if space else [_run_of(None)]
     opened = profiling.open_device(device)
     given = {name: value for name, value in given.items() if value is not None and value != []}
-    counted = lengths and not is_written(lengths)
-    remark([of_quickstart(lengths)] if counted and not space else [])
+    remark([of_quickstart(lengths)] if lengths and not is_written(lengths) and not space else [])
     with shown_progress() as progress:
         parts = covered(runs, opened, given, not space, progress)
     print(f"profiling the device {opened.name}")
@@ -196,14 +195,12 @@ def measure(
 
     given: dict[str, Any] = {"batch": batch, "sequence": sequence, "dtype": dtype, "threads": threads}
     options = {name: value for name, value in (given | {"runtime": runtime}).items() if value is not None}
-    if lengths is not None and sequence is not None:
-        raise InputError("--sequence is one length for all requests, and --lengths are their own; give one of them")
+    others = {"device": device, "on": on or None, "lengths": lengths}
+    asked = [name for name, value in (options | others).items() if value is not None]
+    model, serving = check_measurable(what, on or (), asked), Serving(**options)
+    check_lengths(options | {"lengths": lengths})
     if lengths == "text":
         raise InputError("a model has no text of its own here: give --lengths a file of requests, one a line")
-    serving, others = Serving(**options), {"device": device, "on": on or None, "lengths": lengths}
-    model = check_measurable(what, on or (), [name for name, value in (options | others).items() if value is not None])
-    if lengths is not None:
-        check_lengths(lengths)
     if model:
         open_device(device or "auto").regime(serving)  # refuses what does not run here
     with shown_progress() as progress:

@@ -17,6 +17,7 @@ from distilsearch.engine.job.preflight import check_run
 from distilsearch.engine.job.runfile.config import Run
 from distilsearch.errors import InputError, Interrupted
 from distilsearch.families import family, family_of
+from distilsearch.places import RUN_MARK
 from distilsearch.testing.teachers import write_teacher
 
 HEAVY = ("torch", "transformers", "optuna", "xgboost", "scipy", "datasets", "gpytorch", "botorch")
@@ -89,6 +90,10 @@ REFUSED = {
     ("report", "notes"): "holds no run",
     ("measure", "notes"): "holds no run",
     ("measure", "quickstart", "--dtype", "int7"): "unknown serving dtype 'int7'",
+    ("measure", "run", "--lengths", "text"): "--lengths is for models; the run in run says itself",
+    ("measure", "run", "--runtime", "onnxruntime", "--batch", "0"): "--batch is for models; the run in run says itself",
+    ("measure", "quickstart", "--lengths", "text"): "a model has no text of its own here",
+    ("measure", "quickstart", "--lengths", "none.txt", "--sequence", "8"): "give one of them",
     ("measure", "quickstart", "--lengths", "none.txt"): "there is no file none.txt",
     ("measure", "quickstart", "--lengths", ""): "--lengths should be text, or a file of requests",
     ("measure", "quickstart", "--runtime", "tensorrt"): "tensorrt runs on cuda; got the device 'cpu'",
@@ -128,6 +133,8 @@ def place(tmp_path: Path) -> Path:
         (tmp_path / f"{name}.toml").write_text(content)
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "thesis.tex").write_text("years of work")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "run.toml").write_text(f"{RUN_MARK}\n{least}")
     (tmp_path / "classifier").mkdir()
     config = {"model_type": "bert", "architectures": ["BertForSequenceClassification"]}
     (tmp_path / "classifier" / "config.json").write_text(json.dumps(config))

@@ -41,10 +41,7 @@ def covered(
     parts: dict[Serving, list[SearchSpace]] = {}
     several = [[(name, value) for value in given[name]] for name in SEVERAL if name in given]
     single = {name: value for name, value in given.items() if name not in (*SEVERAL, LENGTHS)}
-    if LENGTHS in given and "sequence" in given:
-        raise InputError("--sequence is one length for all requests, and --lengths are their own; give one of them")
-    if LENGTHS in given and not is_written(given[LENGTHS]):
-        check_lengths(given[LENGTHS])
+    check_lengths(given)
     for run in runs:
         space = run.students()
         complete = "batch" in given and not given.keys().isdisjoint(("sequence", LENGTHS))

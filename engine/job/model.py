@@ -13,7 +13,7 @@ from distilsearch.families import family
 from distilsearch.operators import TORCH, Serving
 from distilsearch.profiling.clock import Measured
 from distilsearch.progress import Progress, silent
-from distilsearch.request_lengths import CONTRADICTING, rising
+from distilsearch.request_lengths import CONTRADICTING, RequestLengths, is_written, rising
 
 from ..report.doubts import CALM
 from .serving.lengths import counted_in
@@ -76,7 +76,7 @@ def measure_model(
     """Measure a model that may be a teacher, and score it on files of sentence pairs.
 
     Args:
-        lengths: a file of requests, one a line, whose lengths it is measured at instead of one.
+        lengths: a file of requests, one a line, whose lengths it is measured at instead of one; or a line of lengths.
 
     Raises:
         TeacherError: there is no such model.
@@ -87,7 +87,8 @@ def measure_model(
     architecture = kind.architecture(teacher.facts)
     kind.sites(serving)
     if lengths is not None:
-        serving = replace(serving, lengths=counted_in(lengths, teacher, serving.batch, progress))
+        counted = None if is_written(lengths) else counted_in(lengths, teacher, serving.batch, progress)
+        serving = replace(serving, lengths=counted or RequestLengths.parse(lengths))
     (measured,) = profiling.measure([architecture], device, serving, progress=progress)
     if not measured.usable:
         raise TrialError(f"{name} does not run here with {serving}: {measured.status}")

@@ -56,10 +56,7 @@ def way_of(run: Run | None, device: str | None, given: Mapping[str, Any]) -> Way
     Raises:
         InputError: fields are given that do not go together.
     """
-    if LENGTHS in given and "sequence" in given:
-        raise InputError("--sequence is one length for all requests, and --lengths are their own; give one of them")
-    if LENGTHS in given and not is_written(given[LENGTHS]):
-        check_lengths(given[LENGTHS])
+    check_lengths(given)
     targets = [TargetSection()] if run is None else _targets(run, device)
     target = targets[0]
     serving, others = _chosen(target, {name: value for name, value in given.items() if name != LENGTHS})
@@ -73,11 +70,20 @@ def way_of(run: Run | None, device: str | None, given: Mapping[str, Any]) -> Way
     return replace(way, lengths=place) if counted is None else replace(way, serving=way.of(counted))
 
 
-def check_lengths(lengths: str) -> None:
-    """Refuse lengths that are neither those of a text nor a file that is there, before anything is loaded for them."""
+def check_lengths(given: Mapping[str, Any]) -> None:
+    """Refuse lengths of requests that cannot be had, or do not go with what else is given; nothing is loaded for it.
+
+    Raises:
+        InputError: they are neither those of a text, nor a file that is there, nor a line of lengths.
+    """
+    lengths = given.get(LENGTHS)
+    if lengths is None:
+        return
+    if "sequence" in given:
+        raise InputError("--sequence is one length for all requests, and --lengths are their own; give one of them")
     if not lengths.strip():
         raise InputError("--lengths should be text, or a file of requests, one a line; got nothing")
-    if lengths != OF_TEXT:
+    if lengths != OF_TEXT and not is_written(lengths):
         check_names([], (), [Path(lengths)], "a file of requests, one a line")
 
 
