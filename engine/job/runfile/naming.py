@@ -10,8 +10,8 @@ from pathlib import Path
 
 from distilsearch.architecture import Architecture, Value
 from distilsearch.architectures import architecture_of, read_architectures
-from distilsearch.distill.teachers.named import pool_at_hand, teacher_at_hand
-from distilsearch.errors import InputError
+from distilsearch.distill.teachers.named import QUICKSTART, AtHand, pool_at_hand, quickstart_folder, teacher_at_hand
+from distilsearch.errors import InputError, TeacherError
 from distilsearch.families import Family, TeacherFacts, family
 from distilsearch.families.cuts import GENE, RULES, spelt
 
@@ -44,7 +44,7 @@ class Naming:
         """
         if run is None:
             return cls(family("bert"), cure="give the file of a run as --space for its own")
-        known = teacher_at_hand(run.teacher, str(next(iter(run.space.genes.get(POOL, ())), pool_at_hand(run.teacher))))
+        known = _at_hand(run)
         if known is None or known.facts is None:
             return cls(family(run.space.family), single(run), cure=f"the teacher {run.teacher} would have to be here")
         facts = known.facts
@@ -80,3 +80,14 @@ class Naming:
 def single(run: Run) -> dict[str, Value]:
     """The genes of which a run names one choice alone, whatever its teacher is like."""
     return {gene: own[0] for gene, own in run.space.genes.items() if len(own) == 1 and gene != GENE}
+
+
+def _at_hand(run: Run) -> AtHand | None:
+    """What is known of a run's teacher; None where it is not here, and so of a quickstart that is not installed."""
+    if run.teacher == QUICKSTART:
+        try:
+            quickstart_folder()
+        except TeacherError:
+            return None
+    named = run.space.genes.get(POOL, ())
+    return teacher_at_hand(run.teacher, str(named[0] if named else pool_at_hand(run.teacher)))

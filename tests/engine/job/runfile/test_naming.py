@@ -60,6 +60,13 @@ def test_where_no_teacher_is_known_the_key_is_said_to_be_another(tmp_path: Path)
         assert naming.remarks([naming.one(shape | {"inherit": "0,5"})]) == []
 
 
+def test_a_quickstart_that_is_not_installed_is_a_teacher_that_is_not_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("distilsearch.distill.teachers.named.QUICKSTART_MODULE", "no_such_package")
+    naming = Naming.of(run_of("quickstart", width=[384], heads=[12], ffn=[768]))
+    (said,) = naming.remarks([naming.one({"layers": 2})])
+    assert said.endswith("the teacher quickstart would have to be here")
+
+
 def test_a_student_may_be_larger_than_what_a_run_searches(teacher: Path) -> None:
     assert Naming.of(run_of(teacher)).one({"layers": 12, "width": 768, "heads": 12, "ffn": 3072})["layers"] == 12
     with pytest.raises(InputError, match="needs width"):
