@@ -119,11 +119,12 @@ def check_target(section: TargetSection) -> None:
     if here:
         profiling.open_device(section.device)
     for runtime in section.runtimes if section.serving else (TORCH,):
-        if profiling.find_table(section.device, runtime=runtime) is None and not here:
-            under = "" if runtime == TORCH else f" under {runtime}"
+        table = profiling.find_table(section.device, runtime=runtime)
+        if not here and (table is None or table.runtime != runtime):
+            under, option = ("", "") if runtime == TORCH else (f" under {runtime}", f" --runtime {runtime}")
             raise InputError(
-                f"there is no table of the device {section.device!r}{under}; run `distilsearch profile` on that machine"
-                " and copy its folder into the tables folder"
+                f"there is no table of the device {section.device!r}{under}; run `distilsearch profile{option}` on that"
+                " machine and copy its folder into the tables folder"
             )
 
 

@@ -157,10 +157,11 @@ class Helper(MainJob):
         return sum(e.lease.get("holder") == self.ledger.holder and e.state in ("complete", "failed") for e in entries)
 
     def _tabled(self, machine: Declared) -> Profiled:
-        """A machine by the tables that the driver goes by, however little is in them; timed where one is not here."""
+        """A machine by the tables that the driver goes by, however little is in them; one that is not here is timed."""
         tables = left_tables(machine, self.invitation)
-        if tables is None:
-            return profiled(machine, self.prepared, self.executor, self.progress)
+        if tables.keys() < {*machine.section.runtimes}:
+            own = profiled(machine, self.prepared, self.executor, self.progress)
+            tables = own.tables | tables
         return Profiled(machine, tables, self.prepared.served)
 
 

@@ -21,11 +21,11 @@ def fetched(machine: Declared, invitation: Invitation) -> None:
             receive(machine.depot, *place)
 
 
-def left_tables(machine: Declared, invitation: Invitation) -> dict[str, LatencyTable] | None:
-    """The table of each runtime of a machine, as the driver of a run has left them.
+def left_tables(machine: Declared, invitation: Invitation) -> dict[str, LatencyTable]:
+    """The tables of a machine by runtime, as the driver of a run has left them.
 
-    It is timed once a run: what a joined process would add, the driver does not predict by. None where one is not here,
-    and is of this very machine and its versions, so that it can be timed here.
+    They are timed once a run: what a joined process would add, the driver does not predict by. One that is not here is
+    left out where it is of this very machine and its versions, so that it can be timed here.
 
     Raises:
         RunError: a table is not here and cannot be timed here, or is not what the driver has noted.
@@ -37,8 +37,8 @@ def left_tables(machine: Declared, invitation: Invitation) -> dict[str, LatencyT
         table = find_table(machine.section.device, runtime=runtime) if place is None else _left(runtime, place)
         if table is None:
             _check_own(machine, runtime, place)
-            return None
-        tables[runtime] = table
+        else:
+            tables[runtime] = table
     return tables
 
 

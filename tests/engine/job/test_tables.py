@@ -3,7 +3,9 @@
 import pytest
 
 from distilsearch.engine.job import tables
-from distilsearch.errors import TableError
+from distilsearch.engine.job.preflight import check_target
+from distilsearch.engine.job.runfile.config import Run
+from distilsearch.errors import InputError, TableError
 from distilsearch.profiling import LatencyTable, fingerprint, rounds
 from distilsearch.profiling.device import Regime
 
@@ -67,3 +69,14 @@ def test_damage_on_the_way_is_refused(depot, tmp_path) -> None:
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(TableError, match="damaged"):
         tables.receive(depot, *NAMES, tmp_path / "driver")
+
+
+def test_each_runtime_of_another_machine_needs_a_table_of_its_own(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("DISTILSEARCH_HOME", str(tmp_path / "home"))
+    measure(tmp_path / "home" / "tables", "by torch")
+    one, two = ({"device": NAMES[0], "serving": {"runtime": own}} for own in ("torch", ["torch", "onnxruntime"]))
+    run = Run.parse({"teacher": "quickstart", "text": ["python-docs"], "target": [one]})
+    check_target(run.target[0])
+    run = Run.parse({"teacher": "quickstart", "text": ["python-docs"], "target": [two]})
+    with pytest.raises(InputError, match="under onnxruntime; run `distilsearch profile --runtime onnxruntime` on"):
+        check_target(run.target[0])

@@ -298,15 +298,15 @@ def by_two_runtimes(machine: Declared) -> Declared:
 def test_whoever_joins_goes_by_the_tables_that_the_driver_has_left_and_times_nothing(machine, tmp_path) -> None:
     store = tmp_path / "home" / "tables"
     torch = table_in(store)
-    assert [table.folder for table in (left_tables(machine, invited(torch=torch)) or {}).values()] == [torch]
+    assert [table.folder for table in left_tables(machine, invited(torch=torch)).values()] == [torch]
     two = by_two_runtimes(machine)
     cpu = open_device("cpu")
     noted = invited(torch=torch, onnxruntime=(onnx := folder_of(cpu.facts(), stack_of(cpu, "onnxruntime"), store)))
-    assert left_tables(two, noted) is None  # the other one is the joiner's to time: it is of this machine and versions
-    assert left_tables(two, replace(noted, runtimes={})) is None  # as earlier drivers noted it
+    for invitation in (noted, replace(noted, runtimes={})):  # and as earlier drivers noted it
+        assert list(left_tables(two, invitation)) == ["torch"]  # the other is of this machine: the joiner's to time
     table_in(store, "onnxruntime")
     for invitation in (noted, replace(noted, runtimes={})):
-        left = left_tables(two, invitation) or {}
+        left = left_tables(two, invitation)
         assert {runtime: table.folder for runtime, table in left.items()} == {"torch": torch, "onnxruntime": onnx}
 
 
@@ -316,7 +316,7 @@ def test_the_table_of_every_runtime_comes_through_the_depot(machine, tmp_path) -
     for folder in folders.values():
         tables.send(depot, folder)
     machine = replace(by_two_runtimes(machine), depot=depot)
-    left = left_tables(machine, invited(**folders)) or {}
+    left = left_tables(machine, invited(**folders))
     assert {runtime: table.runtime for runtime, table in left.items()} == {name: name for name in folders}
     assert {table.folder.parents[1] for table in left.values() if table.folder} == {tmp_path / "home" / "tables"}
 
@@ -332,7 +332,7 @@ def test_a_machine_that_serves_elsewhere_is_found_by_the_tables_in_the_depot(mac
     (there,) = declared_by(ours)
     assert not there.local
     there.check()
-    assert left_tables(there, invited(torch=folder)) is not None
+    assert list(left_tables(there, invited(torch=folder))) == ["torch"]
 
 
 def test_tables_that_are_not_those_of_the_driver_are_refused(machine, tmp_path) -> None:
@@ -340,6 +340,12 @@ def test_tables_that_are_not_those_of_the_driver_are_refused(machine, tmp_path) 
     own, other = table_in(store), table_in(tmp_path / "driver", stack={"torch": "0.0"})
     with pytest.raises(RunError, match=rf"{other.name}, which is not among the tables here .*{own.name}"):
         left_tables(machine, invited(torch=other))
+    two, onnx = by_two_runtimes(machine), table_in(tmp_path / "driver", "onnxruntime", stack={"torch": "0.0"})
+    absent = folder_of(open_device("cpu").facts(), stack_of(open_device("cpu"), "torch"), tmp_path / "driver")
+    own.rename(tmp_path / "away")
+    with pytest.raises(RunError, match=rf"under onnxruntime by the table .*{onnx.name}, which is not among"):
+        left_tables(two, invited(torch=absent, onnxruntime=onnx))  # though what is lacking of torch can be timed here
+    (tmp_path / "away").rename(own)
     renamed = store / other.parent.name / other.name
     own.rename(renamed)
     with pytest.raises(RunError, match=f"in that folder of the tables here lies .*{own.name}"):
