@@ -209,9 +209,7 @@ def home(
     as_json: Json = False,
 ) -> None:
     """List what the shared folder holds; with --clean, what may go: never what a run still shows."""
-    from rich.console import Console
-
-    from .cli_words import home_table, size
+    from .cli_words import home_table, print_wide, size
     from .engine.job.inventory import inventory, removable, remove
 
     items = inventory(verify)
@@ -221,7 +219,7 @@ def home(
     if as_json:
         print_json({"schema": 1, "removed": clean and yes, "entries": [item.to_json() for item in going]})
         return
-    Console().print(home_table(going))
+    print_wide(home_table(going))
     total = size(sum(item.bytes for item in going))
     if clean and yes:
         print(f"removed: {len(going)} entries, {total}")

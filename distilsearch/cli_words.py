@@ -71,15 +71,20 @@ def home_table(items: Sequence["Item"]) -> "Table":
     return table
 
 
-def show(result: "ResultFile") -> None:
-    """Print a result: its table, how its students were trained, and what a reader must know of it."""
+def print_wide(table: "Table") -> None:
+    """Print a table as wide as the terminal; a pipe, which has none, gets more than 80 columns."""
     from rich.console import Console
 
+    usual = Console()
+    (usual if usual.is_terminal else Console(width=max(WIDE, usual.width))).print(table)
+
+
+def show(result: "ResultFile") -> None:
+    """Print a result: its table, how its students were trained, and what a reader must know of it."""
     from .engine.report.requests import request_lines
     from .engine.report.terminal import answer_lines, evaluation_lines, final_table, gain_lines, proxy_lines
 
-    usual = Console()
-    (usual if usual.is_terminal else Console(width=WIDE)).print(final_table(result))
+    print_wide(final_table(result))
     for line in [
         *request_lines(result),
         *answer_lines(result),

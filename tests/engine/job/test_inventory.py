@@ -10,10 +10,10 @@ import pytest
 from typer.testing import CliRunner
 
 from distilsearch.cli import app
-from distilsearch.cli_words import age, size
+from distilsearch.cli_words import age, home_table, print_wide, size
 from distilsearch.distill.store.archive import Archive
 from distilsearch.distill.store.trial import TRIAL, TRUNK
-from distilsearch.engine.job.inventory import inventory, removable, remove
+from distilsearch.engine.job.inventory import Item, inventory, removable, remove
 from distilsearch.errors import RunError
 from distilsearch.home import home, known_runs, register_run, tables_folder, targets_folder
 
@@ -59,6 +59,18 @@ def test_all_that_lies_there_is_listed(archive: Archive, tmp_path: Path) -> None
     shown = CliRunner().invoke(app, ["home"], catch_exceptions=False, env={"COLUMNS": "200"}).stdout
     assert one.name in shown
     assert "in all" in shown
+
+
+def test_a_row_of_what_lies_there_is_one_line_for_who_reads_it_from_a_pipe(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    run = Path("runs") / "a-run-with-a-name-as-long-as-that"
+    item = Item("trunk", "0123456789ab", run, 12_000_000, 3.0, teacher="sentence-transformers", shown_by=(run,))
+    print_wide(home_table([item]))
+    (row,) = (line for line in capsys.readouterr().out.splitlines() if "trunk" in line)
+    assert run.name in row
+    assert item.teacher in row
 
 
 def test_the_lock_of_whoever_times_the_machine_is_no_table_and_a_file_of_others_is_named() -> None:
