@@ -73,7 +73,7 @@ def predict(
     given: dict[str, Any] = {"batch": batch, "sequence": sequence, "lengths": lengths, "dtype": dtype}
     given |= {"threads": threads, "mode": mode, "runtime": runtime}
     run = run_at(space) if space else None
-    way = way_of(run, device, {name: value for name, value in given.items() if value is not None})
+    way = way_of(run, device, {name: value for name, value in given.items() if value is not None}, store)
     architectures, remarks = _asked(genes or [], source, run)
     table = _table(way, store, space)
     serving = _counted(way, run)

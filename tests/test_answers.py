@@ -15,7 +15,7 @@ from distilsearch.cli import app
 from distilsearch.engine.job.runfile.config import Run
 from distilsearch.errors import InputError, TableError
 from distilsearch.families import family
-from distilsearch.profiling import find_table
+from distilsearch.profiling import find_table, fingerprint
 from distilsearch.request_lengths import RequestLengths
 
 OLD = Path(__file__).parent / "old" / "0.1.0"
@@ -192,6 +192,22 @@ def test_a_run_says_how_it_serves_and_which_genes_have_one_choice(store: Path, t
     assert "note: this is of the first of 2 targets; name another's device by --device" in said.stderr
     with pytest.raises(TableError, match="under onnxruntime here, but one under torch"):
         run(*words, "--runtime", "onnxruntime")
+
+
+def test_the_name_of_a_table_means_the_target_that_its_device_is(store: Path, tmp_path: Path) -> None:
+    table = find_table(NAME, store)
+    assert table is not None
+    genes = "".join(f"{gene} = {value}\n" for gene, value in GENES.items())
+    named, plain = [f"{gene}={value}" for gene, value in GENES.items()], ["--threads", 1, "--sequence", 16]
+    told = answer("predict", *named, "--store", store, *plain, "--device", NAME)
+    file = tmp_path / "run.toml"
+    for device in ("cpu", fingerprint(table.meta.device), f"{fingerprint(table.meta.device)[:6]}/{'0' * 12}"):
+        serving = f'[[target]]\ndevice = "{device}"\nserving = {{ sequence = 16, threads = 1 }}\n'
+        file.write_text(
+            f'teacher = "some/model"\ntext = "python-docs"\n[space]\n{genes}[[target]]\ndevice = "cuda"\n'
+            f"serving = {{ batch = 4 }}\n{serving}"
+        )
+        assert answer("predict", "layers=2", "--store", store, "--space", file, "--device", NAME) == told
 
 
 def test_it_is_said_whose_text_lengths_are_of(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:

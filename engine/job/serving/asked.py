@@ -8,8 +8,9 @@ from typing import Any
 
 from distilsearch import profiling
 from distilsearch.distill.teachers.named import check_names
-from distilsearch.errors import DeviceError, InputError
+from distilsearch.errors import InputError
 from distilsearch.operators import TORCH, USUAL_SEQUENCE, Serving, named_dtype
+from distilsearch.places import FINGERPRINT
 from distilsearch.profiling.device import Device, fingerprint
 from distilsearch.profiling.devices import DEVICES
 from distilsearch.request_lengths import RequestLengths, is_written
@@ -45,19 +46,20 @@ class Way:
         return replace(self.serving, sequence=USUAL_SEQUENCE, padded=False, lengths=lengths)
 
 
-def way_of(run: Run | None, device: str | None, given: Mapping[str, Any]) -> Way:
+def way_of(run: Run | None, device: str | None, given: Mapping[str, Any], store: Path | None = None) -> Way:
     """The way of serving that is asked for.
 
     Args:
         run: whose target says what is not given; without one it is a batch of 1, 128 tokens, float32 in torch.
         device: a name of it; the target's where none is given.
         given: fields of a serving; `lengths` as a user gives them: "text", a file, or a line of lengths.
+        store: the folder of the tables by whose names a device may be called.
 
     Raises:
         InputError: fields are given that do not go together.
     """
     check_lengths(given)
-    targets = [TargetSection()] if run is None else _targets(run, device)
+    targets = [TargetSection()] if run is None else _targets(run, device, store)
     target = targets[0]
     serving, others = _chosen(target, {name: value for name, value in given.items() if name != LENGTHS})
     way = Way(device or target.device, serving, None, tuple(in_short(other) for other in others), len(targets))
@@ -89,16 +91,29 @@ def check_lengths(given: Mapping[str, Any]) -> None:
 
 def targets_on(run: Run, device: Device) -> list[TargetSection]:
     """A run's targets that a device of this machine is: by kind, by the fingerprint of its table, or auto."""
-    own = fingerprint(device.facts())
-    return [t for t in run.target if t.device in (AUTO, device.name) or own.startswith(t.device)]
+    return _targets_of(run, device.name, fingerprint(device.facts()), AUTO)
 
 
-def _targets(run: Run, device: str | None) -> list[TargetSection]:
+def _targets_of(run: Run, *names: str) -> list[TargetSection]:
+    """The targets that are called so, or by the first digits of a fingerprint, whatever the stack."""
+    return [target for target in run.target if any(_calls(target.device, name) for name in names)]
+
+
+def _calls(device: str, name: str) -> bool:
+    digits = device.partition("/")[0]
+    return device == name or (FINGERPRINT.fullmatch(name) is not None and name.startswith(digits))
+
+
+def _targets(run: Run, device: str | None, store: Path | None) -> list[TargetSection]:
     """The targets that may be meant: those of the device, else all of them."""
     same = [target for target in run.target if target.device == device]
-    if not same and device in (*DEVICES, AUTO):
-        with suppress(DeviceError):  # whoever looks for its table says what to do
+    if same or device is None or len(run.target) == 1:
+        return same or list(run.target)
+    with suppress(InputError):  # whoever looks for its table says what to do
+        if device in (*DEVICES, AUTO):
             same = targets_on(run, profiling.open_device(device))
+        elif (table := profiling.find_table(device, store)) is not None:
+            same = _targets_of(run, str(table.meta.device.get("kind")), fingerprint(table.meta.device))
     return same or list(run.target)
 
 
