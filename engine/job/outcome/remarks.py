@@ -109,18 +109,20 @@ def note_trained(ledger: "Ledger", known: Mapping[str, "Trial"], finals: Mapping
     Args:
         known: the longer trainings that were there before the finish, by the key of the student; `finals`: those after.
     """
-    own = [entry for entry in ledger.entries() if entry.lease.get("holder") == ledger.holder]
+    entries = ledger.entries()
+    own = [entry for entry in entries if entry.lease.get("holder") == ledger.holder]
     tried = any(entry.state == "failed" or entry.facts.get("source") == "trained" for entry in own)
     longer = any(key not in known or trial.tokens > known[key].tokens for key, trial in finals.items())
     if tried or longer:
         ledger.note(TRAINED, True)
-    else:
+    elif any(entry.state == "complete" for entry in entries):
         say("nothing was trained by this call: all its students were known", 0, 0)
 
 
 def all_known(ledger: "Ledger") -> list[str]:
-    """That a run has trained nobody, in any call."""
-    if ledger.noted(TRAINED) or any(entry.facts.get("source") == "trained" for entry in ledger.entries()):
+    """That a run which has students has trained none of them, in any call."""
+    complete = [entry for entry in ledger.entries() if entry.state == "complete"]
+    if not complete or ledger.noted(TRAINED) or any(entry.facts.get("source") == "trained" for entry in complete):
         return []
     return ["nothing was trained for this run: all its students were known, from other runs or imported"]
 

@@ -83,6 +83,8 @@ def test_a_call_and_a_run_that_trained_nobody_say_so(ledger: Ledger) -> None:
     def trial(tokens: int) -> Any:
         return SimpleNamespace(tokens=tokens)
 
+    note_trained(ledger, {}, {}, say)
+    assert said == all_known(ledger) == []  # of nobody nothing is said
     ledger.add(first, [0.5], {"source": "known"})
     note_trained(ledger, {"k": trial(9)}, {"k": trial(9)}, say)
     assert said == ["nothing was trained by this call: all its students were known"]
