@@ -174,7 +174,7 @@ def measure(
     device: Annotated[str | None, typer.Option(help="Of a model: xla, cuda, cpu or auto")] = None,
     batch: Annotated[int | None, typer.Option(help="Of a model: sequences served at once")] = None,
     sequence: Annotated[int | None, typer.Option(help="Of a model: tokens a sequence")] = None,
-    lengths: Annotated[str | None, typer.Option(help="Of a model: requests of many lengths, one a line")] = None,
+    lengths: Annotated[str | None, typer.Option(help="Of a model: requests as in a file, one a line")] = None,
     dtype: Annotated[
         str | None, typer.Option(help="Of a model: float32, bfloat16, or int8 in another runtime than torch")
     ] = None,

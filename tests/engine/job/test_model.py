@@ -31,6 +31,16 @@ def test_a_model_is_measured_and_scored(place: Path) -> None:
     assert set(figures["scores"]) == {"pairs.csv"}
 
 
+def test_a_line_of_lengths_needs_no_file_of_requests(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "distilsearch.profiling.measure", lambda models, *_, **__: [Measured(0.1, 0.1, 0.1, 8, 0.1, 1.0, "ok")]
+    )
+    line = "40 requests, p50 8, p99 16: 4 x 0.250000, 8 x 0.500000, 16 x 0.250000"
+    words = ["measure", str(place / "teacher"), "--device", "cpu", "--lengths", line, "--threads", "1", "--json"]
+    done = CliRunner().invoke(app, words, catch_exceptions=False)
+    assert json.loads(done.stdout)["serving"]["lengths"] == line
+
+
 def test_disturbed_figures_say_so() -> None:
     calm, busy = (Measured(0.002, 0.003, 0.004, 8, 0.1, slowness, "ok") for slowness in (1.0, 3.0))
     lines = [

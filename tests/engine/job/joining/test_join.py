@@ -9,6 +9,7 @@ import threading
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -28,7 +29,7 @@ from distilsearch.engine.job.presence.holding import HANDS, Holder, Presence, dr
 from distilsearch.engine.job.runfile.config import Run
 from distilsearch.errors import InputError, RunError
 from distilsearch.home import home, identity
-from distilsearch.profiling import open_device, rounds
+from distilsearch.profiling import LatencyTable, open_device, rounds
 from distilsearch.profiling.runtimes import stack_of
 from distilsearch.profiling.store import folder_of
 
@@ -308,6 +309,22 @@ def test_whoever_joins_goes_by_the_tables_that_the_driver_has_left_and_times_not
     for invitation in (noted, replace(noted, runtimes={})):
         left = left_tables(two, invitation)
         assert {runtime: table.folder for runtime, table in left.items()} == {"torch": torch, "onnxruntime": onnx}
+
+
+def test_what_is_timed_here_stands_beside_what_the_driver_has_left_and_never_instead(machine, tmp_path, monkeypatch):
+    store, cpu = tmp_path / "home" / "tables", open_device("cpu")
+    theirs = table_in(store, stack={"torch": "0.0"})  # in other versions than ours
+    onnx = folder_of(cpu.facts(), stack_of(cpu, "onnxruntime"), store)
+    timed = {"torch": table_in(store), "onnxruntime": table_in(tmp_path / "timed", "onnxruntime")}
+    own = SimpleNamespace(tables={runtime: LatencyTable.read(folder) for runtime, folder in timed.items()})
+    monkeypatch.setattr(join, "profiled", lambda *_: own)
+    monkeypatch.setattr(join, "Profiled", lambda declared, tables, served: tables)
+    helper = SimpleNamespace(
+        invitation=invited(torch=theirs, onnxruntime=onnx), prepared=SimpleNamespace(served=None), executor=None,
+        progress=None,
+    )  # fmt: skip
+    tables = join.Helper._tabled(helper, by_two_runtimes(machine))
+    assert {name: table.folder for name, table in tables.items()} == timed | {"torch": theirs}
 
 
 def test_the_table_of_every_runtime_comes_through_the_depot(machine, tmp_path) -> None:
