@@ -19,6 +19,7 @@ Way = tuple[str, str]  # a runtime and a precision
 MOST_LOST = 0.05  # what int8 may add to the loss: 1 - agreement with its own checkpoint, or nats of words
 PACKAGES = {"onnxruntime": ("onnx", "onnxscript", "onnxruntime"), "openvino": ("onnx", "onnxscript", "openvino")}
 INT8 = {"onnxruntime": (), "openvino": ("nncf",)}
+CALIBRATED: Way = ("openvino", "int8")  # that there is none of without text
 
 
 def check_ways(ways: Sequence[Way], text: bool) -> None:
@@ -31,7 +32,7 @@ def check_ways(ways: Sequence[Way], text: bool) -> None:
         layout(runtime, dtype)
         for package in (*PACKAGES[runtime], *(INT8[runtime] if dtype == "int8" else ())):
             version_of(package)
-        if (runtime, dtype) == ("openvino", "int8") and not text:
+        if (runtime, dtype) == CALIBRATED and not text:
             raise InputError(
                 "int8 of openvino is calibrated on text: name some that is like what will be read (--text)"
             )

@@ -18,7 +18,7 @@ from ..teachers.teacher import Teacher, load_teacher
 from ..texts.data import ShortTextError, Text, load_text
 from ..texts.sources import PYTHON_DOCS
 from .artefact import Artefact, read_artefacts, write_artefacts
-from .asked import MOST_LOST, Way, check_export, check_ways, in_words
+from .asked import CALIBRATED, MOST_LOST, Way, check_export, check_ways, in_words
 from .beside import write_beside, write_card
 from .making import Making
 from .samples import check_calibration
@@ -51,19 +51,22 @@ def export(
     target = check_export(model, out, ways, text, most_lost)
     progress("reading model and text", 0, 1)
     checkpoint = load_teacher(model).shown(prompt)
-    read = _read(text, checkpoint, progress)
+    read = _read(text, checkpoint, ways, progress)
     progress("reading model and text", 1, 1)
     return export_checkpoint(checkpoint, target, ways, read, bool(text), progress, most_lost)
 
 
-def _read(text: Sequence[str], checkpoint: Teacher, progress: Progress) -> Text:
+def _read(text: Sequence[str], checkpoint: Teacher, ways: Sequence[Way], progress: Progress) -> Text:
     """What an export is checked and calibrated on; a `TextError` where that is too little."""
     try:
         return load_text(list(text) or [PYTHON_DOCS], checkpoint, progress=progress)
     except ShortTextError as error:
+        other = "" if CALIBRATED in ways else (
+            ", or leave it out, and it is checked on the documentation that Python ships with"
+        )  # fmt: skip
         raise TextError(
             f"the text to check and calibrate on has {error.tokens:,} tokens, and at least {error.needed:,} are needed:"
-            " name more with --text, or leave it out, and it is checked on the documentation that Python ships with"
+            f" name more with --text{other}"
         ) from None
 
 

@@ -176,13 +176,19 @@ def test_too_little_text_to_calibrate_on_is_told_before_anything_is_made(model: 
     assert not (tmp_path / "out").exists()
 
 
-def test_of_a_text_that_is_too_short_it_is_said_what_it_is_for(model: Teacher, tmp_path: Path) -> None:
+def test_of_a_text_that_is_too_short_it_is_said_what_it_is_for(
+    model: Teacher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     short = write_text(tmp_path / "short.txt", count=40)
     said = r"to check and calibrate on has \d+ tokens, and at least .* name more with --text"
     with pytest.raises(TextError, match=said) as refused:
         export(str(model.folder), tmp_path / "out", [("onnxruntime", "float32")], [str(short)])
     assert "train" not in str(refused.value)
     assert "text_block" not in str(refused.value)
+    assert "or leave it out" in str(refused.value)
+    monkeypatch.setattr("distilsearch.distill.served.asked.version_of", lambda package: "1")
+    with pytest.raises(TextError, match=r"name more with --text$"):  # without any it would be refused
+        export(str(model.folder), tmp_path / "out", [("openvino", "int8")], [str(short)])
 
 
 def test_of_too_little_text_for_static_int8_the_dynamic_one_is_made_and_the_card_says_so(
