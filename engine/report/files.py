@@ -28,6 +28,8 @@ def read_result(folder: Path) -> ResultFile:
         json.dumps(data, ensure_ascii=False).encode()  # half a character cannot be shown
         data = strict.printable(data)
     except FileNotFoundError:
+        if not folder.exists():
+            raise RunError(f"there is no folder {folder}; name that of a run") from None
         raise RunError(f"there is no result in {folder}; finish it with `distilsearch search`") from None
     except OSError as error:
         raise RunError(f"cannot read {path}: {error.strerror or error}; name the folder of a run") from None

@@ -116,7 +116,7 @@ def test_damage_is_named(tmp_path: Path, text: str | None, message: str) -> None
         (tmp_path / "result.json").write_text(text)
     with pytest.raises(RunError, match=re.escape(message)):
         read_result(tmp_path)
-    with pytest.raises(RunError):
+    with pytest.raises(RunError, match="there is no folder"):
         read_result(tmp_path / "nowhere" / "else")
 
 
