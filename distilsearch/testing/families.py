@@ -271,8 +271,10 @@ class FamilyContract:
         sample = space.decode(space.sample(20, np.random.default_rng(0)))
         assert {a["vocabulary"] for a in sample} == {teacher.vocabulary}
         assert max(int(a["ffn"]) for a in sample) <= teacher.ffn
+        smaller = kind.space({"layers": [2, teacher.layers + 1]}, teacher)
+        assert {a["layers"] for a in smaller.decode(smaller.sample(20, np.random.default_rng(0)))} == {2}
         with pytest.raises(InputError, match=f"more than the teacher's {teacher.layers}"):
-            kind.space({"layers": [2, teacher.layers + 1]}, teacher)
+            kind.space({"layers": [teacher.layers + 1]}, teacher)
         with pytest.raises(InputError, match="the teacher's own"):
             kind.space({"vocabulary": [50]}, teacher)
 

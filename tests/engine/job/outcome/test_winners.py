@@ -95,7 +95,7 @@ def test_the_precision_is_what_the_run_resolved_when_it_was_started(run_folder: 
 
 
 def test_folders_without_a_run_or_a_knee_say_so(run_folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="there is no result"):
+    with pytest.raises(RunError, match="there is no folder"):
         winners(tmp_path / "nowhere")
     (run_folder / "result.json").write_text(json.dumps(RESULT | {"knee": None}))
     with pytest.raises(RunError, match="has no chosen student; give RUN and keys of: aaa1, abb2"):
