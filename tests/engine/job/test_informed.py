@@ -84,6 +84,18 @@ class Cutting:
         return future
 
 
+class TwoSeconds(Cutting):
+    """One worker that takes two seconds of a clock for every group."""
+
+    def __init__(self, losses: dict[Architecture, float], now: list[float]) -> None:
+        super().__init__(losses)
+        self.workers, self.now = 1, now
+
+    def submit(self, group: list[Architecture]) -> "Future[Any]":
+        self.now[0] += 2.0
+        return super().submit(group)
+
+
 def test_what_cuts_lose_is_a_column_and_what_cannot_be_cut_is_foreseen() -> None:
     codes = SPACE.grid(100)
     losses = dict(zip(SPACE.decode(codes), np.exp(score(codes)), strict=True))
@@ -125,14 +137,8 @@ def test_a_group_is_begun_only_if_it_should_end_in_time_and_what_is_left_out_is_
     large = SearchSpace("generic", [Parameter(name, tuple(range(9))) for name in "abc"])
     now, said, groups = [0.0], list[str](), list[int]()
 
-    class Slow(Cutting):
-        def submit(self, group: list[Architecture]) -> "Future[Any]":
-            now[0] += 2.0  # for a group
-            return super().submit(group)
-
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    hands: Any = Slow({one: 1.0 + one["a"] for one in large.decode(large.grid(1_000))})
-    hands.workers = 1
+    hands: Any = TwoSeconds({one: 1.0 + one["a"] for one in large.decode(large.grid(1_000))}, now)
     for seconds, judged in ((21.0, 10), (5.0, 1)):  # of two groups next to nothing would be seen
         now[0] = 0.0
         column = cut_column(large, sizes, hands, hands, 0, silent, seconds, None, groups.append, said.append)
@@ -187,14 +193,8 @@ def test_of_a_small_space_all_students_are_judged_where_there_is_time_for_all(mo
     small = SearchSpace("generic", [Parameter("a", tuple(range(8)))])
     now, said, groups = [0.0], list[str](), list[int]()
 
-    class Slow(Cutting):
-        def submit(self, group: list[Architecture]) -> "Future[Any]":
-            now[0] += 2.0  # for a group
-            return super().submit(group)
-
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    hands: Any = Slow({one: 1.0 + one["a"] for one in small.decode(small.grid(8))})
-    hands.workers = 1
+    hands: Any = TwoSeconds({one: 1.0 + one["a"] for one in small.decode(small.grid(8))}, now)
     column = cut_column(small, sizes, hands, hands, 0, silent, 4.5, None, groups.append, said.append)
     assert (groups, said) == ([2], [])
     assert column is not None
