@@ -24,6 +24,11 @@ def test_disturbed_rounds_do_not_move_the_low_quantile() -> None:
     assert disturbed.relative_iqr > quiet.relative_iqr
 
 
+def test_rounds_beside_a_quiet_sentinel_that_were_slow_by_chance_are_not_the_undisturbed_machine() -> None:
+    chance = summarise([1.3, 1.31, 1.32, 1.0, 1.01, 1.02, 1.03], [1.0] * 3 + [1.2] * 4, 1.0)
+    assert chance.seconds_p10 == chance.seconds_p50 == 1.03
+
+
 def test_a_machine_that_is_never_quiet_is_noisy() -> None:
     assert summarise([1.0, 2.0, 3.0, 1.5], [2.0, 2.5, 3.0, 2.0], 1.0).status == "noisy"
     assert summarise([1.0, 1.9, 3.0, 1.5], [1.0] * 4, 1.0).status == "noisy"
@@ -53,7 +58,7 @@ def test_quantiles_are_ordered_and_scale_with_the_unit(seconds: list[float], uni
     ratios = [1.0 + (i % 3) / 4 for i in range(len(seconds))]
     found = summarise(seconds, ratios, 1.0)
     assert min(seconds) <= found.seconds_p10 <= max(seconds)
-    assert found.seconds_p50 <= found.seconds_p90 <= max(seconds)
+    assert found.seconds_p10 <= found.seconds_p50 <= found.seconds_p90 <= max(seconds)
     assert found.rounds == len(seconds)
     scaled = summarise([s * unit for s in seconds], ratios, 1.0)
     assert scaled.seconds_p10 == pytest.approx(found.seconds_p10 * unit)
