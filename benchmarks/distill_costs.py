@@ -22,16 +22,16 @@ from common import record, table
 from distilsearch.architecture import Architecture
 from distilsearch.arrays import FloatArray
 from distilsearch.distill.fidelity import spread
-from distilsearch.distill.heldout import agreement, embeddings_of, teacher_embeddings
+from distilsearch.distill.heldout.heldout import agreement, embeddings_of, teacher_embeddings
+from distilsearch.distill.heldout.sparing import looks
 from distilsearch.distill.recipes import ANCHORED
-from distilsearch.distill.runs import Run
-from distilsearch.distill.sparing import looks
-from distilsearch.distill.targets import Targets
+from distilsearch.distill.steps.runs import Run
+from distilsearch.distill.targets.targets import Targets
 from distilsearch.distill.teachers.teacher import Teacher, load_teacher
 from distilsearch.distill.texts.data import Text, load_text
 from distilsearch.distill.texts.probe import BLOCKS
 from distilsearch.distill.training import start
-from distilsearch.engine.job.quickstart import quickstart_run
+from distilsearch.engine.job.commands.quickstart import quickstart_run
 from distilsearch.families import family
 from distilsearch.testing.teachers import write_teacher, write_text
 

@@ -17,11 +17,11 @@ from common import record, table
 from transformers import BertConfig, BertModel, BertTokenizer
 
 from distilsearch.architecture import Architecture
-from distilsearch.distill import precision as precisions
-from distilsearch.distill.processes import accelerator_for
+from distilsearch.distill.compute import precision as precisions
+from distilsearch.distill.compute.processes import accelerator_for
 from distilsearch.distill.recipes import EMBEDDING
-from distilsearch.distill.runs import Run
-from distilsearch.distill.targets import CACHE_LIMIT, Targets
+from distilsearch.distill.steps.runs import Run
+from distilsearch.distill.targets.targets import CACHE_LIMIT, Targets
 from distilsearch.distill.teachers.teacher import load_teacher
 from distilsearch.distill.texts.data import load_text
 from distilsearch.distill.texts.sources import documents

@@ -23,9 +23,9 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from transformers import BertConfig, BertForMaskedLM, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from distilsearch.architecture import Architecture
-from distilsearch.distill.heldout import heldout_loss
+from distilsearch.distill.heldout.heldout import heldout_loss
 from distilsearch.distill.recipes import Recipe, default_recipe
-from distilsearch.distill.student import Student
+from distilsearch.distill.students.student import Student
 from distilsearch.distill.teachers.teacher import Teacher, load_teacher, quiet
 from distilsearch.distill.texts.data import Text, load_text
 from distilsearch.distill.texts.sources import documents

@@ -17,7 +17,7 @@ from distilsearch.distill.recipes import default_recipe, recipe
 from distilsearch.distill.store.archive import Archive
 from distilsearch.distill.teachers.teacher import load_teacher
 from distilsearch.distill.texts.data import load_text
-from distilsearch.engine.job.quickstart import quickstart_run
+from distilsearch.engine.job.commands.quickstart import quickstart_run
 from distilsearch.families import family
 
 

@@ -22,8 +22,8 @@ from distilsearch.arrays import FloatArray
 from distilsearch.distill.teachers.teacher import load_teacher
 from distilsearch.engine.beliefs import Beliefs
 from distilsearch.engine.engine import Engine
-from distilsearch.engine.job.proposing import size_features
-from distilsearch.engine.job.quickstart import quickstart_run
+from distilsearch.engine.job.commands.quickstart import quickstart_run
+from distilsearch.engine.job.loop.proposing import size_features
 from distilsearch.engine.objectives import Expensive
 from distilsearch.families import family
 from distilsearch.operators import Serving

@@ -18,18 +18,18 @@ from common import record, table
 from transformers import Trainer, TrainingArguments
 
 from distilsearch.architecture import Architecture
-from distilsearch.distill.adapt import adapt
+from distilsearch.distill.compute.precision import resolve_precision
 from distilsearch.distill.fidelity import spread
-from distilsearch.distill.objective import Objective
-from distilsearch.distill.precision import resolve_precision
 from distilsearch.distill.recipes import EMBEDDING, Recipe
-from distilsearch.distill.runs import Run
-from distilsearch.distill.student import build_student
-from distilsearch.distill.targets import Targets
+from distilsearch.distill.steps.adapt import adapt
+from distilsearch.distill.steps.runs import Run
+from distilsearch.distill.students.student import build_student
+from distilsearch.distill.targets.objective import Objective
+from distilsearch.distill.targets.targets import Targets
 from distilsearch.distill.teachers.teacher import Teacher, load_teacher
 from distilsearch.distill.texts.data import Text, load_text
 from distilsearch.distill.training import start
-from distilsearch.engine.job.quickstart import quickstart_run
+from distilsearch.engine.job.commands.quickstart import quickstart_run
 from distilsearch.families import family
 
 MANY = 10**9  # tokens: a schedule that does not end within the benchmark

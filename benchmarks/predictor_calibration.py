@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from published import HWGPT_CPUS, HWGPT_DEVICES, Published, hwgpt
 
 from distilsearch.predictors import quality
-from distilsearch.predictors.pairs import PairPredictor
+from distilsearch.predictors.pairs.pairs import PairPredictor
 
 SOURCE, SIZES, TEST = 200, (10, 20), 300
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from published import HAT_FILES, Counted, hat, hwgpt
 
 from distilsearch.predictors import quality
-from distilsearch.predictors.pairs import PairPredictor
+from distilsearch.predictors.pairs.pairs import PairPredictor
 
 TESTS, WINNERS, REFIT, POOL = 10, 12, 4, 400
 Source = tuple[str, list[Counted], NDArray[np.float64]]

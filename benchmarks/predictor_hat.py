@@ -18,7 +18,7 @@ from published import HAT_FILES, Published, hat
 from sklearn.linear_model import LinearRegression
 
 from distilsearch.predictors import quality
-from distilsearch.predictors.pairs import PairPredictor
+from distilsearch.predictors.pairs.pairs import PairPredictor
 
 SIZES, TEST, RESERVED = (400, 1600), 400, 2026
 Rows = NDArray[np.int64]

@@ -18,7 +18,7 @@ from published import Published, hwgpt
 from sklearn.linear_model import RidgeCV
 
 from distilsearch.predictors import quality
-from distilsearch.predictors.pairs import PairPredictor
+from distilsearch.predictors.pairs.pairs import PairPredictor
 
 FRESH = slice(5000, 10000)
 SIZES, TEST = (20, 50, 200), 400

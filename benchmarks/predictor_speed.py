@@ -23,7 +23,7 @@ from distilsearch.operators import Operator, Serving
 from distilsearch.predictors.latency import LatencyPredictor
 from distilsearch.profiling.clock import Measured
 from distilsearch.profiling.device import Regime
-from distilsearch.profiling.table import LatencyTable, ModelRow, OperatorRow, Roof, TableMeta
+from distilsearch.profiling.tables.table import LatencyTable, ModelRow, OperatorRow, Roof, TableMeta
 
 ROOF = Roof(peak_flops=1e11, bandwidth=2e10, launch_floor_seconds=2e-6)
 SERVING = Serving(threads=2)

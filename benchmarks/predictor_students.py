@@ -25,19 +25,20 @@ from numpy.typing import NDArray
 from sklearn.ensemble import RandomForestRegressor
 
 from distilsearch.architecture import Architecture
-from distilsearch.engine.job.quickstart import quickstart_run
+from distilsearch.engine.job.commands.quickstart import quickstart_run
 from distilsearch.families import family
 from distilsearch.home import write_atomically
 from distilsearch.lowering import flops
 from distilsearch.operators import Operator, Serving
 from distilsearch.predictors import quality
 from distilsearch.predictors.latency import LatencyPredictor
-from distilsearch.predictors.totals import Lowered
-from distilsearch.profiling import Device, LatencyTable, derive, open_device, profile, rounds, table_folder
+from distilsearch.predictors.operators.totals import Lowered
+from distilsearch.profiling import Device, LatencyTable, open_device, profile, table_folder
+from distilsearch.profiling.cases.plan import MODELS, Case
 from distilsearch.profiling.clock import summarise
 from distilsearch.profiling.collect import probe_cases
-from distilsearch.profiling.plan import MODELS, Case
-from distilsearch.profiling.sweep import Sweep
+from distilsearch.profiling.measuring.sweep import Sweep
+from distilsearch.profiling.tables import derive, rounds
 from distilsearch.space import SearchSpace
 
 LARGE = {

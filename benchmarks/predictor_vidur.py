@@ -21,10 +21,10 @@ from sklearn.ensemble import RandomForestRegressor
 
 from distilsearch.operators import Operator
 from distilsearch.predictors import quality
-from distilsearch.predictors.features import Sample, Setting, shape
-from distilsearch.predictors.roofline import Ceilings
-from distilsearch.predictors.utilisation import OperatorModel
-from distilsearch.profiling.rows import Roof
+from distilsearch.predictors.operators.features import Sample, Setting, shape
+from distilsearch.predictors.operators.roofline import Ceilings
+from distilsearch.predictors.operators.utilisation import OperatorModel
+from distilsearch.profiling.tables.rows import Roof
 
 A100 = Setting("float16", "eager", 108, 108)
 CEILINGS = Ceilings({("float16", 108): Roof(312e12, 2.039e12, 2e-6)})  # data sheet, and the shortest kernel

@@ -19,7 +19,7 @@ from common import record
 from distilsearch.families import family
 from distilsearch.operators import Operator, Serving
 from distilsearch.profiling import Device, LatencyTable, open_device, profile
-from distilsearch.profiling.plan import choose, space_operators
+from distilsearch.profiling.cases.plan import choose, space_operators
 from distilsearch.space import SearchSpace
 
 Times = dict[str, float]

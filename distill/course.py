@@ -6,12 +6,12 @@ from accelerate import Accelerator
 
 from distilsearch.errors import InputError
 
+from .compute.precision import resolve_precision
+from .compute.processes import accelerator_for, agreed
 from .job import Training
-from .precision import resolve_precision
-from .processes import accelerator_for, agreed
 from .quality import LOSS, check_quality
 from .recipes import Recipe
-from .targets import batch_rows
+from .targets.targets import batch_rows
 from .teachers.teacher import Teacher
 from .texts.data import Text
 

@@ -13,7 +13,7 @@ from distilsearch.progress import Progress, silent
 
 from . import FLASH_TOKENS
 from .recipes import Recipe, default_recipe
-from .student import Student
+from .students.student import Student
 from .teachers.teacher import Teacher
 from .texts.data import Text
 from .training import distill_student

@@ -14,9 +14,9 @@ from distilsearch.architecture import Architecture
 from distilsearch.errors import RunError
 from distilsearch.growth import filled, grown
 
-from .cache import outputs_key
 from .quality import LOSS
 from .recipes import Recipe
+from .targets.cache import outputs_key
 from .teachers.frame import stated_frame
 from .teachers.teacher import Teacher
 from .texts.data import Text

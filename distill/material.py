@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from distilsearch.progress import Progress, silent
 
-from .pairs import check_pairs
+from .heldout.pairs import check_pairs
 from .recipes import AUTO, Recipe, recipe_for
-from .targets import shows_pairs
+from .targets.targets import shows_pairs
 from .teachers.teacher import Teacher, load_teacher
 from .texts.data import MOST_HELDOUT, Text, load_text
 from .texts.probe import Probe, load_probe

@@ -12,12 +12,12 @@ from typing import Any, Self
 from distilsearch.architecture import Architecture
 from distilsearch.progress import Between, nothing
 
-from .batch import Batch
+from .compute.processes import accelerator_for
 from .course import Course
-from .processes import accelerator_for
+from .heldout.sparing import FEW
 from .recipes import Recipe
-from .sparing import FEW
-from .targets import CACHE_LIMIT, Targets, ask_teacher
+from .targets.batch import Batch
+from .targets.targets import CACHE_LIMIT, Targets, ask_teacher
 from .texts.probe import BLOCKS
 from .training import begin, targets_of
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from distilsearch.errors import Interrupted, TrialError
 from distilsearch.progress import Between, Progress
 
-from .runs import Run
+from .steps.runs import Run
 from .store.trial import TRUNK
-from .student import Student
+from .students.student import Student
 
 CHECKPOINT = "checkpoint.safetensors"  # the last one, replaced as the run goes on
 

@@ -24,19 +24,19 @@ from distilsearch.families.cuts import spellings
 from distilsearch.lowering import parameter_count
 from distilsearch.progress import Between, Progress, nothing, silent
 
-from .adapt import adapt
+from .compute.processes import accelerator_for
 from .course import Course, agreed_precision
-from .heldout import heldout_key, heldout_loss
+from .heldout.heldout import heldout_key, heldout_loss
 from .losses import LOSSES
-from .objective import Objective
-from .processes import accelerator_for
 from .quality import Bought
 from .recipes import Recipe
-from .runs import Run
 from .side_by_side import SideBySide
-from .student import Student, build_student
+from .steps.adapt import adapt
+from .steps.runs import Run
+from .students.student import Student, build_student
 from .supernets.supers import cut_from, opened
-from .targets import CACHE_LIMIT, Targets
+from .targets.objective import Objective
+from .targets.targets import CACHE_LIMIT, Targets
 from .teachers.teacher import Teacher
 from .texts.data import Text
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from .course import Course
 from .evaluate import Evaluation
-from .heldout import heldout_loss
+from .heldout.heldout import heldout_loss
 from .store.trial import UNTRAINED, Trial
-from .student import Student, build_student
+from .students.student import Student, build_student
 from .supernets.supers import cut_from
 
 

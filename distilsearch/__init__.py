@@ -12,15 +12,15 @@ if TYPE_CHECKING:
     from .distill.job import Training as Training
     from .distill.recipes import Recipe as Recipe
     from .distill.store.archive import Archive as Archive
-    from .distill.student import Student as Student
+    from .distill.students.student import Student as Student
     from .distill.teachers.teacher import Teacher as Teacher
     from .distill.teachers.teacher import load_teacher as load_teacher
     from .distill.texts.data import load_text as load_text
     from .distill.training import distill_student as distill_student
     from .engine.engine import Engine as Engine
+    from .engine.job.commands.ranks import rank_fidelity as rank_fidelity
     from .engine.job.outcome.result import Result as Result
     from .engine.job.outcome.winners import distill_winners as distill_winners
-    from .engine.job.ranks import rank_fidelity as rank_fidelity
     from .engine.job.run import search as search
     from .engine.job.runfile.config import Run as Run
     from .engine.objectives import Expensive as Expensive
@@ -32,11 +32,11 @@ if TYPE_CHECKING:
     from .operators import Operator as Operator
     from .operators import Serving as Serving
     from .predictors.latency import LatencyPredictor as LatencyPredictor
-    from .predictors.pairs import PairPredictor as PairPredictor
+    from .predictors.pairs.pairs import PairPredictor as PairPredictor
     from .predictors.prediction import Prediction as Prediction
     from .profiling.collect import measure as measure
     from .profiling.collect import profile as profile
-    from .profiling.table import LatencyTable as LatencyTable
+    from .profiling.tables.table import LatencyTable as LatencyTable
     from .space import Constraint as Constraint
     from .space import Parameter as Parameter
     from .space import SearchSpace as SearchSpace
@@ -56,24 +56,24 @@ _HOMES = {
     "Known": "engine.objectives",
     "Limit": "engine.objectives",
     "LatencyPredictor": "predictors.latency",
-    "LatencyTable": "profiling.table",
+    "LatencyTable": "profiling.tables.table",
     "load_teacher": "distill.teachers.teacher",
     "load_text": "distill.texts.data",
     "measure": "profiling.collect",
     "Operator": "operators",
     "Outcome": "engine.objectives",
-    "PairPredictor": "predictors.pairs",
+    "PairPredictor": "predictors.pairs.pairs",
     "Parameter": "space",
     "Prediction": "predictors.prediction",
     "profile": "profiling.collect",
-    "rank_fidelity": "engine.job.ranks",
+    "rank_fidelity": "engine.job.commands.ranks",
     "Recipe": "distill.recipes",
     "Result": "engine.job.outcome.result",
     "Run": "engine.job.runfile.config",
     "search": "engine.job.run",
     "SearchSpace": "space",
     "Serving": "operators",
-    "Student": "distill.student",
+    "Student": "distill.students.student",
     "Teacher": "distill.teachers.teacher",
     "Training": "distill.job",
 }

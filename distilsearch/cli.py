@@ -81,7 +81,7 @@ def quickstart(
     folder: Folder = None,
 ) -> None:
     """Search students of a real teacher on this CPU: ten minutes, nothing to download."""
-    from .engine.job.quickstart import MINUTES, quickstart_run
+    from .engine.job.commands.quickstart import MINUTES, quickstart_run
 
     if minutes is not None and trials is not None:
         raise InputError("--minutes and --trials both say when to stop; give one of them")
@@ -138,7 +138,7 @@ def profile(
     instead of what the run files say.
     """
     from . import profiling
-    from .engine.job.covering import covered, in_words
+    from .engine.job.commands.covering import covered, in_words
     from .profiling.check import nearest_sibling
 
     given: dict[str, Any] = {"batch": batch, "sequence": sequence, "dtype": dtype, "threads": threads, "mode": mode}
@@ -205,7 +205,7 @@ def measure(
         open_device(device or "auto").regime(serving)  # refuses what does not run here
     with shown_progress() as progress:
         with loading(progress):
-            from .engine.job.model import measure_model
+            from .engine.job.commands.model import measure_model
             from .engine.job.outcome.remeasure import remeasure
         if model:
             figures = measure_model(what, device or "auto", serving, on or (), progress, lengths)
@@ -234,7 +234,7 @@ def import_(
     run, names = Run.read(run_file), pairs(rename or [], "columns as COLUMN=NAME, such as n_layer=layers")
     check_names([], (), [results])
     check_run(run, folder)
-    from .engine.job.imports import import_csv
+    from .engine.job.commands.imports import import_csv
 
     new, left = import_csv(run, results, names, not skip, folder)
     there = f" --folder {folder}" if folder else ""
@@ -287,7 +287,7 @@ def report(run_folder: RunFolder, as_json: Json = False) -> None:
 
 
 def _run_of(run_file: Path | None) -> "Run":
-    from .engine.job.quickstart import quickstart_run
+    from .engine.job.commands.quickstart import quickstart_run
 
     run = run_at(run_file) if run_file else quickstart_run()
     remark(run.remarks)

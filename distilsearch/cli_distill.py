@@ -193,7 +193,7 @@ def fidelity(
     asked = (what, folder, budgets or (), students, fresh, recipe, also or ())
     with shown_progress() as progress, stopped_by_interrupt() as between:
         with loading(progress):
-            from .engine.job.ranks import rank_fidelity
+            from .engine.job.commands.ranks import rank_fidelity
         measured = rank_fidelity(*asked, progress=progress, between=between)
     print("\n".join(fidelity_lines(measured)))
 
@@ -210,7 +210,7 @@ def home(
 ) -> None:
     """List what the shared folder holds; with --clean, what may go: never what a run still shows."""
     from .cli_words import home_table, print_wide, size
-    from .engine.job.inventory import inventory, removable, remove
+    from .engine.job.commands.inventory import inventory, removable, remove
 
     items = inventory(verify)
     going = removable(items, older_than, keep_trunks, former) if clean else items

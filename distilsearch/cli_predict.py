@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .operators import Serving
     from .predictors.answers import Answers
     from .profiling.device import Device
-    from .profiling.table import LatencyTable
+    from .profiling.tables.table import LatencyTable
 
 command = typer.Typer()
 
@@ -156,7 +156,7 @@ def _counted(way: "Way", run: "Run | None") -> "Serving":
     """The way of serving, with the lengths of requests counted where that is still to be done."""
     if way.lengths is None:
         return way.serving
-    from .engine.job.quickstart import quickstart_run
+    from .engine.job.commands.quickstart import quickstart_run
     from .engine.job.serving.lengths import counted_for
 
     remark([] if run else [of_quickstart(way.lengths)])

@@ -14,7 +14,7 @@ from .hiding import hidden
 
 if TYPE_CHECKING:
     from .profiling.check import Check
-    from .profiling.table import LatencyTable
+    from .profiling.tables.table import LatencyTable
 
 tables = typer.Typer(no_args_is_help=True, help="Look after latency tables: show, check, exchange, import.")
 
@@ -63,7 +63,7 @@ def show(
 ) -> None:
     """What one table holds and how noisy it is, in words and as a page of charts."""
     from .places import PAGE, own_file
-    from .profiling.pictures import write_page
+    from .profiling.tables.pictures import write_page
 
     own_file(out, PAGE)
     content = found_table(table, store)
@@ -114,7 +114,7 @@ def drop(
 ) -> None:
     """Take all rounds of one session out of a table; its files are put aside, not deleted."""
     from .profiling.collect import alone_on_machine
-    from .profiling.sessions import drop as drop_session
+    from .profiling.tables.sessions import drop as drop_session
 
     folder = found_table(table, store).folder
     assert folder is not None  # it was read from there
@@ -141,7 +141,7 @@ def try_properties(table: TableName = "auto", store: OldStore = None) -> None:
 @tables.command()
 def diff(a: TableName, b: TableName, store: OldStore = None) -> None:
     """Two tables side by side, kind by kind: how far the second is from the first."""
-    from .profiling.transfer import differences
+    from .profiling.tables.transfer import differences
 
     rows = differences(found_table(a, store), found_table(b, store))
     print(f"{'kind':12} {'both':>6} {'only a':>7} {'only b':>7} {'b / a':>7} {'median':>7} {'90 %':>7}")
@@ -162,7 +162,7 @@ def merge(sources: Sources, store: Store = None) -> None:
 @tables.command()
 def push(url: Url, store: OldStore = None) -> None:
     """Send the store's rounds to a folder or URL; what is there already stays."""
-    from .profiling.transfer import push as send
+    from .profiling.tables.transfer import push as send
 
     sent = send(url, store)
     print(f"{sent} files of rounds sent to {hidden(url)}" if sent else f"nothing new for {hidden(url)}")
@@ -171,7 +171,7 @@ def push(url: Url, store: OldStore = None) -> None:
 @tables.command()
 def pull(url: Url, store: Store = None) -> None:
     """Fetch the rounds at a folder or URL that the store lacks."""
-    from .profiling.transfer import pull as fetch
+    from .profiling.tables.transfer import pull as fetch
 
     fetched = fetch(url, store)
     for table in fetched:
@@ -206,7 +206,7 @@ def import_(
 def _print_noisy(table: "LatencyTable") -> None:
     from datetime import datetime
 
-    from .profiling.sessions import sessions
+    from .profiling.tables.sessions import sessions
 
     assert table.folder is not None  # it was read from there
     for s in sessions(table.folder):
@@ -223,7 +223,7 @@ def found_table(name: str, store: Path | None) -> "LatencyTable":
     """The table of a device here, of a fingerprint, or in a folder."""
     from . import profiling
     from .profiling.devices import DEVICES
-    from .profiling.named import PAIR
+    from .profiling.tables.named import PAIR
 
     called = name in (*DEVICES, "auto") or (PAIR.fullmatch(name) and not Path(name).is_dir())
     if not called and (os.sep in name or Path(name).is_dir()):
@@ -239,7 +239,7 @@ def found_table(name: str, store: Path | None) -> "LatencyTable":
 
 def _table_in(folder: Path) -> "LatencyTable":
     from . import profiling
-    from .profiling.store import tables_at
+    from .profiling.tables.store import tables_at
 
     tables = tables_at(folder)
     if len(tables) == 1:
@@ -272,7 +272,7 @@ def print_table(table: Any) -> None:
 
 
 def _print_remarks(table: "LatencyTable") -> None:
-    from .profiling.remarks import remarks
+    from .profiling.tables.remarks import remarks
 
     for remark in remarks(table):
         print(f"remark: {remark}")

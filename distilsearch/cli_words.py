@@ -11,7 +11,7 @@ import typer
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from .engine.job.inventory import Item
+    from .engine.job.commands.inventory import Item
     from .engine.report.schema import ResultFile
 
 Json = Annotated[bool, typer.Option("--json", help="Print plain JSON instead of words")]

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from distilsearch.arrays import FloatArray
-from distilsearch.predictors.accuracy import Surrogate, fit_surrogate
-from distilsearch.predictors.encoding import Encoding
+from distilsearch.predictors.surrogate.accuracy import Surrogate, fit_surrogate
+from distilsearch.predictors.surrogate.encoding import Encoding
 
 from .acquisition import Belief
 from .feasibility import fit_limits, implied, interval, log_within

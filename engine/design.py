@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from distilsearch.arrays import FloatArray
-from distilsearch.predictors.encoding import Encoding
+from distilsearch.predictors.surrogate.encoding import Encoding
 
 from .objectives import Codes
 from .pool import Rng, candidates, fingerprints, position

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from distilsearch.arrays import FloatArray
-from distilsearch.predictors.accuracy import Surrogate
+from distilsearch.predictors.surrogate.accuracy import Surrogate
 
 from .beliefs import Beliefs
 from .view import View

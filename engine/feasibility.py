@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from distilsearch.arrays import FloatArray
-from distilsearch.predictors.accuracy import Surrogate, fit_surrogate
+from distilsearch.predictors.surrogate.accuracy import Surrogate, fit_surrogate
 
 from .objectives import Codes, Expensive, bounds_of
 from .pool import candidates, distinct, fingerprints, refined

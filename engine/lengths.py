@@ -20,8 +20,8 @@ import numpy as np
 import torch
 
 from distilsearch.arrays import FloatArray
-from distilsearch.predictors.accuracy import fit_surrogate
-from distilsearch.predictors.encoding import Encoding
+from distilsearch.predictors.surrogate.accuracy import fit_surrogate
+from distilsearch.predictors.surrogate.encoding import Encoding
 
 from .objectives import Codes
 from .view import View

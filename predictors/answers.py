@@ -10,7 +10,7 @@ from distilsearch.architecture import Architecture
 from distilsearch.lowering import parameter_count
 from distilsearch.operators import TORCH, Serving
 from distilsearch.profiling.device import model_name
-from distilsearch.profiling.table import LatencyTable
+from distilsearch.profiling.tables.table import LatencyTable
 
 from .latency import LatencyPredictor
 

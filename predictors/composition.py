@@ -23,10 +23,11 @@ from scipy.optimize import nnls
 from distilsearch.arrays import FloatArray
 from distilsearch.operators import DTYPE_BYTES, PHASES, Operator, Serving
 
-from . import checked, liars
-from .features import Setting
-from .reach import Reach
-from .roofline import Ceilings
+from .operators.features import Setting
+from .operators.roofline import Ceilings
+from .reading import checked
+from .uncertainty import liars
+from .uncertainty.reach import Reach
 
 GROUPS = {
     "linear": "matrix",

@@ -15,11 +15,11 @@ import numpy as np
 
 from distilsearch.lowering import operators
 from distilsearch.operators import DTYPE_BYTES
-from distilsearch.profiling.rows import ModelRow, Roof
+from distilsearch.profiling.tables.rows import ModelRow, Roof
 
-from .pairs import Pairs
-from .roofline import PRIOR
-from .totals import Lowered
+from .operators.roofline import PRIOR
+from .operators.totals import Lowered
+from .pairs.pairs import Pairs
 
 LEAST_SHARE = 1e-3  # of a rate in what the typical model takes: a roof is finite
 

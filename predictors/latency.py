@@ -19,18 +19,18 @@ from distilsearch.arrays import FloatArray
 from distilsearch.errors import InputError
 from distilsearch.lowering import operators, tabulate
 from distilsearch.operators import ENCODE, Operator, Serving
-from distilsearch.profiling.table import LatencyTable, ModelRow
+from distilsearch.profiling.tables.table import LatencyTable, ModelRow
 from distilsearch.space import SearchSpace
 
 from . import composition, source
 from .composition import COLUMNS, Composition
-from .features import Setting
-from .intervals import Intervals
-from .liars import Distrusted
+from .operators.features import Setting
+from .operators.totals import Lowered
+from .operators.utilisation import TIERS, OperatorModel
 from .prediction import MS, CompiledLatency, Prediction, scale_of
 from .told import Sums, Told
-from .totals import Lowered
-from .utilisation import TIERS, OperatorModel
+from .uncertainty.intervals import Intervals
+from .uncertainty.liars import Distrusted
 
 Key = tuple[Setting, str]  # a composition's: setting, and phase or "padded"
 

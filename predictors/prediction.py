@@ -15,7 +15,7 @@ from distilsearch.errors import InputError
 from distilsearch.space import Codes, SearchSpace
 
 from .composition import Composition
-from .intervals import Intervals
+from .uncertainty.intervals import Intervals
 
 MS = 1e3
 CHUNK = 1 << 15  # rows at a time: what is gathered stays in the cache

@@ -19,13 +19,13 @@ from distilsearch.errors import TableError
 from distilsearch.families import family
 from distilsearch.lowering import operators
 from distilsearch.operators import Operator, Serving
-from distilsearch.profiling.table import LatencyTable
+from distilsearch.profiling.tables.table import LatencyTable
 from distilsearch.space import SearchSpace
 
-from .features import CATEGORIES, FLAGS
 from .latency import LatencyPredictor
-from .totals import Lowered
-from .utilisation import EXACT
+from .operators.features import CATEGORIES, FLAGS
+from .operators.totals import Lowered
+from .operators.utilisation import EXACT
 
 DEPTH = "layers"
 FAR = 16  # how far off the measured sizes an operator is certainly extrapolated

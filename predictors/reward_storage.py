@@ -19,7 +19,7 @@ from distilsearch.architecture import Value
 from distilsearch.errors import TableError
 from distilsearch.home import write_atomically
 
-from . import checked
+from .reading import checked
 from .rewards import HIDDEN, Genes, Net, RewardPredictor
 
 FORMAT = "distilsearch reward predictor"

@@ -13,13 +13,13 @@ from typing import Any
 from distilsearch.errors import TableError
 from distilsearch.operators import Serving
 from distilsearch.profiling.device import UNITS, Regime, check_facts
-from distilsearch.profiling.rows import ModelRow, Roof
-from distilsearch.profiling.table import LatencyTable
+from distilsearch.profiling.tables.rows import ModelRow, Roof
+from distilsearch.profiling.tables.table import LatencyTable
 
-from . import checked
 from .effective import effective_roofs
-from .features import Sample, Setting
-from .roofline import Ceilings
+from .operators.features import Sample, Setting
+from .operators.roofline import Ceilings
+from .reading import checked
 
 
 @dataclass(frozen=True)

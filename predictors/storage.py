@@ -20,17 +20,18 @@ from distilsearch.errors import InputError, TableError
 from distilsearch.growth import filled, grown
 from distilsearch.home import write_atomically
 from distilsearch.operators import DTYPE_BYTES, KINDS, MODES
-from distilsearch.profiling.rows import Roof
+from distilsearch.profiling.tables.rows import Roof
 
-from . import checked, features
 from .composition import COMPOSED, Composition
-from .features import SETTING_ADDED, Sample, Setting
-from .intervals import Intervals
-from .liars import Distrusted
-from .roofline import Ceilings, Law
+from .operators import features
+from .operators.features import SETTING_ADDED, Sample, Setting
+from .operators.roofline import Ceilings, Law
+from .operators.utilisation import OperatorModel
+from .reading import checked
+from .reading.tree_file import load_trees
 from .source import Machine
-from .tree_file import load_trees
-from .utilisation import OperatorModel
+from .uncertainty.intervals import Intervals
+from .uncertainty.liars import Distrusted
 
 if TYPE_CHECKING:
     from .latency import LatencyPredictor

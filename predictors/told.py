@@ -10,9 +10,9 @@ from distilsearch.arrays import FloatArray
 
 from . import composition
 from .composition import Composition
-from .intervals import Intervals
 from .prediction import scale_of
-from .reach import Reach
+from .uncertainty.intervals import Intervals
+from .uncertainty.reach import Reach
 
 
 @dataclass(frozen=True)

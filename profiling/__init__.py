@@ -15,22 +15,22 @@ if TYPE_CHECKING:
     from .device import fingerprint as fingerprint
     from .devices import available_devices as available_devices
     from .devices import open_device as open_device
-    from .store import all_tables as all_tables
-    from .store import find_table as find_table
-    from .store import merge as merge
-    from .store import table_folder as table_folder
-    from .table import LatencyTable as LatencyTable
-    from .table import ModelRow as ModelRow
-    from .table import OperatorRow as OperatorRow
-    from .table import TableMeta as TableMeta
+    from .tables.store import all_tables as all_tables
+    from .tables.store import find_table as find_table
+    from .tables.store import merge as merge
+    from .tables.store import table_folder as table_folder
+    from .tables.table import LatencyTable as LatencyTable
+    from .tables.table import ModelRow as ModelRow
+    from .tables.table import OperatorRow as OperatorRow
+    from .tables.table import TableMeta as TableMeta
 
 _HOMES = {
     "clock": ("Measured",),
     "collect": ("measure", "profile"),
     "device": ("Device", "Regime", "fingerprint"),
     "devices": ("available_devices", "open_device"),
-    "store": ("all_tables", "find_table", "merge", "table_folder"),
-    "table": ("LatencyTable", "ModelRow", "OperatorRow", "TableMeta"),
+    "tables.store": ("all_tables", "find_table", "merge", "table_folder"),
+    "tables.table": ("LatencyTable", "ModelRow", "OperatorRow", "TableMeta"),
 }
 _MODULE_OF = {name: module for module, names in _HOMES.items() for name in names}
 

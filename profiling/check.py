@@ -27,17 +27,17 @@ from distilsearch.errors import TableError
 from distilsearch.operators import TORCH, Serving
 from distilsearch.progress import Progress, silent
 
-from . import rounds
+from .cases.plan import Case
 from .clock import Clock, Measured, SystemClock
 from .collect import alone_on_machine, probe_cases
-from .derive import Group, Key, grouped
 from .device import CACHES, Device, Facts, Regime, fingerprint
 from .devices import open_device
-from .plan import Case
-from .rows import ModelRow, OperatorRow
-from .store import all_tables, store_folder, table_folder
-from .sweep import Sweep
-from .table import LatencyTable
+from .measuring.sweep import Sweep
+from .tables import rounds
+from .tables.derive import Group, Key, grouped
+from .tables.rows import ModelRow, OperatorRow
+from .tables.store import all_tables, store_folder, table_folder
+from .tables.table import LatencyTable
 
 SHARE = 0.05
 LEAST_ROWS = 4  # to judge by

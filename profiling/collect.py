@@ -16,18 +16,18 @@ from distilsearch.places import MACHINE_LOCK
 from distilsearch.progress import Progress, silent
 from distilsearch.space import SearchSpace
 
-from . import rounds
-from .additions import surprising, tile_edges
-from .alarms import suspects
+from .cases.additions import surprising, tile_edges
+from .cases.plan import MODELS, MOST_OPERATORS, Case, Plan, choose, make_plan, missing
 from .clock import Clock, Measured, SystemClock, over_lengths
 from .device import CACHES, Device, Regime
 from .devices import open_device
-from .emulation import warning
-from .plan import MODELS, MOST_OPERATORS, Case, Plan, choose, make_plan, missing
-from .quiet import BUSY, LEAST_BUDGET_SECONDS, PATIENT_SHARE, await_quiet, patience_seconds
-from .store import own_store, table_folder
-from .sweep import LEAST_ROUNDS, Sweep
-from .table import LatencyTable, Roof
+from .measuring.alarms import suspects
+from .measuring.emulation import warning
+from .measuring.quiet import BUSY, LEAST_BUDGET_SECONDS, PATIENT_SHARE, await_quiet, patience_seconds
+from .measuring.sweep import LEAST_ROUNDS, Sweep
+from .tables import rounds
+from .tables.store import own_store, table_folder
+from .tables.table import LatencyTable, Roof
 
 MEASURE_ROUNDS = 9
 ADDED_SHARE = 0.1

@@ -5,7 +5,7 @@ from typing import Any
 
 from .check import Check
 from .device import model_name
-from .table import LatencyTable
+from .tables.table import LatencyTable
 
 
 def table_facts(table: LatencyTable) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from distilsearch.cli import app
 from distilsearch.errors import InputError
-from distilsearch.profiling.store import all_tables
+from distilsearch.profiling.tables.store import all_tables
 
 TEXT = (Path(__file__).parents[1] / "docs" / "latencies.md").read_text()
 

@@ -17,8 +17,8 @@ from common import record, table
 from scipy.stats import rankdata
 
 from distilsearch.arrays import FloatArray
-from distilsearch.predictors.accuracy import fit_surrogate
-from distilsearch.predictors.encoding import Encoding
+from distilsearch.predictors.surrogate.accuracy import fit_surrogate
+from distilsearch.predictors.surrogate.encoding import Encoding
 from distilsearch.space import Codes, Parameter, SearchSpace
 
 from .judges import FRESH, LONG, OTHER, SHORT, rows_of

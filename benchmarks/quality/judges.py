@@ -25,9 +25,9 @@ from scipy.stats import rankdata
 
 from distilsearch.architecture import Architecture
 from distilsearch.arrays import FloatArray
-from distilsearch.distill.heldout import heldout_loss
+from distilsearch.distill.heldout.heldout import heldout_loss
 from distilsearch.distill.recipes import recipe
-from distilsearch.distill.student import build_student
+from distilsearch.distill.students.student import build_student
 from distilsearch.distill.teachers.teacher import Teacher, load_teacher
 from distilsearch.distill.texts.data import Text, load_text
 from distilsearch.distill.training import distill_student

@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from distilsearch.arrays import FloatArray
-from distilsearch.distill.heldout import agreement
+from distilsearch.distill.heldout.heldout import agreement
 
 DRAWS = 400
 PARAGRAPHS, PAIRS, ROWS = 1_000, 1_000, 2_000

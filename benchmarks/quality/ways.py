@@ -22,7 +22,7 @@ from torch import Tensor
 from distilsearch.architecture import Architecture
 from distilsearch.distill.evaluate.embedding import encode
 from distilsearch.distill.recipes import Recipe
-from distilsearch.distill.student import Student, build_student
+from distilsearch.distill.students.student import Student, build_student
 from distilsearch.distill.teachers.teacher import Teacher
 from distilsearch.distill.texts.data import Text
 from distilsearch.distill.training import distill_student

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 from common import RESULTS, data
 
-from distilsearch.engine.job.proposing import size_features
+from distilsearch.engine.job.loop.proposing import size_features
 from distilsearch.engine.objectives import hypervolume, nondominated
 from distilsearch.operators import Serving
 from distilsearch.space import Codes, Constraint, Parameter, SearchSpace, Size

@@ -22,7 +22,7 @@ import numpy as np
 from common import record, table
 
 from distilsearch.architecture import Architecture
-from distilsearch.engine.job.quickstart import quickstart_run
+from distilsearch.engine.job.commands.quickstart import quickstart_run
 from distilsearch.families import family
 from distilsearch.operators import Serving
 from distilsearch.profiling import Device, open_device

@@ -26,7 +26,7 @@ from systems.teachers import Case
 
 from distilsearch import profiling as device
 from distilsearch.distill.teachers.teacher import load_teacher
-from distilsearch.engine.job.prepare import checked
+from distilsearch.engine.job.preparing.prepare import checked
 from distilsearch.engine.job.runfile.config import Run
 from distilsearch.engine.job.runfile.presets import PRESETS
 from distilsearch.engine.job.runfile.toml import to_toml

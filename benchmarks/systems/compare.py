@@ -29,7 +29,7 @@ from systems.cells import SYSTEMS, Budget, Cell, missing, profile, run
 from systems.scores import TEACHER, Scores, latencies, shape
 from systems.teachers import CASES, Case, tiny
 
-from distilsearch.distill.precision import resolve_precision
+from distilsearch.distill.compute.precision import resolve_precision
 from distilsearch.engine.objectives import hypervolume
 
 SPEEDS = (3, 5, 7, 10)

@@ -27,8 +27,8 @@ from scipy.stats import spearmanr
 from systems.teachers import CASES, Case, tiny
 
 from distilsearch.architecture import Architecture
+from distilsearch.distill.compute.precision import resolve_precision
 from distilsearch.distill.job import Training
-from distilsearch.distill.precision import resolve_precision
 from distilsearch.distill.recipes import Recipe, default_recipe
 from distilsearch.distill.supernets.subspaces import space_of, subspaces
 from distilsearch.distill.supernets.superlm import SuperLM, train_superlm

@@ -24,7 +24,7 @@ from distilsearch.families.cuts import layers_of, subset_text
 from distilsearch.home import targets_folder, write_atomically
 from distilsearch.progress import Between, Progress, nothing, silent
 
-from ..cache import outputs_key
+from ..targets.cache import outputs_key
 from ..teachers.teacher import Teacher
 from ..texts.data import Text
 from .peeled import Peeled, Subset

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from distilsearch.errors import TeacherError
 from distilsearch.families import family
 
-from ..heldout import heldout_loss, teacher_embeddings
+from ..heldout.heldout import heldout_loss, teacher_embeddings
 from ..teachers.teacher import Teacher
 from ..texts.data import Text
 

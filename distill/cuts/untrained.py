@@ -14,9 +14,9 @@ from distilsearch.errors import TrialError
 from distilsearch.home import targets_folder, write_atomically
 from distilsearch.progress import Between, nothing
 
-from ..cache import outputs_key
-from ..heldout import heldout_loss
-from ..student import build_student
+from ..heldout.heldout import heldout_loss
+from ..students.student import build_student
+from ..targets.cache import outputs_key
 from ..teachers.teacher import Teacher
 from ..texts.data import Text
 from .judging import FEWEST_BLOCKS, shown

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from distilsearch.errors import InputError
 from distilsearch.families import family
 
-from ..heldout import heldout_key, heldout_loss
+from ..heldout.heldout import heldout_key, heldout_loss
 from ..losses import KINDS
 from ..teachers.teacher import Teacher, load_teacher
 from ..texts.data import Text

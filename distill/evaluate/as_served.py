@@ -16,13 +16,13 @@ from distilsearch.errors import InputError, TrialError
 from distilsearch.families import family
 from distilsearch.operators import TORCH, Serving
 
-from ..heldout import held_out
+from ..heldout.heldout import held_out
 from ..job import Training
-from ..judge import judge_of
 from ..quality import ACCURACY, LOSS, Held
 from ..served.asked import check_ways
 from ..served.kept import held_as_served
 from ..served.samples import check_calibration
+from ..students.judge import judge_of
 from ..teachers.teacher import Teacher, load_teacher
 from ..texts.data import Text
 

@@ -20,7 +20,7 @@ from distilsearch.errors import InputError, TrialError
 from distilsearch.families import family
 from distilsearch.sheet import other_separator, read_sheet
 
-from ..student import Student
+from ..students.student import Student
 from ..teachers.teacher import Teacher, load_teacher
 from .evaluation import Given, Subject
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from distilsearch.errors import InputError
 from distilsearch.families import family
 
-from ..judge import judge_of
-from ..pairs import check_pairs, judged
+from ..heldout.pairs import check_pairs, judged
+from ..students.judge import judge_of
 from ..teachers.teacher import Teacher
 from ..texts.data import Text
 from .evaluation import Given, Subject

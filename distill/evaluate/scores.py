@@ -11,11 +11,11 @@ from typing import Any
 from distilsearch.errors import InputError
 from distilsearch.progress import Progress, silent
 
-from ..card import CARD
 from ..served.artefact import SERVED
 from ..store.archive import Archive
 from ..store.handing import changed
 from ..store.trial import STUDENT, TRUNK, Trial, hashes, mismatched
+from ..students.card import CARD
 from ..teachers.teacher import load_teacher
 from ..texts.data import load_text
 from ..texts.readers import TEXT

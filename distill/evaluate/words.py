@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 from distilsearch.families import family
 
+from ..heldout.words import MASK, words_of
 from ..teachers.teacher import Teacher
 from ..texts.data import Text
-from ..words import MASK, words_of
 from .evaluation import Given, Subject
 from .reading import read_by, reader_of
 

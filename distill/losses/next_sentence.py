@@ -3,7 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..judge import Judge
+from ..students.judge import Judge
 from .loss import Loss, Step, projected
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-from ..card import CARD, LIBRARY, LICENCE, TASK, teacher_card
+from ..students.card import CARD, LIBRARY, LICENCE, TASK, teacher_card
 from ..teachers.surroundings import write_surroundings
 from ..teachers.teacher import Teacher
 from .artefact import DYNAMIC, FILES, IDS, LOGITS, MASK, STATIC, TYPES, VECTORS, Artefact

@@ -15,7 +15,7 @@ import torch
 from distilsearch.artefacts.running import Runner
 from distilsearch.errors import TrialError
 
-from ..heldout import teacher_held_out
+from ..heldout.heldout import teacher_held_out
 from ..quality import LOSS, NAMES
 from ..teachers.teacher import Teacher
 from ..texts.data import BlockArray, Text, framing, pieces

@@ -14,12 +14,12 @@ from torch import Tensor
 from distilsearch.artefacts.running import Runner, opened
 from distilsearch.errors import InputError, TrialError
 
-from ..batch import Batch, alternate_pairs
-from ..heldout import agreement, teacher_embeddings
+from ..heldout.heldout import agreement, teacher_embeddings
+from ..heldout.words import ROWS, Words, words_by
 from ..quality import ACCURACY, LOSS, NEXT_SENTENCE, WORDS, Held, accuracy_loss
+from ..targets.batch import Batch, alternate_pairs
 from ..teachers.teacher import Teacher
 from ..texts.data import BlockArray, Text
-from ..words import ROWS, Words, words_by
 from .artefact import FOLLOWS, IDS, LOGITS, TYPES, VECTORS, Artefact
 from .samples import Inputs, of_blocks
 

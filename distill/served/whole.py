@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from distilsearch.errors import InputError
 from distilsearch.families import family
 
-from ..judge import Judge, judge_of
+from ..students.judge import Judge, judge_of
 from ..teachers.teacher import Teacher
 from .artefact import FOLLOWS, IDS, LOGITS, MASK, STATES, TYPES, VECTORS
 

@@ -20,13 +20,13 @@ from distilsearch.home import ensure_folder, replace_folder
 from distilsearch.places import own_student, own_students
 from distilsearch.progress import Between, Progress, silent
 
-from ..card import CARD, Sections, identity, read_identity, with_sections
+from ..compute.processes import accelerator_for
 from ..course import Course
 from ..cuts.judging import judged_cuts
 from ..evaluate import open_evaluation
 from ..material import Material
-from ..processes import accelerator_for
 from ..quality import LOSS, Bought
+from ..students.card import CARD, Sections, identity, read_identity, with_sections
 from ..teachers.teacher import Teacher
 from ..texts.data import Text
 from ..training import USUAL, Conditions

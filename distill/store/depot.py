@@ -20,7 +20,7 @@ from distilsearch.hiding import hidden
 from distilsearch.home import ensure_folder, file_lock, home, write_atomically
 from distilsearch.strict import SHA256
 
-from ..cache import outputs_key
+from ..targets.cache import outputs_key
 from ..teachers.checkpoint import weight_files
 from ..teachers.sentence_files import FORMER_TRANSFORMERS
 from ..teachers.teacher import Teacher, load_teacher

@@ -17,9 +17,9 @@ from distilsearch.architecture import Architecture
 from distilsearch.errors import TrialError
 from distilsearch.progress import Progress
 
+from ..compute.processes import accelerator_for, agreed
 from ..course import Course
-from ..processes import accelerator_for, agreed
-from ..student import Student
+from ..students.student import Student
 from ..training import USUAL, Conditions, in_groups, train
 from .circumstances import circumstances
 from .claims import POLL_SECONDS, Claim

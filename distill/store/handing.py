@@ -10,7 +10,7 @@ from pathlib import Path
 from distilsearch.errors import TrialError
 from distilsearch.home import ensure_folder
 
-from ..card import CARD
+from ..students.card import CARD
 from .trial import STUDENT, TRUNK, Trial, hashes, mismatched
 
 CHUNK = 1 << 22  # bytes

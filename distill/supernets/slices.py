@@ -19,7 +19,7 @@ from distilsearch.architecture import Architecture
 from distilsearch.errors import TrialError
 from distilsearch.families import Family, family
 
-from ..adapt import AdaptedEmbedding
+from ..steps.adapt import AdaptedEmbedding
 
 
 def sliced_layers(layers: int, deepest: int) -> list[int]:

@@ -28,17 +28,17 @@ from distilsearch.lowering import parameter_count
 from distilsearch.progress import Between, Progress, nothing, silent
 from distilsearch.space import SearchSpace
 
-from ..adapt import adapt
-from ..cache import outputs_key
-from ..card import CARD, ORIGIN, with_sections
+from ..compute.processes import accelerator_for
 from ..course import Course
-from ..heldout import heldout_loss
-from ..objective import Objective
-from ..processes import accelerator_for
+from ..heldout.heldout import heldout_loss
 from ..recipes import Recipe
 from ..side_by_side import CHECKPOINT, SideBySide
-from ..student import Student, build_student
-from ..targets import CACHE_LIMIT, Targets
+from ..steps.adapt import adapt
+from ..students.card import CARD, ORIGIN, with_sections
+from ..students.student import Student, build_student
+from ..targets.cache import outputs_key
+from ..targets.objective import Objective
+from ..targets.targets import CACHE_LIMIT, Targets
 from ..teachers.teacher import Teacher, load_teacher
 from ..texts.data import Text
 from .depths import scores

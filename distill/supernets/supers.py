@@ -29,7 +29,7 @@ from ..recipes import Recipe
 from ..store.circumstances import versions
 from ..store.claims import Claims, Pace
 from ..store.trial import Trial
-from ..targets import CACHE_LIMIT
+from ..targets.targets import CACHE_LIMIT
 from ..teachers.teacher import Teacher
 from ..texts.data import Text
 from .superlm import FILE, SuperLM, train_superlm

@@ -18,12 +18,12 @@ from distilsearch.architecture import Architecture
 from distilsearch.errors import InputError, RunError, unknown
 from distilsearch.space import SearchSpace
 
-from ..batch import Batch
 from ..job import Training
 from ..losses import LOSSES
-from ..objective import Objective
 from ..recipes import Recipe
-from ..runs import Run
+from ..steps.runs import Run
+from ..targets.batch import Batch
+from ..targets.objective import Objective
 from ..teachers.teacher import Teacher
 from .nest import RULES, Nest
 from .slices import Shared

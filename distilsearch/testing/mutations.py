@@ -145,7 +145,7 @@ def _trees(content: bytes, draw: random.Random) -> bytes:
     """Of UBJ: another value, or another number in a column of a tree."""
     import numpy as np
 
-    from ..predictors import ubj
+    from ..predictors.reading import ubj
 
     try:
         data = ubj.loads(content)
@@ -169,7 +169,7 @@ def _parquet(content: bytes, draw: random.Random) -> bytes:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from ..profiling.rounds import parquet_bytes
+    from ..profiling.tables.rounds import parquet_bytes
 
     try:
         table = pq.read_table(pa.BufferReader(content))

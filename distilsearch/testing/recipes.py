@@ -21,7 +21,7 @@ from distilsearch.distill.texts.data import load_text
 
 from ..distill.losses import KINDS, LOSSES
 from ..distill.recipes import Recipe, View
-from ..distill.targets import recipe_losses
+from ..distill.targets.targets import recipe_losses
 from ..distill.training import distill_student
 from ..families import family
 from .teachers import write_teacher, write_text

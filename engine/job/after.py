@@ -10,12 +10,12 @@ from ..report.files import write_result
 from ..report.schema import ProbeEntry
 from .executors import Executor
 from .executors.interruption import interruptible
-from .opening import opened_executor
 from .outcome.bought import PHASE, Buying
 from .outcome.result import Result
 from .outcome.scoring import Scoring
 from .plans.phases import PROBE_SHARE, Phases, with_phases
-from .prepare import Prepared
+from .preparing.opening import opened_executor
+from .preparing.prepare import Prepared
 
 
 def scored(

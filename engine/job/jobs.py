@@ -20,13 +20,13 @@ from distilsearch.home import written_folders
 from distilsearch.operators import Serving
 from distilsearch.progress import Between, Progress, nothing, silent
 
-from .cut_jobs import Cut
-from .evaluating import Evaluate
-from .of_students import Needs as Needs
-from .of_students import OfStudents, architectures_in, given
 from .serving.losses import ServedLoss
 from .supernets.jobs import Score, TrainSuper
-from .wire import failure, parsed, plain_error, plain_failure, rebuilt, strict
+from .work.cuts import Cut
+from .work.evaluating import Evaluate
+from .work.of_students import Needs as Needs
+from .work.of_students import OfStudents, architectures_in, given
+from .work.wire import failure, parsed, plain_error, plain_failure, rebuilt, strict
 
 if TYPE_CHECKING:  # a child answers for what it needs, and starts in no time
     from distilsearch.distill.rehearsal import Rehearsal
@@ -69,7 +69,7 @@ class Distil(OfStudents):
 
     def run(self, progress: Progress, between: Between) -> list[dict[str, Any]]:
         """Train what is not in the archive yet."""
-        from .work import distilled
+        from .work.work import distilled
 
         made = distilled(self, progress, between)
         return [plain_failure(one) if isinstance(one, TrialError) else one.to_json() for one in made]
@@ -78,7 +78,7 @@ class Distil(OfStudents):
         """The trials, brought into this machine's archive, or the errors that they failed with."""
         from distilsearch.distill.store.trial import Trial
 
-        from .work import fetched
+        from .work.work import fetched
 
         return [failure(one) if "cause" in one else fetched(Trial.from_json(one), self.depot) for one in data]
 
@@ -112,7 +112,7 @@ class Measure:
 
     def run(self, progress: Progress, between: Between) -> list[dict[str, Any]]:
         """Time them; the table of this machine keeps the rounds."""
-        from .work import measured
+        from .work.work import measured
 
         return [one.to_json() for one in measured(self, progress)]
 
@@ -164,7 +164,7 @@ class Profile:
 
     def run(self, progress: Progress, between: Between) -> list[str]:
         """Time what the table lacks; nothing where it covers the space."""
-        from .work import profiled
+        from .work.work import profiled
 
         return list(profiled(self, progress, between))
 
@@ -205,7 +205,7 @@ class TeacherLoss:
 
     def run(self, progress: Progress, between: Between) -> dict[str, Any]:
         """The loss, the parts it was made of, and what is to be said of them."""
-        from .work import teacher_loss
+        from .work.work import teacher_loss
 
         return asdict(teacher_loss(self))
 
@@ -222,7 +222,7 @@ class Rehearse(OfStudents):
 
     def run(self, progress: Progress, between: Between) -> list[dict[str, Any]]:
         """Take the steps; nothing of the students is kept."""
-        from .work import rehearsed
+        from .work.work import rehearsed
 
         return [one.to_json() for one in rehearsed(self, between)]
 
@@ -263,8 +263,8 @@ class Probe:
 
     def run(self, progress: Progress, between: Between) -> dict[str, Any]:
         """Train the stand-in; its speed and precision."""
-        from .probe import probed
-        from .work import visible
+        from .work.probe import probed
+        from .work.work import visible
 
         return probed(visible(self.device), self.seconds, self.precision, between)
 

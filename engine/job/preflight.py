@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from distilsearch import profiling
-from distilsearch.distill.asked import check_device_name, precision_named
+from distilsearch.distill.compute.asked import check_device_name, precision_named
 from distilsearch.distill.quality import LOSS, QUALITIES, check_quality
 from distilsearch.distill.served.asked import check_ways
 from distilsearch.distill.teachers.named import AtHand, check_names, teacher_at_hand
@@ -20,7 +20,7 @@ from distilsearch.places import FIDELITY, own_folder, own_run, own_student, own_
 from distilsearch.profiling.devices import DEVICES
 
 from ..objectives import limited
-from .limits import check_kept, limits_of
+from .machines.limits import check_kept, limits_of
 from .presence.holding import driver_of
 from .runfile.config import Run
 from .runfile.continuing import continued, kept_run

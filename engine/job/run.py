@@ -28,17 +28,17 @@ from ..report.files import write_result
 from ..report.schema import ProxyEntry
 from ..report.students import STUDENTS
 from .after import scored
-from .environment import environment
-from .equipping import making_of, register
 from .executors import Executor
 from .executors.interruption import interruptible
-from .informed import Known, cuts_within, opened, score_column
 from .jobs import Measure
 from .joining.inviting import explored
 from .ledger import Ledger, is_asked
-from .limits import check_limits
-from .machines import Profiled
-from .opening import opened_executor, opened_ledger
+from .loop.informed import Known, cuts_within, opened, score_column
+from .loop.proposing import new_engine, size_features
+from .loop.search import Search
+from .machines.limits import check_limits
+from .machines.machines import Profiled
+from .machines.shares import set_shares
 from .outcome.choice import chosen, front, pair_key
 from .outcome.exports import export_students
 from .outcome.facts import Final, RunFacts, finals_of
@@ -57,21 +57,21 @@ from .plans.heldout import note_heldout
 from .plans.phases import CUTS, JUDGED, UNTRAINED, Phases, Stopwatch, cut_short, shortened, waited
 from .plans.planning import plan_of, question, remembered, speed_of, trained
 from .plans.spending import Amount, Budget, Minutes
-from .prepare import Prepared, prepare
+from .preparing.environment import environment
+from .preparing.equipping import making_of, register
+from .preparing.opening import opened_executor, opened_ledger
+from .preparing.prepare import Prepared, prepare
+from .preparing.profiling import profiled
+from .preparing.recall import imported, imported_failures
+from .preparing.resolve import Resolved
 from .presence.activity import shown_activity
 from .presence.holding import driving
-from .proposing import new_engine, size_features
-from .recall import imported, imported_failures
-from .resolve import Resolved
 from .runfile.config import Run
 from .runfile.continuing import kept_text
-from .search import Search
-from .served import student_of
 from .serving.judging import Judging
-from .serving.profiling import profiled
-from .shares import set_shares
+from .serving.served import student_of
 from .source import Making, TrialSource, open_source, scores
-from .work import archive_of
+from .work.work import archive_of
 
 OPENING = "open trainers"  # where judging must keep to its share, so that it is not counted as that
 TRIALS = "distil and measure"  # the phase of the trials

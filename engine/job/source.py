@@ -17,9 +17,9 @@ from distilsearch.families import TeacherFacts, family
 from distilsearch.space import SearchSpace
 
 from .jobs import Job
-from .making import Making as Making
 from .supernets.source import SuperNetwork
 from .supernets.supers import PUBLISHED, Genes, Parts, Rule, bounded, checked, with_supers
+from .work.making import Making as Making
 
 if TYPE_CHECKING:
     from distilsearch.distill.teachers.teacher import Teacher

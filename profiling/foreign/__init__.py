@@ -14,11 +14,11 @@ from pathlib import Path
 
 from distilsearch.errors import TableError, unknown
 
-from .. import rounds
 from ..device import Facts, Probe, Regime
-from ..signatures import Newer, check_signature
-from ..store import folder_of, own_store
-from ..table import LatencyTable
+from ..tables import rounds
+from ..tables.signatures import Newer, check_signature
+from ..tables.store import folder_of, own_store
+from ..tables.table import LatencyTable
 from . import aiconfigurator as foreign_aiconfigurator
 from . import models as foreign_models
 from . import plain as foreign_plain

@@ -17,7 +17,7 @@ from distilsearch.operators import Operator, Serving
 
 from ..device import Regime
 from ..model_case import model_signature
-from ..rounds import LEAST_SECONDS, LONGEST_SECONDS
+from ..tables.rounds import LEAST_SECONDS, LONGEST_SECONDS
 
 MOST_WHOLE = 2**31 - 1
 

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import torch
 
-from distilsearch.distill import objective, watch
-from distilsearch.distill.processes import SHARDED, accelerator_for, check_device
+from distilsearch.distill.compute.processes import SHARDED, accelerator_for, check_device
 from distilsearch.distill.recipes import MLM
-from distilsearch.distill.targets import Targets
+from distilsearch.distill.targets import objective, watch
+from distilsearch.distill.targets.targets import Targets
 from distilsearch.distill.teachers.teacher import Teacher, load_teacher
 from distilsearch.distill.texts.data import load_text
 from distilsearch.distill.training import start

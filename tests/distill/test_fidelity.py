@@ -16,7 +16,7 @@ from distilsearch.distill.fidelity import compare, fidelity, spread, summary
 from distilsearch.distill.recipes import EMBEDDING, RELATION
 from distilsearch.distill.store import distilled as module
 from distilsearch.distill.store.archive import Archive
-from distilsearch.distill.student import Student, build_student
+from distilsearch.distill.students.student import Student, build_student
 from distilsearch.distill.teachers.teacher import Teacher
 from distilsearch.distill.texts.data import Text
 from distilsearch.distill.training import distill_student, train

@@ -21,7 +21,7 @@ from transformers import (
 )
 
 from distilsearch.architecture import Architecture
-from distilsearch.distill.heldout import heldout_loss
+from distilsearch.distill.heldout.heldout import heldout_loss
 from distilsearch.distill.losses import LOSSES
 from distilsearch.distill.recipes import CAUSAL, EMBEDDING, KDNAS, MLM, MOBILEBERT, Recipe, View
 from distilsearch.distill.teachers.teacher import Teacher, load_teacher

@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from distilsearch.architecture import Architecture
-from distilsearch.distill import targets as module
 from distilsearch.distill.recipes import EMBEDDING, RELATION, View
-from distilsearch.distill.student import Student
-from distilsearch.distill.targets import Targets
+from distilsearch.distill.students.student import Student
+from distilsearch.distill.targets import targets as module
+from distilsearch.distill.targets.targets import Targets
 from distilsearch.distill.teachers.teacher import Teacher
 from distilsearch.distill.texts.data import Text
 from distilsearch.distill.training import distill_student, distill_students, in_groups, memory_bytes, start
@@ -159,7 +159,7 @@ from distilsearch.distill.texts.data import load_text
 from distilsearch.distill.recipes import EMBEDDING, View
 from distilsearch.distill.teachers.teacher import load_teacher
 from distilsearch.distill.training import distill_student
-from distilsearch.distill.processes import accelerator_for
+from distilsearch.distill.compute.processes import accelerator_for
 
 torch.set_num_threads(1)
 folder, words, architecture, out = sys.argv[1:]
@@ -225,9 +225,9 @@ DIVERGE = """
 import json, sys, torch
 from dataclasses import replace
 from distilsearch.architecture import Architecture
-from distilsearch.distill import runs
+from distilsearch.distill.steps import runs
 from distilsearch.distill.texts.data import load_text
-from distilsearch.distill.processes import accelerator_for
+from distilsearch.distill.compute.processes import accelerator_for
 from distilsearch.distill.recipes import EMBEDDING, View
 from distilsearch.distill.teachers.teacher import load_teacher
 from distilsearch.distill.training import distill_students

@@ -9,9 +9,9 @@ import torch
 from transformers import MobileBertConfig, MobileBertForMaskedLM, MobileBertModel
 
 from distilsearch.architecture import Architecture
-from distilsearch.distill.heldout import heldout_loss
+from distilsearch.distill.heldout.heldout import heldout_loss
 from distilsearch.distill.recipes import EMBEDDING, MLM, View
-from distilsearch.distill.student import build_student
+from distilsearch.distill.students.student import build_student
 from distilsearch.distill.teachers.teacher import Teacher, load_teacher
 from distilsearch.distill.texts.data import Text, load_text
 from distilsearch.distill.training import start

@@ -12,7 +12,7 @@ from transformers import AutoModel, ElectraConfig, ElectraModel
 
 from distilsearch.distill.losses import LOSSES
 from distilsearch.distill.recipes import RECIPES, recipe
-from distilsearch.distill.targets import target_names
+from distilsearch.distill.targets.targets import target_names
 from distilsearch.distill.teachers.teacher import Teacher, load_teacher
 from distilsearch.distill.texts.data import Text, load_text
 from distilsearch.distill.training import distill_student, start

@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 import torch
 
-from distilsearch.distill.batch import make_batch
-from distilsearch.distill.cache import outputs_key
 from distilsearch.distill.evaluate.agreement import Heldout
 from distilsearch.distill.evaluate.embedding import encode, sts_spearman
-from distilsearch.distill.heldout import teacher_embeddings
+from distilsearch.distill.heldout.heldout import teacher_embeddings
 from distilsearch.distill.job import Training
 from distilsearch.distill.material import Material
 from distilsearch.distill.recipes import View, default_recipe, recipe
 from distilsearch.distill.store.depot import Depot
-from distilsearch.distill.targets import ask_teacher
+from distilsearch.distill.targets.batch import make_batch
+from distilsearch.distill.targets.cache import outputs_key
+from distilsearch.distill.targets.targets import ask_teacher
 from distilsearch.distill.teachers.teacher import Teacher, load_teacher
 from distilsearch.distill.texts.data import Text, load_text
 from distilsearch.distill.training import start
@@ -162,7 +162,7 @@ def test_a_worker_shows_the_prompt_that_the_key_says(
     prompted: Teacher, text_file: Path, make_architecture: Any
 ) -> None:
     from distilsearch.engine.job.jobs import Distil
-    from distilsearch.engine.job.work import distilled
+    from distilsearch.engine.job.work.work import distilled
     from distilsearch.progress import nothing, silent
 
     teacher = prompted.shown("query")

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from distilsearch.distill.evaluate.embedding import sts_spearman
-from distilsearch.distill.heldout import heldout_loss
+from distilsearch.distill.heldout.heldout import heldout_loss
 from distilsearch.distill.recipes import EMBEDDING
-from distilsearch.distill.student import build_student
+from distilsearch.distill.students.student import build_student
 from distilsearch.distill.teachers.teacher import load_teacher
 from distilsearch.distill.texts.data import load_text
 from distilsearch.distill.training import distill_student

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distilsearch.distill import targets as module
 from distilsearch.distill.course import Course
 from distilsearch.distill.job import Training
 from distilsearch.distill.recipes import EMBEDDING, View
 from distilsearch.distill.store.archive import Archive
 from distilsearch.distill.store.trial import Trial
-from distilsearch.distill.targets import Targets, learnt_blocks
+from distilsearch.distill.targets import targets as module
+from distilsearch.distill.targets.targets import Targets, learnt_blocks
 from distilsearch.distill.teachers.teacher import Teacher
 from distilsearch.distill.texts.data import Text
 from distilsearch.errors import InputError

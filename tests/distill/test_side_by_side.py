@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from distilsearch.architecture import Architecture
-from distilsearch.distill import runs
-from distilsearch.distill import targets as module
 from distilsearch.distill.course import Course
 from distilsearch.distill.recipes import EMBEDDING, View
+from distilsearch.distill.steps import runs
 from distilsearch.distill.store.archive import Archive
 from distilsearch.distill.store.trial import Trial
+from distilsearch.distill.targets import targets as module
 from distilsearch.distill.teachers.teacher import Teacher
 from distilsearch.distill.texts.data import Text, load_text
 from distilsearch.errors import Interrupted

@@ -11,19 +11,19 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from distilsearch.distill.compute.precision import resolve_precision
 from distilsearch.distill.course import Course
-from distilsearch.distill.drift import LONGEST, SHORTEST, Drift
 from distilsearch.distill.flash import area, flash_distill
-from distilsearch.distill.heldout import heldout_loss
+from distilsearch.distill.heldout.heldout import heldout_loss
 from distilsearch.distill.job import Training
-from distilsearch.distill.precision import resolve_precision
 from distilsearch.distill.recipes import EMBEDDING, MLM, RELATION, Recipe, View
-from distilsearch.distill.runs import EVALUATIONS
-from distilsearch.distill.schedule import Schedule
 from distilsearch.distill.side_by_side import CHECKPOINT
+from distilsearch.distill.steps.drift import LONGEST, SHORTEST, Drift
+from distilsearch.distill.steps.runs import EVALUATIONS
+from distilsearch.distill.steps.schedule import Schedule
 from distilsearch.distill.store.trial import TRUNK
-from distilsearch.distill.student import Student, build_student
-from distilsearch.distill.targets import Targets
+from distilsearch.distill.students.student import Student, build_student
+from distilsearch.distill.targets.targets import Targets
 from distilsearch.distill.teachers.teacher import Teacher
 from distilsearch.distill.texts.data import Text, load_text
 from distilsearch.distill.training import _former_key, distill_student, start

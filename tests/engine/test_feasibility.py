@@ -15,7 +15,7 @@ from distilsearch.engine.engine import Engine
 from distilsearch.engine.feasibility import log_within
 from distilsearch.engine.objectives import Expensive, Known, Limit
 from distilsearch.errors import InputError
-from distilsearch.predictors.accuracy import fit_surrogate
+from distilsearch.predictors.surrogate.accuracy import fit_surrogate
 from distilsearch.space import Parameter, SearchSpace
 from distilsearch.testing.strategies import cost, loss, small_space
 

@@ -5,7 +5,7 @@ import pytest
 
 from distilsearch.engine.engine import Engine
 from distilsearch.engine.objectives import Expensive, Known
-from distilsearch.predictors.accuracy import Warp
+from distilsearch.predictors.surrogate.accuracy import Warp
 from distilsearch.space import Parameter, SearchSpace
 
 SPACE = SearchSpace("generic", [Parameter(f"x{i}", tuple(range(5))) for i in range(3)])

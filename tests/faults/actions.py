@@ -39,7 +39,7 @@ def no_memory() -> None:
 
 def diverge() -> None:
     """The loss of the next training that takes a step is none, from there to its end."""
-    from distilsearch.distill.runs import Run
+    from distilsearch.distill.steps.runs import Run
 
     weighed, hurt = Run._weighed, list[Any]()
 
@@ -63,7 +63,7 @@ def lose_trainer(world: World) -> Action:
         raise RuntimeError("CUDA error: device-side failure: the device is lost")
 
     def lose() -> None:
-        from distilsearch.engine.job import work
+        from distilsearch.engine.job.work import work
 
         (world.root / "gone").touch()
         work.distilled = train  # type: ignore[assignment]

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from distilsearch.distill import training
-from distilsearch.engine.job import prepare
 from distilsearch.engine.job.executors.executor import Options
 from distilsearch.engine.job.joining.join import join
+from distilsearch.engine.job.preparing import prepare
 from distilsearch.engine.job.run import search
 from distilsearch.engine.job.runfile.config import Run
 from distilsearch.errors import DistilSearchError

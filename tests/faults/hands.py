@@ -127,7 +127,7 @@ class Children(Local):
 
 def _serve(tick: Tick) -> None:
     """What a worker does; a meter's times are made up, and where the device is gone nothing is trained."""
-    from distilsearch.engine.job import work
+    from distilsearch.engine.job.work import work
 
     work.measured = lambda job, progress: timed(job, tick)
     worker.main()

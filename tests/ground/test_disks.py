@@ -9,7 +9,7 @@ from sqlalchemy.exc import OperationalError
 
 from distilsearch.disks import disk_full, full_disks_named, is_full, without_room
 from distilsearch.engine.job.jobs import perform
-from distilsearch.engine.job.wire import parsed, rebuilt
+from distilsearch.engine.job.work.wire import parsed, rebuilt
 from distilsearch.errors import DiskFullError, RunError
 from distilsearch.home import write_atomically
 

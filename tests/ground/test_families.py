@@ -10,7 +10,7 @@ from distilsearch.families import FAMILIES, TeacherFacts, family, family_of
 from distilsearch.families.shared import TIMED, inherited_layers
 from distilsearch.lowering import operators
 from distilsearch.operators import ACTIVATIONS
-from distilsearch.predictors.features import Setting, row
+from distilsearch.predictors.operators.features import Setting, row
 from distilsearch.profiling.kernels import kernel
 from distilsearch.testing.families import CHOICES, FamilyContract
 

@@ -29,9 +29,9 @@ from distilsearch.distill.job import Training
 from distilsearch.errors import InputError
 from distilsearch.lowering import operators
 from distilsearch.operators import KINDS, Kind
-from distilsearch.predictors.pairs import PairPredictor
+from distilsearch.predictors.pairs.pairs import PairPredictor
 from distilsearch.profiling import merge
-from distilsearch.profiling.restate import META, MODELS, OPERATORS
+from distilsearch.profiling.tables.restate import META, MODELS, OPERATORS
 
 OLD = Path(__file__).parents[1] / "old" / "0.1.0"
 (TABLE,) = (OLD / "tables").glob("*/*")

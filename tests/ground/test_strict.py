@@ -16,8 +16,8 @@ from distilsearch.distill.teachers.weights import read_header
 from distilsearch.errors import RunError, TableError, TeacherError
 from distilsearch.places import own_run
 from distilsearch.profiling import LatencyTable
-from distilsearch.profiling.store import all_tables
-from distilsearch.profiling.transfer import pull
+from distilsearch.profiling.tables.store import all_tables
+from distilsearch.profiling.tables.transfer import pull
 
 OLD = Path(__file__).parents[1] / "old" / "0.1.0"
 WEIGHTS = "model.safetensors"

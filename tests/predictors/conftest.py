@@ -9,7 +9,7 @@ from distilsearch.lowering import operators
 from distilsearch.operators import Operator, Serving
 from distilsearch.profiling.clock import Measured
 from distilsearch.profiling.device import Regime
-from distilsearch.profiling.table import LatencyTable, ModelRow, OperatorRow, Roof, TableMeta
+from distilsearch.profiling.tables.table import LatencyTable, ModelRow, OperatorRow, Roof, TableMeta
 from distilsearch.space import SearchSpace
 
 ROOF = Roof(peak_flops=1e11, bandwidth=2e10, launch_floor_seconds=2e-6)

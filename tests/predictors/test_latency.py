@@ -17,10 +17,10 @@ from distilsearch.lowering import operators
 from distilsearch.operators import Serving
 from distilsearch.predictors import quality
 from distilsearch.predictors.latency import LatencyPredictor
+from distilsearch.predictors.operators.totals import Lowered
+from distilsearch.predictors.operators.utilisation import TIERS
 from distilsearch.predictors.storage import FILE, TREES
-from distilsearch.predictors.totals import Lowered
-from distilsearch.predictors.utilisation import TIERS
-from distilsearch.profiling.table import LatencyTable
+from distilsearch.profiling.tables.table import LatencyTable
 from distilsearch.space import SearchSpace
 
 quick = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

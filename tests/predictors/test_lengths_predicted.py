@@ -13,8 +13,8 @@ from distilsearch.length_nodes import request_lengths
 from distilsearch.lowering import flops, operators, tabulate
 from distilsearch.operators import USUAL_SEQUENCE, Serving
 from distilsearch.predictors.latency import LatencyPredictor
-from distilsearch.predictors.pairs import PairPredictor
-from distilsearch.profiling.table import LatencyTable, ModelRow
+from distilsearch.predictors.pairs.pairs import PairPredictor
+from distilsearch.profiling.tables.table import LatencyTable, ModelRow
 from distilsearch.space import SearchSpace
 
 DRAWN = np.clip(np.random.default_rng(0).lognormal(3.2, 0.7, 500), 4, 128).astype(int).tolist()

@@ -13,7 +13,7 @@ from distilsearch.families import family
 from distilsearch.operators import Serving
 from distilsearch.predictors.latency import LatencyPredictor
 from distilsearch.predictors.prediction import CompiledLatency
-from distilsearch.profiling.table import LatencyTable
+from distilsearch.profiling.tables.table import LatencyTable
 from distilsearch.space import SearchSpace
 
 CHOICES: dict[str, Any] = {

@@ -14,7 +14,7 @@ from distilsearch.errors import TableError
 from distilsearch.operators import Serving
 from distilsearch.predictors import properties
 from distilsearch.predictors.latency import LatencyPredictor
-from distilsearch.profiling.table import LatencyTable
+from distilsearch.profiling.tables.table import LatencyTable
 from distilsearch.space import SearchSpace
 
 quick = settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -9,7 +9,7 @@ import pytest
 from distilsearch import LatencyPredictor, PairPredictor, Serving
 from distilsearch.lowering import operators
 from distilsearch.predictors.protocol import Predictor
-from distilsearch.profiling.table import LatencyTable
+from distilsearch.profiling.tables.table import LatencyTable
 from distilsearch.space import Codes, SearchSpace
 
 

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from distilsearch.errors import InputError, TableError
-from distilsearch.predictors import checked
+from distilsearch.predictors.reading import checked
 from distilsearch.predictors.rewards import Net, RewardPredictor, _sequences
 from distilsearch.space import Parameter, SearchSpace
 

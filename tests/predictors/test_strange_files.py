@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from distilsearch import Architecture, LatencyPredictor, Serving
 from distilsearch.errors import TableError
 from distilsearch.lowering import operators
-from distilsearch.predictors.checked import HASH, hashed
-from distilsearch.predictors.pairs import PairPredictor
+from distilsearch.predictors.pairs.pairs import PairPredictor
+from distilsearch.predictors.reading.checked import HASH, hashed
 
 OLD = Path(__file__).parents[1] / "old" / "0.1.0"
 EXPECTED = json.loads((OLD / "expected.json").read_text())

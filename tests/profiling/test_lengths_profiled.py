@@ -13,8 +13,8 @@ from distilsearch.lowering import operators
 from distilsearch.operators import KINDS, Operator, Serving
 from distilsearch.predictors.latency import LatencyPredictor
 from distilsearch.profiling import measure, profile
+from distilsearch.profiling.cases.plan import MOST_OPERATORS, make_plan, space_operators
 from distilsearch.profiling.clock import Measured, over_lengths
-from distilsearch.profiling.plan import MOST_OPERATORS, make_plan, space_operators
 from distilsearch.space import SearchSpace
 
 DRAWN = np.random.default_rng(0).integers(2, 33, 400).tolist()

@@ -103,7 +103,7 @@ def sealed_rewards(folder: Path) -> None:
     """Whoever made it, hashed what it says and its weights as they are."""
     import hashlib
 
-    from ...predictors import checked
+    from ...predictors.reading import checked
     from ...predictors.reward_storage import FILE, WEIGHTS
 
     try:
@@ -201,7 +201,7 @@ def made_targets(samples: Path, folder: Path) -> None:
     import torch
     from safetensors.torch import save_file
 
-    from ...distill import cache as targets
+    from ...distill.targets import cache as targets
 
     folder.mkdir()
     stored = {"logits": torch.arange(12.0).reshape(3, 4)}
@@ -211,6 +211,6 @@ def made_targets(samples: Path, folder: Path) -> None:
 
 def read_targets(folder: Path) -> None:
     """Open them."""
-    from ...distill import cache as targets
+    from ...distill.targets import cache as targets
 
     targets.read_targets(folder / "batch.safetensors", ("logits",))

@@ -90,7 +90,7 @@ def made_imports(samples: Path, folder: Path) -> None:
 
 def read_imports(folder: Path) -> None:
     """As `search` starts from them."""
-    from ...engine.job.recall import imported, imported_failures
+    from ...engine.job.preparing.recall import imported, imported_failures
 
     for tell in imported(folder):
         json.dumps(tell.to_json(), allow_nan=False)

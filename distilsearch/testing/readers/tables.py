@@ -28,12 +28,12 @@ def named_rounds(folder: Path) -> None:
 def read_table(folder: Path) -> None:
     """Pull it, and do with it what the commands do."""
     from ...home import home
-    from ...profiling.remarks import remarks
-    from ...profiling.sessions import sessions
-    from ...profiling.store import all_tables
-    from ...profiling.table import LatencyTable
+    from ...profiling.tables.remarks import remarks
+    from ...profiling.tables.sessions import sessions
+    from ...profiling.tables.store import all_tables
+    from ...profiling.tables.table import LatencyTable
+    from ...profiling.tables.transfer import pull
     from ...profiling.told import table_facts
-    from ...profiling.transfer import pull
 
     store = home() / "pulled"
     shutil.rmtree(store, ignore_errors=True)
@@ -75,7 +75,7 @@ def read_pairs(folder: Path) -> None:
     """As `predict` asks it, of a table of pairs."""
     from ...lowering import operators
     from ...operators import Serving
-    from ...predictors.pairs import PairPredictor
+    from ...predictors.pairs.pairs import PairPredictor
 
     predictor = PairPredictor.load(folder)
     said = json.loads((folder.parent / HOME / "expected.json").read_text())

@@ -20,7 +20,7 @@ from typing import Any
 from distilsearch.errors import Interrupted, TrialError
 from distilsearch.progress import Progress, silent
 
-from ..wire import parsed, strict
+from ..work.wire import parsed, strict
 from .executor import PATIENCE_SECONDS
 
 LOG_TAIL = 1500

@@ -20,7 +20,7 @@ from distilsearch.errors import Interrupted
 from distilsearch.progress import Progress, silent
 
 from ..jobs import Job, Needs, answer, dumps
-from ..wire import parsed
+from ..work.wire import parsed
 from .child import Child
 from .executor import Options
 
@@ -226,7 +226,7 @@ def _visible(device: str, number: int) -> dict[str, str]:
     kind, _, index = device.partition(":")
     if kind != "cuda":
         return {}
-    from distilsearch.distill.processes import check_device
+    from distilsearch.distill.compute.processes import check_device
 
     check_device(device)
     visible = _gpus()

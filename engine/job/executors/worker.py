@@ -17,7 +17,7 @@ from typing import TextIO
 from distilsearch.errors import Interrupted
 from distilsearch.progress import Progress
 
-from ..wire import parsed, strict
+from ..work.wire import parsed, strict
 
 PROGRESS_SECONDS = 0.25
 

@@ -15,15 +15,15 @@ from distilsearch import profiling, strict
 from distilsearch.errors import RunError
 from distilsearch.home import identity
 from distilsearch.places import DRIVER
-from distilsearch.profiling.store import table_folder
+from distilsearch.profiling.tables.store import table_folder
 
 from ..ledger import Ledger
-from ..machines import Declared, Profiled
+from ..loop.search import Search
+from ..machines.machines import Declared, Profiled
 from ..plans.budget import Allowance, Plan, Time, Trials
 from ..plans.phases import PLAN, SPENT
-from ..prepare import Prepared
+from ..preparing.prepare import Prepared
 from ..presence.holding import Holder, holder_of
-from ..search import Search
 
 NOTE = "joining"
 

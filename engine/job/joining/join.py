@@ -20,22 +20,22 @@ from distilsearch.errors import InputError, RunError
 from distilsearch.home import ensure_folder, identity, written_folders
 from distilsearch.progress import Between, Progress, silent
 
-from ..equipping import making_of
 from ..executors import Executor
 from ..executors.interruption import interruptible
-from ..informed import cuts_within
 from ..ledger import JOURNAL, open_storage
-from ..machines import Declared, Profiled, declared_by
-from ..opening import opened_executor, opened_ledger
+from ..loop.informed import cuts_within
+from ..loop.proposing import new_engine
+from ..machines.machines import Declared, Profiled, declared_by
+from ..machines.shares import set_shares
 from ..preflight import LOCAL, joinable
-from ..prepare import checked
+from ..preparing.equipping import making_of
+from ..preparing.opening import opened_executor, opened_ledger
+from ..preparing.prepare import checked
+from ..preparing.profiling import profiled
 from ..presence.holding import Holder, Presence, driver_of
-from ..proposing import new_engine
 from ..run import MainJob
 from ..runfile.config import Run
 from ..runfile.continuing import continued, kept_run
-from ..serving.profiling import profiled
-from ..shares import set_shares
 from ..source import Making, open_source, scores
 from .inviting import NOTE, Following, Invitation, fingerprints
 from .tables_left import fetched, left_tables

@@ -6,11 +6,12 @@ for by the fingerprints that the driver has noted, never by what a table of this
 
 from distilsearch.errors import InputError, RunError
 from distilsearch.operators import TORCH
-from distilsearch.profiling import LatencyTable, find_table, fingerprint, rounds
-from distilsearch.profiling.store import store_folder
+from distilsearch.profiling import LatencyTable, find_table, fingerprint
+from distilsearch.profiling.tables import rounds
+from distilsearch.profiling.tables.store import store_folder
 
-from ..machines import Declared
-from ..tables import receive
+from ..machines.machines import Declared
+from ..work.tables import receive
 from .inviting import Invitation, fingerprints
 
 

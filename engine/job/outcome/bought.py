@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 
-from distilsearch.distill.heldout import heldout_key
+from distilsearch.distill.heldout.heldout import heldout_key
 from distilsearch.distill.quality import LOSS, Bought, quality_name
 from distilsearch.distill.recipes import Recipe
 from distilsearch.distill.store.bought import TITLE
@@ -22,8 +22,8 @@ from distilsearch.errors import DistilSearchError, Interrupted
 
 from ...report import schema
 from ...report.readings import Reading
-from ..evaluating import Evaluate, Scored
 from ..plans.phases import cut_short
+from ..work.evaluating import Evaluate, Scored
 from .result import Result
 from .scoring import Asked, Scoring, asked_of, say_on_cards
 

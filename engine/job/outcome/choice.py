@@ -25,7 +25,7 @@ from ... import objectives
 from ...report.budgets import SPEEDS
 from ...report.schema import member_key
 from ..ledger import Entry
-from ..served import served_of, student_of
+from ..serving.served import served_of, student_of
 
 Bools = npt.NDArray[np.bool_]
 

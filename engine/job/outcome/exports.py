@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from distilsearch.distill.card import CARD, with_sections
 from distilsearch.distill.store.handing import copy_student
 from distilsearch.distill.store.trial import Trial
+from distilsearch.distill.students.card import CARD, with_sections
 from distilsearch.errors import RunError, TrialError
 from distilsearch.home import replace_folder
 from distilsearch.places import STUDENT, own_folder

@@ -12,12 +12,12 @@ from distilsearch.operators import Serving
 
 from ...report.schema import ProxyEntry, RankFidelity
 from ..ledger import Entry
-from ..served import served_of
 from ..serving.judging import Judging
 from ..serving.losses import TRAINED, Losses
+from ..serving.served import served_of
 
 if TYPE_CHECKING:
-    from ..machines import Latency
+    from ..machines.machines import Latency
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,11 @@ from distilsearch.progress import Progress
 
 from ..executors import Executor
 from ..ledger import Entry
-from ..machines import Profiled
+from ..machines.machines import Profiled
 from ..plans.budget import size
-from ..recall import planned_tokens
+from ..preparing.recall import planned_tokens
 from ..runfile.config import Run
-from ..served import student_of
+from ..serving.served import student_of
 from ..source import Making
 from .choice import at_speeds, chosen, pair_key
 

@@ -30,7 +30,7 @@ from ..runfile.sections import ExportSection
 from .result import Result
 
 if TYPE_CHECKING:
-    from ..prepare import Prepared
+    from ..preparing.prepare import Prepared
     from ..runfile.config import Run
 
 

@@ -16,7 +16,7 @@ from distilsearch.distill.store.trial import Trial, mismatched
 from distilsearch.errors import Interrupted, TrialError
 
 from ..ledger import Entry
-from ..served import student_of
+from ..serving.served import student_of
 from .choice import pair_key
 
 Train = Callable[[Architecture, Training], Trial | TrialError]

@@ -11,9 +11,9 @@ import numpy as np
 
 from ...report.schema import ProxyEntry
 from ..ledger import Entry
-from ..machines import Profiled
-from ..making import Making
+from ..machines.machines import Profiled
 from ..source import scores
+from ..work.making import Making
 from .choice import front, pair_key, points
 from .finish import cut
 from .scoring import Asked, Scoring

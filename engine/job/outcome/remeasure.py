@@ -19,10 +19,10 @@ from distilsearch.progress import Progress, silent
 from ...report.checking import read
 from ...report.files import RESULT, read_result, write_result
 from ...report.schema import Entry, Latency, MachineEntry, RankFidelity, ResultFile
-from ..elsewhere import foreign_table, measured_elsewhere
 from ..executors import Executor, Options
 from ..executors.local import Local
 from ..jobs import Measure
+from ..machines.elsewhere import foreign_table, measured_elsewhere
 from ..runfile.config import Run
 from ..runfile.continuing import kept_run
 from .remarks import all_latency_warnings, kept_choice

@@ -19,8 +19,8 @@ from ...report import schema
 from ...report.schema import RankFidelity, ResultFile
 from ..ledger import Entry
 from ..plans.phases import phase_entries
-from ..served import served_of, student_of
 from ..serving.losses import TRAINED, Losses, trained_loss
+from ..serving.served import served_of, student_of
 from .choice import chosen, front, pair_key, points
 from .facts import MachineFacts, RunFacts
 from .remarks import latency_warnings

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from distilsearch.distill.card import CARD, with_sections
 from distilsearch.distill.evaluate import EVALUATIONS, Evaluation, open_evaluation
 from distilsearch.distill.evaluate.scores import called
 from distilsearch.distill.evaluate.sending import put_data
 from distilsearch.distill.job import Training
 from distilsearch.distill.store.archive import Archive
 from distilsearch.distill.store.trial import STUDENT
+from distilsearch.distill.students.card import CARD, with_sections
 from distilsearch.distill.teachers.teacher import Teacher
 from distilsearch.distill.texts.data import Text
 from distilsearch.errors import DistilSearchError, InputError, Interrupted
@@ -28,12 +28,12 @@ from distilsearch.progress import Progress
 
 from ...report import schema
 from ...report.words import score_words
-from ..evaluating import Evaluate, Scored
 from ..executors import Executor
 from ..ledger import Ledger
 from ..runfile.config import Run
 from ..runfile.evaluated import EvaluatedSection, EvaluateSection
 from ..runfile.evaluations import options_of
+from ..work.evaluating import Evaluate, Scored
 from .result import Result
 
 NOTE, SECONDS = "scores", "evaluate_seconds"  # of the ledger

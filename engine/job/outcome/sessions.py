@@ -21,7 +21,7 @@ from ...report.doubts import AGREED, CALM
 from ..executors import Executor
 from ..executors.persistent import first_line
 from ..ledger import Ledger
-from ..machines import Profiled
+from ..machines.machines import Profiled
 from .choice import front
 
 MOST_SESSIONS = 3

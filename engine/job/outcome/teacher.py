@@ -9,8 +9,8 @@ from distilsearch.progress import Progress
 from ..executors import Executor
 from ..jobs import TeacherLoss
 from ..ledger import Ledger
-from ..making import Making
-from ..prepare import Prepared
+from ..preparing.prepare import Prepared
+from ..work.making import Making
 
 NOTE = "teacher_loss"
 

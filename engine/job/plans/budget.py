@@ -17,9 +17,9 @@ import numpy as np
 from distilsearch.architecture import Architecture
 from distilsearch.arrays import FloatArray
 from distilsearch.distill import FLASH_TOKENS
+from distilsearch.distill.heldout.sparing import looked
 from distilsearch.distill.rehearsal import Rehearsal
-from distilsearch.distill.runs import EVALUATIONS
-from distilsearch.distill.sparing import looked
+from distilsearch.distill.steps.runs import EVALUATIONS
 from distilsearch.errors import InputError
 from distilsearch.lowering import flops
 from distilsearch.operators import Serving

@@ -10,10 +10,10 @@ from collections import Counter
 from pathlib import Path
 
 from distilsearch.distill import FLASH_TOKENS
-from distilsearch.distill.cache import outputs_key
-from distilsearch.distill.runs import EVALUATIONS
-from distilsearch.distill.sparing import STEPS, settled
+from distilsearch.distill.heldout.sparing import STEPS, settled
+from distilsearch.distill.steps.runs import EVALUATIONS
 from distilsearch.distill.store.archive import Archive
+from distilsearch.distill.targets.cache import outputs_key
 from distilsearch.distill.teachers.teacher import Teacher
 from distilsearch.distill.texts.data import MOST_HELDOUT, Text, measured_on
 from distilsearch.errors import RunError

@@ -12,7 +12,7 @@ from ..executors import Executor
 from ..ledger import Entry
 from ..outcome.finish import finish, less_trained, shared_out, side_by_side
 from ..outcome.sessions import always
-from ..served import student_of
+from ..serving.served import student_of
 from ..source import Making
 from .budget import (
     HIGHEST,

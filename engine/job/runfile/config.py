@@ -22,7 +22,7 @@ from distilsearch.families.shared import too_large
 from distilsearch.places import literal_folders
 from distilsearch.space import SearchSpace
 
-from ..served import ServedSpace
+from ..serving.served import ServedSpace
 from .evaluated import EvaluateSection, ProxySection
 from .mistakes import collected, explained
 from .presets import PRESETS, preset

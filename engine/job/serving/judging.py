@@ -11,7 +11,7 @@ from distilsearch.operators import Serving
 from distilsearch.progress import Progress
 
 from ..executors import Executor
-from ..making import Making
+from ..work.making import Making
 from .losses import Losses, ServedLoss
 
 

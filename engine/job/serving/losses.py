@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from distilsearch.distill.job import Training
 
     from ..ledger import Entry
-    from ..of_students import Needs
+    from ..work.of_students import Needs
 
 TRAINED, SERVED, UNSERVED = "trained_loss", "served_losses", "unserved"  # facts of a trial
 
@@ -76,7 +76,7 @@ class ServedLoss:
     @property
     def needs(self) -> "Needs":
         """A worker that trains; what is served runs on its processor."""
-        from ..of_students import Needs
+        from ..work.of_students import Needs
 
         return Needs(threads=self.threads)
 
@@ -90,14 +90,14 @@ class ServedLoss:
         """The inverse of `to_json`."""
         from distilsearch.distill.job import Training
 
-        from ..of_students import given
+        from ..work.of_students import given
 
         servings = tuple(Serving.from_json(one) for one in data["servings"])
         return cls(**given(data, training=Training.from_json(data["training"]), servings=servings))
 
     def run(self, progress: Progress, between: Between) -> dict[str, Any]:
         """Take them, or find those that were kept."""
-        from ..work import served_losses
+        from ..work.work import served_losses
 
         losses = served_losses(self, progress, between)
         return {"trained": losses.trained, "served": dict(losses.served), "causes": dict(losses.causes)}

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from distilsearch.progress import Between, Progress
 
-from ..of_students import CACHE_LIMIT, Needs, OfStudents, given
-from ..wire import failure, plain_failure
+from ..work.of_students import CACHE_LIMIT, Needs, OfStudents, given
+from ..work.wire import failure, plain_failure
 
 if TYPE_CHECKING:  # a child answers for what it needs, and starts in no time
     from distilsearch.distill.recipes import Recipe

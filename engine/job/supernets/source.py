@@ -14,7 +14,7 @@ from distilsearch.families import TeacherFacts
 from distilsearch.space import SearchSpace
 
 from ..jobs import Job
-from ..making import Making
+from ..work.making import Making
 from .supers import PUBLISHED, SUPER_TOKENS, Genes, Parts, Rule, bounded, checked, with_supers
 
 if TYPE_CHECKING:

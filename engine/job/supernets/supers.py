@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from distilsearch.distill.supernets.training import SuperTraining
     from distilsearch.distill.teachers.teacher import Teacher
 
-    from ..making import Making
+    from ..work.making import Making
 
 Parts = tuple[str, ...] | dict[str, dict[str, list[float]]]
 Genes = Mapping[str, Sequence[Value]]

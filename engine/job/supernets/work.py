@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from distilsearch.errors import TrialError
 from distilsearch.progress import Between, Progress
 
-from ..work import learnt_from, visible
+from ..work.work import learnt_from, visible
 
 if TYPE_CHECKING:
     from distilsearch.distill.store.trial import Trial

@@ -8,8 +8,8 @@ import torch
 
 from distilsearch.distill.cuts.judging import shown
 from distilsearch.distill.cuts.peeled import Peeled
-from distilsearch.distill.heldout import heldout_loss
-from distilsearch.distill.student import build_student
+from distilsearch.distill.heldout.heldout import heldout_loss
+from distilsearch.distill.students.student import build_student
 from distilsearch.distill.teachers.teacher import load_teacher
 from distilsearch.distill.texts.data import load_text
 from distilsearch.errors import TeacherError

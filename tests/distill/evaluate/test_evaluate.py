@@ -10,7 +10,7 @@ from scipy.stats import spearmanr
 
 from distilsearch.distill.evaluate import evaluate_model, open_evaluation
 from distilsearch.distill.evaluate.embedding import encode, read_pairs
-from distilsearch.distill.heldout import heldout_loss
+from distilsearch.distill.heldout.heldout import heldout_loss
 from distilsearch.distill.teachers.teacher import Teacher
 from distilsearch.distill.texts.data import Text
 from distilsearch.distill.training import distill_student

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import pytest
 
-from distilsearch.distill.heldout import teacher_held_out
+from distilsearch.distill.heldout.heldout import teacher_held_out
 from distilsearch.distill.served.artefact import MANIFEST, SERVED, read_artefacts, write_artefacts
 from distilsearch.distill.served.kept import loss_of, served
 from distilsearch.distill.teachers.teacher import Teacher

@@ -10,7 +10,7 @@ from torch import nn
 
 from distilsearch.artefacts.onnx import to_onnx
 from distilsearch.artefacts.running import opened
-from distilsearch.distill.heldout import teacher_held_out
+from distilsearch.distill.heldout.heldout import teacher_held_out
 from distilsearch.distill.served.artefact import FOLLOWS, LOGITS, MASK
 from distilsearch.distill.served.checks import check_differences, differences, judged_on
 from distilsearch.distill.served.kept import held_as_served

@@ -29,7 +29,7 @@ from distilsearch.architecture import Architecture
 from distilsearch.distill.store.archive import Archive
 from distilsearch.distill.course import Course
 from distilsearch.distill.texts.data import load_text
-from distilsearch.distill.processes import accelerator_for
+from distilsearch.distill.compute.processes import accelerator_for
 from distilsearch.distill.recipes import EMBEDDING
 from distilsearch.distill.teachers.teacher import load_teacher
 

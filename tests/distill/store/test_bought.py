@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from distilsearch.distill.card import CARD
 from distilsearch.distill.course import Course
 from distilsearch.distill.material import Material
 from distilsearch.distill.quality import Bought
@@ -14,6 +13,7 @@ from distilsearch.distill.store.archive import Archive
 from distilsearch.distill.store.bought import NOTHING, PROBE, TEXT, bought, nothing, section
 from distilsearch.distill.store.deliver import Order, deliver
 from distilsearch.distill.store.trial import STUDENT, UNTRAINED, read_trial
+from distilsearch.distill.students.card import CARD
 from distilsearch.distill.texts.probe import Probe, load_probe
 from distilsearch.distill.training import distill_student
 from distilsearch.testing.teachers import write_text

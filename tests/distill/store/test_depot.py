@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distilsearch.distill.cache import outputs_key
 from distilsearch.distill.store.depot import Depot, teacher_files
 from distilsearch.distill.store.shelf import checked, sha256_of
+from distilsearch.distill.targets.cache import outputs_key
 from distilsearch.distill.teachers.teacher import Teacher, load_teacher
 from distilsearch.distill.texts.data import Text
 from distilsearch.errors import InputError, RunError, TeacherError, TextError, TrialError

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distilsearch.architecture import Architecture
-from distilsearch.distill.heldout import heldout_loss
+from distilsearch.distill.heldout.heldout import heldout_loss
 from distilsearch.distill.supernets.depths import Given, blocks, in_turn, scores
 from distilsearch.distill.supernets.slices import Shared, sliced_layers
 from distilsearch.distill.teachers.teacher import Teacher

@@ -11,16 +11,16 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoModel, AutoModelForMaskedLM, PreTrainedTokenizerFast, RobertaConfig, RobertaModel
 
 from distilsearch.architecture import Architecture
-from distilsearch.distill.heldout import heldout_loss
-from distilsearch.distill.inherit import basis as basis_of
-from distilsearch.distill.inherit import statistics
-from distilsearch.distill.objective import Objective
+from distilsearch.distill.heldout.heldout import heldout_loss
 from distilsearch.distill.recipes import KDNAS, MLM, MOBILEBERT, RELATION, Recipe
-from distilsearch.distill.student import build_student
+from distilsearch.distill.students.inherit import basis as basis_of
+from distilsearch.distill.students.inherit import statistics
+from distilsearch.distill.students.student import build_student
 from distilsearch.distill.supernets.nest import Nest
 from distilsearch.distill.supernets.slices import Shared
 from distilsearch.distill.supernets.superlm import FILE, SuperLM, SuperTraining, check_superlm, train_superlm
-from distilsearch.distill.targets import Targets
+from distilsearch.distill.targets.objective import Objective
+from distilsearch.distill.targets.targets import Targets
 from distilsearch.distill.teachers.teacher import Teacher, load_teacher
 from distilsearch.distill.texts.data import Text, load_text
 from distilsearch.errors import InputError, RunError

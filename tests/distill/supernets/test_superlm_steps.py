@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from distilsearch.distill.objective import Objective
 from distilsearch.distill.recipes import AUTODISTIL, EMBEDDING, RELATION, Recipe, View
 from distilsearch.distill.store.trial import TRUNK
 from distilsearch.distill.supernets.superlm import FILE, SuperLM, train_superlm
+from distilsearch.distill.targets.objective import Objective
 from distilsearch.distill.teachers.teacher import Teacher
 from distilsearch.distill.texts.data import Text
 from distilsearch.errors import RunError

@@ -9,9 +9,9 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import BertConfig, BertModel, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from distilsearch.distill.batch import make_batch
 from distilsearch.distill.job import Training
 from distilsearch.distill.recipes import CAUSAL, View, default_recipe
+from distilsearch.distill.targets.batch import make_batch
 from distilsearch.distill.teachers.frame import frame_of
 from distilsearch.distill.teachers.teacher import Teacher, load_teacher
 from distilsearch.distill.texts.data import load_text, pieces

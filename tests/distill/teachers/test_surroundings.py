@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from distilsearch.distill.evaluate.embedding import encode
-from distilsearch.distill.student import Student, build_student
+from distilsearch.distill.students.student import Student, build_student
 from distilsearch.distill.teachers.teacher import Teacher, load_teacher
 from distilsearch.distill.texts.data import Text
 from distilsearch.errors import TeacherError

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from distilsearch.engine.job import prepare
 from distilsearch.engine.job.jobs import Distil, Job, answer, dumps, perform
 from distilsearch.engine.job.joining.status import status
 from distilsearch.engine.job.outcome.result import Result
+from distilsearch.engine.job.preparing import prepare
 from distilsearch.engine.job.run import search
 from distilsearch.engine.job.runfile.config import Run
 from distilsearch.errors import DiskFullError

@@ -13,7 +13,6 @@ from distilsearch import errors
 from distilsearch.distill.job import Training
 from distilsearch.distill.recipes import EMBEDDING
 from distilsearch.distill.store.trial import Trial
-from distilsearch.engine.job.cut_jobs import Cut
 from distilsearch.engine.job.jobs import (
     JOBS,
     Distil,
@@ -28,7 +27,8 @@ from distilsearch.engine.job.jobs import (
     loads,
     perform,
 )
-from distilsearch.engine.job.wire import parsed, plain_error, rebuilt, strict
+from distilsearch.engine.job.work.cuts import Cut
+from distilsearch.engine.job.work.wire import parsed, plain_error, rebuilt, strict
 from distilsearch.errors import DistilSearchError, InputError, RunError, TrialError
 from distilsearch.families import family
 from distilsearch.operators import Serving

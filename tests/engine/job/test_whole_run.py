@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from distilsearch.architecture import Architecture
-from distilsearch.distill import targets
+from distilsearch.distill.targets import targets
 from distilsearch.engine.job.jobs import Distil, Job, Measure, Profile, dumps, loads
 from distilsearch.engine.job.ledger import open_storage, study_facts
 from distilsearch.engine.job.outcome.result import Result

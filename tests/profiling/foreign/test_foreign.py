@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from distilsearch.errors import InputError, TableError
 from distilsearch.operators import Operator
-from distilsearch.profiling import rounds
 from distilsearch.profiling.device import Regime
 from distilsearch.profiling.foreign import import_tables
-from distilsearch.profiling.table import LatencyTable
+from distilsearch.profiling.tables import rounds
+from distilsearch.profiling.tables.table import LatencyTable
 
 VIDUR = Path(__file__).resolve().parents[4] / "shared" / "data" / "latency" / "vidur-a100"
 HALF = Regime("float16", "eager", 0)

@@ -11,7 +11,7 @@ from distilsearch.lowering import operators
 from distilsearch.operators import Serving
 from distilsearch.predictors.latency import LatencyPredictor
 from distilsearch.profiling.foreign import import_tables
-from distilsearch.profiling.table import LatencyTable
+from distilsearch.profiling.tables.table import LatencyTable
 
 HEADER = "layers,width,heads,ffn,sequence,milliseconds"
 ROWS = ["1,128,4,256,64,1.1", "2,256,4,512,64,4.6", "4,384,12,1536,64,24.0"]

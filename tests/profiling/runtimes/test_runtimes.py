@@ -13,8 +13,8 @@ import torch
 
 from distilsearch.errors import DeviceError, InputError, TableError
 from distilsearch.operators import MODES, Operator, Serving
-from distilsearch.predictors.features import Setting
 from distilsearch.predictors.latency import LatencyPredictor
+from distilsearch.predictors.operators.features import Setting
 from distilsearch.profiling import LatencyTable, find_table, fingerprint, open_device, profile
 from distilsearch.profiling.check import nearest_sibling
 from distilsearch.profiling.device import Facts, Prepared, Regime, Work, model_name

@@ -20,11 +20,11 @@ import psutil
 import pytest
 
 from distilsearch import profiling
-from distilsearch.engine.job import tables
 from distilsearch.engine.job.executors import Executor, Options, open_executor
 from distilsearch.engine.job.executors.ray import RayExecutor, _task_options, resources
 from distilsearch.engine.job.executors.remote import remotely, threads_of
 from distilsearch.engine.job.jobs import Measure, Needs, answer, dumps
+from distilsearch.engine.job.work import tables
 from distilsearch.errors import Interrupted, RunError, TrialError
 from distilsearch.operators import Serving
 from distilsearch.profiling import LatencyTable

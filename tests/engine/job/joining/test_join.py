@@ -16,25 +16,26 @@ import pytest
 from typer.testing import CliRunner
 
 from distilsearch import cli
-from distilsearch.engine.job import tables
 from distilsearch.engine.job.joining import inviting, join
 from distilsearch.engine.job.joining.inviting import NOTE, Followed, Following, Invitation
 from distilsearch.engine.job.joining.tables_left import left_tables
 from distilsearch.engine.job.ledger import JOURNAL, Ledger, open_storage
 from distilsearch.engine.job.ledger.journal import JournalFile, open_journal
-from distilsearch.engine.job.machines import Declared, declared_by
+from distilsearch.engine.job.machines.machines import Declared, declared_by
 from distilsearch.engine.job.plans.budget import Plan, Speed
 from distilsearch.engine.job.plans.phases import PLAN, SPENT
 from distilsearch.engine.job.presence.holding import HANDS, Holder, Presence, driver_of, driving
 from distilsearch.engine.job.runfile.config import Run
+from distilsearch.engine.job.work import tables
 from distilsearch.errors import InputError, RunError
 from distilsearch.home import home, identity
-from distilsearch.profiling import LatencyTable, open_device, rounds
+from distilsearch.profiling import LatencyTable, open_device
 from distilsearch.profiling.runtimes import stack_of
-from distilsearch.profiling.store import folder_of
+from distilsearch.profiling.tables import rounds
+from distilsearch.profiling.tables.store import folder_of
 
 from ..ledger.test_databases import SPACE, STUDENTS, Source, check_study, drive
-from ..test_tables import NORM, REGIME
+from ..work.test_tables import NORM, REGIME
 
 FORKING = multiprocessing.get_context("fork")
 DRIVER = Holder("elsewhere", 7, "then")

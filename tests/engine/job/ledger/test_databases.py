@@ -18,8 +18,8 @@ from distilsearch.engine.job.executors.persistent import Persistent
 from distilsearch.engine.job.ledger import DEAD_SECONDS, Ledger, open_storage
 from distilsearch.engine.job.ledger.database import Database, UnansweredError, open_database, with_driver
 from distilsearch.engine.job.ledger.leases import gone
-from distilsearch.engine.job.search import Search
-from distilsearch.engine.job.served import ServedSpace
+from distilsearch.engine.job.loop.search import Search
+from distilsearch.engine.job.serving.served import ServedSpace
 from distilsearch.engine.objectives import Expensive
 from distilsearch.errors import RunError
 from distilsearch.families import family

@@ -18,7 +18,7 @@ from distilsearch.engine.job.ledger import Entry
 from distilsearch.engine.job.outcome.choice import chosen, front
 from distilsearch.engine.job.outcome.finish import finish, to_finish, unfinished
 from distilsearch.engine.job.runfile.config import Run
-from distilsearch.engine.job.served import student_of
+from distilsearch.engine.job.serving.served import student_of
 from distilsearch.engine.job.source import Making
 from distilsearch.errors import TrialError
 from distilsearch.families import family

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from distilsearch.architecture import Architecture
-from distilsearch.engine.job.evaluating import Evaluate, Scored
 from distilsearch.engine.job.jobs import Distil, Job, Measure, Profile, dumps, loads
 from distilsearch.engine.job.ledger import Entry
 from distilsearch.engine.job.outcome.choice import at_speeds, chosen, pair_key
@@ -21,6 +20,7 @@ from distilsearch.engine.job.outcome.result import Result
 from distilsearch.engine.job.run import search
 from distilsearch.engine.job.runfile.config import Run
 from distilsearch.engine.job.runfile.continuing import continued, kept_run, kept_text
+from distilsearch.engine.job.work.evaluating import Evaluate, Scored
 from distilsearch.engine.report.files import read_result
 from distilsearch.engine.report.terminal import answer_lines, proxy_lines
 from distilsearch.errors import InputError, Interrupted, RunError, TrialError

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from distilsearch.architecture import Architecture
 from distilsearch.distill.store.trial import read_trial
 from distilsearch.engine.job.ledger import Entry
-from distilsearch.engine.job.machines import Latency
+from distilsearch.engine.job.machines.machines import Latency
 from distilsearch.engine.job.outcome.choice import CHOICES, pair_key
 from distilsearch.engine.job.outcome.exports import export_students
 from distilsearch.engine.job.outcome.facts import Final, MachineFacts, RunFacts

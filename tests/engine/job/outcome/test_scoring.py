@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from distilsearch.distill.texts.probe import BLOCKS
-from distilsearch.engine.job.evaluating import Evaluate
 from distilsearch.engine.job.jobs import Distil, Job, Measure, Profile, dumps, loads
 from distilsearch.engine.job.outcome.result import Result
 from distilsearch.engine.job.run import search
 from distilsearch.engine.job.runfile.config import Run
+from distilsearch.engine.job.work.evaluating import Evaluate
 from distilsearch.engine.report.files import read_result
 from distilsearch.engine.report.terminal import evaluation_lines, gain_lines
 from distilsearch.errors import InputError, Interrupted, TrialError

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from distilsearch.distill.cache import outputs_key
 from distilsearch.distill.job import Training
 from distilsearch.distill.recipes import EMBEDDING
 from distilsearch.distill.store.archive import Archive
+from distilsearch.distill.targets.cache import outputs_key
 from distilsearch.distill.teachers.teacher import Teacher, load_teacher
 from distilsearch.distill.texts.data import Text, measured_on
 from distilsearch.engine.job.ledger import Ledger, open_storage

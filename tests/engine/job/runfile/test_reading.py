@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distilsearch.distill.precision import resolve_precision
+from distilsearch.distill.compute.precision import resolve_precision
 from distilsearch.distill.texts.sources import documents
 from distilsearch.engine.job.runfile.config import Run
 from distilsearch.engine.job.runfile.continuing import kept_run

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distilsearch.engine.job.runfile.sections import TargetSection
-from distilsearch.engine.job.served import ServedSpace
 from distilsearch.engine.job.serving.combinations import in_short, possible, refused
+from distilsearch.engine.job.serving.served import ServedSpace
 from distilsearch.errors import DeviceError, InputError
 from distilsearch.operators import Serving
 from distilsearch.profiling.runtimes import RUNTIMES

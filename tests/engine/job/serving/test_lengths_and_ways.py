@@ -18,8 +18,9 @@ from distilsearch.engine.report.files import read_result
 from distilsearch.engine.report.requests import request_lines
 from distilsearch.operators import Serving
 from distilsearch.predictors.latency import LatencyPredictor
-from distilsearch.profiling import LatencyTable, rounds
+from distilsearch.profiling import LatencyTable
 from distilsearch.profiling.clock import Measured, over_lengths
+from distilsearch.profiling.tables import rounds
 from distilsearch.request_lengths import RequestLengths
 
 from .test_whole_served import OLD, OTHER, RUN, TABLE, Distil

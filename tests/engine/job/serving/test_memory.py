@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from distilsearch.architecture import Architecture
-from distilsearch.engine.job.limits import limits_of, within
+from distilsearch.engine.job.machines.limits import limits_of, within
 from distilsearch.engine.job.runfile.sections import TargetSection
-from distilsearch.engine.job.served import ServedSpace
 from distilsearch.engine.job.serving.memory import memory_counts, memory_mb
+from distilsearch.engine.job.serving.served import ServedSpace
 from distilsearch.families import FAMILIES, family
 from distilsearch.lowering import operators, parameter_count
 from distilsearch.operators import DTYPE_BYTES, Serving

@@ -16,7 +16,7 @@ from distilsearch.architecture import Architecture
 from distilsearch.distill.teachers.teacher import load_teacher
 from distilsearch.distill.texts.requests import lengths_of, longest_of, paragraphs, requests_in, requests_of
 from distilsearch.engine.job import run as run_module
-from distilsearch.engine.job.covering import covered, in_words
+from distilsearch.engine.job.commands.covering import covered, in_words
 from distilsearch.engine.job.jobs import Job, Measure, Profile, dumps, loads
 from distilsearch.engine.job.outcome.result import Result
 from distilsearch.engine.job.plans.planning import question

@@ -24,8 +24,9 @@ from distilsearch.engine.job.runfile.config import Run
 from distilsearch.engine.job.serving.losses import Losses, ServedLoss
 from distilsearch.errors import InputError, RunError
 from distilsearch.operators import Serving
-from distilsearch.profiling import LatencyTable, rounds
+from distilsearch.profiling import LatencyTable
 from distilsearch.profiling.clock import Measured
+from distilsearch.profiling.tables import rounds
 from distilsearch.progress import nothing, silent
 
 OLD = Path(__file__).parents[3] / "old" / "0.1.0"

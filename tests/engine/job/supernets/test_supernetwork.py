@@ -20,14 +20,14 @@ from distilsearch.distill.store.archive import Archive
 from distilsearch.distill.supernets.superlm import FILE
 from distilsearch.distill.supernets.supers import SCORES, opened, super_folder
 from distilsearch.distill.teachers.teacher import load_teacher
-from distilsearch.engine.job.evaluating import Evaluate
-from distilsearch.engine.job.inventory import inventory, removable, remove
+from distilsearch.engine.job.commands.inventory import inventory, removable, remove
 from distilsearch.engine.job.jobs import Distil, Job, Measure, Profile, dumps, loads
 from distilsearch.engine.job.outcome.result import Result
 from distilsearch.engine.job.outcome.winners import winners_order
 from distilsearch.engine.job.run import search
 from distilsearch.engine.job.runfile.config import Run
 from distilsearch.engine.job.supernets.jobs import Score, TrainSuper
+from distilsearch.engine.job.work.evaluating import Evaluate
 from distilsearch.errors import InputError, Interrupted, RunError
 from distilsearch.home import known_runs, register_run, supers_folder
 from distilsearch.profiling.clock import Measured

@@ -1,0 +1,1 @@
+"""What commands do beside a search: before one, after one, and with what the home holds."""

@@ -1,0 +1,1 @@
+"""The search loop: ask the engine, submit, enter what has landed, tell."""

@@ -1,0 +1,1 @@
+"""Predictors' files read without trust: JSON value by value, trees node by node, before any library sees them."""
