@@ -1,5 +1,6 @@
 """The command that predicts latencies: of one architecture in words, or of many, in and out as CSV or JSON."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
@@ -8,7 +9,7 @@ import typer
 
 from .cli_progress import shown_progress
 from .cli_words import Json, print_json, remark
-from .errors import DeviceError, InputError, TableError
+from .errors import DeviceError, InputError, LackingError, TableError
 from .operators import TORCH
 
 if TYPE_CHECKING:
@@ -25,9 +26,10 @@ command = typer.Typer()
 TIER_WORDS = {
     "exact": "all measured",
     "interpolated": "partly interpolated between measured ones",
-    "extrapolated": "partly beyond what was measured (profile this serving for a narrower interval)",
-    "analytic": "partly known by the roofline alone (profile this serving for a narrower interval)",
+    "extrapolated": "partly beyond what was measured",
+    "analytic": "partly known by the roofline alone",
 }
+GUESSED = ("extrapolated", "analytic")  # tiers that more profiling makes surer
 FAR = 2.0  # times outside the measured sizes, from which an answer says so
 LENGTHS_HELP = (
     "Requests of many lengths: a file, one a line, or text for those of the run's own text; see --space. Or the line"
@@ -77,9 +79,8 @@ def predict(
     architectures, remarks = _asked(genes or [], source, run)
     table = _table(way, store, space)
     serving = _counted(way, run)
-    from .predictors.answers import Answers
-
-    answers = Answers.of(table, architectures, serving)
+    cure = _cure(way.device, store, space, given)
+    answers = _answers(table, architectures, serving, cure)
     remark(_others(way, serving))
     if as_json:
         print_json(answers.to_json())
@@ -87,7 +88,8 @@ def predict(
         print(answers.to_csv(), end="")
     else:
         _print(answers)
-    remark(remarks)
+    guessed = any(answer.tier in GUESSED for answer in answers.answers)
+    remark([*remarks, *([f"for narrower intervals {cure}"] if guessed else [])])
 
 
 def _table(way: "Way", store: Path | None, space: Path | None) -> "LatencyTable":
@@ -104,7 +106,8 @@ def _table(way: "Way", store: Path | None, space: Path | None) -> "LatencyTable"
     if table is not None and table.runtime == runtime:
         return table
     lacking = f"there is no latency table of the device {way.device!r}{'' if runtime == TORCH else f' under {runtime}'}"
-    words = _profiling(way.device if here else "auto", runtime, store if here else None, space)
+    asked = {"runtime": runtime} if runtime != TORCH else {}
+    words = _profiling(way.device if here else "auto", store if here else None, space, asked)
     if table is not None:
         raise TableError(
             f"{lacking} here, but one under {table.runtime}: name that --runtime, or copy the table of `{words}` on"
@@ -126,12 +129,32 @@ def _opened(device: str) -> "Device":
         ) from None
 
 
-def _profiling(device: str, runtime: str, store: Path | None, space: Path | None) -> str:
-    """The command that makes a table which is lacking."""
-    options = {"space": space, "device": device if device != "auto" else None, "store": store}
-    options |= {"runtime": runtime if runtime != TORCH else None}
-    given = [f" --{name} {quote(str(value))}" for name, value in options.items() if value is not None]
-    return f"distilsearch profile{''.join(given)}"
+def _answers(table: "LatencyTable", architectures: "list[Architecture]", serving: "Serving", cure: str) -> "Answers":
+    """The answers; where the table lacks what they need, the cure is said."""
+    from .predictors.answers import Answers
+
+    try:
+        return Answers.of(table, architectures, serving)
+    except LackingError as error:
+        raise LackingError(error.lacks, cure) from None
+
+
+def _cure(device: str, store: Path | None, space: Path | None, given: Mapping[str, Any]) -> str:
+    """The command that adds to a table what a prediction lacks."""
+    from .profiling.devices import DEVICES
+
+    here = device in (*DEVICES, "auto")
+    words = _profiling(device if here else "auto", store if here else None, space, given)
+    where = "" if here else " on that table's machine, and copy the table here"
+    whose = "" if space else "; it times the quickstart's students, and with --space RUN those of your own run"
+    return f"profile what is lacking with `{words}`{where}{whose}"
+
+
+def _profiling(device: str, store: Path | None, space: Path | None, given: Mapping[str, Any]) -> str:
+    """The command that makes a table, or adds to it, for what is given of a serving."""
+    options = {"space": space, "device": device if device != "auto" else None, "store": store, **given}
+    words = [f" --{name} {quote(str(value))}" for name, value in options.items() if value is not None]
+    return f"distilsearch profile{''.join(words)}"
 
 
 def _others(way: "Way", serving: "Serving") -> list[str]:

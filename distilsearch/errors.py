@@ -46,6 +46,17 @@ class TableError(DistilSearchError):
     exit_code = 3
 
 
+class LackingError(TableError):
+    """A latency table is sound, and lacks what is asked for: `lacks` says what.
+
+    Whoever knows the table's machine and the run names the command that adds it, instead of `cure`.
+    """
+
+    def __init__(self, lacks: str, cure: str = "") -> None:
+        super().__init__(f"{lacks}: {cure}" if cure else lacks)
+        self.lacks = lacks
+
+
 class TrialError(DistilSearchError):
     """One trial failed; the message carries the cause.
 

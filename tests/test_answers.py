@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from distilsearch.architectures import read_architectures
 from distilsearch.cli import app
 from distilsearch.engine.job.runfile.config import Run
-from distilsearch.errors import InputError, TableError
+from distilsearch.errors import InputError, LackingError, TableError
 from distilsearch.families import family
 from distilsearch.profiling import find_table, fingerprint
 from distilsearch.request_lengths import RequestLengths
@@ -85,6 +85,32 @@ def test_a_prediction_says_what_it_is_of(store: Path) -> None:
     words = run(*PREDICT[:3], "--store", store, *genes, "positions=512")
     assert f"encode, batch 1, 128 tokens, float32, eager in torch, 1 thread; {NAME} (" in words
     assert f"{one['predictions'][0]['predicted_ms']:.3f} ms, 90 % interval" in words
+
+
+@pytest.mark.parametrize(
+    ("asked", "lacks", "command"),
+    [
+        (["--dtype", "bfloat16"], "no rows for bfloat16 eager 1 threads", "--dtype bfloat16 --threads 1`"),
+        (["--mode", "compile"], "no rows for float32 compile", "--threads 1 --mode compile`"),
+        (["head=mlm"], "no operators of kind head", "--threads 1`"),
+    ],
+)
+def test_what_a_table_lacks_is_said_with_the_command_that_adds_it(
+    store: Path, asked: list[str], lacks: str, command: str
+) -> None:
+    genes = [f"{gene}={value}" for gene, value in GENES.items()]
+    with pytest.raises(LackingError, match=lacks) as caught:
+        run(*PREDICT, "--store", store, *genes, *asked)
+    assert f"`distilsearch profile {command}" in str(caught.value)
+    assert "on that table's machine" in str(caught.value)
+
+
+def test_a_guess_is_said_with_the_command_that_makes_it_surer(store: Path) -> None:
+    genes = [f"{gene}={value}" for gene, value in GENES.items()]
+    words = [*map(str, PREDICT), "--store", str(store), *genes, "--batch", "64"]
+    said = CliRunner().invoke(app, words, catch_exceptions=False).stderr
+    command = "distilsearch profile --batch 64 --threads 1"
+    assert f"note: for narrower intervals profile what is lacking with `{command}` on that table's machine" in said
 
 
 @pytest.mark.parametrize("form", ["csv", "json", "architectures"])

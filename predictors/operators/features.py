@@ -54,6 +54,14 @@ class Setting:
         issued = self.mode if self.runtime == TORCH else self.runtime
         return f"{self.dtype} {issued} {self.threads} threads"
 
+    @property
+    def cure(self) -> str:
+        """What adds it to a table that lacks it."""
+        issued = f"--mode {self.mode}" if self.runtime == TORCH else f"--runtime {self.runtime}"
+        threads = f" --threads {self.threads}" if self.threads else ""  # a GPU has none
+        command = f"distilsearch profile --dtype {self.dtype} {issued}{threads}"
+        return f"add it on the table's machine with `{command}`, and there with --space RUN for what a run needs"
+
     def to_json(self) -> dict[str, Any]:
         """Plain JSON; a field that came later is left out while it has its first value."""
         return grown(vars(self), SETTING_ADDED)

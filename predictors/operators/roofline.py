@@ -18,7 +18,7 @@ import numpy as np
 from scipy.optimize import nnls
 
 from distilsearch.arrays import FloatArray
-from distilsearch.errors import TableError
+from distilsearch.errors import LackingError
 from distilsearch.operators import Operator
 from distilsearch.profiling.tables.rows import Roof
 
@@ -39,14 +39,13 @@ class Ceilings:
     def of(self, setting: Setting) -> Roof:
         """(P, W, l) of a setting; where its thread count was not measured, the best of its dtype.
 
-        Raises `TableError` where the dtype was not measured at all.
+        Raises `LackingError` where the dtype was not measured at all.
         """
         same = {threads: roof for (dtype, threads), roof in self.roofs.items() if dtype == setting.dtype}
         if not same:
             dtypes = ", ".join(sorted({dtype for dtype, _ in self.roofs})) or "none"
-            raise TableError(
-                f"the latency table has no measured peak for {setting.dtype} (it has {dtypes}): profile this dtype"
-            )
+            lacks = f"the latency table has no measured peak for {setting.dtype} (it has {dtypes})"
+            raise LackingError(lacks, setting.cure)
         return same.get(setting.threads) or max(same.values())
 
     def terms(self, operators: Sequence[Operator], setting: Setting) -> FloatArray:

@@ -14,7 +14,7 @@ import xgboost as xgb
 from numpy.typing import NDArray
 
 from distilsearch.arrays import FloatArray
-from distilsearch.errors import TableError
+from distilsearch.errors import LackingError
 from distilsearch.operators import Operator
 
 from ..uncertainty.liars import Distrusted
@@ -83,17 +83,17 @@ class OperatorModel:
         return sorted({setting for setting, _ in self.laws}, key=str)
 
     def check(self, operators: Sequence[Operator], setting: Setting) -> None:
-        """Raise a `TableError` that names the regime or the kinds of operators which the table lacks."""
+        """Raise a `LackingError` that names the regime or the kinds of operators which the table lacks."""
         if self.samples and setting not in self.settings:
             there = "; ".join(str(other) for other in self.settings)
-            raise TableError(f"the latency table has no rows for {setting} (it has {there}): profile this regime")
+            raise LackingError(f"the latency table has no rows for {setting} (it has {there})", setting.cure)
         missing = self.missing(operators, setting)
         if missing:
             kinds = {kind for at, kind in self.laws if at == setting}
-            raise TableError(
+            raise LackingError(
                 f"the latency table has no operators of kind {', '.join(missing)} for {setting} "
-                f"(it has {', '.join(sorted(kinds))}): profile the space that needs them, without "
-                "a budget or again: each call goes on"
+                f"(it has {', '.join(sorted(kinds))})",
+                f"{setting.cure}; without a --budget or again, for each call goes on",
             )
 
     def missing(self, operators: Sequence[Operator], setting: Setting) -> list[str]:
@@ -102,7 +102,7 @@ class OperatorModel:
         return sorted({operator.kind for operator in operators} - kinds) if self.samples else []
 
     def estimate(self, operators: Sequence[Operator], setting: Setting) -> Estimates:
-        """Seconds of n operators under one setting; `TableError` for kinds or settings that the table lacks."""
+        """Seconds of n operators under one setting; `LackingError` for kinds or settings that the table lacks."""
         self.check(operators, setting)
         terms = self.ceilings.terms(operators, setting)
         value, least = by_law(operators, terms, setting, self.laws)
