@@ -54,16 +54,28 @@ def test_a_file_of_architectures_is_read_so_too(teacher: Path, tmp_path: Path) -
 def test_where_no_teacher_is_known_the_key_is_said_to_be_another(tmp_path: Path) -> None:
     shape = {"layers": 2, "width": 384, "heads": 12, "ffn": 768}
     for naming, cure in ((Naming.of(None), "--space"), (Naming.of(run_of("some/hub-model")), "some/hub-model")):
-        (said,) = naming.remarks([naming.one(shape)])
+        said = naming.remarks([naming.one(shape)])[0]
         assert "inherit=even by name" in said
         assert cure in said
-        assert naming.remarks([naming.one(shape | {"inherit": "0,5"})]) == []
+        assert "by name" not in "".join(naming.remarks([naming.one(shape | {"inherit": "0,5"})]))
+
+
+def test_what_could_not_be_held_against_a_teacher_that_is_not_here_is_said(teacher: Path) -> None:
+    naming = Naming.of(run_of("some/hub-model", vocabulary=[99]))
+    (said,) = naming.remarks([naming.one({"layers": 99, "width": 32, "inherit": "none"})])
+    assert said.startswith("the teacher some/hub-model is not here: activation=gelu")
+    assert "positions=512" in said
+    assert "vocabulary" not in said  # which the run file names
+    assert "whether sizes are no more than its own was not checked" in said
+    assert naming.remarks([]) == []
+    assert Naming.of(run_of(teacher)).remarks([naming.one({"layers": 1, "width": 32})]) == []
 
 
 def test_a_quickstart_that_is_not_installed_is_a_teacher_that_is_not_here(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("distilsearch.distill.teachers.named.QUICKSTART_MODULE", "no_such_package")
     naming = Naming.of(run_of("quickstart", width=[384], heads=[12], ffn=[768]))
-    (said,) = naming.remarks([naming.one({"layers": 2})])
+    said, more = naming.remarks([naming.one({"layers": 2})])
+    assert more.startswith("the teacher quickstart is not here: ")
     assert said.endswith("the teacher quickstart would have to be here")
 
 
@@ -75,5 +87,5 @@ def test_a_student_may_be_larger_than_what_a_run_searches(teacher: Path) -> None
 
 def test_a_run_that_makes_no_student_says_so_instead_of_giving_keys(teacher: Path) -> None:
     naming = Naming.of(run_of(teacher, layers=[99]))
-    (said,) = naming.remarks([naming.one({"layers": 2, "width": 32, "heads": 2, "ffn": 64})])
-    assert "99" in said
+    _, said = naming.remarks([naming.one({"layers": 2, "width": 32, "heads": 2, "ffn": 64})])
+    assert said.startswith("this run makes no student of its teacher (layers=[99] is more than the teacher's 4")
