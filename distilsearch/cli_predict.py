@@ -222,15 +222,13 @@ def _asked(genes: list[str], source: Path | None, run: "Run | None") -> "tuple[l
 
 def _print(answers: "Answers") -> None:
     """In words."""
-    from .request_lengths import CONTRADICTING, rising
-
     for a in answers.answers:
         print(", ".join(f"{gene}={value}" for gene, value in a.architecture.values.items()))
         print(f"{a.predicted_ms:.3f} ms, 90 % interval {a.lower_ms:.3f} to {a.upper_ms:.3f} ms")
-        if a.p50_ms is not None and a.p99_ms is not None:
-            both = rising(a.p50_ms, a.p99_ms)
-            said = f"p50 {both[0]:.3f} ms, p99 {both[1]:.3f} ms" if both else CONTRADICTING["predicted"]
-            print(f"that is the mean over requests; {said}")
+        if a.left_out:
+            print(f"that is the mean over requests; p50 and p99 left out: {a.left_out}")
+        elif a.p50_ms is not None and a.p99_ms is not None:
+            print(f"that is the mean over requests; p50 {a.p50_ms:.3f} ms, p99 {a.p99_ms:.3f} ms")
         print(f"its operators are {TIER_WORDS[a.tier]}")
         if a.beyond > FAR:
             print(f"a size of it lies {a.beyond:.3g} times outside the measured ones: little is known so far out")

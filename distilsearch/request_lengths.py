@@ -3,8 +3,10 @@
 `length_nodes` sums up the lengths of many requests so. A value, without any library: it is part of every `Serving`.
 """
 
+import math
 import re
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from .errors import InputError
 
@@ -12,9 +14,13 @@ MILLION = 1_000_000  # weights are kept in millionths, so that they are the same
 MOST_TOKENS = 1 << 24
 PAIR = r"\d{1,8} x [01]\.\d{6}"
 ALIKE = 1.1  # the factor up to which two latencies may be in the wrong order by the noise of a quiet machine
-CONTRADICTING = {  # by how latencies are known: why some that are in the wrong order are not shown
+CONTRADICTING = {  # by how latencies are known: why some that are in the wrong order are not told
     "measured": "long requests came out faster than usual ones, so the measurement was disturbed",
     "predicted": "by this table long requests are faster than usual ones; profile again when the machine is quiet",
+}
+FAR_OFF = {  # likewise, of a median that no distribution has beside such a mean
+    "measured": "usual requests came out far from the mean of all, so the measurement was disturbed",
+    "predicted": "by this table usual requests are far from the mean of all; profile again when the machine is quiet",
 }
 WRITTEN = re.compile(rf"(\d{{1,12}}) requests, p50 (\d{{1,8}}), p99 (\d{{1,8}}): ({PAIR}(?:, {PAIR})*)")
 
@@ -24,18 +30,39 @@ def is_written(text: str) -> bool:
     return WRITTEN.fullmatch(text) is not None
 
 
-def rising(p50: float, p99: float) -> tuple[float, float] | None:
-    """Latencies of a median and of a long request as both can be true; None where they cannot.
+class Told(NamedTuple):
+    """What is told of the requests of a median and of a long length, ms; `why` not, and by which factor they are off.
 
-    A long request takes no less: where the figures say so within the noise, their geometric mean stands for both.
-
-    >>> rising(1.0, 3.0), rising(1.0, 1.0), rising(2.0, 1.0)
-    ((1.0, 3.0), (1.0, 1.0), None)
+    The one rule for all that is printed, written and read.
     """
-    if p99 >= p50:
-        return p50, p99
-    both = (p50 * p99) ** 0.5
-    return (both, both) if p50 <= ALIKE * p99 else None
+
+    p50: float | None
+    p99: float | None
+    why: str = ""
+    off: float = 1.0
+
+
+def told(kind: str, mean: float | None, p50: float, p99: float) -> Told:
+    """Latencies of a median and of a long request as both can be true beside the mean; left out where they cannot.
+
+    A long request takes no less: where the figures say so within the noise, their geometric mean stands for both. At
+    least half of the requests take the median or more, so that it is at most twice the mean; and as many take at most
+    the median, so that the mean is at most half of it and p99, even where the longest take 50 times as long as that.
+
+    Args:
+        kind: "measured" or "predicted".
+
+    >>> told("measured", 1.5, 1.0, 3.0).p99, told("measured", 1.0, 1.0, 1.0).p99, told("measured", 2.0, 2.0, 1.0).off
+    (3.0, 1.0, 2.0)
+    >>> told("measured", 1.0, 4.0, 5.0).why
+    'usual requests came out far from the mean of all, so the measurement was disturbed'
+    """
+    order = p50 / p99
+    beside = max(p50 / (2 * mean), mean / (p50 / 2 + p99)) if mean else 1.0
+    if max(order, beside) > ALIKE:
+        return Told(None, None, (CONTRADICTING if order > ALIKE else FAR_OFF)[kind], max(order, beside))
+    both = math.sqrt(p50 * p99)
+    return Told(p50, p99) if p99 >= p50 else Told(both, both)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from distilsearch.lowering import parameter_count
 from distilsearch.operators import TORCH, Serving
 from distilsearch.profiling.device import model_name
 from distilsearch.profiling.tables.table import LatencyTable
+from distilsearch.request_lengths import Told, told
 
 from .latency import LatencyPredictor
 
@@ -20,7 +21,7 @@ class Answer:
     """Predicted latency of one architecture, ms with a 90 % interval; `tier` says what it rests on.
 
     `beyond` is how many times its farthest size lies outside the measured ones, 1 within. `p50_ms` and `p99_ms` are of
-    requests of many lengths, and the others then of their mean.
+    requests of many lengths, and the others then of their mean; `left_out` says why they are not told.
     """
 
     architecture: Architecture
@@ -32,6 +33,7 @@ class Answer:
     beyond: float = 1.0
     p50_ms: float | None = None
     p99_ms: float | None = None
+    left_out: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON, genes beside the figures."""
@@ -39,6 +41,7 @@ class Answer:
         figures = {name: round(value, 6) for name in names if (value := getattr(self, name)) is not None}
         about = {"key": self.architecture.key, "parameters": self.parameters, **figures, "tier": self.tier}
         about["beyond"] = round(self.beyond, 3)
+        about |= {"left_out": self.left_out} if self.left_out else {}
         return {"architecture": self.architecture.to_json(), **about}
 
 
@@ -60,9 +63,21 @@ class Answers:
         quantiles = [[None] * len(architectures) if q is None else q.tolist() for q in (p.p50_ms, p.p99_ms)]
         rows = zip(architectures, p.mean_ms, p.lower_ms, p.upper_ms, p.tier, *quantiles, strict=True)
         answers = (
-            Answer(a, parameter_count(a), float(mean), float(lower), float(upper), str(tier), beyond, p50, p99)
+            Answer(
+                a,
+                parameter_count(a),
+                float(mean),
+                float(lower),
+                float(upper),
+                str(tier),
+                beyond,
+                ms.p50,
+                ms.p99,
+                ms.why,
+            )
             for a, mean, lower, upper, tier, p50, p99 in rows
             for beyond in [predictor.beyond(a, serving)]
+            for ms in [Told(None, None) if p50 is None else told("predicted", float(mean), p50, p99)]
         )
         folder = table.folder
         place = f"{folder.parent.name}/{folder.name}" if folder else ""
@@ -88,7 +103,8 @@ class Answers:
         served = {"device": self.device, **self.serving.to_json()}
         figures = [{k: v for k, v in a.to_json().items() if k != "architecture"} for a in self.answers]
         file = io.StringIO()
-        writer = csv.DictWriter(file, [*genes, *figures[0], *served], lineterminator="\n", restval="")
+        names = list(dict.fromkeys(name for row in figures for name in row))  # some rows leave figures out
+        writer = csv.DictWriter(file, [*genes, *names, *served], lineterminator="\n", restval="")
         writer.writeheader()
         for answer, row in zip(self.answers, figures, strict=True):
             writer.writerow({**answer.architecture.values, **row, **served})

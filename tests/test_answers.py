@@ -10,13 +10,16 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from distilsearch.architecture import Architecture
 from distilsearch.architectures import read_architectures
 from distilsearch.cli import app
 from distilsearch.engine.job.runfile.config import Run
 from distilsearch.errors import InputError, LackingError, TableError
 from distilsearch.families import family
+from distilsearch.operators import Serving
+from distilsearch.predictors.answers import Answer, Answers
 from distilsearch.profiling import find_table, fingerprint
-from distilsearch.request_lengths import RequestLengths
+from distilsearch.request_lengths import CONTRADICTING, RequestLengths, told
 
 OLD = Path(__file__).parent / "old" / "0.1.0"
 EXPECTED = json.loads((OLD / "expected.json").read_text())
@@ -191,6 +194,17 @@ def test_requests_of_many_lengths_are_answered_with_mean_median_and_tail(store: 
     ):
         with pytest.raises(InputError, match=message):
             run(*words, "--device", NAME, "--lengths", lengths, *wrong)
+
+
+def test_figures_of_requests_that_cannot_be_true_are_left_out_of_answers_and_it_is_said_why() -> None:
+    about = (Architecture("bert", {"layers": 1}), 10, 1.0, 0.9, 1.1, "exact", 1.0)
+    ms = told("predicted", 1.0, 1.5, 0.9)
+    wrong, right = Answer(*about, ms.p50, ms.p99, ms.why), Answer(*about, 0.9, 1.5)
+    assert wrong.to_json()["left_out"] == CONTRADICTING["predicted"]
+    assert not {"p50_ms", "p99_ms"} & set(wrong.to_json())
+    assert "left_out" not in right.to_json()
+    rows = [*csv.DictReader(io.StringIO(Answers("d", "t", Serving(), (wrong, right)).to_csv()))]
+    assert [(row["p50_ms"], row["left_out"]) for row in rows] == [("", CONTRADICTING["predicted"]), ("0.9", "")]
 
 
 def test_a_run_says_how_it_serves_and_which_genes_have_one_choice(store: Path, tmp_path: Path) -> None:

@@ -8,20 +8,26 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from .readings import Reading
-from .schema import Member
+from .readings import Reading, Speedup
+from .schema import Answer as AnswerEntry
+from .schema import Member, ResultFile
 from .words import count, score, served_words
 
 SPEEDS = (2.0, 3.0, 5.0, 7.0, 10.0)  # what people ask for: multiples of the teacher's speed
+MEASURED = "measured"
 WINDOW = (2.0, 15.0)  # the speeds between which a front should have no hole
 
 
 @dataclass(frozen=True)
 class Answer:
-    """The best of the students that are at least `speed` times as fast as the teacher; None where nobody is."""
+    """The best of the students that are at least `speed` times as fast as the teacher; None where nobody is.
+
+    Who was measured comes before whom predictions alone make so fast: `foretold` is one of those that would be better.
+    """
 
     speed: float
     member: Member | None
+    foretold: Member | None = None
 
 
 def answers(reading: Reading, speeds: Iterable[float] = SPEEDS) -> list[Answer]:
@@ -29,18 +35,40 @@ def answers(reading: Reading, speeds: Iterable[float] = SPEEDS) -> list[Answer]:
 
     Where some of those that reach it have a score on a proxy task, the one with the best score.
     """
-    ratios = [(speedup.ratio, member) for member in reading.front if (speedup := reading.speedup(member))]
+    ratios = [(speedup, member) for member in reading.front if (speedup := reading.speedup(member))]
     if not ratios:
         return []
-    fast = {speed: [member for ratio, member in ratios if ratio >= speed] for speed in speeds}
-    return [Answer(speed, _best(members, reading.merits)) for speed, members in fast.items()]
+    fast = {speed: [pair for pair in ratios if pair[0].ratio >= speed] for speed in speeds}
+    return [_answer(speed, pairs, reading.merits) for speed, pairs in fast.items()]
+
+
+def _answer(speed: float, pairs: Sequence[tuple[Speedup, Member]], merits: Mapping[str, float]) -> Answer:
+    pairs = [pair for pair in pairs if pair[1].key in merits] or pairs
+    measured = [member for speedup, member in pairs if speedup.kind == MEASURED]
+    best = _best([member for _, member in pairs], merits)
+    chosen = _best(measured, merits) or best
+    return Answer(speed, chosen, None if best is None or chosen is best else best)
 
 
 def _best(members: Sequence[Member], merits: Mapping[str, float]) -> Member | None:
-    scored = [member for member in members if member.key in merits]
-    if scored:
-        return max(scored, key=lambda member: merits[member.key])
+    if any(member.key in merits for member in members):
+        return max(members, key=lambda member: merits[member.key])
     return min(members, key=lambda member: member.loss, default=None)
+
+
+def with_answers(result: ResultFile) -> ResultFile:
+    """The result with what it comes to at each multiple of the teacher's speed, and whether that is measured."""
+    reading = Reading(result)
+    return result.model_copy(update={"answers": tuple(_entry(reading, one) for one in answers(reading))})
+
+
+def _entry(reading: Reading, answer: Answer) -> AnswerEntry:
+    speedup = reading.speedup(answer.member) if answer.member else None
+    if answer.member is None or speedup is None:
+        return AnswerEntry(speed=answer.speed)
+    foretold = answer.foretold.key if answer.foretold else None
+    about = {"ratio": speedup.ratio, "kind": speedup.kind, "foretold": foretold}
+    return AnswerEntry(speed=answer.speed, key=answer.member.key, **about)
 
 
 def answer_words(reading: Reading, answer: Answer) -> str:
@@ -53,7 +81,22 @@ def answer_words(reading: Reading, answer: Answer) -> str:
     served = f" ({served_words(member.served)})" if member.served else ""
     quality = f"{reading.quality_name} {score(reading.quality(member.loss))}"
     quality += f", {score(merit)} on the proxy task" if (merit := reading.merits.get(member.key)) is not None else ""
-    return f"{start}: {speedup.words}x as fast, {quality}, {trained}: {member.key}{served}"
+    kind = f" ({speedup.kind})" if mixed(reading) or speedup.kind != MEASURED else ""
+    more = f"; {words}" if (words := foretold_words(reading, answer)) else ""
+    return f"{start}: {speedup.words}x as fast{kind}, {quality}, {trained}: {member.key}{served}{more}"
+
+
+def foretold_words(reading: Reading, answer: Answer) -> str:
+    """Who would be better by predictions alone; "" of none."""
+    if (member := answer.foretold) is None or (speedup := reading.speedup(member)) is None:
+        return ""
+    quality = f"{reading.quality_name} {score(reading.quality(member.loss))}"
+    return f"not measured as fast, {member.key} is {speedup.kind} to be {speedup.words}x, {quality}"
+
+
+def mixed(reading: Reading) -> bool:
+    """Whether some speeds of the front are measured and others are not."""
+    return len({speedup.kind for member in reading.front if (speedup := reading.speedup(member))}) > 1
 
 
 def widest_gap(speeds: Iterable[float], window: tuple[float, float] = WINDOW) -> float:

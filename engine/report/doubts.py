@@ -6,14 +6,12 @@ is surer than that the prediction stands instead of it.
 Notation
     slowness   how many times slower than when quiet the machine ran meanwhile, by its sentinel
     repeated   the factor, 1 or more, between the two closest sessions of a measurement
-    p50, p99   what requests of the median length and of the 99th percentile take
+    off        the factor, 1 or more, by which usual requests, long ones and the mean of all contradict each other
     doubt      the factor, 1 or more, by which a figure may be off: of a measurement the largest of slowness, repeated
-               and p50 / p99, of a prediction half its 90 % interval in log space, sqrt(upper / lower)
+               and off, of a prediction half its 90 % interval in log space, sqrt(upper / lower)
 """
 
 import math
-
-from distilsearch.request_lengths import rising
 
 from .schema import Latency
 from .words import milliseconds, roughly
@@ -30,7 +28,7 @@ def ms_of(latency: Latency) -> float | None:
 def disturbed(latency: Latency) -> bool:
     """Whether a measurement is known to be off.
 
-    The machine was busy, or another session came to something else, or a long request took less than a usual one.
+    The machine was busy, another session came to something else, or figures of requests contradict each other.
     """
     busy = (latency.slowness or 1.0) > CALM or (latency.repeated or 1.0) > AGREED
     return bool(latency.measured) and (busy or contradicting(latency, "measured"))
@@ -41,23 +39,19 @@ def quantiles(latency: Latency, kind: str) -> tuple[float, float] | None:
 
     None where nobody knows, or where the figures contradict each other.
     """
-    p50, p99 = _quantiles(latency, kind)
-    return None if p50 is None or p99 is None else rising(p50, p99)
+    p50, p99 = getattr(latency, f"{kind}_p50"), getattr(latency, f"{kind}_p99")
+    return None if p50 is None or p99 is None else (p50, p99)
 
 
 def contradicting(latency: Latency, kind: str) -> bool:
-    """Whether a long request took less than a usual one by more than noise, as "measured" or "predicted"."""
-    return None not in _quantiles(latency, kind) and quantiles(latency, kind) is None
-
-
-def _quantiles(latency: Latency, kind: str) -> tuple[float | None, float | None]:
-    return getattr(latency, f"{kind}_p50"), getattr(latency, f"{kind}_p99")
+    """Whether figures of requests were left out since they cannot be true, as "measured" or "predicted"."""
+    return kind in latency.left_out
 
 
 def measured_doubt(latency: Latency) -> float:
     """By which factor a measurement may be off; 1 where nothing speaks against it."""
-    apart = (latency.measured_p50 or 1.0) / (latency.measured_p99 or 1.0) if contradicting(latency, "measured") else 1.0
-    return max(latency.slowness or 1.0, latency.repeated or 1.0, apart)
+    off = latency.left_out["measured"].off if contradicting(latency, "measured") else 1.0
+    return max(latency.slowness or 1.0, latency.repeated or 1.0, off)
 
 
 def predicted_doubt(latency: Latency) -> float:

@@ -9,6 +9,7 @@ from distilsearch.errors import RunError
 from distilsearch.home import write_atomically
 from distilsearch.places import PAGE, own_file
 
+from .budgets import with_answers
 from .report import render
 from .schema import ResultFile
 
@@ -40,6 +41,7 @@ def read_result(folder: Path) -> ResultFile:
 
 def write_result(result: ResultFile, folder: Path) -> None:
     """Write the result of a run and its report, each whole or not at all."""
+    result = with_answers(result)
     write_atomically(folder / RESULT, json.dumps(result.to_json(), indent=1, allow_nan=False))
     write_report(result, folder)
 

@@ -136,8 +136,9 @@ class Reading:
     def latency(self, entry: Entry, objective: str | None = None) -> Latency:
         """The entry's latency for `objective` (the leading one by default); only positive figures can be drawn."""
         latency = entry.latencies.get(objective or self.latencies[0], Latency())
-        figures = {name: getattr(latency, name) for name in Latency.model_fields}
-        return Latency(**{name: ms for name, ms in figures.items() if ms is not None and ms > 0})
+        figures = {name: getattr(latency, name) for name in Latency.model_fields if name != "left_out"}
+        figures = {name: ms for name, ms in figures.items() if ms is not None and ms > 0}
+        return Latency(**figures, left_out=latency.left_out)
 
     def quality(self, loss: float | None) -> float | None:
         """1 - loss or the loss, as the result's quality says; None where the loss is missing."""

@@ -1,12 +1,12 @@
 """Requests of many lengths: how long they are, and what those of the median length and of the 99th percentile take.
 
-Notable: a long request never takes less than a usual one. Figures that say so are not shown, but that they are off.
+Notable: figures of requests that cannot be true beside each other are left out of the result; here it is said why.
 """
 
 from collections.abc import Iterator
 
 from distilsearch.page.parts import card, cell, code, head, row, row_head, table
-from distilsearch.request_lengths import CONTRADICTING, RequestLengths
+from distilsearch.request_lengths import RequestLengths
 
 from .doubts import contradicting, measured_words, quantiles
 from .readings import Reading
@@ -21,7 +21,7 @@ SHORT = {"predicted": "off", "measured": "disturbed"}  # instead of quantiles th
 def quantile_words(latency: Latency, kind: str) -> str:
     """Median and 99th percentile of what was "measured" or "predicted", such as "p50 1.20, p99 3.10"; "" of none."""
     if contradicting(latency, kind):
-        return f"p50 and p99 left out: {CONTRADICTING[kind]}"
+        return f"p50 and p99 left out: {latency.left_out[kind].why}"
     both = quantiles(latency, kind)
     return ", ".join(f"{name} {milliseconds(ms)}" for name, ms in zip(QUANTILES, both, strict=True)) if both else ""
 

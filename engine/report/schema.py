@@ -19,30 +19,26 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
-    ConfigDict,
     Field,
     PlainSerializer,
     PlainValidator,
     SerializerFunctionWrapHandler,
-    Strict,
     ValidationError,
     model_serializer,
     model_validator,
 )
 
 from distilsearch.architecture import Architecture
-from distilsearch.growth import grown
 
 from .checking import SCHEMA, check_schema, place_of, read
+from .latencies import OF_REQUESTS as OF_REQUESTS
+from .latencies import PART, Flag, Real, Whole, Word
+from .latencies import Latency as Latency
 
 LATENCY = re.compile(r"latency_ms(_\d+)?")
 SPREAD = "_sd"  # behind the name of a score: its standard deviation
 ONE_LABEL = "one_label"  # of scores: the share of fine-tunings that said the same of every row; no score
 
-Word = Annotated[str, Strict()]
-Flag = Annotated[bool, Strict()]
-Whole = Annotated[int, Strict(), Field(ge=-(2**63), lt=2**63)]
-Real = Annotated[float, Strict(), Field(allow_inf_nan=False)]
 Scalar = Word | Flag | Whole | Real | None
 Gene = Word | Flag | Whole | Real
 Facts = dict[Word, Any]  # free JSON, shown and not interpreted
@@ -84,39 +80,7 @@ Shape = Annotated[Architecture, PlainValidator(_architecture), PlainSerializer(A
 class Part(BaseModel):
     """One object of the file: a frozen value; unknown fields are kept."""
 
-    model_config = ConfigDict(extra="allow", frozen=True, validate_default=True)
-
-
-OF_REQUESTS = ("predicted_p50", "predicted_p99", "measured_p50", "measured_p99")
-
-
-class Latency(Part):
-    """One latency in ms. `predicted` with its 90 % interval is from before the student was measured; `measured` is of
-    the last session, beside front and teacher, `measured_first` of the trial itself; None where nobody measured.
-
-    Of `measured`: `slowness` is how many times slower than when quiet the machine ran meanwhile, by its sentinel;
-    `repeated` the factor, 1 or more, between the two closest sessions side by side. None where that is not known.
-
-    Where requests are of many lengths all of that is of their mean, and `..._p50` and `..._p99` are what requests of
-    the median length and of the 99th percentile take.
-    """
-
-    predicted: Real | None = None
-    lower: Real | None = None
-    upper: Real | None = None
-    measured: Real | None = None
-    measured_first: Real | None = None
-    slowness: Real | None = None
-    repeated: Real | None = None
-    predicted_p50: Real | None = None
-    predicted_p99: Real | None = None
-    measured_p50: Real | None = None
-    measured_p99: Real | None = None
-
-    @model_serializer(mode="wrap")
-    def _plain(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Of requests of one length without what is of many."""
-        return grown(handler(self), dict.fromkeys(OF_REQUESTS))
+    model_config = PART
 
 
 class Entry(Part):
@@ -349,6 +313,20 @@ class Phase(Part):
     short: Word = ""
 
 
+class Answer(Part):
+    """What there is at `speed` times the teacher's speed: the pair of that key, so many times as fast, or nobody.
+
+    `kind`: "measured", "predicted", or "partly predicted" where one of the two is. `foretold`: the pair that would be
+    better by predictions alone; None where none is.
+    """
+
+    speed: Real
+    key: Word | None = None
+    ratio: Real | None = None
+    kind: Word | None = None
+    foretold: Word | None = None
+
+
 class ResultFile(Part):
     """The whole of `result.json`; the front is the fastest first. `knee` is chosen by the rule that `choose` names."""
 
@@ -361,6 +339,7 @@ class ResultFile(Part):
     knee: Word | None
     choose: Word | None = None
     trials: tuple[TrialEntry, ...]
+    answers: tuple[Answer, ...] = ()
     hypervolume_trace: tuple[Real | None, ...] = ()
     surrogate: Surrogate | None = None
     rank_fidelity: RankFidelity = RankFidelity()

@@ -7,9 +7,9 @@ from typing import Any
 
 from distilsearch.page.parts import bar, cell, code, head, row, row_head, table
 
-from .budgets import Answer
+from .budgets import Answer, foretold_words
 from .doubts import best_words, first_words, measured_words
-from .readings import Reading, parts_words, teacher_share
+from .readings import Reading, kind_words, parts_words, teacher_share
 from .schema import ONE_LABEL, ArtefactEntry, Entry, EvaluationEntry, Member, Phase, ProxyEntry, Scores, TrialEntry
 from .words import (
     DASH,
@@ -48,8 +48,8 @@ def students_table(reading: Reading) -> str:
 
 def answers_table(reading: Reading, choices: Sequence[Answer]) -> str:
     """For each multiple of the teacher's speed the best student that reaches it."""
-    words = ["At least", "Speedup", "Latency ms", sentence(reading.quality_name), "Trained on", "Student"]
-    heads = [head(word, "text" if word == "Student" else "") for word in words]
+    words = ["At least", "Speedup", "Known as", "Latency ms", sentence(reading.quality_name), "Trained on", "Student"]
+    heads = [head(word, "text" if word in ("Student", "Known as") else "") for word in words]
     return table(heads, [_answer_row(reading, answer) for answer in choices], "Answers")
 
 
@@ -57,9 +57,10 @@ def _answer_row(reading: Reading, answer: Answer) -> str:
     member, asked = answer.member, row_head(f"{answer.speed:g}×")
     if member is None:
         none = f"no student of this run is {answer.speed:g}× as fast"
-        return row([asked, cell(none, "text"), *[cell(DASH)] * 4])
+        return row([asked, cell(none, "text"), *[cell(DASH)] * 5])
     ms = best_words(reading.latency(member))
-    cells = [asked, cell(speed_words(reading, member, reading.latencies[0])), cell(ms)]
+    known = cell(kind_words(reading.speedup(member)), "text", small=foretold_words(reading, answer))
+    cells = [asked, cell(speed_words(reading, member, reading.latencies[0])), known, cell(ms)]
     cells += [cell(score(reading.quality(member.loss))), _trained(member)]
     cells.append(
         f'<td class="text">{code(member.key, member.student, "chosen" if reading.is_knee(member) else "")}</td>'

@@ -13,7 +13,7 @@ from distilsearch.families import family
 from distilsearch.operators import TORCH, Serving
 from distilsearch.profiling.clock import Measured
 from distilsearch.progress import Progress, silent
-from distilsearch.request_lengths import CONTRADICTING, RequestLengths, is_written, rising
+from distilsearch.request_lengths import RequestLengths, Told, is_written, told
 
 from ...report.doubts import CALM
 from ..serving.lengths import counted_in
@@ -48,8 +48,8 @@ class ModelFigures:
             f"{one.seconds_p10 * 1e3:.3g} ms on the {self.device} ({served}); median {one.seconds_p50 * 1e3:.3g} ms",
         ]
         if one.of_requests:
-            both = rising(*(seconds * 1e3 for seconds in one.of_requests))
-            said = f"p50 {both[0]:.3g} ms, p99 {both[1]:.3g} ms" if both else CONTRADICTING["measured"]
+            ms = self.of_requests
+            said = f"p50 and p99 left out: {ms.why}" if ms.why else f"p50 {ms.p50:.3g} ms, p99 {ms.p99:.3g} ms"
             words.append(f"that is the mean over requests; {said}")
         if one.sentinel_ratio > CALM:
             words.append(
@@ -60,9 +60,21 @@ class ModelFigures:
             words.append(f"{what}: " + ", ".join(f"{name} {value:.4f}" for name, value in values.items()))
         return words
 
+    @property
+    def of_requests(self) -> Told:
+        """What is told of requests of a median and of a long length, ms, where they are of many lengths."""
+        p50, p99 = (seconds * 1e3 for seconds in self.measured.of_requests)
+        return told("measured", self.measured.seconds_p10 * 1e3, p50, p99)
+
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON, by field."""
-        return vars(self) | {"serving": self.serving.to_json(), "measured": self.measured.to_json()}
+        """Plain JSON, by field; figures of requests that cannot be true are left out, and it is said why."""
+        measured = self.measured.to_json()
+        if self.measured.of_requests:
+            ms = self.of_requests
+            names = ("request_p50_seconds", "request_p99_seconds")
+            measured |= {name: None if one is None else one / 1e3 for name, one in zip(names, ms[:2], strict=True)}
+            measured |= {"left_out": ms.why} if ms.why else {}
+        return vars(self) | {"serving": self.serving.to_json(), "measured": measured}
 
 
 def measure_model(

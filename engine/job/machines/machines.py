@@ -72,6 +72,12 @@ class Latency:
         """What is known best: the measurement, else the prediction."""
         return self.predicted if self.measured is None else self.measured
 
+    def times(self, other: "Latency") -> float:
+        """How many times as fast as another one, like with like: as measured where both are, else as predicted."""
+        if self.measured is None or other.measured is None:
+            return other.predicted / self.predicted
+        return other.measured / self.measured
+
 
 @dataclass(frozen=True)
 class Declared:

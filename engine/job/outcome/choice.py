@@ -13,7 +13,7 @@ Notation: n students, M objectives: the loss, then the latency on each machine; 
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -31,11 +31,18 @@ Bools = npt.NDArray[np.bool_]
 
 
 class Known(Protocol):
-    """What is known best of a latency, in ms."""
+    """What is known of a latency, in ms."""
 
     @property
     def best(self) -> float:
         """The measurement, else the prediction."""
+
+    @property
+    def measured(self) -> float | None:
+        """The measurement alone."""
+
+    def times(self, other: Any, /) -> float:
+        """How many times as fast as another one, like with like."""
 
 
 class Machine(Protocol):
@@ -202,10 +209,17 @@ def at_speeds(
     The best one has the best score on a proxy task (`merits`) of those that are at least so fast and have one; where
     none of them has, the least loss.
     """
-    values = points(front, machines)
-    ratios = machines[0].latency(teacher).best / values[:, 1]
-    reached = {speed: [entry for entry, fast in zip(front, ratios >= speed, strict=True) if fast] for speed in speeds}
-    return {speed: _best(some, merits or {}) for speed, some in reached.items() if some}
+    latencies = [(entry, machines[0].latency(entry.architecture)) for entry in front]
+    slow = machines[0].latency(teacher) if front else None
+    reached = {speed: [pair for pair in latencies if pair[1].times(slow) >= speed] for speed in speeds}
+    return {speed: _surest(some, merits or {}) for speed, some in reached.items() if some}
+
+
+def _surest(pairs: Sequence[tuple[Entry, Known]], merits: Mapping[str, float]) -> Entry:
+    """The best member of those that were measured, where some were: of those with a score, where some have one."""
+    pairs = [pair for pair in pairs if pair_key(pair[0]) in merits] or pairs
+    measured = [entry for entry, latency in pairs if latency.measured is not None]
+    return _best(measured or [entry for entry, _ in pairs], merits)
 
 
 def _best(members: Sequence[Entry], merits: Mapping[str, float]) -> Entry:

@@ -18,7 +18,7 @@ from distilsearch.progress import Progress, silent
 
 from ...report.checking import read
 from ...report.files import RESULT, read_result, write_result
-from ...report.schema import Entry, Latency, MachineEntry, RankFidelity, ResultFile
+from ...report.schema import OF_REQUESTS, Entry, Latency, MachineEntry, RankFidelity, ResultFile
 from ..executors import Executor, Options
 from ..executors.local import Local
 from ..jobs import Measure
@@ -142,7 +142,9 @@ def _measured(model: Entry, objective: str, timing: Measured, repeated: float | 
     latency = model.latencies.get(objective, Latency())
     about: dict[str, Any] = {"slowness": timing.sentinel_ratio, "repeated": repeated}
     about |= dict(zip(("measured_p50", "measured_p99"), (1e3 * s for s in timing.of_requests), strict=False))
-    latency = latency.model_copy(update={"measured": timing.seconds_p10 * 1e3, **about})
+    before = {name: value for name, value in latency.model_dump().items() if name not in OF_REQUESTS[2:]}
+    before |= {"left_out": {kind: why for kind, why in latency.left_out.items() if kind != "measured"}}
+    latency = Latency.model_validate(before | {"measured": timing.seconds_p10 * 1e3, **about})
     return model.model_copy(update={"latencies": {**model.latencies, objective: latency}})
 
 

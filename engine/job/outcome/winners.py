@@ -15,9 +15,8 @@ from distilsearch.errors import RunError
 from distilsearch.home import known_run
 from distilsearch.progress import Progress, silent
 
-from ...report.doubts import contradicting, disturbed, measured_words
+from ...report.doubts import disturbed, measured_words
 from ...report.files import read_result
-from ...report.requests import KINDS, QUANTILES
 from ...report.schema import Entry, Latency
 from ..preflight import run_in
 from ..runfile.config import Run
@@ -47,8 +46,7 @@ def _plain(latency: Latency | None) -> dict[str, Any] | None:
     """What a card says of a latency, in ms; of a disturbed measurement one digit, and no tail below its median."""
     if latency is None:
         return None
-    off = {f"{kind}_{end}" for kind in KINDS for end in QUANTILES if contradicting(latency, kind)}
-    plain = latency.model_dump(exclude_none=True, exclude={"slowness", "repeated", *off})
+    plain = latency.model_dump(exclude_none=True, exclude={"slowness", "repeated", "left_out"})
     rough = {"measured": f"about {measured_words(latency).lstrip('≈')} (the machine was disturbed)"}
     return plain | (rough if disturbed(latency) else {})
 

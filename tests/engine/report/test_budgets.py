@@ -1,6 +1,7 @@
 """What there is at multiples of the teacher's speed, and how wide the holes of a front are."""
 
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distilsearch.engine.report.budgets import Answer, answer_words, answers, front_gap, widest_gap
+from distilsearch.engine.report.files import read_result, write_result
 from distilsearch.engine.report.readings import Reading
 from distilsearch.engine.report.report import render
 from distilsearch.engine.report.schema import ResultFile
@@ -51,7 +53,31 @@ def test_predictions_imports_and_servings_are_said(result: Result) -> None:
     (member,) = reading.front
     served = member.model_copy(update={"served": {"dtype": "int8", "mode": "compile"}, "tokens": None})
     words = answer_words(reading, Answer(7.0, served))
-    assert words == "at 7x: ~8.0x as fast, agreement 0.600, imported, not trained here: student0 (int8, compile)"
+    assert (
+        words
+        == "at 7x: ~8.0x as fast (predicted), agreement 0.600, imported, not trained here: student0 (int8, compile)"
+    )
+
+
+def test_who_was_measured_answers_and_who_is_foretold_is_named_beside(result: Result) -> None:
+    reading = with_front(result, [(0.4, 2.5), (0.3, 3.5), (0.2, 8.0)])
+    plain = reading.result.model_dump(mode="json")
+    plain["front"][1]["latency_ms"]["measured"] = None  # predicted to be 5.7 times as fast
+    mixed_result = ResultFile.from_json({"schema": 1} | plain)
+    lines = answer_lines(mixed_result)
+    assert lines[3] == (
+        "  at 5x: 8.0x as fast (measured), agreement 0.600, trained on 160 k tokens: student0; not measured as fast,"
+        " student1 is predicted to be ~5.7x, agreement 0.700"
+    )
+    assert lines[1].startswith("  at 2x: 2.5x as fast (measured), agreement 0.800")
+    assert "student1 is predicted to be ~5.7x" in render(mixed_result)
+
+
+def test_a_result_keeps_its_answers_with_what_they_rest_on(result: Result, tmp_path: Path) -> None:
+    write_result(with_front(result, [(0.4, 2.5), (0.2, 4.0)], measured=False).result, tmp_path)
+    kept = {one.speed: one for one in read_result(tmp_path).answers}
+    assert (kept[7.0].key, kept[7.0].ratio, kept[7.0].kind) == ("student0", 8.0, "predicted")
+    assert (kept[10.0].key, kept[10.0].kind) == (None, None)
 
 
 def test_nothing_is_said_where_no_speed_is_known(result: Result) -> None:

@@ -13,7 +13,7 @@ from distilsearch.engine.report.readings import Reading, headline
 from distilsearch.engine.report.requests import quantile_words, request_lines
 from distilsearch.engine.report.schema import Latency, ResultFile
 from distilsearch.engine.report.terminal import final_table
-from distilsearch.request_lengths import CONTRADICTING, rising
+from distilsearch.request_lengths import CONTRADICTING, FAR_OFF, told
 
 Result = dict[str, Any]
 NARROW = {"predicted": 2.0, "lower": 1.8, "upper": 2.2}
@@ -76,7 +76,29 @@ def test_no_long_request_is_said_to_take_less_than_a_usual_one(p50: float, p99: 
 
 
 def test_latencies_in_the_right_order_are_left_as_they_are() -> None:
-    assert rising(0.3, 0.4) == (0.3, 0.4)
+    assert told("measured", 0.35, 0.3, 0.4)[:2] == (0.3, 0.4)
+
+
+def test_a_result_keeps_no_figures_of_requests_that_cannot_be_true_and_says_why() -> None:
+    written = Latency(measured=2.0, measured_p50=3.0, measured_p99=1.5, predicted_p50=1.0, predicted_p99=4.0)
+    data = written.model_dump()
+    assert not {"measured_p50", "measured_p99"} & set(data)
+    assert data["left_out"] == {"measured": {"why": CONTRADICTING["measured"], "off": 2.0}}
+    assert (data["predicted_p50"], data["predicted_p99"]) == (1.0, 4.0)
+    assert Latency.model_validate(data) == written
+    assert "left_out" not in Latency(measured=2.0, measured_p50=1.5, measured_p99=3.0).model_dump()
+
+
+@given(st.lists(positive, min_size=4, max_size=40), st.floats(0, 1))
+def test_requests_of_any_rising_latencies_are_told_and_others_far_from_their_mean_are_not(
+    own: list[float], slower: float
+) -> None:
+    ms = sorted(own)
+    p50, p99 = ms[len(ms) // 2], ms[-1]
+    mean = sum(ms) / len(ms)
+    assert told("predicted", mean, p50, p99)[:2] == (p50, p99)
+    assert told("predicted", p50 / (3 + slower), p50, p99).why == FAR_OFF["predicted"]
+    assert told("predicted", 3 * p99, p50, p99).why == FAR_OFF["predicted"]
 
 
 def test_requests_that_contradict_each_other_are_said_to_be_disturbed(result: Result) -> None:

@@ -21,9 +21,16 @@ ENTRIES = [
 TEACHER = Architecture("generic", {"n": 99})
 
 
-def machine(limit: float | None = None, ms: dict[int, float] | None = None) -> SimpleNamespace:
+def machine(
+    limit: float | None = None, ms: dict[int, float] | None = None, told: tuple[int, ...] = ()
+) -> SimpleNamespace:
     times = ms or {99: 16.0, **{n: point[1] for n, point in enumerate(POINTS)}}
-    return SimpleNamespace(limit_ms=limit, keeps=lambda a: True, latency=lambda a: SimpleNamespace(best=times[a["n"]]))
+    return SimpleNamespace(limit_ms=limit, keeps=lambda a: True, latency=lambda a: known(times[a["n"]], a["n"] in told))
+
+
+def known(best: float, measured: bool) -> SimpleNamespace:
+    times = lambda other: other.best / best  # noqa: E731
+    return SimpleNamespace(best=best, measured=best if measured else None, times=times)
 
 
 @pytest.mark.parametrize(("limit", "numbers"), [(None, [0, 1, 2, 3]), (4.0, [0, 1, 2]), (0.5, [])])
@@ -190,6 +197,12 @@ def test_the_best_at_each_speed_has_the_least_loss_of_those_at_least_so_fast() -
     assert {speed: entry.number for speed, entry in best.items()} == {2: 3, 3: 2, 5: 1, 7: 1, 10: 0}
     assert set(at_speeds(members[1:], machines, TEACHER)) == {2, 3, 5, 7}
     assert at_speeds([], machines, TEACHER) == {}
+
+
+def test_who_was_measured_to_be_fast_enough_comes_before_who_is_predicted_to_be() -> None:
+    machines = [machine(told=(1, 99))]
+    best = at_speeds(front(ENTRIES, machines), machines, TEACHER)
+    assert {speed: entry.number for speed, entry in best.items()} == {2: 1, 3: 1, 5: 1, 7: 1, 10: 0}
 
 
 @given(students, st.floats(1.0, 60.0))
