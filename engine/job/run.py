@@ -61,7 +61,7 @@ from .preparing.environment import environment
 from .preparing.equipping import making_of, register
 from .preparing.opening import opened_executor, opened_ledger
 from .preparing.prepare import Prepared, prepare
-from .preparing.profiling import profiled
+from .preparing.profiling import omitted, profiled
 from .preparing.recall import imported, imported_failures
 from .preparing.resolve import Resolved
 from .presence.activity import shown_activity
@@ -75,7 +75,7 @@ from .work.work import archive_of
 
 OPENING = "open trainers"  # where judging must keep to its share, so that it is not counted as that
 TRIALS = "distil and measure"  # the phase of the trials
-READING, HANDING = "read and open", "hand back students"
+READING, PROFILING, HANDING = "read and open", "profile and predict", "hand back students"
 EXPORTING, JUDGING = "export students", "judge as served"
 SUPERS = "train super-networks"  # of sources that have any
 
@@ -145,8 +145,9 @@ class MainJob:
         if self.prepared.judging_short:
             cut_short(self.ledger, CUTS, self.prepared.judging_short)
         write_atomically(folder / "environment.json", json.dumps(environment(run), indent=1))
-        with phases.phase("profile and predict"):
+        with phases.phase(PROFILING):
             machines = [profiled(m, self.prepared, self.executor, self.progress) for m in self.prepared.machines]
+            cut_short(self.ledger, PROFILING, "; ".join(filter(None, (omitted(m, self.prepared) for m in machines))))
             for doubt in (doubt for machine in machines for doubt in machine.doubts()):
                 self.progress(doubt, 0, 0)
             set_shares(self.ledger, machines, self.teacher, self.executor, self.progress)

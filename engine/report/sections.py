@@ -242,7 +242,7 @@ def phases_section(reading: Reading) -> Section | None:
         return None
     whole = duration(sum(phase.seconds for phase in phases))
     short = "; ".join(f"{phase.what}: {phase.short}" for phase in phases if phase.short)
-    words = f"There was no time for all of it. {short[0].upper()}{short[1:]}." if short else ""
+    words = f"Not all of it was done. {short[0].upper()}{short[1:]}." if short else ""
     return Section(card(f"Time: {whole} in all", words, phases_table(phases)))
 
 

@@ -1,6 +1,7 @@
 """The tables of a serving machine: a pass for every serving of its choices, into the table of its runtime."""
 
 from distilsearch.profiling import LatencyTable, find_table
+from distilsearch.profiling.tables.left_out import left_out
 from distilsearch.progress import Progress
 
 from ..executors import Executor
@@ -22,6 +23,17 @@ def profiled(declared: Declared, prepared: Prepared, executor: Executor, progres
         stored = {runtime: find_table(section.device, runtime=runtime) for runtime in section.runtimes}
         tables = {runtime: table for runtime, table in stored.items() if table is not None}  # all: it was checked
     return Profiled(declared, tables, prepared.served)
+
+
+def omitted(machine: Profiled, prepared: Prepared) -> str:
+    """What profiling has left out of the tables of a machine here, in words; "" of nothing."""
+    if not machine.local:
+        return ""
+    servings, students, said = machine.declared.section.servings, prepared.served.students, []
+    for runtime, table in machine.tables.items():
+        words = left_out(table, students, [one for one in servings if one.runtime == runtime]).words
+        said += [f"{machine.objective}{f', {runtime}' if len(machine.tables) > 1 else ''}: {words}"] if words else []
+    return "; ".join(said)
 
 
 def _timed(declared: Declared, prepared: Prepared, executor: Executor, progress: Progress) -> dict[str, LatencyTable]:

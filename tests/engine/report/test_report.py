@@ -236,12 +236,12 @@ def test_rank_fidelity_is_told_with_its_note(result: Result) -> None:
 
 
 def test_what_there_was_no_time_for_stands_with_the_times(result: Result) -> None:
-    assert "There was no time" not in render(result)
+    assert "Not all of it was done" not in render(result)
     result["phases"] = [
         {"what": "judge cuts", "seconds": 6.0, "short": "12 of 56 <cuts>"},
         {"what": "x", "seconds": 1.0},
     ]
-    assert "There was no time for all of it. Judge cuts: 12 of 56 &lt;cuts&gt;." in render(result)
+    assert "Not all of it was done. Judge cuts: 12 of 56 &lt;cuts&gt;." in render(result)
 
 
 def test_what_is_not_there_is_a_dash(result: Result) -> None:
