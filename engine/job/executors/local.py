@@ -23,6 +23,7 @@ from ..jobs import Job, Needs, answer, dumps
 from ..work.wire import parsed
 from .child import Child
 from .executor import Options
+from .remote import settle
 
 PASSIVE = {"OMP_WAIT_POLICY": "PASSIVE"}  # a trainer's idle threads leave its cores to others
 
@@ -83,7 +84,7 @@ class Local:
         return {child.name: number for child in children if (number := child.process_id) is not None}
 
     def submit(self, job: Job, progress: Progress = silent) -> "Future[Any]":
-        """Run a job in a child; see `Executor`."""
+        """Run a job in a child; see `Executor`. One whose future is cancelled finishes its step, saves and ends."""
         task = _Task(job, progress, Future())
         with self._lock:
             if self._ended:
@@ -143,12 +144,18 @@ class Local:
 
     def _run(self, child: Child, task: _Task) -> None:
         """One job in a child, to the end of its future; called by the thread that drives the child."""
-        if not task.future.set_running_or_notify_cancel():
+        calling = _Calling(child)
+        task.future.add_done_callback(calling.called_off)
+        if task.future.cancelled():
             return
         try:
-            task.future.set_result(self._answer(child, task))
+            outcome = self._answer(child, task)
         except BaseException as error:  # whatever it is, it belongs to whoever waits for the job
-            task.future.set_exception(error)
+            outcome = error
+        settle(task.future, outcome)
+        calling.end()
+        if task.future.cancelled():
+            child.discard()  # it was asked to end, and would end whatever it is given next
 
     def _answer(self, child: Child, task: _Task) -> Any:
         text = dumps(task.job)
@@ -162,6 +169,27 @@ class Local:
             self._seconds += took.get("seconds", 0.0)
             self._paused += took.get("paused_seconds", 0.0)
         return answer(task.job, reply)
+
+
+class _Calling:
+    """One job in a child, which can be called off for as long as it lasts."""
+
+    def __init__(self, child: Child) -> None:
+        self._child, self._lock, self._going = child, threading.Lock(), True
+
+    def called_off(self, future: "Future[Any]") -> None:
+        """Where its caller has cancelled it, ask it to end, if it has not ended: another may be in the child then."""
+        if not future.cancelled():
+            return
+        future.set_running_or_notify_cancel()  # else `concurrent.futures.wait` would wait for it
+        with self._lock:
+            if self._going:
+                self._child.skip()
+
+    def end(self) -> None:
+        """It has ended."""
+        with self._lock:
+            self._going = False
 
 
 class _Driver(threading.Thread):

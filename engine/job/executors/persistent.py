@@ -29,10 +29,13 @@ class Persistent:
         executor: who runs the jobs; it is stopped and closed with this one.
         progress: is told of each attempt that was lost.
         places: folders whose disks must have room.
+        given: it is a caller's, who has other work for it.
     """
 
-    def __init__(self, executor: Executor, progress: Progress = silent, places: Sequence[Path] = ()) -> None:
-        self._executor, self._progress, self._places = executor, progress, places
+    def __init__(
+        self, executor: Executor, progress: Progress = silent, places: Sequence[Path] = (), given: bool = False
+    ) -> None:
+        self._executor, self._progress, self._places, self.given = executor, progress, places, given
 
     @property
     def workers(self) -> int:
@@ -95,6 +98,19 @@ class Persistent:
             self._try(task)
         except Exception as error:  # whatever it is, it belongs to whoever waits for the job
             settle(task.future, error)
+
+
+def end_overdue(executor: Executor, futures: "Sequence[Future[Any]]") -> None:
+    """Time is over for some jobs: a run's own executor is stopped, so that all of them finish their step and save.
+
+    One that a caller has given would be of no use to him any more, nor to what the run still does: of that one the
+    jobs alone are called off.
+    """
+    if not (isinstance(executor, Persistent) and executor.given):
+        executor.stop()
+        return
+    for future in futures:
+        future.cancel()
 
 
 @dataclass(eq=False)

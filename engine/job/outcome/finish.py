@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Collection, Container, Mapping, Sequence
-from concurrent.futures import wait
+from concurrent.futures import CancelledError, wait
 from dataclasses import dataclass
 
 from distilsearch.architecture import Architecture
@@ -13,6 +13,7 @@ from distilsearch.errors import Interrupted, TrialError
 from distilsearch.progress import Progress
 
 from ..executors import Executor
+from ..executors.persistent import end_overdue
 from ..ledger import Entry
 from ..machines.machines import Profiled
 from ..plans.budget import size
@@ -62,7 +63,8 @@ def finish(
     """Distil students fully, on the whole text, shared out among all workers, side by side; by the key of each.
 
     Args:
-        seconds: after which the executor is stopped, for good; those that have not ended are saved, and left out.
+        seconds: after which those that have not ended are left out: a run's own executor is stopped for good, and saves
+            them; of one that a caller gave, they are called off.
 
     A training that diverges costs its student the longer training and nobody anything else: it is said, and left out.
 
@@ -78,13 +80,13 @@ def finish(
         for group, name in zip(groups, names, strict=True)
     ]
     if wait(futures, seconds).not_done:
-        executor.stop()
+        end_overdue(executor, futures)
     trials: dict[str, Trial] = {}
     failures: dict[str, TrialError] = {}
     for group, future in zip(groups, futures, strict=True):
         try:
             answers = future.result()
-        except Interrupted:
+        except (Interrupted, CancelledError):
             if seconds is None:
                 raise
             continue

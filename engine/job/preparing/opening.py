@@ -39,7 +39,7 @@ def opened_ledger(prepared: Prepared, progress: Progress, others: Callable[[], s
 def opened_executor(
     prepared: Prepared, ledger: Ledger, given: Executor | None, progress: Progress, logs: Path | None = None
 ) -> Iterator[tuple[Executor, Resolved]]:
-    """The executor of a run, stubborn, and how it trains; closed at the end, unless it was given.
+    """The executor of a run, stubborn, and how it trains; closed at the end, unless it was given: then it goes on.
 
     Args:
         logs: the folder of its logs; that of the run where not given.
@@ -47,7 +47,7 @@ def opened_executor(
     section, train, folder = prepared.run.executor, prepared.run.train, prepared.folder
     places = [folder, *written_folders()]
     if given is not None:
-        stubborn = Persistent(given, progress, places)
+        stubborn = Persistent(given, progress, places, given=True)
         yield stubborn, resolve(train, ledger, partial(asked, stubborn))
         return
     here = section.name == LOCAL

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from concurrent.futures import wait
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,16 @@ def test_children_killed_at_random_lose_nothing_and_double_nothing(local) -> Non
     assert answers == dict.fromkeys(range(12), 1)
     assert 0 < failures <= len(killed)
     assert local.submit(Chore(value="fine")).result() == "fine"
+
+
+def test_a_job_that_runs_can_be_called_off_and_the_next_one_is_whole(tmp_path) -> None:
+    with Local(Options(tmp_path, workers=1, threads=1)) as alone:
+        seen = Seen()
+        endless = alone.submit(Chore("steps", seconds=600), seen)
+        seen.wait("steps of process")
+        assert endless.cancel()
+        assert not wait([endless], 0).not_done
+        assert alone.submit(Chore(value="whole", seconds=0.15)).result() == "whole"
 
 
 DRIVER = """

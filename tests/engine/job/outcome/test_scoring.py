@@ -12,6 +12,7 @@ import pytest
 from distilsearch.distill.texts.probe import BLOCKS
 from distilsearch.engine.job.jobs import Distil, Job, Measure, Profile, dumps, loads
 from distilsearch.engine.job.outcome.result import Result
+from distilsearch.engine.job.plans import spending
 from distilsearch.engine.job.run import search
 from distilsearch.engine.job.runfile.config import Run
 from distilsearch.engine.job.work.evaluating import Evaluate
@@ -279,3 +280,36 @@ def test_where_time_has_stopped_the_hands_of_a_run_others_score_its_students(tmp
     assert len(stopped) == 1 + 2 * len(result.front)
     assert result.file.probe is not None
     assert all(taken.before is not None and taken.after is not None for taken in result.file.probe.students.values())
+
+
+class Endless(Here):
+    """A caller's own: its longer trainings never end, and once it is stopped it takes nothing more."""
+
+    stopped = False
+
+    def submit(self, job: Job, progress: Any = None) -> "Future[Any]":
+        if self.stopped or (isinstance(job, Distil) and job.training.tokens > 512):
+            future: Future[Any] = Future()
+            if self.stopped:
+                future.set_exception(Interrupted("stopped"))
+            return future
+        return super().submit(job, progress)
+
+    def stop(self) -> None:
+        self.stopped = True
+
+
+def test_a_finish_that_overruns_its_minutes_leaves_the_executor_of_a_caller_to_him_and_to_the_scores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    second, finish = write_text(tmp_path / "second.txt", WORDS, seed=7), spending.finish
+    monkeypatch.setattr(spending, "finish", lambda *given: finish(*given, seconds=0.0))
+    plain = asked().model_dump(mode="json")
+    longer = plain["train"] | {"finish": "front", "final_tokens": 2048}
+    executor, folder = Endless(), tmp_path / "run"
+    overrun = Run.parse(plain | {"train": longer, "probe_text": [str(second)]})
+    result = search(overrun, folder, executor=executor)
+    assert not executor.stopped
+    assert {member.tokens for member in result.front} == {512}
+    assert result.file.probe is not None
+    assert all(taken.after is not None for taken in result.file.probe.students.values())
