@@ -30,7 +30,7 @@ def scored(
     probe, asked = prepared.probe, prepared.evaluations
     if probe.text is None and not asked:
         file = result.file.model_copy(update={"probe": ProbeEntry(why=probe.why)})
-        result = Result(result.folder, with_phases(file, scoring.ledger))
+        result = Result(result.folder, with_phases(file, scoring.ledger, prepared.driver))
     else:
         try:
             result = _scored(prepared, scoring, result, progress)
@@ -50,6 +50,6 @@ def _scored(prepared: Prepared, scoring: Scoring, result: Result, progress: Prog
     run, asked = prepared.run, prepared.evaluations
     result = scoring.scored(result, asked) if asked else result
     seconds = PROBE_SHARE * 60 * run.minutes or math.inf
-    with Phases(scoring.ledger, progress).phase(PHASE):
+    with Phases(scoring.ledger, progress, driver=prepared.driver).phase(PHASE):
         result = Buying(scoring, prepared.teacher, prepared.recipe, prepared.probe, seconds).bought(result, asked)
-    return Result(result.folder, with_phases(result.file, scoring.ledger))
+    return Result(result.folder, with_phases(result.file, scoring.ledger, prepared.driver))

@@ -116,7 +116,7 @@ def search(
             job = MainJob(prepared, resolved, ledger, hands, progress, started, between)
             result = job.run()
             if exports(prepared.run):
-                with Phases(ledger, progress, between).phase(EXPORTING):
+                with Phases(ledger, progress, between, prepared.driver).phase(EXPORTING):
                     result = as_files(prepared, archive_of(job.depot), result, progress, between)
             return scored(prepared, job.scoring, result, executor, progress, between)
 
@@ -139,7 +139,8 @@ class MainJob:
     def run(self) -> Result:
         """All phases, in order."""
         run, folder = self.prepared.run, self.prepared.folder
-        phases, watch = Phases(self.ledger, self.progress, self.between), Stopwatch(self.ledger, self.started)
+        phases = Phases(self.ledger, self.progress, self.between, self.prepared.driver)
+        watch = Stopwatch(self.ledger, self.started)
         phases.took(READING, time.monotonic() - self.started - self.prepared.judging_seconds)
         phases.took(CUTS, self.prepared.judging_seconds)
         if self.prepared.judging_short:

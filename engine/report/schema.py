@@ -306,11 +306,15 @@ class ProxyEntry(Part):
 
 
 class Phase(Part):
-    """Where time went; `short` says what there was none for."""
+    """Where time went; `short` says what there was none for.
+
+    `all_seconds`: of a study that others drive too, those of all its drivers; `seconds` are this one's.
+    """
 
     what: Word
     seconds: Real
     short: Word = ""
+    all_seconds: Real | None = None
 
 
 class Answer(Part):

@@ -243,7 +243,9 @@ def phases_section(reading: Reading) -> Section | None:
     whole = duration(sum(phase.seconds for phase in phases))
     short = "; ".join(f"{phase.what}: {phase.short}" for phase in phases if phase.short)
     words = f"Not all of it was done. {short[0].upper()}{short[1:]}." if short else ""
-    return Section(card(f"Time: {whole} in all", words, phases_table(phases)))
+    shared = any(phase.all_seconds is not None for phase in phases)
+    title = f"Time: {whole} of this driver" if shared else f"Time: {whole} in all"
+    return Section(card(title, words, phases_table(phases)))
 
 
 def environment_section(reading: Reading) -> Section | None:

@@ -153,8 +153,13 @@ def trials_table(reading: Reading) -> str:
 def phases_table(phases: Sequence[Phase]) -> str:
     """Where the time went, as bars."""
     longest = max(phase.seconds for phase in phases) or 1.0
-    rows = [row([row_head(html.escape(p.what)), cell(duration(p.seconds)), bar(p.seconds / longest)]) for p in phases]
-    return table([], rows, "Time by phase")
+    shared = any(phase.all_seconds is not None for phase in phases)
+    heads = [head(word) for word in ("Phase", "This driver", "", "All drivers")] if shared else []
+    rows = []
+    for p in phases:
+        whole = [cell(DASH if p.all_seconds is None else duration(p.all_seconds))] if shared else []
+        rows.append(row([row_head(html.escape(p.what)), cell(duration(p.seconds)), bar(p.seconds / longest), *whole]))
+    return table(heads, rows, "Time by phase")
 
 
 def facts_table(facts: Iterable[tuple[str, str]], label: str) -> str:

@@ -12,7 +12,7 @@ from distilsearch.errors import RunError
 
 from ..ledger import JOURNAL, Entry, Ledger, is_asked, open_storage
 from ..ledger.journal import unread
-from ..plans.phases import PLAN, SPENT
+from ..plans.phases import PLAN, SPENT, driver_name, noted_as
 from ..preflight import begun
 from ..presence.activity import activity_of
 from ..presence.holding import Holder, Presence
@@ -116,7 +116,7 @@ def status(folder: Path) -> Status:
     ledger = Ledger(storage, run.name, names, space, presence=presence)
     entries = [entry for entry in ledger.entries() if is_asked(entry)]
     running = tuple(entry for entry in entries if entry.state == "running")
-    noted = _noted(ledger)
+    noted = _noted(ledger, driver_name(run.storage.url, folder))
     plan, spent = noted["plan"], noted["spent"]
     interrupted = frozenset(entry.number for entry in running if ledger.ended(entry.lease))
     losses = [entry.values[0] for entry in entries if entry.state == "complete"]
@@ -138,11 +138,11 @@ def status(folder: Path) -> Status:
     )
 
 
-def _noted(ledger: Ledger) -> dict[str, Any]:
-    """What a run has noted of itself; a `RunError` where it is not what this product writes."""
+def _noted(ledger: Ledger, driver: str) -> dict[str, Any]:
+    """What a run has noted of itself, times by this driver; a `RunError` where it is not what this product writes."""
     try:
         plan = strict.table(ledger.noted(PLAN) or {}, "its plan")
-        phases = strict.table(ledger.noted("phases") or {}, "its phases")
+        phases = strict.table(ledger.noted(noted_as(driver)) or {}, "its phases")
         resolved = strict.table(ledger.noted("resolved") or {}, "what it resolved")
         if resolved and not {"precision", "workers", "threads"} <= set(resolved):
             raise ValueError(f"what it resolved lacks a value: {sorted(resolved)}")

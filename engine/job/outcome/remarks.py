@@ -115,8 +115,12 @@ def note_trained(ledger: "Ledger", known: Mapping[str, "Trial"], finals: Mapping
     longer = any(key not in known or trial.tokens > known[key].tokens for key, trial in finals.items())
     if tried or longer:
         ledger.note(TRAINED, True)
-    elif any(entry.state == "complete" for entry in entries):
-        say("nothing was trained by this call: all its students were known", 0, 0)
+    elif complete := [entry for entry in entries if entry.state == "complete"]:
+        others = sum(entry.facts.get("source") == "trained" for entry in complete)
+        whose = (
+            f"{others} were trained by calls before it or by others at work on the run" if others else "all were known"
+        )
+        say(f"nothing was trained by this call: of its {len(complete)} students {whose}", 0, 0)
 
 
 def all_known(ledger: "Ledger") -> list[str]:

@@ -1,8 +1,13 @@
 """How long each phase of a run has taken, and the run as a whole, over all its calls; each says so when it begins.
 
 What a phase had no time for is noted beside it: a run of few minutes leaves out much, and its page says what.
+
+Notable: several drivers of one study in a database each note their own times, under their own name. A driver's page
+says his, and beside them those of all.
 """
 
+import hashlib
+import socket
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,6 +22,7 @@ from ..ledger import Ledger
 if TYPE_CHECKING:
     from ..executors import Executor
 
+PHASES, DRIVERS = "phases", "drivers"
 SPENT, PLAN, SHORT, WAITED = "spent_seconds", "plan", "cut_short", "waited"  # what the ledger calls them
 JUDGED = "untrained"  # there too: how many groups of students were judged untrained
 CUTS = "judge cuts"  # before the others: what is searched depends on it
@@ -51,26 +57,65 @@ def forgotten(ledger: Ledger, folder: Path) -> None:
                 ledger.note(name, None)
 
 
-def with_phases(file: ResultFile, ledger: Ledger) -> ResultFile:
-    """A result with the times of all phases that a run's ledger has noted, over all its calls; others stay."""
-    entries = phase_entries(ledger.noted("phases") or {}, shortened(ledger))
+def driver_name(url: str, folder: Path) -> str:
+    """What tells drivers of one study in a database apart: host and folder; "" of a run with its own journal."""
+    if not url:
+        return ""
+    return f"{socket.gethostname()}-{hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:8]}"
+
+
+def own_seconds(ledger: Ledger, driver: str = "") -> dict[str, float]:
+    """Seconds by phase that a driver has noted, over all his calls."""
+    return dict(ledger.noted(noted_as(driver)) or {})
+
+
+def all_seconds(ledger: Ledger) -> dict[str, float]:
+    """Seconds by phase of all drivers of a study together."""
+    whole = own_seconds(ledger)  # of a run alone, or from before drivers were told apart
+    for driver in ledger.noted(DRIVERS) or ():
+        for what, seconds in own_seconds(ledger, driver).items():
+            whole[what] = whole.get(what, 0.0) + seconds
+    return whole
+
+
+def noted_as(driver: str) -> str:
+    """What the ledger calls the times of a driver."""
+    return f"{PHASES} of {driver}" if driver else PHASES
+
+
+def with_phases(file: ResultFile, ledger: Ledger, driver: str = "") -> ResultFile:
+    """A result with the times of all phases that its driver has noted, over all his calls; others stay."""
+    whole = all_seconds(ledger) if driver else None
+    entries = phase_entries(own_seconds(ledger, driver), shortened(ledger), whole)
     names = {entry.what for entry in entries}
     return file.model_copy(update={"phases": (*entries, *(one for one in file.phases if one.what not in names))})
 
 
-def phase_entries(seconds: Mapping[str, float], short: Mapping[str, str]) -> tuple[Phase, ...]:
-    """What took how long, and what there was no time for."""
+def phase_entries(
+    seconds: Mapping[str, float], short: Mapping[str, str], whole: Mapping[str, float] | None = None
+) -> tuple[Phase, ...]:
+    """What took how long, and what there was no time for; `whole`: how long all drivers of a shared study took."""
     names = dict.fromkeys((*seconds, *short))
-    return tuple(Phase(what=n, seconds=round(seconds.get(n, 0.0), 2), short=short.get(n, "")) for n in names)
+    together = {name: round(value, 2) for name, value in (whole or {}).items()}
+    return tuple(
+        Phase(what=n, seconds=round(seconds.get(n, 0.0), 2), short=short.get(n, ""), all_seconds=together.get(n))
+        for n in names
+    )
 
 
 class Phases:
-    """Seconds by phase, in the order they began; the ledger keeps them. `between` is called before each."""
+    """Seconds by phase, in the order they began; the ledger keeps them. `between` is called before each.
 
-    def __init__(self, ledger: Ledger, progress: Progress = silent, between: Between = nothing) -> None:
-        self._ledger = ledger
+    Args:
+        driver: whose they are, of a study that others drive too; see `driver_name`.
+    """
+
+    def __init__(
+        self, ledger: Ledger, progress: Progress = silent, between: Between = nothing, driver: str = ""
+    ) -> None:
+        self._ledger, self._driver = ledger, driver
         self._progress, self._between = progress, between
-        self.seconds: dict[str, float] = dict(ledger.noted("phases") or {})
+        self.seconds = own_seconds(ledger, driver)
 
     @contextmanager
     def phase(self, what: str) -> Iterator[None]:
@@ -86,7 +131,10 @@ class Phases:
         """Count time that has passed elsewhere; of none there is nothing to say."""
         if seconds > 0:
             self.seconds[what] = self.seconds.get(what, 0.0) + seconds
-            self._ledger.note("phases", self.seconds)
+            self._ledger.note(noted_as(self._driver), self.seconds)
+            drivers = list(self._ledger.noted(DRIVERS) or ()) if self._driver else [""]
+            if self._driver not in drivers:  # noted again where two have written it at once
+                self._ledger.note(DRIVERS, sorted([*drivers, self._driver]))
 
 
 def waited(ledger: Ledger, executor: "Executor") -> float | None:
@@ -112,7 +160,7 @@ class Stopwatch:
 
     def __init__(self, ledger: Ledger, started: float) -> None:
         self._ledger = ledger
-        phases: dict[str, float] = ledger.noted("phases") or {}  # known of calls that were killed
+        phases = all_seconds(ledger)  # known of calls that were killed
         self._before: float = max(float(ledger.noted(SPENT) or 0.0), sum(phases.values()))
         self._started = started
 

@@ -40,7 +40,7 @@ from ..machines.machines import Declared, declared_by
 from ..outcome.scoring import Asked, opened, opened_one
 from ..plans.budget import USUAL_MINUTES, usual_trials
 from ..plans.heldout import settled_heldout
-from ..plans.phases import CUTS_SHARE, JUDGING_SHARE
+from ..plans.phases import CUTS_SHARE, JUDGING_SHARE, driver_name
 from ..preflight import LOCAL, check_made, check_workers, suited
 from ..runfile.config import Run
 from ..runfile.continuing import continued, kept_run, kept_text
@@ -84,6 +84,11 @@ class Prepared:
     def facts(self) -> dict[str, Any]:
         """The teacher's facts as plain JSON."""
         return asdict(self.teacher.facts)
+
+    @property
+    def driver(self) -> str:
+        """Who drives it, where others drive the same study; else ""."""
+        return driver_name(self.run.storage.url, self.folder)
 
     def training(self, tokens: int, precision: str) -> Training:
         """How trials of this run train, at a length and a resolved precision; its finals are `whole`."""

@@ -187,8 +187,8 @@ def test_a_second_call_trains_nothing_and_says_the_same(tmp_path: Path) -> None:
     first, again, said = run(tmp_path / "run"), Here(), list[str]()
     second = search(Run.parse(RUN), tmp_path / "run", lambda what, *_: said.append(what), again)
     nothing = "nothing was trained"
-    assert [words for words in said if nothing in words] == [
-        "nothing was trained by this call: all its students were known"
+    assert [words.partition("of its")[0] for words in said if nothing in words] == [
+        "nothing was trained by this call: "
     ]
     assert not [words for words in (*first.file.warnings, *second.file.warnings) if nothing in words]
     before, after = ({phase.what: phase.seconds for phase in one.file.phases} for one in (first, second))

@@ -13,6 +13,7 @@ from distilsearch.engine.job.plans.budget import Speed
 from distilsearch.engine.job.plans.phases import (
     JUDGED,
     Phases,
+    all_seconds,
     cut_short,
     phase_entries,
     shortened,
@@ -87,7 +88,7 @@ def test_a_call_and_a_run_that_trained_nobody_say_so(ledger: Ledger) -> None:
     assert said == all_known(ledger) == []  # of nobody nothing is said
     ledger.add(first, [0.5], {"source": "known"})
     note_trained(ledger, {"k": trial(9)}, {"k": trial(9)}, say)
-    assert said == ["nothing was trained by this call: all its students were known"]
+    assert said == ["nothing was trained by this call: of its 1 students all were known"]
     assert all_known(ledger)
     note_trained(ledger, {"k": trial(9)}, {"k": trial(20)}, say)
     assert all_known(ledger) == []
@@ -96,6 +97,36 @@ def test_a_call_and_a_run_that_trained_nobody_say_so(ledger: Ledger) -> None:
     ledger.complete(entry, [0.4], {"source": "trained"})
     note_trained(ledger, {}, {}, say)
     assert len(said) == 1
+
+
+def test_what_others_at_work_on_a_run_have_trained_is_not_said_to_have_been_known(
+    ledger: Ledger, tmp_path: Path
+) -> None:
+    said: list[str] = []
+    other = Ledger(open_storage("", tmp_path, others=lambda: ""), "run", ["loss"], SPACE)
+    entry = other.open(SPACE.decode(SPACE.grid(1))[0])
+    assert entry is not None
+    other.complete(entry, [0.4], {"source": "trained"})
+    note_trained(ledger, {}, {}, lambda what, *_: said.append(what))
+    (words,) = said
+    assert words.endswith("of its 1 students 1 were trained by calls before it or by others at work on the run")
+    assert all_known(ledger) == []
+    other.close()
+
+
+def test_drivers_of_one_study_say_their_own_times_and_those_of_all(ledger: Ledger) -> None:
+    Phases(ledger).took("finish", 1.0)  # by an older version, which told no drivers apart
+    mine, theirs = Phases(ledger, driver="a"), Phases(ledger, driver="b")
+    mine.took("finish", 3.0)
+    theirs.took("finish", 5.0)
+    theirs.took("probe", 2.0)
+    mine.took("finish", 0.5)
+    assert Phases(ledger, driver="a").seconds == {"finish": 3.5}
+    assert all_seconds(ledger) == {"finish": 9.5, "probe": 2.0}
+    shown = with_phases(result(), ledger, "a")
+    assert [(one.what, one.seconds, one.all_seconds) for one in shown.phases] == [("finish", 3.5, 9.5)]
+    alone = with_phases(result(), ledger)
+    assert [(one.seconds, one.all_seconds) for one in alone.phases] == [(1.0, None)]
 
 
 def test_a_run_whose_minutes_were_refused_begins_anew_with_more_unless_it_has_trained(
