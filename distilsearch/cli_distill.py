@@ -86,7 +86,8 @@ def distill(
         start = "" if trial.untrained_loss is None else f" ({trial.untrained_loss:.4f} untrained)"
         took = f"{trial.tokens:,} tokens in {trial.seconds:.0f} s"
         more = "".join(f", {name} {gain.words}" for name, gain in [*made.gains.items()][1:])
-        print(f"{took}, held-out loss {trial.loss:.4f}{parts_words(trial.parts)}{start}{more}: {made.folder}")
+        loss = f"loss on {made.heldout_blocks:,} held-out blocks {trial.loss:.4f}{parts_words(trial.parts)}"
+        print(f"{took}, {loss}{start}{more}: {made.folder}")
         if made.bought_nothing:
             typer.echo(f"{made.folder}: {NOTHING}", err=True)
 
@@ -108,6 +109,10 @@ def evaluate(
     teacher: Annotated[str, typer.Option(help="What heldout compares with: folder, hub name, or quickstart")] = "",
     text: Annotated[list[str] | None, typer.Option(help="Whose held-out blocks; as for distill")] = None,
     text_block: Annotated[int | None, typer.Option(help="Tokens of a block; default: 128, or fewer by model")] = None,
+    text_heldout: Annotated[
+        int | None,
+        typer.Option(help="Held-out blocks to score on, at most; default: as a RUN/students/KEY had, or all"),
+    ] = None,
     text_column: Annotated[str, typer.Option(help="Where rows of CSV, JSON or datasets hold text")] = "text",
     prompt: Annotated[str, typer.Option(help="Name of one of the model's prompts, put before every text")] = "",
     option: Annotated[list[str] | None, typer.Option(help="Of the evaluation, such as seeds=1 or rows=500")] = None,
@@ -119,16 +124,19 @@ def evaluate(
     given = pairs(option or [], "an option as name=value, such as seeds=1")
     files = [path for path in on or () if not path.is_dir()]  # a folder is the evaluation's to judge
     check_names([*models, teacher], text or (), files, "a CSV file, or for glue the folder of a task")
+    if text_heldout is not None and not text:
+        raise InputError("--text-heldout is of the blocks of a --text; name that too, or leave it out")
     with shown_progress() as progress:
         with loading(progress):
             from .distill.evaluate.scores import score_all
+            from .engine.job.outcome.winners import most_heldout
             from .engine.job.runfile.evaluations import options_of
 
         options = options_of(name, {key: json_or_text(value) for key, value in given.items()})
         options = {key: value for key, value in options.items() if key in given}
-        scores = score_all(
-            models, name, on or (), teacher, text or (), text_column, prompt, progress, text_block, options
-        )
+        most = text_heldout or most_heldout(models)
+        asked = (text_column, prompt, progress, text_block, options, most)
+        scores = score_all(models, name, on or (), teacher, text or (), *asked)
     if as_json:
         one = {"model": models[0], "evaluation": name, "scores": scores[models[0]]}
         print_json(one if len(scores) == 1 else {"evaluation": name, "models": scores})

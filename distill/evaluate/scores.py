@@ -16,8 +16,8 @@ from ..store.archive import Archive
 from ..store.handing import changed
 from ..store.trial import STUDENT, TRUNK, Trial, hashes, mismatched
 from ..students.card import CARD
-from ..teachers.teacher import load_teacher
-from ..texts.data import load_text
+from ..teachers.teacher import Teacher, load_teacher
+from ..texts.data import MOST_HELDOUT, Text, load_text, measured_on
 from ..texts.readers import TEXT
 from . import Evaluation, open_evaluation
 
@@ -36,6 +36,7 @@ def evaluations(
     block: int | None = None,
     model: str = "",
     options: Mapping[str, Any] | None = None,
+    most_heldout: int = MOST_HELDOUT,
 ) -> list[tuple[str, Evaluation]]:
     """An evaluation on each file, or without any; each with what to call it.
 
@@ -44,6 +45,7 @@ def evaluations(
         prompt: the name of a prompt of the models, put before every text.
         model: in whose tokens a text is read where no teacher is named.
         options: the evaluation's own; those that are given stand in what it is called.
+        most_heldout: how many of a text's held-out blocks are measured on, at most; how many these are is told.
 
     Raises:
         InputError: the name is not known, or the evaluation needs something else.
@@ -52,12 +54,21 @@ def evaluations(
         raise InputError("a text is read in a model's tokens; name the teacher too")
     against = load_teacher(teacher).shown(prompt) if teacher else None
     reader = (against or load_teacher(model).shown(prompt)) if text else None
-    read = None if reader is None else load_text(list(text), reader, block, column=column, progress=progress)
+    read = None if reader is None else _read(text, reader, block, column, progress, most_heldout)
     given: dict[str, Any] = {"progress": progress, **(options or {})}
     if not files:
         return [(called(name, options), open_evaluation(name, None, against, read, prompt, reader, **given))]
     made = [open_evaluation(name, path, against, read, prompt, reader, **given) for path in files]
     return [(called(path.resolve().name, options), one) for path, one in zip(files, made, strict=True)]
+
+
+def _read(text: Sequence[str], reader: Teacher, block: int | None, column: str, progress: Progress, most: int) -> Text:
+    """A text with at most so many held-out blocks; how many these are is told, for a loss is of them."""
+    whole = load_text(list(text), reader, block, column=column, progress=progress)
+    read = measured_on(whole, most)
+    beside = "" if len(read.heldout) == len(whole.heldout) else f" of {len(whole.heldout):,}"
+    progress(f"the text is scored on {len(read.heldout):,}{beside} held-out blocks", 0, 0)
+    return read
 
 
 def called(what: str, options: Mapping[str, Any] | None) -> str:
@@ -97,13 +108,14 @@ def score_all(
     progress: Progress = silent,
     block: int | None = None,
     options: Mapping[str, Any] | None = None,
+    most_heldout: int = MOST_HELDOUT,
 ) -> dict[str, dict[str, dict[str, float]]]:
     """Scores of each model by each evaluation that is asked for; see `evaluations`. How long one took is told."""
     progress(READING, 0, 1)
     Archive().name_problems(progress)
     for model in models:
         load_teacher(model)  # a mistake in one is told first
-    asked = evaluations(name, files, teacher, text, column, prompt, progress, block, models[0], options)
+    asked = evaluations(name, files, teacher, text, column, prompt, progress, block, models[0], options, most_heldout)
     progress(READING, 1, 1)
     scores: dict[str, dict[str, dict[str, float]]] = {model: {} for model in models}
     parts = [(model, what, evaluation) for model in scores for what, evaluation in asked]

@@ -65,6 +65,7 @@ class Delivery:
     folder: Path
     trial: Trial
     gains: Mapping[str, Bought] = field(default_factory=dict)
+    heldout_blocks: int = 0  # that its loss was taken on
 
     @property
     def bought_nothing(self) -> bool:
@@ -125,7 +126,8 @@ def deliver(
     for failure in trials:
         if isinstance(failure, TrialError):
             raise failure
-    return [Delivery(outs[trial.architecture], trial, gains.get(trial.key, {})) for trial in good]
+    blocks = len(text.heldout)
+    return [Delivery(outs[trial.architecture], trial, gains.get(trial.key, {}), blocks) for trial in good]
 
 
 def _cut_best(

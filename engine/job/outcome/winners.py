@@ -10,14 +10,16 @@ from distilsearch.distill.job import Training
 from distilsearch.distill.material import Material
 from distilsearch.distill.store.archive import Archive
 from distilsearch.distill.store.deliver import Delivery, Order, deliver, latency_section
+from distilsearch.distill.texts.data import MOST_HELDOUT
 from distilsearch.distill.training import Conditions
-from distilsearch.errors import RunError
+from distilsearch.errors import InputError, RunError
 from distilsearch.home import known_run
 from distilsearch.progress import Progress, silent
 
 from ...report.doubts import disturbed, measured_words
 from ...report.files import read_result
 from ...report.schema import Entry, Latency
+from ...report.students import STUDENTS
 from ..preflight import run_in
 from ..runfile.config import Run
 
@@ -68,6 +70,21 @@ def _named(keys: Iterable[str]) -> str:
 def run_of(folder: Path) -> Run:
     """The run that a folder was filled by."""
     return run_in(folder)
+
+
+def most_heldout(models: Sequence[str]) -> int:
+    """On how many held-out blocks, at most, the runs measured whose students these folders are; on all of any others.
+
+    Raises:
+        InputError: they are of runs that measured on different numbers, so that no one number is as all of them had.
+    """
+    places = [Path(model).resolve() for model in models]
+    folders = {place.parents[1] for place in places if place.parent.name == STUDENTS}
+    counts = {run_in(folder).most_heldout for folder in folders if (folder / "run.toml").exists()}
+    if len(counts) > 1:
+        listed = " and ".join(map(str, sorted(counts)))
+        raise InputError(f"these students are of runs that measured on {listed} held-out blocks: give --text-heldout")
+    return next(iter(counts), MOST_HELDOUT)
 
 
 def material(run: Run) -> Material:

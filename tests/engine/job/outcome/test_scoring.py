@@ -310,6 +310,6 @@ def test_a_finish_that_overruns_its_minutes_leaves_the_executor_of_a_caller_to_h
     overrun = Run.parse(plain | {"train": longer, "probe_text": [str(second)]})
     result = search(overrun, folder, executor=executor)
     assert not executor.stopped
-    assert {member.tokens for member in result.front} == {512}
+    assert all(member.tokens < 2048 for member in result.front)
     assert result.file.probe is not None
     assert all(taken.after is not None for taken in result.file.probe.students.values())

@@ -8,7 +8,7 @@ import pytest
 
 from distilsearch.architecture import Architecture
 from distilsearch.distill.material import Material
-from distilsearch.engine.job.outcome.winners import precision_of, winners, winners_order
+from distilsearch.engine.job.outcome.winners import most_heldout, precision_of, winners, winners_order
 from distilsearch.engine.job.runfile.config import Run
 from distilsearch.errors import InputError, RunError
 from distilsearch.home import register_run
@@ -52,6 +52,18 @@ def test_keys_may_be_shortened_and_must_be_one(run_folder: Path) -> None:
         winners(run_folder, ["a"])
     with pytest.raises(RunError, match="no students"):
         winners(run_folder, ["zzz"])
+
+
+def test_students_of_a_run_are_scored_on_as_many_blocks_as_the_run_measured_on(
+    run_folder: Path, tmp_path: Path
+) -> None:
+    member, other = run_folder / "students" / "aaa1", tmp_path / "other"
+    assert most_heldout([str(member), "owner/model"]) == 99
+    assert most_heldout(["owner/model", str(tmp_path / "students" / "aaa1")]) == 2000
+    other.mkdir()
+    (other / "run.toml").write_text((run_folder / "run.toml").read_text().replace("= 99", "= 128"))
+    with pytest.raises(InputError, match="measured on 99 and 128 held-out blocks: give --text-heldout"):
+        most_heldout([str(member), str(other / "students" / "k")])
 
 
 def test_of_a_disturbed_measurement_a_card_has_one_digit(run_folder: Path) -> None:
