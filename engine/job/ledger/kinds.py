@@ -1,6 +1,6 @@
 """What a trial of a ledger is by its source: one that was asked for, another tool's, or a student served otherwise."""
 
-from .ledger import Entry
+from .entries import Entry
 
 
 def is_imported(entry: Entry) -> bool:

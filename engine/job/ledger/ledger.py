@@ -11,24 +11,21 @@ never compared. A holder that comes back finds another's lease and drops its res
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
 import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from distilsearch import strict
 from distilsearch.architecture import Architecture
-from distilsearch.errors import DistilSearchError, InputError, RunError
+from distilsearch.errors import DistilSearchError
 from distilsearch.progress import Progress, silent
 from distilsearch.space import SearchSpace
 
 from ..presence.holding import Presence
 from .alone import Connected, alone
+from .entries import Entry, Form
 from .journal import nobody, open_journal
 from .leases import gone, lease_of, this_process
 from .studies import give_names, study_of, unnamed
@@ -37,42 +34,7 @@ JOURNAL = "journal.log"
 BEAT_SECONDS = 30.0  # at most one beat of a lease in so long a time
 DEAD_SECONDS = 150.0  # a lease that has not been renewed for so long is open to others
 
-STATES = {
-    TrialState.COMPLETE: "complete",
-    TrialState.FAIL: "failed",
-    TrialState.RUNNING: "running",
-    TrialState.WAITING: "waiting",
-    TrialState.PRUNED: "failed",
-}
-
-
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One trial of the ledger. `values` are the objectives in the order of the study; `facts` is plain JSON.
-
-    `lease` says who holds a running one: host, pid, and the `holder` of a ledger.
-    """
-
-    number: int
-    id: int
-    architecture: Architecture
-    state: str
-    values: tuple[float, ...] = ()
-    facts: dict[str, Any] = field(default_factory=dict)
-    cause: str = ""
-    transient: bool = False
-    lease: dict[str, Any] = field(default_factory=dict)
-    began: datetime | None = None
-
-    @property
-    def ended(self) -> bool:
-        """Whether it counts among the trials asked for: it gave a result, or never will."""
-        return self.state == "complete" or (self.state == "failed" and not self.transient)
-
-
 Allowed = Callable[[Sequence[Entry]], bool]
 
 
@@ -114,11 +76,7 @@ class Ledger:
         self._outages = 0
         self._ended: dict[int, Entry] = {}
         self._storage = storage
-        self._distributions: dict[str, BaseDistribution] = {
-            p.name: CategoricalDistribution(p.choices) for p in space.parameters
-        }
-        self._family = space.family
-        self._objectives = len(objectives)
+        self._form = Form.of(space, len(objectives))
         self._study = study_of(storage, name, objectives)
         self._unnamed = unnamed(storage, self._study, name, objectives)
 
@@ -167,13 +125,13 @@ class Ledger:
                 nobody else can write. None, and nothing is written, where it says no.
         """
         attributes = {"lease": self._lease(), "facts": facts or {}}
-        return self._create(self._template(TrialState.RUNNING, architecture, attributes, None), allowed)
+        return self._create(self._form.filled(TrialState.RUNNING, architecture, attributes, None), allowed)
 
     def add(
         self, architecture: Architecture, values: Sequence[float], facts: dict[str, Any], allowed: Allowed = always
     ) -> Entry | None:
         """Enter a result that was known before; `allowed` as above."""
-        template = self._template(TrialState.COMPLETE, architecture, {"facts": facts}, list(values))
+        template = self._form.filled(TrialState.COMPLETE, architecture, {"facts": facts}, list(values))
         return self._create(template, allowed)
 
     def add_failed(
@@ -181,7 +139,7 @@ class Ledger:
     ) -> Entry | None:
         """Enter a trial that is known to give no result; `allowed` as above."""
         attributes = {"facts": facts, "cause": cause, "transient": False}
-        return self._create(self._template(TrialState.FAIL, architecture, attributes, None), allowed)
+        return self._create(self._form.filled(TrialState.FAIL, architecture, attributes, None), allowed)
 
     def complete(self, entry: Entry, values: Sequence[float], facts: dict[str, Any]) -> Entry | None:
         """End a trial with its objectives; None, and nothing is written, where another has taken it over."""
@@ -335,54 +293,10 @@ class Ledger:
         """A trial as an entry; those that have ended change no more, and are made once."""
         entry = self._ended.get(trial._trial_id)
         if entry is None:
-            entry = self._made(trial)
+            entry = self._form.read(trial)
             if trial.state.is_finished():
                 self._ended[trial._trial_id] = entry
         return entry
-
-    def _made(self, trial: FrozenTrial) -> Entry:
-        """A trial; a `RunError` where its attributes are not what this product writes."""
-        said = trial.user_attrs
-        try:
-            values = tuple(strict.number(value, "a value") for value in trial.values or ())
-            if trial.state == TrialState.COMPLETE and len(values) != self._objectives:
-                raise ValueError(f"a complete trial should have {self._objectives} values; got {len(values)}")
-            return Entry(
-                number=trial.number,
-                id=trial._trial_id,
-                architecture=Architecture(self._family, trial.params),
-                state=STATES[trial.state],
-                values=values,
-                facts=strict.table(said.get("facts", {}), "facts"),
-                cause=strict.text(said.get("cause", ""), "cause"),
-                transient=bool(said.get("transient", False)),
-                lease=strict.table(said.get("lease", {}), "lease"),
-                began=trial.datetime_start,
-            )
-        except (ValueError, InputError) as error:
-            raise RunError(
-                f"trial {trial.number} of the run is damaged ({error}); search into another folder, and its students"
-                " are taken from the archive"
-            ) from None
-
-    def _template(
-        self, state: TrialState, architecture: Architecture, attributes: dict[str, Any], values: list[float] | None
-    ) -> FrozenTrial:
-        now = datetime.now()
-        return FrozenTrial(
-            number=-1,
-            state=state,
-            value=None,
-            values=values,
-            datetime_start=now,
-            datetime_complete=now if state.is_finished() else None,
-            params=dict(architecture.values),
-            distributions=self._distributions,
-            user_attrs={"key": architecture.key, **attributes},
-            system_attrs={},
-            intermediate_values={},
-            trial_id=-1,
-        )
 
 
 def open_storage(
