@@ -7,27 +7,24 @@ call continues a run that was killed, and loses at most the trials in flight.
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
 
 from distilsearch.architecture import Architecture
 from distilsearch.disks import full_disks_named
-from distilsearch.distill.job import Training
 from distilsearch.distill.quality import Held
 from distilsearch.distill.store.respelt import known
 from distilsearch.distill.store.trial import Trial
-from distilsearch.errors import InputError, Interrupted, TrialError
+from distilsearch.errors import InputError
 from distilsearch.families import family
 from distilsearch.home import write_atomically, written_folders
 from distilsearch.progress import Between, Progress, nothing, silent
 
 from ..engine import Engine
-from ..report.files import write_result
 from ..report.schema import ProxyEntry
-from ..report.students import STUDENTS
 from .after import scored
+from .concluding import Concluding
 from .executors import Executor
 from .executors.interruption import interruptible
 from .jobs import Measure
@@ -39,22 +36,18 @@ from .loop.search import Search
 from .machines.limits import check_limits
 from .machines.machines import Profiled
 from .machines.shares import set_shares
-from .outcome.choice import chosen, front, pair_key
-from .outcome.exports import export_students
-from .outcome.facts import Final, RunFacts, finals_of
+from .outcome.choice import chosen, front
 from .outcome.finish import Ended, cut, less_trained, to_finish, unfinished
 from .outcome.graphs import as_files, exports
-from .outcome.handed import handed_out, without
 from .outcome.proxy import PHASE as PROXY
 from .outcome.proxy import on_proxy
-from .outcome.remarks import all_known, note_trained, remarks_on
-from .outcome.remeasure import measured_fidelity
-from .outcome.result import Result, conclude, members
+from .outcome.remarks import note_trained
+from .outcome.result import Result
 from .outcome.scoring import Scoring
 from .outcome.sessions import measure_front
 from .outcome.teacher import teacher_held
 from .plans.heldout import note_heldout
-from .plans.phases import CUTS, JUDGED, UNTRAINED, Phases, Stopwatch, cut_short, shortened, waited
+from .plans.phases import CUTS, JUDGED, UNTRAINED, Phases, Stopwatch, cut_short
 from .plans.planning import plan_of, question, remembered, speed_of, trained
 from .plans.spending import Amount, Budget, Minutes
 from .preparing.environment import environment
@@ -75,8 +68,7 @@ from .work.work import archive_of
 
 OPENING = "open trainers"  # where judging must keep to its share, so that it is not counted as that
 TRIALS = "distil and measure"  # the phase of the trials
-READING, PROFILING, HANDING = "read and open", "profile and predict", "hand back students"
-EXPORTING, JUDGING = "export students", "judge as served"
+READING, PROFILING, EXPORTING = "read and open", "profile and predict", "export students"
 SUPERS = "train super-networks"  # of sources that have any
 
 
@@ -187,15 +179,14 @@ class MainJob:
         proxy = self.proxied(machines, phases)
         with phases.phase("finish"):
             finals = self.finished(machines, budget, proxy.merits if proxy else {})
-            if scores(run.source.name):
-                best = front(self.ledger.entries(), machines)
-                cut(best, finals, self.making, self.executor, self.progress)
+            self.cut_out(machines, finals)
         complete = [entry for entry in self.ledger.entries() if entry.state == "complete" and is_asked(entry)]
         budget.settle(len(complete), finals.values())
         for machine in machines:
             machine.save(folder / "predictor" / machine.objective)
         lengths = (*run.lengths, *budget.final_lengths())
-        return self.concluded(replace(self.facts(engine, machines, finals, phases), proxy=proxy), lengths, phases)
+        conclusion = Concluding(self, phases)
+        return conclusion.concluded(replace(conclusion.facts(engine, machines, finals), proxy=proxy), lengths)
 
     @cached_property
     def teacher(self) -> Architecture:
@@ -315,84 +306,12 @@ class MainJob:
         register(self.prepared.folder, self.making, lengths)
         return finals
 
-    # What came out
+    def cut_out(self, machines: Sequence[Profiled], finals: Mapping[str, Trial]) -> None:
+        """Cut members of the front that were scored alone out of their super-networks."""
+        if scores(self.prepared.run.source.name):
+            best = front(self.ledger.entries(), machines)
+            cut(best, finals, self.making, self.executor, self.progress)
 
     def teacher_loss(self) -> Held:
         """The teacher's own loss."""
         return teacher_held(self.prepared, self.making, self.ledger, self.executor, self.progress)
-
-    def facts(
-        self, engine: Engine, machines: Sequence[Profiled], finals: Mapping[str, Trial], phases: Phases
-    ) -> RunFacts:
-        """What the result is made of, but for the exported students."""
-        run, entries = self.prepared.run, self.ledger.entries()
-        asked_for, teacher = list(dict.fromkeys(entry.architecture for entry in entries)), self.teacher_loss()
-        return RunFacts(
-            folder=self.prepared.folder,
-            name=run.name,
-            teacher=run.teacher,
-            teacher_kind=self.prepared.teacher.kind,
-            teacher_architecture=self.teacher,
-            quality=run.quality,
-            teacher_loss=teacher.loss,
-            teacher_parts=teacher.parts,
-            remarks=(
-                *filter(None, [teacher.said]),
-                *remarks_on(run, self.prepared.teacher.facts, finals),
-                *all_known(self.ledger),
-            ),
-            entries=entries,
-            machines=[machine.facts(self.teacher, asked_for) for machine in machines],
-            reference=engine.reference,
-            choose=run.choice,
-            loss_at_most=run.loss_at_most,
-            finals=self.judged(finals, phases),
-            unfinished=self.ledger.noted("unfinished") or {},
-            diagnostics=engine.diagnostics(),
-            fidelity=measured_fidelity(self.prepared.folder),
-            phases=phases.seconds,
-            shortened=shortened(self.ledger),
-            environment=environment(run) | self.material() | {"training": self.hands()},
-        )
-
-    def material(self) -> dict[str, Any]:
-        """What was left out of the text, and on how many of its blocks losses were taken."""
-        text = self.prepared.text
-        return {"text": list(text.notes), "heldout_blocks": len(text.heldout)}
-
-    def judged(self, trials: Mapping[str, Trial], phases: Phases) -> dict[str, Final]:
-        """The trainings that finished students, judged as they are served; by new hands where time has stopped ours."""
-        if not trials or self.judging is None:
-            return finals_of(trials, None)
-        with phases.phase(JUDGING):
-            try:
-                return finals_of(trials, self.judging)
-            except Interrupted:
-                self.between()
-                with opened_executor(self.prepared, self.ledger, None, self.progress) as (hands, _):
-                    return finals_of(trials, replace(self.judging, executor=hands))
-
-    def hands(self) -> dict[str, Any]:
-        """How students were trained, and the share of their time that they waited for meters."""
-        paused = waited(self.ledger, self.executor)  # known where this machine trains
-        return asdict(self.resolved) | ({} if paused is None else {"paused_share": round(paused, 4)})
-
-    def concluded(self, facts: RunFacts, lengths: Sequence[int], phases: Phases) -> Result:
-        """Students, result and report, written into the run's folder."""
-        trained = [entry for entry in members(facts) if "trial" in entry.facts]  # others are known by number alone
-        served = {pair_key(entry): facts.said_of(entry) for entry in trained}
-        copies, ways = facts.folder / STUDENTS, partial(self.making.ways, lengths=lengths)
-        with phases.phase(HANDING):
-            handed = handed_out(trained, archive_of(self.depot), copies, ways, self.trained_anew)
-            students = without(export_students(facts.folder, handed.trials, served), handed.withheld)
-        for remark in handed.remarks:
-            self.progress(remark, 0, 0)
-        result = conclude(replace(facts, students=students, handing=handed.remarks))
-        write_result(result.file, facts.folder)
-        return result
-
-    def trained_anew(self, student: Architecture, training: Training) -> Trial | TrialError:
-        """A student whose files were damaged, trained again, or cut again."""
-        job = replace(self.making.distil([student], training.tokens), training=training)
-        answers: list[Trial | TrialError] = self.executor.submit(job, self.progress).result()
-        return answers[0]
