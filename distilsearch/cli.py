@@ -20,8 +20,13 @@ from .operators import TORCH, Serving
 from .request_lengths import is_written
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from .engine.job.outcome.result import Result
     from .engine.job.runfile.config import Run
+    from .profiling import Device as Opened
+    from .profiling import LatencyTable
+    from .space import SearchSpace
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -138,7 +143,7 @@ def profile(
     instead of what the run files say.
     """
     from . import profiling
-    from .engine.job.commands.covering import covered, in_words
+    from .engine.job.commands.covering import covered
     from .profiling.check import nearest_sibling
 
     given: dict[str, Any] = {"batch": batch, "sequence": sequence, "dtype": dtype, "threads": threads, "mode": mode}
@@ -153,19 +158,34 @@ def profile(
     torch = any(serving.runtime == TORCH for serving in parts)
     if torch and profiling.find_table(opened, store) is None and nearest_sibling(opened, store):
         print("this device has a table of another stack; `distilsearch tables check` may take most of it over")
-    tables = {}
     with shown_progress() as progress:
         spending = Spending(progress)
-        with loading(spending):
-            from .profiling import profile as grow
-        for serving, spaces in parts.items():
-            print(f"timing {in_words(serving)}")
-            left = None if budget is None else budget / len(parts)
-            table = grow(spaces, opened, serving, store, left, spending, cache=cache)
-            tables[table.folder] = table
-    for table in tables.values():
+        left = None if budget is None else budget / len(parts)
+        tables = _grown(parts, opened, store, left, cache, spending)
+    for table in tables:
         print_table(table)
     remark(spending.over(budget))
+
+
+def _grown(
+    parts: "Mapping[Serving, list[SearchSpace]]",
+    opened: "Opened",
+    store: Path | None,
+    seconds: float | None,
+    cache: str,
+    progress: Spending,
+) -> "list[LatencyTable]":
+    """The tables of a device, each once, when it has been timed for so many seconds in every way of serving."""
+    from .engine.job.commands.covering import in_words
+
+    with loading(progress):
+        from .profiling import profile as grow
+    tables = {}
+    for serving, spaces in parts.items():
+        print(f"timing {in_words(serving)}")
+        table = grow(spaces, opened, serving, store, seconds, progress, cache=cache)
+        tables[table.folder] = table
+    return list(tables.values())
 
 
 @app.command()

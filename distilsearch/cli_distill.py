@@ -11,7 +11,7 @@ from .cli_words import Json, print_json
 from .errors import InputError
 
 if TYPE_CHECKING:
-    from distilsearch.distill.store.deliver import Order
+    from distilsearch.distill.store.deliver import Delivery, Order
 
     from .architecture import Architecture
     from .families import Family, TeacherFacts
@@ -68,28 +68,28 @@ def distill(
     order = _order(what, family, tokens, changes | {"pairs": tuple(pairs or ())})
     with shown_progress() as progress, stopped_by_interrupt() as between:
         with loading(progress):
-            from distilsearch.distill.store.bought import NOTHING
             from distilsearch.distill.store.deliver import deliver
-
-            from .distill.quality import parts_words
+        trackers = tuple(track or ())
         deliveries = deliver(
-            order,
-            out,
-            progress=progress,
-            device=device,
-            accumulate=accumulate,
-            trackers=tuple(track or ()),
-            between=between,
+            order, out, progress=progress, device=device, accumulate=accumulate, trackers=trackers, between=between
         )
     for made in deliveries:
-        trial = made.trial
-        start = "" if trial.untrained_loss is None else f" ({trial.untrained_loss:.4f} untrained)"
-        took = f"{trial.tokens:,} tokens in {trial.seconds:.0f} s"
-        more = "".join(f", {name} {gain.words}" for name, gain in [*made.gains.items()][1:])
-        loss = f"loss on {made.heldout_blocks:,} held-out blocks {trial.loss:.4f}{parts_words(trial.parts)}"
-        print(f"{took}, {loss}{start}{more}: {made.folder}")
-        if made.bought_nothing:
-            typer.echo(f"{made.folder}: {NOTHING}", err=True)
+        _print_delivery(made)
+
+
+def _print_delivery(made: "Delivery") -> None:
+    """What was delivered, in a line; that training bought nothing is said to whoever reads errors."""
+    from .distill.quality import parts_words
+    from .distill.store.bought import NOTHING
+
+    trial = made.trial
+    start = "" if trial.untrained_loss is None else f" ({trial.untrained_loss:.4f} untrained)"
+    took = f"{trial.tokens:,} tokens in {trial.seconds:.0f} s"
+    more = "".join(f", {name} {gain.words}" for name, gain in [*made.gains.items()][1:])
+    loss = f"loss on {made.heldout_blocks:,} held-out blocks {trial.loss:.4f}{parts_words(trial.parts)}"
+    print(f"{took}, {loss}{start}{more}: {made.folder}")
+    if made.bought_nothing:
+        typer.echo(f"{made.folder}: {NOTHING}", err=True)
 
 
 @commands.command()

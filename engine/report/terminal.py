@@ -37,14 +37,9 @@ def final_table(result: ResultFile) -> Table:
     genes = [gene for gene in reading.genes() if gene != "inherit"]
     table = Table(box=SIMPLE_HEAD, padding=0, caption_justify="left")
     table.caption = CAPTION.format(chosen=reading.choice_words) if reading.front else "no student yet"
-    table.add_column("student", no_wrap=True)
-    table.add_column(_folded("/".join(map(gene_word, genes)) or "architecture"), overflow="fold")
     served = any(member.served for member in reading.front)
-    if served:
-        table.add_column("served as", overflow="fold")
-    longer = ["trained\non"] if len({member.tokens for member in reading.front}) > 1 else []
-    for column in ("parameters", *_latency_columns(reading), reading.quality_name, *longer):
-        table.add_column(Text(column), justify="right", overflow="fold")
+    longer = len({member.tokens for member in reading.front}) > 1
+    _add_columns(table, reading, genes, served, longer)
     for member in reading.front:
         knee = reading.is_knee(member)
         name, words = f"{'★ ' if knee else ''}{member.key}", [served_words(member.served)] if served else []
@@ -62,6 +57,17 @@ def final_table(result: ResultFile) -> Table:
     ]
     table.add_row(*map(Text, cells), style="dim")
     return table
+
+
+def _add_columns(table: Table, reading: Reading, genes: list[str], served: bool, longer: bool) -> None:
+    """The heads of the columns; `served` and `longer` say which of those that are not always there stand in it."""
+    table.add_column("student", no_wrap=True)
+    table.add_column(_folded("/".join(map(gene_word, genes)) or "architecture"), overflow="fold")
+    if served:
+        table.add_column("served as", overflow="fold")
+    last = ["trained\non"] if longer else []
+    for column in ("parameters", *_latency_columns(reading), reading.quality_name, *last):
+        table.add_column(Text(column), justify="right", overflow="fold")
 
 
 def answer_lines(result: ResultFile) -> list[str]:

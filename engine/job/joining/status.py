@@ -9,6 +9,7 @@ from typing import Any
 
 from distilsearch import strict
 from distilsearch.errors import RunError
+from distilsearch.space import SearchSpace
 
 from ..ledger import JOURNAL, Entry, Ledger, is_asked, open_storage
 from ..ledger.journal import unread
@@ -16,6 +17,7 @@ from ..plans.phases import PLAN, SPENT, driver_name, noted_as
 from ..preflight import begun
 from ..presence.activity import activity_of
 from ..presence.holding import Holder, Presence
+from ..runfile.config import Run
 from ..runfile.continuing import kept_run
 
 
@@ -110,25 +112,15 @@ def status(folder: Path) -> Status:
     if run is None or not (run.storage.url or (folder / JOURNAL).exists()):
         name = run.name if run else folder.resolve().name
         return Status(name, 0, {}, (), None, {}, {}, False, driver=driver, activity=activity, begun=False)
-    names = ["loss", *run.latencies]
-    storage = open_storage(run.storage.url, folder, mend=False)
-    presence, space = None if run.storage.url else Presence(folder), run.students()
-    ledger = Ledger(storage, run.name, names, space, presence=presence)
-    entries = [entry for entry in ledger.entries() if is_asked(entry)]
-    running = tuple(entry for entry in entries if entry.state == "running")
+    ledger, space = _ledger_of(run, folder)
     noted = _noted(ledger, driver_name(run.storage.url, folder))
     plan, spent = noted["plan"], noted["spent"]
-    interrupted = frozenset(entry.number for entry in running if ledger.ended(entry.lease))
-    losses = [entry.values[0] for entry in entries if entry.state == "complete"]
     return Status(
         name=run.name,
         asked=plan.get("trials", 0) if run.minutes else run.trials,
         minutes=(run.minutes, spent / 60) if run.minutes else None,
-        states=dict(Counter("interrupted" if e.number in interrupted else e.state for e in entries)),
-        running=running,
-        interrupted=interrupted,
+        **_counted(ledger),
         damage="" if run.storage.url else unread(folder / JOURNAL),
-        best=min(losses, default=None),
         phases=noted["phases"],
         resolved=noted["resolved"],
         finished=(folder / "result.json").exists(),
@@ -136,6 +128,23 @@ def status(folder: Path) -> Status:
         driver=driver,
         activity=activity,
     )
+
+
+def _ledger_of(run: Run, folder: Path) -> tuple[Ledger, SearchSpace]:
+    """The ledger of a run as it is, not mended, and the space of its students."""
+    storage, space = open_storage(run.storage.url, folder, mend=False), run.students()
+    presence = None if run.storage.url else Presence(folder)
+    return Ledger(storage, run.name, ["loss", *run.latencies], space, presence=presence), space
+
+
+def _counted(ledger: Ledger) -> dict[str, Any]:
+    """What its trials come to at this moment: `states`, `running`, `interrupted` and `best` of a `Status`."""
+    entries = [entry for entry in ledger.entries() if is_asked(entry)]
+    running = tuple(entry for entry in entries if entry.state == "running")
+    interrupted = frozenset(entry.number for entry in running if ledger.ended(entry.lease))
+    states = Counter("interrupted" if entry.number in interrupted else entry.state for entry in entries)
+    best = min((entry.values[0] for entry in entries if entry.state == "complete"), default=None)
+    return {"states": dict(states), "running": running, "interrupted": interrupted, "best": best}
 
 
 def _noted(ledger: Ledger, driver: str) -> dict[str, Any]:

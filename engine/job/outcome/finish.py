@@ -71,9 +71,7 @@ def finish(
     Raises:
         TrialError: one was lost with its worker again and again; all others are kept.
     """
-    students = list(dict.fromkeys(student_of(entry.architecture) for entry in entries))
-    parts = shared_out(students, executor.workers, size)
-    groups = [group for part in parts for group in side_by_side(part, making)]
+    groups = _groups(entries, making, executor.workers)
     names = [""] if len(groups) == 1 else [f" (part {number} of {len(groups)})" for number in range(1, 1 + len(groups))]
     futures = [
         executor.submit(making.whole.distil(group, tokens), _named(name, progress))
@@ -95,12 +93,23 @@ def finish(
                 failures[architecture.key] = answer
             else:
                 trials[architecture.key] = answer
+    _say(failures, progress)
+    return trials
+
+
+def _groups(entries: Sequence[Entry], making: Making, workers: int) -> list[list[Architecture]]:
+    """Their students, each once, shared out among workers, in groups that can be trained side by side."""
+    students = list(dict.fromkeys(student_of(entry.architecture) for entry in entries))
+    return [group for part in shared_out(students, workers, size) for group in side_by_side(part, making)]
+
+
+def _say(failures: Mapping[str, TrialError], progress: Progress) -> None:
+    """Say which students diverged, by their keys; one that was lost raises: the next call goes on from there."""
     lost = [error for error in failures.values() if error.transient]
-    if lost:  # the next call goes on from what was saved
+    if lost:
         raise lost[0]
     for key, error in failures.items():
         progress(f"{key} could not be trained further: {error}", 0, 0)
-    return trials
 
 
 def cut(
