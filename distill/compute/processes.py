@@ -44,16 +44,8 @@ def accelerator_for(device: str, trackers: Sequence[str] = (), folder: Path | No
     Precision is not its business: autocast covers the student's forward pass and no loss.
     """
     check_device(device)
-    sharded = [name for name, asked in SHARDED.items() if os.environ.get(asked, "false").lower() == "true"]
-    if sharded:
-        raise InputError(
-            f"training with {' and '.join(sharded)} is not supported: every process keeps the student whole and "
-            "computes a share of each batch; run `accelerate config` without it, for data-parallel (DDP) processes"
-        )
-    there = {"all", *map(str, get_available_trackers())}
-    absent = [name for name in trackers if name in map(str, LoggerType) and name not in there]
-    if absent:  # accelerate would only warn
-        raise InputError(f"the trackers {absent} are not installed; install them with pip, or choose others")
+    _check_processes()
+    _check_trackers(trackers)
     if device.startswith("cuda:"):
         torch.cuda.set_device(device)  # accelerate takes the current one
     unused = DistributedDataParallelKwargs(find_unused_parameters=True)  # some losses leave the last layer's output out
@@ -72,6 +64,24 @@ def accelerator_for(device: str, trackers: Sequence[str] = (), folder: Path | No
     if trackers:
         accelerator.init_trackers("distilsearch")
     return accelerator
+
+
+def _check_processes() -> None:
+    """Refuse processes that would share out the student itself."""
+    sharded = [name for name, asked in SHARDED.items() if os.environ.get(asked, "false").lower() == "true"]
+    if sharded:
+        raise InputError(
+            f"training with {' and '.join(sharded)} is not supported: every process keeps the student whole and "
+            "computes a share of each batch; run `accelerate config` without it, for data-parallel (DDP) processes"
+        )
+
+
+def _check_trackers(trackers: Sequence[str]) -> None:
+    """Refuse trackers that are not installed: accelerate would only warn."""
+    there = {"all", *map(str, get_available_trackers())}
+    absent = [name for name in trackers if name in map(str, LoggerType) and name not in there]
+    if absent:
+        raise InputError(f"the trackers {absent} are not installed; install them with pip, or choose others")
 
 
 def agreed(accelerator: Accelerator, value: Any) -> Any:

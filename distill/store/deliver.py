@@ -8,7 +8,7 @@ without a student, before teacher and text are read.
 import json
 import shutil
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Unpack
@@ -92,9 +92,8 @@ def deliver(
     several = len(order.cards) > 1
     out = own_students(out) if several else own_student(out, order.material.teacher)
     outs = {a: own_student(out / a.key, order.material.teacher) if several else out for a in order.cards}
-    logs = out.with_name(f"{out.name}.logs")
-    if conditions.get("trackers") and logs.exists() and not logs.is_dir():
-        raise RunError(f"logs go into {logs}, which is a file; name another folder for the students, or move it away")
+    if conditions.get("trackers"):
+        conditions["logs"] = _logs_beside(out)
     evaluations = {path.name: open_evaluation(SIMILARITY, path, prompt=order.material.prompt) for path in order.pairs}
     archive = archive or Archive()
     archive.name_problems(progress)
@@ -109,13 +108,11 @@ def deliver(
     course = replace(Course.resolved(teacher, text, recipe, *way, quality=order.quality), start=order.start)
     for architecture, folder in outs.items():
         _check_same(folder, course, architecture)
-    former = sorted({path for folder in outs.values() for path in folder.parent.glob(f".*.checkpoint/{TRUNK}")})
-    conditions["since"] = [*conditions.get("since", ()), *former]  # of 0.1.0, under whatever name: their key says whose
+    former = _of_former_versions(outs.values())
+    conditions["since"] = [*conditions.get("since", ()), *former]
     for words in (anew(archive, course.training, architecture) for architecture in outs if not former):
         if words:
             progress(words, 0, 0)
-    if conditions.get("trackers"):
-        conditions["logs"] = logs
     trials = archive.distil(teacher, text, list(outs), recipe, course.training, progress=progress, **conditions)
     good, gains = [trial for trial in trials if isinstance(trial, Trial)], dict[str, dict[str, Bought]]()
     if accelerator_for(device).is_main_process:
@@ -128,6 +125,19 @@ def deliver(
             raise failure
     blocks = len(text.heldout)
     return [Delivery(outs[trial.architecture], trial, gains.get(trial.key, {}), blocks) for trial in good]
+
+
+def _logs_beside(out: Path) -> Path:
+    """Where trackers write; refused where that is a file."""
+    logs = out.with_name(f"{out.name}.logs")
+    if logs.exists() and not logs.is_dir():
+        raise RunError(f"logs go into {logs}, which is a file; name another folder for the students, or move it away")
+    return logs
+
+
+def _of_former_versions(folders: Iterable[Path]) -> list[Path]:
+    """Checkpoints that 0.1.0 left beside its students, under whatever name: their key says whose they are."""
+    return sorted({path for folder in folders for path in folder.parent.glob(f".*.checkpoint/{TRUNK}")})
 
 
 def _cut_best(

@@ -45,8 +45,21 @@ def card(student: "Student") -> str:
     head = ["---", f"library_name: {LIBRARY.get(teacher.kind, 'transformers')}", f"pipeline_tag: {TASK[teacher.kind]}"]
     head += _origin(teacher)
     name = Path(QUICKSTART_MODEL if teacher.name == QUICKSTART else teacher.name).name
+    body = [*head, "---", "", f"{TITLE}{name}: {student.architecture.key}", "", *_table(_facts(student, name))]
+    body += ["", "## Architecture", "", *_table({k: str(v) for k, v in sorted(student.architecture.values.items())})]
+    if origin := about.get("origin"):
+        body += ["", f"## {ORIGIN}", "", *_table(origin)]
+    body += ["", "## Curve", "", *_table({f"{tokens:,} tokens": f"{loss:.4f}" for tokens, loss in student.curve})]
+    if about:
+        body += ["", "## Recipe", "", "```json", json.dumps(about["recipe"], indent=1), "```"]
+    return "\n".join(body) + "\n"
+
+
+def _facts(student: "Student", teacher_name: str) -> dict[str, str]:
+    """What is known of a student whatever it is for: its teacher, its size, how it was trained, what it came to."""
+    teacher, about = student.teacher, student.about
     rows = {
-        "teacher": f"{name} ({teacher.parameters:,} parameters)",
+        "teacher": f"{teacher_name} ({teacher.parameters:,} parameters)",
         WEIGHTS: f"sha256 {teacher.weights_sha256}",
         "parameters": f"{student.parameters:,}",
         TOKENS: f"{student.tokens:,} tokens in {student.seconds:.0f} s",
@@ -66,14 +79,7 @@ def card(student: "Student") -> str:
         }
         if (share := about.get("share", 1.0)) != 1.0:
             rows["share of the text"] = f"{share:g}"
-    body = [*head, "---", "", f"{TITLE}{name}: {student.architecture.key}", "", *_table(rows)]
-    body += ["", "## Architecture", "", *_table({k: str(v) for k, v in sorted(student.architecture.values.items())})]
-    if origin := about.get("origin"):
-        body += ["", f"## {ORIGIN}", "", *_table(origin)]
-    body += ["", "## Curve", "", *_table({f"{tokens:,} tokens": f"{loss:.4f}" for tokens, loss in student.curve})]
-    if about:
-        body += ["", "## Recipe", "", "```json", json.dumps(about["recipe"], indent=1), "```"]
-    return "\n".join(body) + "\n"
+    return rows
 
 
 def _origin(teacher: "Teacher") -> list[str]:

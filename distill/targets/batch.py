@@ -73,8 +73,7 @@ def make_batch(
     before, after = len(frame[0]), cut.shape[1] - len(frame[1])
     inner = cut[:, before:after]
     if view.noise:
-        exchanged = generator.random(inner.shape) < view.noise
-        inner = np.where(exchanged, generator.choice(whole_words(teacher), inner.shape), inner)
+        inner = _exchanged(teacher, inner, view.noise, generator)
     masked, labels = np.zeros(0, np.int64), np.zeros(0, np.int64)
     segments, follows, half = None, None, inner.shape[1]
     if pairs:
@@ -89,12 +88,25 @@ def make_batch(
         inner = np.insert(inner, half, teacher.tokenizer.sep_token_id, axis=1)
     ids = add_frame(inner.astype(np.int32), frame).astype(np.int64)
     if teacher.kind == "causal":
-        places = np.arange(ids.size).reshape(ids.shape)
-        masked, labels = places[:, :-1].ravel(), ids[:, 1:].ravel().copy()
+        masked, labels = _next_words(ids)
     batch = Batch(torch.from_numpy(ids), torch.from_numpy(masked), torch.from_numpy(labels))
     if segments is None or follows is None:
         return batch
     return replace(batch, segments=torch.from_numpy(segments), follows=torch.from_numpy(follows))
+
+
+def _exchanged(
+    teacher: Teacher, inner: npt.NDArray[Any], share: float, generator: np.random.Generator
+) -> npt.NDArray[Any]:
+    """Words (n, c), a share of them exchanged for any others of the vocabulary."""
+    exchanged = generator.random(inner.shape) < share
+    return np.where(exchanged, generator.choice(whole_words(teacher), inner.shape), inner)
+
+
+def _next_words(ids: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Places in ids (n, c), counted through, that are followed by a word, and those words: (n * (c - 1),) each."""
+    places = np.arange(ids.size).reshape(ids.shape)
+    return places[:, :-1].ravel(), ids[:, 1:].ravel().copy()
 
 
 def _paired(

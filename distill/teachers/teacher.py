@@ -26,7 +26,7 @@ from .fit import check_fit
 from .frame import Frame, frame_of, prompt_ids
 from .named import INSTALL_QUICKSTART, quickstart_folder
 from .pooling import pooling_of
-from .refusals import check_reach, check_tokens, read_checkpoint
+from .refusals import Checkpoint, check_reach, check_tokens, read_checkpoint
 from .surroundings import Surroundings, lower_cased, lowers, read_surroundings
 
 QUICKSTART_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -119,12 +119,7 @@ def load_teacher(name: str) -> Teacher:
     tokenizer = _tokenizer(folder)
     check_tokens(folder, kind, config, tokenizer)
     check_fit(folder, _LOADERS[kind], config, checkpoint.tensors, family(facts.family))
-    weights_sha256 = weights_digest(checkpoint.weights)
-    if name == "quickstart" and weights_sha256 != QUICKSTART_SHA256:
-        raise TeacherError(
-            f"the quickstart package's weights have sha256 {weights_sha256}, expected {QUICKSTART_SHA256}: it is "
-            f"not the model it claims to be, and is not used; remove it, then {INSTALL_QUICKSTART}"
-        )
+    weights_sha256 = _weights_sha256(name, checkpoint)
     surroundings = read_surroundings(folder, kind, tokenizer, config, longest)
     check_finite(checkpoint.weights)
     return Teacher(
@@ -140,6 +135,17 @@ def load_teacher(name: str) -> Teacher:
         parameters=count_parameters(checkpoint.tensors),
         prompt=surroundings.prompts.get(surroundings.default_prompt or "", ""),
     )
+
+
+def _weights_sha256(name: str, checkpoint: Checkpoint) -> str:
+    """What the weights are known by; those of the quickstart must be the ones that were published."""
+    digest = weights_digest(checkpoint.weights)
+    if name == "quickstart" and digest != QUICKSTART_SHA256:
+        raise TeacherError(
+            f"the quickstart package's weights have sha256 {digest}, expected {QUICKSTART_SHA256}: it is "
+            f"not the model it claims to be, and is not used; remove it, then {INSTALL_QUICKSTART}"
+        )
+    return digest
 
 
 def _folder(name: str) -> Path:
