@@ -1,7 +1,7 @@
 """The tables of a serving machine: a pass for every serving of its choices, into the table of its runtime."""
 
 from distilsearch.profiling import LatencyTable, find_table
-from distilsearch.profiling.tables.left_out import left_out
+from distilsearch.profiling.cases.left_out import left_out
 from distilsearch.progress import Progress
 
 from ..executors import Executor

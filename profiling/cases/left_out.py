@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from distilsearch.operators import Operator, Serving
 from distilsearch.space import SearchSpace
 
-from ..cases.plan import Case, make_plan
 from ..clock import Measured
 from ..device import Regime
-from .table import LatencyTable
+from ..tables.table import LatencyTable
+from .plan import Case, make_plan
 
 MODELS = "whole models"  # beside the kinds of operators
 

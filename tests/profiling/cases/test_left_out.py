@@ -6,11 +6,11 @@ import pytest
 
 from distilsearch.families import family
 from distilsearch.operators import Serving
+from distilsearch.profiling.cases.left_out import left_out
 from distilsearch.profiling.cases.plan import make_plan
 from distilsearch.profiling.clock import Measured
 from distilsearch.profiling.device import Regime
 from distilsearch.profiling.tables.derive import Key
-from distilsearch.profiling.tables.left_out import left_out
 from distilsearch.profiling.tables.table import LatencyTable, TableMeta
 
 SPACE = family("bert").space(
