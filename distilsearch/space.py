@@ -113,7 +113,9 @@ class SearchSpace:
         hints = [words for c in named if not kept(c, choices) for words in fitting(c, choices)]
         reasons = "; ".join([reasons, *hints])
         if self.size.exact or self.listed <= LISTED:
-            raise InputError(f"no architecture of this space is valid; its constraints are: {reasons}")
+            raise InputError(
+                f"no architecture of this space is valid; its constraints are: {reasons}; give choices that keep them"
+            )
         raise InputError(
             f"no valid architecture was found in {SEARCHED:,} draws, though there may be some; let rules name the few"
             f" genes they read, or list the architectures with SearchSpace.of; the constraints are: {reasons}"

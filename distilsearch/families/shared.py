@@ -60,7 +60,11 @@ class Genes:
             depth = teacher.layers
             active[GENE] = Constraint(("layers",), lambda layers: layers < depth)
         parameters = [Parameter(gene, own, ordered=gene not in self.categorical) for gene, own in chosen.items()]
-        return SearchSpace(self.family, parameters, constraints, active)
+        try:
+            return SearchSpace(self.family, parameters, constraints, active)
+        except InputError as error:  # the choices that would keep the constraints may be among those left out
+            left = _left_out(given, chosen, teacher) if teacher else []
+            raise InputError("; ".join([str(error), *left])) from None
 
     def _subsets(self, chosen: Mapping[str, tuple[Value, ...]], teacher: TeacherFacts | None) -> tuple[Value, ...]:
         """The choices of which layers a student starts from, where some are named one by one: with a teacher, all."""
@@ -120,7 +124,12 @@ class Genes:
 
 def too_large(given: Mapping[str, Sequence[Value]], space: SearchSpace, teacher: TeacherFacts) -> list[str]:
     """Each of the given choices that a space has left out, since its teacher has less, in words."""
-    choices = {parameter.name: parameter.choices for parameter in space.parameters}
+    return _left_out(given, {parameter.name: parameter.choices for parameter in space.parameters}, teacher)
+
+
+def _left_out(
+    given: Mapping[str, Sequence[Value]], choices: Mapping[str, Sequence[Value]], teacher: TeacherFacts
+) -> list[str]:
     return [
         f"{gene} = {choice} is left out: the teacher has {teacher[gene]}, and no student is larger than its teacher"
         for gene, several in given.items()

@@ -32,6 +32,15 @@ def test_the_note_says_which_choice_and_why() -> None:
     assert said == "layers = 12 is left out: the teacher has 6, and no student is larger than its teacher"
 
 
+def test_where_what_is_left_has_no_architecture_the_error_names_what_was_left_out_and_why() -> None:
+    given = {"layers": [2], "width": [40, 96], "heads": [3], "ffn": [64, 256]}
+    with pytest.raises(InputError, match="no architecture of this space is valid") as caught:
+        family("bert").space(given, FACTS)
+    for left in ("width = 96 is left out: the teacher has 64", "ffn = 256 is left out: the teacher has 128"):
+        assert left in str(caught.value)
+    assert "width = 40" in str(caught.value)
+
+
 def test_students_of_another_family_are_as_large_as_one_likes() -> None:
     other = TeacherFacts("t", "llama", layers=2, width=64, heads=4, ffn=128, vocabulary=97, positions=40, types=2)
     given = {"layers": [2, 12], "width": [32], "heads": [1], "ffn": [64]}

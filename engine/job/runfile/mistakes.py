@@ -31,6 +31,7 @@ EXPECTED = {  # pydantic's kinds of errors
     "model_type": "expected a table of keys",
     "model_attributes_type": "expected a table of keys",
 }
+LISTS = ("tuple_type", "list_type")
 NUMBER = re.compile(r"[-+]?[0-9][0-9_]*(\.[0-9]+)?")
 NEAR, LEAST_NEARER = 0.75, 0.05  # how like a key of another table must be, and by how much more than any of its own
 
@@ -66,6 +67,8 @@ def explained(error: ValidationError, whole: type[BaseModel], sections: Mapping[
             yield f"{place}: {_unknown_key(str(problem['loc'][-1]), table, {'': whole, **sections})}"
         elif problem["type"] == "missing":
             yield f"{place}: is missing; every run needs it"
+        elif problem["type"] in LISTS and isinstance(problem["input"], Mapping) and len(problem["loc"]) == 1:
+            yield f"{place}: there may be several of it, each a table under [[{place}]]; got one under [{place}]"
         else:
             yield (f"{place}: " if place else "") + _said(problem)
 

@@ -104,7 +104,7 @@ def test_what_others_at_work_on_a_run_have_trained_is_not_said_to_have_been_know
 ) -> None:
     said: list[str] = []
     other = Ledger(open_storage("", tmp_path, others=lambda: ""), "run", ["loss"], SPACE)
-    entry = other.open(SPACE.decode(SPACE.grid(1))[0])
+    entry = other.open(SPACE.decode(SPACE.grid(2))[0])
     assert entry is not None
     other.complete(entry, [0.4], {"source": "trained"})
     note_trained(ledger, {}, {}, lambda what, *_: said.append(what))

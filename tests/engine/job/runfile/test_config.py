@@ -57,6 +57,7 @@ def test_a_run_survives_being_written_out() -> None:
         ({"target": [{"serving": {"bach": 1}}]}, "did you mean 'batch'"),
         ({"target": [{"serving": {"batch": 0}}]}, "serving batch must be a positive whole number"),
         ({"target": []}, "target"),
+        ({"target": {"latency_ms": 3}}, r"^target: there may be several of it, each a table under \[\[target\]\]"),
         ({"trials": -1}, "trials"),
         ({"trials": True}, "^trials: expected a whole number; got True$"),
         ({"text": []}, "text"),
