@@ -107,7 +107,10 @@ def fidelity(
     """
     budgets = sorted(set(budgets))
     if len(budgets) < 2 or len(architectures) < FEWEST:
-        raise InputError("rank fidelity needs at least two budgets and three students")
+        raise InputError(
+            f"rank fidelity needs at least two budgets and {FEWEST} students; got the budgets"
+            f" {', '.join(map(str, budgets)) or 'none'} and {len(architectures)} students: give --budgets twice or more"
+        )
     if len({other.name for other in (course.recipe, *also)}) <= len(also):
         names = [course.recipe.name, *(other.name for other in also)]
         raise InputError(f"recipes to compare need names of their own; got {names}")

@@ -61,6 +61,8 @@ def distill(
     changes |= {"probe_text": tuple(probe_text) if probe_text else None}
     from .engine.job.preflight import check_order, check_training
 
+    if tokens < 1:
+        raise InputError(f"--tokens should be more than 0; got {tokens}")
     check_order(what, out, teacher, text, probe_text)
     if "=" in what[0]:
         _check_genes(what, family, teacher)
@@ -220,6 +222,11 @@ def home(
     from .cli_words import home_table, print_wide, size
     from .engine.job.commands.inventory import inventory, removable, remove
 
+    of_clean = {"older-than": older_than, "keep-trunks": keep_trunks, "former": former, "yes": yes}
+    if not clean and (given := [f"--{name}" for name, value in of_clean.items() if value]):
+        raise InputError(f"{' and '.join(given)} say what --clean removes; give --clean too, or leave them out")
+    if older_than < 0:
+        raise InputError(f"--older-than is a number of days, 0 or more; got {older_than:g}")
     items = inventory(verify)
     going = removable(items, older_than, keep_trunks, former) if clean else items
     if clean and yes:
@@ -270,11 +277,15 @@ def _check_genes(words: list[str], family_name: str, teacher: str | None) -> Non
 
 def pairs(texts: list[str], expected: str) -> dict[str, str]:
     """Words such as name=value as a dict."""
-    parts = [text.partition("=") for text in texts]
-    for name, equals, value in parts:
-        if not (name and equals and value):
-            raise InputError(f"expected {expected}; got {name + equals + value!r}")
-    return {name: value for name, _, value in parts}
+    named: dict[str, str] = {}
+    for text in texts:
+        name, _, value = (part.strip() for part in text.partition("="))
+        if not (name and value):
+            raise InputError(f"expected {expected}; got {text!r}")
+        if name in named:
+            raise InputError(f"{name} is given twice, as {named[name]!r} and {value!r}; give it once")
+        named[name] = value
+    return named
 
 
 def json_or_text(text: str) -> Any:

@@ -99,13 +99,15 @@ def _table(way: "Way", store: Path | None, space: Path | None) -> "LatencyTable"
     from .profiling.devices import DEVICES
 
     runtime, here = way.serving.runtime, way.device in (*DEVICES, "auto")
+    called = way.device
     if here:  # refuses what no table of this device can hold
-        _opened(way.device).regime(way.serving)
+        called = (opened := _opened(way.device)).name
+        opened.regime(way.serving)
     check_possible(way.serving)
     table = profiling.find_table(way.device, store, runtime)
     if table is not None and table.runtime == runtime:
         return table
-    lacking = f"there is no latency table of the device {way.device!r}{'' if runtime == TORCH else f' under {runtime}'}"
+    lacking = f"there is no latency table of the device {called!r}{'' if runtime == TORCH else f' under {runtime}'}"
     asked = {"runtime": runtime} if runtime != TORCH else {}
     words = _profiling(way.device if here else "auto", store if here else None, space, asked)
     if table is not None:

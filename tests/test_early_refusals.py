@@ -62,6 +62,12 @@ REFUSED = {
     ("fidelity", "notes"): "name the folder of a run",
     ("predict", *GENES, "--device", "gpu"): "expected a device",
     ("predict", "layers=1"): "needs width, heads, ffn too",
+    ("predict", "layers=1", "layers=2"): "layers is given twice, as '1' and '2'",
+    ("predict", " layers = 1"): "needs width, heads, ffn too",
+    ("measure", "none"): "name that of a run or of a model, a hub name, or 'quickstart'",
+    ("home", "--yes", "--former"): "--former and --yes say what --clean removes",
+    ("home", "--clean", "--older-than", "-1"): "is a number of days, 0 or more; got -1",
+    ("distill", *GENES, *OF, "--tokens", "0"): "--tokens should be more than 0; got 0",
     ("predict", *GENES, "--runtime", "tensorrt", "--device", "cpu"): "tensorrt runs on cuda; got the device 'cpu'",
     ("predict", *GENES, "--dtype", "int8", "--device", "cpu"): "(runtime 'onnxruntime' or 'openvino' serves that)",
     (

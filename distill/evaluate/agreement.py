@@ -29,7 +29,7 @@ class Heldout:
     def of(cls, given: Given) -> "Heldout":
         """Against the teacher and the text that are given."""
         if given.teacher is None or given.text is None:
-            raise InputError("the held-out loss is taken against a teacher on a text; give both")
+            raise InputError("the held-out loss is taken against a teacher on a text; give both --teacher and --text")
         return cls(given.teacher, given.text)
 
     @property

@@ -10,7 +10,7 @@ from distilsearch import profiling
 from distilsearch.distill.compute.asked import check_device_name, precision_named
 from distilsearch.distill.quality import LOSS, QUALITIES, check_quality
 from distilsearch.distill.served.asked import check_ways
-from distilsearch.distill.teachers.named import AtHand, check_names, teacher_at_hand
+from distilsearch.distill.teachers.named import QUICKSTART, AtHand, check_names, teacher_at_hand
 from distilsearch.distill.texts.sources import AUTO, NONE
 from distilsearch.errors import InputError, RunError, unknown
 from distilsearch.families import FAMILIES, family, family_of
@@ -171,8 +171,9 @@ def check_measurable(what: str, files: Sequence[Path], options: Sequence[str]) -
         if options:
             raise InputError(f"--{options[0]} is for models; the run in {what} says itself how its students are served")
         return False
-    if not folder.exists() and what.startswith("runs/"):
-        raise RunError(f"there is no run folder {what}")
+    hub = what == QUICKSTART or (what.count("/") == 1 and not what.startswith("runs/"))
+    if not folder.expanduser().exists() and not hub:
+        raise RunError(f"there is no folder {what}: name that of a run or of a model, a hub name, or {QUICKSTART!r}")
     check_names([what], (), files)
     return True
 

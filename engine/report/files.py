@@ -31,7 +31,10 @@ def read_result(folder: Path) -> ResultFile:
     except FileNotFoundError:
         if not folder.exists():
             raise RunError(f"there is no folder {folder}; name that of a run") from None
-        raise RunError(f"there is no result in {folder}; finish it with `distilsearch search`") from None
+        raise RunError(
+            f"there is no result in {folder}: its run has not ended; go on with `distilsearch search` and its run file"
+            f" (`distilsearch status {folder}` says where it stands)"
+        ) from None
     except OSError as error:
         raise RunError(f"cannot read {path}: {error.strerror or error}; name the folder of a run") from None
     except (ValueError, RecursionError) as error:
