@@ -219,14 +219,14 @@ def home(
     as_json: Json = False,
 ) -> None:
     """List what the shared folder holds; with --clean, what may go: never what a run still shows."""
-    from .cli_words import home_table, print_wide, size
-    from .engine.job.commands.inventory import inventory, removable, remove
-
     of_clean = {"older-than": older_than, "keep-trunks": keep_trunks, "former": former, "yes": yes}
     if not clean and (given := [f"--{name}" for name, value in of_clean.items() if value]):
         raise InputError(f"{' and '.join(given)} say what --clean removes; give --clean too, or leave them out")
     if older_than < 0:
         raise InputError(f"--older-than is a number of days, 0 or more; got {older_than:g}")
+    from .cli_words import home_table, print_wide, size
+    from .engine.job.commands.inventory import inventory, removable, remove
+
     items = inventory(verify)
     going = removable(items, older_than, keep_trunks, former) if clean else items
     if clean and yes:
