@@ -107,10 +107,7 @@ def fidelity(
     """
     budgets = sorted(set(budgets))
     if len(budgets) < 2 or len(architectures) < FEWEST:
-        raise InputError(
-            f"rank fidelity needs at least two budgets and {FEWEST} students; got the budgets"
-            f" {', '.join(map(str, budgets)) or 'none'} and {len(architectures)} students: give --budgets twice or more"
-        )
+        raise _too_few(budgets, len(architectures))
     if len({other.name for other in (course.recipe, *also)}) <= len(also):
         names = [course.recipe.name, *(other.name for other in also)]
         raise InputError(f"recipes to compare need names of their own; got {names}")
@@ -241,3 +238,10 @@ def correlation(measure: Callable[[FloatArray, FloatArray], float], x: FloatArra
             drawn.append(measure(x[rows], y[rows]))
     lower, upper = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Correlation(measure(x, y), float(lower), float(upper))
+
+
+def _too_few(budgets: Sequence[int], students: int) -> InputError:
+    got = f"the budgets {', '.join(map(str, budgets)) or 'none'} and {students} students"
+    return InputError(
+        f"rank fidelity needs at least two budgets and {FEWEST} students; got {got}: give --budgets twice or more"
+    )

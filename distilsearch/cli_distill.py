@@ -1,6 +1,7 @@
 """The commands about students, and about the home that keeps them: parse, call, print."""
 
 import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -143,10 +144,15 @@ def evaluate(
         one = {"model": models[0], "evaluation": name, "scores": scores[models[0]]}
         print_json(one if len(scores) == 1 else {"evaluation": name, "models": scores})
         return
+    print("\n".join(_lines(scores)))
+
+
+def _lines(scores: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Iterator[str]:
+    """Scores in words, a line an evaluation of a model."""
     for model, each in scores.items():
         for what, values in each.items():
             words = ", ".join(f"{key} {value:.4f}" for key, value in values.items())
-            print(f"{f'{model}, ' if len(scores) > 1 else ''}{what}: {words}")
+            yield f"{f'{model}, ' if len(scores) > 1 else ''}{what}: {words}"
 
 
 @commands.command()

@@ -61,23 +61,14 @@ class Answers:
         p = predictor.predict(architectures, serving)
         threads = predictor.setting(serving).threads
         quantiles = [[None] * len(architectures) if q is None else q.tolist() for q in (p.p50_ms, p.p99_ms)]
-        rows = zip(architectures, p.mean_ms, p.lower_ms, p.upper_ms, p.tier, *quantiles, strict=True)
+        requests = [
+            Told(None, None) if p50 is None else told("predicted", float(mean), p50, p99)
+            for mean, p50, p99 in zip(p.mean_ms, *quantiles, strict=True)
+        ]
+        figures = zip(p.mean_ms.tolist(), p.lower_ms.tolist(), p.upper_ms.tolist(), p.tier.tolist(), strict=True)
         answers = (
-            Answer(
-                a,
-                parameter_count(a),
-                float(mean),
-                float(lower),
-                float(upper),
-                str(tier),
-                beyond,
-                ms.p50,
-                ms.p99,
-                ms.why,
-            )
-            for a, mean, lower, upper, tier, p50, p99 in rows
-            for beyond in [predictor.beyond(a, serving)]
-            for ms in [Told(None, None) if p50 is None else told("predicted", float(mean), p50, p99)]
+            Answer(a, parameter_count(a), *own, predictor.beyond(a, serving), ms.p50, ms.p99, ms.why)
+            for a, own, ms in zip(architectures, figures, requests, strict=True)
         )
         folder = table.folder
         place = f"{folder.parent.name}/{folder.name}" if folder else ""

@@ -139,10 +139,7 @@ class MainJob:
             cut_short(self.ledger, CUTS, self.prepared.judging_short)
         write_atomically(folder / "environment.json", json.dumps(environment(run), indent=1))
         with phases.phase(PROFILING):
-            machines = [profiled(m, self.prepared, self.executor, self.progress) for m in self.prepared.machines]
-            cut_short(self.ledger, PROFILING, "; ".join(filter(None, (omitted(m, self.prepared) for m in machines))))
-            for doubt in (doubt for machine in machines for doubt in machine.doubts()):
-                self.progress(doubt, 0, 0)
+            machines = self.profiled()
             set_shares(self.ledger, machines, self.teacher, self.executor, self.progress)
             engine = new_engine(run, self.prepared.served, machines, self.teacher)
             self.check_limits(engine, machines)
@@ -157,6 +154,14 @@ class MainJob:
         result = self.lasting(budget.flash_tokens).spend(budget, engine, machines, phases, watch)
         watch.note()
         return result
+
+    def profiled(self) -> list[Profiled]:
+        """The serving machines with their tables; what these lack is noted, and what is doubted of them is told."""
+        machines = [profiled(m, self.prepared, self.executor, self.progress) for m in self.prepared.machines]
+        cut_short(self.ledger, PROFILING, "; ".join(filter(None, (omitted(m, self.prepared) for m in machines))))
+        for doubt in (doubt for machine in machines for doubt in machine.doubts()):
+            self.progress(doubt, 0, 0)
+        return machines
 
     def spend(
         self, budget: Budget, engine: Engine, machines: Sequence[Profiled], phases: Phases, watch: Stopwatch
