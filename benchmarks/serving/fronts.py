@@ -1,11 +1,12 @@
 """What are the students that runs hand back worth on STS-B, by eager torch and as they are served best?
 
-`python -m serving.fronts RUN ... [--folder DIR] [--threads 1]`: folders of finished runs of the quickstart's teacher.
-Every member of their fronts and the teacher are exported in every way, and each file is scored on STS-B test (1,379
-pairs, never trained or tuned on) by its runtime in a process without torch, as `serving.loading` does. Latencies are
-timed side by side, all models of a serving in turn, the faster of two sessions. `speed` is a multiple of the teacher in
-eager float32 torch, `of best` one of the teacher in whatever serves it fastest here. The last table has the best STS-B
-at each speed, of each run by torch alone and by any runtime. What was scored is kept in DIR.
+`python -m serving.fronts NAME=RUN ... [--folder DIR] [--threads 1]`: folders of finished runs of the quickstart's
+teacher, each with what to call it. Every member of their fronts and the teacher are exported in every way, and each
+file is scored on STS-B test (1,379 pairs, never trained or tuned on) by its runtime in a process without torch, as
+`serving.loading` does. Latencies are timed side by side, all models of a serving in turn, the faster of two sessions.
+`speed` is a multiple of the teacher in eager float32 torch, `of best` one of the teacher in whatever serves it fastest
+here. The last table has the best STS-B at each speed, of each run by torch alone and by any runtime. What was scored is
+kept in DIR.
 """
 
 import argparse
@@ -34,17 +35,17 @@ Timings = Mapping[tuple[Architecture, str], float]  # seconds, by student and wa
 def main() -> None:
     """Score what is missing, time all side by side, print the tables, record the rows."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", nargs="+", type=Path)
+    parser.add_argument("runs", nargs="+", type=lambda given: given.partition("=")[::2], metavar="NAME=RUN")
     parser.add_argument("--folder", type=Path, default=Path("/tmp/serving-fronts"))
     parser.add_argument("--threads", type=int, default=1)
     asked = parser.parse_args()
-    results = {run: json.loads((run / "result.json").read_text()) for run in asked.runs}
+    runs = {name: Path(folder) for name, folder in asked.runs}
+    results = {name: json.loads((run / "result.json").read_text()) for name, run in runs.items()}
     teacher = Architecture.from_json(next(iter(results.values()))["teacher"]["architecture"])
-    members = [(run, member) for run, result in results.items() for member in result["front"]]
     scores = [(TEACHER, teacher, scored(TEACHER, asked.folder))]
-    for run, member in members:
+    for name, member in ((name, member) for name, result in results.items() for member in result["front"]):
         student = Architecture.from_json(member["architecture"])
-        scores.append((str(run), student, scored(str(run / member["student"]), asked.folder)))
+        scores.append((name, student, scored(str(runs[name] / member["student"]), asked.folder)))
     timings = timed({student for _, student, _ in scores}, asked.threads, asked.folder / "timings")
     isa = open_device("cpu").facts()["isa"]
     rows = [{"threads": asked.threads, "isa": isa, **row} for row in listed(scores, teacher, timings)]
