@@ -29,7 +29,7 @@ TOLERANCE = 0.03
 FLUSH_SECONDS = 10.0
 ROUND_SECONDS = 0.12
 HELD_SHARE = 0.25  # of the host's and the device's memory; what is held together is timed in the same rounds
-SENTINEL_CALLS = 2
+WARMER, MOST_WARMING = 0.98, 12  # calls of the sentinel: as long as two take less than this share of the two before
 LONG_SECONDS = 1e-3
 EXTRA_SECONDS, EXTRA_SHARE = 10.0, 0.5
 
@@ -234,8 +234,17 @@ class Sweep:
 
 
 def _sentinel_seconds(sentinel: Prepared) -> list[float]:
-    sentinel.seconds(1)  # after a case, its own data has to come back into the caches first
-    return [sentinel.seconds(1) for _ in range(SENTINEL_CALLS)]
+    """Seconds of two calls of the sentinel, as soon as it has stopped getting faster.
+
+    After a case its own data has to come back into the caches, and a large model has driven out more of it than a call
+    or two bring back. Taken too early it tells of the model and not of the machine, and the model is then taken to be
+    faster than it ever ran.
+    """
+    sentinel.seconds(1)
+    calls = [sentinel.seconds(1) for _ in range(4)]
+    while min(calls[-2:]) < WARMER * min(calls[-4:-2]) and len(calls) < MOST_WARMING:
+        calls.append(sentinel.seconds(1))
+    return calls[-2:]
 
 
 def _chunks(cases: Sequence[Case], device: Device) -> Iterable[list[Case]]:

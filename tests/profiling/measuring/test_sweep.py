@@ -239,6 +239,47 @@ def test_a_session_that_is_slow_from_end_to_end_is_folded_into_a_quiet_one(
     assert kept[models[0]].seconds_p10 == pytest.approx(loaded.true_seconds(models[0], serving), rel=0.05)
 
 
+def test_a_sentinel_that_a_large_model_drove_out_of_the_caches_makes_the_model_no_faster(
+    space: SearchSpace, serving: Serving, store: Path, make_fake: Fake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a quiet machine a table holds what was timed, however much each case leaves of the sentinel's data."""
+    device, evicted = make_fake(), [0.0]
+    works, prepare, sentinel = list[Any](), device.prepare, device.sentinel
+    monkeypatch.setattr(device, "prepare", lambda *asked: works.append(prepare(*asked)) or Evicting(works[-1], evicted))
+    monkeypatch.setattr(device, "sentinel", lambda asked: Evicted(sentinel(asked), evicted))
+    serving = dataclasses.replace(serving, sequence=64)
+    table = profile(space, device, serving, store, clock=device.clock)
+    assert max(work.true for work in works) > 0.01  # long enough to drive everything out
+    for row in table.models:
+        assert row.measured.seconds_p10 == pytest.approx(device.true_seconds(row.architecture, serving), rel=0.05)
+        assert row.measured.sentinel_ratio < 1.1
+
+
+@dataclasses.dataclass
+class Evicting:
+    """Work that leaves the less of others' data in the caches, the longer it takes."""
+
+    work: Any
+    evicted: list[float]
+
+    def seconds(self, calls: int) -> float:
+        self.evicted[0] = min(1.0, 100 * self.work.true)
+        return float(self.work.seconds(calls))
+
+
+@dataclasses.dataclass
+class Evicted:
+    """A sentinel that is slower while not all of its data is back; each call brings back a third of what lacks."""
+
+    work: Any
+    evicted: list[float]
+
+    def seconds(self, calls: int) -> float:
+        slower = 1 + 0.8 * self.evicted[0]
+        self.evicted[0] *= 0.65
+        return slower * float(self.work.seconds(calls))
+
+
 def test_two_processes_lose_nothing_and_measure_nothing_twice(store: Path) -> None:
     code = (
         "from distilsearch.families import family; from distilsearch.operators import Serving;"
