@@ -8,8 +8,9 @@ Requests are STS-B's test sentences, one a line, and paragraphs of a novel, unle
 profiled over their lengths as a user would; then held-out students are timed on the lengths of 40 requests drawn evenly
 from the sorted ones, one after the other, every length once a round in random order. "nodes" is the weighted mean of
 the same students timed at the nodes, which is what a search measures, and "predicted" is what it is told before: mean,
-median, 99th percentile, and the shortest node. Rows are median and largest errors against the 40 requests; `slower`
-is how many times slower than in the profile the sentinel ran meanwhile, which predictions cannot know.
+median, 99th percentile, and the shortest node. Rows are median and largest errors against the 40 requests, `too high`
+the median of the signed ones; `slower` is how many times slower than in the profile the sentinel ran meanwhile, which
+predictions cannot know. Before that, signed errors of predictions are printed by student and node.
 """
 
 import argparse
@@ -27,7 +28,7 @@ from distilsearch.arrays import FloatArray
 from distilsearch.distill.teachers.teacher import load_teacher
 from distilsearch.distill.texts.requests import lengths_of, requests_in, requests_of
 from distilsearch.length_nodes import request_lengths
-from distilsearch.operators import Serving
+from distilsearch.operators import TORCH, Serving
 from distilsearch.predictors.latency import LatencyPredictor
 from distilsearch.profiling import Device, open_device, profile
 from distilsearch.profiling.clock import SystemClock, undisturbed, visit, warm_up
@@ -77,9 +78,23 @@ def errors(name: str, ours: FloatArray, truth: FloatArray) -> dict[str, Any]:
     """Median and largest relative error of each figure (students, 4), and the share of means that are close."""
     apart = np.abs(ours / truth - 1)
     row: dict[str, Any] = {"by": name, "students": len(truth), "mean within 10 %": float((apart[:, 0] < CLOSE).mean())}
+    row |= {"mean too high": float(np.median(ours[:, 0] / truth[:, 0] - 1))}
     for place, figure in enumerate(FIGURES):
         row |= {f"{figure} error": float(np.median(apart[:, place])), f"{figure} worst": float(apart[:, place].max())}
     return row
+
+
+def signed(
+    students: list[Architecture], nodes: tuple[int, ...], ours: FloatArray, truth: FloatArray
+) -> list[dict[str, Any]]:
+    """Signed errors of predictions (students, nodes) in percent."""
+    percent = 100 * (ours / truth - 1)
+    genes = ("layers", "width", "heads", "ffn")
+    return [
+        {"student": " x ".join(str(one[gene]) for gene in genes)}
+        | {f"{length}": f"{error:+.0f}" for length, error in zip(nodes, row, strict=True)}
+        for one, row in zip(students, percent, strict=True)
+    ]
 
 
 def rows_of(source: str, lengths: list[int], chosen: argparse.Namespace) -> list[dict[str, Any]]:
@@ -95,15 +110,18 @@ def rows_of(source: str, lengths: list[int], chosen: argparse.Namespace) -> list
     sample = np.sort(lengths)[np.linspace(0, len(lengths) - 1, DRAWN).round().astype(int)]
     every = sorted({*nodes.nodes, *map(int, sample)})
     alike = np.full(len(sample), 1 / len(sample))
-    truth, measured, calm, least = [], [], list[float](), nodes.nodes[0]
+    truth, measured, at_nodes, calm, least = [], [], [], list[float](), nodes.nodes[0]
     for one in students:
         ms, sentinel = timed(device, serving, one, every, chosen.rounds)
         at = np.array([ms[int(length)] for length in sample])
         truth.append(figures(at, alike, float(np.quantile(at, 0.5)), float(np.quantile(at, 0.99)), ms[least]))
         own = np.array([ms[length] for length in nodes.nodes])
+        at_nodes.append(own)
         measured.append(figures(own, np.array(nodes.weights), ms[nodes.p50], ms[nodes.p99], ms[least]))
         calm.append(sentinel)
     predictor = LatencyPredictor.fit(known)
+    by_node = [predictor.predict(students, serving.at(length)).mean_ms for length in nodes.nodes]
+    print(table(signed(students, nodes.nodes, np.stack(by_node, axis=1), np.array(at_nodes))))
     told, shortest = predictor.predict(students, serving), predictor.predict(students, serving.at(least)).mean_ms
     assert told.p50_ms is not None  # of many lengths there are all three
     assert told.p99_ms is not None
@@ -121,14 +139,15 @@ def main() -> None:
     parser.add_argument("--requests", nargs="*", default=[], help="files of requests, one a line")
     parser.add_argument("--students", type=int, default=4)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--runtime", default="torch")
+    parser.add_argument("--runtime", default=TORCH)
     parser.add_argument("--rounds", type=int, default=8)
     parser.add_argument("--seed", type=int, default=1, help="which students are held out")
     chosen = parser.parse_args()
     facts = open_device("cpu").facts()
     rows = [row for source, lengths in requests(chosen.requests).items() for row in rows_of(source, lengths, chosen)]
     print(table(rows), f"\n\non {' '.join(facts['isa'])}")
-    record("serving_lengths", [{"machine": facts["model"], "isa": facts["isa"]} | row for row in rows])
+    name = "serving_lengths" + f"_{chosen.runtime}" * (chosen.runtime != TORCH)
+    record(name, [{"machine": facts["model"], "isa": facts["isa"]} | row for row in rows])
 
 
 if __name__ == "__main__":

@@ -240,7 +240,6 @@ def _sentinel_seconds(sentinel: Prepared) -> list[float]:
     or two bring back. Taken too early it tells of the model and not of the machine, and the model is then taken to be
     faster than it ever ran.
     """
-    sentinel.seconds(1)
     calls = [sentinel.seconds(1) for _ in range(4)]
     while min(calls[-2:]) < WARMER * min(calls[-4:-2]) and len(calls) < MOST_WARMING:
         calls.append(sentinel.seconds(1))
