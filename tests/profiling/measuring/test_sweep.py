@@ -245,7 +245,12 @@ def test_a_sentinel_that_a_large_model_drove_out_of_the_caches_makes_the_model_n
     """On a quiet machine a table holds what was timed, however much each case leaves of the sentinel's data."""
     device, evicted = make_fake(), [0.0]
     works, prepare, sentinel = list[Any](), device.prepare, device.sentinel
-    monkeypatch.setattr(device, "prepare", lambda *asked: works.append(prepare(*asked)) or Evicting(works[-1], evicted))
+
+    def ready(*asked: Any) -> Evicting:
+        works.append(prepare(*asked))
+        return Evicting(works[-1], evicted)
+
+    monkeypatch.setattr(device, "prepare", ready)
     monkeypatch.setattr(device, "sentinel", lambda asked: Evicted(sentinel(asked), evicted))
     serving = dataclasses.replace(serving, sequence=64)
     table = profile(space, device, serving, store, clock=device.clock)
