@@ -37,7 +37,7 @@ from .machines.limits import check_limits
 from .machines.machines import Profiled
 from .machines.shares import set_shares
 from .outcome.choice import chosen, front
-from .outcome.finish import Ended, cut, less_trained, to_finish, unfinished
+from .outcome.finish import Ended, cut, less_trained, longest_of, to_finish, unfinished
 from .outcome.graphs import as_files, exports
 from .outcome.proxy import PHASE as PROXY
 from .outcome.proxy import on_proxy
@@ -300,8 +300,8 @@ class MainJob:
         wanted = to_finish(best, machines, run, self.teacher, merits)
         first = chosen(best, machines, run.choice, run.loss_at_most, merits)
         by_weight = sorted(wanted, key=lambda entry: entry is not first)  # the chosen one matters most
-        known = dict(finals)
-        finals |= budget.finish(by_weight, self.making, self.executor, len(students))
+        known = finals
+        finals = longest_of(finals, budget.finish(by_weight, self.making, self.executor, len(students), finals))
         note_trained(self.ledger, known, finals, self.progress)
         self.between()  # one that time has stopped goes on to its result, and one that was asked to end does not
         longest = max(budget.final_lengths(), default=0)

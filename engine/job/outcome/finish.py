@@ -112,6 +112,12 @@ def _say(failures: Mapping[str, TrialError], progress: Progress) -> None:
         progress(f"{key} could not be trained further: {error}", 0, 0)
 
 
+def longest_of(known: Mapping[str, Trial], made: Mapping[str, Trial]) -> dict[str, Trial]:
+    """Of each student, by its key, the longer training: a finish of little time may name one that was surpassed."""
+    tokens = {key: trial.training.tokens for key, trial in known.items()}
+    return {**known, **{key: trial for key, trial in made.items() if trial.training.tokens > tokens.get(key, 0)}}
+
+
 def cut(
     entries: Sequence[Entry], finals: Mapping[str, Trial], making: Making, executor: Executor, progress: Progress
 ) -> None:

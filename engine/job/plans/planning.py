@@ -30,6 +30,7 @@ from ..executors import Executor
 from ..jobs import Job
 from ..ledger import Ledger
 from ..runfile.config import Run
+from ..runfile.sections import ExportSection
 from ..source import Making
 from .budget import Plan, Speed, size
 from .phases import PLAN, forgotten
@@ -122,6 +123,7 @@ def question(run: Run, training: Mapping[str, Any], space: SearchSpace) -> Path:
         asked.pop(beside)
     for beside in ("device", "workers", "threads", "flash_tokens", "final_tokens", "share"):  # the training says that
         asked["train"].pop(beside)
+    asked |= {"evaluate": [], "export": ExportSection().model_dump(mode="json")}  # of what it comes to
     asked["target"] = [grown(target, {"request_lengths": None}) for target in asked["target"]]  # of later versions
     content = [asked, dict(training) | {"tokens": 0}, [[p.name, list(p.choices)] for p in space.parameters]]
     digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

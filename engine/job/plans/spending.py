@@ -1,10 +1,12 @@
 """How a run spends its budget: on so many trials and tokens as it says, or on what fits into its minutes."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Protocol
 
+from distilsearch.architecture import Architecture
 from distilsearch.distill.store.trial import Trial
 from distilsearch.progress import Progress
 
@@ -37,6 +39,7 @@ SAFE = 0.9  # of the time that is left, for a finish: it must end
 AGAIN = 2.25  # times as long as the one before a stage is: two rungs, so that it goes on from there
 CLOSE = 1 - 1e-4  # rungs are whole tokens
 MEASURING = 0.1  # of the run's minutes, that measuring the front may take
+NOBODY: Mapping[str, Trial] = MappingProxyType({})
 OVER = 0.1  # of the run's minutes, that a finish may take longer before it is stopped
 
 
@@ -53,11 +56,19 @@ class Budget(Protocol):
     def measuring(self) -> Callable[[float], bool]:
         """Whether measuring the front, which begins now, has time for so many seconds more."""
 
-    def finish(self, entries: Sequence[Entry], making: Making, executor: Executor, handed: int = 0) -> dict[str, Trial]:
+    def finish(
+        self,
+        entries: Sequence[Entry],
+        making: Making,
+        executor: Executor,
+        handed: int = 0,
+        reached: Mapping[str, Trial] = NOBODY,
+    ) -> dict[str, Trial]:
         """Train students further; the longest training of each that has ended, by the key of its architecture.
 
         Args:
             handed: students that are handed back in all, each of which is scored afterwards.
+            reached: the longest training that students have had, by the key of the architecture.
         """
 
     def final_lengths(self) -> Sequence[int]:
@@ -88,7 +99,14 @@ class Amount:
         """It has."""
         return always
 
-    def finish(self, entries: Sequence[Entry], making: Making, executor: Executor, handed: int = 0) -> dict[str, Trial]:
+    def finish(
+        self,
+        entries: Sequence[Entry],
+        making: Making,
+        executor: Executor,
+        handed: int = 0,
+        reached: Mapping[str, Trial] = NOBODY,
+    ) -> dict[str, Trial]:
         """Those that have been trained for less."""
         if self.known:
             return {}
@@ -145,7 +163,14 @@ class Minutes:
         """Seconds before the end, but for what writing the results and scoring students takes."""
         return self.minutes * 60 * (1 - RESERVE / 2) - LOADING - self.watch.seconds - self._closing
 
-    def finish(self, entries: Sequence[Entry], making: Making, executor: Executor, handed: int = 0) -> dict[str, Trial]:
+    def finish(
+        self,
+        entries: Sequence[Entry],
+        making: Making,
+        executor: Executor,
+        handed: int = 0,
+        reached: Mapping[str, Trial] = NOBODY,
+    ) -> dict[str, Trial]:
         """In stages, while time is left."""
         slowness, leeway = self._time.slowness if self._time else 1.0, OVER * 60 * self.minutes
         speed = self.plan.speed.slower(slowness)
@@ -153,9 +178,14 @@ class Minutes:
             self._closing = min(PROBE_SHARE * 60 * self.minutes, handed * speed.scoring / speed.workers)
         anew = self.flash_tokens if making.anew else 0
         stages = Finishing(making, executor, speed, self.progress, self.text_tokens, self.most, self.left, leeway, anew)
-        finals = stages.run(entries, self.flash_tokens)
+        lengths = [self._since(student_of(entry.architecture), reached) for entry in entries]
+        finals = stages.run(entries, min(lengths, default=self.flash_tokens))
         self.watch.note()  # where it was asked to end, nobody else does
         return finals
+
+    def _since(self, student: Architecture, reached: Mapping[str, Trial]) -> int:
+        trial = reached.get(student.key)
+        return max(self.flash_tokens, trial.training.tokens if trial else 0)
 
     def final_lengths(self) -> Sequence[int]:
         """All rungs above the flash."""

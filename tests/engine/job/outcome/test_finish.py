@@ -16,7 +16,7 @@ from distilsearch.distill.store.trial import Trial
 from distilsearch.engine.job.jobs import Distil
 from distilsearch.engine.job.ledger import Entry
 from distilsearch.engine.job.outcome.choice import chosen, front
-from distilsearch.engine.job.outcome.finish import finish, to_finish, unfinished
+from distilsearch.engine.job.outcome.finish import finish, longest_of, to_finish, unfinished
 from distilsearch.engine.job.runfile.config import Run
 from distilsearch.engine.job.serving.served import student_of
 from distilsearch.engine.job.source import Making
@@ -149,6 +149,17 @@ class Executor:
         if architecture in self.broken:
             return TrialError("it diverged", transient=self.transient)
         return Trial("k", architecture, job.training, 0.1, 10, job.training.tokens, 1.0, ((1000, 0.1),))
+
+
+def test_of_two_trainings_of_a_student_the_longer_one_stays() -> None:
+    def trial(number: int, tokens: int) -> Trial:
+        student, training = entry(number, 0.5).architecture, Training("t", "t", "x", "r", tokens, 0, "float32")
+        return Trial(f"{number}-{tokens}", student, training, 0.1, 10, tokens, 1.0, ((tokens, 0.1),))
+
+    known = {"a": trial(0, 400), "b": trial(1, 100)}
+    assert longest_of(known, {}) == known
+    found = longest_of(known, {"a": trial(0, 200), "b": trial(1, 200), "c": trial(2, 50)})
+    assert {key: one.training.tokens for key, one in found.items()} == {"a": 400, "b": 200, "c": 50}
 
 
 @pytest.mark.parametrize("transient", [False, True])

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
@@ -228,6 +229,22 @@ def test_time_for_scoring_what_is_handed_back_is_left_by_the_finish(minutes: Min
     whole = taken(False, 8)
     assert taken(True, 0) == whole
     assert taken(True, 99) <= taken(True, 8) <= taken(True, 4) <= whole
+
+
+def test_a_later_finish_goes_on_from_the_longest_trainings_and_makes_no_shorter_ones(minutes: Minutes) -> None:
+    def lengths(asked: Minutes, reached: Mapping[str, Trial]) -> set[int]:
+        machine = Machine()
+        asked.finish(entries, MAKING, machine, reached=reached)
+        return {job.training.tokens for job in machine.jobs}
+
+    entries, late = [entry(0), entry(1)], Watch()
+    first = minutes.finish(entries, MAKING, Machine())
+    (reached,) = {trial.training.tokens for trial in first.values()}
+    late.seconds = 400.0
+    little = replace(minutes, watch=late)  # type: ignore[arg-type]
+    assert 0 < max(lengths(little, {})) < reached
+    assert not lengths(little, first)
+    assert min(lengths(replace(minutes, minutes=100.0), first)) > reached
 
 
 def test_four_minutes_hold_longer_trials_and_a_finish_by_the_speeds_of_two_busy_cores(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from distilsearch.engine.job.plans.planning import question
 from distilsearch.engine.job.preflight import check_run
 from distilsearch.engine.job.run import search
 from distilsearch.engine.job.runfile.config import Run
+from distilsearch.engine.job.runfile.sections import ExportSection
 from distilsearch.engine.report.files import read_result
 from distilsearch.engine.report.requests import request_lines
 from distilsearch.errors import InputError, Interrupted, RunError, TextError
@@ -287,3 +288,5 @@ def test_a_question_of_some_minutes_is_the_same_as_before_where_requests_have_on
     former: Any = SimpleNamespace(model_dump=lambda mode: json.loads(json.dumps(kept)))
     assert question(former, {}, plain.students()) == question(plain, {}, plain.students())
     assert question(asked(home), {}, plain.students()) != question(plain, {}, plain.students())
+    exported = plain.model_copy(update={"export": ExportSection(runtime=["openvino"])})
+    assert question(exported, {}, plain.students()) == question(plain, {}, plain.students())
