@@ -146,7 +146,7 @@ class Local:
         """One job in a child, to the end of its future; called by the thread that drives the child."""
         calling = _Calling(child)
         task.future.add_done_callback(calling.called_off)
-        if task.future.cancelled():
+        if not calling.begin(task.future):
             return
         try:
             outcome = self._answer(child, task)
@@ -175,10 +175,16 @@ class _Calling:
     """One job in a child, which can be called off for as long as it lasts."""
 
     def __init__(self, child: Child) -> None:
-        self._child, self._lock, self._going = child, threading.Lock(), True
+        self._child, self._lock, self._going = child, threading.Lock(), False
+
+    def begin(self, future: "Future[Any]") -> bool:
+        """Whether its caller still wants it; a child that was asked to end before would end the next job instead."""
+        with self._lock:
+            self._going = not future.cancelled()
+            return self._going
 
     def called_off(self, future: "Future[Any]") -> None:
-        """Where its caller has cancelled it, ask it to end, if it has not ended: another may be in the child then."""
+        """Where its caller has cancelled it, ask it to end while it lasts: before and after, the child is another's."""
         if not future.cancelled():
             return
         future.set_running_or_notify_cancel()  # else `concurrent.futures.wait` would wait for it

@@ -136,13 +136,14 @@ def test_whoever_waits_with_nothing_under_way_ends_at_the_first_ctrl_c(local) ->
         between()  # the next one has not been asked
 
 
-def test_a_cancelled_job_is_not_run(local) -> None:
-    seen = Seen()
-    busy = [local.submit(Chore("steps", seconds=0.5), seen) for _ in range(2)]
-    waiting = local.submit(Chore("die"))
-    assert waiting.cancel()
-    assert all(future.result() for future in busy)
-    assert local.submit(Chore(value=1)).result() == 1
+def test_a_cancelled_job_is_not_run_and_ends_none_that_follows(tmp_path) -> None:
+    with Local(Options(tmp_path, workers=1, threads=1)) as alone:
+        busy = alone.submit(Chore("steps", seconds=0.3))
+        waiting = alone.submit(Chore("die"))
+        assert waiting.cancel()
+        assert busy.result()
+        assert alone.submit(Chore("steps", seconds=0.1)).result()
+        assert not wait([waiting], 0).not_done
 
 
 def test_the_share_of_pauses_is_told(local) -> None:
