@@ -114,7 +114,7 @@ def evaluate(
     text_block: Annotated[int | None, typer.Option(help="Tokens of a block; default: 128, or fewer by model")] = None,
     text_heldout: Annotated[
         int | None,
-        typer.Option(help="Held-out blocks to score on, at most; default: as a RUN/students/KEY had, or all"),
+        typer.Option(min=1, help="Held-out blocks to score on, at most; default: as a RUN/students/KEY had, or all"),
     ] = None,
     text_column: Annotated[str, typer.Option(help="Where rows of CSV, JSON or datasets hold text")] = "text",
     prompt: Annotated[str, typer.Option(help="Name of one of the model's prompts, put before every text")] = "",
@@ -137,7 +137,7 @@ def evaluate(
 
         options = options_of(name, {key: json_or_text(value) for key, value in given.items()})
         options = {key: value for key, value in options.items() if key in given}
-        most = text_heldout or most_heldout(models)
+        most = text_heldout or most_heldout(models if text else ())
         asked = (text_column, prompt, progress, text_block, options, most)
         scores = score_all(models, name, on or (), teacher, text or (), *asked)
     if as_json:

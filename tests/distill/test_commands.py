@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 from collections.abc import Callable
 from dataclasses import replace
@@ -71,6 +72,13 @@ def test_the_winner_of_a_run_gets_a_card(run_folder: Path, tmp_path: Path) -> No
         assert part in card
     done = CliRunner().invoke(app, ["evaluate", str(out), "--pairs", str(pairs)], catch_exceptions=False)
     assert done.stdout.startswith("pairs.csv: ")
+    copies = []
+    for name, blocks in (("one", 99), ("two", 128)):  # of runs that measured on different numbers of blocks
+        copies.append(str(shutil.copytree(out, tmp_path / name / "students" / "aaa1")))
+        most = f"text_heldout = {blocks}\n"
+        (tmp_path / name / "run.toml").write_text(most + (run_folder / "run.toml").read_text())
+    done = CliRunner().invoke(app, ["evaluate", *copies, "--pairs", str(pairs)], catch_exceptions=False)
+    assert [line.split(": ")[0] for line in done.stdout.splitlines()] == [f"{copy}, pairs.csv" for copy in copies]
 
 
 def test_one_architecture(teacher: Teacher, text_file: Path, tmp_path: Path) -> None:
