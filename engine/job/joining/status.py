@@ -13,7 +13,7 @@ from distilsearch.space import SearchSpace
 
 from ..ledger import JOURNAL, Entry, Ledger, is_asked, open_storage
 from ..ledger.journal import unread
-from ..plans.phases import PLAN, SPENT, driver_name, noted_as
+from ..plans.phases import PHASES, PLAN, SPENT, driver_name, noted_as
 from ..preflight import begun
 from ..presence.activity import activity_of
 from ..presence.holding import Holder, Presence
@@ -148,10 +148,13 @@ def _counted(ledger: Ledger) -> dict[str, Any]:
 
 
 def _noted(ledger: Ledger, driver: str) -> dict[str, Any]:
-    """What a run has noted of itself, times by this driver; a `RunError` where it is not what this product writes."""
+    """What a run has noted of itself; a `RunError` where it is not what this product writes.
+
+    Times are by this driver; those of a study from before drivers were told apart are of all.
+    """
     try:
         plan = strict.table(ledger.noted(PLAN) or {}, "its plan")
-        phases = strict.table(ledger.noted(noted_as(driver)) or {}, "its phases")
+        phases = strict.table(ledger.noted(noted_as(driver)) or ledger.noted(PHASES) or {}, "its phases")
         resolved = strict.table(ledger.noted("resolved") or {}, "what it resolved")
         if resolved and not {"precision", "workers", "threads"} <= set(resolved):
             raise ValueError(f"what it resolved lacks a value: {sorted(resolved)}")

@@ -95,8 +95,8 @@ def phase_entries(
     seconds: Mapping[str, float], short: Mapping[str, str], whole: Mapping[str, float] | None = None
 ) -> tuple[Phase, ...]:
     """What took how long, and what there was no time for; `whole`: how long all drivers of a shared study took."""
-    names = dict.fromkeys((*seconds, *short))
     together = {name: round(value, 2) for name, value in (whole or {}).items()}
+    names = dict.fromkeys((*seconds, *short, *together))
     return tuple(
         Phase(what=n, seconds=round(seconds.get(n, 0.0), 2), short=short.get(n, ""), all_seconds=together.get(n))
         for n in names
