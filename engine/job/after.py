@@ -42,8 +42,7 @@ def scored(
             ):
                 anew = replace(scoring, executor=hands, threads=resolved.threads)
                 result = _scored(prepared, anew, result, progress)
-    write_result(result.file, result.folder)
-    return result
+    return Result(result.folder, write_result(result.file, result.folder))
 
 
 def _scored(prepared: Prepared, scoring: Scoring, result: Result, progress: Progress) -> Result:

@@ -104,8 +104,7 @@ class Concluding:
         for remark in handed.remarks:
             self.job.progress(remark, 0, 0)
         result = conclude(replace(facts, students=students, handing=handed.remarks))
-        write_result(result.file, facts.folder)
-        return result
+        return Result(facts.folder, write_result(result.file, facts.folder))
 
     def _trained_anew(self, student: Architecture, training: Training) -> Trial | TrialError:
         """A student whose files were damaged, trained again, or cut again."""

@@ -4,6 +4,7 @@ Notation
     speed      teacher latency / student latency on the leading machine, like with like (see `Reading.speedup`)
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -67,7 +68,8 @@ def _entry(reading: Reading, answer: Answer) -> AnswerEntry:
     if answer.member is None or speedup is None:
         return AnswerEntry(speed=answer.speed)
     foretold = answer.foretold.key if answer.foretold else None
-    about = {"ratio": speedup.ratio, "kind": speedup.kind, "foretold": foretold}
+    ratio = speedup.ratio if math.isfinite(speedup.ratio) else None
+    about = {"ratio": ratio, "kind": speedup.kind, "foretold": foretold}
     return AnswerEntry(speed=answer.speed, key=answer.member.key, **about)
 
 

@@ -39,14 +39,15 @@ def read_result(folder: Path) -> ResultFile:
         raise RunError(f"cannot read {path}: {error.strerror or error}; name the folder of a run") from None
     except (ValueError, RecursionError) as error:
         raise RunError(f"{path} is damaged ({error}); run `distilsearch search` again") from None
-    return ResultFile.from_json(data, str(path))
+    return with_answers(ResultFile.from_json(data, str(path)))  # files of older versions have none
 
 
-def write_result(result: ResultFile, folder: Path) -> None:
-    """Write the result of a run and its report, each whole or not at all."""
+def write_result(result: ResultFile, folder: Path) -> ResultFile:
+    """Write the result of a run and its report, each whole or not at all; the result with its answers, as written."""
     result = with_answers(result)
     write_atomically(folder / RESULT, json.dumps(result.to_json(), indent=1, allow_nan=False))
     write_report(result, folder)
+    return result
 
 
 def write_report(result: ResultFile, folder: Path) -> Path:

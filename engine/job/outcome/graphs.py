@@ -39,8 +39,7 @@ def as_files(
 ) -> Result:
     """The result with the files that its students are served from, written."""
     made = exported(result, prepared.run.export, archive, prepared.teacher, prepared.text, progress, between)
-    write_result(made.file, made.folder)
-    return made
+    return Result(made.folder, write_result(made.file, made.folder))
 
 
 def exports(run: "Run") -> bool:

@@ -89,8 +89,7 @@ def remeasure(folder: Path, progress: Progress = silent) -> ResultFile:
                     for place, timing in zip(places, timings, strict=True):
                         models[place] = _measured(models[place], machine.objective, timing, repeated.get(place))
         result = _concluded(result, models, kept_run(folder))
-        write_result(result, folder)
-    return result
+        return write_result(result, folder)
 
 
 def _concluded(before: ResultFile, models: Sequence[Entry], run: Run | None) -> ResultFile:

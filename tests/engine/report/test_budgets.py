@@ -1,5 +1,6 @@
 """What there is at multiples of the teacher's speed, and how wide the holes of a front are."""
 
+import json
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -74,10 +75,14 @@ def test_who_was_measured_answers_and_who_is_foretold_is_named_beside(result: Re
 
 
 def test_a_result_keeps_its_answers_with_what_they_rest_on(result: Result, tmp_path: Path) -> None:
-    write_result(with_front(result, [(0.4, 2.5), (0.2, 4.0)], measured=False).result, tmp_path)
+    told = write_result(with_front(result, [(0.4, 2.5), (0.2, 4.0)], measured=False).result, tmp_path)
     kept = {one.speed: one for one in read_result(tmp_path).answers}
+    assert told == read_result(tmp_path)  # so that whoever prints it prints what was written
     assert (kept[7.0].key, kept[7.0].ratio, kept[7.0].kind) == ("student0", 8.0, "predicted")
     assert (kept[10.0].key, kept[10.0].kind) == (None, None)
+    older = {name: value for name, value in told.to_json().items() if name != "answers"}
+    (tmp_path / "result.json").write_text(json.dumps(older))
+    assert read_result(tmp_path) == told
 
 
 def test_nothing_is_said_where_no_speed_is_known(result: Result) -> None:
