@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from .readings import Reading, Speedup
+from .readings import Reading, Speedup, kind_words
 from .schema import Answer as AnswerEntry
 from .schema import Member, ResultFile
 from .words import count, score, served_words
@@ -23,7 +23,8 @@ WINDOW = (2.0, 15.0)  # the speeds between which a front should have no hole
 class Answer:
     """The best of the students that are at least `speed` times as fast as the teacher; None where nobody is.
 
-    Who was measured comes before whom predictions alone make so fast: `foretold` is one of those that would be better.
+    Who was measured so fast, if on a disturbed machine, comes before whom predictions alone make so: `foretold` is one
+    of those that would be better.
     """
 
     speed: float
@@ -45,7 +46,7 @@ def answers(reading: Reading, speeds: Iterable[float] = SPEEDS) -> list[Answer]:
 
 def _answer(speed: float, pairs: Sequence[tuple[Speedup, Member]], merits: Mapping[str, float]) -> Answer:
     pairs = [pair for pair in pairs if pair[1].key in merits] or pairs
-    measured = [member for speedup, member in pairs if speedup.kind == MEASURED]
+    measured = [m for speedup, m in pairs if speedup.kind == MEASURED or (speedup.instead or 0.0) >= speed]
     best = _best([member for _, member in pairs], merits)
     chosen = _best(measured, merits) or best
     return Answer(speed, chosen, None if best is None or chosen is best else best)
@@ -83,7 +84,7 @@ def answer_words(reading: Reading, answer: Answer) -> str:
     served = f" ({served_words(member.served)})" if member.served else ""
     quality = f"{reading.quality_name} {score(reading.quality(member.loss))}"
     quality += f", {score(merit)} on the proxy task" if (merit := reading.merits.get(member.key)) is not None else ""
-    kind = f" ({speedup.kind})" if mixed(reading) or speedup.kind != MEASURED else ""
+    kind = f" ({kind_words(speedup)})" if mixed(reading) or speedup.kind != MEASURED else ""
     more = f"; {words}" if (words := foretold_words(reading, answer)) else ""
     return f"{start}: {speedup.words}x as fast{kind}, {quality}, {trained}: {member.key}{served}{more}"
 

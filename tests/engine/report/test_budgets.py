@@ -74,6 +74,17 @@ def test_who_was_measured_answers_and_who_is_foretold_is_named_beside(result: Re
     assert "student1 is predicted to be ~5.7x" in render(mixed_result)
 
 
+def test_who_was_measured_so_fast_on_a_disturbed_machine_answers_too(result: Result) -> None:
+    plain = with_front(result, [(0.4, 2.5), (0.3, 3.5), (0.2, 8.0)]).result.model_dump(mode="json")
+    plain["teacher"]["latency_ms"] |= {"lower": 19.0, "upper": 21.0}
+    plain["front"][1]["latency_ms"] |= {"lower": 3.4, "upper": 3.6, "measured": 3.6, "repeated": 1.3}
+    lines = answer_lines(ResultFile.from_json({"schema": 1} | plain))
+    assert lines[3].startswith("  at 5x: ~5.7x as fast (predicted; measured ≈6× on a disturbed machine), agreement 0.7")
+    plain["front"][1]["latency_ms"] |= {"measured": 4.2}  # which is 4.8 times as fast
+    lines = answer_lines(ResultFile.from_json({"schema": 1} | plain))
+    assert "student0; not measured as fast, student1 is predicted to be ~5.7x" in lines[3]
+
+
 def test_a_result_keeps_its_answers_with_what_they_rest_on(result: Result, tmp_path: Path) -> None:
     told = write_result(with_front(result, [(0.4, 2.5), (0.2, 4.0)], measured=False).result, tmp_path)
     kept = {one.speed: one for one in read_result(tmp_path).answers}
