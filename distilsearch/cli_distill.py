@@ -138,8 +138,9 @@ def evaluate(
         options = options_of(name, {key: json_or_text(value) for key, value in given.items()})
         options = {key: value for key, value in options.items() if key in given}
         most = text_heldout or most_heldout(models if text else ())
-        asked = (text_column, prompt, progress, text_block, options, most)
-        scores = score_all(models, name, on or (), teacher, text or (), *asked)
+        scores = score_all(
+            models, name, on or (), teacher, text or (), text_column, prompt, progress, text_block, options, most
+        )
     if as_json:
         one = {"model": models[0], "evaluation": name, "scores": scores[models[0]]}
         print_json(one if len(scores) == 1 else {"evaluation": name, "models": scores})
