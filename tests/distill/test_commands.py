@@ -90,7 +90,7 @@ def test_one_architecture(teacher: Teacher, text_file: Path, tmp_path: Path) -> 
     assert CliRunner().invoke(app, words, catch_exceptions=False).exit_code == 0
     assert load_teacher(str(tmp_path / "s")).facts.width == 32
     with pytest.raises(InputError, match="layers must be a positive whole number"):
-        CliRunner().invoke(app, [*words, "layers=one"], catch_exceptions=False)
+        CliRunner().invoke(app, ["distill", "layers=one", *words[2:]], catch_exceptions=False)
     with pytest.raises(InputError, match="needs --teacher"):
         CliRunner().invoke(app, words[:7], catch_exceptions=False)
 
