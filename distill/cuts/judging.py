@@ -24,7 +24,7 @@ from distilsearch.families.cuts import layers_of, subset_text
 from distilsearch.home import targets_folder, write_atomically
 from distilsearch.progress import Between, Progress, nothing, silent
 
-from ..targets.cache import outputs_key
+from ..targets.cache import learnt_name, outputs_key
 from ..teachers.teacher import Teacher
 from ..texts.data import Text
 from .peeled import Peeled, Subset
@@ -75,7 +75,8 @@ def judged_cuts(
     sizes = sorted({size for size in layers if 0 < size < depth})
     until = time.monotonic() + seconds
     for blocks in sorted({_blocks(teacher, depth), _blocks(teacher, depth, seconds)}, reverse=True):
-        path = _place(teacher, text, blocks)
+        place = partial(_place, teacher, blocks)
+        path = place(learnt_name(text, place))
         kept = _Kept.read(path)
         if not (missing := [size for size in sizes if size not in kept.sizes]):
             return Judged(kept.losses)
@@ -96,7 +97,11 @@ def _short(judged: int, expected: int, seconds: float) -> str:
 
 @dataclass
 class _Asking:
-    """Asks for the losses of subsets that are not known yet, until its time is over; what is under way then ends."""
+    """Asks for the losses of subsets that are not known yet, until its time is over; what is under way then ends.
+
+    Where there will not be time for all, some are left out on the way, so that those that are judged lie evenly among
+    them: in their order those without the first layers would be the last, and most students of few layers are there.
+    """
 
     peeled: Peeled
     known: Mapping[Subset, float]
@@ -105,18 +110,47 @@ class _Asking:
     progress: Progress
     between: Between
     stopped: bool = False
+    passed: int = 0  # subsets that were asked for, judged or not
+    judged: int = 0
+    began: float = field(default_factory=lambda: time.monotonic())
 
     def __call__(self, subsets: Sequence[Subset], done: int) -> Mapping[Subset, float]:
-        def told(count: int) -> None:
-            self.progress(JUDGING, min(done + count, self.expected), self.expected)
-            self.between()
+        made = {subset: self.known[subset] for subset in subsets if subset in self.known}
+        self.passed += len(subsets)
+        missing = [one for one in subsets if one not in made]
+        while missing and (
+            more := self.peeled.losses(missing, partial(self._told, done + len(made)), self._going, self._step)
+        ):
+            made |= more
+            missing = [one for one in missing if one not in made]
+            if self._starts() < self._ahead + len(missing):
+                break  # else there was more time than it seemed
+        self.stopped = self.stopped or bool(missing)
+        return made
 
-        known = {subset: self.known[subset] for subset in subsets if subset in self.known}
-        return known | self.peeled.losses([one for one in subsets if one not in known], told, self._going)
+    def _told(self, done: int, count: int) -> None:
+        self.judged += 1
+        self.progress(JUDGING, min(done + count, self.expected), self.expected)
+        self.between()
 
     def _going(self) -> bool:
-        self.stopped = self.stopped or time.monotonic() > self.until
-        return not self.stopped
+        return time.monotonic() <= self.until
+
+    def _step(self, left: int) -> int:
+        """So many places on that the last subset is reached as the time is over."""
+        starts, whole = self._starts(), left + self._ahead
+        return 1 if starts >= whole else math.ceil(whole / max(1.0, starts))
+
+    @property
+    def _ahead(self) -> int:
+        """Subsets that later steps of a search ask for, about."""
+        return max(0, self.expected - self.passed)
+
+    def _starts(self) -> float:
+        """How many more can be begun in the time that is left, at the pace so far."""
+        now = time.monotonic()
+        each = (now - self.began) / max(1, self.judged)
+        return (self.until - now) // each + 1 if each > 0 and math.isfinite(self.until) else math.inf
 
 
 @dataclass(frozen=True)
@@ -156,8 +190,8 @@ class _Kept:
             return cls()
 
 
-def _place(teacher: Teacher, text: Text, blocks: int) -> Path:
-    content = f"{SCHEMA} {ALL} {BEAM} {blocks} {outputs_key(teacher)} {text.sha256}"
+def _place(teacher: Teacher, blocks: int, text: str) -> Path:
+    content = f"{SCHEMA} {ALL} {BEAM} {blocks} {outputs_key(teacher)} {text}"
     return targets_folder() / f"cuts-{hashlib.sha256(content.encode()).hexdigest()[:32]}.json"
 
 
@@ -166,10 +200,15 @@ def best_cuts(judged: Judged, layers: Iterable[int], depth: int, count: int) -> 
     return [cut for size in layers if size < depth for cut in judged.best(size, count)]
 
 
+def name_of_shown(text: str, blocks: int) -> str:
+    """The name of the blocks of a text that are `shown`; `text`: by which name it goes."""
+    return f"{text} cuts {blocks}"
+
+
 def shown(text: Text, blocks: int) -> Text:
     """Training blocks of a text, evenly spread over it, in place of what is held out: of those nothing is chosen on."""
     places = np.linspace(0, len(text.train) - 1, min(blocks, len(text.train))).round().astype(int)
-    return replace(text, heldout=text.train[places], sha256=f"{text.sha256} cuts {blocks}")
+    return replace(text, heldout=text.train[places], sha256=name_of_shown(text.learnt, blocks))
 
 
 Ask = Callable[[Sequence[Subset], int], Mapping[Subset, float]]

@@ -6,6 +6,7 @@ It costs a forward pass, and no training: of all that is known of a student befo
 import hashlib
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from distilsearch import strict
@@ -16,10 +17,10 @@ from distilsearch.progress import Between, nothing
 
 from ..heldout.heldout import heldout_loss
 from ..students.student import build_student
-from ..targets.cache import outputs_key
+from ..targets.cache import learnt_name, outputs_key
 from ..teachers.teacher import Teacher
 from ..texts.data import Text
-from .judging import FEWEST_BLOCKS, shown
+from .judging import FEWEST_BLOCKS, name_of_shown, shown
 
 
 def untrained_losses(
@@ -27,16 +28,22 @@ def untrained_losses(
 ) -> list[float | None]:
     """The loss of each student before its first step; None of one that cannot be cut, or says no number."""
     losses = []
-    some = shown(text, FEWEST_BLOCKS)
+    some, asked = shown(text, FEWEST_BLOCKS), outputs_key(teacher)
     for student in students:
         between()
-        content = json.dumps([1, outputs_key(teacher), some.sha256, seed, student.to_json()], sort_keys=True)
-        path = targets_folder() / f"cut-{hashlib.sha256(content.encode()).hexdigest()[:32]}.json"
+        place = partial(_place, asked, student, seed)
+        path = place(learnt_name(text, place))
         loss = _read(path)
         if loss is None and (loss := _measured(teacher, text, some, student, seed)) is not None:
             write_atomically(path, json.dumps({"loss": loss}))
         losses.append(loss)
     return losses
+
+
+def _place(teacher: str, student: Architecture, seed: int, text: str) -> Path:
+    content = [1, teacher, name_of_shown(text, FEWEST_BLOCKS), seed, student.to_json()]
+    named = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
+    return targets_folder() / f"cut-{named}.json"
 
 
 def _measured(teacher: Teacher, text: Text, some: Text, student: Architecture, seed: int) -> float | None:

@@ -8,6 +8,8 @@ rotation, P picks coordinates.
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,6 +21,7 @@ from distilsearch.families import Layer, Projection, family
 from distilsearch.families.shared import best
 from distilsearch.home import targets_folder, write_atomically
 
+from ..targets.cache import learnt_name
 from ..teachers.teacher import Teacher
 from ..texts.data import Text
 
@@ -42,8 +45,8 @@ class Statistics:
 
 def statistics(teacher: Teacher, text: Text) -> Statistics:
     """The teacher's statistics on the first blocks of the text; cached."""
-    key = hashlib.sha256(f"{SCHEMA} {BLOCKS} {teacher.weights_sha256} {text.sha256}".encode()).hexdigest()[:32]
-    path = targets_folder() / f"statistics-{key}.safetensors"
+    place = partial(_place, teacher)
+    path = place(learnt_name(text, place))
     try:
         with safe_open(str(path), framework="pt") as file:
             cached = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
@@ -52,6 +55,11 @@ def statistics(teacher: Teacher, text: Text) -> Statistics:
         measured = _measure(teacher, text)
         write_atomically(path, save({k: v.contiguous() for k, v in measured.tensors().items()}))
         return measured
+
+
+def _place(teacher: Teacher, text: str) -> Path:
+    key = hashlib.sha256(f"{SCHEMA} {BLOCKS} {teacher.weights_sha256} {text}".encode()).hexdigest()[:32]
+    return targets_folder() / f"statistics-{key}.safetensors"
 
 
 def basis(shown: Statistics, width: int, rotates: bool = True, ordered: bool = False) -> Tensor:

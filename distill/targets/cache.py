@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -21,6 +21,7 @@ from torch import Tensor
 from distilsearch.home import ensure_folder, file_lock, targets_folder
 
 from ..teachers.teacher import Teacher
+from ..texts.data import Text
 
 UNSAID = ("_name_or_path", "transformers_version")  # of a config: where it lies and who wrote it
 USED = "used"
@@ -39,11 +40,23 @@ def outputs_key(teacher: Teacher) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
 
 
+def learnt_name(text: Text, place: Callable[[str], Path]) -> str:
+    """By which name something lies at its `place` that depends on the training part of a text alone: its digest.
+
+    Former versions named it by the whole text, with what is held out: where it lies there and nowhere else, by that.
+    """
+    return text.sha256 if place(text.sha256).exists() and not place(text.learnt).exists() else text.learnt
+
+
+def set_folder(key: str) -> Path:
+    """Where a set of targets lies."""
+    return targets_folder() / f"set-{key}"
+
+
 def open_set(key: str) -> Path:
     """The folder of a set of targets, made where it is absent; the bytes in it are counted again."""
-    root = targets_folder()
-    with file_lock(root / LOCK):
-        folder = ensure_folder(root / f"set-{key}")
+    with file_lock(targets_folder() / LOCK):
+        folder = ensure_folder(set_folder(key))
         (folder / USED).write_text(str(_count(folder)))
     return folder
 

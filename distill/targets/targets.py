@@ -30,7 +30,7 @@ from ..states import STATES
 from ..teachers.teacher import Teacher
 from ..texts.data import Text, framing
 from .batch import Batch, make_batch
-from .cache import open_set, outputs_key, read_targets, write_targets
+from .cache import learnt_name, open_set, outputs_key, read_targets, set_folder, write_targets
 from .objective import TRANSFER
 from .watch import look
 
@@ -177,7 +177,9 @@ class Targets:
     @functools.cached_property
     def _folder(self) -> Path | None:
         """Where the targets of all views are cached; none where those of this training would not fit."""
-        return open_set(self._key()) if self.cached else None
+        if not self.cached:
+            return None
+        return open_set(self._key(learnt_name(self.text, lambda name: set_folder(self._key(name)))))
 
     @property
     def cached(self) -> bool:
@@ -195,8 +197,9 @@ class Targets:
     def _epoch_tokens(self) -> int:
         return self.batches * self.rows * self.text.block
 
-    def _key(self) -> str:
-        content = [SCHEMA, outputs_key(self.teacher), self.text.sha256, self.names]
+    def _key(self, text: str) -> str:
+        """`text`: the name of what is learnt."""
+        content = [SCHEMA, outputs_key(self.teacher), text, self.names]
         content += [self.rows, self.precision]
         content += [self.recipe.layer if {"queries", "keys", "values"} & set(self.names) else 0]
         content += [self.recipe.mask if self.teacher.kind == "mlm" else 0]

@@ -5,6 +5,7 @@ blocks are held out, and the order in which training meets them, depends on the 
 a search sees the same tokens in the same order. Packed blocks are cached by content of tokenizer and files.
 """
 
+import functools
 import hashlib
 import itertools
 import json
@@ -57,6 +58,8 @@ class ShortTextError(TextError):
 class Text:
     """Packed blocks of token ids. `sha256` is of their content; `tokens` counts the training part.
 
+    `learnt` is a sha256 of the training part alone: what depends on nothing else is kept by it, whatever is held out.
+
     `notes` say what was left out of it, a sentence each, for its user to read. `whole` is the share of blocks whose
     middle half is of one document, so that the second half goes on with the first; None where nobody counted.
     """
@@ -76,6 +79,11 @@ class Text:
     def tokens(self) -> int:
         """Tokens of the training part."""
         return int(self.train.size)
+
+    @functools.cached_property
+    def learnt(self) -> str:
+        """A sha256 of the training blocks and their shape."""
+        return hashlib.sha256(self.train.tobytes() + f"learnt {self.train.shape}".encode()).hexdigest()
 
 
 def load_text(

@@ -1,6 +1,6 @@
 """Which subsets are judged, and which are best."""
 
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import pytest
 from hypothesis import given
@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from distilsearch.distill.cuts import judging as module
 from distilsearch.distill.cuts.judging import ALL, Judged, best_cuts, judged_cuts, searched
+from distilsearch.distill.texts.data import measured_on
 from distilsearch.errors import Interrupted
 
 
@@ -95,6 +96,71 @@ def test_when_its_time_is_over_what_was_judged_counts_and_a_later_call_goes_on(t
     assert whole.losses.items() >= part.losses.items()
     assert len(said) == 6 - 3 + 1
     assert judged_cuts(teacher, text, [1, 2], seconds=2.5) == whole
+
+
+def test_of_texts_that_differ_in_what_is_held_out_cuts_are_judged_once(teacher, text, monkeypatch) -> None:
+    judged = judged_cuts(teacher, text, [1, 2])
+    monkeypatch.setattr(module, "Peeled", None)
+    other = measured_on(text, len(text.heldout) - 1)
+    assert other.sha256 != text.sha256
+    assert judged_cuts(teacher, other, [1, 2]) == judged
+
+
+def test_cuts_that_a_former_version_named_by_the_whole_text_are_found(teacher, text, monkeypatch) -> None:
+    judged = judged_cuts(teacher, text, [1, 2])
+    (path,) = module.targets_folder().glob("cuts-*.json")
+    blocks = next(n for n in range(100) if module._place(teacher, n, text.learnt) == path)
+    path.rename(module._place(teacher, blocks, text.sha256))
+    monkeypatch.setattr(module, "Peeled", None)
+    assert judged_cuts(teacher, text, [1, 2]) == judged
+
+
+class _Paced:
+    """Judges at a pace of its own: a second a cut, or another from one on."""
+
+    def __init__(self, now, seconds):
+        self.now, self.seconds = now, seconds
+
+    def losses(self, subsets, told, going, step):
+        subsets, made, place = sorted(subsets), {}, 0
+        while place < len(subsets) and going():
+            self.now[0] += self.seconds(len(made))
+            made[subsets[place]] = 1.0
+            told(len(made))
+            place += step(len(subsets) - place - 1)
+        return made
+
+
+def _judged_by(monkeypatch, seconds, depth, until):
+    now = [0.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    sizes = range(1, depth)
+    asking = module._Asking(
+        _Paced(now, seconds), {}, module._subsets_in(depth, sizes), until, module.silent, module.nothing
+    )
+    return searched(depth, sizes, asking), asking.stopped
+
+
+def test_where_time_is_short_what_is_judged_lies_evenly_among_all(monkeypatch) -> None:
+    made, stopped = _judged_by(monkeypatch, lambda n: 1.0, 6, 20.5)
+    every = sorted(s for size in range(1, 6) for s in combinations(range(6), size))
+    places = [every.index(s) for s in made]
+    assert stopped
+    assert 16 <= len(made) <= 21
+    assert max(b - a for a, b in pairwise([*places, len(every)])) <= 5
+    assert _judged_by(monkeypatch, lambda n: 1.0, 6, 61.5) == (dict.fromkeys(every, 1.0), False)
+
+
+def test_a_slow_beginning_leaves_nothing_out_that_there_is_time_for(monkeypatch) -> None:
+    made, stopped = _judged_by(monkeypatch, lambda n: 10.0 if n == 0 else 0.1, 6, 100.0)
+    assert (len(made), stopped) == (62, False)
+
+
+def test_a_search_of_many_layers_that_is_short_of_time_reaches_every_depth(monkeypatch) -> None:
+    made, stopped = _judged_by(monkeypatch, lambda n: 1.0, 12, 60.5)
+    assert stopped
+    assert len(made) <= 61
+    assert {len(s) for s in made} == set(range(1, 12))
 
 
 def test_where_time_is_short_fewer_blocks_are_looked_at(teacher) -> None:

@@ -19,10 +19,10 @@ from distilsearch.distill.rehearsal import Rehearsal, rehearse
 from distilsearch.distill.targets import cache
 from distilsearch.distill.targets import targets as module
 from distilsearch.distill.targets.batch import Batch, make_batch, whole_words
-from distilsearch.distill.targets.cache import open_set, outputs_key, read_targets, write_targets
+from distilsearch.distill.targets.cache import open_set, outputs_key, read_targets, set_folder, write_targets
 from distilsearch.distill.targets.targets import Targets, target_names
 from distilsearch.distill.teachers.teacher import Teacher, load_teacher
-from distilsearch.distill.texts.data import Text
+from distilsearch.distill.texts.data import Text, measured_on
 from distilsearch.errors import InputError
 
 RECIPE = replace(EMBEDDING, batch_tokens=256, views=(View(),))
@@ -42,6 +42,31 @@ def test_the_teacher_is_asked_once(teacher: Teacher, text: Text, monkeypatch: py
     assert _equal(Targets(teacher, text, RECIPE, "float32").batch(0), first)
 
 
+def _measured_on_fewer(text: Text) -> Text:
+    return measured_on(text, len(text.heldout) - 1)
+
+
+def test_texts_that_differ_in_what_is_held_out_share_targets(
+    teacher: Teacher, text: Text, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = Targets(teacher, text, RECIPE, "float32").batch(0)
+    monkeypatch.setattr(module, "ask_teacher", None)
+    assert _equal(Targets(teacher, _measured_on_fewer(text), RECIPE, "float32").batch(0), first)
+
+
+def test_targets_that_a_former_version_named_by_the_whole_text_are_found(
+    teacher: Teacher, text: Text, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    targets = Targets(teacher, text, RECIPE, "float32")
+    first = targets.batch(0)
+    assert targets._folder is not None
+    former = targets._folder.rename(set_folder(targets._key(text.sha256)))
+    monkeypatch.setattr(module, "ask_teacher", None)
+    again = Targets(teacher, text, RECIPE, "float32")
+    assert _equal(again.batch(0), first)
+    assert again._folder == former
+
+
 def test_a_seed_orders_batches_and_changes_nothing_in_them(teacher: Teacher, text: Text) -> None:
     """What one seed has cached is what the live teacher says of another one's batch."""
     recipe = replace(RECIPE, views=(View(), View(16, 0.1)))
@@ -51,7 +76,7 @@ def test_a_seed_orders_batches_and_changes_nothing_in_them(teacher: Teacher, tex
     for seed in (0, 1, 2):
         kept = Targets(teacher, text, recipe, "float32", seed=seed)
         live = Targets(teacher, text, recipe, "float32", cache_limit=0, seed=seed)
-        assert kept._key() == Targets(teacher, text, recipe, "float32")._key()
+        assert kept._folder == Targets(teacher, text, recipe, "float32")._folder
         orders.add(tuple(kept.order(0)))
         for step in range(3):
             assert torch.equal(kept.batch(step).input_ids, live.batch(step).input_ids)
@@ -65,7 +90,7 @@ def test_whatever_is_of_one_layer_is_known_by_it(teacher: Teacher, text: Text, n
     for layer in (-1, 0):
         targets = Targets(teacher, text, replace(RECIPE, layer=layer), "float32")
         targets.names = names
-        sets.add(targets._key())
+        sets.add(targets._folder)
     assert len(sets) == 2
 
 
