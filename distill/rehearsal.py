@@ -18,7 +18,6 @@ from .heldout.sparing import FEW
 from .recipes import Recipe
 from .targets.batch import Batch
 from .targets.targets import CACHE_LIMIT, Targets, ask_teacher
-from .texts.probe import BLOCKS
 from .training import begin, targets_of
 
 SECONDS = 1.0  # of steps of each student, at least
@@ -66,12 +65,14 @@ def rehearse(
     cache_limit: int = CACHE_LIMIT,
     between: Between = nothing,
     seconds: float = SECONDS,
+    probe: int = 0,
 ) -> list[Rehearsal]:
     """Take steps of the training of each architecture, through every view of the recipe as often; one after another.
 
     Args:
         course: its length does not matter, but must be far longer than what is rehearsed.
         seconds: of steps, at least.
+        probe: blocks that students will be scored on, as they were cut and as they are handed back.
     """
     recipe = course.recipe
     targets = targets_of(replace(course, tokens=len(recipe.views) * course.step_tokens), cache_limit)
@@ -86,7 +87,7 @@ def rehearse(
         read = _mean_seconds(targets.batch, recipe)
     beside = Rehearsal(0.0, read, max(0.0, asked - read), course.step_tokens, targets.most_cached)
     shown = [[batch] for batch in batches]
-    return [_rehearsed(course, one, device, targets, shown, beside, between, seconds) for one in architectures]
+    return [_rehearsed(course, one, device, targets, shown, beside, between, seconds, probe) for one in architectures]
 
 
 def _rehearsed(
@@ -98,6 +99,7 @@ def _rehearsed(
     beside: Rehearsal,
     between: Between,
     seconds: float,
+    probe: int,
 ) -> Rehearsal:
     """`beside`: what a step takes beside the student's own."""
     started = time.perf_counter()
@@ -109,7 +111,8 @@ def _rehearsed(
     started = time.perf_counter()
     run.heldout(few)
     look = (time.perf_counter() - started) * heldout / few
-    scoring = 2 * (start + look * BLOCKS / heldout)  # writing and loading it takes about as long as cutting it
+    scored = start + look * probe / heldout  # writing and loading it takes about as long as cutting it
+    scoring = 2 * scored if probe else 0.0
     started, steps = time.perf_counter(), 0
     while steps == 0 or time.perf_counter() - started < seconds:
         for parts in batches:

@@ -216,9 +216,13 @@ class TeacherLoss:
 
 @dataclass(frozen=True)
 class Rehearse(OfStudents):
-    """Take some steps of trainings, so that a plan can be made of how long they take; answers a `Rehearsal` each."""
+    """Take some steps of trainings, so that a plan can be made of how long they take; answers a `Rehearsal` each.
+
+    `probe`: blocks of the probe that students will be scored on.
+    """
 
     kind: ClassVar[str] = "rehearse"
+    probe: int = 0
 
     def run(self, progress: Progress, between: Between) -> list[dict[str, Any]]:
         """Take the steps; nothing of the students is kept."""

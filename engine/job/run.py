@@ -246,11 +246,13 @@ class MainJob:
         def measuring(student: Architecture) -> list[Measure]:
             return [job for m in machines if m.local for _, job in m.jobs(outcomes(student)[:1])]
 
-        speed = partial(speed_of, students, self.making, measuring, self.executor, run.seed, self.progress)
+        text, probe = self.prepared.text, self.prepared.probe.text
+        blocks = 0 if probe is None else len(probe.heldout)
+        speed = partial(speed_of, students, self.making, measuring, self.executor, run.seed, self.progress, blocks)
         plan = plan_of(run, self.ledger, lambda: watch.seconds, speed, students, self.prepared.folder)
         self.progress(plan.said(run.minutes, watch.seconds), 0, 0)
-        tokens, probed = self.prepared.text.tokens, self.prepared.probe.text is not None
-        return Minutes(run.minutes, plan, watch, tokens, train.final_tokens, place, self.progress, probed)
+        own = (text.tokens, train.final_tokens, place, self.progress, probe is not None)
+        return Minutes(run.minutes, plan, watch, *own)
 
     def lasting(self, flash_tokens: int) -> "MainJob":
         """The same job, with the length of its trials settled: from now on the run's folder says so."""

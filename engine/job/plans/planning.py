@@ -45,16 +45,18 @@ def speed_of(
     executor: Executor,
     seed: int,
     progress: Progress,
+    probe: int = 0,
 ) -> Speed:
     """Rehearse a small and a large student on every worker at once, so that each feels the others; then measure them.
 
     Args:
         measuring: the jobs that measure a student, as they do in each trial.
+        probe: blocks of the probe that students are scored on.
     """
     ordered = sorted(drawn(space, seed), key=size)
     few = ordered[len(ordered) // 10], ordered[-1 - len(ordered) // 10]
     progress("rehearsing trainings", 0, 1)
-    jobs = [executor.submit(making.rehearse(few)) for _ in range(executor.workers)]
+    jobs = [executor.submit(making.rehearse(few, probe)) for _ in range(executor.workers)]
     rehearsals = [one for job in jobs for one in job.result()]
     pause = 0.0
     for student in few:  # the last one's counts: the first job opens the meter, and this one is the larger student

@@ -87,9 +87,10 @@ class Making:
         """The jobs that train the super-networks."""
         return [TrainSuper(one.training, part=one.part, genes=one.genes, **self._shared) for one in self.supers]
 
-    def rehearse(self, architectures: Sequence[Architecture]) -> Rehearse:
-        """The job that takes some steps of trainings, one after the other."""
-        return Rehearse(self.training.at(REHEARSED), architectures=tuple(architectures), **self._shared)
+    def rehearse(self, architectures: Sequence[Architecture], probe: int = 0) -> Rehearse:
+        """The job that takes some steps of trainings, one after the other; `probe`: blocks they are scored on."""
+        training = self.training.at(REHEARSED)
+        return Rehearse(training, architectures=tuple(architectures), probe=probe, **self._shared)
 
     @property
     def _shared(self) -> dict[str, Any]:

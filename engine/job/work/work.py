@@ -52,7 +52,7 @@ def rehearsed(job: "Rehearse", between: Between) -> list["Rehearsal"]:
     from distilsearch.distill.rehearsal import rehearse
 
     course = Course.of(*learnt_from(job.depot, job.training), job.recipe, job.training)
-    return rehearse(course, job.architectures, visible(job.device), job.cache_limit, between)
+    return rehearse(course, job.architectures, visible(job.device), job.cache_limit, between, probe=job.probe)
 
 
 def left(trials: Sequence["Trial | TrialError"], depot: str) -> None:

@@ -227,6 +227,16 @@ def test_a_rehearsal_tells_the_teacher_apart_from_a_step(
     assert len(list(cache.targets_folder().glob("set-*/*.safetensors"))) == (1 if limit else 0)
 
 
+def test_a_rehearsal_reckons_the_blocks_of_the_probe_that_there_are(
+    teacher: Teacher, text: Text, make_architecture
+) -> None:  # type: ignore[no-untyped-def]
+    course = Course(teacher, text, RECIPE, 10**12, 0, "float32")
+    (none,) = rehearse(course, [make_architecture(teacher)], seconds=0.0)
+    (one,) = rehearse(course, [make_architecture(teacher)], seconds=0.0, probe=5)
+    assert none.scoring == 0.0
+    assert one.scoring == pytest.approx(2 * (one.start + one.look * 5 / one.heldout))
+
+
 def test_targets_depend_on_precision_and_recipe(teacher: Teacher, text: Text) -> None:
     for recipe, precision in ((RECIPE, "float32"), (RECIPE, "bf16"), (replace(RELATION, batch_tokens=256), "float32")):
         Targets(teacher, text, recipe, precision).batch(0)
