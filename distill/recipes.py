@@ -19,9 +19,8 @@ from distilsearch.growth import grown
 from .losses import LOSSES, MAPPINGS
 
 # Fields of a recipe that came later, with the value of every key before; see `growth`.
-ADDED: Mapping[str, Any] = {"anchor": 0.0}
+ADDED: Mapping[str, Any] = {"anchor": 0.0, "anchor_from": 1 / 3}
 VIEW_ADDED: Mapping[str, Any] = {}
-NEAR = 1 / 3  # of a teacher: students that start as so much of it, or more, keep all of a recipe's `anchor`
 EMBEDDING_MODES = ("none", "adapt", "all")
 RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {  # of a recipe's numbers: in words, and whether one is in it
     "batch_tokens": ("1 or more", lambda x: x >= 1),
@@ -35,6 +34,7 @@ RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {  # of a recipe's numb
     "progressive": ("in [0, 1)", lambda x: 0 <= x < 1),
     "near": ("in (0, 1]", lambda x: 0 < x <= 1),
     "anchor": ("in [0, 1)", lambda x: 0 <= x < 1),
+    "anchor_from": ("in (0, 1]", lambda x: 0 < x <= 1),
     "word_rate": ("positive", lambda x: x > 0),
 }
 
@@ -76,6 +76,7 @@ class Recipe:
     anchor: float = (
         0.0  # share of the start in the weights that are handed back, for students that start near the teacher
     )
+    anchor_from: float = 1 / 3  # share of the teacher: students that start as so much of it, or more, keep all of it
 
     def __post_init__(self) -> None:
         for loss, weight in self.weights:
@@ -121,7 +122,7 @@ class Recipe:
             kept: the share of the teacher's layers that it starts with, at full width; 0 where it starts otherwise.
             units: the share of the teacher's feed-forward units that each of them keeps.
         """
-        return self.anchor * min(1.0, kept * units / NEAR)
+        return self.anchor * min(1.0, kept * units / self.anchor_from)
 
     def fall(self, steps: int) -> int:
         """The step of a run at which its rate begins to fall."""
@@ -173,6 +174,7 @@ EMBEDDING = Recipe(
     word_rate=30.0,
 )
 ANCHORED = replace(EMBEDDING, name="anchored", anchor=0.5)
+MOORED = replace(EMBEDDING, name="moored", anchor=0.75, anchor_from=0.5)
 RELATION = Recipe(name="relation", weights=(("relation", 1.0), ("similarity", 10.0)), near=0.25)
 MLM = Recipe(name="mlm", weights=(("relation", 1.0), ("logits", 1.0)), learning_rate=5e-4, embeddings="all")
 
@@ -198,14 +200,18 @@ MOBILEBERT = Recipe(
 )
 
 RECIPES: dict[str, Recipe] = {
-    recipe.name: recipe for recipe in (EMBEDDING, ANCHORED, RELATION, MLM, CAUSAL, AUTODISTIL, KDNAS, MOBILEBERT)
+    recipe.name: recipe
+    for recipe in (EMBEDDING, ANCHORED, MOORED, RELATION, MLM, CAUSAL, AUTODISTIL, KDNAS, MOBILEBERT)
 }
 
 
-AUTO, FORMER = "auto", "default"
+AUTO, FORMER, SECOND = "auto", "default", "default-2"
 BY_KIND: dict[str, dict[str, Recipe]] = {  # of names that mean another recipe for each kind of teacher
-    AUTO: {"embedding": ANCHORED, "mlm": MLM, "causal": CAUSAL},
-    FORMER: {"embedding": EMBEDDING, "mlm": MLM, "causal": CAUSAL},  # frozen: runs that were started with it go on
+    AUTO: {"embedding": MOORED, "mlm": MLM, "causal": CAUSAL},
+    # Frozen, so that runs which were started with them go on: the first default, and what "auto" meant as folders kept
+    # that word and not the recipe that it stood for.
+    FORMER: {"embedding": EMBEDDING, "mlm": MLM, "causal": CAUSAL},
+    SECOND: {"embedding": ANCHORED, "mlm": MLM, "causal": CAUSAL},
 }
 
 

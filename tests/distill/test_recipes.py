@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from distilsearch.distill.recipes import ANCHORED, EMBEDDING, MLM, RECIPES, default_recipe, recipe, recipe_for
+from distilsearch.distill.recipes import ANCHORED, EMBEDDING, MLM, MOORED, RECIPES, default_recipe, recipe, recipe_for
 from distilsearch.errors import InputError
 
 
@@ -15,6 +15,7 @@ def test_keys_do_not_change_between_versions() -> None:
     assert replace(EMBEDDING, name="other").key == EMBEDDING.key
     assert replace(EMBEDDING, temperature=2.0).key != EMBEDDING.key
     assert ANCHORED.key == "a40254622670"
+    assert MOORED.key == "23ed58941041"
     assert len({known.key for known in RECIPES.values()}) == len(RECIPES)
 
 
@@ -26,8 +27,9 @@ def test_students_near_the_teacher_learn_at_a_lower_rate() -> None:
 
 
 def test_the_default_changes_for_new_runs_and_stays_for_those_that_were_started_with_it() -> None:
-    assert recipe_for("embedding") == recipe_for("embedding", "") == recipe_for("embedding", "auto") == ANCHORED
+    assert recipe_for("embedding") == recipe_for("embedding", "") == recipe_for("embedding", "auto") == MOORED
     assert recipe_for("embedding", "default") == recipe_for("embedding", "embedding") == EMBEDDING
+    assert recipe_for("embedding", "default-2") == recipe_for("embedding", "anchored") == ANCHORED
     assert recipe_for("mlm", "default") == recipe_for("mlm") == MLM
     with pytest.raises(InputError, match="did you mean 'anchored'"):
         recipe_for("embedding", "anchord")
@@ -60,6 +62,7 @@ def test_recipes_come_from_files(tmp_path: Path) -> None:
         ('base = "mlm"\nprogressive = 1.0', "progressive must be in"),
         ('base = "mlm"\nnear = 0.0', "near must be in"),
         ('base = "mlm"\nanchor = 1.0', "anchor must be in"),
+        ('base = "mlm"\nanchor_from = 0.0', "anchor_from must be in"),
         ('base = "mlm"\ndecay = 0.0', "decay must be in"),
         ('base = "embedding"\nword_rate = 0.0', "word_rate must be positive"),
         ('base = "embedding"\nwarmup_tokens = -1', "warmup_tokens must be 0 or more"),

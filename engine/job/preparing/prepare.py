@@ -16,7 +16,7 @@ from distilsearch.distill.heldout.pairs import check_pairs
 from distilsearch.distill.heldout.sparing import remark
 from distilsearch.distill.job import Training
 from distilsearch.distill.quality import check_quality
-from distilsearch.distill.recipes import Recipe, recipe_for
+from distilsearch.distill.recipes import AUTO, Recipe, default_recipe, recipe_for
 from distilsearch.distill.steps.runs import EVALUATIONS
 from distilsearch.distill.store.archive import Archive
 from distilsearch.distill.supernets.subspaces import said
@@ -164,7 +164,14 @@ def _fitted(run: Run, teacher: Teacher, folder: Path, progress: Progress) -> Run
         check_length(served.students, machine.serving)
     for words in run.too_large(teacher.facts):
         progress(words, 0, 0)
-    return suited(run, teacher.kind)
+    return _settled_recipe(suited(run, teacher.kind), teacher.kind)
+
+
+def _settled_recipe(run: Run, kind: str) -> Run:
+    """The run with the recipe that is left to its teacher by name: the default may change, and its folder goes on."""
+    if run.train.recipe not in ("", AUTO):
+        return run
+    return run.model_copy(update={"train": run.train.model_copy(update={"recipe": default_recipe(kind).name})})
 
 
 def _read(run: Run, teacher: Teacher, recipe: Recipe, progress: Progress) -> tuple[Run, Text]:

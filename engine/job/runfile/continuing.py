@@ -38,7 +38,10 @@ INSTEAD = (  # keys of which one is given: the others are then none of the folde
     {"trials", "minutes"},
 )
 
-SETTLED = {"text_heldout": "auto"}  # what leaves a key open that the folder's own file says
+SETTLED = {"text_heldout": "auto", "recipe": "auto"}  # what leaves a key open that the folder's own file says
+
+# By section: what a word meant that folders kept before they said what it stands for. Never edited.
+MEANT: dict[str, dict[str, dict[str, str]]] = {"train": {"recipe": {"auto": "default-2"}}}
 
 EITHER = {"sequence": "lengths"}  # keys that have no default where the other one is given
 
@@ -168,6 +171,8 @@ def _aged(data: Any, section: str = "") -> Any:
     within = {name.rpartition(".")[2]: name for name in ADDED if name and name.rpartition(".")[0] == section}
     absent = {key: value for key, value in ADDED[section].items() if data.get(EITHER.get(key, "")) is None}
     values = {**absent, **data}
+    for key, words in MEANT.get(section, {}).items():
+        values[key] = words.get(values[key], values[key]) if isinstance(values[key], str) else values[key]
     return {key: _aged(value, within[key]) if key in within else value for key, value in values.items()}
 
 

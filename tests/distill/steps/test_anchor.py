@@ -83,3 +83,11 @@ def test_students_far_from_the_teacher_go_less_of_the_way_back() -> None:
     assert ANCHORED.start_share(1.0, 1.0) == ANCHORED.start_share(0.5, 0.75) == ANCHORED.anchor
     assert ANCHORED.start_share(1 / 6, 1.0) == pytest.approx(ANCHORED.anchor / 2)
     assert ANCHORED.start_share(1 / 6, 0.5) == pytest.approx(ANCHORED.anchor / 4)
+
+
+def test_from_which_share_of_the_teacher_on_all_of_it_is_kept_is_the_recipes_to_say() -> None:
+    farther = replace(ANCHORED, anchor=0.75, anchor_from=0.5)
+    assert farther.key != ANCHORED.key
+    assert replace(farther, anchor=0.5, anchor_from=1 / 3).key == ANCHORED.key
+    assert [farther.start_share(kept, 1.0) for kept in (0.5, 2 / 3, 1.0)] == [0.75, 0.75, 0.75]
+    assert farther.start_share(1 / 3, 1.0) == pytest.approx(ANCHORED.start_share(1 / 3, 1.0))

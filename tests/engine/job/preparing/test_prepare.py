@@ -41,6 +41,14 @@ def test_a_sound_run_is_prepared(corpus, tmp_path) -> None:
     assert (tmp_path / "run" / "run.toml").exists()
 
 
+def test_a_folder_keeps_the_recipe_that_its_teacher_was_left_to_choose(corpus, tmp_path) -> None:
+    for asked in ({}, {"train": {"recipe": "auto"}}):  # begun, and gone on with
+        prepared = prepare(_run(corpus, **asked), tmp_path / "run")
+        there = kept_run(tmp_path / "run")
+        assert there is not None
+        assert there.train.recipe == prepared.recipe.name == "moored"
+
+
 def test_choices_that_are_more_than_the_teachers_are_left_out_and_said(corpus, tmp_path) -> None:
     said: list[str] = []
     asked = _run(corpus, space={"layers": [1, 12], "cuts": 0})

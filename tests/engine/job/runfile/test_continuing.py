@@ -63,6 +63,18 @@ def test_a_folder_of_an_older_version_is_the_same_run(tmp_path) -> None:
         continued(Run.parse(tomllib.loads(OLD) | {"strategy": "enumerate"}), there)
 
 
+def test_a_folder_that_left_its_recipe_to_the_teacher_goes_on_with_what_that_was(tmp_path) -> None:
+    there = kept_run(_folder(tmp_path, kept_text(Run.parse(LEAST | {"train": {"recipe": "auto"}}))))
+    assert there is not None
+    assert there.train.recipe == "default-2"
+    for now in (LEAST, LEAST | {"train": {"recipe": "auto"}}):
+        assert continued(Run.parse(now), there).train.recipe == "default-2"
+    settled = Run.parse(LEAST | {"train": {"recipe": "moored"}})
+    assert continued(Run.parse(LEAST | {"train": {"recipe": "auto"}}), settled).train.recipe == "moored"
+    with pytest.raises(RunError, match=r"train.recipe: 'moored' there, 'anchored' now"):
+        continued(Run.parse(LEAST | {"train": {"recipe": "anchored"}}), settled)
+
+
 def test_what_a_file_leaves_out_is_as_the_folder_has_it(tmp_path) -> None:
     there = kept_run(_folder(tmp_path, OLD.replace('"auto"', '"float32"')))
     assert there is not None
@@ -201,7 +213,7 @@ def test_a_damaged_run_file_of_a_folder_is_to_blame_itself(tmp_path, content, me
 
 
 def test_what_a_folder_keeps_reads_back(tmp_path) -> None:
-    run = Run.parse({"teacher": "x", "text": "y", "seed": 3})
+    run = Run.parse({"teacher": "x", "text": "y", "seed": 3, "train": {"recipe": "moored"}})
     (tmp_path / "run.toml").write_text(kept_text(run))
     assert kept_run(tmp_path) == run
 
