@@ -24,9 +24,9 @@ from distilsearch.families.cuts import layers_of, subset_text
 from distilsearch.home import targets_folder, write_atomically
 from distilsearch.progress import Between, Progress, nothing, silent
 
-from ..targets.cache import learnt_name, outputs_key
+from ..targets.cache import outputs_key
 from ..teachers.teacher import Teacher
-from ..texts.data import Text
+from ..texts.data import Text, learnt_name
 from .peeled import Peeled, Subset
 
 SCHEMA = 1

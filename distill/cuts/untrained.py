@@ -17,9 +17,9 @@ from distilsearch.progress import Between, nothing
 
 from ..heldout.heldout import heldout_loss
 from ..students.student import build_student
-from ..targets.cache import learnt_name, outputs_key
+from ..targets.cache import outputs_key
 from ..teachers.teacher import Teacher
-from ..texts.data import Text
+from ..texts.data import Text, learnt_name
 from .judging import FEWEST_BLOCKS, name_of_shown, shown
 
 

@@ -21,9 +21,8 @@ from distilsearch.families import Layer, Projection, family
 from distilsearch.families.shared import best
 from distilsearch.home import targets_folder, write_atomically
 
-from ..targets.cache import learnt_name
 from ..teachers.teacher import Teacher
-from ..texts.data import Text
+from ..texts.data import Text, learnt_name
 
 BLOCKS = 16
 SCHEMA = 2

@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -21,7 +21,6 @@ from torch import Tensor
 from distilsearch.home import ensure_folder, file_lock, targets_folder
 
 from ..teachers.teacher import Teacher
-from ..texts.data import Text
 
 UNSAID = ("_name_or_path", "transformers_version")  # of a config: where it lies and who wrote it
 USED = "used"
@@ -38,14 +37,6 @@ def outputs_key(teacher: Teacher) -> str:
     content = [teacher.weights_sha256, teacher.tokenizer_sha256, teacher.pooling, config]
     content += [teacher.surroundings.identity] if teacher.surroundings.identity else []
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
-
-
-def learnt_name(text: Text, place: Callable[[str], Path]) -> str:
-    """By which name something lies at its `place` that depends on the training part of a text alone: its digest.
-
-    Former versions named it by the whole text, with what is held out: where it lies there and nowhere else, by that.
-    """
-    return text.sha256 if place(text.sha256).exists() and not place(text.learnt).exists() else text.learnt
 
 
 def set_folder(key: str) -> Path:

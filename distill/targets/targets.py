@@ -28,9 +28,9 @@ from ..losses import LOSSES
 from ..recipes import Recipe, View
 from ..states import STATES
 from ..teachers.teacher import Teacher
-from ..texts.data import Text, framing
+from ..texts.data import Text, framing, learnt_name
 from .batch import Batch, make_batch
-from .cache import learnt_name, open_set, outputs_key, read_targets, set_folder, write_targets
+from .cache import open_set, outputs_key, read_targets, set_folder, write_targets
 from .objective import TRANSFER
 from .watch import look
 

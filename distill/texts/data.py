@@ -11,7 +11,7 @@ import itertools
 import json
 import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -84,6 +84,14 @@ class Text:
     def learnt(self) -> str:
         """A sha256 of the training blocks and their shape."""
         return hashlib.sha256(self.train.tobytes() + f"learnt {self.train.shape}".encode()).hexdigest()
+
+
+def learnt_name(text: Text, place: Callable[[str], Path]) -> str:
+    """By which name something lies at its `place` that depends on the training part of a text alone: its digest.
+
+    Former versions named it by the whole text, with what is held out: where it lies there and nowhere else, by that.
+    """
+    return text.sha256 if place(text.sha256).exists() and not place(text.learnt).exists() else text.learnt
 
 
 def load_text(
