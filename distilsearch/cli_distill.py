@@ -219,13 +219,16 @@ def fidelity(
 def home(
     clean: Annotated[bool, typer.Option("--clean", help="Say what would be removed")] = False,
     older_than: Annotated[float, typer.Option(help="Days since it was last used")] = 0.0,
-    keep_trunks: Annotated[bool, typer.Option("--keep-trunks", help="Of trials, only what is damaged goes")] = False,
+    keep_trunks: Annotated[bool, typer.Option("--keep-trunks", help="All trunks stay")] = False,
     former: Annotated[bool, typer.Option("--former", help="Also trials of 0.1.0, whose runs left no notes")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="With --clean: remove it")] = False,
     verify: Annotated[bool, typer.Option("--verify", help="Hold every student's files against their hashes")] = False,
     as_json: Json = False,
 ) -> None:
-    """List what the shared folder holds; with --clean, what may go: never what a run still shows."""
+    """List what the shared folder holds; with --clean, what may go: never a student that a run still shows.
+
+    Trunks go, too, unless --keep-trunks: a longer training of their student then begins from its start.
+    """
     of_clean = {"older-than": older_than, "keep-trunks": keep_trunks, "former": former, "yes": yes}
     if not clean and (given := [f"--{name}" for name, value in of_clean.items() if value]):
         raise InputError(f"{' and '.join(given)} say what --clean removes; give --clean too, or leave them out")

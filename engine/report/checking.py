@@ -8,12 +8,13 @@ from pydantic import BaseModel, ValidationError
 from distilsearch.errors import InputError, RunError
 
 SCHEMA = 1
+SEARCH_AGAIN = "call the search that made it again, by its run file or as `quickstart`"
 SHOWN = 3  # problems that a message names
 
 P = TypeVar("P", bound=BaseModel)
 
 
-def read(kind: type[P], data: Any, place: str, cure: str = "run `distilsearch search` again") -> P:
+def read(kind: type[P], data: Any, place: str, cure: str = SEARCH_AGAIN) -> P:
     """Plain JSON as a part of the schema; a `RunError` names the first problems and the way out."""
     try:
         return kind.model_validate(data)
@@ -29,7 +30,7 @@ def check_schema(data: Any, place: str) -> None:
     """A `RunError` where it names no schema, or one that is newer than this version."""
     schema = data.get("schema") if isinstance(data, dict) else None
     if isinstance(schema, bool) or not isinstance(schema, int) or schema < 1:
-        raise RunError(f"{place} is damaged (it names no schema); run `distilsearch search` again")
+        raise RunError(f"{place} is damaged (it names no schema); {SEARCH_AGAIN}")
     if schema > SCHEMA:
         raise RunError(
             f"{place} is of schema {schema}, written by a newer distilsearch; this one reads schemas up to {SCHEMA}:"

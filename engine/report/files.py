@@ -10,6 +10,7 @@ from distilsearch.home import write_atomically
 from distilsearch.places import PAGE, own_file
 
 from .budgets import with_answers
+from .checking import SEARCH_AGAIN
 from .report import render
 from .schema import ResultFile
 
@@ -38,7 +39,7 @@ def read_result(folder: Path) -> ResultFile:
     except OSError as error:
         raise RunError(f"cannot read {path}: {error.strerror or error}; name the folder of a run") from None
     except (ValueError, RecursionError) as error:
-        raise RunError(f"{path} is damaged ({error}); run `distilsearch search` again") from None
+        raise RunError(f"{path} is damaged ({error}); {SEARCH_AGAIN}") from None
     return with_answers(ResultFile.from_json(data, str(path)))  # files of older versions have none
 
 

@@ -66,6 +66,13 @@ class Status:
         driver = {"driver": self.driver and self.driver.to_json(), "doing": self.activity}
         return {"schema": 1, **fields, "running": running, **driver}
 
+    @property
+    def _end(self) -> str:
+        """What follows the counts: a result is the end of a run only while nothing has begun anew."""
+        if not self.finished:
+            return ""
+        return "; its result is of an earlier call" if self.driver or self.running else ", finished"
+
     def lines(self, now: datetime) -> list[str]:
         """In words."""
         counts = ", ".join(f"{count} {state}" for state, count in sorted(self.states.items())) or "none yet"
@@ -75,7 +82,7 @@ class Status:
         if self.minutes:
             planned = f"of about {self.asked} trials" if self.asked else "no plan yet"
             trials = f"{planned}, {self.minutes[1]:.1f} of {self.minutes[0]:g} minutes"
-        words = [f"{self.name}: {counts}, {trials}" + (", finished" if self.finished else "")]
+        words = [f"{self.name}: {counts}, {trials}{self._end}"]
         if not self.begun:
             words = [f"{self.name}: not begun yet"]
         if self.driver:

@@ -149,8 +149,8 @@ class Minutes:
         return self.plan.flash_tokens
 
     def allowance(self, used: float) -> Allowance:
-        """As many trials as end before the time of all of them is over."""
-        left = trials_seconds(self.minutes, self.plan.spent) - used
+        """As many trials as end before the time of all of them is over, or that of the run."""
+        left = min(trials_seconds(self.minutes, self.plan.spent) - used, self.left())
         self._time = Time(self.plan, self.watch, self.watch.seconds + left)
         return self._time
 

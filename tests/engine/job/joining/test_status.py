@@ -60,6 +60,10 @@ def test_a_run_at_work_says_who_works_on_what(folder: Path) -> None:
     assert "layers=2" in words
     fewer = replace(stand, asked=0)
     assert "mine: 1 complete, 1 running, more than now asked for: 0 trials" in fewer.lines(datetime.now())[0]
+    anew = replace(stand, finished=True)
+    assert anew.lines(datetime.now())[0] == "mine: 1 complete, 1 running, of 7 trials; its result is of an earlier call"
+    ended = replace(anew, running=(), states={"complete": 2})
+    assert ended.lines(datetime.now())[0] == "mine: 2 complete, of 7 trials, finished"
     assert f"pid {ledger.entries()[2].lease['pid']}" in words
     assert "trainers: 2, threads of each: 1" in words
     assert "vocabulary" not in words

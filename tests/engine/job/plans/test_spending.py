@@ -205,6 +205,10 @@ def test_trials_have_their_share_of_all_minutes_over_all_calls(minutes: Minutes)
     assert fresh.total(0, 0) == int(share * 2 / each)
     assert later.total(0, 0) == int((share - 200) * 2 / each)
     assert minutes.allowance(share).total(7, 0) == 7
+    late = Watch()
+    late.seconds = 590.0  # much of it went into other calls' reading
+    over = replace(minutes, watch=late)  # type: ignore[arg-type]
+    assert over.allowance(0.0).total(7, 0) == 7
 
 
 def test_a_finish_is_planned_by_how_fast_the_last_trials_were(minutes: Minutes) -> None:
