@@ -107,6 +107,7 @@ DEFAULTS = {
     "views": (View(16, 0.5),), "batch_tokens": 7, "learning_rate": 0.7, "warmup_tokens": 7, "decay": 0.7,
     "weight_decay": 0.7, "clip": 0.7, "embeddings": "all", "layer": 1, "mask": 0.7, "temperature": 0.7,
     "mapping": "last", "progressive": 0.7, "near": 0.7, "word_rate": 0.7, "anchor": 0.7,
+    "anchor_from": 0.7,
 }  # fmt: skip
 
 

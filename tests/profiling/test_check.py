@@ -74,7 +74,7 @@ def test_kinds_that_moved_apart_are_measured_anew(
     def uneven(work: Any) -> float:
         if isinstance(work, Architecture) or not isinstance(work, Operator) or work.kind != "linear":
             return 1.0
-        return 1.0 + 0.8 * (int(work.sizes["inputs"]) * 7919 % 13) / 13
+        return 1.8 if int(work.sizes["inputs"]) * 7919 % 13 % 2 else 1.0
 
     device = changed(make_fake, uneven)
     decisions, _ = after(device, store)
