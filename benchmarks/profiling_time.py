@@ -1,6 +1,7 @@
 """How long a table takes: the quickstart's space and one of at least a million architectures, first and second time.
 
-`python profiling_time.py [--device cpu] [--threads 2] [--space quickstart|large]` writes results/profiling_time*.jsonl.
+`python profiling_time.py [--device cpu] [--threads 2] [--space quickstart|large] [--runtime openvino --dtype int8]`
+writes results/profiling_time*.jsonl.
 `PJRT_DEVICE=CPU ../.venv-xla/bin/python profiling_time.py --device xla` says how much of the time is compilation.
 """
 
@@ -71,11 +72,15 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--space", choices=SPACES)
+    parser.add_argument("--runtime", default="torch")
+    parser.add_argument("--dtype", default="float32")
     asked = parser.parse_args()
-    serving = Serving(threads=asked.threads if asked.device == "cpu" else None)
+    threads = asked.threads if asked.device == "cpu" else None
+    serving = Serving(threads=threads, runtime=asked.runtime, dtype=asked.dtype)
     names = [asked.space] if asked.space else list(SPACES)
     rows = [timed(name, SPACES[name](), asked.device, serving) for name in names]
-    marks = ([] if asked.device == "cpu" else [asked.device]) + ([asked.space] if asked.space else [])
+    usual = {"cpu", "torch", "float32", None}
+    marks = [mark for mark in (asked.device, asked.space, asked.runtime, asked.dtype) if mark not in usual]
     record("_".join(["profiling_time", *marks]), rows)
     print(table(rows))
 
