@@ -298,12 +298,11 @@ class MainJob:
         best = front(self.ledger.entries(), machines)
         students = {student_of(entry.architecture) for entry in best}
         ended = Ended(archive_of(self.depot), self.making.whole, budget.final_lengths())
-        finals = {student.key: trial for student in students if (trial := ended.longest(student)) is not None}
+        known = {student.key: trial for student in students if (trial := ended.longest(student)) is not None}
         wanted = to_finish(best, machines, run, self.teacher, merits)
         first = chosen(best, machines, run.choice, run.loss_at_most, merits)
         by_weight = sorted(wanted, key=lambda entry: entry is not first)  # the chosen one matters most
-        known = finals
-        finals = longest_of(finals, budget.finish(by_weight, self.making, self.executor, len(students), finals))
+        finals = longest_of(known, budget.finish(by_weight, self.making, self.executor, len(students), known))
         note_trained(self.ledger, known, finals, self.progress)
         self.between()  # one that time has stopped goes on to its result, and one that was asked to end does not
         longest = max(budget.final_lengths(), default=0)

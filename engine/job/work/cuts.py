@@ -16,7 +16,7 @@ class Cut(OfStudents):
 
     def run(self, progress: Progress, between: Between) -> list[float | None]:
         """Judge those whose loss this machine does not know."""
-        from distilsearch.distill.cuts.untrained import untrained_losses
+        from distilsearch.distill.cuts.untrained_losses import untrained_losses
 
         from .work import learnt_from
 

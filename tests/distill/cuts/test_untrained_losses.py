@@ -2,8 +2,8 @@
 
 import pytest
 
-from distilsearch.distill.cuts import untrained as module
-from distilsearch.distill.cuts.untrained import untrained_losses
+from distilsearch.distill.cuts import untrained_losses as module
+from distilsearch.distill.cuts.untrained_losses import untrained_losses
 from distilsearch.distill.students import inherit
 from distilsearch.distill.students.inherit import statistics
 from distilsearch.distill.texts.data import measured_on
