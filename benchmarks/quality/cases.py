@@ -73,11 +73,12 @@ def ntrex() -> tuple[str, ...]:
 
 
 def cases() -> dict[str, Case]:
-    """All of them, by name; the first three are reported."""
+    """All of them, by name; the first four are reported."""
     return {
         "books": Case("quickstart", books(NOVELS)),
         "python": Case("quickstart", ("python-docs",)),
         "news": Case("e5", ntrex(), tuple(NTREX), "query"),
+        "novels-e5": Case("e5", books(NOVELS), prompt="query"),
         "treatises": Case("quickstart", books(TREATISES), genes={"ffn": 768}),
         "wikitext": Case("quickstart", (str(data("text/wikitext2/valid.txt")),)),
     }

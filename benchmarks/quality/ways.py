@@ -70,8 +70,9 @@ def ours(at: Setting) -> Made:
 
 def theirs(at: Setting) -> Made:
     """sentence-transformers as documented, on the layers that its example would keep."""
-    model, layers = _loaded(at), KEPT[int(at.architecture["layers"])]
+    model = _loaded(at)
     inner = model[0].auto_model
+    layers = _kept(int(at.architecture["layers"]), len(inner.encoder.layer))
     inner.encoder.layer = torch.nn.ModuleList([inner.encoder.layer[i] for i in layers])
     inner.config.num_hidden_layers = len(layers)
     return _fitted(at, model, ", ".join(map(str, layers)))
@@ -118,6 +119,11 @@ WAYS: dict[str, Callable[[Setting], Made]] = {
     "sentence-transformers, our layers": theirs_on_ours,
     "model2vec": static,
 }
+
+
+def _kept(layers: int, of: int) -> tuple[int, ...]:
+    """Which layers the example would keep: 1, 4, 7 and 10 of twelve are its own."""
+    return KEPT[layers] if of == 6 else tuple(int((i + 0.5) * of / layers) for i in range(layers))
 
 
 def _cut(at: Setting) -> Student:
