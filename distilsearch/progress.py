@@ -1,6 +1,7 @@
 """How long work tells its caller where it stands: one callable, so that every room is free of terminals."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 Progress = Callable[[str, float, float], None]
 """`progress(what, done, total)`: what is being done, and how much of it, in a unit of the caller's own.
@@ -16,6 +17,28 @@ def amount(done: float, total: float) -> str:
     ('8.3 of 30', '21070 of 160000')
     """
     return " of ".join(f"{value:.0f}" if value == round(value) else f"{value:.1f}" for value in (done, total))
+
+
+@contextmanager
+def all_over(progress: Progress) -> Iterator[Progress]:
+    """A progress for work that may fail or break off: when it is left, whatever was begun under it is told to be over.
+
+    It is over with what was done of it, so that nobody is told of more.
+    """
+    under_way: dict[str, float] = {}
+
+    def told(what: str, done: float, total: float) -> None:
+        if done < total:
+            under_way[what] = done
+        else:
+            under_way.pop(what, None)
+        progress(what, done, total)
+
+    try:
+        yield told
+    finally:
+        for what, done in under_way.items():
+            progress(what, done or 1, done or 1)
 
 
 def silent(what: str, done: float, total: float) -> None:

@@ -1,7 +1,7 @@
 """The two things a caller asks for: a table that covers a space, and the latency of given architectures."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,12 +33,24 @@ MEASURE_ROUNDS = 9
 ADDED_SHARE = 0.1
 MODELS_SHARE, MODELS_SECONDS = 0.2, 5.0  # of a budget, and at least, for whole models that alone are lacking
 
+WAITING = "waiting: another run times this machine"
 GUESSED_ROOF = Roof(1e11, 2e10, 1e-5)
 
 
-def alone_on_machine(folder: Path, progress: Progress) -> AbstractContextManager[None]:
+@contextmanager
+def alone_on_machine(folder: Path, progress: Progress) -> Iterator[None]:
     """Whatever times this machine does so alone; says so where another process is at it."""
-    return file_lock(folder.parent / MACHINE_LOCK, lambda: progress("waiting: another run times this machine", 0, 1))
+    waited = False
+
+    def waiting() -> None:
+        nonlocal waited
+        waited = True
+        progress(WAITING, 0, 1)
+
+    with file_lock(folder.parent / MACHINE_LOCK, waiting):
+        if waited:
+            progress(WAITING, 1, 1)
+        yield
 
 
 def profile(
@@ -160,7 +172,7 @@ def _extend(sweep: Sweep, first: Sequence[Case], plan: Plan, until: float, most:
     waiting = _waiting(_read(folder), device, plan, again)  # another process may have measured while we waited
     if not waiting.cases:
         return
-    sweep.progress(_announced(waiting, device, _read(folder)), 0, len(waiting.cases))
+    sweep.progress(_announced(waiting, device, _read(folder)), 0, 0)
     sweep.run((*first, *waiting.cases), until)
     sweep.run(_needed(LatencyTable.read(folder), device, waiting))  # however late: without, nothing could be predicted
     if waiting.count("operator"):

@@ -98,6 +98,7 @@ def search(
         shown_activity(place, progress) as progress,
     ):
         started = time.monotonic()  # now that the folder is free
+        progress(READING, 0, 1)
         prepared = prepare(run, place, executor is not None, progress)
         with (
             opened_ledger(prepared, progress) as ledger,
@@ -133,6 +134,7 @@ class MainJob:
         run, folder = self.prepared.run, self.prepared.folder
         phases = Phases(self.ledger, self.progress, self.between, self.prepared.driver)
         watch = Stopwatch(self.ledger, self.started)
+        self.progress(READING, 1, 1)
         phases.took(READING, time.monotonic() - self.started - self.prepared.judging_seconds)
         phases.took(CUTS, self.prepared.judging_seconds)
         if self.prepared.judging_short:

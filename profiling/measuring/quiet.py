@@ -73,6 +73,8 @@ def await_quiet(
         progress(words, min(clock.now() - start, patience), patience)
         clock.sleep(min(POLL_SECONDS, patience))
         now = slowness(device, serving, clock, known)
+        if now < BUSY or clock.now() - start >= patience:
+            progress(words, patience, patience)
     if now >= BUSY:
-        progress(f"the machine stays busy ({now:.1f} times slower): what is timed now says little of it", 0, 1)
+        progress(f"the machine stays busy ({now:.1f} times slower): what is timed now says little of it", 0, 0)
     return now

@@ -123,6 +123,7 @@ class Sweep:
             self._prepare(timed)
             visit = self.device.costs(case.serving).visit_seconds
             committed += self.least * max(visit, 6 * timed.call_seconds)
+        self.progress("preparing", len(cases), len(cases))
         return done
 
     def _prepare(self, timed: Timed) -> None:
@@ -141,17 +142,19 @@ class Sweep:
         self._rows.append(self._row(timed, 0, None, None))
 
     def _rounds(self, waiting: list[Timed], sentinel: Prepared, until: float) -> None:
-        total, start = len(waiting) * self.least, self.clock.now()
+        done, start = 0, self.clock.now()
         for number in range(self.most):
             if number == self.least:  # a machine that never calms down must not be waited for
                 spent = self.clock.now() - start
                 until = min(until, self.clock.now() + max(EXTRA_SECONDS, EXTRA_SHARE * spent))
-            waiting = [t for t in waiting if t.prepared and not (number >= self.least and self._settled(t))]
             if not waiting or (number and self.clock.now() > until):
                 break
             self._round(number, waiting, sentinel)
-            done = (number + 1) * len(waiting) if number < self.least else total
-            self.progress("timing", done, total)
+            done, ahead = done + len(waiting), self.least - number - 1
+            waiting = [t for t in waiting if t.prepared and not (ahead <= 0 and self._settled(t))]
+            self.progress("timing", done, done + len(waiting) * max(1, ahead))
+        if done and waiting:  # it was given up
+            self.progress("timing", done, done)
 
     def _settled(self, timed: Timed) -> bool:
         baseline, level = self.baseline(timed.regime), self._level(timed.regime)

@@ -16,7 +16,9 @@ FIDELITY = {
 }  # fmt: skip
 SCORE = {"loss": 0.5, "seconds": 1.5, "facts": {"versions": {"torch": "2"}}}
 MARK = {"format": 1, "version": "0.1.0"}
-ACTIVITY = {"doing": "profile and predict; timing: 3 of 40"}
+ACTIVITY = {
+    "doing": "profile and predict; timing: 3 of 40", "phase": "profile and predict", "since": 1.5e9, "heard": 1.5e9,
+}  # fmt: skip
 HOLDER = {"host": "here", "pid": 12, "since": "2026-01-01 00:00:00+00:00"}
 INVITATION = {
     "driver": HOLDER, "open": True, "home": "0123", "flash_tokens": 100, "trials": 5, "until": None, "spent": 1.5,
@@ -157,7 +159,8 @@ def read_activity(folder: Path) -> None:
     """As `status` reads it."""
     from ...engine.job.presence.activity import read_activity
 
-    assert read_activity(folder / "file.json").isprintable()
+    doing = read_activity(folder / "file.json")
+    assert doing.said(2e9).isprintable() and doing.phase.isprintable() and doing.seconds(2e9) >= 0
 
 
 def read_invitation(folder: Path) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from distilsearch.errors import Interrupted, TrialError
-from distilsearch.progress import Progress, silent
+from distilsearch.progress import Progress, all_over, silent
 
 from ..work.wire import parsed, strict
 from .executor import PATIENCE_SECONDS
@@ -70,8 +70,9 @@ class Child:
         try:
             process = self._running()
             self._send(process, request)
-            while "answer" not in (message := self._next(process)):
-                progress(*message["progress"])
+            with all_over(progress) as told:
+                while "answer" not in (message := self._next(process)):
+                    told(*message["progress"])
         except BaseException:  # what is left of this job must not answer the next one
             self.discard()
             raise

@@ -70,6 +70,7 @@ def choose_workers(
                 for place, split in enumerate(choices):
                     progress("trying numbers of trainers", turn * len(choices) + place, ROUNDS * len(choices))
                     rates[split] = max(rates.get(split, 0.0), _together(executor, options.device, *split, seconds))
+            progress("trying numbers of trainers", ROUNDS * len(choices), ROUNDS * len(choices))
         count, threads = best(rates) if rates else choices[0]
         resolved = executor.submit(Probe(options.device, threads, 0.0, precision)).result()["precision"]
     return Workers(count, threads, resolved, rates)

@@ -1,5 +1,6 @@
 """Where a run stands, read from its ledger while it is at work or after: nothing is changed by looking."""
 
+import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,9 +14,9 @@ from distilsearch.space import SearchSpace
 
 from ..ledger import JOURNAL, Entry, Ledger, is_asked, open_storage
 from ..ledger.journal import unread
-from ..plans.phases import PHASES, PLAN, SPENT, driver_name, noted_as
+from ..plans.phases import PHASES, PLAN, SPENT, all_seconds, driver_name, noted_as
 from ..preflight import begun
-from ..presence.activity import activity_of
+from ..presence.activity import Doing, activity_of
 from ..presence.holding import Holder, Presence
 from ..runfile.config import Run
 from ..runfile.continuing import kept_run
@@ -31,14 +32,14 @@ class Status:
         states: how many trials are complete, failed, running, interrupted; imported ones left out.
         running: the trials under way, with their holders.
         best: the smallest loss so far, None before the first.
-        phases: seconds spent so far, by phase.
+        phases: seconds spent so far, by phase; of the one that a driver is in, up to this moment.
         resolved: what probes chose at the first start (precision, workers, threads); empty before.
         finished: whether there is a result.
         genes: those that the run leaves open.
         interrupted: numbers of running trials whose holder has ended.
         damage: what of its journal cannot be read, in words; "" where all can.
         driver: who drives it at this moment; None where nobody does.
-        activity: what he is at, in words; "" where that is not known.
+        doing: what he is at, and since when; nothing where that is not known.
         begun: whether teacher and text have been read, so that there is more to say.
     """
 
@@ -55,15 +56,16 @@ class Status:
     minutes: tuple[float, float] | None = None
     damage: str = ""
     driver: Holder | None = None
-    activity: str = ""
+    doing: Doing = Doing()
     begun: bool = True
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON."""
-        others = ("running", "genes", "interrupted", "driver", "activity")
+        others = ("running", "genes", "interrupted", "driver", "doing")
         fields = {name: value for name, value in vars(self).items() if name not in others}
         running = [_plain(entry, entry.number in self.interrupted) for entry in self.running]
-        driver = {"driver": self.driver and self.driver.to_json(), "doing": self.activity}
+        driver = {"driver": self.driver and self.driver.to_json(), "doing": self.doing.words}
+        driver["heard"] = self.doing.heard
         return {"schema": 1, **fields, "running": running, **driver}
 
     @property
@@ -86,7 +88,8 @@ class Status:
         if not self.begun:
             words = [f"{self.name}: not begun yet"]
         if self.driver:
-            words.append(f"{self.driver} is at work on it{f': {self.activity}' if self.activity else ''}")
+            said = self.doing.said(now.timestamp())
+            words.append(f"{self.driver} is at work on it{f': {said}' if said else ''}")
         if self.damage:
             words.append(f"warning: {self.damage}")
         if self.best is not None:
@@ -114,26 +117,28 @@ def status(folder: Path) -> Status:
     Raises:
         RunError: the folder holds no run, or one that has not begun.
     """
-    driver, activity = activity_of(folder)
+    driver, doing = activity_of(folder)
     run = kept_run(folder) if driver else begun(folder)
     if run is None or not (run.storage.url or (folder / JOURNAL).exists()):
         name = run.name if run else folder.resolve().name
-        return Status(name, 0, {}, (), None, {}, {}, False, driver=driver, activity=activity, begun=False)
+        return Status(name, 0, {}, (), None, {}, {}, False, driver=driver, doing=doing, begun=False)
     ledger, space = _ledger_of(run, folder)
-    noted = _noted(ledger, driver_name(run.storage.url, folder))
-    plan, spent = noted["plan"], noted["spent"]
+    noted, lasting = _noted(ledger, driver_name(run.storage.url, folder)), doing.seconds(time.time())
+    plan, phases = noted["plan"], noted["phases"]
+    if doing.phase:  # a phase is noted when it ends
+        phases = phases | {doing.phase: phases.get(doing.phase, 0.0) + lasting}
     return Status(
         name=run.name,
         asked=plan.get("trials", 0) if run.minutes else run.trials,
-        minutes=(run.minutes, spent / 60) if run.minutes else None,
+        minutes=(run.minutes, (noted["spent"] + lasting) / 60) if run.minutes else None,
         **_counted(ledger),
         damage="" if run.storage.url else unread(folder / JOURNAL),
-        phases=noted["phases"],
+        phases=phases,
         resolved=noted["resolved"],
         finished=(folder / "result.json").exists(),
         genes=tuple(p.name for p in space.parameters if len(p.choices) > 1),
         driver=driver,
-        activity=activity,
+        doing=doing,
     )
 
 
@@ -162,16 +167,17 @@ def _noted(ledger: Ledger, driver: str) -> dict[str, Any]:
     try:
         plan = strict.table(ledger.noted(PLAN) or {}, "its plan")
         phases = strict.table(ledger.noted(noted_as(driver)) or ledger.noted(PHASES) or {}, "its phases")
+        together = sum(strict.number(seconds, "a phase") for seconds in all_seconds(ledger).values())
         resolved = strict.table(ledger.noted("resolved") or {}, "what it resolved")
         if resolved and not {"precision", "workers", "threads"} <= set(resolved):
             raise ValueError(f"what it resolved lacks a value: {sorted(resolved)}")
         return {
             "plan": plan | ({"trials": strict.whole(plan["trials"], "its trials")} if "trials" in plan else {}),
-            "spent": strict.number(ledger.noted(SPENT) or 0.0, "what it spent"),
+            "spent": max(together, strict.number(ledger.noted(SPENT) or 0.0, "what it spent")),
             "phases": {name: strict.number(value, "a phase") for name, value in phases.items()},
             "resolved": resolved,
         }
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         raise RunError(f"the ledger of the run is damaged ({error}); search into another folder") from None
 
 

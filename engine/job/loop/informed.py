@@ -156,6 +156,8 @@ def _judged(
         rounds = (until - time.monotonic()) / max(took, 1e-9)
         if rounds < 1 or (done + len(flying) + rounds * executor.workers) * FEW < enough:
             waiting.clear()
+    if 0 < done < len(groups):
+        progress(CUTTING, done, done)  # there was no time for the others
     return losses, done
 
 

@@ -140,6 +140,7 @@ class Scoring:
                 self.progress(f"scoring by {one.title}", done, total)
                 answers[-1][trial] = self._answered(one, trial, answer)
                 done += 1
+            self.progress(f"scoring by {one.title}", total, total)
         self.progress("scoring", total, total)
         return answers
 

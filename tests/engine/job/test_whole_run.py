@@ -183,6 +183,24 @@ def test_a_finish_of_some_minutes_that_was_asked_to_end_is_not_taken_for_one_who
     assert [tokens for tokens, _ in again.trained] == [FINAL]
 
 
+@pytest.mark.parametrize("length", [{}, {"trials": 0, "minutes": 5}], ids=["trials", "minutes"])
+def test_whatever_is_begun_within_a_phase_is_over_before_it_ends(length: dict[str, Any], tmp_path: Path) -> None:
+    under_way, left = list[str](), list[tuple[str, list[str]]]()
+
+    def progress(what: str, done: float, total: float) -> None:
+        if total and done < total:
+            under_way.append(what) if what not in under_way else None
+        elif total and what in under_way:
+            place = under_way.index(what)
+            left.append((what, under_way[place + 1 :]))
+            del under_way[place:]
+
+    search(Run.parse(RUN | length), tmp_path / "run", progress, Here())
+    assert [entry for entry in left if entry[1]] == []
+    assert under_way == []
+    assert {"read and open", "distil and measure", "finish"} <= {what for what, _ in left}
+
+
 def test_a_second_call_trains_nothing_and_says_the_same(tmp_path: Path) -> None:
     first, again, said = run(tmp_path / "run"), Here(), list[str]()
     second = search(Run.parse(RUN), tmp_path / "run", lambda what, *_: said.append(what), again)

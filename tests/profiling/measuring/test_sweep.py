@@ -4,6 +4,7 @@ import dataclasses
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,12 @@ import numpy as np
 import pytest
 
 from distilsearch.architecture import Architecture
+from distilsearch.home import file_lock
 from distilsearch.operators import Operator, Serving
+from distilsearch.places import MACHINE_LOCK
 from distilsearch.predictors.latency import LatencyPredictor
 from distilsearch.profiling import LatencyTable, collect, measure, open_device, profile, table_folder
+from distilsearch.profiling.collect import WAITING
 from distilsearch.profiling.measuring.alarms import suspects
 from distilsearch.profiling.tables import rounds as files
 from distilsearch.space import SearchSpace
@@ -178,6 +182,26 @@ def test_progress_tells_the_time_before_it_starts(
     announced = [what for what, _, _ in told if "operators and" in what]
     assert len(announced) == 1
     assert all(0 <= done <= total for _, done, total in told)
+    last = {what: (done, total) for what, done, total in told if total}
+    assert set(last) == {"preparing", "timing"}
+    assert all(done == total for done, total in last.values())  # nothing is left that seems to go on
+
+
+def test_what_was_waited_for_is_over_before_any_timing_begins(
+    space: SearchSpace, serving: Serving, store: Path, make_fake: Fake
+) -> None:
+    device, told = make_fake(), list[tuple[str, float, float]]()
+    folder = table_folder(device, store)
+    folder.mkdir(parents=True)
+    held = ExitStack()
+    held.enter_context(file_lock(folder.parent / MACHINE_LOCK))
+
+    def report(*said: Any) -> None:
+        told.append(said)
+        held.close()
+
+    profile(space, device, serving, store, progress=report, clock=device.clock)
+    assert told[:2] == [(WAITING, 0, 1), (WAITING, 1, 1)]
 
 
 @pytest.mark.parametrize(("gib", "least"), [(1.0, 1), (1e-5, 10)])

@@ -1,5 +1,6 @@
 """Where a run stands, read from its ledger by somebody else."""
 
+import json
 import subprocess
 import sys
 import time
@@ -14,6 +15,8 @@ from distilsearch.cli import app
 from distilsearch.engine.job.joining.status import status
 from distilsearch.engine.job.ledger import Ledger, open_storage
 from distilsearch.engine.job.plans.phases import Stopwatch
+from distilsearch.engine.job.presence.activity import ACTIVITY, shown_activity
+from distilsearch.engine.job.presence.holding import driving
 from distilsearch.engine.job.runfile.config import Run
 from distilsearch.errors import RunError
 from distilsearch.families import family
@@ -81,6 +84,28 @@ def test_a_run_of_some_minutes_says_how_many_have_gone(folder: Path) -> None:
     ledger.note("plan", {"trials": 18})
     ledger.note("spent_seconds", 150.0)
     assert status(folder).lines(datetime.now())[0] == "mine: 1 complete, of about 18 trials, 2.5 of 10 minutes"
+
+
+def test_a_phase_counts_while_it_lasts(folder: Path) -> None:
+    text = (folder / "run.toml").read_text().replace("minutes = 0.0", "minutes = 10").replace("trials = 7", "trials = 0")
+    (folder / "run.toml").write_text(text)
+    ledger = opened(folder)
+    ledger.note("phases", {"read and open": 30.0, "distil and measure": 60.0})
+    with driving(folder), shown_activity(folder, lambda *_: None) as progress:
+        progress("distil and measure", 0, 1)
+        progress("distil", 30, 90)
+        (folder / ACTIVITY).write_text(json.dumps(json.loads((folder / ACTIVITY).read_text()) | {
+            "since": time.time() - 60, "heard": time.time() - 45}))  # fmt: skip
+        stand = status(folder)
+        lines = stand.lines(datetime.now())
+        progress("distil and measure", 1, 1)
+        assert status(folder).phases == {"read and open": 30.0, "distil and measure": 60.0}
+    assert 120 <= stand.phases["distil and measure"] < 180
+    assert stand.minutes is not None and 2.5 <= stand.minutes[1] < 3.5  # of phases that no call has summed up yet
+    assert "is at work on it: distil and measure; distil: 30 of 90 (no word for " in lines[1]
+    assert stand.to_json()["doing"] == "distil and measure; distil: 30 of 90"
+    assert stand.to_json()["heard"] == stand.doing.heard
+    assert status(folder).minutes == (10, 1.5)  # nobody is at it
 
 
 def test_time_that_a_killed_call_had_not_noted_is_known_by_its_phases(folder: Path) -> None:
