@@ -30,7 +30,7 @@ def all_over(progress: Progress) -> Iterator[Progress]:
     def told(what: str, done: float, total: float) -> None:
         if done < total:
             under_way[what] = done
-        else:
+        elif total > 0:
             under_way.pop(what, None)
         progress(what, done, total)
 

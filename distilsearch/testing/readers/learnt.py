@@ -160,7 +160,9 @@ def read_activity(folder: Path) -> None:
     from ...engine.job.presence.activity import read_activity
 
     doing = read_activity(folder / "file.json")
-    assert doing.said(2e9).isprintable() and doing.phase.isprintable() and doing.seconds(2e9) >= 0
+    assert doing.said(2e9).isprintable()
+    assert doing.phase.isprintable()
+    assert doing.seconds(2e9) >= 0
 
 
 def read_invitation(folder: Path) -> None:

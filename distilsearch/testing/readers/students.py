@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -122,10 +123,10 @@ def made_students(samples: Path, folder: Path) -> None:
 
 def read_architectures(folder: Path) -> None:
     """As `predict --from` reads them."""
-    from ...architectures import read_architectures
+    from ...architectures import architecture_of, read_architectures
     from ...families import family
 
-    read_architectures(next(folder.iterdir()), family("bert"))
+    read_architectures(next(folder.iterdir()), partial(architecture_of, family("bert")))
 
 
 class _Nowhere:

@@ -16,7 +16,7 @@ from ..ledger import JOURNAL, Entry, Ledger, is_asked, open_storage
 from ..ledger.journal import unread
 from ..plans.phases import PHASES, PLAN, SPENT, all_seconds, driver_name, noted_as
 from ..preflight import begun
-from ..presence.activity import Doing, activity_of
+from ..presence.activity import NOTHING, Doing, activity_of
 from ..presence.holding import Holder, Presence
 from ..runfile.config import Run
 from ..runfile.continuing import kept_run
@@ -56,7 +56,7 @@ class Status:
     minutes: tuple[float, float] | None = None
     damage: str = ""
     driver: Holder | None = None
-    doing: Doing = Doing()
+    doing: Doing = NOTHING
     begun: bool = True
 
     def to_json(self) -> dict[str, Any]:

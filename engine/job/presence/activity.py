@@ -67,6 +67,9 @@ class Doing:
         )
 
 
+NOTHING = Doing()
+
+
 @dataclass
 class _Work:
     """Work that is under way: how far it is, since when, and when it was last heard of, by the clock of Unix."""
@@ -157,8 +160,8 @@ def activity_of(folder: Path) -> tuple[Holder | None, Doing]:
     try:
         driver = driver_of(folder)
     except RunError:
-        return None, Doing()
-    return driver, read_activity(folder / ACTIVITY) if driver else Doing()
+        return None, NOTHING
+    return driver, read_activity(folder / ACTIVITY) if driver else NOTHING
 
 
 def at_work(folder: Path) -> str:
@@ -172,4 +175,4 @@ def read_activity(path: Path) -> Doing:
     try:
         return Doing.from_json(strict.read_json(path))
     except (OSError, ValueError, KeyError, TypeError):
-        return Doing()
+        return NOTHING

@@ -87,7 +87,9 @@ def test_a_run_of_some_minutes_says_how_many_have_gone(folder: Path) -> None:
 
 
 def test_a_phase_counts_while_it_lasts(folder: Path) -> None:
-    text = (folder / "run.toml").read_text().replace("minutes = 0.0", "minutes = 10").replace("trials = 7", "trials = 0")
+    text = (
+        (folder / "run.toml").read_text().replace("minutes = 0.0", "minutes = 10").replace("trials = 7", "trials = 0")
+    )
     (folder / "run.toml").write_text(text)
     ledger = opened(folder)
     ledger.note("phases", {"read and open": 30.0, "distil and measure": 60.0})
@@ -101,7 +103,8 @@ def test_a_phase_counts_while_it_lasts(folder: Path) -> None:
         progress("distil and measure", 1, 1)
         assert status(folder).phases == {"read and open": 30.0, "distil and measure": 60.0}
     assert 120 <= stand.phases["distil and measure"] < 180
-    assert stand.minutes is not None and 2.5 <= stand.minutes[1] < 3.5  # of phases that no call has summed up yet
+    assert stand.minutes is not None
+    assert 2.5 <= stand.minutes[1] < 3.5  # of phases that no call has summed up yet
     assert "is at work on it: distil and measure; distil: 30 of 90 (no word for " in lines[1]
     assert stand.to_json()["doing"] == "distil and measure; distil: 30 of 90"
     assert stand.to_json()["heard"] == stand.doing.heard
