@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,20 +18,42 @@ if TYPE_CHECKING:
 
 OPEN = "inherit"  # changes no shape, so it may be left open
 NOT_GENES = ("key", "name")  # columns that may stand beside genes
+ANYTHING: Mapping[str, Sequence[Value]] = {}
 
 
-def architecture_of(kind: "Family", values: Mapping[str, Value], facts: "TeacherFacts | None" = None) -> Architecture:
+def architecture_of(
+    kind: "Family",
+    values: Mapping[str, Value],
+    facts: "TeacherFacts | None" = None,
+    among: Mapping[str, Sequence[Value]] = ANYTHING,
+) -> Architecture:
     """The one architecture that named genes fix.
+
+    Args:
+        among: choices of genes that need not be named, such as a run's: one alone is taken, and of several one is
+            suggested. Where nothing of them goes with what is named, several are the family's own.
 
     Raises:
         InputError: a gene is unknown, impossible, or missing.
     """
-    space = kind.space({name: (value,) for name, value in values.items()}, facts)
+    named = {name: (value,) for name, value in values.items()}
+    alone = {name: own for name, own in among.items() if len(own) == 1}
+    space = _possible(kind, {**among, **named}, facts) or kind.space({**alone, **named}, facts)
     missing = [p.name for p in space.parameters if len(p.choices) > 1 and p.name != OPEN]
     if missing:
-        named = " ".join(f"{name}={value}" for name, value in _example(space, [*values, *missing]).items())
-        raise InputError(f"an architecture needs {', '.join(missing)} too: name them, such as {named}")
+        example = " ".join(f"{name}={value}" for name, value in _example(space, [*values, *missing]).items())
+        raise InputError(f"an architecture needs {', '.join(missing)} too: name them, such as {example}")
     return space.decode(space.grid(limit=1_000_000)[:1])[0]
+
+
+def _possible(
+    kind: "Family", genes: Mapping[str, Sequence[Value]], facts: "TeacherFacts | None"
+) -> "SearchSpace | None":
+    """The space of some choices; None where nothing is possible."""
+    try:
+        return kind.space(genes, facts)
+    except InputError:
+        return None
 
 
 def _example(space: "SearchSpace", genes: Sequence[str]) -> dict[str, Value]:
@@ -45,11 +67,11 @@ def value_of(text: str) -> Value:
     return int(text) if text.isdigit() else text
 
 
-def read_architectures(path: Path, kind: "Family", fixed: Mapping[str, Value] | None = None) -> list[Architecture]:
+def read_architectures(path: Path, make: Callable[[Mapping[str, Value]], Architecture]) -> list[Architecture]:
     """The architectures in a CSV file (a column a gene) or a JSON file (a list of objects), in order.
 
     Args:
-        fixed: genes that a row need not name.
+        make: the architecture that the genes of a row name; an `InputError` where they name none.
 
     Raises:
         InputError: it cannot be read, or a row is no architecture; the message names the row.
@@ -64,7 +86,7 @@ def read_architectures(path: Path, kind: "Family", fixed: Mapping[str, Value] | 
     architectures = []
     for place, row in rows.items():
         try:
-            architectures.append(architecture_of(kind, {**(fixed or {}), **row}))
+            architectures.append(make(row))
         except InputError as error:
             raise InputError(f"{path}, {place}: {error}") from None
     return architectures

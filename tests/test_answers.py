@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from distilsearch.architecture import Architecture
-from distilsearch.architectures import read_architectures
+from distilsearch.architectures import architecture_of, read_architectures
 from distilsearch.cli import app
 from distilsearch.engine.job.runfile.config import Run
 from distilsearch.errors import InputError, LackingError, TableError
@@ -133,7 +134,7 @@ def test_many_architectures_go_in_and_come_out(store: Path, tmp_path: Path, form
     assert {(row["device"], row["threads"], row["dtype"]) for row in table} == {(NAME, "1", "float32")}
     again = tmp_path / "again.csv"
     again.write_text("key,layers,width,heads,ffn,inherit\nx,2,64,2,64,even\n")
-    assert read_architectures(again, family("bert"))[0]["layers"] == 2
+    assert read_architectures(again, partial(architecture_of, family("bert")))[0]["layers"] == 2
 
 
 @pytest.mark.parametrize(
@@ -156,7 +157,7 @@ def test_what_is_no_list_of_architectures_is_refused_by_its_row(
     if content is not None:
         (tmp_path / name).write_text(content)
     with pytest.raises(InputError, match=message):
-        read_architectures(tmp_path / name, family("bert"))
+        read_architectures(tmp_path / name, partial(architecture_of, family("bert")))
 
 
 def test_results_homes_and_checks_are_told_to_programs(store: Path, tmp_path: Path) -> None:
@@ -219,12 +220,17 @@ def test_a_run_says_how_it_serves_and_which_genes_have_one_choice(store: Path, t
     told = answer("predict", *named, "--store", store, "--threads", 1, "--sequence", 16, "--device", NAME)
     for place in (file, folder):
         assert answer("predict", "layers=2", "--store", store, "--space", place) == told
-    with pytest.raises(InputError, match="an architecture needs layers too"):
+    needs = r"an architecture needs layers too: name them, such as width=64 layers=[12]; this run searches width 128, l"
+    with pytest.raises(InputError, match=needs):
         run("predict", "width=64", "--store", store, "--space", file)
     (tmp_path / "many.csv").write_text("layers,width\n2,128\n")
     assert answer("predict", "--from", tmp_path / "many.csv", "--store", store, "--space", file) == told
     words = ["predict", "layers=2", "--store", str(store), "--space", str(file)]
     said = CliRunner().invoke(app, words, catch_exceptions=False)
+    assert "this run searches" not in said.stderr
+    beyond = CliRunner().invoke(app, ["predict", "layers=3", *words[2:]], catch_exceptions=False)
+    assert "note: this run searches layers 1, 2: it makes no student of layers=3" in beyond.stderr
+    assert beyond.exit_code == 0
     assert "note: this is of torch float32; the run serves by onnxruntime float32 too" in said.stderr
     assert "targets" not in said.stderr
     file.write_text(f'{file.read_text()}[[target]]\ndevice = "cuda"\n'.replace(', "onnxruntime"', ""))
