@@ -43,13 +43,15 @@ class Held:
 class Bought:
     """A loss or score before the first step of a training and after the last, on what has the key `heldout`.
 
-    `before` is None where nobody took it, or it was no number; `rising`: more is better.
+    `before` is None where nobody took it, or it was no number; `rising`: more is better; `where`: what `before` was
+    taken on, in words, where that is less than what `after` was.
     """
 
     heldout: str
     before: float | None
     after: float
     rising: bool = False
+    where: str = ""
 
     @property
     def gain(self) -> float | None:
@@ -61,7 +63,19 @@ class Bought:
     @property
     def words(self) -> str:
         """Such as "0.2100 (0.2345 before training)"."""
-        return f"{self.after:.4f}" + ("" if self.before is None else f" ({self.before:.4f} before training)")
+        where = f", {self.where}" if self.where else ""
+        return f"{self.after:.4f}" + ("" if self.before is None else f" ({self.before:.4f} before training{where})")
+
+
+def some_blocks(count: int | None, whole: int) -> str:
+    """On how many held-out blocks a loss was taken; "" where that is all of them, or not known.
+
+    >>> some_blocks(44, 190), some_blocks(44, 0), some_blocks(None, 190)
+    ('on 44 of 190 held-out blocks', 'on 44 held-out blocks', '')
+    """
+    if count is None or count >= whole > 0:
+        return ""
+    return f"on {count:,} of {whole:,} held-out blocks" if whole else f"on {count:,} held-out blocks"
 
 
 def quality_name(kind: str, quality: str = LOSS) -> str:

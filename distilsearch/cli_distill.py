@@ -86,7 +86,8 @@ def _print_delivery(made: "Delivery") -> None:
     from .distill.store.bought import NOTHING
 
     trial = made.trial
-    start = "" if trial.untrained_loss is None else f" ({trial.untrained_loss:.4f} untrained)"
+    few = f", on {trial.untrained_blocks:,} of them" if trial.untrained_blocks else ""
+    start = "" if trial.untrained_loss is None else f" ({trial.untrained_loss:.4f} untrained{few})"
     took = f"{trial.tokens:,} tokens in {trial.seconds:.0f} s"
     more = "".join(f", {name} {gain.words}" for name, gain in [*made.gains.items()][1:])
     loss = f"loss on {made.heldout_blocks:,} held-out blocks {trial.loss:.4f}{parts_words(trial.parts)}"

@@ -99,6 +99,7 @@ class Run:
         self.since: Path | None = None  # the checkpoint that it goes on from
         self.curve: list[tuple[int, float]] = []
         self.blocks: dict[int, int] = {}  # by the tokens of a point of the curve: that it is of the first ones alone
+        self.beside: dict[int, int] = {}  # the same, of points that have been put beside the end
         self.looks = looks(steps * step_tokens, len(targets.text.heldout), targets.text.block, len(EVALUATIONS) - 1)
         self.held: dict[str, float] = {}  # the parts of the last held-out loss
         self.drift = Drift()
@@ -179,7 +180,7 @@ class Run:
         if last:
             more = {at: held.loss - held.first[blocks] for at, blocks in self.blocks.items()}
             self.curve = [(at, loss + more.get(at, 0.0)) for at, loss in self.curve]
-            self.blocks = {}
+            self.beside, self.blocks = self.blocks, {}
         else:
             self._note_blocks(tokens, self.looks.between)
         self.curve.append((tokens, held.loss))
@@ -277,10 +278,12 @@ class Run:
             "share": self.targets.share,
             "quality": self.quality,
             "origin": self.origin,
+            "heldout_blocks": len(self.targets.text.heldout),
         }
         judge = None if objective.judge is None else objective.judge.requires_grad_(False).cpu()
         made = (objective.architecture, self.model, teacher, loss, curve, self.seconds, tokens, about, objective.ending)
-        return Student(*made, judge=judge, parts=self.held)
+        blocks = {at: count for at, count in self.beside.items() if at in asked}
+        return Student(*made, judge=judge, parts=self.held, blocks=blocks)
 
     def save(self, path: Path) -> None:
         """Write all a step depends on, atomically; the first process does."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from ..course import Course
 from ..evaluate import Evaluation, Heldout
-from ..quality import Bought
+from ..quality import Bought, some_blocks
 from ..texts.probe import Probe
 from ..untrained import before_training
 from .archive import Archive
@@ -23,7 +23,8 @@ def bought(
     archive: Archive, trial: Trial, course: Course, probe: Probe, pairs: Mapping[str, Evaluation]
 ) -> dict[str, Bought]:
     """By name: the held-out loss, the loss on the probe where there is one, Spearman of each evaluation on pairs."""
-    gains = {TEXT: Bought(course.text.sha256, trial.untrained_loss, trial.loss)}
+    where = some_blocks(trial.untrained_blocks, len(course.text.heldout))
+    gains = {TEXT: Bought(course.text.sha256, trial.untrained_loss, trial.loss, where=where)}
     if probe.text is not None:
         gains[f"{PROBE}, {probe.name}"] = _of(archive, trial, course, Heldout(course.teacher, probe.text), "loss")
     for name, evaluation in pairs.items():

@@ -24,7 +24,7 @@ from ..training import USUAL, Conditions, in_groups, train
 from .circumstances import circumstances
 from .claims import POLL_SECONDS, Claim
 from .respelt import found, trunks
-from .trial import TRIAL, TRUNK, Trial, heldout_score, probe_scores
+from .trial import TRIAL, TRUNK, UNTRAINED_BLOCKS, Trial, heldout_score, probe_scores
 
 if TYPE_CHECKING:
     from .archive import Archive
@@ -151,7 +151,7 @@ class _Work:
             tokens=student.tokens,
             seconds=student.seconds,
             curve=tuple(student.curve),
-            facts=self._facts(),
+            facts=self._facts() | ({UNTRAINED_BLOCKS: student.blocks[0]} if 0 in student.blocks else {}),
             scores=(heldout_score(self.training, student.loss, student.parts), *probe_scores(student.probe)),
         )
 

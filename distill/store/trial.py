@@ -26,6 +26,7 @@ SCHEMA = 2  # 1 had no hashes and no scores, and called the training its context
 TRIAL, STUDENT, TRUNK, SCORES = "trial.json", "student", "trunk.safetensors", "scores"
 HELDOUT_LOSS = "heldout-loss"
 PROBE = "heldout"  # the evaluation by that name, on another text than the training's own
+UNTRAINED_BLOCKS = "untrained_blocks"  # a fact: of a training whose first loss is of some held-out blocks alone
 UNTRAINED = "untrained"  # the artefact that scores of a student before its first step are kept under
 FORMER_AUTO = "auto"  # the precision that keys of schema 1 could hold, before it was resolved
 TRAINING: Mapping[str, type] = {"tokens": int, "seed": int, "share": float}  # its fields that are no text
@@ -106,6 +107,12 @@ class Trial:
     def untrained_loss(self) -> float | None:
         """The held-out loss before the first step; none in trials of versions that did not take it."""
         return dict(self.curve).get(0)
+
+    @property
+    def untrained_blocks(self) -> int | None:
+        """On how many of the first held-out blocks alone that was taken; none where on all, or nobody noted it."""
+        blocks = self.facts.get(UNTRAINED_BLOCKS)
+        return blocks if type(blocks) is int and blocks > 0 else None
 
     @property
     def heldout_loss(self) -> Score:

@@ -15,7 +15,7 @@ from yaml import YAMLError  # type: ignore[import-untyped]
 
 from distilsearch.architecture import Architecture
 
-from ..quality import LOSS, PARTS, loss_words
+from ..quality import LOSS, PARTS, loss_words, some_blocks
 from ..teachers.named import QUICKSTART
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def card(student: "Student") -> str:
     body += ["", "## Architecture", "", *_table({k: str(v) for k, v in sorted(student.architecture.values.items())})]
     if origin := about.get("origin"):
         body += ["", f"## {ORIGIN}", "", *_table(origin)]
-    body += ["", "## Curve", "", *_table({f"{tokens:,} tokens": f"{loss:.4f}" for tokens, loss in student.curve})]
+    body += ["", "## Curve", "", *_table(_curve(student))]
     if about:
         body += ["", "## Recipe", "", "```json", json.dumps(about["recipe"], indent=1), "```"]
     return "\n".join(body) + "\n"
@@ -80,6 +80,13 @@ def _facts(student: "Student", teacher_name: str) -> dict[str, str]:
         if (share := about.get("share", 1.0)) != 1.0:
             rows["share of the text"] = f"{share:g}"
     return rows
+
+
+def _curve(student: "Student") -> dict[str, str]:
+    """The held-out loss by tokens; of fewer blocks than the last one, with their number."""
+    whole = student.about.get("heldout_blocks", 0)
+    words = {at: f"; {some_blocks(count, whole)}" for at, count in student.blocks.items()}
+    return {f"{tokens:,} tokens": f"{loss:.4f}{words.get(tokens, '')}" for tokens, loss in student.curve}
 
 
 def _origin(teacher: "Teacher") -> list[str]:

@@ -32,7 +32,10 @@ from .judge import Judge, whole
 
 @dataclass(frozen=True, eq=False)
 class Student:
-    """A trained student. `curve` holds (tokens, loss) on the held-out blocks, from 0 tokens on; `loss` is its last."""
+    """A trained student. `curve` holds (tokens, loss) on the held-out blocks, from 0 tokens on; `loss` is its last.
+
+    `blocks`: by the tokens of a point of the curve that was taken on the first of these blocks alone, on how many.
+    """
 
     architecture: Architecture
     model: Any
@@ -46,6 +49,7 @@ class Student:
     judge: Judge | None = None  # of pairs, trained beside the model
     parts: Mapping[str, float] = field(default_factory=dict)  # that the loss was made of, where it was
     probe: Bought | None = None  # its loss on a second text, where one was given
+    blocks: Mapping[int, int] = field(default_factory=dict)
 
     @property
     def parameters(self) -> int:

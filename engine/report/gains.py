@@ -29,6 +29,17 @@ def figures(reading: Reading, member: Member) -> dict[str, Figures]:
     return named | {f"Spearman, {title}": pair for title, pair in reading.on_pairs(member).items()}
 
 
+def untrained_words(reading: Reading) -> str:
+    """On how many held-out blocks untrained losses were taken; "" where on as many as others, or nobody knows."""
+    counts = sorted({member.untrained_blocks for member in reading.front if member.untrained_blocks})
+    whole = reading.heldout_blocks
+    if not counts:
+        return ""
+    few = " to ".join(f"{count:,}" for count in dict.fromkeys((counts[0], counts[-1])))
+    of = f" of the {whole:,}" if whole else ""
+    return f" On its text, what it was untrained was measured on the first {few}{of} held-out blocks."
+
+
 def no_better(reading: Reading, name: str, pair: Figures) -> bool:
     """Whether a figure is known before and after, and has not become better."""
     rising = any(name.startswith(sentence(word)) for word in (*UPWARDS, "Spearman"))

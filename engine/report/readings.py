@@ -122,6 +122,12 @@ class Reading:
         return member.loss != self.equal_loss(member) or (member.flash_tokens or math.inf) < (member.tokens or 0)
 
     @property
+    def heldout_blocks(self) -> int:
+        """On how many held-out blocks losses were taken; 0 where that is not known."""
+        blocks = self.result.environment.get("heldout_blocks")
+        return blocks if type(blocks) is int and blocks > 0 else 0
+
+    @property
     def choice_words(self) -> str:
         """What the chosen one is, such as "the best quality within the limit"."""
         rule = CHOICE_WORDS.get(self.result.choose or "", "the chosen one")

@@ -152,11 +152,13 @@ class Member(StudentEntry):
 
     `flash_loss` and `flash_tokens` are of the trial that brought it to the front, `loss` and `tokens` of the training
     that is handed back: the same, or a longer one. `untrained_loss` is the student's before its first step, as it was
-    cut from the teacher; None where nobody took it. `artefacts`: what it was exported as, where the run asks for that.
+    cut from the teacher; None where nobody took it. `untrained_blocks`: how many of the held-out blocks that was taken
+    on, where not on all that `loss` is of. `artefacts`: what it was exported as, where the run asks for that.
     """
 
     loss: Real
     untrained_loss: Real | None = None
+    untrained_blocks: Whole | None = None
     flash_loss: Real | None = None
     flash_tokens: Whole | None = None
     student: Word | None = None

@@ -14,7 +14,7 @@ from distilsearch.page.plots import Figure
 from .budgets import WINDOW, answers, front_gap
 from .doubts import best_words, disturbed, first_words, source_words
 from .figures import calibration_figure, curves_figure, front_figure, hypervolume_figure, latency_figure
-from .gains import figures, gains_table
+from .gains import figures, gains_table, untrained_words
 from .readings import Reading, both_latencies, headline, kind_words, prediction_error, trials_words
 from .requests import requests_card
 from .schema import Latency
@@ -130,6 +130,7 @@ def students_section(reading: Reading) -> Section:
     text = "The front, fastest first. Behind a predicted latency stands its interval; each trained student is a folder."
     if any(member.untrained_loss is not None for member in reading.front):
         text += f" Under {reading.quality_name} stands that of the student before training, as it was cut."
+        text += untrained_words(reading)
     return Section(card("The front", text, students_table(reading)))
 
 
@@ -140,6 +141,7 @@ def gains_section(reading: Reading) -> Section | None:
     if not gains:
         return None
     text = "Of each student what it came to, and below that what it was when it was cut from the teacher, untrained."
+    text += untrained_words(reading)
     if probe is not None and probe.students:
         text += (
             f" {probe.name} is the probe: {probe.blocks} blocks of a text that nobody trained on and that chose nobody;"

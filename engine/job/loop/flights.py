@@ -6,14 +6,14 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
-from distilsearch.distill.store.trial import Trial
+from distilsearch.distill.store.trial import UNTRAINED_BLOCKS, Trial
 from distilsearch.errors import TrialError
 from distilsearch.profiling.clock import Measured
 
 from ..ledger import Entry
 from ..serving.losses import Losses
 
-FACTS = ("asked", "trial", "tokens", "seconds", "parameters", "curve", "parts")
+FACTS = ("asked", "trial", "tokens", "seconds", "parameters", "curve", "parts", UNTRAINED_BLOCKS)
 NUMBERS = re.compile(r"[0-9a-f]{12,}|[0-9]+(\.[0-9]+)?(e[-+]?[0-9]+)?")
 
 
@@ -65,11 +65,13 @@ def kind_of(cause: str) -> str:
 
 def facts_of(trial: Trial) -> dict[str, Any]:
     """What the ledger keeps of a trained student: `FACTS`."""
-    return {
+    plain = {
         "asked": trial.training.tokens,
         "trial": trial.key,
         "tokens": trial.tokens,
         "seconds": trial.seconds,
         "parameters": trial.parameters,
         "curve": [list(point) for point in trial.curve],
-    } | ({"parts": trial.parts} if trial.parts else {})
+    }
+    more = {"parts": trial.parts, UNTRAINED_BLOCKS: trial.untrained_blocks}
+    return plain | {name: value for name, value in more.items() if value}

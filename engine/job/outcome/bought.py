@@ -12,7 +12,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, replace
 
 from distilsearch.distill.heldout.heldout import heldout_key
-from distilsearch.distill.quality import LOSS, Bought, quality_name
+from distilsearch.distill.quality import LOSS, Bought, quality_name, some_blocks
 from distilsearch.distill.recipes import Recipe
 from distilsearch.distill.store.bought import TITLE
 from distilsearch.distill.store.trial import PROBE, STUDENT, UNTRAINED
@@ -189,7 +189,8 @@ def card_rows(file: schema.ResultFile, member: schema.Member) -> dict[str, str]:
     """The rows of a card: the held-out loss, the probe or why there is none, pairs."""
     rows = {}
     if member.untrained_loss is not None:
-        rows["held-out loss"] = Bought("", member.untrained_loss, member.loss).words
+        where = some_blocks(member.untrained_blocks, Reading(file).heldout_blocks)
+        rows["held-out loss"] = Bought("", member.untrained_loss, member.loss, where=where).words
     rows |= {name: gain.words for name, gain in gains(file, member).items()}
     return rows | ({"probe": f"none: {file.probe.why}"} if file.probe and file.probe.why else {})
 

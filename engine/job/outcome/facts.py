@@ -58,7 +58,8 @@ class MachineFacts:
 class Final:
     """The longest training of a student: key and length of its trial, the loss it came to, and what that is made of.
 
-    `served`: its losses as it is served, where it was judged so.
+    `untrained`: the loss before its first step, and on how many held-out blocks alone that was taken; None where it is
+    not known, or where on all. `served`: its losses as it is served, where it was judged so.
     """
 
     trial: str
@@ -66,6 +67,7 @@ class Final:
     loss: float
     parts: Mapping[str, float] = field(default_factory=dict)
     served: Losses | None = None
+    untrained: tuple[float | None, int | None] = (None, None)
 
     def losses_of(self, entry: Entry) -> Losses:
         """Its losses, as far as the trial of a pair was judged as it is served."""
@@ -76,7 +78,12 @@ def finals_of(trials: Mapping[str, Trial], judging: Judging | None) -> dict[str,
     """The trainings that finished students, by the key of each, judged as they are served where that is asked for."""
     losses = judging.of(list(trials.values())) if judging else [None] * len(trials)
     pairs = zip(trials.items(), losses, strict=True)
-    return {key: Final(trial.key, trial.tokens, trial.loss, trial.parts, own) for (key, trial), own in pairs}
+    return {
+        key: Final(
+            trial.key, trial.tokens, trial.loss, trial.parts, own, (trial.untrained_loss, trial.untrained_blocks)
+        )
+        for (key, trial), own in pairs
+    }
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from typing import Any
 
 from distilsearch.architecture import Architecture
 from distilsearch.distill.quality import quality_name
+from distilsearch.distill.store.trial import UNTRAINED_BLOCKS
 from distilsearch.lowering import parameter_count
 
 from ...objectives import hypervolume
@@ -200,6 +201,8 @@ def _finished(facts: RunFacts, entry: Entry) -> Entry:
     changes = {"trial": final.trial, "tokens": final.tokens, "source": "trained", **losses.facts}
     changes |= {"parts": dict(final.parts)} if final.parts else {}
     changes |= {"flash_loss": entry.values[0], "flash_tokens": entry.facts["tokens"]}
+    if (start := final.untrained)[0] is not None:
+        changes |= {"curve": [[0, start[0]]], UNTRAINED_BLOCKS: start[1]}
     return replace(entry, values=(loss, *entry.values[1:]), facts=entry.facts | changes)
 
 
@@ -235,6 +238,7 @@ def _member(facts: RunFacts, entry: Entry) -> schema.Member:
         loss=entry.values[0],
         parts=entry.facts.get("parts", {}),
         untrained_loss=_untrained(entry),
+        untrained_blocks=None if _untrained(entry) is None else entry.facts.get(UNTRAINED_BLOCKS),
         flash_loss=entry.facts.get("flash_loss", entry.values[0]),
         flash_tokens=entry.facts.get("flash_tokens", entry.facts["tokens"]),
         parameters=entry.facts["parameters"],

@@ -9,13 +9,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from distilsearch.distill.course import Course
 from distilsearch.distill.heldout.heldout import held_out, heldout_loss
 from distilsearch.distill.heldout.sparing import FEW, LEAST, MUCH, PASSES, SHARE, enough, looked, looks, remark, share
 from distilsearch.distill.recipes import default_recipe
 from distilsearch.distill.steps.runs import EVALUATIONS
+from distilsearch.distill.store.archive import Archive
+from distilsearch.distill.store.bought import TEXT, bought
+from distilsearch.distill.store.trial import Trial, read_trial
+from distilsearch.distill.students.card import card
 from distilsearch.distill.students.student import build_student
 from distilsearch.distill.teachers.teacher import Teacher, load_teacher
 from distilsearch.distill.texts.data import Text, load_text
+from distilsearch.distill.texts.probe import Probe
 from distilsearch.distill.training import distill_student, start
 from distilsearch.families import family
 from distilsearch.testing.teachers import write_text
@@ -87,6 +93,27 @@ def test_the_beginning_stands_beside_the_end_by_what_its_blocks_differ_there(
     assert end.first[FEW] == held_out(teacher, long_text, student.model, architecture, most=FEW).loss
     assert student.curve[0] == (0, pytest.approx(first + end.loss - end.first[FEW]))
     assert [tokens for tokens, _ in student.curve] == [0, 512, 1_024, 2_048]
+    assert student.blocks == dict.fromkeys((0, 512, 1_024), FEW)
+    rows = card(student).partition("## Curve")[2].splitlines()
+    assert f"| 0 tokens | {student.curve[0][1]:.4f}; on 32 of 80 held-out blocks |" in rows
+    assert f"| 2,048 tokens | {student.loss:.4f} |" in rows
+
+
+def test_a_trial_says_on_how_many_blocks_it_began(
+    teacher: Teacher, long_text: Text, make_architecture: Make, tmp_path: Path
+) -> None:
+    archive, student = Archive(tmp_path / "trials"), make_architecture(teacher)
+
+    def trained(tokens: int) -> Trial:
+        course = Course.resolved(teacher, long_text, RECIPE, tokens, 0, "float32", "cpu")
+        (trial,) = archive.distil(teacher, long_text, [student], RECIPE, course.training)
+        return read_trial(trial.folder)
+
+    short, longer = trained(2_048), trained(32_768)
+    assert (short.untrained_blocks, longer.untrained_blocks) == (FEW, None)
+    course = Course.resolved(teacher, long_text, RECIPE, 2_048, 0, "float32", "cpu")
+    words = bought(archive, short, course, Probe(None, why="none was asked for"), {})[TEXT].words
+    assert words.endswith(" before training, on 32 of 80 held-out blocks)")
 
 
 def test_a_longer_training_that_goes_on_has_the_curve_of_one_that_does_not(

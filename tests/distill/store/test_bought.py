@@ -57,7 +57,8 @@ def test_what_was_taken_while_training_is_what_the_archive_would_take_later(
     gain = gains[f"{PROBE}, second.txt"]
     assert gain.before == pytest.approx(kept[UNTRAINED], abs=1e-6)
     assert gain.after == pytest.approx(kept[STUDENT], abs=1e-6)
-    assert gains[TEXT] == Bought(text.sha256, untold.untrained_loss, untold.loss)
+    where = f"on {untold.untrained_blocks} of {len(text.heldout)} held-out blocks"
+    assert gains[TEXT] == Bought(text.sha256, untold.untrained_loss, untold.loss, where=where)
     assert len(read_trial(untold.folder).scores) == 3
 
 

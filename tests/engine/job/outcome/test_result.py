@@ -13,6 +13,7 @@ from distilsearch.architecture import Architecture
 from distilsearch.distill.store.trial import read_trial
 from distilsearch.engine.job.ledger import Entry
 from distilsearch.engine.job.machines.machines import Latency
+from distilsearch.engine.job.outcome.bought import card_rows
 from distilsearch.engine.job.outcome.choice import CHOICES, pair_key
 from distilsearch.engine.job.outcome.exports import export_students
 from distilsearch.engine.job.outcome.facts import Final, MachineFacts, RunFacts
@@ -128,6 +129,22 @@ def test_what_training_bought_is_told_and_where_it_bought_nothing(facts: RunFact
     slices = conclude(replace(facts, entries=scored))
     assert [member.untrained_loss for member in slices.front] == [None] * 4
     assert not slices.file.warnings
+
+
+def test_on_how_many_blocks_untrained_losses_are_is_known_of_the_training_that_is_handed_back(facts: RunFacts) -> None:
+    entries = [entry(i, *POINTS[i], curve=[[0, 0.9], [100, POINTS[i][0]]], untrained_blocks=44) for i in range(4)]
+    finals = {
+        STUDENTS[1].key: Final("k" * 64, 900, 0.1, untrained=(0.8, None)),
+        STUDENTS[2].key: Final("l" * 64, 900, 0.05),  # of a version that did not take it
+    }
+    told = replace(facts, entries=entries, finals=finals, environment={"heldout_blocks": 190})
+    file = conclude(told).file
+    losses = [(member.untrained_loss, member.untrained_blocks) for member in file.front]
+    assert losses == [(0.9, 44), (0.8, None), (0.9, 44), (0.9, 44)]
+    assert "untrained was measured on the first 44 of the 190 held-out blocks" in render(file)
+    (words, *_), (finished, *_) = (card_rows(file, member).values() for member in file.front[:2])
+    assert words == "0.9000 (0.9000 before training, on 44 of 190 held-out blocks)"
+    assert finished == "0.1000 (0.8000 before training)"
 
 
 def test_limits_hold_in_the_result(facts: RunFacts) -> None:
