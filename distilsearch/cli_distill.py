@@ -123,6 +123,7 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Score models, students or teachers; what is known of a kept student is not computed again."""
+    from distilsearch.distill.given import check_given
     from distilsearch.distill.teachers.named import check_names
 
     given = pairs(option or [], "an option as name=value, such as seeds=1")
@@ -130,6 +131,7 @@ def evaluate(
     check_names([*models, teacher], text or (), files, "a CSV file, or for glue the folder of a task")
     if text_heldout is not None and not text:
         raise InputError("--text-heldout is of the blocks of a --text; name that too, or leave it out")
+    check_given(name, on or (), teacher, text or ())
     with shown_progress() as progress:
         with loading(progress):
             from .distill.evaluate.scores import score_all

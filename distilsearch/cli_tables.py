@@ -58,22 +58,28 @@ def list_(store: OldStore = None, as_json: Json = False) -> None:
 def show(
     table: TableName = "auto",
     store: OldStore = None,
-    out: Annotated[Path, typer.Option(help="Where the page of charts goes")] = Path("table.html"),
+    out: Annotated[
+        Path | None, typer.Option(help="A file for a page of charts, such as table.html", show_default=False)
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """What one table holds and how noisy it is, in words and as a page of charts."""
+    """What one table holds and how noisy it is, in words, and with --out as a page of charts."""
     from .places import PAGE, own_file
-    from .profiling.tables.pictures import write_page
 
-    own_file(out, PAGE)
+    if out is not None:
+        own_file(out, PAGE)
     content = found_table(table, store)
-    write_page(content, out)
+    if out is not None:
+        from .profiling.tables.pictures import write_page
+
+        write_page(content, out)
     if as_json:
         from .profiling.told import table_facts
 
-        print_json(table_facts(content) | {"page": str(out)})
-    else:
-        print_table(content)
+        print_json(table_facts(content) | ({} if out is None else {"page": str(out)}))
+        return
+    print_table(content)
+    if out is not None:
         print(out)
 
 

@@ -94,7 +94,7 @@ def test_a_prediction_says_what_it_is_of(store: Path) -> None:
 @pytest.mark.parametrize(
     ("asked", "lacks", "command"),
     [
-        (["--dtype", "bfloat16"], "no rows for bfloat16 eager 1 threads", "--dtype bfloat16 --threads 1`"),
+        (["--dtype", "bfloat16"], "no rows for bfloat16 eager 1 thread", "--dtype bfloat16 --threads 1`"),
         (["--mode", "compile"], "no rows for float32 compile", "--threads 1 --mode compile`"),
         (["head=mlm"], "no operators of kind head", "--threads 1`"),
     ],

@@ -42,10 +42,10 @@ def test_the_command_makes_a_table_that_predicts(there: Path) -> None:
     assert 8 < lower < mean < upper < 13
     assert mean == pytest.approx(10.97, rel=0.05)
     device = folder.parent.name
-    for words in (["list"], ["check", device], ["diff", device, device]):
+    for words in (["list"], ["show", device], ["check", device], ["diff", device, device]):
         assert run(app, ["tables", *words], catch_exceptions=False).exit_code == 0, words
     with pytest.raises(InputError, match="holds 12 whole models, and no operators to draw"):
-        run(app, ["tables", "show", device], catch_exceptions=False)
+        run(app, ["tables", "show", device, "--out", "page.html"], catch_exceptions=False)
     with pytest.raises(InputError, match=r"unknown kind of timings 'model': did you mean 'models'"):
         run(app, ["tables", "import", "phone.csv", "--kind", "model", "--device", "x"], catch_exceptions=False)
     with pytest.raises(InputError, match="leave --format vidur out"):

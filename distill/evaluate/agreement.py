@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from distilsearch.errors import InputError
 from distilsearch.families import family
 
+from ..given import check_against
 from ..heldout.heldout import heldout_key, heldout_loss
 from ..losses import KINDS
 from ..teachers.teacher import Teacher, load_teacher
@@ -28,8 +29,9 @@ class Heldout:
     @classmethod
     def of(cls, given: Given) -> "Heldout":
         """Against the teacher and the text that are given."""
-        if given.teacher is None or given.text is None:
-            raise InputError("the held-out loss is taken against a teacher on a text; give both --teacher and --text")
+        check_against(given.teacher is not None, given.text is not None)
+        assert given.teacher is not None
+        assert given.text is not None
         return cls(given.teacher, given.text)
 
     @property

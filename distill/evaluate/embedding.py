@@ -20,21 +20,13 @@ from distilsearch.errors import InputError, TrialError
 from distilsearch.families import family
 from distilsearch.sheet import other_separator, read_sheet
 
+from ..given import pairs_file
 from ..students.student import Student
 from ..teachers.teacher import Teacher, load_teacher
 from .evaluation import Given, Subject
 
 PAIRS = ("sentence1", "sentence2", "score")
 HEADED = re.compile(r"[a-z_ ]*(score|label|similar|relate|rating|gold)[a-z_ ]*")  # how the third column is called
-
-
-def _absent(path: Path | None) -> str:
-    """Why no file of pairs was opened."""
-    if path is None:
-        return "no file was named"
-    if path.is_dir():
-        return f"{path} is a folder, which --with glue takes where it is that of a task"
-    return f"there is no file {path}"
 
 
 @dataclass(frozen=True)
@@ -48,10 +40,10 @@ class Similarity:
 
     @classmethod
     def of(cls, given: Given) -> "Similarity":
-        """On the file that is given."""
-        if given.file is None or not given.file.is_file():
-            raise InputError(f"{_absent(given.file)}; name a csv of sentence, sentence, score, such as --on pairs.csv")
-        return cls(given.file, given.prompt)
+        """On the file that is given; an `InputError` where there is none, or it holds no pairs."""
+        file = pairs_file(given.file)
+        read_pairs(file)  # before a model is loaded for it
+        return cls(file, given.prompt)
 
     @property
     def heldout(self) -> str:

@@ -17,6 +17,7 @@ import numpy as np
 from distilsearch.errors import InputError, TrialError
 from distilsearch.progress import Between, Progress, nothing, silent
 
+from ..given import task_folder
 from ..losses import KINDS
 from ..teachers.teacher import Teacher, load_teacher
 from .evaluation import Given, Subject
@@ -93,11 +94,7 @@ class Glue:
         Raises:
             InputError: files, columns, labels or options are not what they should be; scikit-learn is not installed.
         """
-        if given.file is None:
-            raise InputError("no folder was named; name that of a GLUE task, such as --on glue/MRPC")
-        folder = Path(given.file)
-        if not folder.is_dir():
-            raise InputError(f"there is no folder {folder}; name that of a GLUE task, such as --on glue/MRPC")
+        folder = task_folder(given.file)
         options = Options(seeds, epochs, tuple(learning_rates), rows, batch, length, dropout)
         options.check()
         chosen = task_named(task) if task else task_of(folder)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from distilsearch.errors import InputError
 
+from ..given import check_blocks
 from ..teachers.teacher import Teacher, load_teacher
 from ..texts.data import Text
 from .evaluation import Given, Subject
@@ -12,8 +13,9 @@ from .evaluation import Given, Subject
 def reader_of(given: Given, name: str) -> tuple[Teacher, Text]:
     """Who the given text was cut into blocks for, and the text."""
     reader = given.reader or given.teacher
-    if given.text is None or reader is None:
-        raise InputError(f"the evaluation {name!r} is taken on the held-out blocks of a text; give one (--text)")
+    check_blocks(name, given.text is not None and reader is not None)
+    assert given.text is not None
+    assert reader is not None
     return reader, given.text
 
 

@@ -113,9 +113,11 @@ def score_all(
     """Scores of each model by each evaluation that is asked for; see `evaluations`. How long one took is told."""
     progress(READING, 0, 1)
     Archive().name_problems(progress)
+    given = (name, files, teacher, text, column, prompt, progress, block, models[0], options, most_heldout)
+    asked = [] if teacher or text else evaluations(*given)  # mistakes are told before anything slow begins
     for model in models:
-        load_teacher(model)  # a mistake in one is told first
-    asked = evaluations(name, files, teacher, text, column, prompt, progress, block, models[0], options, most_heldout)
+        load_teacher(model)
+    asked = asked or evaluations(*given)
     progress(READING, 1, 1)
     scores: dict[str, dict[str, dict[str, float]]] = {model: {} for model in models}
     parts = [(model, what, evaluation) for model in scores for what, evaluation in asked]

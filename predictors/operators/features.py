@@ -52,7 +52,8 @@ class Setting:
 
     def __str__(self) -> str:
         issued = self.mode if self.runtime == TORCH else self.runtime
-        return f"{self.dtype} {issued} {self.threads} threads"
+        threads = f" {self.threads} thread{'s' * (self.threads > 1)}" if self.threads else ""  # a GPU has none
+        return f"{self.dtype} {issued}{threads}"
 
     @property
     def cure(self) -> str:

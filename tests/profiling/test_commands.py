@@ -32,13 +32,20 @@ def table(space: SearchSpace, serving: Serving, store: Path, make_fake: Fake) ->
     return profile(space, device, serving, store, models=1, clock=device.clock, cache="both")
 
 
-def test_a_table_is_listed_shown_compared_and_sent(table: LatencyTable, store: Path, tmp_path: Path) -> None:
+def test_a_table_is_listed_shown_compared_and_sent(
+    table: LatencyTable, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert table.folder is not None
     assert table.folder.name in run("list", "--store", store)
     page = tmp_path / "page.html"
     shown = run("show", table.folder, "--out", page)
     assert re.search(r"\d+ operators: .*\n\d+ operators with cold caches: ", shown)
     assert "cold cache" in page.read_text()
+    assert shown.splitlines()[-1] == str(page)
+    monkeypatch.chdir(tmp_path)
+    before = set(tmp_path.rglob("*"))
+    assert run("show", table.folder) == shown.removesuffix(f"{page}\n")
+    assert set(tmp_path.rglob("*")) == before  # nobody has asked for a page
     assert "is sound" in run("check", table.folder)
     assert "1.000    0.0%    0.0%" in run("diff", table.folder, store)
     assert "sent to" in run("push", tmp_path / "away", "--store", store)

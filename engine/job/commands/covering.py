@@ -100,6 +100,6 @@ def targets_here(run: Run, device: Device, complete: bool = False) -> list[Targe
 
 def in_words(serving: Serving) -> str:
     """How something is served, in a line."""
-    threads = f"{serving.threads} threads" if serving.threads else "all threads"
+    threads = f"{serving.threads} thread{'s' * (serving.threads > 1)}" if serving.threads else "all threads"
     issued = serving.mode if serving.runtime == TORCH else serving.runtime
     return f"batch {serving.batch}, {serving.tokens}, {serving.dtype}, {threads}, {issued}"

@@ -125,12 +125,13 @@ def status(folder: Path) -> Status:
     ledger, space = _ledger_of(run, folder)
     noted, lasting = _noted(ledger, driver_name(run.storage.url, folder)), doing.seconds(time.time())
     plan, phases = noted["plan"], noted["phases"]
+    spent = max(noted["spent"], noted["together"] + lasting)  # which a run of minutes also notes after each trial
     if doing.phase:  # a phase is noted when it ends
         phases = phases | {doing.phase: phases.get(doing.phase, 0.0) + lasting}
     return Status(
         name=run.name,
         asked=plan.get("trials", 0) if run.minutes else run.trials,
-        minutes=(run.minutes, (noted["spent"] + lasting) / 60) if run.minutes else None,
+        minutes=(run.minutes, spent / 60) if run.minutes else None,
         **_counted(ledger),
         damage="" if run.storage.url else unread(folder / JOURNAL),
         phases=phases,
@@ -173,7 +174,8 @@ def _noted(ledger: Ledger, driver: str) -> dict[str, Any]:
             raise ValueError(f"what it resolved lacks a value: {sorted(resolved)}")
         return {
             "plan": plan | ({"trials": strict.whole(plan["trials"], "its trials")} if "trials" in plan else {}),
-            "spent": max(together, strict.number(ledger.noted(SPENT) or 0.0, "what it spent")),
+            "spent": strict.number(ledger.noted(SPENT) or 0.0, "what it spent"),
+            "together": together,
             "phases": {name: strict.number(value, "a phase") for name, value in phases.items()},
             "resolved": resolved,
         }

@@ -12,6 +12,7 @@ from ...objectives import nondominated
 from ...report.doubts import AGREED, ms_of
 from ...report.readings import Reading
 from ...report.schema import Latency, Member, ResultFile
+from ...report.words import counted
 from .choice import pick
 
 if TYPE_CHECKING:
@@ -36,8 +37,8 @@ def latency_warnings(objective: str, teacher: Latency, students: Sequence[Latenc
     apart = [factor - 1 for factor in repeats if factor > AGREED]
     if apart:
         yield (
-            f"{objective} of {len(apart)} of {len(repeats)} models, measured side by side again, differed by more than"
-            f" {AGREED - 1:.0%} (up to {max(apart):.0%}) between the two closest sessions; their digits are left out:"
+            f"{objective} of {len(apart)} of {counted(len(repeats), 'model')}, measured side by side again, differed by"
+            f" more than {AGREED - 1:.0%}{_most(max(apart))} between the two closest sessions; their digits are left out:"
             " run `distilsearch measure` when the machine is quiet"
         )
     if teacher.measured and teacher.lower and teacher.upper and not teacher.lower <= teacher.measured <= teacher.upper:
@@ -46,6 +47,12 @@ def latency_warnings(objective: str, teacher: Latency, students: Sequence[Latenc
             f" {teacher.upper:.3g} ms: other work may have disturbed the machine, and speedups with it; run"
             " `distilsearch measure` when it is quiet"
         )
+
+
+def _most(apart: float) -> str:
+    """By how much at most, in brackets; "" where that is next to what sessions may differ by."""
+    texts = (f"{apart:.0%}", f"{apart:.1%}")
+    return next((f" (up to {text})" for text in texts if float(text[:-1]) > 100 * (AGREED - 1) + 0.01), "")
 
 
 def all_latency_warnings(result: ResultFile) -> list[str]:

@@ -131,7 +131,7 @@ def test_tables_of_several_runtimes_lie_side_by_side_and_are_never_mixed(
         assert table.runtime == runtime
         assert find_table(name, store, runtime) == table
     assert find_table(name, store, "onnxruntime") is not None  # the last one, which the predictor refuses
-    with pytest.raises(TableError, match=r"no rows for float32 echo 1 threads \(it has float32 eager 1 threads\)"):
+    with pytest.raises(TableError, match=r"no rows for float32 echo 1 thread \(it has float32 eager 1 thread\)"):
         LatencyPredictor.fit(tables["torch"]).model.check(operators, _setting(tables["torch"], servings["echo"]))
     assert nearest_sibling(fake, store) is None  # of torch's own table there is no other stack
 
@@ -146,4 +146,4 @@ def _loads_the_same(table: LatencyTable, serving: Serving, folder: Path) -> None
     (setting,) = loaded.model.settings
     assert (setting, setting.runtime) == (loaded.setting(serving), "echo")
     assert loaded.model.settings == fitted.model.settings != [loaded.setting(Serving(threads=1))]
-    assert str(setting) == "float32 echo 1 threads"
+    assert str(setting) == "float32 echo 1 thread"
