@@ -48,7 +48,7 @@ from .outcome.sessions import measure_front
 from .outcome.teacher import teacher_held
 from .plans.heldout import note_heldout
 from .plans.phases import CUTS, JUDGED, UNTRAINED, Phases, Stopwatch, cut_short
-from .plans.planning import plan_of, question, remembered, speed_of, trained
+from .plans.planning import check_left, plan_of, question, remembered, speed_of, trained
 from .plans.spending import Amount, Budget, Minutes
 from .preparing.environment import environment
 from .preparing.equipping import making_of, register
@@ -140,11 +140,13 @@ class MainJob:
         if self.prepared.judging_short:
             cut_short(self.ledger, CUTS, self.prepared.judging_short)
         write_atomically(folder / "environment.json", json.dumps(environment(run), indent=1))
+        self.check_time(watch)
         with phases.phase(PROFILING):
             machines = self.profiled()
             set_shares(self.ledger, machines, self.teacher, self.executor, self.progress)
             engine = new_engine(run, self.prepared.served, machines, self.teacher)
             self.check_limits(engine, machines)
+        self.check_time(watch)
         if run.foresees:
             if run.minutes and self.ledger.noted(JUDGED) is None:
                 with phases.phase(OPENING):
@@ -231,13 +233,21 @@ class MainJob:
         """Refuse limits that no student keeps."""
         check_limits(engine, machines, self.prepared.run.seed, self.ledger, self.prepared.folder, self.progress)
 
+    def check_time(self, watch: Stopwatch) -> None:
+        """Refuse minutes of which nothing is left, before profiling, judging or a rehearsal takes more of them."""
+        check_left(self.prepared.run, self.ledger, watch.seconds, self.prepared.folder, lambda: self.question)
+
+    @property
+    def question(self) -> Path:
+        """Where the home keeps what the question of this run came to, whoever asked it."""
+        return question(self.prepared.run, self.making.training.to_json(), self.prepared.space)
+
     def budget(self, watch: Stopwatch, machines: Sequence[Profiled]) -> Budget:
         """What the run may spend: as its file says, or as the same question came to before, or as a plan says."""
         run, train = self.prepared.run, self.prepared.run.train
         if not run.minutes:
             return Amount(train.flash_tokens, run.trials, train.final_tokens, self.progress)
-        students, training = self.prepared.served.students, self.making.training
-        place = question(run, training.to_json(), self.prepared.space)
+        students, training, place = self.prepared.served.students, self.making.training, self.question
         settled = remembered(place)
         facts, archive = self.prepared.teacher.facts, archive_of(self.depot)
         if settled and trained(archive, training.at(settled.flash_tokens), students, facts) >= settled.trials:

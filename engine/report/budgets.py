@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Generic, TypeVar
 
 from .readings import Reading, Speedup, kind_words
 from .schema import Answer as AnswerEntry
@@ -17,6 +18,39 @@ from .words import count, score, served_words
 SPEEDS = (2.0, 3.0, 5.0, 7.0, 10.0)  # what people ask for: multiples of the teacher's speed
 MEASURED = "measured"
 WINDOW = (2.0, 15.0)  # the speeds between which a front should have no hole
+
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Fast(Generic[T]):
+    """A student that is as fast as was asked for, known as whatever a caller knows it by.
+
+    Attributes:
+        merit: its score on a proxy task, more is better; None where it has none.
+        measured: whether it was measured to be so fast, rather than predicted.
+    """
+
+    student: T
+    loss: float
+    merit: float | None
+    measured: bool
+
+
+def surest(fast: Sequence[Fast[T]]) -> tuple[T, T]:
+    """The one rule of who is the best at a speed, of those that reach it, fastest first; and who is by predictions too.
+
+    Of those with a score on a proxy task, where some have one, the best score; else the least loss. Who was measured
+    comes before whom predictions alone make so fast. Of equals the fastest.
+    """
+    able = [one for one in fast if one.merit is not None] or fast
+    measured = [one for one in able if one.measured] or able
+    return _best(measured), _best(able)
+
+
+def _best(fast: Sequence[Fast[T]]) -> T:
+    return min(fast, key=lambda one: one.loss if one.merit is None else -one.merit).student
 
 
 @dataclass(frozen=True)
@@ -45,17 +79,14 @@ def answers(reading: Reading, speeds: Iterable[float] = SPEEDS) -> list[Answer]:
 
 
 def _answer(speed: float, pairs: Sequence[tuple[Speedup, Member]], merits: Mapping[str, float]) -> Answer:
-    pairs = [pair for pair in pairs if pair[1].key in merits] or pairs
-    measured = [m for speedup, m in pairs if speedup.kind == MEASURED or (speedup.instead or 0.0) >= speed]
-    best = _best([member for _, member in pairs], merits)
-    chosen = _best(measured, merits) or best
-    return Answer(speed, chosen, None if best is None or chosen is best else best)
-
-
-def _best(members: Sequence[Member], merits: Mapping[str, float]) -> Member | None:
-    if any(member.key in merits for member in members):
-        return max(members, key=lambda member: merits[member.key])
-    return min(members, key=lambda member: member.loss, default=None)
+    fast = [
+        Fast(m, m.loss, merits.get(m.key), speedup.kind == MEASURED or (speedup.instead or 0.0) >= speed)
+        for speedup, m in pairs
+    ]
+    if not fast:
+        return Answer(speed, None)
+    chosen, best = surest(fast)
+    return Answer(speed, chosen, None if chosen is best else best)
 
 
 def with_answers(result: ResultFile) -> ResultFile:

@@ -22,7 +22,7 @@ from distilsearch.architecture import Architecture
 from distilsearch.arrays import FloatArray
 
 from ... import objectives
-from ...report.budgets import SPEEDS
+from ...report.budgets import SPEEDS, Fast, surest
 from ...report.schema import member_key
 from ..ledger import Entry
 from ..serving.served import served_of, student_of
@@ -206,25 +206,17 @@ def at_speeds(
 ) -> dict[float, Entry]:
     """The best member at each multiple of the teacher's speed on the first machine; without those that none reaches.
 
-    The best one has the best score on a proxy task (`merits`) of those that are at least so fast and have one; where
-    none of them has, the least loss.
+    Which one is the best is one rule for choice and report, `surest`; `merits` are scores on a proxy task.
     """
     latencies = [(entry, machines[0].latency(entry.architecture)) for entry in front]
-    slow = machines[0].latency(teacher) if front else None
-    reached = {speed: [pair for pair in latencies if pair[1].times(slow) >= speed] for speed in speeds}
-    return {speed: _surest(some, merits or {}) for speed, some in reached.items() if some}
-
-
-def _surest(pairs: Sequence[tuple[Entry, Known]], merits: Mapping[str, float]) -> Entry:
-    """The best member of those that were measured, where some were: of those with a score, where some have one."""
-    pairs = [pair for pair in pairs if pair_key(pair[0]) in merits] or pairs
-    measured = [entry for entry, latency in pairs if latency.measured is not None]
-    return _best(measured or [entry for entry, _ in pairs], merits)
-
-
-def _best(members: Sequence[Entry], merits: Mapping[str, float]) -> Entry:
-    """The member of the best score, else of the least loss; the fastest of equals, where they stand fastest first."""
-    scored = [entry for entry in members if pair_key(entry) in merits]
-    if scored:
-        return max(scored, key=lambda entry: merits[pair_key(entry)])
-    return min(members, key=lambda entry: entry.values[0])
+    slow, scores = machines[0].latency(teacher) if front else None, merits or {}
+    best: dict[float, Entry] = {}
+    for speed in speeds:
+        fast = [
+            Fast(entry, entry.values[0], scores.get(pair_key(entry)), latency.measured is not None)
+            for entry, latency in latencies
+            if latency.times(slow) >= speed
+        ]
+        if fast:
+            best[speed], _ = surest(fast)
+    return best

@@ -38,8 +38,8 @@ def latency_warnings(objective: str, teacher: Latency, students: Sequence[Latenc
     if apart:
         yield (
             f"{objective} of {len(apart)} of {counted(len(repeats), 'model')}, measured side by side again, differed by"
-            f" more than {AGREED - 1:.0%}{_most(max(apart))} between the two closest sessions; their digits are left out:"
-            " run `distilsearch measure` when the machine is quiet"
+            f" more than {AGREED - 1:.0%}{_most(max(apart))} between the two closest sessions; their digits are left"
+            " out: run `distilsearch measure` when the machine is quiet"
         )
     if teacher.measured and teacher.lower and teacher.upper and not teacher.lower <= teacher.measured <= teacher.upper:
         yield (

@@ -6,6 +6,7 @@ What the same question came to on this machine is remembered in the home, so tha
 import contextlib
 import hashlib
 import json
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -32,7 +33,7 @@ from ..ledger import Ledger
 from ..runfile.config import Run
 from ..runfile.sections import ExportSection
 from ..source import Making
-from .budget import Plan, Speed, size
+from .budget import LOADING, RESERVE, Plan, Speed, size, trials_seconds
 from .phases import PLAN, forgotten
 
 DRAWS = 256  # students that stand for the space
@@ -101,6 +102,28 @@ def plan_of(
         raise
     ledger.note(PLAN, plan.to_json())
     return plan
+
+
+def check_left(run: Run, ledger: Ledger, spent: float, folder: Path, place: Callable[[], Path]) -> None:
+    """Refuse minutes of which nothing is left for trials that are still to be planned, before more is begun for them.
+
+    Args:
+        spent: seconds that have gone.
+        place: where the home would keep what the run's question came to; see `question`.
+
+    Raises:
+        InputError: the minutes are too few.
+    """
+    if not run.minutes or ledger.noted(PLAN) is not None or trials_seconds(run.minutes, spent) > 0:
+        return
+    if remembered(place()) is not None:
+        return  # there is nothing to train
+    forgotten(ledger, folder)
+    enough = math.ceil((spent + LOADING) / 60 / (1 - RESERVE)) + 1
+    raise InputError(
+        f"{run.minutes:g} minutes are too few here: {spent / 60:.1f} have gone before the first trial, and no time is"
+        f" left for any; give at least minutes = {enough} (what was timed is kept)"
+    )
 
 
 def trained(archive: Archive, training: Training, students: SearchSpace, facts: TeacherFacts) -> int:

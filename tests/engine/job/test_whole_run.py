@@ -201,6 +201,39 @@ def test_whatever_is_begun_within_a_phase_is_over_before_it_ends(length: dict[st
     assert {"read and open", "distil and measure", "finish"} <= {what for what, _ in left}
 
 
+class Slow(Here):
+    """notes what it is asked for, and takes its time for profiling."""
+
+    def __init__(self, wait: Callable[[], None] = lambda: None) -> None:
+        super().__init__()
+        self.jobs: list[str] = []
+        self.wait = wait
+
+    def _answer(self, job: Job) -> Any:
+        self.jobs.append(type(job).__name__)
+        if isinstance(job, Profile):
+            self.wait()
+        return super()._answer(job)
+
+
+@pytest.mark.parametrize(("minutes", "asked"), [(0.1, []), (1, ["Profile"])])
+def test_minutes_of_which_nothing_is_left_are_refused_before_more_is_begun(
+    minutes: float, asked: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passed = [0.0]
+    monkeypatch.setattr("distilsearch.engine.job.plans.phases.Stopwatch.seconds", property(lambda _: passed[0]))
+
+    def wait() -> None:
+        passed[0] = 99.0
+
+    executor = Slow(wait)
+    few = Run.parse({name: value for name, value in RUN.items() if name != "trials"} | {"minutes": minutes})
+    with pytest.raises(InputError, match=r"minutes are too few here: .* no time is left for any; give at least"):
+        search(few, tmp_path / "run", executor=executor)
+    assert executor.jobs == asked
+    assert not (tmp_path / "run" / "run.toml").exists()  # so that a mended file is as good as new
+
+
 def test_a_second_call_trains_nothing_and_says_the_same(tmp_path: Path) -> None:
     first, again, said = run(tmp_path / "run"), Here(), list[str]()
     second = search(Run.parse(RUN), tmp_path / "run", lambda what, *_: said.append(what), again)

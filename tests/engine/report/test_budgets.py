@@ -9,7 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distilsearch.engine.report.budgets import Answer, answer_words, answers, front_gap, widest_gap
+from distilsearch.engine.report.budgets import (
+    Answer,
+    Fast,
+    answer_words,
+    answers,
+    front_gap,
+    surest,
+    widest_gap,
+)
 from distilsearch.engine.report.files import read_result, write_result
 from distilsearch.engine.report.readings import Reading
 from distilsearch.engine.report.report import render
@@ -31,6 +39,24 @@ def with_front(result: Result, rows: list[tuple[float, float]], measured: bool =
     ]
     teacher = result["teacher"] | {"latency_ms": latency}
     return Reading(ResultFile.from_json(result | {"front": front, "trials": [], "knee": None, "teacher": teacher}))
+
+
+STUDENTS = st.builds(
+    Fast, st.uuids(), st.sampled_from([0.1, 0.2, 0.3]), st.none() | st.sampled_from([0.5, 0.6]), st.booleans()
+)
+
+
+@given(st.lists(STUDENTS, min_size=1, unique_by=lambda one: one.student))
+def test_the_best_at_a_speed_is_nobodys_inferior_by_the_rule(fast: list[Fast[Any]]) -> None:
+    by = {one.student: (place, one) for place, one in enumerate(fast)}
+
+    def rank(one: Fast[Any], measuring: bool) -> tuple[Any, ...]:  # smaller is better, the first difference counts
+        merit = -one.merit if one.merit is not None else one.loss
+        return one.merit is None, measuring and not one.measured, merit, by[one.student][0]
+
+    chosen, best = (by[student][1] for student in surest(fast))
+    assert all(rank(chosen, True) <= rank(one, True) for one in fast)
+    assert all(rank(best, False) <= rank(one, False) for one in fast)
 
 
 def test_every_speed_is_answered_in_words(result: Result) -> None:
