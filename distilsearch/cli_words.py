@@ -83,6 +83,7 @@ def show(result: "ResultFile") -> None:
     """Print a result: its table, how its students were trained, and what a reader must know of it."""
     from .engine.report.requests import request_lines
     from .engine.report.terminal import answer_lines, evaluation_lines, final_table, gain_lines, proxy_lines
+    from .engine.report.words import counted
 
     print_wide(final_table(result))
     for line in [
@@ -96,7 +97,7 @@ def show(result: "ResultFile") -> None:
     if words := training_words(result.environment.get("training")):
         print(words)
     failed = sum(trial.state == "failed" for trial in result.trials)
-    for warning in [*([f"{failed} trials failed; the report says why"] if failed else []), *result.warnings]:
+    for warning in [*([f"{counted(failed, 'trial')} failed; the report says why"] if failed else []), *result.warnings]:
         print(f"warning: {warning}", file=sys.stderr)
 
 

@@ -64,9 +64,8 @@ class Status:
         others = ("running", "genes", "interrupted", "driver", "doing")
         fields = {name: value for name, value in vars(self).items() if name not in others}
         running = [_plain(entry, entry.number in self.interrupted) for entry in self.running]
-        driver = {"driver": self.driver and self.driver.to_json(), "doing": self.doing.words}
-        driver["heard"] = self.doing.heard
-        return {"schema": 1, **fields, "running": running, **driver}
+        doing = {"doing": self.doing.words, "heard": self.doing.heard}
+        return {"schema": 1, **fields, "running": running, "driver": self.driver and self.driver.to_json(), **doing}
 
     @property
     def _end(self) -> str:

@@ -132,7 +132,8 @@ class Search:
         finally:
             for flight in self._flights:
                 flight.training.cancel()
-        self._hear()
+        if ended := self._hear():
+            self.progress("trials", ended, ended)  # though more were allowed
         self._end_session()
 
     @property
