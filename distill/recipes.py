@@ -20,7 +20,7 @@ from .losses import LOSSES, MAPPINGS
 
 # Fields of a recipe that came later, with the value of every key before; see `growth`.
 ADDED: Mapping[str, Any] = {"anchor": 0.0, "anchor_from": 1 / 3}
-VIEW_ADDED: Mapping[str, Any] = {}
+VIEW_ADDED: Mapping[str, Any] = {"sentences": False}
 EMBEDDING_MODES = ("none", "adapt", "all")
 RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {  # of a recipe's numbers: in words, and whether one is in it
     "batch_tokens": ("1 or more", lambda x: x >= 1),
@@ -45,11 +45,13 @@ class View:
 
     `noise` is the share of tokens replaced by whole words drawn evenly from the vocabulary: the teacher is asked
     about them too, so that students learn words their text never uses. `length` 0 is the whole block, and so is one
-    beyond it: teachers of few positions have short blocks.
+    beyond it: teachers of few positions have short blocks. With `sentences` pieces begin where a sentence does, if one
+    begins near by.
     """
 
     length: int = 0
     noise: float = 0.0
+    sentences: bool = False
 
 
 @dataclass(frozen=True)
@@ -90,8 +92,8 @@ class Recipe:
             raise unknown("mapping of layers", self.mapping, MAPPINGS)
         if not self.views or not any(weight for _, weight in self.weights):
             raise InputError("a recipe needs a view and a loss that weighs something")
-        if any(not 0 <= view.noise < 1 or view.length < 0 for view in self.views):
-            raise InputError(f"a view has a length and a noise in [0, 1), got {self.views}")
+        if any(not 0 <= v.noise < 1 or v.length < 0 or not isinstance(v.sentences, bool) for v in self.views):
+            raise InputError(f"a view has a length, a noise in [0, 1) and sentences = true or false, got {self.views}")
         for name, (expected, good) in RANGES.items():
             value = getattr(self, name)
             if not isinstance(value, int | float) or not good(value) or not math.isfinite(value):
@@ -175,6 +177,11 @@ EMBEDDING = Recipe(
 )
 ANCHORED = replace(EMBEDDING, name="anchored", anchor=0.5)
 MOORED = replace(EMBEDDING, name="moored", anchor=0.75, anchor_from=0.5)
+SENTENCES = replace(
+    ANCHORED,
+    name="sentences",
+    views=(View(), View(32, 0.15, sentences=True), View(32, sentences=True), View(16, 0.3, sentences=True)),
+)
 RELATION = Recipe(name="relation", weights=(("relation", 1.0), ("similarity", 10.0)), near=0.25)
 MLM = Recipe(name="mlm", weights=(("relation", 1.0), ("logits", 1.0)), learning_rate=5e-4, embeddings="all")
 
@@ -201,7 +208,7 @@ MOBILEBERT = Recipe(
 
 RECIPES: dict[str, Recipe] = {
     recipe.name: recipe
-    for recipe in (EMBEDDING, ANCHORED, MOORED, RELATION, MLM, CAUSAL, AUTODISTIL, KDNAS, MOBILEBERT)
+    for recipe in (EMBEDDING, ANCHORED, MOORED, SENTENCES, RELATION, MLM, CAUSAL, AUTODISTIL, KDNAS, MOBILEBERT)
 }
 
 

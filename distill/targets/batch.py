@@ -16,6 +16,7 @@ from ..recipes import View
 from ..states import STATES
 from ..teachers.teacher import Teacher
 from ..texts.data import BlockArray, add_frame, framing, pieces
+from ..texts.sentences import sentence_pieces
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +69,7 @@ def make_batch(
 ) -> Batch:
     """Show blocks (m, block) through a view, whole or as pairs of halves; the same seed gives the same words."""
     frame = framing(teacher)
-    cut = pieces(blocks, view.length, frame) if 0 < view.length < blocks.shape[1] else blocks
+    cut = _cut(teacher, blocks, view, frame)
     generator = np.random.default_rng(seed)
     before, after = len(frame[0]), cut.shape[1] - len(frame[1])
     inner = cut[:, before:after]
@@ -93,6 +94,15 @@ def make_batch(
     if segments is None or follows is None:
         return batch
     return replace(batch, segments=torch.from_numpy(segments), follows=torch.from_numpy(follows))
+
+
+def _cut(teacher: Teacher, blocks: BlockArray, view: View, frame: tuple[list[int], list[int]]) -> BlockArray:
+    """Blocks (m, block) in pieces of the view's length, or as they are."""
+    if not 0 < view.length < blocks.shape[1]:
+        return blocks
+    if view.sentences:
+        return sentence_pieces(teacher, blocks, view.length, frame)
+    return pieces(blocks, view.length, frame)
 
 
 def _exchanged(

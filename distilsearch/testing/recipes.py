@@ -20,7 +20,7 @@ from distilsearch.distill.teachers.teacher import load_teacher
 from distilsearch.distill.texts.data import load_text
 
 from ..distill.losses import KINDS, LOSSES
-from ..distill.recipes import Recipe, View
+from ..distill.recipes import Recipe
 from ..distill.targets.targets import recipe_losses
 from ..distill.training import distill_student
 from ..families import family
@@ -71,7 +71,7 @@ class RecipeContract:
         monkeypatch.setenv("DISTILSEARCH_HOME", str(tmp_path / "home"))
         teacher = load_teacher(str(write_teacher(tmp_path / "teacher", teacher_kind)))
         text = load_text([str(write_text(tmp_path / "words.txt"))], teacher, block=32, heldout_fraction=0.2)
-        short = tuple(View(min(view.length, 32), view.noise) for view in chosen.views)
+        short = tuple(replace(view, length=min(view.length, 32)) for view in chosen.views)
         small = replace(chosen, batch_tokens=256, views=short)
         genes = SIZES | (DECODER if teacher_kind == "causal" else {})
         space = family(teacher.facts.family).space(genes, teacher.facts)

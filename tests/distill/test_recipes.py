@@ -16,6 +16,8 @@ def test_keys_do_not_change_between_versions() -> None:
     assert replace(EMBEDDING, temperature=2.0).key != EMBEDDING.key
     assert ANCHORED.key == "a40254622670"
     assert MOORED.key == "23ed58941041"
+    views = MOORED.views
+    assert replace(MOORED, views=(replace(views[0], sentences=True), *views[1:])).key != MOORED.key
     assert len({known.key for known in RECIPES.values()}) == len(RECIPES)
 
 
