@@ -180,7 +180,14 @@ MOORED = replace(EMBEDDING, name="moored", anchor=0.75, anchor_from=0.5)
 SENTENCES = replace(
     ANCHORED,
     name="sentences",
-    views=(View(), View(32, 0.15, sentences=True), View(32, sentences=True), View(16, 0.3, sentences=True)),
+    views=(
+        View(32, sentences=True),
+        View(32, 0.15, sentences=True),
+        View(),
+        View(16, 0.3, sentences=True),
+        View(32, 0.15, sentences=True),
+        View(16, sentences=True),
+    ),
 )
 RELATION = Recipe(name="relation", weights=(("relation", 1.0), ("similarity", 10.0)), near=0.25)
 MLM = Recipe(name="mlm", weights=(("relation", 1.0), ("logits", 1.0)), learning_rate=5e-4, embeddings="all")
