@@ -125,8 +125,9 @@ def test_another_default_is_another_key_of_a_recipe_that_takes_it(name: str, mon
 
 @pytest.mark.parametrize("name", defaults_of(View))
 def test_another_default_of_a_view_is_another_key(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = Recipe("r", WEIGHTS, views=(View(),)).key
-    changed = tuple(8 if n == name == "length" else 0.5 if n == name else 0 for n in defaults_of(View))
+    before, names = Recipe("r", WEIGHTS, views=(View(),)).key, defaults_of(View)
+    other = {"length": 8, "noise": 0.5, "sentences": True}
+    changed = tuple(other[n] if n == name else View.__dataclass_fields__[n].default for n in names)
     monkeypatch.setattr(View.__init__, "__defaults__", changed)
     assert Recipe("r", WEIGHTS, views=(View(),)).key != before
 
@@ -160,7 +161,7 @@ class LaterTraining(Training):
 def test_a_later_field_of_a_recipe_counts_once_it_differs(monkeypatch: pytest.MonkeyPatch) -> None:
     before = Recipe("r", WEIGHTS).key
     monkeypatch.setattr(recipes, "ADDED", {**recipes.ADDED, "later": 1.0})
-    monkeypatch.setattr(recipes, "VIEW_ADDED", {"later": 1.0})
+    monkeypatch.setattr(recipes, "VIEW_ADDED", {**recipes.VIEW_ADDED, "later": 1.0})
     assert LaterRecipe("r", WEIGHTS, views=(LaterView(),)).key == before
     assert LaterRecipe("r", WEIGHTS, later=2.0).key != before
     assert Recipe("r", WEIGHTS, views=(LaterView(later=2.0),)).key != before

@@ -187,7 +187,7 @@ def test_a_device_without_threads_is_found_by_none(table: LatencyTable, space: S
     fitted = LatencyPredictor.fit(replace(table, operators=tuple(regimes), models=tuple(models), meta=meta))
     assert fitted.predict(space.decode(draw(space, 7, 3)), Serving()).mean_ms.min() > 0
     assert {(setting.threads, phase) for setting, phase in fitted.compositions} == {(0, "encode")}
-    with pytest.raises(TableError, match="no rows for float32 graph 0 threads"):
+    with pytest.raises(TableError, match=r"no rows for float32 graph \(it has"):
         fitted.predict(space.decode(draw(space, 7, 3)), Serving(mode="graph"))
 
 
