@@ -20,7 +20,7 @@ from .losses import LOSSES, MAPPINGS
 
 # Fields of a recipe that came later, with the value of every key before; see `growth`.
 ADDED: Mapping[str, Any] = {"anchor": 0.0, "anchor_from": 1 / 3}
-VIEW_ADDED: Mapping[str, Any] = {"sentences": False}
+VIEW_ADDED: Mapping[str, Any] = {"sentences": False, "ends": False}
 EMBEDDING_MODES = ("none", "adapt", "all")
 RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {  # of a recipe's numbers: in words, and whether one is in it
     "batch_tokens": ("1 or more", lambda x: x >= 1),
@@ -46,12 +46,13 @@ class View:
     `noise` is the share of tokens replaced by whole words drawn evenly from the vocabulary: the teacher is asked
     about them too, so that students learn words their text never uses. `length` 0 is the whole block, and so is one
     beyond it: teachers of few positions have short blocks. With `sentences` pieces begin where a sentence does, if one
-    begins near by.
+    begins near by; with `ends` each stops where the last sentence in it ends, if one does, and padding fills the rest.
     """
 
     length: int = 0
     noise: float = 0.0
     sentences: bool = False
+    ends: bool = False
 
 
 @dataclass(frozen=True)
@@ -92,8 +93,11 @@ class Recipe:
             raise unknown("mapping of layers", self.mapping, MAPPINGS)
         if not self.views or not any(weight for _, weight in self.weights):
             raise InputError("a recipe needs a view and a loss that weighs something")
-        if any(not 0 <= v.noise < 1 or v.length < 0 or not isinstance(v.sentences, bool) for v in self.views):
-            raise InputError(f"a view has a length, a noise in [0, 1) and sentences = true or false, got {self.views}")
+        if any(not 0 <= v.noise < 1 or v.length < 0 or {type(v.sentences), type(v.ends)} != {bool} for v in self.views):
+            raise InputError(
+                f"a view has a length, a noise in [0, 1), sentences and ends = true or false, got {self.views}"
+            )
+        self._check_padding()
         for name, (expected, good) in RANGES.items():
             value = getattr(self, name)
             if not isinstance(value, int | float) or not good(value) or not math.isfinite(value):
@@ -102,6 +106,22 @@ class Recipe:
             raise InputError(
                 'a progressive recipe transfers every layer, and the mapping "final" gives one alone a teacher layer; '
                 f"choose the mapping {', '.join(one for one in MAPPINGS if one != 'final')}, or progressive = 0"
+            )
+
+    def _check_padding(self) -> None:
+        """Refuse views that end with sentences beside losses that would count padding."""
+        if not any(view.ends for view in self.views):
+            return
+        able = [name for name, loss in LOSSES.items() if loss.padded]
+        if unable := [name for name, weight in self.weights if weight and name not in able]:
+            raise InputError(
+                f"views with ends = true are padded, and the loss {unable[0]!r} would count padding; weigh "
+                f"{', '.join(able)} alone, or leave ends out"
+            )
+        if self.progressive:
+            raise InputError(
+                "views with ends = true are padded, which layer-by-layer transfer cannot learn from; set "
+                "progressive = 0, or leave ends out"
             )
 
     def rate(self, kept: float) -> float:
@@ -181,12 +201,12 @@ SENTENCES = replace(
     ANCHORED,
     name="sentences",
     views=(
-        View(32, sentences=True),
-        View(32, 0.15, sentences=True),
+        View(32, sentences=True, ends=True),
+        View(32, 0.15, sentences=True, ends=True),
         View(),
-        View(16, 0.3, sentences=True),
-        View(32, 0.15, sentences=True),
-        View(16, sentences=True),
+        View(16, 0.3, sentences=True, ends=True),
+        View(32, 0.15, sentences=True, ends=True),
+        View(16, sentences=True, ends=True),
     ),
 )
 RELATION = Recipe(name="relation", weights=(("relation", 1.0), ("similarity", 10.0)), near=0.25)
@@ -221,7 +241,7 @@ RECIPES: dict[str, Recipe] = {
 
 AUTO, FORMER, SECOND = "auto", "default", "default-2"
 BY_KIND: dict[str, dict[str, Recipe]] = {  # of names that mean another recipe for each kind of teacher
-    AUTO: {"embedding": MOORED, "mlm": MLM, "causal": CAUSAL},
+    AUTO: {"embedding": SENTENCES, "mlm": MLM, "causal": CAUSAL},
     # Frozen, so that runs which were started with them go on: the first default, and what "auto" meant as folders kept
     # that word and not the recipe that it stood for.
     FORMER: {"embedding": EMBEDDING, "mlm": MLM, "causal": CAUSAL},

@@ -51,6 +51,6 @@ STATES: dict[str, State] = {  # in the order in which targets are listed: it is 
 }
 
 
-def pooled(hidden: Tensor, ending: Ending) -> Tensor:
-    """(n, s, w) hidden states of unpadded sequences -> (n, o) embeddings of unit length."""
-    return ending.units(hidden)
+def pooled(hidden: Tensor, ending: Ending, mask: Tensor | None = None) -> Tensor:
+    """(n, s, w) hidden states of sequences, with their mask (n, s) if they are padded -> (n, o) of unit length."""
+    return ending.units(hidden, mask)

@@ -1,7 +1,7 @@
 """What does training buy on tasks that nobody trained for?
 
     python -m quality.buys --folder /tmp/buys [--case books] [--layers 1 2 3] [--ways untrained ours ...]
-        [--recipes moored ...] [--tokens 160000] [--seeds 0] [--genes ffn=768] [--teachers FOLDER] [--chosen-on]
+        [--recipes sentences ...] [--tokens 160000] [--seeds 0] [--genes ffn=768] [--teachers FOLDER] [--chosen-on]
 
 Every student is scored on STS-B, SST-2 and the rest of unseen paragraphs, and held against its own untrained cut;
 errors are of the difference, by resampling the same pairs, rows and queries for both. A cell that stands in
@@ -122,7 +122,7 @@ def main() -> None:
     parser.add_argument("--case", nargs="+", default=["books"])
     parser.add_argument("--layers", nargs="+", type=int, default=[3])
     parser.add_argument("--ways", nargs="+", default=[UNTRAINED, "ours"], help=", ".join(WAYS))
-    parser.add_argument("--recipes", nargs="+", default=["moored"])
+    parser.add_argument("--recipes", nargs="+", default=["sentences"])
     parser.add_argument("--tokens", nargs="+", type=int, default=[160_000])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--genes", nargs="*", default=[], help="of the student, such as ffn=768 or inherit=0,2,4")

@@ -13,10 +13,14 @@ def embedding_loss(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 def _value(step: Step) -> Tensor:
-    ours = pooled(step.student["hidden"].float(), step.pooling)
+    ours = pooled(step.student["hidden"].float(), step.pooling, step.attention_mask)
     return embedding_loss(ours, F.normalize(step.aligned(step.teacher["pooled"], ours.shape[1]), dim=-1))
 
 
 EMBEDDING = Loss(
-    "cosine of each sequence's embedding with the teacher's", _value, teacher=("pooled",), kinds=("embedding",)
+    "cosine of each sequence's embedding with the teacher's",
+    _value,
+    teacher=("pooled",),
+    kinds=("embedding",),
+    padded=True,
 )

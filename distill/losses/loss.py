@@ -35,7 +35,8 @@ class Step:
     temperature: float = 1.0
     labels: Tensor | None = None  # (k,) the words that are asked for
     follows: Tensor | None = None  # (b,) of pairs, whether the second half follows the first
-    share: float = 1.0  # what a mean over words weighs beside those of the batch's other parts
+    share: float = 1.0  # what a mean over words weighs beside those of the batch's other parts; see `Batch.share`
+    attention_mask: Tensor | None = None  # (b, s) 1 where a token stands, 0 where padding does; None without padding
     decode: Decode | None = None  # (k, w) -> the student's logits (k, vocabulary)
     teacher_decode: Decode | None = None  # (k, v) as "transformed" -> the teacher's logits
     head: nn.Module | None = None  # the loss's own, trained beside the student
@@ -77,6 +78,7 @@ class Loss:
         kinds: the kinds of teacher it is made for.
         instead: what to choose where the teacher is of another kind.
         pairs: whether each block is shown as two halves that may not follow each other.
+        padded: whether it leaves padding out, so that sequences may be padded.
         whole: whether it compares the sequences of a batch with each other, so that no batch can be shared.
         head: (basis (v, w), most teacher layers a student layer learns from) -> a module that is trained beside the
             student and thrown away; a `judge.Judge` is saved with it.
@@ -89,6 +91,7 @@ class Loss:
     kinds: tuple[str, ...] = KINDS
     instead: str = "another recipe"
     pairs: bool = False
+    padded: bool = False
     whole: bool = False
     head: Callable[[Tensor, int], nn.Module] | None = field(default=None)
 

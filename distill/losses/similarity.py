@@ -14,9 +14,15 @@ def similarity_loss(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 def _value(step: Step) -> Tensor:
-    return similarity_loss(pooled(step.student["hidden"].float(), step.pooling), step.teacher["pooled"])
+    ours = pooled(step.student["hidden"].float(), step.pooling, step.attention_mask)
+    return similarity_loss(ours, step.teacher["pooled"])
 
 
 SIMILARITY = Loss(
-    "pairwise cosines of the sequences' embeddings", _value, teacher=("pooled",), kinds=("embedding",), whole=True
+    "pairwise cosines of the sequences' embeddings",
+    _value,
+    teacher=("pooled",),
+    kinds=("embedding",),
+    padded=True,
+    whole=True,
 )

@@ -8,14 +8,18 @@ from torch import Tensor
 from .loss import Loss, Step
 
 
-def token_loss(student: Tensor, teacher: Tensor) -> Tensor:
-    """1 - cosine of each token's hidden state, student (b, s, w) against teacher (b, s, w), averaged, in float32."""
+def token_loss(student: Tensor, teacher: Tensor, mask: Tensor | None = None) -> Tensor:
+    """1 - cosine of each token's hidden state, student (b, s, w) against teacher (b, s, w), averaged, in float32.
+
+    Padding, where the `mask` (b, s) is 0, does not count.
+    """
     cosines: Tensor = _Cosine.apply(student.float(), teacher.float())  # type: ignore[no-untyped-call]
-    return 1.0 - cosines.mean()
+    return 1.0 - (cosines.mean() if mask is None else (cosines * mask).sum() / mask.sum())
 
 
 def _value(step: Step) -> Tensor:
-    return token_loss(step.student["hidden"], step.mapped(step.teacher["hidden"].float()))
+    loss = token_loss(step.student["hidden"], step.mapped(step.teacher["hidden"].float()), step.attention_mask)
+    return loss if step.attention_mask is None else step.share * loss
 
 
 class _Cosine(torch.autograd.Function):
@@ -39,4 +43,4 @@ class _Cosine(torch.autograd.Function):
         return gradient, None
 
 
-TOKENS = Loss("cosine of each token's last hidden state with the teacher's", _value, teacher=("hidden",))
+TOKENS = Loss("cosine of each token's last hidden state with the teacher's", _value, teacher=("hidden",), padded=True)

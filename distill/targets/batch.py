@@ -16,20 +16,25 @@ from ..recipes import View
 from ..states import STATES
 from ..teachers.teacher import Teacher
 from ..texts.data import BlockArray, add_frame, framing, pieces
-from ..texts.sentences import sentence_pieces
+from ..texts.sentences import sentence_pieces, whole_sentences
 
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Token ids of unpadded sequences, and what the teacher says of them."""
+    """Token ids of sequences, and what the teacher says of them.
+
+    `share` is what a mean over hidden words weighs beside those of the other parts of a batch, or over tokens, where
+    some are padding.
+    """
 
     input_ids: Tensor  # (n, s) int64
     masked: Tensor  # (k,) positions in the flattened batch that are asked for a word; empty for embeddings
     labels: Tensor  # (k,) the words that stood there, or that come next
     targets: Mapping[str, Tensor] = field(default_factory=dict)
-    share: float = 1.0  # what a mean over these words weighs beside those of the batch's other parts
+    share: float = 1.0
     segments: Tensor | None = None  # (n, s) 0 in the first and 1 in the second half of pairs
     follows: Tensor | None = None  # (n,) whether the second half of a pair follows its first
+    attention_mask: Tensor | None = None  # (n, s) 1 where a token stands, 0 where padding does; None without padding
 
     def part(self, index: int, parts: int) -> "Batch":
         """Every `parts`-th sequence from `index` on: what one of several processes computes of a batch."""
@@ -46,8 +51,10 @@ class Batch:
         masked = (rows[mine] // parts) * s + self.masked[mine] % s
         cut = {name: STATES[name].part(value, index, parts, mine) for name, value in self.targets.items()}
         share = float(len(masked) * parts / max(1, len(self.masked)))
-        segments, follows = (x if x is None else x[index::parts] for x in (self.segments, self.follows))
-        return Batch(self.input_ids[index::parts], masked, self.labels[mine], cut, share, segments, follows)
+        if (shown := self.attention_mask) is not None:
+            share = int(shown[index::parts].sum()) * parts / int(shown.sum())
+        beside = (x if x is None else x[index::parts] for x in (self.segments, self.follows, shown))
+        return Batch(self.input_ids[index::parts], masked, self.labels[mine], cut, share, *beside)
 
     def to(self, device: Any) -> "Batch":
         """The batch on a device; itself where it is there already."""
@@ -55,12 +62,14 @@ class Batch:
             return self
         moved = {name: value.to(device, non_blocking=True) for name, value in self.targets.items()}
         ids, masked, labels = (x.to(device, non_blocking=True) for x in (self.input_ids, self.masked, self.labels))
-        segments, follows = (x if x is None else x.to(device) for x in (self.segments, self.follows))
-        return Batch(ids, masked, labels, moved, self.share, segments, follows)
+        beside = (x if x is None else x.to(device) for x in (self.segments, self.follows, self.attention_mask))
+        return Batch(ids, masked, labels, moved, self.share, *beside)
 
     def model_inputs(self, types: int) -> dict[str, Tensor]:
-        """What an encoder with so many segment types is called with."""
+        """What a model with so many segment types is called with."""
         inputs = {"input_ids": self.input_ids}
+        if self.attention_mask is not None:
+            inputs["attention_mask"] = self.attention_mask
         return inputs if self.segments is None or types < 2 else inputs | {"token_type_ids": self.segments}
 
 
@@ -91,6 +100,8 @@ def make_batch(
     if teacher.kind == "causal":
         masked, labels = _next_words(ids)
     batch = Batch(torch.from_numpy(ids), torch.from_numpy(masked), torch.from_numpy(labels))
+    if view.ends:
+        return _padded(batch, whole_sentences(teacher, cut[:, before:after]), frame, teacher.tokenizer.pad_token_id)
     if segments is None or follows is None:
         return batch
     return replace(batch, segments=torch.from_numpy(segments), follows=torch.from_numpy(follows))
@@ -103,6 +114,16 @@ def _cut(teacher: Teacher, blocks: BlockArray, view: View, frame: tuple[list[int
     if view.sentences:
         return sentence_pieces(teacher, blocks, view.length, frame)
     return pieces(blocks, view.length, frame)
+
+
+def _padded(batch: Batch, words: npt.NDArray[np.int64], frame: tuple[list[int], list[int]], padding: int) -> Batch:
+    """A batch whose sequences keep so many words (n,) each within their frame, and are padded behind it."""
+    tail = torch.tensor([*frame[1], padding])
+    places = (
+        torch.arange(batch.input_ids.shape[1]) - len(frame[0]) - torch.from_numpy(words)[:, None]
+    )  # after the words
+    ids = torch.where(places < 0, batch.input_ids, tail[places.clamp(0, len(tail) - 1)])
+    return replace(batch, input_ids=ids, attention_mask=(places < len(tail) - 1).long())
 
 
 def _exchanged(

@@ -125,6 +125,7 @@ class Objective(nn.Module):
             labels=batch.labels,
             follows=batch.follows,
             share=batch.share,
+            attention_mask=batch.attention_mask,
             decode=self._decode,
             teacher_decode=self._teacher_decode,
         )

@@ -164,8 +164,8 @@ class Targets:
         if self._folder is None:
             batch = batch.part(*part)
             return replace(batch, targets=self._ask(batch))
-        begun = "-sentences" if view.sentences else ""
-        path = self._folder / f"{index:06d}-{view.length}-{_exactly(view.noise)}{begun}.safetensors"
+        cut = ("-sentences" if view.sentences else "") + ("-ends" if view.ends else "")
+        path = self._folder / f"{index:06d}-{view.length}-{_exactly(view.noise)}{cut}.safetensors"
         targets = read_targets(path, self.names)
         if targets is None:
             targets = self._ask(batch)

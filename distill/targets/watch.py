@@ -46,7 +46,7 @@ def look(
         if "transformed" in names:
             states["transformed"] = kind.transform(model, states["chosen"])
     if "pooled" in names:
-        states["pooled"] = pooled(states["hidden"].float(), pooling)
+        states["pooled"] = pooled(states["hidden"].float(), pooling, batch.attention_mask)
     return {name: states[name] for name in names}
 
 

@@ -1,6 +1,6 @@
 """Text to packed token blocks: (m, block) int32, each one framed as the teacher expects it.
 
-All documents are tokenised once, joined, and cut into full blocks, so that no step pads or masks. Which
+All documents are tokenised once, joined, and cut into full blocks, which need no padding. Which
 blocks are held out, and the order in which training meets them, depends on the text alone: every student of
 a search sees the same tokens in the same order. Packed blocks are cached by content of tokenizer and files.
 """

@@ -1,8 +1,8 @@
-"""Where sentences begin in blocks of tokens, and blocks cut there into shorter sequences.
+"""Where sentences begin and end in blocks of tokens, and blocks cut there into shorter sequences.
 
 Notation
-    m          blocks
-    w          tokens of a block without its frame
+    m          blocks, or pieces of them
+    w          tokens of one without its frame
 """
 
 import functools
@@ -37,15 +37,34 @@ def sentence_pieces(teacher: Teacher, blocks: BlockArray, length: int, frame: Fr
 
 
 def beginnings(teacher: Teacher, inner: Words) -> npt.NDArray[np.bool_]:
-    """Which words (m, w) begin a sentence: those after its end, and after the quotes and brackets that close there."""
+    """Which words (m, w) begin a sentence: those after the last one of another."""
+    begins = np.zeros(inner.shape, bool)
+    begins[:, 1:] = _last(teacher, inner)[:, :-1]
+    return begins
+
+
+def whole_sentences(teacher: Teacher, inner: Words) -> npt.NDArray[np.int64]:
+    """How many words of each piece (m, w) stand before the last end of a sentence in it: (m,), w where none ends.
+
+    A piece may be cut between the end and what closes there, a quote or a bracket; it ends at its last word then.
+    """
+    last, width = _last(teacher, inner), inner.shape[1]
+    kept: npt.NDArray[np.int64] = np.where(last.any(axis=1), width - last[:, ::-1].argmax(axis=1), width)
+    return kept
+
+
+def _last(teacher: Teacher, inner: Words) -> npt.NDArray[np.bool_]:
+    """Which words (m, w) are the last of a sentence: its mark, or of the quotes and brackets that close there the last.
+
+    What stands after the last column is not known: a sentence that is over there counts as ended there.
+    """
     ends, closers = sentence_marks(teacher)
     end, closer = np.isin(inner, ends), np.isin(inner, closers)
     over = end.copy()
     for place in range(1, inner.shape[1]):
         over[:, place] |= closer[:, place] & over[:, place - 1]
-    begins = np.zeros(inner.shape, bool)
-    begins[:, 1:] = over[:, :-1] & ~over[:, 1:]
-    return begins
+    over[:, :-1] &= ~over[:, 1:]
+    return over
 
 
 @functools.lru_cache(maxsize=4)  # by the identity of the teacher; the vocabulary has tens of thousands of words

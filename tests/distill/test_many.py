@@ -23,10 +23,11 @@ from distilsearch.distill.recipes import EMBEDDING, RELATION, View
 from distilsearch.distill.students.student import Student
 from distilsearch.distill.targets import targets as module
 from distilsearch.distill.targets.targets import Targets
-from distilsearch.distill.teachers.teacher import Teacher
-from distilsearch.distill.texts.data import Text
+from distilsearch.distill.teachers.teacher import Teacher, load_teacher
+from distilsearch.distill.texts.data import Text, load_text
 from distilsearch.distill.training import distill_student, distill_students, in_groups, memory_bytes, start
 from distilsearch.errors import InputError, TrialError
+from distilsearch.testing.teachers import write_teacher, write_text
 
 TINY = replace(EMBEDDING, batch_tokens=256, views=(View(), View(16, 0.2)))
 Make = Callable[..., Any]
@@ -129,6 +130,21 @@ def test_accumulated_gradients_are_the_batch_s(teacher: Teacher, text: Text, mak
     _same(whole.model.state_dict(), parts.model.state_dict(), 1e-4)
     with pytest.raises(InputError, match="cannot be shared evenly"):
         distill_student(teacher, make_architecture(teacher), text, TINY, 4_000, accumulate=3, **options)
+
+
+def test_accumulated_gradients_of_padded_sequences_are_the_batch_s(tmp_path: Path, make_architecture: Make) -> None:
+    words = ("fee", "fie", ".", "foe", "fum", "Jack")
+    reader = load_teacher(str(write_teacher(tmp_path / "teacher", words=words)))
+    text = load_text([str(write_text(tmp_path / "words.txt", words))], reader, block=32)
+    recipe = replace(TINY, views=(View(16, 0.2, sentences=True, ends=True),))
+    whole, parts = (
+        distill_student(reader, make_architecture(reader), text, recipe, 4_000, precision="float32", accumulate=count)
+        for count in (1, 4)
+    )
+    _same(whole.model.state_dict(), parts.model.state_dict(), 1e-4)
+    begun = replace(TINY, views=(View(16, 0.2, sentences=True),))
+    other = distill_student(reader, make_architecture(reader), text, begun, 4_000, precision="float32")
+    assert abs(other.loss - whole.loss) > 1e-4
 
 
 def test_a_batch_whose_sequences_are_compared_is_not_shared(

@@ -6,7 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from distilsearch.distill.recipes import ANCHORED, EMBEDDING, MLM, MOORED, RECIPES, default_recipe, recipe, recipe_for
+from distilsearch.distill.recipes import (
+    ANCHORED,
+    EMBEDDING,
+    MLM,
+    MOORED,
+    RECIPES,
+    SENTENCES,
+    default_recipe,
+    recipe,
+    recipe_for,
+)
 from distilsearch.errors import InputError
 
 
@@ -17,7 +27,8 @@ def test_keys_do_not_change_between_versions() -> None:
     assert ANCHORED.key == "a40254622670"
     assert MOORED.key == "23ed58941041"
     views = MOORED.views
-    assert replace(MOORED, views=(replace(views[0], sentences=True), *views[1:])).key != MOORED.key
+    for changes in ({"sentences": True}, {"ends": True}):
+        assert replace(MOORED, views=(replace(views[0], **changes), *views[1:])).key != MOORED.key
     assert len({known.key for known in RECIPES.values()}) == len(RECIPES)
 
 
@@ -29,8 +40,9 @@ def test_students_near_the_teacher_learn_at_a_lower_rate() -> None:
 
 
 def test_the_default_changes_for_new_runs_and_stays_for_those_that_were_started_with_it() -> None:
-    assert recipe_for("embedding") == recipe_for("embedding", "") == recipe_for("embedding", "auto") == MOORED
+    assert recipe_for("embedding") == recipe_for("embedding", "") == recipe_for("embedding", "auto") == SENTENCES
     assert recipe_for("embedding", "default") == recipe_for("embedding", "embedding") == EMBEDDING
+    assert recipe_for("embedding", "moored") == MOORED
     assert recipe_for("embedding", "default-2") == recipe_for("embedding", "anchored") == ANCHORED
     assert recipe_for("mlm", "default") == recipe_for("mlm") == MLM
     with pytest.raises(InputError, match="did you mean 'anchored'"):
@@ -70,6 +82,12 @@ def test_recipes_come_from_files(tmp_path: Path) -> None:
         ('base = "embedding"\nwarmup_tokens = -1', "warmup_tokens must be 0 or more"),
         ("weights = { tokens = 0.0 }", "a loss that weighs something"),
         ('base = "mobilebert"\nmapping = "final"', "transfers every layer"),
+        (
+            'base = "relation"\nviews = [{ ends = true }]',
+            "'relation' would count padding; weigh tokens, embedding, sim",
+        ),
+        ('base = "embedding"\nprogressive = 0.3\nviews = [{ ends = true }]', "set progressive = 0"),
+        ('base = "embedding"\nviews = [{ ends = 1 }]', "ends = true or false"),
     ],
 )
 def test_senseless_files_are_refused(tmp_path: Path, content: str, message: str) -> None:

@@ -126,7 +126,7 @@ def test_another_default_is_another_key_of_a_recipe_that_takes_it(name: str, mon
 @pytest.mark.parametrize("name", defaults_of(View))
 def test_another_default_of_a_view_is_another_key(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     before, names = Recipe("r", WEIGHTS, views=(View(),)).key, defaults_of(View)
-    other = {"length": 8, "noise": 0.5, "sentences": True}
+    other = {"length": 8, "noise": 0.5, "sentences": True, "ends": True}
     changed = tuple(other[n] if n == name else View.__dataclass_fields__[n].default for n in names)
     monkeypatch.setattr(View.__init__, "__defaults__", changed)
     assert Recipe("r", WEIGHTS, views=(View(),)).key != before

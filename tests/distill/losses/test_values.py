@@ -94,6 +94,13 @@ def test_token_and_embedding_losses() -> None:
         torch.testing.assert_close(pooled(student, Ending(pooling)), wanted)
 
 
+def test_padding_is_no_part_of_the_token_loss() -> None:
+    student, teacher = _random(2, 3, 4), _random(2, 3, 4, seed=1)
+    mask = torch.tensor([[1, 1, 1], [1, 0, 0]])
+    shown = mask.bool()
+    assert token_loss(student, teacher, mask).item() == pytest.approx(token_loss(student[shown], teacher[shown]).item())
+
+
 def test_the_gradient_of_the_token_loss() -> None:
     ours, theirs = (_random(2, 3, 4).requires_grad_() for _ in range(2))
     teacher = _random(2, 3, 4, seed=1)

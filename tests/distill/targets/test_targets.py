@@ -20,10 +20,11 @@ from distilsearch.distill.targets import cache
 from distilsearch.distill.targets import targets as module
 from distilsearch.distill.targets.batch import Batch, make_batch, whole_words
 from distilsearch.distill.targets.cache import open_set, outputs_key, read_targets, set_folder, write_targets
-from distilsearch.distill.targets.targets import Targets, target_names
+from distilsearch.distill.targets.targets import Targets, ask_teacher, target_names
 from distilsearch.distill.teachers.teacher import Teacher, load_teacher
-from distilsearch.distill.texts.data import Text, measured_on
+from distilsearch.distill.texts.data import Text, add_frame, framing, measured_on
 from distilsearch.errors import InputError
+from distilsearch.testing.teachers import write_teacher
 
 RECIPE = replace(EMBEDDING, batch_tokens=256, views=(View(),))
 
@@ -293,6 +294,38 @@ def test_noise_exchanges_whole_words_only(teacher: Teacher, text: Text) -> None:
     assert 0.3 < changed[:, 1:-1].mean() < 0.6
     assert not changed[:, [0, -1]].any()
     assert np.isin(noisy.numpy()[changed], whole_words(teacher)).all()
+
+
+def test_pieces_that_end_with_a_sentence_are_padded_behind_their_frame(tmp_path: Path) -> None:
+    reader = load_teacher(str(write_teacher(tmp_path, words=("aaa", "bbb", "."))))
+    first, second, stop = reader.tokenizer.convert_tokens_to_ids(["aaa", "bbb", "."])
+    inner = np.array([[first, stop, second, second], [second, first, second, first]], np.int32)
+    batch = make_batch(reader, add_frame(inner, framing(reader)), View(ends=True), 0.15, (0,))
+    begin, end, nothing = (getattr(reader.tokenizer, f"{name}_token_id") for name in ("cls", "sep", "pad"))
+    assert batch.attention_mask is not None
+    assert batch.input_ids.tolist() == [[begin, first, stop, end, nothing, nothing], [begin, *inner[1], end]]
+    assert batch.attention_mask.tolist() == [[1, 1, 1, 1, 0, 0], [1] * 6]
+    ours, theirs = batch.part(0, 2), batch.part(1, 2)
+    assert (ours.share, theirs.share) == (0.8, 1.2)
+    assert (ours.attention_mask == batch.attention_mask[:1]).all()
+
+
+def test_what_is_learnt_of_padded_sequences_is_what_is_learnt_of_each_alone(tmp_path: Path) -> None:
+    reader = load_teacher(str(write_teacher(tmp_path, words=("aaa", "bbb", "."))))
+    vocabulary = np.array(reader.tokenizer.convert_tokens_to_ids(["aaa", "bbb", "."]))
+    inner = vocabulary[np.random.default_rng(0).integers(0, 3, (4, 30))].astype(np.int32)
+    blocks = add_frame(inner, framing(reader))
+    recipe = replace(EMBEDDING, weights=(("tokens", 1.0), ("embedding", 1.0), ("similarity", 1.0)))
+    names = target_names(recipe)
+    batch = make_batch(reader, blocks, View(8, ends=True, sentences=True), 0.15, (0,))
+    assert batch.attention_mask is not None
+    assert 0 < batch.attention_mask.float().mean() < 1
+    told = ask_teacher(reader, batch, names, -1, "float32")
+    for row, shown in enumerate(batch.attention_mask.sum(1).tolist()):
+        alone = Batch(batch.input_ids[row : row + 1, :shown], batch.masked, batch.labels)
+        own = ask_teacher(reader, alone, names, -1, "float32")
+        torch.testing.assert_close(told["pooled"][row : row + 1], own["pooled"], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(told["hidden"][row : row + 1, :shown], own["hidden"], rtol=2e-2, atol=2e-2)
 
 
 def test_masking_hides_the_named_share(mlm_teacher: Teacher, text: Text) -> None:

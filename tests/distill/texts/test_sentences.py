@@ -1,4 +1,4 @@
-"""Pieces begin where sentences do, are stretches of their block, and stay where no sentence begins."""
+"""Pieces begin and end where sentences do, are stretches of their block, and stay where there are none."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from hypothesis.extra.numpy import arrays
 
 from distilsearch.distill.teachers.teacher import Teacher, load_teacher
 from distilsearch.distill.texts.data import framing, pieces
-from distilsearch.distill.texts.sentences import beginnings, sentence_marks, sentence_pieces
+from distilsearch.distill.texts.sentences import beginnings, sentence_marks, sentence_pieces, whole_sentences
 from distilsearch.testing.teachers import write_teacher
 
 WORDS = ("aaa", "bbb", ".", "?", '"', ")", "(", ",")
@@ -45,6 +45,32 @@ def test_marks_are_those_of_the_vocabulary(reader: Teacher) -> None:
 )
 def test_a_sentence_begins_after_the_end_of_another(reader: Teacher, text: str, expected: list[int]) -> None:
     assert np.flatnonzero(beginnings(reader, np.array([ids(reader, text)]))[0]).tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("aaa bbb . aaa bbb", 3),
+        ("aaa . bbb ? aaa", 4),  # the last one counts
+        ('aaa . " ) bbb', 4),  # with what closes
+        ("aaa . bbb .", 4),
+        ("aaa bbb , aaa", 4),  # no end: all of it
+        ('" ) aaa', 3),
+    ],
+)
+def test_a_piece_keeps_its_whole_sentences(reader: Teacher, text: str, expected: int) -> None:
+    assert whole_sentences(reader, np.array([ids(reader, text)])).tolist() == [expected]
+
+
+@settings(deadline=None)
+@given(words=arrays(np.int64, (3, BLOCK - 2), elements=st.integers(0, len(WORDS) - 1)))
+def test_what_is_kept_ends_where_the_next_sentence_would_begin(reader: Teacher, words: np.ndarray) -> None:
+    inner = np.array(ids(reader, " ".join(WORDS)))[words]
+    another = np.array(ids(reader, "aaa"))
+    for row, kept in zip(inner, whole_sentences(reader, inner), strict=True):
+        longer = np.concatenate([row, another])[None]
+        begins = np.flatnonzero(beginnings(reader, longer)[0])
+        assert kept == (begins[-1] if len(begins) else len(row))
 
 
 @settings(deadline=None)

@@ -46,7 +46,7 @@ def test_a_folder_keeps_the_recipe_that_its_teacher_was_left_to_choose(corpus, t
         prepared = prepare(_run(corpus, **asked), tmp_path / "run")
         there = kept_run(tmp_path / "run")
         assert there is not None
-        assert there.train.recipe == prepared.recipe.name == "moored"
+        assert there.train.recipe == prepared.recipe.name == "sentences"
 
 
 def test_choices_that_are_more_than_the_teachers_are_left_out_and_said(corpus, tmp_path) -> None:
