@@ -26,12 +26,12 @@ NEAR = 12  # one in so many candidates costs near enough what the design wants
 UNLIKE = 0.5  # the quantile of novelty that the design asks for
 
 
-def design(view: View, n: int, rng: Rng, cheapest: bool = False) -> Codes:
+def design(view: View, n: int, rng: Rng, cheapest: bool = False, given: int = 0) -> Codes:
     """The next n rows of an initial design: at middling cost first, then between, and unlike each other in every gene.
 
     Neither end of the costs adds much to a hypervolume, so they are left to what the first results say. With
     `cheapest` the very first row is the cheapest one: where the worst loss of the design is the reference, it opens
-    the whole range.
+    the whole range. So many rows of those taken were `given`, and are none of the design's own.
     """
     codes = candidates(view, view.codes, rng, DESIGN)
     if not len(codes):
@@ -41,7 +41,8 @@ def design(view: View, n: int, rng: Rng, cheapest: bool = False) -> Codes:
     genes, place = Genes.of(view, codes), position(view.costs(codes))
     twins, chosen = fingerprints(view.space, codes, view.apart), list[int]()
     free = np.ones(len(codes), dtype=bool)
-    for i in range(len(view.taken), len(view.taken) + min(n, len(np.unique(twins)))):
+    done = len(view.taken) - given
+    for i in range(done, done + min(n, len(np.unique(twins)))):
         if cheapest and i == 0:
             pick = int(np.argmin(place))
         else:

@@ -66,6 +66,7 @@ class Engine:
             margin of a tenth of the range. Frozen once the initial design is complete.
         strategy: a name of `STRATEGIES`, or a strategy.
         features: codes (n, d) -> further surrogate features (n, k), such as the logarithm of parameters.
+        first: architectures that an initial design which is not listed begins with; they count among its size.
         limits: what every candidate must keep beside the limits of objectives: of a function (`Limit`), or learnt from
             told values (`Expensive` with `at_most` or `at_least`), which is then kept and not improved.
 
@@ -84,6 +85,7 @@ class Engine:
         strategy: str | Strategy = "ehvi",
         features: Features | None = None,
         limits: Sequence[AnyLimit] = (),
+        first: Sequence[Architecture] = (),
     ) -> None:
         checked = check_objectives(objectives, limits)
         if not isinstance(space, SearchSpace):
@@ -94,16 +96,17 @@ class Engine:
         self.seed = whole("the seed", seed)
         self.strategy = find_strategy(strategy)
         self._features = features
-        counted = initial is None or isinstance(initial, int)
-        self._first = [] if counted else checked_architectures("the initial design, a whole number or a list,", initial)
+        listed = () if initial is None or isinstance(initial, int) else initial
+        self._listed = checked_architectures("the initial design, a whole number or a list,", listed)
+        self._first = self._listed or checked_architectures("what the initial design begins with", first)
         given = checked_reference(reference, checked)
         self._open = any(isinstance(o, Expensive) and o.name not in given and o.edge is None for o in checked)
         has_known = any(isinstance(o, Known) for o in checked)
         usual = 3 + self._open if has_known else max(5, min(10, space.d + 1))
-        size = initial if isinstance(initial, int) else len(self._first) or usual
+        size = initial if isinstance(initial, int) else len(self._listed) or usual
         if size < 1:
             raise InputError(f"an initial design needs at least one architecture; got initial={size}")
-        self._record = Record(space, checked, size, given, limits=tuple(limits))
+        self._record = Record(space, checked, max(size, len(self._first)), given, limits=tuple(limits))
         self._counter = 0
         self._lock = threading.RLock()
         check_members(self.space, self._first)
@@ -329,7 +332,8 @@ class Engine:
                 **({"limits": [limit.name for limit in record.limits]} if record.limits else {}),
                 "seed": self.seed,
                 "counter": self._counter,
-                "initial": [a.to_json() for a in self._first] or record.initial,
+                "initial": [a.to_json() for a in self._listed] or record.initial,
+                **({"first": [a.to_json() for a in self._first]} if self._first and not self._listed else {}),
                 "reference": {"given": dict(record.given), "frozen": record.frozen and dict(record.frozen)},
                 "strategy": {"name": self.strategy.name, "options": self.strategy.options()},
                 "tells": [t.to_json() for t in record.tells],
@@ -355,9 +359,8 @@ class Engine:
         """
         read = State.read(state, check_objectives(objectives, limits), limits)
         rule = strategy or find_strategy(*read.strategy)
-        engine = cls(
-            space, objectives, read.seed, read.initial, read.given, strategy=rule, features=features, limits=limits
-        )
+        about = (space, objectives, read.seed, read.initial, read.given)
+        engine = cls(*about, strategy=rule, features=features, limits=limits, first=read.first)
         engine._counter = read.counter
         record = engine._record
         record.tells, record.failed, record.frozen = read.tells, read.failed, read.frozen
@@ -376,7 +379,8 @@ class Engine:
         missing = record.initial - record.started - len(members) if record.learnable else n
         wanted = min(n - len(members), missing)
         if wanted > 0:
-            members += self.space.decode(design(self._view(members), wanted, rng, self._open))
+            given = 0 if self._listed else len((taken | set(members)).intersection(self._first))
+            members += self.space.decode(design(self._view(members), wanted, rng, self._open, given))
         return members
 
     def _proposed(self, view: View, n: int, rng: np.random.Generator) -> Codes:

@@ -26,6 +26,7 @@ class State:
     tells: list[Tell]
     pending: list[Architecture]
     failed: dict[Architecture, str]
+    first: list[Architecture]
 
     @classmethod
     def read(cls, state: object, objectives: Sequence[Objective], limits: Sequence[AnyLimit]) -> "State":
@@ -44,19 +45,24 @@ class State:
             frozen=_frozen(entry("a reference", reference, "frozen", maybe(mapping)), objectives),
             strategy=(entry("a strategy", rule, "name", text), entry("a strategy", rule, "options", mapping)),
             tells=[_tell(tell, told) for tell in entry(what, held, "tells", items)],
-            pending=[Architecture.from_json(a) for a in entry(what, held, "pending", items)],
+            pending=entry(what, held, "pending", _architectures),
             failed={
                 Architecture.from_json(entry("a failure", f, "architecture", mapping)): entry(
                     "a failure", f, "reason", text
                 )
                 for f in failures
             },
+            first=_architectures(what, held.get("first", [])),
         )
 
 
 def _initial(what: str, value: object) -> int | list[Architecture]:
     if isinstance(value, int):
         return whole(what, value, 1)
+    return _architectures(what, value)
+
+
+def _architectures(what: str, value: object) -> list[Architecture]:
     return [Architecture.from_json(a) for a in items(what, value)]
 
 

@@ -10,13 +10,14 @@ from distilsearch.operators import Serving
 from distilsearch.space import Codes, SearchSpace
 
 from ...engine import Engine
-from ...objectives import Expensive
+from ...objectives import Expensive, Objective, kept, limited
 from ..machines.limits import limits_of
 from ..machines.machines import Profiled
 from ..plans.budget import size
 from ..preparing.strategy import strategy_of
 from ..runfile.config import Run
 from ..serving.served import ServedSpace
+from .nearest import first_students
 
 
 def new_engine(
@@ -28,6 +29,8 @@ def new_engine(
 ) -> Engine:
     """An engine that knows nothing yet: its loss must be learnt, the latency on each machine is predicted.
 
+    It begins with the students nearest to their teacher, see `nearest`.
+
     Args:
         further: codes (n, d) of students -> columns (n, k) that the surrogate sees beside genes and sizes.
     """
@@ -37,17 +40,19 @@ def new_engine(
         students = served.student_codes(codes)
         return sizes(students) if further is None else np.column_stack([sizes(students), further(students)])
 
+    loss = Expensive("loss", ignores=served.ignores, together=served.together)
+    objectives: list[Objective] = [loss, *(machine.known() for machine in machines)]
+    limits = limits_of(run.target, served)
+    caps = limited(objectives, limits)
     return Engine(
         served.space,
-        [
-            Expensive("loss", ignores=served.ignores, together=served.together),
-            *(machine.known() for machine in machines),
-        ],
+        objectives,
         seed=run.seed,
         reference={m.objective: m.limit_ms or m.latency(teacher).best for m in machines},
         strategy=strategy_of(run),
         features=features,
-        limits=limits_of(run.target, served),
+        limits=limits,
+        first=first_students(served.space, teacher, lambda codes: kept(caps, codes)),
     )
 
 
