@@ -1,10 +1,12 @@
 """No test fails or waits because the machine is busy: Hypothesis times no examples, nobody waits for quiet.
 
 Several processes of tests share the cores: each takes its part, and waits without spinning. No test sees the home of
-whoever runs it.
+whoever runs it. Ctrl-C is heeded, also where a shell that starts tests in the background has it ignored: tests that
+send it would wait forever.
 """
 
 import os
+import signal
 import sys
 from collections import Counter
 from typing import Any
@@ -14,6 +16,9 @@ from hypothesis import HealthCheck, settings
 
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 os.environ.setdefault("DISTILSEARCH_PATIENCE", "0")  # also of the processes that tests start
 
