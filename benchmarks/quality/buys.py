@@ -2,6 +2,7 @@
 
     python -m quality.buys --folder /tmp/buys [--case books] [--layers 1 2 3] [--ways untrained ours ...]
         [--recipes sentences ...] [--tokens 160000] [--seeds 0] [--genes ffn=768] [--teachers FOLDER] [--chosen-on]
+        [--beside "sentence-transformers, our layers/160000/0"]
 
 Every student is scored on STS-B, SST-2 and the rest of unseen paragraphs, and held against its own untrained cut;
 errors are of the difference, by resampling the same pairs, rows and queries for both. A cell that stands in
@@ -108,11 +109,11 @@ class Bench:
         self.cells.put(row, answers)
         print(json.dumps(row), flush=True)
 
-    def compared(self, cell: str, start: str) -> dict[str, str]:
-        """What a cell scores above another, and the standard error, by task."""
+    def compared(self, cell: str, start: str, how: str = "bought") -> dict[str, str]:
+        """What a cell scores above another, and the standard error, by task; `how` names the columns."""
         ours, other = self.cells.answers(cell), self.cells.answers(start)
         pairs = {task.name: paired(task, ours[task.name], other[task.name]) for task in self.tasks}
-        return {f"{name} bought": f"{gain:+.3f} ± {error:.3f}" for name, (gain, error) in pairs.items()}
+        return {f"{name} {how}": f"{gain:+.3f} ± {error:.3f}" for name, (gain, error) in pairs.items()}
 
 
 def main() -> None:
@@ -126,6 +127,7 @@ def main() -> None:
     parser.add_argument("--tokens", nargs="+", type=int, default=[160_000])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--genes", nargs="*", default=[], help="of the student, such as ffn=768 or inherit=0,2,4")
+    parser.add_argument("--beside", help="what else cells are held against: the end of a cell's name, WAY/TOKENS/SEED")
     parser.add_argument("--teachers", type=Path, default=Path("teachers"))
     parser.add_argument("--chosen-on", action="store_true", help="ask what recipes are chosen on")
     parser.add_argument("--record", action="store_true", help="write the cells to results/")
@@ -161,7 +163,9 @@ def asked(bench: Bench, layers: int, options: argparse.Namespace) -> Iterator[di
                 at = Setting(*made_of, changes["tokens"], changes["seed"], recipe(changes["recipe"]))
                 bench.score(cell, WAYS[way](at), {"shape": shape, "way": way, **changes})
             row = bench.cells.rows[cell]
-            yield shown(row) | ({} if cell == start else bench.compared(cell, start))
+            above = {} if cell == start else bench.compared(cell, start)
+            other = f"{bench.name}/{shape}/{options.beside}"
+            yield shown(row) | above | (bench.compared(cell, other, "beside") if other in bench.cells.rows else {})
 
 
 def variants(way: str, where: str, options: argparse.Namespace) -> Iterator[tuple[str, dict[str, Any]]]:
