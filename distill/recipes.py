@@ -54,6 +54,15 @@ class View:
     sentences: bool = False
     ends: bool = False
 
+    def __post_init__(self) -> None:
+        if type(self.length) is not int or self.length < 0:
+            raise InputError(f"a view's length must be a number of tokens, or 0 for whole blocks, got {self.length!r}")
+        if not isinstance(self.noise, int | float) or not 0 <= self.noise < 1:
+            raise InputError(f"a view's noise must be a share in [0, 1), got {self.noise!r}")
+        for name in ("sentences", "ends"):
+            if not isinstance(value := getattr(self, name), bool):
+                raise InputError(f"a view's {name} must be true or false, got {value!r}")
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -93,10 +102,6 @@ class Recipe:
             raise unknown("mapping of layers", self.mapping, MAPPINGS)
         if not self.views or not any(weight for _, weight in self.weights):
             raise InputError("a recipe needs a view and a loss that weighs something")
-        if any(not 0 <= v.noise < 1 or v.length < 0 or {type(v.sentences), type(v.ends)} != {bool} for v in self.views):
-            raise InputError(
-                f"a view has a length, a noise in [0, 1), sentences and ends = true or false, got {self.views}"
-            )
         self._check_padding()
         for name, (expected, good) in RANGES.items():
             value = getattr(self, name)

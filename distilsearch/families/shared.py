@@ -117,7 +117,8 @@ class Genes:
                 layers_of(str(value))
                 continue
             if listed and value not in listed:
-                yield str(unknown(f"value of {gene}", str(value), map(str, listed)))
+                also = ", or layers of the teacher such as '0,3,5'" if gene == GENE else ""
+                yield str(unknown(f"value of {gene}", str(value), map(str, listed))) + also
             if not listed and gene not in self.categorical and (type(value) is not int or value < 1 - none):
                 yield f"{gene} must be {wanted}; got {value!r}"
 

@@ -87,7 +87,10 @@ def test_recipes_come_from_files(tmp_path: Path) -> None:
             "'relation' would count padding; weigh tokens, embedding, sim",
         ),
         ('base = "embedding"\nprogressive = 0.3\nviews = [{ ends = true }]', "set progressive = 0"),
-        ('base = "embedding"\nviews = [{ ends = 1 }]', "ends = true or false"),
+        ('base = "embedding"\nviews = [{ ends = 1 }]', "a view's ends must be true or false, got 1"),
+        ('base = "embedding"\nviews = [{ sentences = "yes" }]', "a view's sentences must be true or false, got 'yes'"),
+        ('base = "embedding"\nviews = [{ noise = 1.0 }]', r"a view's noise must be a share in \[0, 1\), got 1.0"),
+        ('base = "embedding"\nviews = [{ length = 3.5 }]', "a view's length must be a number of tokens"),
     ],
 )
 def test_senseless_files_are_refused(tmp_path: Path, content: str, message: str) -> None:

@@ -171,7 +171,8 @@ def unfinished(
     """
     missing = [entry for entry in entries if student_of(entry.architecture).key not in finals]
     causes = {pair_key(entry): failure(student_of(entry.architecture)) for entry in missing}
-    return {key: str(error) if error else "it did not end in time, or failed" for key, error in causes.items()}
+    unsaid = "there was no time for it, or it failed elsewhere"
+    return {key: str(error) if error else unsaid for key, error in causes.items()}
 
 
 def shared_out(

@@ -2,11 +2,13 @@
 
 import signal
 import threading
+from collections.abc import Iterator
 
 import pytest
 
 from distilsearch.engine.job.executors.interruption import interruptible
 from distilsearch.errors import Interrupted
+from distilsearch.signals import ENDING
 
 
 class Stoppable:
@@ -22,6 +24,17 @@ class Stoppable:
 
     def close(self) -> None:
         self.closed = True
+
+
+@pytest.fixture(autouse=True)
+def heeded() -> Iterator[None]:
+    """What asks to end is heeded also in a suite that was started to ignore it, as by nohup."""
+    former = {number: signal.getsignal(number) for number in ENDING}
+    for number in (number for number, before in former.items() if before is signal.SIG_IGN):
+        signal.signal(number, signal.SIG_DFL)
+    yield
+    for number, before in former.items():
+        signal.signal(number, before)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

@@ -177,5 +177,5 @@ def test_a_training_that_fails_costs_the_others_nothing(transient: bool) -> None
     causes = {STUDENTS[0]: TrialError("it diverged")}
     assert unfinished(ENTRIES[:3], trials, causes.get) == {STUDENTS[0].key: "it diverged"}
     assert unfinished(ENTRIES[:3], trials, lambda student: None) == {
-        STUDENTS[0].key: "it did not end in time, or failed"
+        STUDENTS[0].key: "there was no time for it, or it failed elsewhere"
     }
