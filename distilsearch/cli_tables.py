@@ -48,7 +48,7 @@ def list_(store: OldStore = None, as_json: Json = False) -> None:
         except TableError as error:  # the others are listed all the same
             unreadable.append(str(error))
             continue
-        rows = f"{len(table.operators)} operators, {len(table.models)} models"
+        rows = _rows(len(table.operators), len(table.models))
         print(f"{folder.parent.name}/{folder.name}  {model_name(table.meta.device)}  {rows}")
     if unreadable:
         raise TableError("; ".join(unreadable))
@@ -106,7 +106,7 @@ def check(
     if as_json:
         print_json({"sound": True, "table": table_facts(sound)})
         return
-    print(f"{sound.folder} is sound: {len(sound.operators)} operators, {len(sound.models)} models")
+    print(f"{sound.folder} is sound: {_rows(len(sound.operators), len(sound.models))}")
     _print_doubts(sound)
     if noisy:
         _print_noisy(sound)
@@ -265,7 +265,8 @@ def print_table(table: Any) -> None:
     for cache in sorted({row.regime.cache for row in table.operators}, reverse=True):
         kinds = Counter(row.operator.kind for row in table.operators if row.regime.cache == cache)
         counts = ", ".join(f"{n} {kind}" for kind, n in sorted(kinds.items()))
-        print(f"{kinds.total()} operators{' with cold caches' * (cache == 'cold')}: {counts}")
+        total = kinds.total()
+        print(f"{total} operator{'s' * (total != 1)}{' with cold caches' * (cache == 'cold')}: {counts}")
     peaks = ", ".join(f"{value / 1e9:.0f} GFLOP/s {dtype}" for dtype, value in meta.peak_flops.items())
     roof = f"peak {peaks}; bandwidth {meta.bandwidth / 1e9:.1f} GB/s" if peaks else "no peak was measured"
     print(f"{len(table.models)} whole models; {roof}")
@@ -275,6 +276,10 @@ def print_table(table: Any) -> None:
         f"noise floor {meta.noise_floor:.1%}{more}" if meta.noise_floor == meta.noise_floor else "noise floor unknown"
     )
     _print_remarks(table)
+
+
+def _rows(operators: int, models: int) -> str:
+    return f"{operators} operator{'s' * (operators != 1)}, {models} model{'s' * (models != 1)}"
 
 
 def _print_remarks(table: "LatencyTable") -> None:

@@ -279,6 +279,7 @@ def _announced(plan: Plan, device: Device, table: LatencyTable | None) -> str:
         return np.array([roof.seconds(o.flops, o.bytes(serving.dtype)) for o in operators])
 
     seconds = plan.estimate_seconds(roofline, device.costs, LEAST_ROUNDS)
-    cases = f"{plan.count('operator')} operators and {plan.count('model')} models"
+    operators, models = plan.count("operator"), plan.count("model")
+    cases = f"{operators} operator{'s' * (operators != 1)} and {models} model{'s' * (models != 1)}"
     cases += " with cold caches" * any(device.regime(case.serving).cache == "cold" for case in plan.cases[:1])
     return f"{cases} on the {device.name}, about {seconds:.0f} s"

@@ -39,6 +39,8 @@ REFUSED = {
     ("import", "teacher.toml", "notes/thesis.tex"): "is not a model folder",
     ("distill", *GENES, "--teacher", "/no/such", "--text", "x.txt", "--out", "out"): "is not a model folder",
     ("distill", *GENES, "--teacher", "quickstart", "--text", "*.none", "--out", "out"): "no file matches",
+    ("distill", *GENES, *OF, "--text", "*.none", "--text", "*.no"): "no file matches '*.none'",
+    ("distill", *GENES, *OF, "--text", "*.none", "--text", "*.or"): "no file matches '*.or'",
     ("distill", *GENES, "--teacher", "quickstart", "--text", "python-docs", "--out", "notes"): "holds no student",
     ("distill", "layers=2", "ffn=768", *OF): "needs width, heads too",
     ("distill", "layers=2", "ffn=768", *OF, "--teacher", "owner/model"): "needs width, heads too",

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import NamedTuple
 
-from distilsearch.errors import InputError, TeacherError
+from distilsearch.errors import InputError, TeacherError, TextError
 from distilsearch.families import TeacherFacts, family_of
 
 from ..texts.sources import BUILT_IN, stamp
@@ -87,10 +87,16 @@ def quickstart_folder() -> Path:
 
 
 def check_sources(sources: Iterable[str]) -> None:
-    """A `TextError` where no file matches a source that is no datasets name."""
+    """A `TextError` where no file matches sources that are no datasets names; all of them are named."""
+    missing = []
     for source in sources:
         if source not in BUILT_IN:
-            stamp(source)
+            try:
+                stamp(source)
+            except TextError as error:
+                missing.append(str(error))
+    if missing:
+        raise TextError("; ".join(missing))
 
 
 def check_files(paths: Iterable[Path], what: str) -> None:

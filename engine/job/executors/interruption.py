@@ -51,5 +51,5 @@ def _stop(executor: Executor, progress: Progress, number: int) -> None:
     """Say so and stop; the terminal that it would be said on may be gone."""
     name = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
     with contextlib.suppress(OSError):
-        progress(f"stopping: each training finishes its step and saves; {name} again ends now", 0, 1)
+        progress(f"stopping: what is at work finishes its step, and all is saved; {name} again ends now", 0, 1)
     executor.stop()

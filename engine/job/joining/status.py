@@ -74,6 +74,12 @@ class Status:
             return ""
         return "; its result is of an earlier call" if self.driver or self.running else ", finished"
 
+    @property
+    def left(self) -> bool:
+        """Whether it was begun, has no result, and nobody anywhere is known to be at work on it."""
+        busy = self.driver is not None or any(entry.number not in self.interrupted for entry in self.running)
+        return self.begun and not self.finished and not busy
+
     def lines(self, now: datetime) -> list[str]:
         """In words."""
         counts = ", ".join(f"{count} {state}" for state, count in sorted(self.states.items())) or "none yet"
@@ -89,6 +95,8 @@ class Status:
         if self.driver:
             said = self.doing.said(now.timestamp())
             words.append(f"{self.driver} is at work on it{f': {said}' if said else ''}")
+        elif self.left:
+            words.append("nobody is at work on it: called again, the search goes on from here")
         if self.damage:
             words.append(f"warning: {self.damage}")
         if self.best is not None:

@@ -55,7 +55,7 @@ def test_the_first_signal_saves_and_says_so_and_the_second_ends_now(number: sign
     with pytest.raises(Interrupted) as caught:
         once()
     assert caught.value.exit_code == 128 + number
-    assert "each training finishes its step and saves" in said[0]
+    assert "what is at work finishes its step, and all is saved" in said[0]
     assert not executor.closed
     with pytest.raises(KeyboardInterrupt):
         twice()

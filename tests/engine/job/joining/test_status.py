@@ -67,10 +67,19 @@ def test_a_run_at_work_says_who_works_on_what(folder: Path) -> None:
     assert anew.lines(datetime.now())[0] == "mine: 1 complete, 1 running, of 7 trials; its result is of an earlier call"
     ended = replace(anew, running=(), states={"complete": 2})
     assert ended.lines(datetime.now())[0] == "mine: 2 complete, of 7 trials, finished"
+    assert not any(one.left for one in (stand, anew, ended))
     assert f"pid {ledger.entries()[2].lease['pid']}" in words
     assert "trainers: 2, threads of each: 1" in words
     assert "vocabulary" not in words
     assert "distil and measure: 12 s" in words
+
+
+def test_a_run_that_was_stopped_says_that_nobody_is_at_work_on_it(folder: Path) -> None:
+    opened(folder).close()
+    words = status(folder).lines(datetime.now())
+    assert words[1:] == ["nobody is at work on it: called again, the search goes on from here"]
+    with driving(folder):
+        assert "nobody" not in "\n".join(status(folder).lines(datetime.now()))
 
 
 def test_a_run_of_some_minutes_says_how_many_have_gone(folder: Path) -> None:
