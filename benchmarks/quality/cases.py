@@ -23,6 +23,11 @@ TREATISES = (
     "Friedrich_Nietzsche--Beyond_Good_and_Evil", "Immanuel_Kant--Critique_of_Pure_Reason",
     "John_Stuart_Mill--On_Liberty",
 )  # fmt: skip
+STORIES = (
+    "Arthur_Conan_Doyle--A_Study_in_Scarlet", "Arthur_Conan_Doyle--The_Sign_of_the_Four",
+    "George_Eliot--The_Mill_on_the_Floss", "Fyodor_Dostoyevsky--White_Nights", "Fyodor_Dostoyevsky--Poor_Folk",
+    "HG_Wells--The_History_of_Mr_Polly",
+)  # fmt: skip
 UNSEEN = (
     "Apsley_Cherry-Garrard--The_Worst_Journey_in_the_World", "Charlotte_Bronte--Jane_Eyre",
     "Fyodor_Dostoyevsky--Crime_and_Punishment", "Herman_Melville--Moby-Dick", "Leo_Tolstoy--Anna_Karenina",
@@ -80,5 +85,6 @@ def cases() -> dict[str, Case]:
         "news": Case("e5", ntrex(), tuple(NTREX), "query"),
         "novels-e5": Case("e5", books(NOVELS), prompt="query"),
         "treatises": Case("quickstart", books(TREATISES), genes={"ffn": 768}),
+        "stories": Case("quickstart", books(STORIES)),
         "wikitext": Case("quickstart", (str(data("text/wikitext2/valid.txt")),)),
     }
