@@ -141,8 +141,8 @@ def begun(folder: Path) -> Run:
     run = kept_run(folder)
     if run is None:
         raise RunError(
-            f"there is no run in {folder} (yet: teacher and text are read first, and minutes that are too few leave"
-            " none); name one, such as runs/NAME"
+            f"there is no run in {folder}; name the folder of one, such as runs/NAME (a search that has just started"
+            " reads teacher and text before it makes its folder)"
         )
     if not run.storage.url and not (folder / "journal.log").exists():
         raise RunError(f"the run in {folder} has not begun; start it with `distilsearch search`")

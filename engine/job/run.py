@@ -319,7 +319,8 @@ class MainJob:
         self.between()  # one that time has stopped goes on to its result, and one that was asked to end does not
         longest = max(budget.final_lengths(), default=0)
         shorter = less_trained(wanted, budget.flash_tokens, longest, self.making)
-        self.ledger.note("unfinished", unfinished(shorter, finals, ended.failure))
+        elsewhere = bool(run.storage.url) or run.executor.name != "local"
+        self.ledger.note("unfinished", unfinished(shorter, finals, ended.failure, elsewhere))
         lengths = {*run.lengths, run.train.final_tokens, *(trial.training.tokens for trial in finals.values())}
         register(self.prepared.folder, self.making, lengths)
         return finals

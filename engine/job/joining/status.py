@@ -87,7 +87,8 @@ class Status:
         asked = "of" if ended <= self.asked else "more than now asked for:"
         trials = f"{asked} {self.asked} trials"
         if self.minutes:
-            planned = f"of about {self.asked} trials" if self.asked else "no plan yet"
+            asked = "of about" if ended <= self.asked else "more than planned: about"
+            planned = f"{asked} {self.asked} trials" if self.asked else "no plan yet"
             trials = f"{planned}, {self.minutes[1]:.1f} of {self.minutes[0]:g} minutes"
         words = [f"{self.name}: {counts}, {trials}{self._end}"]
         if not self.begun:

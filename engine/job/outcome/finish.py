@@ -161,17 +161,21 @@ class Ended:
 
 
 def unfinished(
-    entries: Sequence[Entry], finals: Container[str], failure: Callable[[Architecture], TrialError | None]
+    entries: Sequence[Entry],
+    finals: Container[str],
+    failure: Callable[[Architecture], TrialError | None],
+    elsewhere: bool = False,
 ) -> dict[str, str]:
     """Those that were to be trained further and are not, by the key of the pair: why, as far as that is known here.
 
     Args:
         finals: the keys of the students that are.
         failure: why a student's longer training failed; None where it did not, or elsewhere.
+        elsewhere: whether other machines may have trained some of them.
     """
     missing = [entry for entry in entries if student_of(entry.architecture).key not in finals]
     causes = {pair_key(entry): failure(student_of(entry.architecture)) for entry in missing}
-    unsaid = "there was no time for it, or it failed elsewhere"
+    unsaid = "there was no time left" + (", or it failed on another machine" if elsewhere else "")
     return {key: str(error) if error else unsaid for key, error in causes.items()}
 
 

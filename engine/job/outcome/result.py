@@ -133,7 +133,7 @@ def _bought_nothing(handed_back: Sequence[Entry]) -> Iterator[str]:
 def _final_warnings(facts: RunFacts, handed_back: Sequence[Entry]) -> Iterator[str]:
     for cause in dict.fromkeys(facts.unfinished.values()):
         keys = ", ".join(key for key, why in facts.unfinished.items() if why == cause)
-        yield f"to be trained further, and not: {keys} ({cause})"
+        yield f"meant to be trained further, but not trained: {keys} ({cause})"
     for entry in handed_back:
         final = facts.finals.get(student_of(entry.architecture).key)
         if final is None:

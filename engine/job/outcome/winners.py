@@ -18,7 +18,7 @@ from distilsearch.progress import Progress, silent
 
 from ...report.doubts import disturbed, measured_words
 from ...report.files import read_result
-from ...report.schema import Entry, Latency
+from ...report.schema import Entry, Latency, ResultFile
 from ...report.students import STUDENTS
 from ..preflight import run_in
 from ..runfile.config import Run
@@ -39,8 +39,8 @@ def winners(folder: Path, keys: Sequence[str] = ()) -> list[Winner]:
     result = read_result(folder)
     students: dict[str, Entry] = {student.key: student for student in (*result.trials, *result.front)}
     if not keys and not result.knee:
-        raise RunError(f"{folder} has no chosen student; give RUN and keys of: {_named(students)}")
-    chosen = [_entry(folder, students, key) for key in dict.fromkeys(keys or [result.knee or ""])]
+        raise RunError(f"{folder} has no chosen student; give RUN and keys of: {_named(students, result)}")
+    chosen = [_entry(folder, result, students, key) for key in dict.fromkeys(keys or [result.knee or ""])]
     return [Winner(entry.architecture, _plain(entry.latencies.get("latency_ms"))) for entry in chosen]
 
 
@@ -53,18 +53,22 @@ def _plain(latency: Latency | None) -> dict[str, Any] | None:
     return plain | (rough if disturbed(latency) else {})
 
 
-def _entry(folder: Path, students: Mapping[str, Entry], wanted: str) -> Entry:
+def _entry(folder: Path, result: ResultFile, students: Mapping[str, Entry], wanted: str) -> Entry:
     matches = [key for key in students if wanted and key.startswith(wanted)]
     if len(matches) != 1:
         raise RunError(
             f"{folder} has {len(matches) or 'no'} students whose key begins with {wanted!r}; give RUN and keys of: "
-            f"{_named(students)}"
+            f"{_named(students, result)}"
         )
     return students[matches[0]]
 
 
-def _named(keys: Iterable[str]) -> str:
-    return ", ".join(sorted(keys)[:MOST_NAMED])
+def _named(students: Iterable[str], result: ResultFile) -> str:
+    """Some keys of a run, the chosen student and its front before the others, and how many more there are."""
+    handed = [result.knee, *(member.key for member in result.front)]
+    keys = list(dict.fromkeys([*(key for key in handed if key), *sorted(students)]))
+    more = len(keys) - MOST_NAMED
+    return ", ".join(keys[:MOST_NAMED]) + (f" and {more} more, as `distilsearch report` lists them" if more > 0 else "")
 
 
 def run_of(folder: Path) -> Run:

@@ -283,7 +283,7 @@ def test_a_longer_training_that_fails_costs_nothing_else(tmp_path: Path) -> None
     result = run(tmp_path / "run", Here(error=TrialError("it diverged")))
     assert result.knee in {m.key for m in result.front}
     assert all(m.tokens == m.flash_tokens for m in result.front)
-    (warning,) = (text for text in result.file.warnings if "to be trained further, and not" in text)
+    (warning,) = (text for text in result.file.warnings if "to be trained further, but not trained" in text)
     assert result.knee in warning
     again = run(tmp_path / "run")
     assert not [text for text in again.file.warnings if "to be trained further" in text]

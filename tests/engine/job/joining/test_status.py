@@ -93,6 +93,9 @@ def test_a_run_of_some_minutes_says_how_many_have_gone(folder: Path) -> None:
     ledger.note("plan", {"trials": 18})
     ledger.note("spent_seconds", 150.0)
     assert status(folder).lines(datetime.now())[0] == "mine: 1 complete, of about 18 trials, 2.5 of 10 minutes"
+    ledger.complete(ledger.open(TWO), [0.25, 3.0], {})
+    ledger.note("plan", {"trials": 1})
+    assert "mine: 2 complete, more than planned: about 1 trials" in status(folder).lines(datetime.now())[0]
 
 
 def test_a_phase_counts_while_it_lasts(folder: Path) -> None:

@@ -106,12 +106,20 @@ def test_the_precision_is_what_the_run_resolved_when_it_was_started(run_folder: 
     assert precision_of(run, run_folder) == "auto"
 
 
-def test_folders_without_a_run_or_a_knee_say_so(run_folder: Path, tmp_path: Path) -> None:
+def test_folders_without_a_run_or_a_knee_say_so(
+    run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(RunError, match="there is no folder"):
         winners(tmp_path / "nowhere")
     (run_folder / "result.json").write_text(json.dumps(RESULT | {"knee": None}))
     with pytest.raises(RunError, match="has no chosen student; give RUN and keys of: aaa1, abb2"):
         winners(run_folder)
+    (run_folder / "result.json").write_text(json.dumps(RESULT))
+    monkeypatch.setattr("distilsearch.engine.job.outcome.winners.MOST_NAMED", 1)
+    with pytest.raises(
+        RunError, match=f"give RUN and keys of: {RESULT['knee']} and 1 more, as `distilsearch report` li"
+    ):
+        winners(run_folder, ["nokey"])
     (run_folder / "run.toml").unlink()
     with pytest.raises(InputError, match=r"no .*run\.toml"):
         winners_order(run_folder, ["aaa1"], 1_000)
