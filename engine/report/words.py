@@ -23,9 +23,10 @@ def milliseconds(value: float | None) -> str:
 
 
 def roughly(value: float) -> str:
-    """One significant digit, for what is known to be disturbed, such as "≈20" or "≈0.9"."""
-    rounded = float(f"{value:.0e}")
-    return f"≈{rounded:.{max(0, -math.floor(math.log10(rounded)))}f}"
+    """One significant digit, for what is known to be disturbed, such as "≈20", "≈0.9"; from 1 to 2 halves: "≈1.5"."""
+    unit = 10.0 ** math.floor(math.log10(value))
+    step = unit / 2 if value < 2 * unit else unit
+    return f"≈{float(f'{round(value / step) * step:.2g}'):g}"
 
 
 def count(value: float | None) -> str:

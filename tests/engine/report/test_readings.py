@@ -43,8 +43,8 @@ def test_speedup_compares_like_with_like(result: Result) -> None:
 
 
 def test_words_for_numbers() -> None:
-    assert [roughly(x) for x in (21.4, 0.873, 0.96, 3.4, 1.49, 140, 0.0312)] == [
-        "≈20", "≈0.9", "≈1", "≈3", "≈1", "≈100", "≈0.03"
+    assert [roughly(x) for x in (21.4, 0.873, 0.96, 3.4, 1.52, 1.76, 11.6, 140, 0.0312)] == [
+        "≈20", "≈0.9", "≈1", "≈3", "≈1.5", "≈2", "≈10", "≈150", "≈0.03"
     ]  # fmt: skip
     assert [milliseconds(x) for x in (0.0312, 3.1, 31.04, 310.4, None)] == ["0.0312", "3.10", "31.0", "310", "–"]
     assert [count(x) for x in (12, 1536, 8_290_000, 3e9, None)] == ["12", "1.5 k", "8.3 M", "3.0 B", "–"]
