@@ -97,7 +97,7 @@ class Status:
             said = self.doing.said(now.timestamp())
             words.append(f"{self.driver} is at work on it{f': {said}' if said else ''}")
         elif self.left:
-            words.append("nobody is at work on it: called again, the search goes on from here")
+            words.append("nobody is known to be at work on it: called again, the search goes on from here")
         if self.damage:
             words.append(f"warning: {self.damage}")
         if self.best is not None:

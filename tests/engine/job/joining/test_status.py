@@ -77,7 +77,7 @@ def test_a_run_at_work_says_who_works_on_what(folder: Path) -> None:
 def test_a_run_that_was_stopped_says_that_nobody_is_at_work_on_it(folder: Path) -> None:
     opened(folder).close()
     words = status(folder).lines(datetime.now())
-    assert words[1:] == ["nobody is at work on it: called again, the search goes on from here"]
+    assert words[1:] == ["nobody is known to be at work on it: called again, the search goes on from here"]
     with driving(folder):
         assert "nobody" not in "\n".join(status(folder).lines(datetime.now()))
 
